@@ -15,7 +15,7 @@ from gglib_nb.domain.quality import Quality
 from gglib_nb.engine.local import Leftover
 from gglib_nb.notebook import formats, plan_table, rows, tables
 from gglib_nb.notebook.messages import Action, Choice, Fact, Filter, Listing, Mood, Row, View
-from gglib_nb.notebook.tables import COLORS, Cell, Column, Table
+from gglib_nb.notebook.tables import COLORS, Cell, Column, Columns, Table
 
 _ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad": "failed", "plain": "models"}
 _HERE: Final = "already downloaded"
@@ -40,21 +40,31 @@ _STATES: Final[dict[ModelState, Mood]] = {
     "wrong": "bad",
     "missing": "bad",
 }
-_MODEL_COLUMNS: Final = (
-    Column("#", is_number=True),
-    Column("Model", is_code=True),
-    Column("Size", is_number=True),
-    Column("State"),
-    Column("Parameters", is_number=True, importance=2),
-    Column("Quantization", importance=4),
-    Column("With", importance=3),
-    Column("Architecture", importance=5),
-    Column("Context", is_number=True, importance=6),
-    Column("Used", importance=5),
-    Column("Verified", importance=7),
-    Column("Checked", importance=8),
-    Column("Folder", is_code=True, importance=9),
-    Column("Hosts", importance=2),  # only on a cluster
+
+
+def _state_cell(model: ModelSummary) -> Cell:
+    if model.store:
+        return Cell("read-only")
+    return Cell(f"{model.state}{', update' if model.has_update else ''}", color=COLORS[_STATES[model.state]])
+
+
+_MODEL_COLUMNS: Final[Columns[ModelSummary]] = (
+    (Column("Model", is_code=True), lambda model: model.id),
+    (Column("Size", is_number=True), lambda model: formats.size(model.size_bytes)),
+    (Column("State"), _state_cell),
+    (Column("Parameters", is_number=True, importance=2), lambda model: formats.count(model.parameter_count)),
+    (Column("Quantization", importance=4), lambda model: model.quantization or formats.UNKNOWN),
+    (Column("With", importance=3), lambda model: "mmproj" if model.projector_path else ""),
+    (Column("Architecture", importance=5), lambda model: model.architecture or formats.UNKNOWN),
+    (
+        Column("Context", is_number=True, importance=6),
+        lambda model: formats.UNKNOWN if model.context_length is None else str(model.context_length),
+    ),
+    (Column("Used", importance=5), lambda model: formats.day(model.last_used_at_s)),
+    (Column("Verified", importance=7), lambda model: formats.day(model.verified_at_s)),
+    (Column("Checked", importance=8), lambda model: formats.day(model.checked_at_s)),
+    (Column("Folder", is_code=True, importance=9), lambda model: model.folder),
+    (Column("Hosts", importance=2), lambda model: model.hosts),  # only on a cluster
 )
 
 
@@ -129,33 +139,7 @@ def model_table(models: Sequence[ModelSummary], use: DiskUse) -> Table:
     free = "" if use.free_bytes is None else f" · {formats.size(use.free_bytes)} free"
     total = f"{formats.size(use.models_bytes)} in total{free} in {use.models_directory}"
     hint = " · ".join(filter(None, (total, missing_stores(use))))
-    found = [_model_cells(number, model) for number, model in enumerate(models, 1)]
-    return Table(_MODEL_COLUMNS, found, hint, folds=True)
-
-
-def _model_cells(number: int, model: ModelSummary) -> tables.Row:
-    return tables.row(
-        str(number),
-        model.id,
-        formats.size(model.size_bytes),
-        _state_cell(model),
-        formats.count(model.parameter_count),
-        model.quantization or formats.UNKNOWN,
-        "mmproj" if model.projector_path else "",
-        model.architecture or formats.UNKNOWN,
-        formats.UNKNOWN if model.context_length is None else str(model.context_length),
-        formats.day(model.last_used_at_s),
-        formats.day(model.verified_at_s),
-        formats.day(model.checked_at_s),
-        model.folder,
-        model.hosts,
-    )
-
-
-def _state_cell(model: ModelSummary) -> Cell:
-    if model.store:
-        return Cell("read-only")
-    return Cell(f"{model.state}{', update' if model.has_update else ''}", color=COLORS[_STATES[model.state]])
+    return Table(*tables.numbered("#", _MODEL_COLUMNS, models), hint, folds=True)
 
 
 # Updates ---------------------------------------------------------------------------------------------------------
@@ -214,15 +198,14 @@ def _change(file: FileChange) -> str:
 
 # Earlier and unfinished downloads --------------------------------------------------------------------------------
 
-_HISTORY_COLUMNS: Final = (
-    Column("Row", is_number=True),
-    Column("Ended", importance=3),
-    Column("Download", is_code=True),
-    Column("Outcome"),
-    Column("Size", is_number=True),
-    Column("Took", is_number=True, importance=4),
-    Column("Rate", is_number=True, importance=5),
-    Column("Why", importance=6),
+_HISTORY_COLUMNS: Final[Columns[PastDownload]] = (
+    (Column("Ended", importance=3), lambda past: formats.minute(past.ended_at_s)),
+    (Column("Download", is_code=True), lambda past: str(past.id)),
+    (Column("Outcome"), lambda past: Cell(rows.outcome(past).text, color=COLORS[rows.outcome(past).mood])),
+    (Column("Size", is_number=True), lambda past: formats.size(past.total_bytes)),
+    (Column("Took", is_number=True, importance=4), rows.time_taken),
+    (Column("Rate", is_number=True, importance=5), lambda past: rows.rate(past.bytes_per_second)),
+    (Column("Why", importance=6), lambda past: past.error),
 )
 _HISTORY_HINT: Final = "Download one again: %gguf queue ROW. Clear the list: %gguf history --clear"
 _PARTIAL_COLUMNS: Final = (
@@ -245,23 +228,7 @@ def earlier_list(past: Sequence[PastDownload]) -> Listing:
 
 def history_table(past: Sequence[PastDownload]) -> Table:
     """Downloads that ended, the newest first."""
-    return Table(
-        _HISTORY_COLUMNS, [_past_cells(number, one) for number, one in enumerate(past, 1)], _HISTORY_HINT, folds=True
-    )
-
-
-def _past_cells(number: int, one: PastDownload) -> tables.Row:
-    ended = rows.outcome(one)
-    return tables.row(
-        str(number),
-        formats.minute(one.ended_at_s),
-        str(one.id),
-        Cell(ended.text, color=COLORS[ended.mood]),
-        formats.size(one.total_bytes),
-        rows.time_taken(one),
-        rows.rate(one.bytes_per_second),
-        one.error,
-    )
+    return Table(*tables.numbered("Row", _HISTORY_COLUMNS, past), _HISTORY_HINT, folds=True)
 
 
 def partial_table(found: Sequence[Leftover]) -> Table:
@@ -374,16 +341,24 @@ FILTERS: Final = (
     Filter("licence", "Licence", "any licence"),
 )
 """The filters of a search."""
-_SEARCH_COLUMNS: Final = (
-    Column("Row", is_number=True),
-    Column("Repository", is_code=True),
-    Column("Parameters", is_number=True, importance=4),
-    Column("Size", is_number=True, importance=3),
-    Column("Fits", importance=2),
-    Column("Downloads", is_number=True, importance=6),
-    Column("Likes", is_number=True, importance=7),
-    Column("Changed", importance=5),
-    Column("Note"),
+
+
+def _likely_size(repo: RepoSummary) -> str:
+    return "" if repo.likely_size_bytes is None else f"~{formats.size(repo.likely_size_bytes)}"
+
+
+_SEARCH_COLUMNS: Final[Columns[RepoSummary]] = (
+    (Column("Repository", is_code=True), lambda repo: repo.repo_id),
+    (Column("Parameters", is_number=True, importance=4), lambda repo: formats.count(repo.parameter_count)),
+    (Column("Size", is_number=True, importance=3), _likely_size),
+    (Column("Fits", importance=2), lambda repo: _FITS[repo.fit][0]),
+    (Column("Downloads", is_number=True, importance=6), lambda repo: formats.count(repo.downloads)),
+    (Column("Likes", is_number=True, importance=7), lambda repo: formats.count(repo.likes)),
+    (Column("Changed", importance=5), lambda repo: (repo.modified_at or formats.UNKNOWN)[:10]),
+    (
+        Column("Note"),
+        lambda repo: ", ".join(filter(None, (_HERE if repo.is_here else "", "gated" if repo.gate else ""))),
+    ),
 )
 _SEARCH_HINT: Final = "~: estimated for Q4_K_M. See the variants: %gguf plan ROW. Download: %gguf queue ROW"
 
@@ -418,26 +393,8 @@ def _suggestion_row(repo: RepoSummary, now_s: float) -> Row:
 
 
 def search_table(found: Sequence[RepoSummary]) -> Table:
-    """Repositories that a search found, numbered."""
-    lines = [
-        tables.row(
-            str(number),
-            repo.repo_id,
-            formats.count(repo.parameter_count),
-            _likely_size(repo),
-            _FITS[repo.fit][0],
-            formats.count(repo.downloads),
-            formats.count(repo.likes),
-            (repo.modified_at or formats.UNKNOWN)[:10],
-            ", ".join(word for word, holds in ((_HERE, repo.is_here), ("gated", repo.gate)) if holds),
-        )
-        for number, repo in enumerate(found, 1)
-    ]
-    return Table(_SEARCH_COLUMNS, lines, _SEARCH_HINT)
-
-
-def _likely_size(repo: RepoSummary) -> str:
-    return "" if repo.likely_size_bytes is None else f"~{formats.size(repo.likely_size_bytes)}"
+    """Repositories that a search found."""
+    return Table(*tables.numbered("Row", _SEARCH_COLUMNS, found), _SEARCH_HINT)
 
 
 def _age(date: str | None, now_s: float) -> str:

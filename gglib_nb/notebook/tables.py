@@ -4,10 +4,10 @@ Pure. Cells are text from anywhere: it is made printable, and escaped in HTML, h
 """
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Final
+from typing import Final, TypeVar
 
 from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats
@@ -51,6 +51,10 @@ class Cell:
     rank: float | None = None  # what a page sorts by; None sorts last
     color: str = ""  # CSS colour of the text and the bar; empty is the page's own
     bar: float | None = None  # length of a bar behind the text in HTML, 0 to 1
+
+
+_Item = TypeVar("_Item")
+Columns = Sequence[tuple[Column, Callable[[_Item], str | Cell]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +149,18 @@ class Table:
 def row(*cells: str | Cell) -> Row:
     """A row of texts and cells."""
     return Row(tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells))
+
+
+def numbered(number: str, columns: "Columns[_Item]", items: Iterable[_Item]) -> tuple[list[Column], list[Row]]:
+    """Columns and rows of items whose row numbers users type.
+
+    Args:
+        number: The title of the first column.
+        columns: The others, each with its cell for an item.
+        items: In the order of the rows.
+    """
+    found = [row(str(at), *(cell(item) for _, cell in columns)) for at, item in enumerate(items, 1)]
+    return [Column(number, is_number=True), *(column for column, _ in columns)], found
 
 
 def quiet(text: str) -> str:
