@@ -63,15 +63,15 @@ def test_a_range_returns_the_requested_bytes(url: str, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "content_range"),
     [
         ("bytes=299999-", "bytes 299999-299999/300000"),
         ("bytes=-10", "bytes 299990-299999/300000"),
         ("bytes=299000-999999", "bytes 299000-299999/300000"),
     ],
 )
-def test_open_ranges_end_with_the_file(url: str, asked: str, told: str) -> None:
-    assert ask(url, headers={"Range": asked}).headers["Content-Range"] == told
+def test_open_ranges_end_with_the_file(url: str, asked: str, content_range: str) -> None:
+    assert ask(url, headers={"Range": asked}).headers["Content-Range"] == content_range
 
 
 def test_a_range_beyond_the_end_is_refused_with_the_size(url: str) -> None:
@@ -194,13 +194,13 @@ def test_a_wrong_range_is_declared_in_its_header(hub: FaultyHub, url: str, data:
     assert (other_total.body, other_total.headers["Content-Range"]) == (data[1000:2000], "bytes 1000-1999/300001")
 
 
-@pytest.mark.parametrize(("has_content_range", "told"), [(True, "bytes */300000"), (False, None)])
-def test_a_range_can_be_refused(hub: FaultyHub, url: str, has_content_range: bool, told: str | None) -> None:
+@pytest.mark.parametrize(("has_content_range", "content_range"), [(True, "bytes */300000"), (False, None)])
+def test_a_range_can_be_refused(hub: FaultyHub, url: str, has_content_range: bool, content_range: str | None) -> None:
     hub.faults.add(RangeNotSatisfiable(has_content_range=has_content_range), origin="cdn")
 
     answer = ask(url, headers=RANGE)
 
-    assert (answer.status, answer.headers["Content-Range"]) == (416, told)
+    assert (answer.status, answer.headers["Content-Range"]) == (416, content_range)
 
 
 @pytest.mark.parametrize("fault", [NoContentLength("close"), NoContentLength("chunked")])
@@ -256,18 +256,18 @@ def test_a_503_is_temporary(hub: FaultyHub) -> None:
 
 
 def test_a_rate_limit_can_be_expressed_in_four_ways(hub: FaultyHub) -> None:
-    told = [
+    hints = [
         rate_limit_headers(hub, RateLimited(seconds=7)),
-        rate_limit_headers(hub, RateLimited(seconds=7, told_by="ratelimit-not-exhausted")),
-        rate_limit_headers(hub, RateLimited(seconds=7, told_by="retry-after")),
-        rate_limit_headers(hub, RateLimited(seconds=7, told_by="nothing")),
+        rate_limit_headers(hub, RateLimited(seconds=7, stated_by="ratelimit-not-exhausted")),
+        rate_limit_headers(hub, RateLimited(seconds=7, stated_by="retry-after")),
+        rate_limit_headers(hub, RateLimited(seconds=7, stated_by="nothing")),
     ]
 
-    assert told == [('"api";r=0;t=7', None), ('"api";r=41;t=250', "7"), (None, "7"), (None, None)]
+    assert hints == [('"api";r=0;t=7', None), ('"api";r=41;t=250', "7"), (None, "7"), (None, None)]
 
 
 def test_a_rate_limit_can_be_expressed_as_a_date(hub: FaultyHub) -> None:
-    hub.faults.add(RateLimited(seconds=60, told_by="http-date"))
+    hub.faults.add(RateLimited(seconds=60, stated_by="http-date"))
 
     headers = resolve(hub).headers
 

@@ -166,12 +166,12 @@ def test_a_refusal_is_not_retried(hub: FaultyHub, client: HubClient) -> None:
     assert len(hub.requests) == 1
 
 
-@pytest.mark.parametrize("told_by", ["ratelimit", "ratelimit-not-exhausted", "retry-after"])
-def test_a_long_rate_limit_raises_an_error_with_the_seconds(hub: FaultyHub, client: HubClient, told_by: str) -> None:
-    hub.faults.add(RateLimited(290, told_by=told_by))  # type: ignore[arg-type]
+@pytest.mark.parametrize("stated_by", ["ratelimit", "ratelimit-not-exhausted", "retry-after"])
+def test_a_long_rate_limit_raises_an_error_with_the_seconds(hub: FaultyHub, client: HubClient, stated_by: str) -> None:
+    hub.faults.add(RateLimited(290, stated_by=stated_by))  # type: ignore[arg-type]
 
     # The `RateLimit` header counts in whole seconds, of which one may have begun.
-    wait_s = 291 if told_by == "ratelimit" else 290
+    wait_s = 291 if stated_by == "ratelimit" else 290
     with pytest.raises(RateLimitedError, match=rf"in {wait_s} s\.") as caught:
         client.list_files("demo/small-GGUF")
     assert caught.value.retry_after_s == wait_s
@@ -179,7 +179,7 @@ def test_a_long_rate_limit_raises_an_error_with_the_seconds(hub: FaultyHub, clie
 
 
 def test_a_rate_limit_until_a_date_is_parsed(hub: FaultyHub, client: HubClient) -> None:
-    hub.faults.add(RateLimited(290, told_by="http-date"))
+    hub.faults.add(RateLimited(290, stated_by="http-date"))
 
     with pytest.raises(RateLimitedError) as caught:
         client.list_files("demo/small-GGUF")
@@ -187,7 +187,7 @@ def test_a_rate_limit_until_a_date_is_parsed(hub: FaultyHub, client: HubClient) 
 
 
 def test_a_short_rate_limit_is_waited_out(hub: FaultyHub, client: HubClient) -> None:
-    hub.faults.add(RateLimited(0, told_by="retry-after"))
+    hub.faults.add(RateLimited(0, stated_by="retry-after"))
     began = time.monotonic()
 
     assert len(client.list_files("demo/small-GGUF").files) == 3

@@ -75,7 +75,7 @@ async def test_without_a_network_the_whole_queue_waits_and_resumes_automatically
 
     hub.faults.add(HangUp(), times=None)
     hub.drop_connections()
-    told = await anext(
+    notice = await anext(
         event.notice async for event in manager.events()
         if isinstance(event, NoticeChanged) and (event.notice or "").startswith("waiting for the network since ")
     )  # fmt: skip
@@ -84,7 +84,7 @@ async def test_without_a_network_the_whole_queue_waits_and_resumes_automatically
     await manager.wait(first.id)
     await manager.wait(third.id)
 
-    assert re.fullmatch(r"waiting for the network since \d\d:\d\d", told)
+    assert re.fullmatch(r"waiting for the network since \d\d:\d\d", notice)
     assert manager.snapshot.recent_failures == ()
 
 

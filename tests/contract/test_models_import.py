@@ -271,11 +271,11 @@ def test_our_own_folder_can_be_registered_again(manager: DownloadManager) -> Non
 def test_progress_is_reported_for_each_header(manager: DownloadManager, tmp_path: Path) -> None:
     write(tmp_path / "lm", "owner/a/a-Q4_K_M.gguf")
     write(tmp_path / "lm", "owner/b/b-Q4_K_M.gguf")
-    told: list[ImportProgress] = []
+    reports: list[ImportProgress] = []
 
-    manager.sync.import_folder(tmp_path / "lm", on_progress=told.append)
+    manager.sync.import_folder(tmp_path / "lm", on_progress=reports.append)
 
-    assert [(one.done_files, one.total_files) for one in told] == [(1, 2), (2, 2)]
+    assert [(one.done_files, one.total_files) for one in reports] == [(1, 2), (2, 2)]
 
 
 def test_a_missing_folder_is_refused(manager: DownloadManager, tmp_path: Path) -> None:

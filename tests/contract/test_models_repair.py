@@ -35,7 +35,7 @@ def right_digest(hub: FaultyHub) -> str:
     return commit.files[NAME].content.sha256
 
 
-def mend(manager: DownloadManager, text: str) -> int | None:
+def repair_and_wait(manager: DownloadManager, text: str) -> int | None:
     """Repairs, waits for the end, and returns the number of downloaded bytes."""
     repair = manager.sync.repair(text)
     manager.sync.wait(repair.id)
@@ -46,7 +46,7 @@ def test_one_wrong_byte_downloads_one_block(manager: DownloadManager, hub: Fault
     spoil(path, BLOCK_BYTES + 5)
     before = hub.bytes_sent(NAME)
 
-    said = mend(manager, "large")
+    said = repair_and_wait(manager, "large")
 
     assert said == BLOCK_BYTES
     assert hub.bytes_sent(NAME) - before <= BLOCK_BYTES + 100_000
@@ -62,7 +62,7 @@ def test_a_process_with_the_damaged_file_open_keeps_its_content(
     spoil(path, 5)
     damaged = sha256_of(path)
     with path.open("rb") as opened:
-        mend(manager, "large")
+        repair_and_wait(manager, "large")
 
         assert hashlib.file_digest(opened, "sha256").hexdigest() == damaged
     assert sha256_of(path) == right_digest(hub)
@@ -95,7 +95,7 @@ def test_a_truncated_file_is_completed(manager: DownloadManager, hub: FaultyHub,
     os.truncate(path, 2 * BLOCK_BYTES + 17)
     before = hub.bytes_sent(NAME)
 
-    mend(manager, "large")
+    repair_and_wait(manager, "large")
 
     assert hub.bytes_sent(NAME) - before <= BLOCK_BYTES + 101_000
     assert sha256_of(path) == right_digest(hub)
@@ -108,7 +108,7 @@ def test_only_the_missing_shard_is_downloaded(manager: DownloadManager, hub: Fau
     second.unlink()
     before = hub.bytes_sent()
 
-    assert mend(manager, "split") == 100_002
+    assert repair_and_wait(manager, "split") == 100_002
 
     assert hub.bytes_sent() - before == 100_002
     assert manager.sync.verify("split").is_right
@@ -123,7 +123,7 @@ def test_without_an_index_the_whole_file_is_downloaded(
     [model] = manager.catalog.models()
     other.catalog.register(model)  # the row without the index, as one of an earlier version
 
-    assert mend(other, "large") == SIZE
+    assert repair_and_wait(other, "large") == SIZE
 
     assert sha256_of(path) == right_digest(hub)
 
@@ -138,7 +138,7 @@ def test_reused_bytes_that_prove_wrong_are_downloaded(manager: DownloadManager, 
     [model] = manager.catalog.models()
     manager.catalog.update_files([stored_with(model, digests.digest().hex())])
 
-    mend(manager, "large")
+    repair_and_wait(manager, "large")
 
     assert sha256_of(path) == right_digest(hub)
 
@@ -173,7 +173,7 @@ def test_a_joined_model_is_repaired_as_a_whole(manager: DownloadManager, hub: Fa
     joined = manager.sync.download("demo/joined-GGUF")
     spoil(joined, 200_000)
 
-    mend(manager, "joined")
+    repair_and_wait(manager, "joined")
 
     assert joined.read_bytes() == data
 
@@ -208,7 +208,7 @@ def test_a_model_in_another_programs_folder_is_repaired_in_place(
     manager.sync.verify("large")  # no known digest: the first hash becomes the reference
     spoil(elsewhere, 5)
 
-    mend(manager, "large")
+    repair_and_wait(manager, "large")
 
     assert sha256_of(elsewhere) == right
     assert manager.sync.path("large") == elsewhere

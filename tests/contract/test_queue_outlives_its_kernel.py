@@ -176,11 +176,11 @@ def test_a_waiting_row_names_the_other_kernel_and_cancel_drops_only_its_own_requ
 
         second.value(f"manager.sync.cancel_download('{PLAIN}:Q4_K_M')")
         second.wait_until(lambda one: one.rows == [], "the cancel")
-        told = second.value("manager.snapshot.recent_cancelled[0].notice")
+        last_notice = second.value("manager.snapshot.recent_cancelled[0].notice")
         hub.set_speed()
         first.value("manager.sync.join()")
 
-    assert told == "first.ipynb continues it"
+    assert last_notice == "first.ipynb continues it"
     assert (tmp_path / "models" / PLAIN / "plain-Q4_K_M.gguf").is_file()
 
 

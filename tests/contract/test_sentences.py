@@ -69,7 +69,7 @@ ANSWERS = [
     Disabled(),
     BadToken(),
     RateLimited(100_000),
-    RateLimited(7, told_by="nothing"),
+    RateLimited(7, stated_by="nothing"),
     Redirect(),
     Redirect("file:///etc/passwd"),
     Redirect("http://[::1]:1/x"),
@@ -97,17 +97,17 @@ def test_every_refusal_of_a_request_is_a_sentence(make_hub) -> None:
         HubClient(hub.url, token, patience=Patience(tries=1, timeout_s=0.2)) for token in (None, "hf_x")
     )
 
-    told = set()
+    texts = set()
     for answer in ANSWERS:
         hub.faults.clear()
         hub.faults.add(answer, times=None)
         is_about_access = isinstance(answer, Status) and answer.status in {401, 403, 404}
         for client in (anonymous, known) if is_about_access else (anonymous,):
             for ask in ASKED.values():
-                told |= set(messages(lambda ask=ask, client=client: ask(client)))
+                texts |= set(messages(lambda ask=ask, client=client: ask(client)))
 
-    assert len(told) > 50
-    for text in told:
+    assert len(texts) > 50
+    for text in texts:
         check_sentence(text)
 
 
@@ -126,15 +126,15 @@ def test_every_outcome_of_a_download_is_a_sentence(make_hub, tmp_path: Path, ori
     engine = LocalEngine(hub, tmp_path, BRIEF)
     changes = {} if is_known else {"size_bytes": None, "sha256": None}
 
-    told = set()
+    texts = set()
     for answer in (*ANSWERS, *BODIES):
         hub.faults.clear()
         hub.faults.add(answer, origin=origin, times=None)
         end = engine.log.end_of(engine.begin(REPO, NAME, force=True, **changes))
         if isinstance(end, TransferFailed):
-            told.add(str(from_wire(end.error)))
+            texts.add(str(from_wire(end.error)))
     engine.close()
 
-    assert len(told) > 3
-    for text in told:
+    assert len(texts) > 3
+    for text in texts:
         check_sentence(text)

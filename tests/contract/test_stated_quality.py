@@ -35,7 +35,7 @@ def qualities(manager: DownloadManager) -> dict[str, Quality | None]:
     return {variant.key: variant.quality for variant in manager.sync.plan(REPO).variants}
 
 
-def test_the_plan_shows_what_the_card_states(manager: DownloadManager, hub: FaultyHub) -> None:
+def test_the_plan_shows_the_quality_stated_in_the_card(manager: DownloadManager, hub: FaultyHub) -> None:
     publish(hub, card=CARD.encode())
 
     assert qualities(manager) == {"Q4_K_M": Quality(0.0123, 6.52), "Q8_0": Quality(0.0011, 6.4)}
@@ -50,7 +50,7 @@ def test_json_files_in_the_repository_are_read(manager: DownloadManager, hub: Fa
     assert qualities(manager) == {"Q4_K_M": None, "Q8_0": Quality(0.0011, None)}
 
 
-def test_without_a_statement_nothing_is_shown(manager: DownloadManager, hub: FaultyHub) -> None:
+def test_without_a_stated_quality_nothing_is_shown(manager: DownloadManager, hub: FaultyHub) -> None:
     publish(hub, card=b"# A good model\nQ4_K_M is the best.")
 
     answer = parse(f"plan {REPO}").run(Session(lambda: manager))
@@ -59,7 +59,7 @@ def test_without_a_statement_nothing_is_shown(manager: DownloadManager, hub: Fau
     assert "erplexity" not in answer.text
 
 
-def test_of_a_huge_card_a_megabyte_is_read(manager: DownloadManager, hub: FaultyHub) -> None:
+def test_only_a_megabyte_of_a_huge_card_is_read(manager: DownloadManager, hub: FaultyHub) -> None:
     publish(hub, card=CARD.encode() + b"\x1b[2J<script>" * 1_000_000)
 
     assert qualities(manager)["Q8_0"] == Quality(0.0011, 6.4)
@@ -67,7 +67,7 @@ def test_of_a_huge_card_a_megabyte_is_read(manager: DownloadManager, hub: Faulty
     assert hub.bytes_sent() < 4_000_000
 
 
-def test_a_card_that_cannot_be_read_costs_the_plan_nothing(manager: DownloadManager, hub: FaultyHub) -> None:
+def test_an_unreadable_card_does_not_affect_the_plan(manager: DownloadManager, hub: FaultyHub) -> None:
     publish(hub, card=CARD.encode())
     hub.faults.add(Status(404), path="*README.md", times=None)
 

@@ -36,7 +36,7 @@ _STORAGE: tuple[tuple[float, Draw], ...] = (
     (0.03, lambda chance: Stall(chance.randint(0, 300_000), for_s=chance.uniform(1, 8))),
     (0.02, lambda _: HangUp()),
     (0.03, lambda chance: Status(chance.choice((408, 425, 500, 502, 503, 504)))),
-    (0.01, lambda chance: RateLimited(1, told_by=chance.choice(("retry-after", "http-date", "nothing")))),
+    (0.01, lambda chance: RateLimited(1, stated_by=chance.choice(("retry-after", "http-date", "nothing")))),
     (0.03, lambda _: ExpiredUrl()),
     (0.01, lambda _: RangeNotSatisfiable(has_content_range=False)),
     (0.01, lambda chance: WrongContentRange(start_shift=chance.randint(1, 99))),

@@ -1,5 +1,5 @@
-// The page's scripts, joined as panel.py joins them, on a document that is none (happy-dom): the renderer, the state, the order of
-// rows, the bars, and that nothing from outside becomes markup. What a person sees and does is tested in a browser.
+// The page's scripts, joined as panel.py joins them, on a simulated document (happy-dom): the renderer, the state, the order of
+// rows, the bars, and that untrusted text never becomes markup. User actions are tested in a browser.
 
 import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";

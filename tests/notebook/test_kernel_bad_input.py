@@ -70,9 +70,9 @@ def test_bad_input_gives_one_line_and_leaves_the_queue_unchanged(
     cell = kernel.run(f"%gguf {line}")
 
     assert cell.status == "error"
-    told = one_line_of(cell).lower()
-    assert says.lower() in told
-    assert names_the_way_out.lower() in told
+    message = one_line_of(cell).lower()
+    assert says.lower() in message
+    assert names_the_way_out.lower() in message
     assert kernel.value(QUEUE) == before
 
 
@@ -85,10 +85,10 @@ def test_a_full_queue_refuses_with_its_limit_and_does_not_change(hub: FaultyHub,
     cell = kernel.run("%gguf queue demo/one-too-many")
 
     assert cell.status == "error"
-    told = one_line_of(cell)
-    assert "full" in told
-    assert "1" in told
-    assert "limit" in told
+    message = one_line_of(cell)
+    assert "full" in message
+    assert "1" in message
+    assert "limit" in message
     assert kernel.value(QUEUE) == before
 
 
@@ -102,9 +102,9 @@ def test_a_wrong_token_is_reported_and_never_shown(hub: FaultyHub, tmp_path_fact
         queue = kernel.value(QUEUE)
 
     assert cell.status == "error"
-    told = one_line_of(cell)
-    assert "token" in told.lower()
-    assert "hf auth login" in told or "HF_TOKEN" in told
+    message = one_line_of(cell)
+    assert "token" in message.lower()
+    assert "hf auth login" in message or "HF_TOKEN" in message
     assert token not in str(cell.outputs)
     assert queue == "[]"
 

@@ -69,8 +69,8 @@ def test_raw_parts_are_downloaded_as_one_file(kernel: Kernel) -> None:
 
 
 def test_an_ambiguous_label_lists_names_that_every_verb_accepts(hub: FaultyHub, kernel: Kernel) -> None:
-    told = refusal(kernel.run("%gguf queue demo/checkpoints-GGUF:Q8_0"))
-    assert f"{FIRST} (step-1000/m-Q8_0.gguf), {SECOND} (step-2000/m-Q8_0.gguf)" in told
+    message = refusal(kernel.run("%gguf queue demo/checkpoints-GGUF:Q8_0"))
+    assert f"{FIRST} (step-1000/m-Q8_0.gguf), {SECOND} (step-2000/m-Q8_0.gguf)" in message
 
     queued = kernel.run(f"%gguf queue demo/checkpoints-GGUF:{FIRST} --no-start")
     assert f"Queued demo/checkpoints-GGUF:{FIRST}" in queued.text
@@ -93,23 +93,23 @@ def test_a_file_name_can_replace_a_quantization(kernel: Kernel) -> None:
 
 
 def test_a_near_miss_is_one_line_with_a_suggestion(kernel: Kernel) -> None:
-    told = refusal(kernel.run("%gguf queue demo/large-GGUF:Q4KM"))
+    message = refusal(kernel.run("%gguf queue demo/large-GGUF:Q4KM"))
 
-    assert "demo/large-GGUF has no Q4KM. Did you mean Q4_K_M?" in told
+    assert "demo/large-GGUF has no Q4KM. Did you mean Q4_K_M?" in message
 
 
 def test_an_incomplete_set_is_refused_by_name_and_shown_in_the_plan(kernel: Kernel) -> None:
-    told = refusal(kernel.run("%gguf queue demo/broken-GGUF:Q8_0"))
+    message = refusal(kernel.run("%gguf queue demo/broken-GGUF:Q8_0"))
 
-    assert "demo/broken-GGUF is missing 2 of the 3 files of Q8_0 (number 1, 3)" in told
+    assert "demo/broken-GGUF is missing 2 of the 3 files of Q8_0 (number 1, 3)" in message
     assert "incomplete: missing 2 of 3 files" in kernel.run("%gguf plan demo/broken-GGUF").text
 
 
 def test_a_gated_repository_can_be_planned_and_says_what_to_do_before_queueing(hub: FaultyHub, kernel: Kernel) -> None:
     plan = kernel.run("%gguf plan demo/gated-GGUF")
-    told = refusal(kernel.run("%gguf queue demo/gated-GGUF"))
+    message = refusal(kernel.run("%gguf queue demo/gated-GGUF"))
 
-    for text in (plan.text, told):
+    for text in (plan.text, message):
         assert f"{hub.url}/demo/gated-GGUF" in text
         assert "hf auth login" in text
     assert "Q4_K_M" in plan.text
@@ -141,10 +141,10 @@ def test_a_row_of_a_search_can_be_queued_by_its_number(kernel: Kernel) -> None:
 def test_a_rate_limited_search_says_when_to_retry(hub: FaultyHub, kernel: Kernel) -> None:
     fault = hub.faults.add(RateLimited(120), path="/api/models", times=None)
 
-    told = refusal(kernel.run("%gguf search llama"))
+    message = refusal(kernel.run("%gguf search llama"))
 
     hub.faults.remove(fault)
-    assert "limits the number of requests (429). Try again in 121 s." in told
+    assert "limits the number of requests (429). Try again in 121 s." in message
 
 
 @pytest.mark.slow
@@ -155,7 +155,7 @@ def test_offline_search_and_plan_report_it_and_send_no_request(
     with Kernel(tmp_path_factory.mktemp("kernel"), hub.url, {"HF_HUB_OFFLINE": "1"}) as kernel:
         kernel.run("%load_ext gglib_nb")
 
-        told = [refusal(kernel.run(f"%gguf {line}")) for line in ("search llama", "plan demo/large-GGUF")]
+        messages = [refusal(kernel.run(f"%gguf {line}")) for line in ("search llama", "plan demo/large-GGUF")]
 
-    assert all("Offline mode is on" in text and "HF_HUB_OFFLINE" in text for text in told)
+    assert all("Offline mode is on" in text and "HF_HUB_OFFLINE" in text for text in messages)
     assert len(hub.requests) == before

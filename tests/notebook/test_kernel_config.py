@@ -22,7 +22,7 @@ def test_a_folder_set_before_the_first_download_is_used_and_a_saved_one_outlives
     hub.add_repository(one_model("demo/model", 300_000))
     folder = tmp_path / "other folder"
 
-    told = kernel.run(f"%gguf config models_directory '{folder}'")
+    answer = kernel.run(f"%gguf config models_directory '{folder}'")
     kernel.run("%gguf config max_concurrent 3 --save\n%gguf queue demo/model\n%gguf wait")
     refused = kernel.run("%gguf config models_directory /elsewhere")
     shown = kernel.run("%gguf config models_directory")
@@ -30,7 +30,7 @@ def test_a_folder_set_before_the_first_download_is_used_and_a_saved_one_outlives
         successor.run("%load_ext gglib_nb")
         saved = successor.run("%gguf config max_concurrent")
 
-    assert told.text.startswith(f"models_directory is {folder} in this kernel.")
+    assert answer.text.startswith(f"models_directory is {folder} in this kernel.")
     assert list(folder.rglob("*.gguf"))
     assert refused.text.startswith(
         "InvalidConfigError: models_directory cannot change while this kernel's manager runs."

@@ -92,8 +92,8 @@ for ask in (
     try:
         ask()
     except Exception as error:
-        told = traceback.TracebackException.from_exception(error, capture_locals=True)
-        tracebacks += [*told.format(), *traceback.format_exception(error)]
+        captured = traceback.TracebackException.from_exception(error, capture_locals=True)
+        tracebacks += [*captured.format(), *traceback.format_exception(error)]
 """
 
 END = """
@@ -187,19 +187,19 @@ class Story:
         self._cell(kernel, "%gguf wait")
         self._cell(kernel, "%gguf status")
         self._cell(kernel, "%gguf models")
-        told = json.loads(self._cell(kernel, END).stream("stdout"))
+        report = json.loads(self._cell(kernel, END).stream("stdout"))
         self.cells.pop()
         outputs = [json.dumps(cell.outputs) for cell in self.cells]
         names = {
             PLACES[0]: [*(arguments for arguments, _ in children), self._text("gpu-tool.txt")],
             PLACES[1]: [*(environment for _, environment in children), self._text("gpu-tool.txt")],
             PLACES[2]: [*self._files(("state/logs", "kernel.log"))],
-            PLACES[3]: [told["records"]],
+            PLACES[3]: [report["records"]],
             PLACES[4]: outputs,
-            PLACES[5]: [told["tracebacks"]],
-            PLACES[6]: [told["reprs"]],
-            PLACES[7]: [told["widgets"]],
-            PLACES[8]: [self._saved(told["widgets"])],
+            PLACES[5]: [report["tracebacks"]],
+            PLACES[6]: [report["reprs"]],
+            PLACES[7]: [report["widgets"]],
+            PLACES[8]: [self._saved(report["widgets"])],
             PLACES[9]: [*half_way, *self._files(("state",))],
             PLACES[10]: [*half_way, *self._files(("models",))],
             PLACES[11]: [

@@ -38,11 +38,11 @@ def test_a_saved_panel_shows_the_outcome_as_text_and_html(saved: nbformat.Notebo
     (output,) = [out for out in saved.cells[cell].outputs if out.output_type != "stream"]
 
     assert set(output.data) == {"text/plain", "text/html"}
-    for told in output.data.values():
-        assert "demo/split-GGUF:Q4_K_M" in told
-        assert "SHA-256 verified" in told
-        assert "1 model complete" in told
-        assert "downloading" not in told
+    for text in output.data.values():
+        assert "demo/split-GGUF:Q4_K_M" in text
+        assert "SHA-256 verified" in text
+        assert "1 model complete" in text
+        assert "downloading" not in text
 
 
 @pytest.mark.slow

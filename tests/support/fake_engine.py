@@ -6,7 +6,7 @@ class FakeEngine:
 
     def __init__(self):
         self.running = {}
-        self.told_to_stop = set()
+        self.stop_requested = set()
         self.answered = {}
 
     def start(self, attempt, plan):
@@ -18,8 +18,8 @@ class FakeEngine:
 
     def stop(self, attempt):
         assert attempt in self.running
-        assert attempt not in self.told_to_stop
-        self.told_to_stop.add(attempt)
+        assert attempt not in self.stop_requested
+        self.stop_requested.add(attempt)
 
     def discard(self, targets):
         for plan in self.running.values():
@@ -27,7 +27,7 @@ class FakeEngine:
 
     def answer(self, attempt):
         self.answered[attempt] = self.running.pop(attempt)
-        self.told_to_stop.discard(attempt)
+        self.stop_requested.discard(attempt)
 
     def die(self):
         for attempt in list(self.running):

@@ -44,7 +44,7 @@ class QueueDriver:
         """The effects of the last step that are of one kind."""
         return [effect for effect in self.effects if isinstance(effect, kind)]
 
-    def told(self, kind):
+    def announced(self, kind):
         """The announcements of the last step that are of one kind."""
         return [effect.event for effect in self.of(do.Announce) if isinstance(effect.event, kind)]
 

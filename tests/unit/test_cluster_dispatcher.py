@@ -73,14 +73,14 @@ class Cluster:
     def of(self, kind):
         return [action for action in self.actions if isinstance(action, kind)]
 
-    def told(self, kind):
+    def commands(self, kind):
         """(host, command) of one kind."""
         return [(tell.host, tell.command) for tell in self.of(Tell) if isinstance(tell.command, kind)]
 
     @property
     def started(self):
         """host -> number of its engine's new attempt."""
-        return {host: command.attempt for host, command in self.told(StartTransfer)}
+        return {host: command.attempt for host, command in self.commands(StartTransfer)}
 
 
 def a_host(name, folder="shared", free=None):
@@ -120,7 +120,7 @@ def test_waiting_downloads_start_in_order_when_a_host_is_free():
 
     cluster.hear("a", finished(1))
 
-    assert [command.repo_id for _, command in cluster.told(StartTransfer)] == ["o/r2"]
+    assert [command.repo_id for _, command in cluster.commands(StartTransfer)] == ["o/r2"]
 
 
 def test_without_a_host_downloads_wait_for_a_new_host():
@@ -131,7 +131,7 @@ def test_without_a_host_downloads_wait_for_a_new_host():
 
     assert waits == [TransferWaits(7, "waiting for a worker of the cluster")]
     assert cluster.actions[0] == EnginesChanged(1)
-    assert cluster.told(Configure)[0][0] == "a"
+    assert cluster.commands(Configure)[0][0] == "a"
     assert cluster.started == {"a": 1}
 
 
@@ -250,7 +250,7 @@ def test_one_host_per_folder_deletes_partial_files():
 
     cluster.do(cluster.dispatcher.take(DiscardPartials(("/models/o/r/m.gguf",))))
 
-    assert [host for host, _ in cluster.told(DiscardPartials)] == ["a", "c"]
+    assert [host for host, _ in cluster.commands(DiscardPartials)] == ["a", "c"]
 
 
 def a_check(*paths):
@@ -318,7 +318,7 @@ def test_the_next_attempt_is_given_the_owner_of_the_lost_engine():
 
     cluster.start(2)
 
-    assert cluster.told(StartTransfer)[0][1].gone_owners == ("77 machine boot",)
+    assert cluster.commands(StartTransfer)[0][1].gone_owners == ("77 machine boot",)
 
 
 def test_a_host_stays_usable_after_its_engine_died():
@@ -356,7 +356,9 @@ def test_the_reason_for_having_no_host_is_reported_once():
 
 
 def limits_of(cluster):
-    return [(host, one.bandwidth_limit_bytes_per_second, one.max_connections) for host, one in cluster.told(Configure)]
+    return [
+        (host, one.bandwidth_limit_bytes_per_second, one.max_connections) for host, one in cluster.commands(Configure)
+    ]
 
 
 def test_a_single_active_host_gets_each_limit_in_full():
@@ -394,7 +396,7 @@ def test_a_new_token_reaches_a_host_before_its_next_transfer():
     cluster.start(1)
 
     assert [type(tell.command) for tell in cluster.of(Tell)] == [Configure, StartTransfer]
-    assert cluster.told(Configure)[0][1].token == "new"
+    assert cluster.commands(Configure)[0][1].token == "new"
 
 
 # Everywhere ------------------------------------------------------------------------------------------------------

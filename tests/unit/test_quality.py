@@ -42,7 +42,7 @@ def test_a_table_with_perplexity_and_divergence_is_read():
     ],
 )
 @pytest.mark.parametrize("head", ["Quant | Perplexity", "Type | PPL ↓", "Name | **Mean PPL** (lower is better)"])
-def test_markup_and_file_names_are_understood(head: str, row: str) -> None:
+def test_markup_and_file_names_are_parsed(head: str, row: str) -> None:
     assert stated(table(head, row)) == {"Q4_K_M": Quality(None, 6.5)}
 
 
@@ -80,18 +80,18 @@ def test_json_files_next_to_the_model_are_read(content: object) -> None:
     assert stated(kld=json.dumps(content)) == {"Q4_K_M": Quality(0.01, 6.5)}
 
 
-def test_places_that_differ_cancel_each_other_out() -> None:
+def test_a_value_stated_differently_in_two_places_is_ignored() -> None:
     card = table("Quant | PPL | KLD", "Q4_K_M | 6.5 | 0.01")
 
     assert stated(card, ppl='{"Q4_K_M": {"ppl": 6.6, "kld": 0.01}}') == {"Q4_K_M": Quality(0.01, None)}
 
 
 @pytest.mark.parametrize("text", ["", "7", "[1, null]", '{"Q4_K_M": 3}', "[" * 100_000, '{"Q4_K_M": {"ppl": 1e999}}'])
-def test_json_of_another_form_states_nothing(text: str) -> None:
+def test_json_of_another_form_is_ignored(text: str) -> None:
     assert stated(ppl=text) == {}
 
 
-def test_a_label_of_two_variants_names_neither() -> None:
+def test_an_ambiguous_label_matches_no_variant() -> None:
     variants = variants_of(["a/one-Q4_K_M.gguf", "b/two-Q4_K_M.gguf"]).variants
     card = table("Quant | PPL", "Q4_K_M | 6.5")
 
@@ -108,7 +108,7 @@ def test_a_label_of_two_variants_names_neither() -> None:
         ("a/README.md", False),
     ],
 )
-def test_only_files_with_such_names_are_read(path: str, is_read: bool) -> None:
+def test_only_files_with_known_names_are_read(path: str, is_read: bool) -> None:
     assert states_quality(path) is is_read
 
 
@@ -116,7 +116,7 @@ def test_only_files_with_such_names_are_read(path: str, is_read: bool) -> None:
     st.dictionaries(st.sampled_from(LABELS), st.tuples(st.floats(1, 1e5), st.floats(0, 50)), min_size=1),
     st.permutations(["Quant", "PPL", "KLD", "Size"]),
 )
-def test_every_table_that_is_written_is_read_back(values: dict[str, tuple[float, float]], columns: list[str]) -> None:
+def test_every_written_table_is_read_back(values: dict[str, tuple[float, float]], columns: list[str]) -> None:
     rows = [
         " | ".join({"Quant": label, "PPL": f"{ppl:.4f}", "KLD": f"{kld:.6f}", "Size": "1 GB"}[name] for name in columns)
         for label, (ppl, kld) in values.items()
@@ -144,7 +144,7 @@ def test_any_text_is_read_without_an_error(text: str) -> None:
         "| a\n" * 300_000,
     ],
 )
-def test_a_hostile_card_of_a_megabyte_takes_no_time(card: str) -> None:
+def test_a_hostile_card_of_a_megabyte_is_parsed_quickly(card: str) -> None:
     begin_s = time.process_time()
 
     stated(card)

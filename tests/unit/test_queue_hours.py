@@ -2,7 +2,7 @@
 
 import pytest
 
-from gglib_nb.domain import events as told
+from gglib_nb.domain import events as announcements
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
@@ -38,7 +38,7 @@ def test_waiting_downloads_show_when_they_continue(queue):
     queue.keep_hours(NIGHT, is_open=False)
 
     assert set(notices(queue).values()) == {"waiting until 22:00"}
-    assert len(queue.told(told.NoticeChanged)) == 3
+    assert len(queue.announced(announcements.NoticeChanged)) == 3
 
 
 def test_stopped_downloads_keep_their_order(queue):
@@ -110,7 +110,7 @@ def test_cancelling_all_downloads_that_wait_for_the_hours_drains_the_queue(queue
 
     assert queue.machine.is_drained
     assert not queue.snapshot.is_processing
-    assert len(queue.told(told.RunSummarized)) == 1
+    assert len(queue.announced(announcements.RunSummarized)) == 1
 
 
 def test_a_turn_of_replaced_hours_is_ignored(queue):

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gglib_nb.domain import events as told
+from gglib_nb.domain import events as announcements
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
@@ -57,9 +57,9 @@ PLANS = st.integers(0, len(_plans()) - 1).map(lambda index: _plans()[index])  # 
 PICKS = st.integers(0, 11)
 STRAY_IDS = (DownloadId("owner/nobody", "Q4"), DownloadId("OWNER/c", "q4"), DownloadId("owner/a", "Q4", "main"))
 OUTCOMES = {
-    told.DownloadCompleted: DownloadStatus.COMPLETED,
-    told.DownloadFailed: DownloadStatus.FAILED,
-    told.DownloadCancelled: DownloadStatus.CANCELLED,
+    announcements.DownloadCompleted: DownloadStatus.COMPLETED,
+    announcements.DownloadFailed: DownloadStatus.FAILED,
+    announcements.DownloadCancelled: DownloadStatus.CANCELLED,
 }
 
 
@@ -197,12 +197,12 @@ class QueueRules(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model.pending)
     @rule(pick=PICKS)
-    def run_now_and_stop_whoever_is_told_to(self, pick):
+    def run_now_and_stop_displaced_downloads(self, pick):
         if (item := self.run_now(self.waiting_or_other(pick))) is None:
             return
         # If two attempts share targets, one target may be taken again while the other is still held.
         is_held_twice = sum(bool(plan.targets & item.plan.targets) for _, plan in self.model.stopping.values()) > 1
-        while self.engine.told_to_stop:
+        while self.engine.stop_requested:
             self.stop(0)
         nearly_there = [other.plan for other in self.model.active.values() if other.status == "finalizing"]
         has_slot = self.model.slots_of(nearly_there) < self.model.slots()
@@ -215,7 +215,7 @@ class QueueRules(RuleBasedStateMachine):
         for plan in plans:
             self.queue(plan)
         if self.model.pending:
-            self.run_now_and_stop_whoever_is_told_to(pick)
+            self.run_now_and_stop_displaced_downloads(pick)
 
     @precondition(lambda self: self.model.failures())
     @rule(pick=PICKS)
@@ -311,10 +311,10 @@ class QueueRules(RuleBasedStateMachine):
         self.engine.answer(attempt)
         self.play(on.TransferFailed(attempt, ERROR, can_retry), lambda: self.model.fail(attempt))
 
-    @precondition(lambda self: self.engine.told_to_stop)
+    @precondition(lambda self: self.engine.stop_requested)
     @rule(pick=PICKS)
     def stop(self, pick):
-        attempt = self.one_of(sorted(self.engine.told_to_stop), pick)
+        attempt = self.one_of(sorted(self.engine.stop_requested), pick)
         self.engine.answer(attempt)
         self.play(on.TransferStopped(attempt), lambda: self.model.stop(attempt))
 
@@ -373,7 +373,7 @@ class QueueRules(RuleBasedStateMachine):
         self.play_stale(reports[which])
 
     @rule(attempt=PICKS, is_failure=st.booleans())
-    def report_of_a_row_that_nobody_writes(self, attempt, is_failure):
+    def report_of_an_unwritten_row(self, attempt, is_failure):
         if attempt not in self.registering:
             failure = on.RegistrationFailed(attempt, ERROR)
             self.play_stale(failure if is_failure else on.ModelRegistered(attempt))
@@ -399,7 +399,7 @@ class QueueRules(RuleBasedStateMachine):
         # Nothing that must outlive the process changes without an effect that stores it.
         assert self.machine.stored() == kept_before or self.of(do.StoreQueue) == [do.StoreQueue()]
         self.obey()
-        self.compare_told()
+        self.compare_announcements()
         self.compare_objects(before)
         return predicted
 
@@ -425,12 +425,12 @@ class QueueRules(RuleBasedStateMachine):
                 case _:
                     pass
 
-    def compare_told(self):
+    def compare_announcements(self):
         assert [(effect.attempt, effect.plan) for effect in self.of(do.StartTransfer)] == self.model.starts
         assert [effect.attempt for effect in self.of(do.StopTransfer)] == self.model.stops
         events = [effect.event for effect in self.of(do.Announce)]
         assert [(e.download.id, OUTCOMES[type(e)]) for e in events if type(e) in OUTCOMES] == self.model.ends
-        runs = [event.summary for event in events if isinstance(event, told.RunSummarized)]
+        runs = [event.summary for event in events if isinstance(event, announcements.RunSummarized)]
         assert [self.counts(run) for run in runs] == [self.expected_counts(run) for run in self.model.runs]
 
     def counts(self, run):
@@ -508,7 +508,7 @@ class QueueRules(RuleBasedStateMachine):
     @invariant()
     def every_attempt_is_accounted_for(self):
         assert set(self.engine.running) == set(self.model.running()) | set(self.model.stopping)
-        assert self.engine.told_to_stop == set(self.model.stopping) == self.machine.stopping
+        assert self.engine.stop_requested == set(self.model.stopping) == self.machine.stopping
         # (Fewer engines stop nothing.)
         assert len(self.engine.running) <= 3 * self.most_engines
         assert set(self.registering) == set(self.model.active) - set(self.model.running())
@@ -530,7 +530,7 @@ class QueueRules(RuleBasedStateMachine):
         assert self.machine.is_drained
 
     def answer_everything(self):
-        if self.engine.told_to_stop:
+        if self.engine.stop_requested:
             self.stop(0)
         elif self.engine.running:
             self.finish(0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gglib_nb.domain import events as told
+from gglib_nb.domain import events as announcements
 from gglib_nb.domain.download import DownloadStatus
 from tests.support.plans import a_plan
 from tests.support.queue_driver import QueueDriver
@@ -16,7 +16,7 @@ def queue():
 
 
 def summaries(queue):
-    return [event.summary for event in queue.told(told.RunSummarized)]
+    return [event.summary for event in queue.announced(announcements.RunSummarized)]
 
 
 def attempts(run):

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from gglib_nb.domain import events as told
+from gglib_nb.domain import events as announcements
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.domain.history import remembered
 from gglib_nb.domain.references import DownloadId
@@ -287,10 +287,12 @@ def test_a_notice_is_one_line_of_text(kind, seconds, text, notice):
 
 def test_events_report_when_a_notice_appears_and_disappears(queue):
     queue.progress(A, notice=("stalled", 3.0, ""))
-    assert queue.told(told.NoticeChanged) == [told.NoticeChanged(DownloadId.parse(A), "stalled for 3 s")]
+    assert queue.announced(announcements.NoticeChanged) == [
+        announcements.NoticeChanged(DownloadId.parse(A), "stalled for 3 s")
+    ]
 
     queue.progress(A)
-    assert queue.told(told.NoticeChanged) == [told.NoticeChanged(DownloadId.parse(A), None)]
+    assert queue.announced(announcements.NoticeChanged) == [announcements.NoticeChanged(DownloadId.parse(A), None)]
 
 
 def test_a_download_of_an_existing_file_is_marked(queue):
@@ -368,7 +370,7 @@ def test_the_events_of_a_download_are_in_order():
         lambda: queue.registered(A),
     ):
         step()
-        heard += [type(event).__name__ for event in queue.told(object)]
+        heard += [type(event).__name__ for event in queue.announced(object)]
 
     assert heard == [
         "StatusChanged",
@@ -389,9 +391,9 @@ def test_only_changed_files_are_in_an_event(queue):
     queue.progress(A, 10)
     queue.progress(A, 10, 20)
 
-    assert [(event.shard.number, event.shard.downloaded_bytes) for event in queue.told(told.ShardProgressed)] == [
-        (2, 20)
-    ]
+    assert [
+        (event.shard.number, event.shard.downloaded_bytes) for event in queue.announced(announcements.ShardProgressed)
+    ] == [(2, 20)]
 
 
 def test_a_sample_without_changes_emits_no_event(queue):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gglib_nb.domain import events as told
+from gglib_nb.domain import events as announcements
 from gglib_nb.errors import NotInQueueError
 from gglib_nb.queue import effects as do
 from tests.support.plans import a_file, a_plan, an_mmproj, shards
@@ -29,7 +29,7 @@ def test_a_cancelled_queued_download_disappears_at_once(queue):
 
     assert queue.rows == [f"{A} downloading 0"]
     assert cancelled(queue) == [B]
-    assert [event.download.id for event in queue.told(told.DownloadCancelled)] == [a_plan(B).id]
+    assert [event.download.id for event in queue.announced(announcements.DownloadCancelled)] == [a_plan(B).id]
 
 
 def test_a_sharded_download_is_cancelled_as_a_whole(queue):
@@ -45,14 +45,14 @@ def test_cancelling_an_active_download_shows_at_once_and_holds_its_slot_until_it
 
     assert queue.of(do.StopTransfer) == [do.StopTransfer(1)]
     assert queue.of(do.StartTransfer) == []
-    assert queue.told(told.DownloadCancelled) == []
+    assert queue.announced(announcements.DownloadCancelled) == []
     assert queue.rows == [f"{B} queued 1"]
     assert cancelled(queue) == [A]
 
     queue.stopped(A)
 
     assert queue.rows == [f"{B} downloading 0"]
-    assert len(queue.told(told.DownloadCancelled)) == 1
+    assert len(queue.announced(announcements.DownloadCancelled)) == 1
 
 
 def test_cancelling_keeps_the_partial_file(queue):
@@ -213,10 +213,10 @@ def test_queueing_a_stopping_download_again_reports_the_cancellation_once(queue)
     queue.cancel(A)
 
     queue.queue(a_plan(A, *shards("a", 3)))
-    heard = len(queue.told(told.DownloadCancelled))
+    heard = len(queue.announced(announcements.DownloadCancelled))
     queue.stopped(1)
 
-    assert (heard, len(queue.told(told.DownloadCancelled))) == (1, 0)
+    assert (heard, len(queue.announced(announcements.DownloadCancelled))) == (1, 0)
 
 
 def test_a_completed_rename_outranks_cancel_and_queueing_again(queue):

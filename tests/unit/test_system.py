@@ -210,7 +210,7 @@ def test_only_the_system_module_uses_calls_that_windows_lacks():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows does not say")
-def test_a_process_knows_the_file_of_its_log(tmp_path):
+def test_a_process_has_the_path_of_its_log(tmp_path):
     log = tmp_path / "engine.log"
     asking = [sys.executable, "-c", "from gglib_nb.system import log_path; print(log_path())"]
 

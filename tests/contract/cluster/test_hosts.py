@@ -393,7 +393,7 @@ def test_workers_of_another_version_are_refused_in_one_line(hub, make_manager, t
 
         with pytest.raises(
             ClusterError, match=r"has gglib_nb 0\.0\.1 and this kernel .*: install the same version"
-        ) as told:
+        ) as caught:
             manager.sync.wait(id_)
 
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)

@@ -99,7 +99,7 @@ def test_an_exhausted_quota_counts_as_a_full_disk(hub, engine, monkeypatch) -> N
 # The disk of the models folder.
 
 
-def test_a_transfer_does_not_fill_the_mount_point_of_a_disk_that_is_not_mounted_any_more(hub, tmp_path) -> None:
+def test_a_transfer_does_not_write_to_the_mount_point_of_an_unmounted_disk(hub, tmp_path) -> None:
     """The disk goes away while the download waits for a network: its folder is empty then, as a mount point is."""
     folder = tmp_path / "disk"
     engine = LocalEngine(hub, folder)
@@ -114,7 +114,7 @@ def test_a_transfer_does_not_fill_the_mount_point_of_a_disk_that_is_not_mounted_
     engine.close()
 
 
-def test_a_download_that_starts_when_the_disk_is_not_mounted_creates_nothing(engine) -> None:
+def test_a_download_started_on_an_unmounted_disk_creates_nothing(engine) -> None:
     known_folders = (str(engine.folder / "demo"), str(engine.folder / "other"))
     error = engine.failure(REPO, NAME, known_folders=known_folders)
 

@@ -148,7 +148,7 @@ def test_a_permanent_stall_is_reported_in_seconds_and_ends_in_an_error(hub, engi
 
 
 def test_a_permanent_rate_limit_ends_in_an_error_with_its_seconds(hub, engine) -> None:
-    hub.faults.add(RateLimited(0, told_by="retry-after"), path=NAME, origin="hub", times=None)
+    hub.faults.add(RateLimited(0, stated_by="retry-after"), path=NAME, origin="hub", times=None)
 
     error = engine.failure(REPO, NAME)
 

@@ -107,10 +107,10 @@ def test_silence_is_reported_in_seconds_before_any_action(hub, tmp_path) -> None
     engine = LocalEngine(hub, tmp_path, replace(HASTY, stall_s=60, answer_s=60))
     attempt = engine.begin(REPO, SMALL)
 
-    told = engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "stalled" and one.notice_s > 2.5)
+    stalled = engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "stalled" and one.notice_s > 2.5)
     stall.release()
 
-    assert told.notice_s < 4
+    assert stalled.notice_s < 4
     assert isinstance(engine.log.end_of(attempt), TransferFinished)
     engine.close()
 

@@ -193,7 +193,7 @@ def test_a_killed_engine_is_reported_and_restarted_by_the_next_command(hub, engi
 
 
 @pytest.mark.parametrize("script", ["import sys; sys.exit('No space for the interpreter.')", None])
-def test_the_reason_says_why_an_interpreter_cannot_start(hub, tmp_path, monkeypatch, script) -> None:
+def test_the_error_says_why_an_interpreter_cannot_start(hub, tmp_path, monkeypatch, script) -> None:
     """Its last words in the log, or those of the shell that cannot start it, are part of the report."""
     python = tmp_path / "python"
     if script is not None:

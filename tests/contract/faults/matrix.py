@@ -203,12 +203,12 @@ ASKING_WHERE_A_FILE_IS = (
     ),
     Row(
         "A rate limit in Retry-After, with another limit not reached",
-        (Answer(RateLimited(1, told_by="ratelimit-not-exhausted"), "hub"),),
+        (Answer(RateLimited(1, stated_by="ratelimit-not-exhausted"), "hub"),),
         Heals("retrying in {n} s (HTTP 429)"),
     ),
     Row(
         "A rate limit until a date",
-        (Answer(RateLimited(1, told_by="http-date"), "hub"),),
+        (Answer(RateLimited(1, stated_by="http-date"), "hub"),),
         Heals("retrying in {n} s (HTTP 429)"),
     ),
     Row(

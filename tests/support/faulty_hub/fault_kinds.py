@@ -203,17 +203,17 @@ class RateLimited:
 
     Attributes:
         seconds: how long to wait.
-        told_by: the Hub's `RateLimit` with nothing left; the same with `Retry-After` although something is left;
+        stated_by: the Hub's `RateLimit` with nothing left; the same with `Retry-After` although something is left;
             `Retry-After` in seconds or as an HTTP date, without `RateLimit`.
     """
 
     seconds: int
-    told_by: Literal["ratelimit", "ratelimit-not-exhausted", "retry-after", "http-date", "nothing"] = "ratelimit"
+    stated_by: Literal["ratelimit", "ratelimit-not-exhausted", "retry-after", "http-date", "nothing"] = "ratelimit"
 
     def apply(self, request: Request, response: Response) -> Response:
         """Refuse for now."""
         policy = '"fixed window";"api";q=500;w=300'
-        told: dict[str, dict[str, str]] = {
+        headers_by_way: dict[str, dict[str, str]] = {
             "ratelimit": {"RateLimit": f'"api";r=0;t={self.seconds}', "RateLimit-Policy": policy},
             "ratelimit-not-exhausted": {"RateLimit": '"api";r=41;t=250', "Retry-After": str(self.seconds)},
             "retry-after": {"Retry-After": str(self.seconds)},
@@ -221,7 +221,7 @@ class RateLimited:
             "nothing": {},
         }
         answer = refusal(429, None, "Too Many Requests").having(X_Error_Message=None)
-        return _spoilt(answer.having(**told[self.told_by]), response)
+        return _spoilt(answer.having(**headers_by_way[self.stated_by]), response)
 
 
 @dataclass(frozen=True)

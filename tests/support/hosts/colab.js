@@ -1,5 +1,5 @@
-// Colab's page: it alone has the kernel. Each output is a frame of another origin, which asks by messages for a model's
-// state, kept here from the comm messages that went past, and for a channel to its comm.
+// Colab's page, which alone has the kernel. Each output is a frame of another origin, which requests by messages a model's
+// state, recorded here from the comm messages, and a channel to its comm.
 
 import { runCell, showText, startKernel, WIDGET } from "./kernel.js";
 

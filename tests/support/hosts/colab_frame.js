@@ -1,4 +1,4 @@
-// One output of Colab: a manager of its own, models made of the page's state, comms that iterate over the page's messages.
+// One output of Colab: its own manager, models made from the page's state, comms that iterate over the page's messages.
 
 import * as base from "@jupyter-widgets/base";
 import { ManagerBase } from "@jupyter-widgets/base-manager";

@@ -1,4 +1,4 @@
-// A kernel of the server that serves this page, by JupyterLab's own client. For the host pages; bundled by esbuild.
+// A kernel of the server that serves this page, through JupyterLab's own client. For the host pages; bundled by esbuild.
 
 import { KernelManager, ServerConnection } from "@jupyterlab/services";
 
@@ -19,7 +19,7 @@ export async function startKernel(token) {
 
 const shown = new Map();
 
-/** Runs a cell; `show(output, data)` is given the element of each output that is no stream. Resolves at its end. */
+/** Runs a cell; `show(output, data)` gets the element of each output that is not a stream. Resolves at its end. */
 export async function runCell(kernel, code, show) {
   const cell = document.body.appendChild(document.createElement("section"));
   const future = kernel.requestExecute({ code, allow_stdin: true });
@@ -40,7 +40,7 @@ export async function runCell(kernel, code, show) {
 
 const updated = new WeakSet();
 
-/** Outputs are updated by their display ids, also after their cell has ended. */
+/** Updates outputs by their display ids, even after their cell has ended. */
 function updates(kernel, show) {
   if (updated.has(kernel)) return;
   updated.add(kernel);
@@ -50,7 +50,7 @@ function updates(kernel, show) {
   });
 }
 
-/** What a host shows that cannot show the widget. */
+/** The output of a host that cannot show the widget. */
 export function showText(output, data) {
   if (data["text/html"]) output.innerHTML = data["text/html"];
   else output.replaceChildren(Object.assign(document.createElement("pre"), { textContent: data["text/plain"] }));

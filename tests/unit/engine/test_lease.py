@@ -187,7 +187,7 @@ def test_only_the_lease_remains_in_the_folder(path) -> None:
     watcher.release()
 
 
-def test_a_lease_that_cannot_be_written_is_not_left_behind(path, monkeypatch) -> None:
+def test_an_unwritable_lease_is_not_left_behind(path, monkeypatch) -> None:
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
