@@ -37,13 +37,17 @@ class Setting(NamedTuple):
 
     summary: str  # what it is, in one sentence
     check: Callable[[str, Any], Any]  # name and given value → the value as used; raises `InvalidConfigError`
-    default: Callable[[], Any]
+    default: Any = None  # or a function that finds it
     variables: tuple[str, ...] = ()  # the first that is set wins; `NAME/below` is a folder in the one that it names
     read: Callable[[str], Any] = str.strip  # what a user types → the value
     read_variable: Callable[[str], Any] | None = None  # the same for a variable; None: as `read`
     show: Callable[[Any], str] = str  # the value as a user writes it
     type: type = str  # of the plain value in a profile
     change: Change = "next manager"  # when a change counts
+
+    def default_value(self) -> Any:  # noqa: ANN401 - as the setting is
+        """The value that holds if nothing else is said."""
+        return self.default() if callable(self.default) else self.default
 
 
 class Origin(NamedTuple):
@@ -239,7 +243,7 @@ class DownloadManagerConfig:
     model_stores: tuple[Path, ...] = _setting(
         "Folders of other programs whose models are listed and reused, and never changed.",
         _folders,
-        tuple,
+        (),
         ("GGLIB_MODEL_STORES",),
         read=lambda text: () if text.strip().lower() == "none" else text.strip().split(os.pathsep),
         show=lambda value: os.pathsep.join(map(str, value)) or "none",
@@ -248,32 +252,32 @@ class DownloadManagerConfig:
     storage_limit_bytes: int | None = _setting(
         "Maximum disk space for your models. Nothing is deleted: downloads that would exceed it are refused.",
         _rate,
-        lambda: None,
+        None,
         ("GGLIB_STORAGE_LIMIT",),
         read=_or_unlimited(partial(parse_bytes, bare_unit="GB")),
         read_variable=partial(parse_bytes, bare_unit="GB"),
         show=lambda value: "unlimited" if value is None else size(value),
         type=int,
     )
-    max_concurrent: int = _COUNT("Downloads that run at once.", _count, lambda: 1, ("GGLIB_MAX_CONCURRENT",))
-    max_queue_size: int = _COUNT("Downloads that may wait.", _count, lambda: 10, ("GGLIB_MAX_QUEUE_SIZE",))
-    hf_token: str | None = _setting("The Hub's token.", _token, lambda: None, is_shown=False)
+    max_concurrent: int = _COUNT("Downloads that run at once.", _count, 1, ("GGLIB_MAX_CONCURRENT",))
+    max_queue_size: int = _COUNT("Downloads that may wait.", _count, 10, ("GGLIB_MAX_QUEUE_SIZE",))
+    hf_token: str | None = _setting("The Hub's token.", _token, is_shown=False)
     state_directory: Path = _FOLDER(
         "Folder of the database and the engine's log.",
         default=partial(_user_folder, "state", "GGLIB_STATE_DIR"),
         variables=("GGLIB_STATE_DIR",),
     )
-    endpoint: str = _setting("The hub, or a mirror.", _endpoint, lambda: DEFAULT_ENDPOINT, ("HF_ENDPOINT",))
+    endpoint: str = _setting("The hub, or a mirror.", _endpoint, DEFAULT_ENDPOINT, ("HF_ENDPOINT",))
     max_connections: int = _COUNT(
         "Connections of all transfers together.",
         partial(_count, most=_MOST_CONNECTIONS),
-        lambda: 16,
+        16,
         ("GGLIB_MAX_CONNECTIONS",),
     )
     bandwidth_limit_bytes_per_second: int | None = _setting(
         "Speed limit of all transfers together.",
         _rate,
-        lambda: None,
+        None,
         ("GGLIB_BANDWIDTH_BYTES_PER_SECOND",),
         # A bare number is MB/s, as in the panel.
         read=_or_unlimited(partial(parse_bytes, bare_unit="MB")),
@@ -285,7 +289,7 @@ class DownloadManagerConfig:
     download_hours: DailyHours | str | None = _setting(
         "Hours of the day in which downloads run.",
         _hours,
-        lambda: None,
+        None,
         ("GGLIB_DOWNLOAD_HOURS",),
         read=_or_unlimited(DailyHours.parse),
         show=lambda value: "any" if value is None else str(value),
@@ -298,22 +302,19 @@ class DownloadManagerConfig:
         variables=("HF_HUB_CACHE", "HF_HOME/hub", "XDG_CACHE_HOME/huggingface/hub"),
     )
     network_wait_s: int = _SECONDS(
-        "How long downloads wait for a lost network before they fail.",
-        _count,
-        lambda: 86_400,
-        ("GGLIB_NETWORK_WAIT_S",),
+        "How long downloads wait for a lost network before they fail.", _count, 86_400, ("GGLIB_NETWORK_WAIT_S",)
     )
     activity_interval_s: int = _SECONDS(
         "How often the kernel shows that a download is active, so that a server does not stop it as idle.",
         partial(_count, least=0),
-        lambda: 60,
+        60,
         ("GGLIB_ACTIVITY_INTERVAL_S",),
         change="when read",
     )
     is_offline: bool = _setting(
         "Offline mode: no requests are sent to the hub.",
         _flag,
-        lambda: False,
+        False,
         ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"),
         read=_read_flag,
         read_variable=lambda text: text.lower() in _TRUE,
@@ -323,7 +324,7 @@ class DownloadManagerConfig:
     engine: object = _setting(
         "Where downloads run: local, a Dask scheduler (dask://host:8786), a cluster's name, or auto.",
         _engine,
-        lambda: None,
+        None,
         ("GGLIB_ENGINE",),
         show=_show_engine,
         change="live",
@@ -335,7 +336,7 @@ class DownloadManagerConfig:
             if value is _OPEN:
                 asked = asked_for(name)
                 value = None if asked is None else asked[0]
-            object.__setattr__(self, name, setting.check(name, setting.default() if value is None else value))
+            object.__setattr__(self, name, setting.check(name, setting.default_value() if value is None else value))
 
     @classmethod
     def of_kernel(cls) -> Self:
@@ -408,7 +409,7 @@ def default_of(name: str) -> Any:  # noqa: ANN401 - as the setting is
     """The default of this kernel's own manager."""
     if name == "models_directory":
         return _user_folder("data", "GGLIB_MODELS_DIR") / "models"
-    return _ALL[name].default()
+    return _ALL[name].default_value()
 
 
 def use_profile(values: Mapping[str, Any]) -> None:
@@ -468,7 +469,7 @@ def _origin(name: str, value: Any) -> Origin:  # noqa: ANN401 - as the setting i
 
 def _defaults(name: str) -> list[Any]:
     found = []
-    for default in (_ALL[name].default, partial(default_of, name)):
+    for default in (_ALL[name].default_value, partial(default_of, name)):
         try:
             found.append(_ALL[name].check(name, default()))
         except InvalidConfigError:

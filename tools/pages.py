@@ -88,7 +88,7 @@ def settings_page() -> str:
     for name, setting in SETTINGS.items():
         variables = ", ".join(f"`{one.partition('/')[0]}`" for one in setting.variables)
         lines.append(
-            f"| `{name}` | {setting.summary} | {variables} | {_DEFAULTS.get(name) or setting.show(setting.default())} |"
+            f"| `{name}` | {setting.summary} | {variables} | {_DEFAULTS.get(name) or setting.show(setting.default_value())} |"
         )
     return "\n".join([*lines, "", _OTHER_VARIABLES])
 
