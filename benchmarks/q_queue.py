@@ -53,7 +53,7 @@ def _measured_us(length: int, steps: int) -> tuple[float, float, float, float]:
     reorder, snapshot, stored = [], [], []
     machine.stored()
     for id_ in ids[:steps]:
-        reorder.append(_median_us([partial(machine.handle, on.MoveRequested(id_, 1))]))
+        reorder.append(_median_us([partial(machine.handle, on.MoveRequested(id_, 1), 1.0)]))
         snapshot.append(_median_us([machine.snapshot]))
         stored.append(_median_us([machine.stored]))
     return enqueue, median(snapshot), median(reorder), median(stored)

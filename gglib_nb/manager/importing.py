@@ -20,6 +20,7 @@ from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
+from gglib_nb.engine.disk import status_of
 from gglib_nb.engine.local import check_split_set
 from gglib_nb.errors import GglibError, GgufError, StorageError
 from gglib_nb.system import read_at
@@ -104,9 +105,7 @@ class Importer:
                 return
 
     def _file(self, path: Path, folder: Path, siblings: list[str]) -> Iterator[_Found]:
-        try:
-            found = path.stat()
-        except OSError:
+        if (found := status_of(path)) is None:
             self._skip(path, "is a broken link")
             return
         if not stat.S_ISREG(found.st_mode):

@@ -18,7 +18,6 @@ from concurrent import futures
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from gglib_nb.catalog.database import Database
@@ -29,6 +28,7 @@ from gglib_nb.domain import events as announced
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload
 from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload, remembered
 from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
+from gglib_nb.engine.disk import status_of
 from gglib_nb.engine.lease import Owner
 from gglib_nb.engine.local import present_by_file
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError, StorageError
@@ -349,9 +349,9 @@ class QueueKeeper:
     def _look(self) -> None:
         self._look_at_s = time.monotonic() + (_LOOK_S if self._database.network is None else _SLOW_BEAT_S)
         seen_before = self._looked_at
-        self._looked_at = tuple(
-            _stamp(self._database.path.with_name(self._database.path.name + end)) for end in ("", "-wal")
-        )
+        path = self._database.path
+        files = (status_of(one) for one in (path, path.with_name(f"{path.name}-wal")))
+        self._looked_at = tuple(one and (one.st_mtime_ns, one.st_size) for one in files)
         others = self._queue.snapshot.elsewhere
         if not self._looked_at[0] or (self._looked_at == seen_before and not others):
             return
@@ -471,11 +471,3 @@ def _is_complete(plan: PlannedDownload, known: Mapping[str, KnownFile]) -> bool:
         if not is_same or (look.size_bytes, look.mtime_ns) != (file.size_bytes, file.mtime_ns):
             return False
     return True
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size

@@ -21,7 +21,7 @@ from gglib_nb.domain.model import FileLook, Looks, Model, state_of
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import variants_of
-from gglib_nb.engine.disk import is_disk_gone
+from gglib_nb.engine.disk import is_disk_gone, status_of
 from gglib_nb.engine.local import leftovers
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.errors import RemoteChangedError, RequestError, StorageError
@@ -37,15 +37,11 @@ VERSION: Final = re.compile(r"@[0-9a-f]{8}")
 
 def look_at(paths: Iterable[str]) -> dict[str, FileLook | None]:
     """Size and times of files, of a link those of its target; None: there is no such file."""
-    return {path: _look(Path(path)) for path in paths}
-
-
-def _look(path: Path) -> FileLook | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return FileLook(found.st_size, found.st_mtime_ns, found.st_atime_ns)
+    found = {path: status_of(Path(path)) for path in paths}
+    return {
+        path: None if one is None else FileLook(one.st_size, one.st_mtime_ns, one.st_atime_ns)
+        for path, one in found.items()
+    }
 
 
 def bytes_of(models: Iterable[Model]) -> int:

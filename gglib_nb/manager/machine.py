@@ -249,9 +249,7 @@ def queued_files(snapshot: QueueSnapshot, models_directory: Path, device: int | 
 
 
 def _bytes_to_write(target: Path, size_bytes: int) -> int:
-    try:
-        if target.stat().st_size == size_bytes:
-            return 0
-    except OSError:
-        pass
+    found = status_of(target)
+    if found is not None and found.st_size == size_bytes:
+        return 0
     return max(0, size_bytes - allocated_bytes(part_path(target)))

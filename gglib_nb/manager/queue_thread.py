@@ -8,6 +8,7 @@ Every future returned from here is answered: by the event's reply, by what it wa
 """
 
 import logging
+import math
 import queue
 import threading
 import time
@@ -67,15 +68,6 @@ class _Posted:
     future: "Future[Any] | None"
 
 
-@dataclass(slots=True, eq=False)
-class _Condition:
-    """A future that is answered when a condition holds, or at a deadline."""
-
-    holds: Callable[[], bool]
-    deadline_s: float | None
-    future: "Future[None]"
-
-
 class QueueThread:
     """Runs a machine. Every method may be called from any thread.
 
@@ -110,7 +102,8 @@ class QueueThread:
         self._listeners: tuple[Listener, ...] = ()
         self._event_listeners: Final[dict[EventListener, Callable[[], None]]] = {}
         self._waiters: Final[dict[DownloadId, dict[Future[QueuedDownload], None]]] = {}
-        self._conditions: Final[dict[Future[None], _Condition]] = {}
+        # Futures that are answered when a condition holds, or at a deadline.
+        self._conditions: Final[dict[Future[None], tuple[Callable[[], bool], float]]] = {}
         self._thread: Final = threading.Thread(target=self._work, name="gglib-queue", daemon=True)
 
     # From any thread ---------------------------------------------------------------------------------------------
@@ -188,8 +181,7 @@ class QueueThread:
 
         def act(done: "Future[None]") -> None:
             attempts = self._take(on.AllCancelRequested())
-            deadline_s = time.monotonic() + timeout_s
-            self._conditions[done] = _Condition(lambda: not attempts & self._machine.stopping, deadline_s, done)
+            self._conditions[done] = (lambda: not attempts & self._machine.stopping, time.monotonic() + timeout_s)
 
         return self._put_waiting(act)
 
@@ -210,7 +202,7 @@ class QueueThread:
         """Done when nothing is queued, active or being listed; paused downloads do not count."""
 
         def act(drained: "Future[None]") -> None:
-            self._conditions[drained] = _Condition(lambda: self._machine.is_drained, None, drained)
+            self._conditions[drained] = (lambda: self._machine.is_drained, math.inf)
 
         return self._put_waiting(act)
 
@@ -325,14 +317,12 @@ class QueueThread:
 
     def _next(self) -> _Posted | None:
         """What was posted; None when it is time to publish, or a deadline has come."""
-        times = [one.deadline_s for one in self._conditions.values() if one.deadline_s is not None]
-        if self._has_changed():
-            times.append(self._publish_at_s)
-        if self._machine.hours is not None:
-            times.append(self._clock_at_s)
+        due_s = [deadline_s for _, deadline_s in self._conditions.values()]
+        due_s.append(self._publish_at_s if self._has_changed() else math.inf)
+        due_s.append(self._clock_at_s if self._machine.hours is not None else math.inf)
         try:
-            timeout_s = max(0.0, min(times) - time.monotonic()) if times else None
-            return self._inbox.get(timeout=timeout_s)
+            wait_s = max(0.0, min(due_s) - time.monotonic())
+            return self._inbox.get(timeout=wait_s if wait_s < math.inf else None)
         except queue.Empty:
             return None
 
@@ -402,8 +392,8 @@ class QueueThread:
 
     def _look_at_conditions(self) -> None:
         now_s = time.monotonic()
-        for future, one in list(self._conditions.items()):
-            if one.holds() or (one.deadline_s is not None and now_s >= one.deadline_s):
+        for future, (holds, deadline_s) in list(self._conditions.items()):
+            if holds() or now_s >= deadline_s:
                 del self._conditions[future]
                 succeed(future, None)
 
