@@ -2,9 +2,9 @@
 
 BIN := .venv/bin
 SOURCES := $(wildcard gglib_nb tests tools docs notebooks benchmarks)
-# Plugins by name, so that nothing else that happens to be installed takes part.
+# Plugins by name, so that other installed plugins are not used.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p anyio -p timeout -p hypothesispytest
-# SLOW=1 adds what takes more than two seconds a test.
+# SLOW=1 adds tests that take more than two seconds.
 SPEED := $(if $(SLOW),,and not slow)
 
 .PHONY: demo test ci lint types js hosts notebooks bench endurance clean
@@ -12,7 +12,7 @@ SPEED := $(if $(SLOW),,and not slow)
 demo: .venv/ready-demo  ## JupyterLab on the first notebook; HEADLESS=1 runs it without a browser; REPO=owner/name uses the real Hub
 	@$(BIN)/python tools/demo.py $(if $(HEADLESS),--headless) $(if $(REPO),--repo $(REPO))
 
-# The browser goes first and by itself: synchronous Playwright breaks asynchronous test plugins in its process. The other
+# The browser tests run first and alone: synchronous Playwright breaks asynchronous test plugins in its process. The other
 # tests wait more than they compute, so a process for each core (but at most four) runs the files one by one.
 test: .venv/ready-dev  ## The default suite
 	@$(PYTEST) -m "browser and not network $(SPEED)" tests/browser
@@ -26,7 +26,7 @@ lint: .venv/ready-dev  ## Style and layers
 	@$(BIN)/ruff format --check $(SOURCES)
 	@$(BIN)/lint-imports
 
-types: .venv/ready-dev  ## The library on Linux, Windows and macOS, its public names as a user types them, the support of tests
+types: .venv/ready-dev  ## The library on Linux, Windows and macOS, its public names in user code, the test support
 	@$(BIN)/mypy gglib_nb tests/typing tests/support tests/browser
 	@$(BIN)/ty check --quiet --python $(BIN)/python tests/typing
 	@$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 gglib_nb
@@ -39,7 +39,7 @@ js: node_modules/.package-lock.json  ## The panel's page: types and tests; needs
 hosts: .venv/ready-dev  ## The package in environments like those of Colab and SageMaker, the oldest and the newest
 	@$(BIN)/python tools/hosts.py
 
-words: .venv/ready-dev  ## Every text that users read, in words.txt, to be read aloud
+words: .venv/ready-dev  ## Every text that users read, in words.txt
 	@$(BIN)/python tools/words.py > words.txt && wc -w words.txt
 
 docs: .venv/ready-dev  ## The generated pages, and the site in build/site; fails on a warning
@@ -49,13 +49,13 @@ docs: .venv/ready-dev  ## The generated pages, and the site in build/site; fails
 notebooks: .venv/ready-dev  ## Every notebook, top to bottom, against its stored outputs
 	@$(BIN)/python tools/demo.py --check
 
-bench: .venv/ready-bench  ## Benchmarks, peers beside us; needs nginx, curl, aria2 and openssl
+bench: .venv/ready-bench  ## Benchmarks with other downloaders; needs nginx, curl, aria2 and openssl
 	@$(BIN)/python -m benchmarks.run
 
 endurance: .venv/ready-dev  ## A queue through random faults, operations and kills: SEED=…, MINUTES=… (10)
 	@$(BIN)/python -m tests.endurance.run $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
-clean:  ## Removes what the other targets made
+clean:  ## Removes the files of the other targets
 	@rm -rf .venv .hosts .demo node_modules build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis test-results
 
 .venv/ready-%: pyproject.toml

@@ -1,4 +1,4 @@
-"""C: a sharded model over a long line: 80 ms there and back, to the hub and to the CDN.
+"""C: a sharded model over a long line: 80 ms round-trip time to the hub and to the CDN.
 
 python -m benchmarks.c_round_trip
 """

@@ -1,7 +1,7 @@
 """The contenders: gglib_nb and common downloaders, each as the commands that download a model and verify it.
 
-A downloader that does not verify is followed by `openssl dgst -sha256`. Downloaders that are not installed are skipped and reported
-to be. Knows nothing of servers or figures.
+A downloader that does not verify is followed by `openssl dgst -sha256`. Downloaders that are not installed are skipped and reported.
+Knows nothing about servers or measurements.
 """
 
 import importlib.util
@@ -29,7 +29,7 @@ class Job:
 
     Attributes:
         hub_port: of the hub on loopback.
-        folder: empty; everything a downloader writes goes there.
+        folder: empty; downloaders write only there.
         authority: the certificate to trust.
         paths: files of the model in the repository.
     """
@@ -48,12 +48,12 @@ class Job:
 
     @property
     def targets(self) -> list[Path]:
-        """Where the peers put the files."""
+        """The peers' target folder."""
         return [self.folder / path for path in self.paths]
 
     @property
     def urls(self) -> list[str]:
-        """Where the hub has the files."""
+        """The URLs of the files on the hub."""
         return [f"{self.endpoint}/{self.repo_id}/resolve/main/{path}" for path in self.paths]
 
     def environment(self) -> dict[str, str]:
@@ -79,8 +79,8 @@ class Contender:
     Attributes:
         name: as in the tables.
         commands: returns the commands that download a job's files and verify them.
-        measures_itself: it prints a JSON object with `wall_s`, `cpu_s` and `ended_s` that stand for the whole run,
-            since what counts begins later than its process.
+        measures_itself: it prints a JSON object with `wall_s`, `cpu_s` and `ended_s` for the whole run,
+            because the measured part starts later than its process.
     """
 
     name: str
@@ -149,7 +149,7 @@ def contenders(*names: str) -> list[Contender]:
 
 
 def missing(*names: str) -> list[str]:
-    """Those of these names that are not."""
+    """Those of these names that are not installed."""
     return [name for name in names if not _is_installed(name)]
 
 

@@ -22,10 +22,10 @@ from benchmarks.scenario import Options, run_alone
 from tests.support.kernel import Kernel
 
 _MB_PER_SECOND = 100.0
-_LEAD_S = 1.0  # the cell begins, and what was on its way fills the system's buffers
+_LEAD_S = 1.0  # the cell starts, and data in transit fills the system's buffers
 _TAIL_S = 0.5
 
-# One turn of the loop each; how many fit into a second is the loop's speed.
+# One iteration each; iterations per second are the loop's speed.
 _LOOPS: Mapping[str, str] = {
     "pure Python loop": "for number in range(100_000): total += number",
     "sum(range(10**7))": "total += sum(range(10**7))",
@@ -50,7 +50,7 @@ threading.Thread(
 
 @dataclass
 class _Seen:
-    """Figures of all rounds by loop: turns per second of the loop, MB/s on the line."""
+    """Results of all rounds by loop: iterations per second, MB/s on the line."""
 
     undisturbed: dict[str, list[float]]
     beside_ours: dict[str, list[float]]
@@ -110,7 +110,7 @@ def _looped(kernel: Kernel, line: Line, name: str, for_s: float) -> tuple[float,
 
 
 def _rate_beside(kernel: Kernel, line: Line, code: str, for_s: float) -> tuple[float, str]:
-    """MB/s on the line while a cell runs, its beginning and end left out, and what the cell prints."""
+    """MB/s on the line while a cell runs, without its start and end, and the cell's output."""
     cell = kernel.submit(code)
     time.sleep(_LEAD_S)
     start_s, start_bytes = line.passed()

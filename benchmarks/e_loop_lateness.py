@@ -15,7 +15,7 @@ from benchmarks.scenario import Options, run_alone
 
 _MB_PER_SECOND = 100.0
 
-# A task of the loop that wants to run every 5 ms.
+# A task of the loop that is due every 5 ms.
 _PROBE_CELL = """
 import asyncio, time
 async def p99_lateness_ms(seconds):

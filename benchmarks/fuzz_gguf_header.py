@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz_gguf_header.py --inputs 1000000 real.gguf ...
 
-Inputs are mutations of the files given (their first 64 KiB, told to be part of a file of any size) and of a header
+Inputs are mutations of the given files (their first 64 KiB, declared as part of a file of any size) and of a header
 made here. A run is determined by its seed. It ends at the first input that raises anything but `GgufError`.
 """
 
@@ -69,7 +69,7 @@ def mutated(seed: bytes, rng: random.Random) -> bytes:
 
 
 def outcome(content: bytes, size_bytes: int) -> str:
-    """What became of one input; anything but a header or a `GgufError` ends the run."""
+    """The result of one input; anything but a header or a `GgufError` ends the run."""
     try:
         header = read_header(
             lambda offset, length: content[offset : offset + length], size_bytes, window_bytes=4096, limit_bytes=2**20

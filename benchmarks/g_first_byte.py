@@ -2,8 +2,8 @@
 
     python -m benchmarks.g_first_byte
 
-The extension is loaded, nothing else: no manager, no engine. Space may be allocated before a byte comes, so what is
-waited for is the magic number at the beginning of the partial file.
+Only the extension is loaded: no manager, no engine. Space may be allocated before a byte arrives, so the benchmark
+waits for the magic number at the start of the partial file.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""H: what a killed engine costs: bytes on the wire beyond those of the file.
+"""H: the cost of a killed engine: bytes on the wire beyond those of the file.
 
     python -m benchmarks.h_resume
 
@@ -53,7 +53,7 @@ def measure(options: Options) -> Findings:
 
 
 def _extra_bytes(origin: Origin, line: Line, folder: Path) -> tuple[int, int]:
-    """Bytes that had passed at the kill, and those that nginx sent from first to last."""
+    """Bytes received before the kill, and all bytes that nginx sent."""
     target = folder / "download"
     target.mkdir()
     job = job_of(origin, target)
@@ -87,7 +87,7 @@ def _engine_of(process: "subprocess.Popen[bytes]") -> psutil.Process:
 
 
 def _settled(origin: Origin, least: int) -> int:
-    """The bytes in nginx's log, once they are all there and grow no more."""
+    """The bytes in nginx's log, when they no longer grow."""
     deadline_s = time.monotonic() + 10
     sent = -1
     while (now := origin.nginx.bytes_sent()) != sent or now < least:

@@ -1,8 +1,8 @@
-"""I: from the last byte to a verified file of 2 GB, and what the disk's sync adds.
+"""I: the time from the last byte to a verified file of 2 GB, and the cost of syncing the disk.
 
     python -m benchmarks.i_last_byte
 
-The bytes are counted on the line, so what is still in the system's buffers when the last one has passed counts as ours.
+The bytes are counted on the line, so reading the rest from the system's buffers counts as ours.
 """
 
 import tempfile
@@ -75,7 +75,7 @@ def _tail_s(origin: Origin, line: Line, folder: Path) -> float:
     finally:
         is_over.set()
         thread.join()
-    assert usage.ended_s is not None  # the driver says so
+    assert usage.ended_s is not None  # reported by the driver
     return usage.ended_s - last.at_s
 
 

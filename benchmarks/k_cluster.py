@@ -1,9 +1,9 @@
-"""K: downloads on the hosts of a cluster: how throughput grows with hosts, and what their reports cost the kernel.
+"""K: downloads on the hosts of a cluster: how throughput grows with hosts, and the cost of their reports in the kernel.
 
     python -m benchmarks.k_cluster
 
-Six models on one, two and three hosts of a Dask cluster on this machine, each host with a folder of its own and a line of
-20 MB/s: one connection, which the hub holds to that speed. Hub and cluster are processes of their own, so that this
+Six models on one, two and three hosts of a Dask cluster on this machine, each host with its own folder and a line of
+20 MB/s: one connection, limited by the hub. Hub and cluster are separate processes, so that this
 process contains what a kernel contains: the manager and the client.
 """
 
@@ -23,7 +23,7 @@ _HOSTS = (1, 2, 3)
 _MODELS = 6
 _LINE_BYTES_PER_SECOND = 20_000_000
 _IDLE_S = 3.0
-# Of a core, in percent, with three hosts at work: what the panel has for a long queue (`panel_cost`).
+# Percent of a core with three active hosts: the panel's limit for a long queue (`panel_cost`).
 _MOST_SHARE = 2.0
 
 _HUB = """

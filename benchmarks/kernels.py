@@ -37,5 +37,5 @@ def run_cell(kernel: Kernel, code: str) -> None:
 
 
 def wait_for_flow(line: Line, passed_before: int) -> None:
-    """Wait until a download has begun to flow."""
+    """Wait until a download has started to receive data."""
     wait_until(lambda: line.passed()[1] - passed_before > _FIRST_BYTES, _TIMEOUT_S, "the first bytes came")

@@ -4,8 +4,8 @@ Bytes pass unread, so TLS stays between the downloader and the server. Of each c
 
 * its own rate, equal for all or drawn for each (an edge lottery, deterministic for a seed);
 * a rate shared with all others;
-* a round trip: bytes arrive half of it later, the first ones a whole one more (TCP's handshake), and not more are on
-  the way than a window that begins at ten segments, grows by what was acknowledged (slow start) and ends at 4 MiB.
+* a round-trip time: bytes arrive half of it later, the first ones one more later (TCP's handshake), and at most a
+  window is in transit, which starts at ten segments, grows by acknowledged bytes (slow start) and ends at 4 MiB.
 
 nginx's own `limit_rate` is not a substitute: it counts each *request* separately and starts with one second of data at once, so that
 ranged requests on a kept connection run unlimited. `tc netem` needs root and a kernel that has it.
@@ -35,13 +35,13 @@ _PIECE_S = 0.005
 
 @dataclass
 class Pace:
-    """A rate: bytes pass one behind the other. `None` lets all pass at once."""
+    """A rate: bytes pass one after another. `None` lets all pass at once."""
 
     bytes_per_second: float | None
     free_at_s: float = 0.0
 
     def pass_at(self, now_s: float, size_bytes: int) -> float:
-        """When so many bytes have passed."""
+        """The time when the given bytes have passed."""
         if self.bytes_per_second is None:
             return now_s
         self.free_at_s = max(self.free_at_s, now_s) + size_bytes / self.bytes_per_second
@@ -63,7 +63,7 @@ class Shape:
         shared: the rate of all connections together.
         fast, slow: rates of a connection in bytes per second; `None` is unlimited.
         fast_share: the probability of `fast`.
-        passed_bytes: what went to downloaders so far.
+        passed_bytes: bytes sent to downloaders so far.
     """
 
     round_trip_s: float
@@ -80,7 +80,7 @@ class Shape:
 
 
 class Direction:
-    """The bytes of one connection in one direction, on their way."""
+    """The bytes of one connection in transit in one direction."""
 
     def __init__(self, shape: Shape, paces: list[Pace], not_before_s: float) -> None:
         self._delay_s = shape.round_trip_s / 2
@@ -154,7 +154,7 @@ async def _carry(shape: Shape, near: socket.socket, address: tuple[str, int]) ->
 
 
 async def _serve(shape: Shape, address: tuple[str, int]) -> None:
-    """Accept until standard input closes; a line of it is `seed N` or a question for the count."""
+    """Accept until standard input closes; each line of it is `seed N` or a request for the count."""
     loop = asyncio.get_running_loop()
     listener = socket.create_server(("127.0.0.1", 0), backlog=256)
     listener.setblocking(False)
@@ -235,11 +235,11 @@ class Line:
         self._process.wait(timeout=10)
 
     def draw_from(self, seed: int) -> None:
-        """Let the connections from now on be those of a seed."""
+        """Use a seed for connections from now on."""
         self._ask(f"seed {seed}")
 
     def passed(self) -> tuple[float, int]:
-        """A time in seconds, and the bytes that had gone to downloaders by then."""
+        """A time in seconds, and the bytes sent to downloaders until then."""
         answer = self._ask("count")
         return answer["at_s"], answer["passed_bytes"]
 

@@ -1,4 +1,4 @@
-"""The memory estimate against a real llama.cpp: it loads tiny models of noise and prints the cache and state that it allocates.
+"""Compares the memory estimate with a real llama.cpp, which loads tiny models of noise and prints the cache and state it allocates.
 
 python -m benchmarks.llama_memory
 
@@ -70,7 +70,7 @@ class TinyModel:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was estimated and what was allocated, in MiB: cache, then state."""
+    """Estimated and allocated MiB: cache, then state."""
 
     model: TinyModel
     context_tokens: int
@@ -81,7 +81,7 @@ class Comparison:
 
     @property
     def difference(self) -> float:
-        """The larger of the two differences, as a share of what was allocated."""
+        """The larger of the two differences, relative to the allocation."""
         pairs = [(one, other) for one, other in zip(self.estimated, self.allocated, strict=True) if one or other]
         # Two decimals are printed.
         return max((max(0.0, abs(one - other) - 0.011) / other if other else 1.0 for one, other in pairs), default=0.0)
@@ -288,7 +288,7 @@ def compare(model: TinyModel, context_tokens: int, sequences: int = 1, cache_typ
     """Lets llama.cpp load the model and reads what it prints.
 
     Raises:
-        RuntimeError: It did not load; the text is what it printed last.
+        RuntimeError: It did not load; the text is its last output.
     """
     content = model.content()
     header = read_header(lambda offset, length: content[offset : offset + length], len(content))

@@ -1,6 +1,6 @@
-"""The server side of a benchmark: files, nginx as the CDN (TLS 1.3), the embedded hub before it for everything else.
+"""The server side of a benchmark: files, nginx as the CDN (TLS 1.3), and the embedded hub for everything else.
 
-The hub answers listings and resolves as always; only its redirects lead to nginx, or to a slow line before it. Knows
+The hub serves listings and resolves as usual; only its redirects lead to nginx, or to a slow line in front of it. Knows
 no downloaders and measures nothing.
 """
 
@@ -64,7 +64,7 @@ class Nginx:
 
     Args:
         folder: where its configuration, certificates and logs go.
-        files: what it serves.
+        files: the served files.
 
     Attributes:
         port: where it listens on loopback.
@@ -92,7 +92,7 @@ class Nginx:
         self._process.wait(timeout=10)
 
     def bytes_sent(self) -> int:
-        """Body bytes of all answers that have ended, cut ones included."""
+        """Body bytes of all finished responses, including cut ones."""
         lines = (self._folder / "access.log").read_text(encoding="ascii").splitlines()
         return sum(int(line.split()[1]) for line in lines)
 
@@ -109,12 +109,12 @@ class Nginx:
 
 @dataclass
 class _ServedByNginx:
-    """Turns the hub's redirects to its own CDN into redirects to nginx. Has the form of a fault and is none."""
+    """Turns the hub's redirects to its own CDN into redirects to nginx. It has the interface of a fault."""
 
     port: int
 
     def apply(self, request: Request, response: Response) -> Response:  # noqa: ARG002  # the form of a fault
-        """Change the place, where the answer is a redirect to a file's bytes."""
+        """Change the location if the response is a redirect to a file's bytes."""
         if response.status != 302 or response.subject is None:
             return response
         path = f"{response.subject.repo_id}/{response.subject.file.path}"
@@ -125,12 +125,12 @@ class Origin:
     """A hub, its CDN and one model of a given size.
 
     Args:
-        folder: where everything goes; removed at the end.
+        folder: contains all files; removed at the end.
         sizes_bytes: the size of each of its shards; multiples of 32.
 
     Attributes:
         nginx: the CDN.
-        repo_id, quantization: what to ask for.
+        repo_id, quantization: the model to request.
         paths: the model's files in the repository.
     """
 

@@ -3,7 +3,7 @@
     python -m benchmarks.panel_cost [--seconds 10]
 
 The kernel is a real one, whose panel gets a new snapshot ten times a second from a thread, as from the queue; its
-CPU is that of the whole process, less what it takes when nothing moves. Snapshots are made before, since they are the
+CPU is that of the whole process, minus its idle use. Snapshots are made before, because they are the
 queue's cost. The page is the tests' light host.
 """
 
@@ -30,7 +30,7 @@ from tests.support.snapshots import GB, download, shards, snapshot
 ROOT = Path(__file__).resolve().parents[1]
 HZ = 10
 TICKS = 40
-# Models, files of each, models of which every file moves: and the most of a core in the kernel, in percent. An engine
+# Models, files of each, active models with all files changing, and the limit of a core in the kernel, in percent. An engine
 # has 16 connections, so more than 80 active files do not occur; 1,000 show how the cost grows.
 CASES: dict[tuple[int, int, int], float | None] = {(5, 10, 5): 1.0, (50, 20, 4): 2.0, (50, 20, 50): None}
 _HEAD = ("queue", "kernel", "messages/s", "page CPU/tick", "frame median", "frame p99")
@@ -67,7 +67,7 @@ def cost(models, files, moving_models, seconds):
 
 
 def moving(models: int, files: int, moving_models: int) -> Iterator[QueueSnapshot]:
-    """A queue in which so many models move with all their files, tick by tick; the rest are the same objects."""
+    """A queue in which the given number of models change with all their files, tick by tick; the rest are the same objects."""
     still = [_model(number, files, 0, "queued") for number in range(moving_models, models)]
     for tick in range(TICKS):
         live = [_model(number, files, tick + 1, "downloading") for number in range(moving_models)]
@@ -119,9 +119,9 @@ _REPLAY = """async ([messages, hz]) => {
 
 
 def in_page(models: int, files: int, moving_models: int, seconds: float) -> tuple[float, list[float]]:
-    """With one moving row opened to its files: CPU of the page's main thread a tick, and every frame, in milliseconds.
+    """With one changing row expanded to its files: CPU of the page's main thread per tick, and every frame, in milliseconds.
 
-    A frame is what its message and the panel's painting take, layout included, by the wall: a busy machine shows.
+    A frame is the wall time of its message and the panel's painting, with layout; a busy machine increases it.
     """
     ticks = list(moving(models, files, moving_models))
     count = int(seconds * HZ)
@@ -148,7 +148,7 @@ def in_page(models: int, files: int, moving_models: int, seconds: float) -> tupl
 
 def _task_ms(clock: CDPSession) -> float:
     metrics = {each["name"]: each["value"] for each in clock.send("Performance.getMetrics")["metrics"]}
-    # What reading the messages of this benchmark took is not the panel's.
+    # The cost of reading this benchmark's messages is not the panel's.
     return 1000 * float(metrics["TaskDuration"] - metrics["DevToolsCommandDuration"])
 
 

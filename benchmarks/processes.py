@@ -30,7 +30,7 @@ class Usage:
         wall_s: from the start of the first process to the end of the last.
         cpu_s: user and system seconds of all processes.
         peak_bytes: peak resident memory of all processes together.
-        output: what was written to standard output.
+        output: standard output.
         engine: the engine's part; `None` if no engine was observed.
         ended_s: when it finished, on the monotonic clock; `None` if it does not report that.
     """

@@ -1,8 +1,8 @@
-"""Q: what one step of the queue costs when it is long.
+"""Q: the cost of one step of a long queue.
 
     python -m benchmarks.q_queue
 
-The pure machine alone, without threads: one more download put into a queue of many, a snapshot of all, a move from the
+The pure machine alone, without threads: another download added to a long queue, a snapshot of all, a move from the
 end to the front. Each download has ten shards.
 """
 

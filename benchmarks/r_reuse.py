@@ -2,8 +2,8 @@
 
     python -m benchmarks.r_reuse
 
-Real files (`benchmarks.related_models`), the embedded hub, whose log says what it sent; and for a changed chat template of a
-large model the time beside that of copying and hashing it once.
+Real files (`benchmarks.related_models`), the embedded hub, whose log has the sent bytes; and for a changed chat template of a
+large model the time compared with copying and hashing it once.
 """
 
 import json
@@ -115,7 +115,7 @@ def hub_of(files: "dict[str, Content]", label: str) -> Iterator[FaultyHub]:
         DemoRepository(repo_id=WARM_REPO_ID, files=[DemoFile(f"warm-{label}.gguf", warm)]),
     ]
     for content in files.values():
-        _ = content.sha256  # before anybody waits for it
+        _ = content.sha256  # before any code waits for it
     with FaultyHub(repositories) as hub:
         yield hub
 

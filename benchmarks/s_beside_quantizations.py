@@ -2,7 +2,7 @@
 
     python -m benchmarks.s_beside_quantizations
 
-Each of the ten shares the tokenizer with what is wanted and no tensor's bytes: looking at them must cost next to nothing.
+Each of the ten shares the tokenizer with the wanted model but no tensor's bytes: checking them must cost almost nothing.
 """
 
 import shutil

@@ -1,4 +1,4 @@
-"""What all scenarios share: sizes, the folder, rounds in turn, and the command line.
+"""Common to all scenarios: sizes, the folder, rounds, and the command line.
 
 In a round every downloader runs once, so that changes on the machine affect all.
 """
@@ -28,8 +28,8 @@ class Options:
     """How to measure.
 
     Attributes:
-        is_quick: small files and one round: shows that everything works, the figures mean nothing.
-        rounds: turns of each downloader.
+        is_quick: small files and one round: shows that everything works, the values mean nothing.
+        rounds: runs of each downloader.
         folder: where files are served from and downloaded to.
     """
 
@@ -47,7 +47,7 @@ class Options:
 
     @contextmanager
     def work_folder(self) -> Iterator[Path]:
-        """A folder that is gone afterwards."""
+        """A temporary folder."""
         with tempfile.TemporaryDirectory(prefix="gglib-bench-", dir=self.folder) as folder:
             yield Path(folder)
 
@@ -85,7 +85,7 @@ def measure_in_turn(
     measure: Callable[[Contender, int], Usage],
     slow: Sequence[str] = (),
 ) -> dict[str, list[Usage]]:
-    """Rounds of one turn for each; those in `slow` have one turn only."""
+    """Rounds of one run for each; those in `slow` run only once."""
     usages: dict[str, list[Usage]] = {contender.name: [] for contender in chosen}
     for number in range(rounds):
         for contender in chosen:
@@ -110,7 +110,7 @@ def _check(contender: Contender, job: Job, origin: Origin) -> None:
 
 
 def options_of(arguments: argparse.Namespace) -> Options:
-    """The options that were given on the command line."""
+    """The options given on the command line."""
     if arguments.without_sha:
         # OPENSSL_ia32cap(3): bit 29 of leaf 7's EBX. Every downloader here hashes with OpenSSL.
         os.environ["OPENSSL_ia32cap"] = ":~0x20000000"  # noqa: SIM112 - its name
@@ -130,7 +130,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def default_folder() -> Path:
-    """A memory disk where there is one with room, so that the disk is not what is measured."""
+    """A memory disk if one has enough space, so that the disk is not measured."""
     has_room = _MEMORY_FOLDER.is_dir() and shutil.disk_usage(_MEMORY_FOLDER).free >= _ROOM_BYTES
     return _MEMORY_FOLDER if has_room else Path(tempfile.gettempdir())
 

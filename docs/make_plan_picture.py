@@ -1,4 +1,4 @@
-"""Makes `plan.png`: what `%gguf plan` shows of a repository with 25 variants.
+"""Makes `plan.png`: `%gguf plan` of a repository with 25 variants.
 
     python -m docs.make_plan_picture
 

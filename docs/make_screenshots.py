@@ -51,7 +51,7 @@ class Picture:
 
 
 def draw_rate(panel: PanelPage) -> None:
-    """Lets a minute and a half of rates pass, in no time."""
+    """Simulates a minute and a half of rates."""
     for second in range(SECONDS_OF_RATE):
         snapshot = panel.manager.snapshot
         ended = (*snapshot.recent_failures, *snapshot.recent_completed)
@@ -61,7 +61,7 @@ def draw_rate(panel: PanelPage) -> None:
 
 
 def _rate(second: int) -> float:
-    # A line that starts, sags in the middle and comes back, never quite even.
+    # A line that starts, slows down in the middle and recovers, with small variations.
     left = SECONDS_OF_RATE - 1 - second
     uneven = math.sin(second / 2.3) * 0.03 + math.sin(second / 5.1 + 1) * 0.06
     sag = 0.45 * math.exp(-(((second - 52) / 7) ** 2))
@@ -76,7 +76,7 @@ def choose(panel: PanelPage) -> None:
 
 
 def refuse(panel: PanelPage) -> None:
-    """Tries again what the queue has no room for."""
+    """Retries a download with a full queue."""
     panel.manager.answers["retry"] = scenes.queue_full()
     panel.press("Retry DeepSeek-R1-Distill-Llama-70B-GGUF Q4_K_M")
 
@@ -131,7 +131,7 @@ def take_host(browser: Browser, host: HostName, theme: Theme) -> None:
         page.run("%gguf")
         output = page.outputs()[-1]
         expect(output.locator(".gglib-panel")).to_contain_text(" left", timeout=60_000)
-        page.page.wait_for_timeout(15_000)  # for a line of rates
+        page.page.wait_for_timeout(15_000)  # for a graph of rates
         page.page.set_viewport_size({"width": 900, "height": 480})
         page.page.screenshot(path=FOLDER / f"panel-{host}-{theme}.png", animations="disabled")
 

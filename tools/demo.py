@@ -35,7 +35,7 @@ LONGEST_CELL_S = 24 * 3600
 
 
 def main() -> int:
-    """Runs one of these; returns the exit status."""
+    """Runs one of the modes; returns the exit status."""
     options = _options()
     is_watched = not (options.headless or options.check or options.store)
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"  # this environment's kernel, not one in the home folder
@@ -69,7 +69,7 @@ def _embedded_hub(*, is_watched: bool) -> DemoHub:
 
 
 def _point_at(hub: DemoHub, folder: Path) -> None:
-    """Makes the hub the endpoint, and an empty folder the place of everything the notebook writes."""
+    """Sets the hub as the endpoint, and an empty folder for everything the notebook writes."""
     shutil.rmtree(folder, ignore_errors=True)
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_HUB_OFFLINE", "HF_HUB_CACHE", "DEMO_REPO"):
         os.environ.pop(name, None)
@@ -98,7 +98,7 @@ def _lab(settings: Path) -> int:
         try:
             return lab.wait()
         except KeyboardInterrupt:
-            print("Stopping.", flush=True)  # JupyterLab got the same Ctrl-C, and ends its kernels first
+            print("Stopping.", flush=True)  # JupyterLab gets the same Ctrl-C, and ends its kernels first
 
 
 def _settle_in(folder: Path) -> None:
@@ -123,7 +123,7 @@ def _run(path: Path, on_cell_executed: Callable[..., None] | None = None) -> nbf
         kernel_name="python3",
         timeout=LONGEST_CELL_S,
         resources={"metadata": {"path": str(NOTEBOOKS)}},
-        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it would warn of its plain TCP on loopback
+        extra_arguments=["--IPKernelApp.log_level=ERROR"],  # it would warn about plain TCP on loopback
         on_cell_executed=on_cell_executed,
     ).execute()
     return notebook
@@ -137,7 +137,7 @@ def _print_cell(cell: nbformat.NotebookNode, **_: object) -> None:
 
 
 def _print_landed(hub: DemoHub, models: Path) -> int:
-    """Prints every file with its size and SHA-256; 1 where one is not what the hub served, or nothing came."""
+    """Prints every file with its size and SHA-256; returns 1 if one differs from the hub's, or none was downloaded."""
     served = {
         f"{repo_id}/{file.path}": file
         for repo_id, repository in hub.repositories.items()

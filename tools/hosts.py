@@ -1,10 +1,10 @@
 """Hosts that pin their packages: tools/hosts.py [colab|sagemaker|lowest|newest …], all of them by default.
 
-For each it makes an environment in .hosts/ that has the host's versions already, installs this checkout's wheel into it as a
+For each it creates an environment in .hosts/ with the host's versions, installs this checkout's wheel into it as a
 user does, and runs the tests of kernel, magic, panel messages and downloads there. The pins are in tests/hosts/; `lowest`
-has the oldest version of each dependency that pyproject.toml allows, `newest` the newest of everything.
+has the oldest version of each dependency that pyproject.toml allows, `newest` the newest of each.
 
-Runs in the environment of development; needs the package index. Where the Python of a host is not installed, this
+Runs in the development environment; needs the package index. If the Python of a host is not installed, this
 environment's own is used instead.
 """
 
@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 FOLDER = ROOT / ".hosts"
-# The Python that each has; None: the newest that is installed.
+# The Python of each; None: the newest installed.
 PYTHONS: dict[str, str | None] = {"colab": "3.13", "sagemaker": "3.12", "lowest": "3.11", "newest": None}
 TESTS = (
     "tests/hosts",
@@ -56,7 +56,7 @@ def call(*command: str, environment: Mapping[str, str] | None = None) -> subproc
 
 
 def interpreters(version: str) -> list[str]:
-    """Commands and paths under which that Python may be installed: on the path, or where pyenv or uv keep theirs."""
+    """Commands and paths of that Python: on PATH, or where pyenv or uv install it."""
     found = [shutil.which(f"python{version}", path=folder) for folder in os.get_exec_path()]
     if shutil.which("pyenv"):
         root = call("pyenv", "root").stdout.strip()
@@ -67,7 +67,7 @@ def interpreters(version: str) -> list[str]:
 
 
 def find_python(version: str) -> str | None:
-    """A Python of that version that starts and can make environments."""
+    """A Python of that version that starts and can create environments."""
     check = f"import sys, ensurepip, venv; sys.exit('%d.%d' % sys.version_info[:2] != {version!r})"
     for path in interpreters(version):
         if call(path, "-c", check).returncode == 0:
@@ -87,7 +87,7 @@ def python_of(host: str) -> tuple[str, str]:
 
 
 def pins_of(host: str) -> list[str]:
-    """What the environment has before gglib_nb is installed."""
+    """The environment's packages before gglib_nb is installed."""
     if host == "lowest":
         return [re.sub(r">=([^,;]+).*", r"==\1", requirement) for requirement in PROJECT["dependencies"]]
     if host == "newest":
@@ -113,7 +113,7 @@ def build_wheel() -> str:
 
 
 def run(host: str, wheel: str) -> tuple[bool, str]:
-    """Make the environment of a host and run the tests in it: whether all passed, and what there is to print."""
+    """Create the environment of a host and run the tests in it; returns whether all passed, and the output."""
     start_s = time.monotonic()
     base, remark = python_of(host)
     place = FOLDER / host

@@ -2,7 +2,7 @@
 
     python tools/pages.py
 
-A test compares the pages with what this would write.
+A test compares the pages with the output of this script.
 """
 
 import enum

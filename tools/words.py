@@ -1,4 +1,4 @@
-"""Prints every text that users read: help, the queue as text, and each sentence in the code with its holes as {…}.
+"""Prints every text that users read: help, the queue as text, and each sentence in the code with its values as {…}.
 
 python tools/words.py
 """
@@ -52,7 +52,7 @@ def _text_of(node: ast.AST) -> str:
 
 
 def sentences() -> Iterator[tuple[str, list[str]]]:
-    """The texts of every module of the package that has some."""
+    """The texts of every module of the package with any."""
     package = ROOT / "gglib_nb"
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()
@@ -63,7 +63,7 @@ def sentences() -> Iterator[tuple[str, list[str]]]:
 
 
 def pictures() -> Iterator[tuple[str, str]]:
-    """The queue as text in every invented situation that has one."""
+    """The queue as text in every scene that has one."""
     for name, scene in sorted(vars(scenes).items()):
         if callable(scene) and getattr(scene, "__module__", "") == scenes.__name__ and not name.startswith("_"):
             try:
@@ -75,7 +75,7 @@ def pictures() -> Iterator[tuple[str, str]]:
 
 
 def golden() -> str:
-    """The queue as text in every invented situation, as tests/golden.txt has it."""
+    """The queue as text in every scene, as in tests/golden.txt."""
     return "\n".join(f"[{name}]\n{text}\n" for name, text in pictures())
 
 

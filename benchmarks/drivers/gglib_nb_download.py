@@ -1,7 +1,7 @@
-"""A script that downloads one model with gglib_nb: manager and engine, from nothing.
+"""A script that downloads one model with gglib_nb, starting manager and engine.
 
 With `--warm-up` it downloads a tiny model first, like a kernel after its first download, and prints what the model
-itself took of both processes.
+itself cost in both processes.
 """
 
 import argparse

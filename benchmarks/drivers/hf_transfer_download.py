@@ -1,6 +1,6 @@
 """A script that downloads files with hf_transfer: pairs of URL and target as arguments.
 
-Pieces of 10 MiB, as huggingface_hub used it; 16 connections, as the others have.
+Pieces of 10 MiB, as huggingface_hub used it; 16 connections, like the others.
 """
 
 import sys
