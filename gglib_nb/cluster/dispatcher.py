@@ -315,16 +315,16 @@ class Dispatcher:
 
     def _hosts_for(self, attempt: PlacedAttempt) -> Iterator[str]:
         """The hosts on which copies of an attempt start now; each has to be started before the next is asked for."""
-        if attempt.is_stopping or (attempt.copies and not attempt.everywhere):
+        folders: list[str | None] = [None]  # any will do
+        if attempt.everywhere:
+            folders = [self._hosts[first].folder_id for first in self._yet_to_serve(attempt)]
+        elif attempt.copies:
             return
-        if not attempt.everywhere:
-            host = choose_host(self._loads(attempt), self._max_concurrent, attempt.size_bytes or 0)
-            if host is not None:
-                yield host
-            return
-        for host in self._yet_to_serve(attempt):
+        for folder in folders:
             is_next = self._configure.bandwidth_limit_bytes_per_second is None or not attempt.running
-            if is_next and len(self._running_on(host)) < self._max_concurrent:
+            loads = [load for load in self._loads(attempt) if folder in (None, self._hosts[load.host].folder_id)]
+            host = choose_host(loads, self._max_concurrent, attempt.size_bytes or 0)
+            if is_next and host is not None and not attempt.is_stopping:
                 yield host
 
     def _begin(self, attempt: PlacedAttempt, host: str) -> StartTransfer:
