@@ -213,14 +213,9 @@ def check_of(
     nothing could tell whether a guess was right.
     """
     seen, file.seen_lease = file.seen_lease, None  # once: all files of an attempt are watched from its beginning
+    lease = Lease(lease_path(file.path), shared.timeouts.lease_s, seen, command.gone_owners)
     check = TargetCheck(
-        tuple(part.known for part in file.parts),
-        force=command.force,
-        replaces=command.replaces,
-        known_folders=known_folders,
-        link_folders=shared.link_folders,
-        lease=Lease(lease_path(file.path), shared.timeouts.lease_s, seen, command.gone_owners),
-        stop=stop,
+        tuple(part.known for part in file.parts), command, known_folders, shared.link_folders, lease, stop
     )
     (first, *others) = file.parts
     is_unsuitable = command.force or others or first.sha256 is None or (file.size_bytes or 0) < least_bytes

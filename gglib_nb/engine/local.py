@@ -35,6 +35,7 @@ from gglib_nb.engine.disk import (
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
 from gglib_nb.engine.pieces import MIB, Range, RangeSet
+from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.reuse import (
     CopySource,
     Decided,
@@ -79,24 +80,21 @@ class TargetCheck:
     def __init__(
         self,
         files: tuple[PlannedFile, ...],
-        *,
-        force: bool,
+        command: StartTransfer,
+        known_folders: tuple[str, ...],
         link_folders: tuple[str, ...],
         lease: Lease,
         stop: threading.Event,
-        replaces: bool = False,
-        known_folders: tuple[str, ...] = (),
     ) -> None:
         """Nothing is looked at yet.
 
         Args:
             files: The parts of the target, with everything that the hub has said of them.
-            force: Neither a file that is there nor an identical one elsewhere will do.
+            command: Says what else of a file at the target is wanted.
+            known_folders: Folders on the same disk; if none of them exists, it is not mounted.
             link_folders: Where an identical one may be.
             lease: Of the partial file.
             stop: Ends it.
-            replaces: Another file at the target is no error: it will be replaced.
-            known_folders: Folders on the same disk; if none of them exists, it is not mounted.
         """
         self.files = files
         self.target = Path(files[0].target)
@@ -104,10 +102,9 @@ class TargetCheck:
         self.has_lease = False
         self.hashed_bytes: int | None = None
         self.owner_bytes: int | None = None
-        self._force = force
+        self._command = command
         self._link_folders = link_folders
         self._stop = stop
-        self._replaces = replaces
         self._known_folders = known_folders
         self._donors: tuple[DonorFile, ...] = ()
         self._right: list[Range] = []
@@ -132,7 +129,7 @@ class TargetCheck:
         if self._wait_for_lease() and (present := self._present()) is not None:
             self.lease.release()
             return CheckResult(present)
-        if not self._force and (linked := self._linked()) is not None:
+        if not self._command.force and (linked := self._linked()) is not None:
             self.lease.release()
             return CheckResult(linked, is_linked=True)
         found = status_of(self.target)
@@ -168,7 +165,7 @@ class TargetCheck:
             found = self.target.stat()
         except FileNotFoundError:
             return None
-        if self._force or self._is_known_wrong(found):
+        if self._command.force or self._is_known_wrong(found):
             return None
         if not stat.S_ISREG(found.st_mode):
             raise StorageError(f"{self.target} is not a file. Move it, then retry.")
@@ -181,7 +178,7 @@ class TargetCheck:
             is_verified = all(file.sha256 is not None for file in self.files)
             if self._matches(digest) and (is_verified or self._may_be_a_model()):
                 return self._stored(found, digest.whole, digest, is_verified=is_verified)
-        if self._replaces:
+        if self._command.replaces:
             return None
         raise StorageError(
             f"Another file is stored at {self.target}. Move it, or download again with --force to replace it."
@@ -201,7 +198,7 @@ class TargetCheck:
     def _damaged(self, found: os.stat_result) -> tuple[CopySource, ...]:
         """The damaged file at the target, if it is known what of it is right; which its digest will confirm or refute."""
         wrong = self.files[0].wrong_ranges
-        if not wrong or self._force:
+        if not wrong or self._command.force:
             return ()
         right = RangeSet([(0, min(self._expected_size() or 0, found.st_size))])
         for start, end in wrong:
