@@ -9,6 +9,7 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from msgspec import Struct
@@ -22,13 +23,13 @@ from gglib_nb.engine.disk import DiskSpace, Reservation, lease_path, storage_err
 from gglib_nb.engine.file import DownloadFile, Part
 from gglib_nb.engine.http import ExchangeError, Session
 from gglib_nb.engine.lease import Lease, LeaseLostError
-from gglib_nb.engine.local import CheckResult, Facts, StoppedError, TargetCheck, arrived_facts, facts_of
+from gglib_nb.engine.local import CheckResult, Facts, FindDonors, StoppedError, TargetCheck, arrived_facts, facts_of
 from gglib_nb.engine.partial import PartialFile, RenameGate
 from gglib_nb.engine.pieces import RangeSet
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.retry import Connectivity
-from gglib_nb.engine.reuse import Asked, CopyEnded, Decided, DonorSearch, Step
+from gglib_nb.engine.reuse import Asked, CopyEnded, Decided, Step, find_donors
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError
 
@@ -206,7 +207,7 @@ def check_of(
     known_folders: tuple[str, ...],
     least_bytes: int,
     stop: threading.Event,
-) -> tuple[TargetCheck, DonorSearch | None]:
+) -> tuple[TargetCheck, FindDonors | None]:
     """The check of a file's target, which takes its lease, and the search for donors where tensors may be copied.
 
     Raw pieces of a file have one header among them and get no donors. Nor does a file whose digest the hub does not state:
@@ -221,10 +222,10 @@ def check_of(
     is_unsuitable = command.force or others or first.sha256 is None or (file.size_bytes or 0) < least_bytes
     if is_unsuitable or file.path.suffix.lower() != ".gguf":
         return check, None
-    return check, DonorSearch(file.path, command.repo_id, command.donors, least_bytes, stop)
+    return check, partial(find_donors, file.path, command.repo_id, command.donors, least_bytes, stop)
 
 
-def check_target(file: DownloadFile, check: TargetCheck, search: DonorSearch | None) -> Event | None:
+def check_target(file: DownloadFile, check: TargetCheck, search: FindDonors | None) -> Event | None:
     """Look at what is on this machine."""
     try:
         return Checked(file, check.run(search))

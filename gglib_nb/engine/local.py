@@ -10,7 +10,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from glob import escape
 from pathlib import Path
@@ -40,10 +40,8 @@ from gglib_nb.engine.reuse import (
     CopySource,
     Decided,
     DonorFile,
-    DonorSearch,
     Step,
     compare_tensors,
-    find_donors,
 )
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GgufError, IncompleteShardSetError, StorageError
@@ -51,6 +49,8 @@ from gglib_nb.system import allocated_bytes, matching, read_at, sync_folder
 
 Facts = dict[str, str | int | float | bool | None]
 """What a GGUF header says, as JSON scalars."""
+
+FindDonors = Callable[[], tuple[DonorFile, ...]]
 
 _LOOK_S: Final = 0.5
 
@@ -109,8 +109,8 @@ class TargetCheck:
         self._donors: tuple[DonorFile, ...] = ()
         self._right: list[Range] = []
 
-    def run(self, search: DonorSearch | None = None) -> CheckResult:
-        """Do it; takes as long as hashing and waiting take. `search` says what else may give bytes.
+    def run(self, search: FindDonors | None = None) -> CheckResult:
+        """Do it; takes as long as hashing and waiting take. `search` finds what else may give bytes.
 
         Raises:
             StoppedError: It was stopped.
@@ -135,7 +135,7 @@ class TargetCheck:
         found = status_of(self.target)
         if found is not None and self._is_known_wrong(found):
             return CheckResult(None, donors=self._damaged(found))
-        self._donors = () if search is None else find_donors(search)
+        self._donors = () if search is None else search()
         return CheckResult(None, donors=self._donors)
 
     def first_step(self, partial: Path, limits: ReuseLimits) -> Step:

@@ -70,43 +70,33 @@ class DonorFile(CopySource, frozen=True):
     table: TensorTable
 
 
-class DonorSearch(Value, frozen=True):
-    """Which files may give tensors to one that is fetched.
+def find_donors(
+    target: Path, repo_id: str, others: Iterable[str], least_bytes: int, stop: threading.Event
+) -> tuple[DonorFile, ...]:
+    """The files that may give tensors to a target; none where all of them together could not give enough.
 
-    Attributes:
+    Args:
         target: What is fetched; a file that is there, of another commit, is a donor too.
         repo_id: Where it is fetched from.
         others: Further files to look at, of which some may be gone.
         least_bytes: Less than this is not worth it.
         stop: Ends the search.
     """
-
-    target: Path
-    repo_id: str
-    others: tuple[str, ...]
-    least_bytes: int
-    stop: threading.Event
-
-
-def find_donors(search: DonorSearch) -> tuple["DonorFile", ...]:
-    """The files that may give tensors; none where all of them together could not give enough."""
-    names = tuple(search.repo_id.split("/"))
-    folder = next((folder for folder in search.target.parents if folder.parts[-2:] == names), None)
+    names = tuple(repo_id.split("/"))
+    folder = next((folder for folder in target.parents if folder.parts[-2:] == names), None)
     seen: dict[tuple[int, int], tuple[Path, os.stat_result]] = {}
     own = () if folder is None else (path for pattern in _PATTERNS for path in sorted(matching(folder, pattern)))
-    for path in (*own, *map(Path, search.others)):
+    for path in (*own, *map(Path, others)):
         found = status_of(path)
         if found is not None and stat.S_ISREG(found.st_mode):
             seen.setdefault((found.st_dev, found.st_ino), (path, found))
     files = list(seen.values())[:_MOST_FILES]
-    if sum(found.st_size for _, found in files) < search.least_bytes:
+    if sum(found.st_size for _, found in files) < least_bytes:
         return ()
     donors = [
-        donor
-        for path, found in files
-        if not search.stop.is_set() and (donor := _donor(path, found, folder)) is not None
+        donor for path, found in files if not stop.is_set() and (donor := _donor(path, found, folder)) is not None
     ]
-    return tuple(donors) if sum(donor.table.data_bytes for donor in donors) >= search.least_bytes else ()
+    return tuple(donors) if sum(donor.table.data_bytes for donor in donors) >= least_bytes else ()
 
 
 _Identity = tuple[int, int, int, int]

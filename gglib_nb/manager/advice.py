@@ -38,7 +38,7 @@ from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, st
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.engine.local import present_by_file
-from gglib_nb.engine.reuse import DonorFile, DonorSearch, find_donors
+from gglib_nb.engine.reuse import DonorFile, find_donors
 from gglib_nb.errors import (
     AmbiguousQuantizationError,
     CatalogError,
@@ -476,7 +476,7 @@ class ReuseEstimator:
             return ()
         least_bytes = self._limits.least_gain_bytes
         others = tuple(registered_donors(models, path))
-        return find_donors(DonorSearch(target, listing.repo_id, others, least_bytes, _NEVER))
+        return find_donors(target, listing.repo_id, others, least_bytes, _NEVER)
 
     def _gain(self, listing: RepoListing, path: str, size_bytes: int | None, donors: Sequence[DonorFile]) -> int | None:
         """Of one file; None where its header could not be read."""
