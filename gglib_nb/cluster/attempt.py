@@ -18,38 +18,23 @@ from gglib_nb.engine.protocol import (
 
 
 class ClusterHost(Value, frozen=True):
-    """One host of a cluster.
-
-    Attributes:
-        name: Its name in the cluster.
-        folder_id: The name of its models folder; hosts with the same one see the same files.
-        models_directory: Absolute path of its models folder, there.
-        free_bytes: Free space on the disk of that folder; None unknown.
-    """
+    """One host of a cluster."""
 
     name: str
-    folder_id: str
-    models_directory: str
-    free_bytes: int | None = None
+    folder_id: str  # hosts with the same one see the same files
+    models_directory: str  # there
+    free_bytes: int | None = None  # on the disk of that folder; None unknown
 
 
 @dataclass(slots=True, eq=False)
 class Copy:
-    """One host's transfer for an attempt.
+    """One host's transfer for an attempt."""
 
-    Attributes:
-        number: The attempt's number for the engine of that host.
-        attempt: The attempt that it belongs to.
-        host: Where it runs.
-        progress: The latest.
-        end: How it ended; None while it runs.
-    """
-
-    number: int
+    number: int  # the attempt's number for the engine of that host
     attempt: "PlacedAttempt"
     host: ClusterHost
-    progress: Progress | None = None
-    end: TransferFinished | TransferFailed | None = None
+    progress: Progress | None = None  # the latest
+    end: TransferFinished | TransferFailed | None = None  # how it ended; None while it runs
 
     @property
     def files(self) -> Sequence[FileProgress]:
@@ -75,23 +60,14 @@ class Copy:
 
 @dataclass(slots=True, eq=False)
 class PlacedAttempt:
-    """An attempt that the queue started.
-
-    Attributes:
-        command: What the queue wants.
-        everywhere: One copy is wanted in every folder.
-        copies: Its transfers: one, or one for each folder if it is wanted everywhere.
-        waits_for: The reported reason why it waits, or empty.
-        is_stopping: The queue wants it stopped.
-        losses: How often each host's engine ended while it ran there.
-    """
+    """An attempt that the queue started."""
 
     command: StartTransfer
-    everywhere: bool = False
-    copies: list[Copy] = field(default_factory=list)
-    waits_for: str = ""
-    is_stopping: bool = False
-    losses: dict[str, int] = field(default_factory=dict)
+    everywhere: bool = False  # one copy is wanted in every folder
+    copies: list[Copy] = field(default_factory=list)  # one, or one for each folder if it is wanted everywhere
+    waits_for: str = ""  # the reported reason why it waits, or empty
+    is_stopping: bool = False  # the queue wants it stopped
+    losses: dict[str, int] = field(default_factory=dict)  # how often each host's engine ended while it ran there
 
     @property
     def number(self) -> int:

@@ -35,13 +35,7 @@ class HostLost(Value, frozen=True):
 
 
 class HostLink:
-    """The link to one host. Methods may be called from any thread; only `wait_closed` waits.
-
-    Attributes:
-        worker: Address of the worker that owns the host's engine.
-        heard_s: When the host last sent anything, by the monotonic clock.
-        free_bytes: On the disk of its models folder; None unknown.
-    """
+    """The link to one host. Methods may be called from any thread; only `wait_closed` waits."""
 
     def __init__(
         self,
@@ -63,8 +57,8 @@ class HostLink:
             free_bytes: As the worker has just said.
         """
         self.worker: Final = worker
-        self.free_bytes = free_bytes
-        self.heard_s = time.monotonic()
+        self.free_bytes = free_bytes  # on the disk of its models folder; None unknown
+        self.heard_s = time.monotonic()  # when the host last sent anything
         self._client: Final = client
         self._name: Final = name
         self._models_directory: Final = models_directory

@@ -56,21 +56,14 @@ _RUNNING: Final = (Status.init, Status.running, Status.paused, Status.closing_gr
 
 
 class Introduction(TypedDict):
-    """A worker's description of itself.
+    """A worker's description of itself."""
 
-    Attributes:
-        version: Of this package, there.
-        host: The name of its host: `GGLIB_HOST` of the worker's environment, else the machine's name.
-        models_directory: Absolute path of its models folder: `GGLIB_MODELS_DIR` of its environment, else the kernel's.
-        folder_id: The name in that folder (`folder`); None if it cannot be written.
-        free_bytes: Free space on the disk of that folder; None unknown.
-    """
-
-    version: str
-    host: str
+    version: str  # of this package, there
+    host: str  # the name of its host: `GGLIB_HOST` of the worker's environment, else the machine's name
+    # Absolute path of its models folder: `GGLIB_MODELS_DIR` of its environment, else the kernel's.
     models_directory: str
-    folder_id: str | None
-    free_bytes: int | None
+    folder_id: str | None  # the name in that folder (`folder`); None if it cannot be written
+    free_bytes: int | None  # on the disk of that folder; None unknown
 
 
 class Answer(TypedDict):

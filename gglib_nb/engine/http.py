@@ -198,18 +198,12 @@ def _check_refused_range(headers: Mapping[str, str], asked: AskedRange) -> None:
 
 
 class Session:
-    """What all requests share: the endpoint, the token for its origin only, timeouts, proxies. Safe from any thread.
-
-    Attributes:
-        endpoint: The hub's base URL, without a slash at its end; it may have a path.
-        token: Sent to the endpoint's origin; None: anonymous.
-        timeouts: How long to wait.
-    """
+    """What all requests share: the endpoint, the token for its origin only, timeouts, proxies. Safe from any thread."""
 
     def __init__(self, endpoint: str, token: str | None, user_agent: str, timeouts: Timeouts) -> None:
-        self.endpoint = endpoint.rstrip("/")
+        self.endpoint = endpoint.rstrip("/")  # it may have a path
         self.timeouts = timeouts
-        self.token = token
+        self.token = token  # None: anonymous
         self._user_agent = re.sub(r"[^ -~]", "?", user_agent)
         try:
             self._origin: Origin | None = origin_of(web_address(self.endpoint))

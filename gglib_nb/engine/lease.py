@@ -50,16 +50,11 @@ class Owner(Value, frozen=True):
 
     A process id means something on its machine, in its boot and in its process namespace only, and is given again after its process
     is gone. So an owner has all four and the time at which it began. Processes of another machine cannot be seen from here.
-
-    Attributes:
-        place: Machine, boot and process namespace.
-        pid: Its id there.
-        start: What distinguishes it from a later process with the same id; empty unknown.
     """
 
-    place: str
-    pid: int
-    start: str = ""
+    place: str  # machine, boot and process namespace
+    pid: int  # its id there
+    start: str = ""  # what distinguishes it from a later process with the same id; empty unknown
 
     @classmethod
     def this_process(cls) -> Self:
@@ -92,23 +87,14 @@ def owner_name(pid: int | None = None, place: str | None = None) -> str:
 
 
 class LeaseState(msgspec.Struct, frozen=True):
-    """What a lease says; fields of a newer version are ignored.
+    """What a lease says; fields of a newer version are ignored."""
 
-    Attributes:
-        owner: Unique to one holder at one time.
-        place: Machine, boot and process namespace of the owner.
-        pid: Its process.
-        beat: Grows with every sign of life.
-        downloaded_bytes: How far it is.
-        has_other_writer: A process before the owner may still have the partial file open for writing.
-    """
-
-    owner: str
-    place: str
+    owner: str  # unique to one holder at one time
+    place: str  # machine, boot and process namespace of the owner
     pid: int
-    beat: int
-    downloaded_bytes: int
-    has_other_writer: bool = False
+    beat: int  # grows with every sign of life
+    downloaded_bytes: int  # how far it is
+    has_other_writer: bool = False  # a process before the owner may still have the partial file open for writing
 
     def is_owner_dead(self, written_s: float = math.inf) -> bool:
         """Whether the owner is known to be gone, with the Unix time of its last sign of life."""
@@ -139,13 +125,7 @@ class SeenLease(msgspec.Struct, frozen=True):
 
 
 class Lease:
-    """The lease of one partial file, as one process sees it.
-
-    Attributes:
-        owner: Our name in it.
-        has_other_writer: A process that had the lease before may still run, and write to the partial file that it has open.
-            A process that resumes that file copies it to another one and then sets this to False.
-    """
+    """The lease of one partial file, as one process sees it."""
 
     def __init__(
         self, path: Path, lease_s: float, seen: SeenLease | None = None, gone_owners: Collection[str] = ()
@@ -159,6 +139,8 @@ class Lease:
             gone_owners: Names (`owner_name`) of processes that are reported gone.
         """
         self.owner = secrets.token_hex(8)
+        # A process that had the lease before may still run, and write to the partial file that it has open. A process that resumes that
+        # file copies it to another one and then sets this to False.
         self.has_other_writer = False
         self._place = process_place()
         self._path = path

@@ -68,14 +68,7 @@ class CheckResult(Value, frozen=True):
 
 
 class TargetCheck:
-    """The check of one target; it ends with the file in its place, or with the lease.
-
-    Attributes:
-        lease: Of the partial file; renewed by the coordinator while `has_lease`.
-        has_lease: Whether it is ours.
-        hashed_bytes: How far the check of a file that is here is; None while none is checked.
-        owner_bytes: How far the process is that has the lease; None while no other has it.
-    """
+    """The check of one target; it ends with the file in its place, or with the lease."""
 
     def __init__(
         self,
@@ -86,26 +79,17 @@ class TargetCheck:
         lease: Lease,
         stop: threading.Event,
     ) -> None:
-        """Nothing is looked at yet.
-
-        Args:
-            files: The parts of the target, with everything that the hub has said of them.
-            command: Says what else of a file at the target is wanted.
-            known_folders: Folders on the same disk; if none of them exists, it is not mounted.
-            link_folders: Where an identical one may be.
-            lease: Of the partial file.
-            stop: Ends it.
-        """
+        """Nothing is looked at yet; `files` are the parts of the target, with everything that the hub has said of them."""
         self.files = files
         self.target = Path(files[0].target)
-        self.lease = lease
+        self.lease = lease  # of the partial file; renewed by the coordinator while `has_lease`
         self.has_lease = False
-        self.hashed_bytes: int | None = None
-        self.owner_bytes: int | None = None
+        self.hashed_bytes: int | None = None  # how far a file that is here is hashed; None while none is
+        self.owner_bytes: int | None = None  # how far the process is that has the lease; None while no other has it
         self._command = command
         self._link_folders = link_folders
         self._stop = stop
-        self._known_folders = known_folders
+        self._known_folders = known_folders  # on the same disk; if none of them exists, it is not mounted
         self._donors: tuple[DonorFile, ...] = ()
         self._right: list[Range] = []
 

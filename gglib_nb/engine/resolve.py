@@ -36,21 +36,13 @@ _HOP_LIMIT: Final = 6
 
 
 class Remote(Value, frozen=True):
-    """Where a file's bytes are and what is known of them.
+    """Where a file's bytes are and what is known of them."""
 
-    Attributes:
-        url: Serves the bytes; signed, so it appears in no log.
-        size_bytes: Its size; None unknown.
-        sha256: Of the content; None unknown.
-        takes_ranges: False where the answer showed that it sends the whole only.
-        has_guessed_sha256: `sha256` is an `ETag` of unknown kind, which a mirror may pass on from the CDN. A match proves the file; a
-            mismatch alone proves nothing.
-    """
-
-    url: str
-    size_bytes: int | None
-    sha256: str | None
-    takes_ranges: bool = True
+    url: str  # serves the bytes; signed, so it appears in no log
+    size_bytes: int | None  # None unknown
+    sha256: str | None  # of the content; None unknown
+    takes_ranges: bool = True  # False where the answer showed that it sends the whole only
+    # `sha256` is an `ETag` of unknown kind, which a mirror may pass on from the CDN. A match proves the file; a mismatch alone proves nothing.
     has_guessed_sha256: bool = False
 
 

@@ -59,15 +59,10 @@ class CopySource(Value, frozen=True):
 
 
 class DonorFile(CopySource, frozen=True):
-    """One that may give tensors; its name is the quantization where it is of the same repository, else its file name.
+    """One that may give tensors; its name is the quantization where it is of the same repository, else its file name."""
 
-    Attributes:
-        is_of_repository: Whether it is in the folder of the repository that is fetched from.
-        table: Its header, and the positions of its tensors.
-    """
-
-    is_of_repository: bool
-    table: TensorTable
+    is_of_repository: bool  # whether it is in the folder of the repository that is fetched from
+    table: TensorTable  # its header, and the positions of its tensors
 
 
 def find_donors(
@@ -275,11 +270,6 @@ class TensorCopy:
 
     It works like a connection that is very fast: bytes are written under its lock and only while it is not revoked, what is
     written is taken over by the coordinator, and its end is an event. It decides nothing; what it did not copy is fetched.
-
-    Attributes:
-        copies: What it was to copy.
-        pending: What it has yet to copy, as far as the coordinator has taken note: it is not fetched meanwhile.
-        names: Of the files that it copies from, the one that gives most first.
     """
 
     def __init__(
@@ -291,11 +281,12 @@ class TensorCopy:
             for copy in copies
             for start, end in opened.pieces.missing(copy.target_offset, copy.target_end)
         ]
+        # What it has yet to copy, as far as the coordinator has taken note: it is not fetched meanwhile.
         self.pending: Final = RangeSet((copy.target_offset, copy.target_end) for copy in self.copies)
         counts: Counter[str] = Counter()
         for copy in self.copies:
             counts[donors[copy.donor].name] += copy.length
-        self.names: Final = tuple(name for name, _ in counts.most_common())
+        self.names: Final = tuple(name for name, _ in counts.most_common())  # the file that gives most first
         self._opened: Final = opened
         self._donors: Final = donors
         self._inbox: Final = inbox

@@ -57,18 +57,13 @@ class NoRouteError(Exception):
 
 
 class Patience(Value, frozen=True):
-    """How long to try when the hub does not answer as it should.
+    """How long to try when the hub does not answer as it should."""
 
-    Attributes:
-        tries: How often one request is sent, at most.
-        first_wait_s: Before the second try; doubled before each further one, up to 8 s.
-        budget_s: No try starts later than this after the first; a longer wait that the hub asks for is an error.
-        timeout_s: For connecting and for each read; None is huggingface_hub's (`HF_HUB_ETAG_TIMEOUT`, 10 s).
-    """
-
-    tries: int = 5
-    first_wait_s: float = 0.5
+    tries: int = 5  # how often one request is sent, at most
+    first_wait_s: float = 0.5  # before the second try; doubled before each further one, up to 8 s
+    # No try starts later than this after the first; a longer wait that the hub asks for is an error.
     budget_s: float = 30.0
+    # For connecting and for each read; None is huggingface_hub's (`HF_HUB_ETAG_TIMEOUT`, 10 s).
     timeout_s: float | None = None
 
     def wait_s(self, attempt: int, error: GglibError) -> float:

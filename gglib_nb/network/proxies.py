@@ -19,19 +19,12 @@ _PASSING: Final = frozenset({408, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """One proxy.
+    """A proxy."""
 
-    Attributes:
-        scheme: `http`, `https`, `socks5` (this machine looks the host's name up) or `socks5h` (the proxy does).
-        host: Its name or address.
-        port: Its TCP port.
-        login: Name and password; None without. In no `repr`.
-    """
-
-    scheme: str
+    scheme: str  # `http`, `https`, `socks5` (this machine looks the host's name up) or `socks5h` (the proxy does)
     host: str
     port: int
-    login: tuple[str, str] | None = field(default=None, repr=False)
+    login: tuple[str, str] | None = field(default=None, repr=False)  # name and password; None without
 
     @classmethod
     def at(cls, url: str) -> Self:

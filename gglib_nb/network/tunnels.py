@@ -106,16 +106,11 @@ def _limit(stream: Stream, deadline_s: float) -> None:
 
 
 class DeadlineReader(io.RawIOBase):
-    """A stream's bytes for `http.client`.
-
-    Attributes:
-        deadline_s: Until when a read may take; None: as long as the stream's own timeout.
-        has_ended: The stream was read to its end.
-    """
+    """A stream's bytes for `http.client`."""
 
     def __init__(self, stream: Stream, deadline_s: float | None) -> None:
-        self.deadline_s = deadline_s
-        self.has_ended = False
+        self.deadline_s = deadline_s  # until when a read may take; None: as long as the stream's own timeout
+        self.has_ended = False  # the stream was read to its end
         self._stream = stream
         self._recv_into = stream.recv_into
 
