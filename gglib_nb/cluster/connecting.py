@@ -24,15 +24,14 @@ def connection_to(engine: object) -> tuple[Connect, bool]:
     """
     if isinstance(engine, Client):
         return lambda: (_usable(engine), False), False
-    if isinstance(engine, Cluster):
-        return lambda: (_client_of(engine), True), False
     if isinstance(engine, str) and engine == "auto":
         return lambda: (_current(), False), False
     if isinstance(engine, str) and "://" in engine:
         address = engine.replace("dask://", "tcp://", 1)
-        return lambda: (_client_at(address), True), True
-    if isinstance(engine, str):
-        return lambda: (_client_of(_cluster_named(engine)), True), False
+        refusal = f"No Dask scheduler answers at {address} ({{error}}). Check the address, then retry."
+        return lambda: (_client(address, refusal), True), True
+    if isinstance(engine, str | Cluster):
+        return lambda: (_client_of(_cluster_named(engine) if isinstance(engine, str) else engine), True), False
     raise InvalidConfigError(
         f"engine is a {type(engine).__name__}; it must be an address such as dask://scheduler:8786, a Dask client, a "
         "cluster or its name, or auto."
@@ -56,10 +55,6 @@ def _current() -> Client:
         raise ClusterError(
             "There is no Dask client in this process. Create one, or give the scheduler's address."
         ) from error
-
-
-def _client_at(address: str) -> Client:
-    return _client(address, f"No Dask scheduler answers at {address} ({{error}}). Check the address, then retry.")
 
 
 def _client_of(cluster: Cluster) -> Client:

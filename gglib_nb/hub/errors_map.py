@@ -75,7 +75,7 @@ def _table() -> tuple[tuple[type[BaseException] | tuple[type[BaseException], ...
     return (
         # From renewing a login, and from the hooks of a user's own client.
         (errors.OfflineModeIsEnabled, OfflineError, OFFLINE),
-        ((errors.HfHubHTTPError, httpx.HTTPStatusError), HubError, ""),
+        ((errors.HfHubHTTPError, httpx.HTTPStatusError), HubError, ""),  # its answer says what it means
         (log_in_failures, InvalidTokenError, _NOT_LOGGED_IN),
         (httpx.TimeoutException, NetworkError, "{host} did not answer in time; check the connection and try again."),
         (httpx.ProxyError, NetworkError, "The proxy for {host} failed; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."),
