@@ -230,8 +230,8 @@ class Lease:
         try:
             self._write(0)
         except OSError:
-            path.unlink(missing_ok=True)
             self._close()
+            path.unlink(missing_ok=True)
             raise
 
     def _take_over(self, stale: LeaseState | None) -> bool:
