@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gglib_nb.domain.download import BAR_STEPS, PlannedFile, ShardStatus, StoredFile
+from gglib_nb.domain.download import PlannedFile, StoredFile
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.transitions import TransitionTable
 from gglib_nb.engine.disk import journal_path, part_path, status_of, storage_error
@@ -24,7 +24,7 @@ from gglib_nb.engine.lease import Lease, SeenLease
 from gglib_nb.engine.pacing import window_bytes
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range, RangeSet
-from gglib_nb.engine.protocol import FileProgress, StartTransfer
+from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Troubles
 from gglib_nb.engine.timeouts import Timeouts
@@ -241,6 +241,7 @@ class DownloadFile:
         check: What is looked at before the first byte; None while pending.
         seen_lease: What was seen of its lease when the transfer began.
         opened: Its partial file while fetching and finalizing.
+        left: What earlier runs left of it; counted until it is open.
         stored: Set when done.
         proven_parts: How many parts hashed right.
         facts: What its GGUF header says; None until it was read.
@@ -266,7 +267,7 @@ class DownloadFile:
         self.is_linked = False
         self.donors: tuple[CopySource, ...] = ()
         self.copy: TensorCopy | None = None
-        self._left = RangeSet()
+        self.left = RangeSet()
         self._synced_s = 0.0
         self._begin()
 
@@ -330,11 +331,11 @@ class DownloadFile:
             return
         found = None if is_replaced else status_of(self.path)
         if found is not None and found.st_size == size:
-            self._left.add(0, size)
+            self.left.add(0, size)
             return
         state = Journal.read(journal_path(self.path))
         if state is not None and state.parts == self.identities and status_of(part_path(self.path)) is not None:
-            self._left = state.done
+            self.left = state.done
 
     def take_opened(self, opened: PartialFile, now_s: float) -> None:
         """Its partial file is open."""
@@ -392,7 +393,7 @@ class DownloadFile:
     @property
     def downloaded_bytes(self) -> int:
         """Its bytes on the disk."""
-        return self._left.total_bytes if self.opened is None else self.pieces.present_bytes
+        return self.left.total_bytes if self.opened is None else self.pieces.present_bytes
 
     @property
     def absent_bytes(self) -> int:
@@ -700,44 +701,6 @@ class DownloadFile:
         if version == self.version and self.stage.is_fetching and self.lease is not None and self.lease.is_ours():
             self.pieces.synced(ranges)
             self._partial.record()
-
-    # What is reported ------------------------------------------------------------------------------------------------
-
-    def progress(self) -> list[FileProgress]:
-        """One for each part."""
-        return [FileProgress(*self._part_progress(part), *self._part_steps(part)) for part in self.parts]
-
-    def _part_progress(self, part: Part) -> tuple[int, ShardStatus]:
-        size = part.size_bytes
-        if self.stage is Stage.DONE:
-            return size or 0, ShardStatus.FINISHED
-        if self.stage is Stage.CHECKING and self.check is not None and self.opened is None:
-            return self._check_progress(self.check, part, size)
-        if self.opened is None:
-            return self._left_bytes(
-                part
-            ), ShardStatus.QUEUED if self.stage is Stage.PENDING else ShardStatus.DOWNLOADING
-        count = self.pieces.present_within(part.start, self._end_of(part))
-        return count, ShardStatus.VERIFYING if count == size else ShardStatus.DOWNLOADING
-
-    def _part_steps(self, part: Part) -> tuple[tuple[int, ...], int]:
-        """Which steps of its bar have arrived, and how many are verified; nothing of a part that is not fetched now."""
-        if self.opened is None or part.end is None or part.end <= part.start or self.stage is Stage.DONE:
-            return (), 0
-        verified_bytes = min(max(0, self.opened.hasher.digest.front - part.start), part.end - part.start)
-        verified_steps = verified_bytes * BAR_STEPS // (part.end - part.start)
-        return self.pieces.steps(part.start, part.end, BAR_STEPS), verified_steps
-
-    def _left_bytes(self, part: Part) -> int:
-        end = part.start if part.end is None else part.end
-        return sum(b - a for a, b in self._left.within(part.start, end))
-
-    def _check_progress(self, check: "TargetCheck", part: Part, size: int | None) -> tuple[int, ShardStatus]:
-        hashed, owners = check.hashed_bytes, check.owner_bytes
-        reached = hashed if hashed is not None else owners
-        count = self._left_bytes(part) if reached is None else max(0, reached - part.start)
-        status = ShardStatus.VERIFYING if hashed is not None else ShardStatus.DOWNLOADING
-        return (count if size is None else min(count, size)), status
 
 
 def files_of(command: StartTransfer, endpoint: str, timeouts: Timeouts) -> list[DownloadFile]:

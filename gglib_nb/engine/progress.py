@@ -3,14 +3,56 @@
 from collections.abc import Sequence
 from typing import Final
 
+from gglib_nb.domain.download import BAR_STEPS, ShardStatus
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.file import DownloadFile, Part, Stage
 from gglib_nb.engine.http import SilentError
+from gglib_nb.engine.local import TargetCheck
 from gglib_nb.engine.protocol import FileProgress, NoticeKind, Progress
 from gglib_nb.engine.retry import Outage
 
 # A line that receives nothing for so long is called stalled; connections are replaced later than that.
 _SILENT_S: Final = 2.0
+
+
+# --- One file ---------------------------------------------------------------------------------------------------------
+
+
+def reports_of(file: DownloadFile) -> list[FileProgress]:
+    """How far a file is: one report for each part."""
+    return [FileProgress(*_bytes_and_status(file, part), *_steps(file, part)) for part in file.parts]
+
+
+def _bytes_and_status(file: DownloadFile, part: Part) -> tuple[int, ShardStatus]:
+    if file.stage is Stage.DONE:
+        return part.size_bytes or 0, ShardStatus.FINISHED
+    if file.opened is not None:
+        count = file.pieces.present_within(part.start, file.pieces.end if part.end is None else part.end)
+        return count, ShardStatus.VERIFYING if count == part.size_bytes else ShardStatus.DOWNLOADING
+    left_bytes = sum(b - a for a, b in file.left.within(part.start, part.start if part.end is None else part.end))
+    if file.stage is Stage.CHECKING and file.check is not None:
+        return _checked_bytes(file.check, part, left_bytes)
+    return left_bytes, ShardStatus.QUEUED if file.stage is Stage.PENDING else ShardStatus.DOWNLOADING
+
+
+def _checked_bytes(check: TargetCheck, part: Part, left_bytes: int) -> tuple[int, ShardStatus]:
+    """How far the check has hashed a file, or else how far the process is that has its lease."""
+    hashed, owners = check.hashed_bytes, check.owner_bytes
+    reached = hashed if hashed is not None else owners
+    count = left_bytes if reached is None else max(0, reached - part.start)
+    status = ShardStatus.VERIFYING if hashed is not None else ShardStatus.DOWNLOADING
+    return (count if part.size_bytes is None else min(count, part.size_bytes)), status
+
+
+def _steps(file: DownloadFile, part: Part) -> tuple[tuple[int, ...], int]:
+    """Which steps of its bar have arrived, and how many are verified; nothing of a part that is not fetched now."""
+    if file.opened is None or not part.size_bytes or part.end is None or file.stage is Stage.DONE:
+        return (), 0
+    verified_bytes = min(max(0, file.opened.hasher.digest.front - part.start), part.size_bytes)
+    return file.pieces.steps(part.start, part.end, BAR_STEPS), verified_bytes * BAR_STEPS // part.size_bytes
+
+
+# --- All files --------------------------------------------------------------------------------------------------------
 
 
 class Line(Value, frozen=True):

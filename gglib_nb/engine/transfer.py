@@ -30,7 +30,7 @@ from gglib_nb.engine.lease import LeaseLostError
 from gglib_nb.engine.local import CheckResult, check_split_set, clear_journal
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
 from gglib_nb.engine.partial import PartialFile, RenameGate
-from gglib_nb.engine.progress import Line, progress_of
+from gglib_nb.engine.progress import Line, progress_of, reports_of
 from gglib_nb.engine.protocol import Event as Report
 from gglib_nb.engine.protocol import FileProgress, StartTransfer, TransferFailed, TransferFinished, TransferStopped
 from gglib_nb.engine.resolve import Remote, follow
@@ -163,18 +163,12 @@ class Transfer:
         """What was renamed already is done; everything else is left for a resume."""
         self._gate.close()
         deadline_s = time.monotonic() + _STOP_WAIT_S
-        while self._is_renaming and (left_s := deadline_s - time.monotonic()) > 0:
+        while any(map(_is_renaming, self._open)) and (left_s := deadline_s - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 event = self.inbox.get(timeout=left_s)
                 if isinstance(event, jobs.Finalized):
                     self.handle(event, time.monotonic())
         return self._finished(time.monotonic()) if self.is_done else TransferStopped(self._command.attempt)
-
-    @property
-    def _is_renaming(self) -> bool:
-        return any(
-            file.stage is Stage.FINALIZING and file.opened is not None and file.opened.is_renamed for file in self._open
-        )
 
     def _as_ours(self, error: Exception) -> GglibError:
         """The error for the kernel; a full disk says what is missing, a bug leaves its traceback in the log."""
@@ -216,7 +210,6 @@ class Transfer:
                     jobs.give_back(event)
 
     def _do(self, name: str, file: DownloadFile, work: Callable[..., Event | None], *args: Any) -> None:  # noqa: ANN401
-        """Have a job done elsewhere: `work` for the file."""
         self._start_job(self.inbox, name, partial(jobs.run_job, work, file, *args))
 
     # Events ----------------------------------------------------------------------------------------------------------
@@ -231,7 +224,7 @@ class Transfer:
         by_index: dict[int, FileProgress] = {}
         for file in self.files:
             file.scan(is_replaced=self._replaces)
-            by_index.update(zip(file.indexes, file.progress(), strict=True))
+            by_index.update(zip(file.indexes, reports_of(file), strict=True))
         self._reports = [by_index[index] for index in range(len(by_index))]
 
     def handle(self, event: Event, now_s: float) -> None:  # noqa: C901  # one case for each event
@@ -273,10 +266,14 @@ class Transfer:
         self._look_at_network(now_s)
         self._open_next()
         for file in fetching:
-            if file.opened is not None and file.stage is Stage.COMPARING:
+            if file.opened is None:
+                continue
+            if file.stage is Stage.COMPARING:
                 self._compare(file, file.opened)
-            elif file.opened is not None:
-                self._verify(file, file.opened, now_s)
+            elif (wrong := file.verify()) is not None:
+                self._wrong(file, wrong, now_s)
+            elif file.is_proven:
+                self._finalize(file, file.opened, now_s)
         if self._outage is None:
             self._resolve_next(now_s)
             self._connections.assign_all(self._open, self._shared.session, now_s)
@@ -305,7 +302,7 @@ class Transfer:
         self._outbox.post(progress_of(self._command.attempt, self.files, self._reports, line))
 
     def _update_report(self, file: DownloadFile) -> None:
-        for index, report in zip(file.indexes, file.progress(), strict=True):
+        for index, report in zip(file.indexes, reports_of(file), strict=True):
             self._reports[index] = report
 
     # The network -----------------------------------------------------------------------------------------------------
@@ -416,8 +413,9 @@ class Transfer:
             return
         file.take_opened(opened, now_s)
         owner = [str(one.parent) for one in file.path.parents if one.match(self._command.repo_id)]
-        # From now on it exists while its disk is mounted.
-        self._known_folders = tuple(dict.fromkeys((*self._known_folders, *owner)))
+        self._known_folders = tuple(
+            dict.fromkeys((*self._known_folders, *owner))
+        )  # it exists while its disk is mounted
         if file.stage is Stage.COMPARING and file.check is not None:
             file.next_step = file.check.first_step(opened.path, self._limits(file))
 
@@ -428,14 +426,6 @@ class Transfer:
                 self._connections.abandon_part(file, part, now_s)
             file.lost()
             self._check(file)
-
-    def _verify(self, file: DownloadFile, opened: PartialFile, now_s: float) -> None:
-        """Compare the digests that have come; finalize a file whose every part is right."""
-        wrong = file.verify()
-        if wrong is not None:
-            self._wrong(file, wrong, now_s)
-        elif file.is_proven:
-            self._finalize(file, opened, now_s)
 
     def _wrong(self, file: DownloadFile, part: Part, now_s: float) -> None:
         """Have a wrong part fetched again: first what was copied on a guess, then all of it, once; raises `IntegrityError`."""
@@ -594,15 +584,16 @@ class Transfer:
             self._lose(now_s, [file])
 
 
-# --- Small things -----------------------------------------------------------------------------------------------------
-
-
 def _forgive(request: Request) -> None:
     """Forgive earlier failures where a request received something."""
     # What a server that gives only the whole has sent is lost when it breaks off.
     has_gained = request.received_bytes >= _WORTH_BYTES and not request.is_whole
     if has_gained or request.position == request.end:
         request.part.troubles.received()
+
+
+def _is_renaming(file: DownloadFile) -> bool:
+    return file.stage is Stage.FINALIZING and file.opened is not None and file.opened.is_renamed
 
 
 def _follow(part: Part, remote: Remote, error: ExchangeError) -> None:

@@ -20,6 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -411,3 +412,44 @@ TestTransferByEvents = TransferMachine.TestCase
 TestTransferByEvents.settings = settings(
     max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck)
 )
+
+
+# What hypothesis may not find in every run.
+
+
+def wrong_bytes(machine: TransferMachine) -> None:
+    machine.a_connection_writes(0, PIECE, True)
+
+
+def late_wrong_bytes_of_a_request_that_was_revoked(machine: TransferMachine) -> None:
+    machine.a_connection_writes(0, PIECE, False)
+    machine.the_partial_file_is_deleted(0)
+    machine.a_connection_writes(0, PIECE, True)
+
+
+def wrong_bytes_before_and_after_another_process_took_the_file_over(machine: TransferMachine) -> None:
+    machine.a_connection_writes(0, PIECE, True)
+    machine.time_passes(0.6)
+    machine.another_process_takes_a_file_over(0)
+    machine.a_connection_writes(0, PIECE, True)
+
+
+@pytest.mark.parametrize(
+    "play",
+    [
+        wrong_bytes,
+        late_wrong_bytes_of_a_request_that_was_revoked,
+        wrong_bytes_before_and_after_another_process_took_the_file_over,
+    ],
+)
+@pytest.mark.parametrize("parts", [1, 2])
+def test_the_file_is_right_in_the_end(play: Callable[[TransferMachine], None], parts: int) -> None:
+    machine = TransferMachine()
+    machine.begin(sizes=[9 * PIECE], parts=parts, is_stated=True)
+    try:
+        play(machine)
+    finally:
+        machine.teardown()
+
+    assert machine.error is None
+    assert [file.stage for file in machine.transfer.files] == [Stage.DONE]
