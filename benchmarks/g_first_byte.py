@@ -38,7 +38,7 @@ def _first_byte_s(origin: Origin, folder: Path) -> float:
         cell = kernel.submit(f"%gguf queue {origin.repo_id}:{origin.quantization}")
         while not (_has_begun(partial) or _has_begun(target)):
             if time.monotonic() - start_s > _TIMEOUT_S:
-                raise TimeoutError(f"no byte came; the cell said {kernel.wait(cell).text!r}")
+                raise TimeoutError(f"no byte arrived; the cell printed {kernel.wait(cell).text!r}")
             time.sleep(_LOOK_S)
         taken_s = time.monotonic() - start_s
         kernel.wait(cell)

@@ -65,7 +65,7 @@ def _extra_bytes(origin: Origin, line: Line, folder: Path) -> tuple[int, int]:
         passed = line.passed()[1] - passed_before
         _engine_of(process).kill()
         if process.wait(_TIMEOUT_S):
-            raise RuntimeError("the download did not survive its engine")
+            raise RuntimeError("the download did not resume after its engine was killed")
     finally:
         process.kill()
         process.wait()
@@ -77,7 +77,7 @@ def _extra_bytes(origin: Origin, line: Line, folder: Path) -> tuple[int, int]:
 def _wait_for_half(process: "subprocess.Popen[bytes]", origin: Origin, line: Line, passed_before: int) -> None:
     while line.passed()[1] - passed_before < origin.size_bytes / 2:
         if process.poll() is not None:
-            raise RuntimeError("the download ended before half of it had come")
+            raise RuntimeError("the download ended before half of it had arrived")
         time.sleep(0.02)
 
 

@@ -34,9 +34,9 @@ _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable
 def _chromium() -> str:
     found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
     if found is None and os.environ.get("GGLIB_NB_REQUIRE_BROWSER"):
-        pytest.fail("there is no Chromium, and this run requires one. On Debian: apt install chromium")
+        pytest.fail("Chromium is not installed, and this run requires it. On Debian: apt install chromium")
     if found is None:
-        pytest.skip("there is no Chromium. On Debian: apt install chromium")
+        pytest.skip("Chromium is not installed. On Debian: apt install chromium")
     return found
 
 
@@ -61,9 +61,9 @@ def open_panel(browser: Browser) -> Iterator[OpenPanel]:
 def axe() -> str:
     """The script of axe-core, which finds accessibility faults on a page."""
     if not _AXE.is_file() and os.environ.get("GGLIB_NB_REQUIRE_BROWSER"):
-        pytest.fail("axe-core is not there, and this run requires it: npm ci")
+        pytest.fail("axe-core is not installed, and this run requires it: npm ci")
     if not _AXE.is_file():
-        pytest.skip("axe-core is not there: npm ci")
+        pytest.skip("axe-core is not installed: npm ci")
     return _AXE.read_text(encoding="utf-8")
 
 

@@ -9,7 +9,9 @@ from importlib import metadata
 import pytest
 
 PINS = [pin.split("==") for pin in os.environ.get("PINS_OF_THE_HOST", "").split()]
-needs_pins = pytest.mark.skipif(not PINS, reason="this environment pins nothing; `.ci/run hosts` makes some that do")
+needs_pins = pytest.mark.skipif(
+    not PINS, reason="this environment pins nothing; `.ci/run hosts` creates environments with pins"
+)
 
 
 @needs_pins

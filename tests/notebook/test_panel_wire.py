@@ -318,7 +318,7 @@ def test_clicks_stay_on_the_subshell_chosen_by_the_page(monkeypatch):
     from ipykernel.comm import comm as ipykernels
 
     if not hasattr(ipykernel_comm := getattr(ipykernels, "BaseComm", None), "_reply_subshell_for"):
-        pytest.skip("this ipykernel leaves messages on their subshell by itself")
+        pytest.skip("this ipykernel already keeps messages on their subshell")
     monkeypatch.setattr("comm.create_comm", ipykernel_comm)
     monkeypatch.setattr(ipykernel_comm, "publish_msg", lambda *_given, **_named: None)
     panel = Panel(FakeManager())

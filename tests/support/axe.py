@@ -18,7 +18,7 @@ def axe_script() -> str:
     """The text of axe-core; without it the test is skipped, or fails if a browser is required."""
     if not _SCRIPT.is_file():
         required = os.environ.get("GGLIB_NB_REQUIRE_BROWSER")
-        (pytest.fail if required else pytest.skip)("axe-core is not there: npm ci")
+        (pytest.fail if required else pytest.skip)("axe-core is not installed: npm ci")
     return _SCRIPT.read_text(encoding="utf-8")
 
 

@@ -70,7 +70,7 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
     """The first true value of the condition; for changes without an event, such as the end of a process."""
     deadline_s = time.monotonic() + timeout_s
     while not (found := condition()):
-        assert time.monotonic() < deadline_s, "it did not come to pass"
+        assert time.monotonic() < deadline_s, "the condition did not become true"
         time.sleep(0.05)
     return found
 

@@ -300,7 +300,7 @@ class Reference:
         item = self.find(id_)
         if item not in self.pending:
             raise RefusedError(errors.NotInQueueError)
-        for other in self.who_steps_back_for(item):
+        for other in self.displaced_by(item):
             self.take_off(other)
             other.status = "queued"
             self.pending = [other, *self.pending]
@@ -308,7 +308,7 @@ class Reference:
         self.resume(id_)
         return item
 
-    def who_steps_back_for(self, item):
+    def displaced_by(self, item):
         """The downloads to stop: writers of its files, and as many more as needed for a slot, the last started first."""
         running = list(self.running().values())
         holders = [other for other in running if other.plan.targets & item.plan.targets]

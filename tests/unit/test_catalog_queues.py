@@ -258,7 +258,7 @@ def test_every_field_of_a_download_is_stored() -> None:
     stored = StoredDownload(plan, DownloadStatus.PAUSED, True, (id_,), 1.0, 2.0, 3.0, IntegrityError("no"), True, 4.0)
     for value in (file, plan, stored):
         plain = [field for field in fields(value) if getattr(value, field.name) == field.default]
-        assert plain == [], "give it a value of its own here"
+        assert plain == [], "give it a distinct value here"
 
     back = from_row(to_row(stored, MODELS), MODELS)
 

@@ -35,7 +35,7 @@ def test_circular_links_are_resolved_without_hanging(tmp_path: Path) -> None:
     assert disk_space_at(tmp_path / "a").device == tmp_path.stat().st_dev
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may look everywhere")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can read every folder")
 def test_an_unreadable_folder_uses_the_free_space_of_its_parent(tmp_path: Path) -> None:
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)

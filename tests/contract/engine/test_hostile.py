@@ -110,7 +110,7 @@ def test_nothing_is_written_to_a_folder_replaced_by_a_link_during_a_download(hub
     assert [path.name for path in outside.iterdir()] == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link that belongs to another user")
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can create a link of another user")
 def test_nothing_is_written_through_another_users_folder_link(engine, tmp_path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()

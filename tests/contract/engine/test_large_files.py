@@ -27,7 +27,7 @@ MISSING = HEAD + HOLE + (SIZE - TAIL)
 @pytest.fixture
 def models(tmp_path: Path) -> Path:
     if shutil.disk_usage(tmp_path).free < SIZE + 10**9:
-        pytest.skip("the disk has no room for 51 GB, which is looked at and not taken")
+        pytest.skip("the disk has less than 51 GB free, which the engine checks but does not use")
     return tmp_path / "models"
 
 

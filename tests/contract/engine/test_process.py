@@ -156,7 +156,7 @@ def test_the_engine_has_its_own_session_and_ignores_interrupts(engine) -> None:
     assert os.getsid(engine.client.pid) == engine.client.pid
 
 
-@pytest.mark.skipif(not hasattr(os, "nice"), reason="this system knows no niceness")
+@pytest.mark.skipif(not hasattr(os, "nice"), reason="this system has no niceness")
 def test_the_engine_has_a_lower_priority_than_user_cells(engine) -> None:
     engine.fetch(REPO, "small.gguf")
 

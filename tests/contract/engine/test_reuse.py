@@ -405,7 +405,7 @@ def test_a_copy_resumes_where_a_killed_engine_left_it(large) -> None:
 
     size_bytes = content_of(hub, Q8_0).size_bytes
     assert state is not None
-    assert state.copied_bytes < size_bytes * 0.99, "it was over before it could be ended"
+    assert state.copied_bytes < size_bytes * 0.99, "it ended before it could be stopped"
     assert end.files[0].reused_bytes > size_bytes * 0.98
     assert hub.bytes_sent(Q8_0) < size_bytes * 0.02 + 2 * header_bytes(hub, Q8_0)
     assert sha256_of(target) == right(hub, Q8_0)

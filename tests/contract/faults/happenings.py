@@ -31,7 +31,7 @@ def _folder_is_read_only(world: World, subject: Subject) -> Lift:
     return lambda: folder.chmod(0o755)
 
 
-def _file_stands_for_folder(world: World, subject: Subject) -> Lift:
+def _file_for_folder(world: World, subject: Subject) -> Lift:
     place = world.target(subject).parent
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_text("a file where a folder should be")
@@ -87,7 +87,7 @@ def _part_replaced(world: World, subject: Subject) -> None:
 
 
 READ_ONLY = Doing("the folder loses its write permission", _folder_is_read_only)
-FILE_FOR_FOLDER = Doing("a file is in place of the repository's folder", _file_stands_for_folder)
+FILE_FOR_FOLDER = Doing("a file is in place of the repository's folder", _file_for_folder)
 LARGEST_FILE = Doing("the filesystem stores no file above 1 MB", _largest_file)
 FOLDER_AT_TARGET = Doing("a folder is in place of the target", _folder_at(lambda target: target))
 FOLDER_AT_PART = Doing("a folder is in place of the partial file", _folder_at(part_path))
@@ -132,13 +132,13 @@ def _flip(target: Path) -> None:
     journal.write_bytes(data)
 
 
-def _boast(target: Path) -> None:
+def _overstate(target: Path) -> None:
     """A journal that records more bytes than exist: the partial file was truncated."""
     os.truncate(part_path(target), 1000)
 
 
 PART_EDITED = Doing("the partial file's first bytes are overwritten while it is paused", _while_paused(_edit))
-PART_CUT = Doing("the partial file is cut to 1000 bytes while it is paused", _while_paused(_boast))
+PART_CUT = Doing("the partial file is cut to 1000 bytes while it is paused", _while_paused(_overstate))
 PART_GONE = Doing(
     "the partial file is deleted while it is paused", _while_paused(lambda target: part_path(target).unlink())
 )

@@ -92,7 +92,7 @@ def journal_of(file: PlannedFile, commit: str, chance: random.Random, verified: 
     return data
 
 
-def lay_a_partial_file(hub, file: PlannedFile, other: PlannedFile, chance: random.Random) -> None:
+def write_a_partial_file(hub, file: PlannedFile, other: PlannedFile, chance: random.Random) -> None:
     """A partial file with right or wrong bytes, and a journal that was damaged."""
     commit = hub.repositories[REPO].commit()
     target = Path(file.target)
@@ -112,7 +112,7 @@ def test_any_journal_leads_to_the_right_file(hub, engine, round_) -> None:
     chance = random.Random(round_)
     files = planned(hub, REPO, *NAMES, folder=engine.folder)
     for number, file in enumerate(files):
-        lay_a_partial_file(hub, file, files[number - 1], chance)
+        write_a_partial_file(hub, file, files[number - 1], chance)
 
     end = engine.log.end_of(engine.begin(REPO, *NAMES, kind="mmproj"))
 

@@ -147,7 +147,7 @@ def check_it_fails(row: Row, ends: Fails, world: World, subject: Subject) -> Non
     failed = world.failure(subject.repo_id)
     assert failed.can_retry == ends.can_retry
     assert failed.ended_at_s is not None
-    assert ends.asks is None or world.questions(subject) <= ends.asks, "it was asked again and again"
+    assert ends.asks is None or world.questions(subject) <= ends.asks, "it was requested repeatedly"
     world.check_nothing_wrong(subject, there)
     is_of_the_line = any(isinstance(made, OnLine) for made in row.made)  # which the next one also needs
     if is_of_the_line:

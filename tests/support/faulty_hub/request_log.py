@@ -144,7 +144,7 @@ class RequestLog:
             if self._changed.wait_for(lambda: predicate(tuple(self._records)), timeout_s):
                 return tuple(self._records)
             last = "; ".join(f"{record.method} {record.path} {record.status}" for record in self._records[-5:])
-            raise TimeoutError(f"No request made it true within {timeout_s} s. Last: {last or 'none'}")
+            raise TimeoutError(f"The condition did not become true within {timeout_s} s. Last: {last or 'none'}")
 
     def flow(self, path_in_repo: str | None = None) -> list[tuple[float, int]]:
         """Bytes of files sent per tenth of a second, as (start in monotonic seconds, bytes), empty tenths left out.

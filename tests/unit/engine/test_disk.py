@@ -14,7 +14,7 @@ from gglib_nb.engine.pieces import Pieces
 from gglib_nb.errors import StorageError
 
 SOMEBODY = 12_345
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a link that belongs to another user")
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can create a link of another user")
 names = st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=255).filter(
     lambda name: len(name.encode()) <= 255 and name not in {".", ".."}
 )

@@ -314,7 +314,7 @@ class TransferMachine(RuleBasedStateMachine):
         self.others[file] = OtherProcess(file, self.contents[str(file.path)])
         self.time_passes(1.1)
         if was_fetching and self.is_running:
-            assert file.stage is Stage.CHECKING, "a lost lease was not noticed"
+            assert file.stage is Stage.CHECKING, "a lost lease was not detected"
             assert not file.requests
             assert all(one._is_revoked for one in requests)
 
@@ -386,7 +386,7 @@ class TransferMachine(RuleBasedStateMachine):
         assert not self.is_running, [file.stage for file in self.transfer.files]
         if self.error is not None:
             assert isinstance(self.error, IntegrityError), repr(self.error)
-            assert self.wrong_again, "a part was called wrong that was wrong once at most"
+            assert self.wrong_again, "a part was reported wrong although it was wrong at most once"
         self.what_is_finished_is_right()
 
     def teardown(self) -> None:
