@@ -10,7 +10,7 @@ for the Hub's stored token: huggingface_hub reads that at every call, so that lo
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
 from pathlib import Path
@@ -108,6 +108,12 @@ def _endpoint(_name: str, value: Any) -> str:  # noqa: ANN401 - whatever was giv
             f"The endpoint must be an address such as {DEFAULT_ENDPOINT}, without user name or query (HF_ENDPOINT sets it)."
         )
     return str(value).rstrip("/")
+
+
+def _mirrors(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever was given
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidConfigError(f"{name} must be a list of addresses.")
+    return tuple(dict.fromkeys(_endpoint(name, one) for one in value))
 
 
 def _token(_name: str, value: str | None) -> str | None:
@@ -268,6 +274,15 @@ class DownloadManagerConfig:
         variables=("GGLIB_STATE_DIR",),
     )
     endpoint: str = _setting("The hub, or a mirror.", _endpoint, DEFAULT_ENDPOINT, ("HF_ENDPOINT",))
+    mirrors: tuple[str, ...] = _setting(
+        "Mirrors of the hub, separated by spaces: they are asked, without the token, for what the hub cannot provide.",
+        _mirrors,
+        (),
+        ("GGLIB_MIRRORS",),
+        read=lambda text: () if text.strip().lower() == "none" else text.split(),
+        show=lambda value: " ".join(value) or "none",
+        type=str,
+    )
     max_connections: int = _COUNT(
         "Connections of all transfers together.",
         partial(_count, most=_MOST_CONNECTIONS),

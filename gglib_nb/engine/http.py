@@ -200,8 +200,11 @@ def _check_refused_range(headers: Mapping[str, str], asked: AskedRange) -> None:
 class Session:
     """What all requests share: the endpoint, the token for its origin only, timeouts, proxies. Safe from any thread."""
 
-    def __init__(self, endpoint: str, token: str | None, user_agent: str, timeouts: Timeouts) -> None:
+    def __init__(
+        self, endpoint: str, token: str | None, user_agent: str, timeouts: Timeouts, mirrors: tuple[str, ...] = ()
+    ) -> None:
         self.endpoint = endpoint.rstrip("/")  # it may have a path
+        self.endpoints = (self.endpoint, *mirrors)
         self.timeouts = timeouts
         self.token = token  # None: anonymous
         self._user_agent = re.sub(r"[^ -~]", "?", user_agent)
@@ -276,9 +279,12 @@ class Session:
         return found
 
     def can_reach_hub(self) -> bool:
-        """Ask the hub for anything: any answer will do, and a certificate that is not trusted is one too. May take seconds."""
+        """Ask the hub or a mirror for anything: any answer will do, also a certificate that is not trusted. May take seconds."""
+        return any(map(self._can_reach, self.endpoints))
+
+    def _can_reach(self, endpoint: str) -> bool:
         try:
-            self.head(web_address(self.endpoint), {}, "HEAD")
+            self.head(web_address(endpoint), {}, "HEAD")
         except ExchangeError:
             return False
         except (GglibError, ValueError):

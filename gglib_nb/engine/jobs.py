@@ -195,7 +195,7 @@ def run_job(work: Callable[..., Event | None], file: DownloadFile, *args: object
 def resolve_part(file: DownloadFile, part: Part, session: Session) -> Event:
     """Ask the hub where a part is."""
     try:
-        return Resolved(file, part, resolve(session, part.address, part.planned))
+        return Resolved(file, part, resolve(session, part.address, part.planned, part.troubles.failures))
     except ExchangeError as error:
         return Resolved(file, part, error)
 

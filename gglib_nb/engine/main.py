@@ -118,7 +118,9 @@ class Engine:
         if configure is None:
             raise ValueError("a transfer was started before the first Configure")
         if self._shared is None:
-            session = Session(configure.endpoint, configure.token, configure.user_agent, self._timeouts)
+            session = Session(
+                configure.endpoint, configure.token, configure.user_agent, self._timeouts, configure.mirrors
+            )
             session.warm_up()
             self._shared = Shared(
                 session=session,
@@ -144,7 +146,7 @@ class Engine:
 
 
 def _session_settings(configure: wire.Configure) -> tuple[object, ...]:
-    return configure.endpoint, configure.token, configure.user_agent
+    return configure.endpoint, configure.token, configure.user_agent, configure.mirrors
 
 
 class Check(threading.Thread):

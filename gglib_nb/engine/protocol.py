@@ -41,6 +41,7 @@ class Configure(Message, frozen=True):
         link_folders: Folders that may hold an identical file to link (the Hugging Face cache, the models folder).
         user_agent: Sent with every request.
         network_wait_s: How long a transfer waits for a network that is down before it fails.
+        mirrors: Base URLs that are asked, without the token, for files of a known SHA-256 that the hub cannot provide.
     """
 
     endpoint: str
@@ -50,6 +51,7 @@ class Configure(Message, frozen=True):
     link_folders: tuple[str, ...]
     user_agent: str
     network_wait_s: float = 86_400.0
+    mirrors: tuple[str, ...] = ()
 
     @override
     def __repr__(self) -> str:

@@ -28,8 +28,8 @@ from gglib_nb.domain.http_rules import (
 )
 from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.http import BusyError, Session, WrongAnswerError, host_text
-from gglib_nb.errors import HubUnavailableError, RemoteChangedError
+from gglib_nb.engine.http import BusyError, ExchangeError, Session, WrongAnswerError, host_text
+from gglib_nb.errors import GatedRepoError, GglibError, HubUnavailableError, InvalidTokenError, RemoteChangedError
 
 # A renamed repository takes one, a small file another; more are a circle.
 _HOP_LIMIT: Final = 6
@@ -46,8 +46,31 @@ class Remote(Value, frozen=True):
     has_guessed_sha256: bool = False
 
 
-def resolve(session: Session, asked: Asked, planned: PlannedFile) -> Remote:
-    """Ask the hub where the file is.
+def resolve(session: Session, asked: Asked, planned: PlannedFile, failures: int = 0) -> Remote:
+    """Ask the hub where the file is, or a mirror if the hub cannot provide it.
+
+    A mirror is asked only for a file of a known SHA-256, which its answer must not contradict, and never for what the hub
+    refuses this user. After each failure of a storage, another of them is asked first.
+
+    Raises:
+        ExchangeError, GglibError: As `_resolve_at`; those of the hub itself.
+    """
+    endpoints = session.endpoints if planned.sha256 is not None else session.endpoints[:1]
+    first = failures % len(endpoints)
+    errors: dict[str, Exception] = {}
+    for endpoint in (*endpoints[first:], *endpoints[:first]):
+        try:
+            return _resolve_at(session, replace(asked, endpoint=endpoint), planned)
+        except (GatedRepoError, InvalidTokenError):
+            if endpoint == session.endpoint:
+                raise
+        except (ExchangeError, GglibError) as error:
+            errors[endpoint] = error
+    raise errors[session.endpoint]
+
+
+def _resolve_at(session: Session, asked: Asked, planned: PlannedFile) -> Remote:
+    """Ask one hub where the file is.
 
     Raises:
         ExchangeError: No answer came, or one that asks to come back later, or one that is not of a hub.

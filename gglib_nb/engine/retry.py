@@ -84,6 +84,11 @@ class Troubles:
         self._timeouts = timeouts
         self.received()
 
+    @property
+    def failures(self) -> int:
+        """Failures since the last new byte."""
+        return self._failures
+
     def received(self) -> None:
         """A new byte came: what failed before is forgiven."""
         self.text, self.last = "", None

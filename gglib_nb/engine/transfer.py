@@ -344,7 +344,9 @@ class Transfer:
         if isinstance(error, LineError) and not others_receive:
             self._shared.connectivity.failed(now_s)
         is_offline = self._shared.connectivity.outage is not None
-        return part.troubles.failed(error, now_s, others_receive=others_receive, is_offline=is_offline)
+        step = part.troubles.failed(error, now_s, others_receive=others_receive, is_offline=is_offline)
+        has_mirrors = len(self._shared.session.endpoints) > 1
+        return Step.RESOLVE if has_mirrors and step is Step.AGAIN else step  # a mirror may have another storage
 
     # Files from stage to stage ---------------------------------------------------------------------------------------
 

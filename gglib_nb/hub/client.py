@@ -15,7 +15,16 @@ from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.listing import FileCommit, HubFile, RepoListing, RepoSummary
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.units import listed
-from gglib_nb.errors import GglibError, HubError, RepoNotFoundError, RequestError, RevisionNotFoundError
+from gglib_nb.errors import (
+    GglibError,
+    HubError,
+    HubUnavailableError,
+    NetworkError,
+    RateLimitedError,
+    RepoNotFoundError,
+    RequestError,
+    RevisionNotFoundError,
+)
 from gglib_nb.hub import answers
 from gglib_nb.hub.transport import NoRouteError, Patience, Transport
 
@@ -37,6 +46,14 @@ _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
 _HINTING: Final = Patience(tries=1, timeout_s=5.0)  # an error is not held back for what it could name besides
 _LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)  # a header is not waited for long
 
+_NOT_PROVIDED: Final = (
+    NetworkError,
+    HubUnavailableError,
+    RateLimitedError,
+    RepoNotFoundError,
+    RevisionNotFoundError,
+)
+
 _Found = TypeVar("_Found")
 
 
@@ -49,6 +66,7 @@ class HubClient:
             own origin only, and into no `repr`, message or log.
         is_offline: Refuse every call, as `HF_HUB_OFFLINE` does.
         patience: Timeouts and retries of every call; None suits each call.
+        mirrors: Base URLs of hubs that are asked, without a token, for listings and parts of files that this one cannot provide.
 
     Every call raises, besides what it names itself: `InvalidTokenError`, `RateLimitedError`, `HubUnavailableError`, `NetworkError`,
     `OfflineError`, `InvalidConfigError` (proxy, certificate), `InvalidRepoIdError` (nothing was asked), and `ManagerClosedError`
@@ -62,8 +80,16 @@ class HubClient:
         *,
         is_offline: bool = False,
         patience: Patience | None = None,
+        mirrors: Iterable[str] = (),
+        is_anonymous: bool = False,
     ) -> None:
-        self._transport = Transport(endpoint, token, is_offline=is_offline, patience=patience or Patience())
+        self._mirrors = [
+            HubClient(url, is_offline=is_offline, patience=patience or _LOOKING, is_anonymous=True) for url in mirrors
+        ]
+        patience = patience or (_LOOKING if self._mirrors else None)  # an unreachable hub is not waited for long
+        self._transport = Transport(
+            endpoint, token, is_offline=is_offline, patience=patience or Patience(), is_anonymous=is_anonymous
+        )
         self._looking = self._transport.with_patience(patience or _LOOKING)
         self._hurried = self._transport.with_patience(_HINTING)
 
@@ -88,6 +114,8 @@ class HubClient:
 
     def close(self) -> None:
         """Lets calls that wait for a retry end with `ManagerClosedError`, and refuses later ones."""
+        for mirror in self._mirrors:
+            mirror.close()
         self._transport.close()
 
     def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
@@ -104,6 +132,19 @@ class HubClient:
             RevisionNotFoundError: The repository has no such revision; the text names those it has.
         """
         check_repo_id(repo_id)
+        return self._anywhere(lambda hub: hub._list_files(repo_id, revision))  # noqa: SLF001 - our own class
+
+    def _anywhere(self, ask: "Callable[[HubClient], _Found]") -> _Found:
+        """The answer of this hub, or of the first mirror that has one; never of a mirror if this hub refuses the user."""
+        try:
+            return ask(self)
+        except _NOT_PROVIDED:
+            for mirror in self._mirrors:
+                with suppress(GglibError):
+                    return ask(mirror)
+            raise
+
+    def _list_files(self, repo_id: str, revision: str | None) -> RepoListing:
         asked = Asked(self.endpoint, repo_id, revision)
         try:
             info = self._info(asked)
@@ -212,8 +253,9 @@ class HubClient:
             raise HubError(
                 f"At most {units.size(_LARGEST_RANGE_BYTES)} of a file can be read at once. Download the file instead."
             )
-        asked = Asked(self.endpoint, repo_id, commit_sha, path)
-        return self._looking.range(asked, offset, length)
+        return self._anywhere(
+            lambda hub: hub._looking.range(Asked(hub.endpoint, repo_id, commit_sha, path), offset, length)  # noqa: SLF001 - our own class
+        )
 
     def _info(self, asked: Asked) -> dict[str, Any]:
         """What the hub says of a repository at a revision; mirrors have not all of these routes and parameters."""

@@ -82,9 +82,19 @@ class Transport:
         token: None is what huggingface_hub finds at each request (`HF_TOKEN`, `hf auth login`).
         is_offline: Whether to refuse every request, beside huggingface_hub's own offline mode.
         patience: Timeouts and retries.
+        is_anonymous: Whether no token is sent.
     """
 
-    def __init__(self, endpoint: str | None, token: str | None, *, is_offline: bool, patience: Patience) -> None:
+    def __init__(
+        self,
+        endpoint: str | None,
+        token: str | None,
+        *,
+        is_offline: bool,
+        patience: Patience,
+        is_anonymous: bool = False,
+    ) -> None:
+        self._is_anonymous = is_anonymous
         self._endpoint = endpoint and endpoint.rstrip("/")
         self._token = token and token.strip()
         self._is_offline = is_offline
@@ -266,7 +276,7 @@ class Transport:
         from gglib_nb.network.http_library import httpx
 
         sent = httpx.Headers({"user-agent": self.user_agent, **headers})
-        if self._is_own(url) and (token := self._usable_token()):
+        if not self._is_anonymous and self._is_own(url) and (token := self._usable_token()):
             self._sent_token = token
             sent["authorization"] = f"Bearer {token}"
         return sent

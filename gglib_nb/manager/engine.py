@@ -127,6 +127,7 @@ class Engine:
             link_folders=tuple(map(str, (config.hub_cache, config.models_directory, *config.model_stores))),
             user_agent="",
             network_wait_s=config.network_wait_s,
+            mirrors=config.mirrors,
         )
         self._max_concurrent = config.max_concurrent
         self.known_folders: tuple[str, ...] = ()

@@ -67,7 +67,9 @@ class Parts:
         self.calls: Final = Calls()
         self.catalog: Final = Catalog(config.database_path)
         self.history: Final = History(self.catalog.database)
-        self.hub: Final = HubClient(config.endpoint, config.hf_token, is_offline=config.is_offline)
+        self.hub: Final = HubClient(
+            config.endpoint, config.hf_token, is_offline=config.is_offline, mirrors=config.mirrors
+        )
         self.engine_setting = config.engine
         self.engine: Final = Engine(config, lambda: self.hub.user_agent, lambda event: self.queue.tell(event))  # noqa: PLW0108 - it is made below
         machine = QueueMachine(

@@ -20,6 +20,13 @@ from gglib_nb.settings import SET_HERE, SETTINGS, asked_for, origins_of, save_se
 ROWS = [
     ("models_directory", "GGLIB_MODELS_DIR", "/env/models", Path("/env/models"), Path("/own/models")),
     ("model_stores", "GGLIB_MODEL_STORES", "/env/a:/env/b", (Path("/env/a"), Path("/env/b")), (Path("/own/a"),)),
+    (
+        "mirrors",
+        "GGLIB_MIRRORS",
+        "https://env.example https://b.example/",
+        ("https://env.example", "https://b.example"),
+        ("https://own.example",),
+    ),
     ("storage_limit_bytes", "GGLIB_STORAGE_LIMIT", "100GB", 100 * 10**9, 50 * 10**9),
     ("state_directory", "GGLIB_STATE_DIR", "/env/state", Path("/env/state"), Path("/own/state")),
     ("endpoint", "HF_ENDPOINT", "http://env:1/", "http://env:1", "http://own:2"),

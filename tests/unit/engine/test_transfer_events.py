@@ -63,6 +63,7 @@ class NoThread:
 
 class FakeSession:
     endpoint = "http://hub.example"
+    endpoints = (endpoint,)
 
 
 class FakeWorker:
