@@ -88,6 +88,7 @@ _COUNT: Final = slice(8, 16)
 # Each file costs two short requests; a repository with more files is shown without the figure.
 _MOST_FILES: Final = 64
 _MOST_TEXTS: Final = 4  # a card, and JSON files that state the quality of variants
+_LIMITS: Final = ReuseLimits()
 _NEVER: Final = threading.Event()
 
 ModelWords = tuple[str, ...]
@@ -425,20 +426,13 @@ def _tells_enough(header: GgufHeader) -> bool:
     return estimate_memory(header, 0, 1).kv_cache_bytes is not None
 
 
+@dataclass(frozen=True, slots=True)
 class ReuseEstimator:
-    """Says how much of a repository's variants may be here, at most."""
+    """Estimates how much of a repository's variants is on this machine, at most; `limits` are the engine's."""
 
-    def __init__(self, hub: "HubClient", models_directory: Path, limits: ReuseLimits | None = None) -> None:
-        """Nothing is asked yet.
-
-        Args:
-            hub: Where headers are read.
-            models_directory: Where the repositories' folders are.
-            limits: What is worth it; None: what the engine goes by.
-        """
-        self._hub: Final = hub
-        self._models_directory: Final = models_directory
-        self._limits: Final = limits or ReuseLimits()
+    hub: "HubClient"
+    models_directory: Path
+    limits: ReuseLimits = _LIMITS
 
     def reusable_bytes(
         self, listing: RepoListing, variants: Sequence[Variant], models: Iterable[Model]
@@ -466,15 +460,15 @@ class ReuseEstimator:
         finally:
             workers.close()
         sums = {key: sum(gain or 0 for gain in files) for key, files in gains.items() if None not in files}
-        return {key: gain if gain >= self._limits.least_gain_bytes else 0 for key, gain in sums.items()}
+        return {key: gain if gain >= self.limits.least_gain_bytes else 0 for key, gain in sums.items()}
 
     def _donors(self, listing: RepoListing, variant: Variant, models: Iterable[Model]) -> tuple[DonorFile, ...]:
         path = variant.files[0]
         try:
-            target = target_path(self._models_directory, listing.repo_id, path)
+            target = target_path(self.models_directory, listing.repo_id, path)
         except RequestError:
             return ()
-        least_bytes = self._limits.least_gain_bytes
+        least_bytes = self.limits.least_gain_bytes
         others = tuple(registered_donors(models, path))
         return find_donors(target, listing.repo_id, others, least_bytes, _NEVER)
 
@@ -491,7 +485,7 @@ class ReuseEstimator:
     def _tensors(
         self, listing: RepoListing, path: str, size_bytes: int, donors: Sequence[DonorFile]
     ) -> Sequence[Tensor] | None:
-        read = partial(self._hub.read_range, listing.repo_id, listing.commit_sha, path)
+        read = partial(self.hub.read_range, listing.repo_id, listing.commit_sha, path)
         begin = read(0, _BEGIN_BYTES)
         with suppress(GgufError):
             return read_tensors(lambda offset, length: begin[offset : offset + length], size_bytes).tensors

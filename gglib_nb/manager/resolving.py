@@ -5,7 +5,7 @@ Asks the Hub and the catalog, so it runs on a worker thread; changes nothing.
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -31,20 +31,14 @@ _MOST_DONORS: Final = 32
 _MOST_FILES: Final = 10_000  # the largest sets have 1,800 shards, and each costs a row, a journal and a lease
 
 
+@dataclass(frozen=True, slots=True)
 class Resolver:
     """Turns requests into plans."""
 
-    def __init__(
-        self,
-        hub: "HubClient",
-        catalog: Catalog,
-        models_directory: Path,
-        stored_models: Callable[[], Sequence[Model]],
-    ) -> None:
-        self._hub: Final = hub
-        self._catalog: Final = catalog
-        self._models_directory: Final = models_directory
-        self._stored_models: Final = stored_models
+    hub: "HubClient"
+    catalog: Catalog
+    models_directory: Path
+    stored_models: Callable[[], Sequence[Model]]
 
     def resolve(self, request: DownloadRequest) -> PlannedDownload:
         """The plan for a request.
@@ -54,11 +48,11 @@ class Resolver:
             HubError: The Hub refused, or did not answer.
         """
         check_repo_id(request.repo_id)
-        listing = self._hub.list_files(request.repo_id, request.revision)
+        listing = self.hub.list_files(request.repo_id, request.revision)
         variants = variants_of((file.path, file.size_bytes) for file in listing.files)
         choice = choose(variants, request.quantization, ram_bytes(), repository=listing.repo_id)
         if listing.gate is not None:
-            self._hub.check_access(listing)
+            self.hub.check_access(listing)
         return self.plan(request, listing, variants, choice)
 
     def plan(
@@ -66,7 +60,7 @@ class Resolver:
     ) -> PlannedDownload:
         """The plan for a variant that is already chosen."""
         variant = choice.variant
-        folder = self._models_directory if request.to is None else Path(request.to)
+        folder = self.models_directory if request.to is None else Path(request.to)
         shards = shard_files(folder, listing, variant)
         files = (*shards, *_companions(request, listing, variants, variant, folder))
         _check_apart(listing.repo_id, files)
@@ -81,19 +75,19 @@ class Resolver:
             companions=request.companions,
             everywhere=request.everywhere,
             then=request.then if isinstance(request.then, str) else None,
-            to=None if folder == self._models_directory else str(folder),
+            to=None if folder == self.models_directory else str(folder),
             donors=() if request.force else self._donors(variant),
         )
 
     def _donors(self, variant: Variant) -> tuple[str, ...]:
         try:
-            return registered_donors([*self._catalog.models(), *self._stored_models()], variant.files[0])
+            return registered_donors([*self.catalog.models(), *self.stored_models()], variant.files[0])
         except CatalogError:
             return ()  # everything is downloaded then; the keeper reports the problem
 
     def _with_known_times(self, files: tuple[PlannedFile, ...]) -> tuple[PlannedFile, ...]:
         try:
-            known = self._catalog.known_files({file.target for file in files})
+            known = self.catalog.known_files({file.target for file in files})
         except CatalogError:
             return files  # files on the disk are hashed instead; the keeper reports the problem
         return tuple(_with_known_time(file, known.get(file.target), files) for file in files)
