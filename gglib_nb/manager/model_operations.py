@@ -57,12 +57,7 @@ from gglib_nb.system import is_file
 
 
 class ModelOperations(QueueOperations):
-    """What can be asked of registered models.
-
-    `id` is the id of a model, a part of it that only one model has, or `#n`, its number in `models()`. If none matches,
-    `ModelNotFoundError` is raised; if several do, `AmbiguousQuantizationError`, whose `choices` has their ids. If the models
-    database cannot be used, `CatalogError`.
-    """
+    """What can be asked of registered models."""
 
     @operation
     def models(self) -> list[ModelSummary]:

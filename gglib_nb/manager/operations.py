@@ -142,11 +142,7 @@ class FinishedDownload(Value, frozen=True):
 
 
 class QueueOperations(Operations):
-    """What can be asked of the queue.
-
-    `id` is the id of a download, a part of it that only one download has, or `#n`: its position, or its number among the
-    failures. If none or several match, or the download is not where the operation needs it, `NotInQueueError` is raised.
-    """
+    """What can be asked of the queue."""
 
     # Queueing ----------------------------------------------------------------------------------------------------
 
@@ -393,29 +389,17 @@ class QueueOperations(Operations):
 
     @operation
     def set_max_queue_size(self, max_size: int) -> None:
-        """Changes how many downloads may wait; what waits already stays, also above the new limit.
-
-        Raises:
-            InvalidConfigError: The limit is not a whole number of at least 1.
-        """
+        """Changes how many downloads may wait; what waits already stays, also above the new limit."""
         self._post(on.QueueLimitChanged(max_size))
 
     @operation
     def set_bandwidth_limit(self, bytes_per_second: int | None) -> None:
-        """Changes the limit of all transfers together, at once; None is unlimited.
-
-        Raises:
-            InvalidConfigError: The limit is not a whole number of at least 1.
-        """
+        """Changes the limit of all transfers together, at once; None is unlimited."""
         self._post(on.BandwidthLimitChanged(bytes_per_second))
 
     @operation
     def set_max_concurrent(self, max_concurrent: int) -> None:
-        """Changes how many downloads run at once; with fewer, what runs already ends in its own time.
-
-        Raises:
-            InvalidConfigError: It is not a whole number of at least 1.
-        """
+        """Changes how many downloads run at once; with fewer, what runs already ends in its own time."""
         self._post(on.ConcurrencyChanged(max_concurrent))
 
     @operation
@@ -443,22 +427,14 @@ class QueueOperations(Operations):
 
     @operation
     def set_max_connections(self, max_connections: int) -> None:
-        """Changes how many connections all transfers together may hold, from 1 to 64; running ones follow within a second.
-
-        Raises:
-            InvalidConfigError: It is not such a number.
-        """
+        """Changes how many connections all transfers together may hold, from 1 to 64; running ones follow within a second."""
         limit = checked_setting("max_connections", max_connections)
         self._parts.engine.configure(max_connections=limit)
         settled(self._parts.queue.note(max_connections=limit))
 
     @operation
     def set_network_wait(self, network_wait_s: int) -> None:
-        """Changes how many seconds downloads wait for a lost network before they fail.
-
-        Raises:
-            InvalidConfigError: It is not a whole number of at least 1.
-        """
+        """Changes how many seconds downloads wait for a lost network before they fail."""
         wait_s = checked_setting("network_wait_s", network_wait_s)
         self._parts.engine.configure(network_wait_s=wait_s)
         settled(self._parts.queue.note(network_wait_s=wait_s))
@@ -468,9 +444,6 @@ class QueueOperations(Operations):
         """Lets downloads run in these hours of the day only, such as `22:00-7:00`; None at any time.
 
         Outside of them what runs is stopped, keeps its bytes and waits at the head of the queue.
-
-        Raises:
-            InvalidConfigError: They are no hours.
         """
         wanted: DailyHours | None = checked_setting("download_hours", hours)
         is_open = wanted is None or wanted.contains(local_time())
@@ -540,21 +513,13 @@ class QueueOperations(Operations):
 
     @operation
     def history(self) -> list[PastDownload]:
-        """The last 50 downloads that ended, the newest first: here, in other kernels, and in earlier ones.
-
-        Raises:
-            CatalogError: The models database cannot be read.
-        """
+        """The last 50 downloads that ended, the newest first: here, in other kernels, and in earlier ones."""
         self._write_down()
         return self._parts.history.newest()
 
     @operation
     def clear_history(self) -> int:
-        """Clears `history()`; returns how many downloads it had. Models, failures and partial files stay.
-
-        Raises:
-            CatalogError: The models database cannot be written.
-        """
+        """Clears `history()`; returns how many downloads it had. Models, failures and partial files stay."""
         self._write_down()
         return self._parts.history.clear()
 
