@@ -249,7 +249,6 @@ def partial_table(found: Sequence[Leftover]) -> Table:
 
 # Variants of a repository ----------------------------------------------------------------------------------------
 
-_FIT_MOODS: Final[dict[str, Mood]] = {"good": "good", "near": "warn", "slow": "warn", "bad": "bad", "plain": "plain"}
 _COMPANIONS: Final = {"mmproj": "the vision projector (mmproj", "imatrix": "the importance matrix (imatrix"}
 
 
@@ -308,7 +307,7 @@ def _variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: b
             Fact("disk too full" if is_full else "", "bad"),
             Fact(
                 f"{fit} on the GPU" if fit.endswith("layers") else fit,
-                _FIT_MOODS[plan_table.fit_mood(variant.placement)],
+                plan_table.fit_look(variant.placement)[0],
             ),
         ),
         note=" · ".join(filter(None, details)),

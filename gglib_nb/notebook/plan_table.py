@@ -6,13 +6,14 @@ above the table and its row is marked, the fit is a word and a bar in the same c
 
 from dataclasses import replace
 from html import escape
-from typing import Final, Literal
+from typing import Final
 
 from gglib_nb.domain.fit import FitClass, Gpu, MachineMemory, Placement
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.quality import Quality
 from gglib_nb.notebook import formats
+from gglib_nb.notebook.messages import Mood
 from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, WARN, Cell, Column, Row, Table
 
 _COLUMNS: Final = (
@@ -31,19 +32,14 @@ _COLUMNS: Final = (
 )
 _MOST_NOTES: Final = 3
 _WIDE: Final = 150  # columns of characters
-FitMood = Literal["good", "near", "slow", "bad", "plain"]
-_MOODS: Final[dict[FitClass, FitMood]] = {
-    "gpu": "good",
-    "gpu_reduced": "near",
-    "gpu_partly": "slow",
-    "ram": "slow",
-    "too_large": "bad",
-    "unknown": "plain",
+_LOOKS: Final[dict[FitClass, tuple[Mood, str]]] = {
+    "gpu": ("good", GOOD),
+    "gpu_reduced": ("warn", WARN),
+    "gpu_partly": ("warn", SLOW),
+    "ram": ("warn", SLOW),
+    "too_large": ("bad", BAD),
+    "unknown": ("plain", ""),
 }
-_FIT_ORDER: Final[tuple[FitClass, ...]] = tuple(_MOODS)
-_COLORS: Final[dict[FitMood, str]] = {
-    "good": GOOD, "near": WARN, "slow": SLOW, "bad": BAD, "plain": "",
-}  # fmt: skip
 
 # The script makes buttons of the heads: without scripts (GitHub, untrusted notebooks) nothing looks clickable.
 _SORT_SCRIPT: Final = """<script>
@@ -81,9 +77,9 @@ _SORT_SCRIPT: Final = """<script>
 # The fit in words -----------------------------------------------------------------------------------------------
 
 
-def fit_mood(placement: Placement) -> FitMood:
-    """How good that is; RAM is good on a machine without a GPU."""
-    return "good" if placement.fit == "ram" and not placement.has_gpu else _MOODS[placement.fit]
+def fit_look(placement: Placement) -> tuple[Mood, str]:
+    """Mood and colour of a fit; RAM is good on a machine without a GPU."""
+    return _LOOKS["gpu" if placement.fit == "ram" and not placement.has_gpu else placement.fit]
 
 
 def fit_in_short(placement: Placement, asked_tokens: int | None) -> str:
@@ -307,7 +303,7 @@ def _fits(variant: VariantPlan, plan: RepoPlan) -> Cell:
     """Where it fits best, and with which reductions."""
     placement = variant.placement
     text = fit_in_short(placement, plan.context_tokens)
-    return Cell(text, _FIT_ORDER.index(placement.fit) if text else None, _COLORS[fit_mood(placement)])
+    return Cell(text, list(_LOOKS).index(placement.fit) if text else None, fit_look(placement)[1])
 
 
 def _here(variant: VariantPlan) -> Cell:

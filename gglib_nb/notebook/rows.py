@@ -74,7 +74,7 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
         position=item.position,
         icon=_icon(item),
         measure=_measure(item),
-        lines=facts(*_facts(item), hosts(item), _destination(item), _then(item)),
+        lines=facts(*_facts(item), _hosts(item), _destination(item), _then(item)),
         note=_note(item),
         mood=_note_mood(item),
         link=item.error.accept_url or "" if isinstance(item.error, GatedRepoError) else "",
@@ -91,7 +91,7 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
     )
 
 
-def resolving_row(text: str) -> Row:
+def _resolving_row(text: str) -> Row:
     """A request whose files are still being listed."""
     plain = printable(text)
     return Row(
@@ -99,7 +99,7 @@ def resolving_row(text: str) -> Row:
     )
 
 
-def elsewhere_row(item: ElsewhereDownload) -> Row:
+def _elsewhere_row(item: ElsewhereDownload) -> Row:
     """A download of another kernel, without actions."""
     title, tag, name = names(item.display_name, item.id.quantization)
     note, pace = "", tuple[Fact, ...]()
@@ -160,7 +160,7 @@ def past_row(item: PastDownload) -> Row:
     )
 
 
-def hosts(item: QueuedDownload) -> str:
+def _hosts(item: QueuedDownload) -> str:
     """The hosts of a cluster that have it or download it, and the progress of each; empty on this machine."""
     if len(item.hosts) < 2 or all(one.is_finished for one in item.hosts):
         return printable(f"on {', '.join(one.host for one in item.hosts)}") if item.hosts else ""
@@ -356,7 +356,7 @@ def header(snapshot: QueueSnapshot) -> Header:
     is_busy = snapshot.active_count > 0
     is_waiting = any(item.status is DownloadStatus.QUEUED for item in snapshot.items)
     has_ended = snapshot.last_run is not None and not is_busy and not is_waiting
-    summary, mood = run_summary(snapshot.last_run) if snapshot.last_run and has_ended else ("", "plain")
+    summary, mood = _run_summary(snapshot.last_run) if snapshot.last_run and has_ended else ("", "plain")
     free = max(0, snapshot.max_size - snapshot.pending_count)
     return Header(
         counts=f"{snapshot.active_count} active · {snapshot.pending_count} waiting · {formats.plural(free, 'place')} free",
@@ -384,7 +384,7 @@ def _queue_pace(snapshot: QueueSnapshot) -> tuple[Fact, ...]:
     )
 
 
-def run_summary(run: QueueRunSummary) -> tuple[str, Mood]:
+def _run_summary(run: QueueRunSummary) -> tuple[str, Mood]:
     """The result of a run of the queue, and its mood."""
     sizes = [item.total_bytes for item in run.items if item.outcome is DownloadStatus.COMPLETED]
     known = sum(size for size in sizes if size is not None)
@@ -415,7 +415,7 @@ def downloads(snapshot: QueueSnapshot) -> dict[str, QueuedDownload]:
 
 def other_rows(snapshot: QueueSnapshot) -> dict[str, Row]:
     """The rows that are no downloads of this queue, by id."""
-    found = (*map(resolving_row, snapshot.resolving), *map(elsewhere_row, snapshot.elsewhere))
+    found = (*map(_resolving_row, snapshot.resolving), *map(_elsewhere_row, snapshot.elsewhere))
     return {row.id: row for row in found}
 
 
