@@ -58,7 +58,9 @@ class Job:
 
     def environment(self) -> dict[str, str]:
         """Variables for every process: trust in the authority, no state of this machine."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "GGLIB_"))}
+        # Python keeps its compiled modules, as it does for users.
+        left_out = ("HF_", "GGLIB_", "PYTHONDONTWRITEBYTECODE")
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(left_out)}
         return kept | {
             "SSL_CERT_FILE": str(self.authority),
             "CURL_CA_BUNDLE": str(self.authority),
