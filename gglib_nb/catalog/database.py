@@ -178,10 +178,11 @@ class Database:
         number = 0
         while (aside := self.path.with_name(_aside_name(self.path.name, when, number))).exists():
             number += 1
-        self.path.replace(aside)
+        # The file goes last: as soon as its name is free, another thread creates a new one, whose log must not be moved.
         for suffix in _COMPANIONS:
             with suppress(FileNotFoundError):
                 self.path.with_name(self.path.name + suffix).replace(aside.with_name(aside.name + suffix))
+        self.path.replace(aside)
         return aside
 
 

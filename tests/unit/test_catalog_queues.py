@@ -368,6 +368,27 @@ def test_a_damaged_database_is_renamed_once_however_many_threads_find_it(path: P
     assert [aside.read_bytes()[:7] for aside in path.parent.glob("*.damaged-*")] == [b"damaged"]
 
 
+def test_a_database_created_while_a_damaged_one_is_renamed_keeps_its_log(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"damaged " * 400)
+    replace, others = Path.replace, []
+
+    def replace_and_write(source: Path, target: Path) -> Path:
+        replaced = replace(source, target)
+        if source == path:
+            others.append(queues(path, owner="other"))
+            others[0].write(StoredQueue((A,)), [])
+        return replaced
+
+    monkeypatch.setattr(Path, "replace", replace_and_write)
+    with pytest.raises(CatalogDamagedError):
+        Catalog(path).models()
+
+    assert [(owner, name) for owner, name, _ in rows(path)] == [("other", "owner/a:Q4")]
+
+
 def test_a_lock_left_by_a_killed_process_blocks_no_other_process(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b"damaged " * 400)
