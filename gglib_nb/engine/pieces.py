@@ -287,12 +287,3 @@ class RangeSet:
             if self._starts[index] >= end:
                 return
             yield max(start, self._starts[index]), min(end, self._ends[index])
-
-    def gaps(self, start: int, end: int) -> Iterator[Range]:
-        """The parts of the range that are not in the set, in order."""
-        for its_start, its_end in self.within(start, end):
-            if start < its_start:
-                yield start, its_start
-            start = its_end
-        if start < end:
-            yield start, end

@@ -279,7 +279,6 @@ class Transfer:
             self._connections.assign_all(self._open, self._shared.session, now_s)
 
     def _tick(self, now_s: float) -> None:
-        """Measure, and do what is due."""
         self._connections.measure(now_s)
         for file in self._open:
             file.settle()
@@ -392,7 +391,6 @@ class Transfer:
         self._open_partial(file)
 
     def _open_partial(self, file: DownloadFile) -> None:
-        """Open the partial file once its size is known, or known to be unknown."""
         is_sized = file.size_bytes is not None or file.parts[0].is_asked
         if file.stage.is_fetching and file.opened is None and not file.is_opening and is_sized:
             file.is_opening = True
@@ -401,7 +399,6 @@ class Transfer:
             self._do("open", file, jobs.open_partial, file.lease, self.inbox, space, attempt, reservations)
 
     def _reservations(self) -> list[Reservation]:
-        """What this attempt will still write."""
         files = [file for file in self.files if file.stage is not Stage.DONE and file.size_bytes is not None]
         self._reserved.update(files)
         return [Reservation(file.path, file.size_bytes or 0, not self._replaces) for file in files]

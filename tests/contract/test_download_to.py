@@ -176,3 +176,32 @@ def test_the_folder_is_remembered_by_the_next_kernel(
 
     assert Path(path).is_relative_to(disk)
     assert Path(path).stat().st_size == 8 * MB
+
+
+def test_the_mount_point_of_the_models_folder_is_not_filled_if_its_disk_went_away_while_a_download_waited(
+    manager: DownloadManager,
+) -> None:
+    models = manager.config.models_directory
+    manager.sync.download(REPO, "Q4_K_M")
+    id_ = manager.sync.queue_download(DownloadRequest(REPO, "Q8_0"))
+    models.rename(models.with_name("unmounted"))
+    models.mkdir()
+
+    manager.sync.run_now(id_)
+    with pytest.raises(StorageError, match="If its disk is not mounted"):
+        manager.sync.wait(id_)
+
+    assert list(models.iterdir()) == []
+
+
+def test_a_download_that_waited_starts_although_the_last_registered_model_was_deleted(
+    manager: DownloadManager,
+) -> None:
+    manager.sync.download(REPO, "Q4_K_M")
+    id_ = manager.sync.queue_download(DownloadRequest("demo/vision-GGUF"))
+    manager.sync.delete(SMALL)
+    shutil.rmtree(manager.config.models_directory / "demo", ignore_errors=True)
+
+    manager.sync.run_now(id_)
+
+    assert manager.sync.wait(id_).paths[0].exists()

@@ -159,11 +159,3 @@ def test_the_ranges_of_a_set_are_sorted_and_neither_touch_nor_overlap(added) -> 
 
     assert all(start < end for start, end in pieces)
     assert all(before[1] < after[0] for before, after in itertools.pairwise(pieces))
-
-
-@given(RANGES, st.integers(0, SIZE), st.integers(0, SIZE))
-def test_gaps_are_the_complement_of_a_range_set(added, start, end) -> None:
-    gaps = list(RangeSet(added).gaps(start, end))
-
-    assert members(gaps) == set(range(start, end)) - members(added)
-    assert gaps == sorted(gaps)
