@@ -46,15 +46,9 @@ class HostLink:
         on_event: Callable[["HostLink", ProcessReport | HostLost], None],
         free_bytes: int | None = None,
     ) -> None:
-        """Open the link in the background.
+        """Open the link, which has a name of its own, in the background.
 
-        Args:
-            client: To the cluster.
-            worker: Address of the worker that owns the host's engine.
-            name: Unique to this link.
-            models_directory: The kernel's, with the targets of commands.
-            on_event: Called with each report of the host, in order, and finally with `HostLost`, unless it was closed.
-            free_bytes: As the worker has just said.
+        `on_event` is called with each report of the host, in order, and finally with `HostLost`, unless the link was closed.
         """
         self.worker: Final = worker
         self.free_bytes = free_bytes  # on the disk of its models folder; None unknown

@@ -104,6 +104,11 @@ def content_range(headers: Mapping[str, str]) -> ContentRange | None:
     return ContentRange(start, end, size_bytes) if is_sound else None
 
 
+def contradict(one: object, other: object) -> bool:
+    """Whether two statements of the same thing differ; None is no statement."""
+    return None not in (one, other) and one != other
+
+
 def is_encoded(headers: Mapping[str, str]) -> bool:
     """Whether the body is compressed."""
     return headers.get("content-encoding", "").strip().lower() not in ("", "identity")

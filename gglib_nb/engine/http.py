@@ -26,6 +26,7 @@ from gglib_nb.domain.http_rules import (
     Origin,
     asked_wait_s,
     content_range,
+    contradict,
     has_expired,
     is_encoded,
     origin_of,
@@ -170,7 +171,7 @@ def _end_of_range(headers: Mapping[str, str], asked: AskedRange) -> int:
         raise WrongRangeError("a 206 without a range")
     if found.start != asked.start:
         raise WrongRangeError("another range than requested")
-    if None not in (found.size_bytes, asked.size_bytes) and found.size_bytes != asked.size_bytes:
+    if contradict(found.size_bytes, asked.size_bytes):
         raise WrongRangeError("a range of a file of another size")
     if is_encoded(headers):
         raise WrongRangeError("an encoded range")
@@ -182,7 +183,7 @@ def _end_of_range(headers: Mapping[str, str], asked: AskedRange) -> int:
 def _end_of_whole(headers: Mapping[str, str], asked: AskedRange) -> int | None:
     length = None if is_encoded(headers) else size_in(headers.get("content-length"))
     # Before all else: a login page of the network is no reason to give up what came by ranges.
-    if None not in (length, asked.size_bytes) and length != asked.size_bytes:
+    if contradict(length, asked.size_bytes):
         raise WrongAnswerError("a file of another size")
     is_all_of_it = asked.start == 0 and asked.size_bytes is not None and asked.end == asked.size_bytes
     if asked.end is not None and (is_encoded(headers) or not is_all_of_it):
@@ -192,7 +193,7 @@ def _end_of_whole(headers: Mapping[str, str], asked: AskedRange) -> int | None:
 
 def _check_refused_range(headers: Mapping[str, str], asked: AskedRange) -> None:
     found = content_range(headers)
-    if found is not None and None not in (found.size_bytes, asked.size_bytes) and found.size_bytes != asked.size_bytes:
+    if found is not None and contradict(found.size_bytes, asked.size_bytes):
         raise RemoteChangedError("The CDN now has a file of another size. Download it again.")
     raise WrongRangeError("HTTP 416")
 

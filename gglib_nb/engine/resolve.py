@@ -18,6 +18,7 @@ from gglib_nb.domain.http_rules import (
     asked_wait_s,
     at_mirror,
     content_range,
+    contradict,
     is_encoded,
     is_private,
     origin_of,
@@ -158,9 +159,8 @@ def _size(status: int, headers: Mapping[str, str]) -> int | None:
 
 def _as_planned(remote: Remote, planned: PlannedFile) -> Remote:
     """The remote file, if it can be the planned one. A guessed digest never contradicts a known one."""
-    is_other_size = None not in (planned.size_bytes, remote.size_bytes) and planned.size_bytes != remote.size_bytes
-    is_other_file = None not in (planned.sha256, remote.sha256) and planned.sha256 != remote.sha256
-    if is_other_size or (is_other_file and not remote.has_guessed_sha256):
+    is_other_file = contradict(planned.sha256, remote.sha256) and not remote.has_guessed_sha256
+    if is_other_file or contradict(planned.size_bytes, remote.size_bytes):
         raise RemoteChangedError(
             f"{planned.path_in_repo} has changed on the hub since it was listed. Download it again."
         )
