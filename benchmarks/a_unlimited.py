@@ -32,10 +32,10 @@ def measure(options: Options) -> Findings:
         findings.bars.append(Bar(f"CPU of {name} / (curl + openssl)", ratio(cpu(runs), cpu(usages[CURL])), most_cpu))
         findings.bars.append(Bar(f"wall of {name} / best verified peer", ratio(wall(runs), best), most_wall))
     findings.notes = [
-        f"`{OURS_RUNNING}` is what a download costs a kernel that has had one before, both processes counted (its peak "
-        f"memory includes the start). `{OURS}` is a new Python process that starts its engine and ends it, for what "
-        "the start of two processes and the import of the Hub's client cost: once in a kernel's life, so without a bar.",
-        "gglib_nb syncs the file to the disk before it says done, peers do not; the last row shows that on a disk.",
+        f"`{OURS_RUNNING}` is the cost of a download in a kernel after its first one, for both processes (the peak "
+        f"memory includes the start). `{OURS}` is a new Python process that starts and ends its engine: it includes "
+        "starting two processes and importing the Hub's client, once in a kernel's life, so it has no limit.",
+        "gglib_nb syncs the file to the disk before it reports the end, the others do not; the last row shows that on a disk.",
         *(f"{name} is not installed and was left out." for name in missing(*names)),
     ]
     return findings

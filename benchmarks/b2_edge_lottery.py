@@ -42,7 +42,7 @@ def measure(options: Options) -> Findings:
     per_seed = ", ".join(f"{value:.2f}" for value in ratios)
     findings.notes = [
         f"Ratio per seed: {per_seed}.",
-        f"The tiny model that starts {OURS_RUNNING} takes the first lots of each seed.",
+        f"The tiny model that starts {OURS_RUNNING} uses the first draws of each seed.",
     ]
     return findings
 

@@ -44,7 +44,7 @@ def measure(options: Options) -> Findings:
         for name in (OURS_RUNNING, OURS)
     ]
     findings.notes = [
-        f"{CURL} and {HUGGINGFACE_HUB} have one connection and one turn.",
+        f"{CURL} and {HUGGINGFACE_HUB} have one connection and one run.",
         *(f"{name} is not installed and was left out." for name in missing(*VERIFIED_PEERS)),
     ]
     return findings

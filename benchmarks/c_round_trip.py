@@ -36,10 +36,10 @@ def measure(options: Options) -> Findings:
         for name, most in ((OURS_RUNNING, 0.9), (OURS, None))
     ]
     findings.notes = [
-        f"`{OURS}` starts two processes and imports the Hub's client: once in a kernel's life, so without a bar.",
-        "Both lines are a proxy that delays bytes and starts each connection slowly, up to 4 MiB under way.",
-        "curl has all files at once (`--parallel`), aria2c `-x16 -s16` each, huggingface_hub its `snapshot_download`, "
-        "hf_transfer one file after the other.",
+        f"`{OURS}` starts two processes and imports the Hub's client, once in a kernel's life, so it has no limit.",
+        "Both lines are a proxy that delays bytes and starts each connection slowly, up to 4 MiB in transit.",
+        "curl downloads all files at once (`--parallel`), aria2c `-x16 -s16` each, huggingface_hub its `snapshot_download`, "
+        "hf_transfer one file after another.",
         *(f"{name} is not installed and was left out." for name in missing(*VERIFIED_PEERS)),
     ]
     return findings

@@ -132,7 +132,7 @@ def _findings(seen: _Seen) -> Findings:
         ours, peer = median(seen.our_rate[name]), median(seen.peer_rate[name])
         findings.rows.append((f"`{name}`", f"{kept:.0%}", f"{ours:.1f}", f"{peer:.2f}", str(len(seen.our_rate[name]))))
         findings.bars += [
-            Bar(f"{name}: download / beside a sleeping cell", ratio(ours, idle), 0.85, is_floor=True),
+            Bar(f"{name}: download / during a sleeping cell", ratio(ours, idle), 0.85, is_floor=True),
             Bar(f"{name}: download / huggingface_hub in a thread", ratio(ours, peer), 8, is_floor=True),
             Bar(f"{name}: loop / undisturbed", kept, 0.85, is_floor=True),
         ]

@@ -43,7 +43,7 @@ def measure(options: Options) -> Findings:
     for name, figure, column in (("without", idle, 0), ("with a download", busy, 1)):
         each = ", ".join(f"{pair[column]:.2f}" for pair in pairs)
         findings.rows.append((name, f"{figure:.2f}", each, str(len(pairs))))
-    findings.bars = [Bar("p99 with a download less p99 without", busy - idle, 5, " ms")]
+    findings.bars = [Bar("p99 with a download minus p99 without", busy - idle, 5, " ms")]
     return findings
 
 

@@ -26,7 +26,7 @@ def measure(options: Options) -> Findings:
         size = f"{size_bytes / 2**30:.2f} GiB"
         findings.rows.append((size, f"{peak_mib:.1f}", str(sockets), str(len(engines))))
         findings.bars.append(Bar(f"engine, {size}", peak_mib, _BASE_MIB + sockets, " MiB"))
-    findings.notes = ["Connections as seen ten times a second, the one to the hub included."]
+    findings.notes = ["Connections are sampled ten times a second and include the one to the hub."]
     return findings
 
 

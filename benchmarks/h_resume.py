@@ -33,7 +33,7 @@ def measure(options: Options) -> Findings:
     ):
         origin.redirect_to(line.port)
         runs = [_extra_bytes(origin, line, folder) for _ in range(options.rounds)]
-    head = ("round", "killed after MB", "sent in all MB", "file MB", "fetched again MB", "seconds of line")
+    head = ("round", "killed after MB", "sent in all MB", "file MB", "downloaded again MB", "seconds of line")
     title = f"resume of {origin.size_bytes / 2**30:.2f} GiB after `kill -9` of the engine at 50 %"
     findings = Findings("H", title, head)
     for number, (before, sent) in enumerate(runs, start=1):
@@ -42,12 +42,12 @@ def measure(options: Options) -> Findings:
         findings.rows.append((str(number), *figures, f"{again / MEGABYTE / _MB_PER_SECOND:.2f}"))
     again_s = [(sent - origin.size_bytes) / MEGABYTE / _MB_PER_SECOND for _, sent in runs]
     findings.bars = [
-        Bar("fetched again, median", median(again_s), _ALLOWED_S, " s of line"),
-        Bar("fetched again, worst", max(again_s), None, " s of line"),
+        Bar("downloaded again, median", median(again_s), _ALLOWED_S, " s of line"),
+        Bar("downloaded again, worst", max(again_s), None, " s of line"),
     ]
     findings.notes = [
-        f"The line gives {_MB_PER_SECOND:.0f} MB/s; bytes are those of nginx's log, what was in its buffers and the "
-        "proxy's when the engine died included."
+        f"The line gives {_MB_PER_SECOND:.0f} MB/s; bytes are those in nginx's log, including data in its buffers "
+        "and the proxy's when the engine died."
     ]
     return findings
 

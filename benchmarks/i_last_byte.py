@@ -61,7 +61,7 @@ def measure(options: Options) -> Findings:
     in_memory_s, on_disk_s = (median(tails) for tails in tails_s.values())
     findings.bars = [
         Bar("without the disk's sync", in_memory_s, _MOST_S, " s"),
-        Bar("what a disk and its sync add", on_disk_s - in_memory_s, None, " s"),
+        Bar("cost of a disk and its sync", on_disk_s - in_memory_s, None, " s"),
     ]
     return findings
 

@@ -69,8 +69,8 @@ def measure(options: Options) -> Findings:
     for hosts in _HOSTS[1:]:
         findings.bars.append(Bar(f"throughput, {hosts} hosts : 1", rates[hosts] / rates[1], 0.8 * hosts, is_floor=True))
     findings.notes = [
-        "From the first start to the last end, engines running before. The kernel's CPU is that of its whole process (the "
-        "manager, Dask's client, every report), less what it takes when nothing runs.",
+        "From the first start to the last end, with running engines. The kernel's CPU is that of its whole process (the "
+        "manager, Dask's client, every report), minus its idle use.",
     ]
     return findings
 

@@ -167,7 +167,7 @@ def measure(seconds: float) -> Findings:
             Bar(f"{name}: messages a second", rate, HZ + 0.5),
             Bar(f"{name}: the page's thread for a tick", cpu_ms, FRAME_MS, " ms"),
         ]
-    findings.notes.append("The page's thread counts its own CPU; a frame counts by the wall and shows a busy machine.")
+    findings.notes.append("The page's thread counts its own CPU; a frame is wall time, which a busy machine increases.")
     return findings
 
 

@@ -36,9 +36,9 @@ def measure(options: Options) -> Findings:
         findings.rows.append((f"{length:,}", f"{enqueue_us:.0f} µs", *(f"{step_us:.0f} µs" for step_us in others_us)))
         findings.bars.append(Bar(f"one more download in a queue of {length:,}", enqueue_us, _MOST_US, " µs"))
     findings.notes = [
-        "Enqueue is the request and the plan that was resolved for it, with all its checks; reorder is a move from the end "
-        "to the front; the snapshot after it has every position anew. What is kept is the queue's answer to the thread that "
-        "writes it down, at most once for each write.",
+        "Enqueue is the request and its resolved plan, with all checks; reorder is a move from the end to the front; the "
+        "snapshot after it has all new positions. Stored is the queue's state for the thread that saves it, at most once "
+        "for each write.",
     ]
     return findings
 

@@ -41,7 +41,7 @@ def measure(options: Options) -> Findings:
     """A second quantization, a longer template, another split, a byte that differs; then 10 GB of the second kind."""
     names = (OURS, HUGGINGFACE_HUB, ARIA2C)
     head = ("what is wanted", "MB", "header MB", *(f"{name}: MB of line, s" for name in names), "taken")
-    findings = Findings("R", "a model of which most is on the disk in another file, line 50 MB/s", head)
+    findings = Findings("R", "a model that is mostly on disk in another file, line 50 MB/s", head)
     with options.work_folder() as folder, authority() as certificates:
         models = folder / "models"
         models.mkdir()
@@ -49,9 +49,9 @@ def measure(options: Options) -> Findings:
             findings.rows.append(_row(case, names, folder, certificates, findings))
     _measure_large(options, findings)
     findings.notes += [
-        "MB are decimal; those of the line are what the hub sent of the files, as its log has them. Each was seen to be right.",
+        "MB are decimal; those of the line are the file bytes in the hub's log. Every file was checked.",
         "huggingface_hub runs over plain HTTP: its Xet chunk cache needs the Hub's own content-addressed store, for which "
-        "there is no server to run here.",
+        "no server is available.",
         *(f"{name} is not installed." for name in missing(*names)),
     ]
     return findings
@@ -71,7 +71,7 @@ def _row(case: Case, names: Sequence[str], folder: Path, certificates: Path, fin
     taken = 1 - ours / case.size_bytes
     if case.name.startswith("b"):
         share = 100 * (ours - case.header_bytes) / case.size_bytes
-        findings.bars.append(Bar("b: of the file beside its header over the line", share, 1.0, " %"))
+        findings.bars.append(Bar("b: share of the file without its header that is downloaded", share, 1.0, " %"))
     figures = (f"{case.size_bytes / _MEGABYTE:.1f}", f"{case.header_bytes / _MEGABYTE:.1f}")
     return (case.name, *figures, *cells, f"{max(0.0, taken):.1%}")
 
@@ -98,12 +98,12 @@ def _measure_large(options: Options, findings: Findings) -> None:
         gigabytes = wanted.size_bytes / 1e9
         plain_s, synced_s = (median(run[index] for run in copying) for index in (0, 1))
         findings.bars += [
-            Bar(f"b of {gigabytes:.1f} GB, wall by that of cp and openssl dgst", wall_s / plain_s, 1.0),
-            Bar("the same, cp brought to the disk as ours is", wall_s / synced_s, 1.0),
+            Bar(f"b of {gigabytes:.1f} GB, wall / that of cp and openssl dgst", wall_s / plain_s, 1.0),
+            Bar("the same, with cp synced to disk like ours", wall_s / synced_s, 1.0),
         ]
         findings.notes.append(
             f"{gigabytes:.1f} GB on a disk: {wall_s:.1f} s with a running engine, cp and openssl dgst {plain_s:.1f} s, with "
-            f"the copy brought to the disk {synced_s:.1f} s."
+            f"the copy synced to disk {synced_s:.1f} s."
         )
 
 

@@ -123,10 +123,14 @@ def options_of(arguments: argparse.Namespace) -> Options:
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options all scenarios take."""
-    parser.add_argument("--quick", action="store_true", help="small and once: shows that it works, measures nothing")
-    parser.add_argument("--rounds", type=int, help="turns of each downloader; 5 if left out, 1 with --quick")
+    parser.add_argument(
+        "--quick", action="store_true", help="small and once: shows that it works, without meaningful values"
+    )
+    parser.add_argument("--rounds", type=int, help="runs of each downloader; default 5, 1 with --quick")
     parser.add_argument("--without-sha", action="store_true", help="as on a CPU without SHA instructions")
-    parser.add_argument("--folder", type=Path, help="where files go; a memory disk with room if left out, else /tmp")
+    parser.add_argument(
+        "--folder", type=Path, help="where files are written; default a memory disk with enough space, else /tmp"
+    )
 
 
 def default_folder() -> Path:
