@@ -24,7 +24,7 @@ from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.watchdog import Watchdog
 from gglib_nb.system import PipeReader, exit_reason, start_detached
 
-# The interpreter is told to leave the folder it is started in off its path (-P), and what PYTHONPATH adds goes behind
+# The interpreter leaves the folder it is started in off its path (-P), and what PYTHONPATH adds goes behind
 # the standard library: a `queue.py` beside the notebook must not become the engine's. The folder that holds the package
 # comes last, for what is installed beside it. The package itself is loaded from its own folder and not looked up on
 # the path: another copy that is installed speaks another protocol, and a kernel may run a checkout.
@@ -179,7 +179,7 @@ class EngineClient:
         return process
 
     def _put(self, process: subprocess.Popen[bytes], command: wire.Command) -> None:
-        self._watchdog.told(command, time.monotonic())
+        self._watchdog.sent(command, time.monotonic())
         data = memoryview(wire.encode(command))
         # A broken pipe is reported by the reader, which meets the end of the events.
         with self._pipe_lock, contextlib.suppress(OSError, ValueError):

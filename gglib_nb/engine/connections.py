@@ -2,7 +2,7 @@
 
 A `Worker` decides nothing: it fetches what it is given and reports the end as an event. The `Pool` outlives transfers, so
 that a warm connection serves the next model; it keeps the engine's bound and divides it fairly. `Connections` are those of
-one transfer, on its coordinator's thread: measured, replaced, closed. What an error means is in `engine.retry`.
+one transfer, on its thread: how many, what each fetches, which are replaced. What an error means is in `engine.retry`.
 """
 
 import queue
@@ -130,7 +130,7 @@ class Worker:
             error: Exception | None = None
             try:
                 self._fetch(request, session)
-            except Exception as raised:  # noqa: BLE001  # the coordinator sorts them, and a bug must reach it too
+            except Exception as raised:  # noqa: BLE001  # the transfer sorts them, and a bug must reach it too
                 error = raised
                 self._drop_connection()
             inbox.put(RequestEnded(self, request, error))

@@ -4,7 +4,7 @@
 has several parts, any other one). `Hasher` feeds it from two kinds of threads, each under its lock: a connection that has
 just written the bytes at the front hashes them from its buffer, while it holds the lock of its request, so that bytes of a
 request that was taken away are never hashed; and its own thread reads again what arrived out of order or in an earlier run.
-Both hash bytes that are already written, in order, each once. The coordinator never waits for the digest.
+Both hash bytes that are already written, in order, each once. The transfer never waits for the digest.
 """
 
 import errno
@@ -131,7 +131,7 @@ class Hasher:
         threading.Thread(target=self._run, name="gglib-digest", daemon=True).start()
 
     def allow(self, reach: int) -> None:
-        """Everything before this offset is written; called by the coordinator."""
+        """Everything before this offset is written; called by the transfer."""
         if reach > self._reach:
             self._reach = reach
             self._wake.put(None)
@@ -157,7 +157,7 @@ class Hasher:
                     self._feed(memoryview(read_at(self._fd, offset - self.digest.front, self.digest.front)))
                 if self.digest.front == offset:
                     self._feed(view)
-        except Exception as error:  # noqa: BLE001  # it must reach the coordinator, which would wait for the digest for ever
+        except Exception as error:  # noqa: BLE001  # it must reach the transfer, which would wait for the digest for ever
             self._failed(error)
         finally:
             self._lock.release()

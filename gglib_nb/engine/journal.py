@@ -12,7 +12,7 @@ Order of writes and syncs, and why it is enough:
   the ranges that were written before that sync are recorded as synced. A record contains the boot's id: in the same
   boot everything in it is believed, in another one (or on another machine, or where the id is unknown) what was synced.
 * A journal is begun as another file, synced and renamed: there is always the old one or the new one, and a writer that
-  lost its lease still writes into the old one, which nobody reads.
+  lost its lease still writes into the old one, which no process reads.
 * At the end the partial file is synced, then `verified` is recorded with size, digest and modification time, then the
   file is renamed. A file beside a journal whose `verified` fits need not be hashed again.
 

@@ -3,7 +3,7 @@
 `<name>.part` beside the target, with its journal (`engine.journal` explains the order of writes and syncs) and its lease.
 No file is ever written by two processes: bytes of other content, and bytes that a process before us may still change, are
 never continued but put into a new file. Opening and finishing may take long and belong on a thread of their own; the
-coordinator calls the rest, connections only `write`, the copying of tensors only `copy`, and never after they were revoked.
+transfer calls the rest, connections only `write`, the copying of tensors only `copy`, and never after they were revoked.
 """
 
 import contextlib
@@ -173,7 +173,7 @@ class PartialFile:
         self.donors = tuple(dict.fromkeys((*self.donors, *names)))
 
     def record(self) -> None:
-        """Record what is there, if that changed. The caller has just looked at the lease. Raises `OSError`."""
+        """Record which bytes are on the disk, if that changed. The caller has just looked at the lease. Raises `OSError`."""
         if (state := self._state()) != self._recorded:
             self._journal.record(self.pieces, self.donors, is_copy_wrong=self.is_copy_wrong)
             self._recorded = state

@@ -31,7 +31,7 @@ class Watchdog:
         self._running: set[tuple[str, int]] = set()
         self._stops: dict[int, float] = {}
 
-    def told(self, command: wire.Command, now_s: float) -> None:
+    def sent(self, command: wire.Command, now_s: float) -> None:
         """The process was sent a command."""
         with self._lock:
             if isinstance(command, wire.StartTransfer | wire.CheckFiles) and not self._running:

@@ -28,7 +28,7 @@ def a_running_one() -> Watchdog:
     """Ready at 0, with a command to start attempt 1 at 100."""
     watchdog = Watchdog(0.0)
     watchdog.heard(Ready(7), 0.0)
-    watchdog.told(START, 100.0)
+    watchdog.sent(START, 100.0)
     return watchdog
 
 
@@ -73,7 +73,7 @@ def test_after_the_last_attempt_ends_silence_is_ignored(end) -> None:
 def test_a_file_check_counts_as_work() -> None:
     watchdog = Watchdog(0.0)
     watchdog.heard(Ready(7), 0.0)
-    watchdog.told(CheckFiles(1, ()), 100.0)
+    watchdog.sent(CheckFiles(1, ()), 100.0)
     assert watchdog.verdict(100.0 + KILLED_AFTER_S) == "dead"
 
     watchdog.heard(CheckEnded(1, ()), 101.0)
@@ -83,7 +83,7 @@ def test_a_file_check_counts_as_work() -> None:
 
 def test_an_unconfirmed_stop_is_fatal_even_if_others_report() -> None:
     watchdog = a_running_one()
-    watchdog.told(StopTransfer(1), 110.0)
+    watchdog.sent(StopTransfer(1), 110.0)
 
     watchdog.heard(Progress(2, 0.0, (), 0), 110.0 + STOP_LIMIT_S)
 
@@ -95,14 +95,14 @@ def test_stopping_an_ended_attempt_needs_no_confirmation() -> None:
     watchdog = a_running_one()
     watchdog.heard(TransferStopped(1), 101.0)
 
-    watchdog.told(StopTransfer(1), 102.0)
+    watchdog.sent(StopTransfer(1), 102.0)
 
     assert watchdog.verdict(1_000.0) == "well"
 
 
 def test_a_starting_process_has_a_longer_limit() -> None:
     watchdog = Watchdog(0.0)
-    watchdog.told(START, 0.0)
+    watchdog.sent(START, 0.0)
 
     assert watchdog.verdict(START_REPORT_S - 1) == "well"
     assert watchdog.verdict(START_LIMIT_S - 1) == "not started"
@@ -111,7 +111,7 @@ def test_a_starting_process_has_a_longer_limit() -> None:
 
 def test_time_the_watchdog_slept_does_not_count_as_silence() -> None:
     watchdog = a_running_one()
-    watchdog.told(StopTransfer(1), 101.0)
+    watchdog.sent(StopTransfer(1), 101.0)
 
     watchdog.overslept(3_600.0)
 
