@@ -28,7 +28,7 @@ def measure(options: Options) -> Findings:
     findings = Findings(
         "Q",
         f"one step of a queue whose downloads have {_SHARDS} shards",
-        ("queue", "enqueue", "snapshot", "reorder", "what is kept"),
+        ("queue", "enqueue", "snapshot", "reorder", "stored state"),
     )
     steps = 5 if options.is_quick else 40 * options.rounds
     for length in _LENGTHS:
@@ -37,7 +37,7 @@ def measure(options: Options) -> Findings:
         findings.bars.append(Bar(f"one more download in a queue of {length:,}", enqueue_us, _MOST_US, " µs"))
     findings.notes = [
         "Enqueue is the request and its resolved plan, with all checks; reorder is a move from the end to the front; the "
-        "snapshot after it has all new positions. Stored is the queue's state for the thread that saves it, at most once "
+        "snapshot after it has all new positions. The stored state is given to the thread that saves it, at most once "
         "for each write.",
     ]
     return findings

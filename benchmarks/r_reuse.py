@@ -40,7 +40,7 @@ _TENSOR_BYTES = 32 * 1024 * 1024
 def measure(options: Options) -> Findings:
     """A second quantization, a longer template, another split, a byte that differs; then 10 GB of the second kind."""
     names = (OURS, HUGGINGFACE_HUB, ARIA2C)
-    head = ("what is wanted", "MB", "header MB", *(f"{name}: MB of line, s" for name in names), "taken")
+    head = ("wanted model", "MB", "header MB", *(f"{name}: MB of line, s" for name in names), "copied")
     findings = Findings("R", "a model that is mostly on disk in another file, line 50 MB/s", head)
     with options.work_folder() as folder, authority() as certificates:
         models = folder / "models"

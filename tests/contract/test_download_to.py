@@ -178,7 +178,7 @@ def test_the_folder_is_remembered_by_the_next_kernel(
     assert Path(path).stat().st_size == 8 * MB
 
 
-def test_the_mount_point_of_the_models_folder_is_not_filled_if_its_disk_went_away_while_a_download_waited(
+def test_a_waiting_download_does_not_write_to_the_mount_point_of_an_unmounted_disk(
     manager: DownloadManager,
 ) -> None:
     models = manager.config.models_directory
@@ -194,7 +194,7 @@ def test_the_mount_point_of_the_models_folder_is_not_filled_if_its_disk_went_awa
     assert list(models.iterdir()) == []
 
 
-def test_a_download_that_waited_starts_although_the_last_registered_model_was_deleted(
+def test_a_waiting_download_starts_after_the_last_registered_model_is_deleted(
     manager: DownloadManager,
 ) -> None:
     manager.sync.download(REPO, "Q4_K_M")

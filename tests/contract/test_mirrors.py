@@ -45,14 +45,16 @@ def tokens_sent_to(hub: FaultyHub) -> list[str]:
     return [value for one in hub.requests for name, value in one.headers.items() if name.lower() == "authorization"]
 
 
-def test_a_repository_that_the_hub_lacks_comes_from_the_mirror(manager: DownloadManager, mirror: FaultyHub) -> None:
+def test_a_repository_missing_on_the_hub_is_downloaded_from_the_mirror(
+    manager: DownloadManager, mirror: FaultyHub
+) -> None:
     assert [variant.key for variant in manager.sync.plan(REPO).variants] == ["Q4_K_M"]
 
     assert is_right(manager.sync.download(REPO))
     assert tokens_sent_to(mirror) == []
 
 
-def test_files_that_the_hub_does_not_send_come_from_the_mirror(
+def test_files_that_the_hub_does_not_send_are_downloaded_from_the_mirror(
     manager: DownloadManager, main: FaultyHub, mirror: FaultyHub
 ) -> None:
     main.add_repository(repository())
@@ -64,7 +66,7 @@ def test_files_that_the_hub_does_not_send_come_from_the_mirror(
     assert tokens_sent_to(main) != []
 
 
-def test_a_storage_that_fails_is_replaced_by_that_of_the_mirror(
+def test_a_failing_storage_is_replaced_by_the_mirrors(
     manager: DownloadManager, main: FaultyHub, mirror: FaultyHub
 ) -> None:
     main.add_repository(repository())
@@ -82,7 +84,7 @@ def test_a_hub_that_is_down_is_replaced_by_the_mirror(
     assert is_right(manager.sync.download(REPO))
 
 
-def test_while_the_hub_works_the_mirror_is_not_asked(
+def test_while_the_hub_works_the_mirror_gets_no_request(
     manager: DownloadManager, main: FaultyHub, mirror: FaultyHub
 ) -> None:
     main.add_repository(repository())
@@ -106,7 +108,7 @@ def test_a_mirror_with_other_content_is_not_used(
     assert not any(one.origin == "cdn" for one in other.requests)
 
 
-def test_a_gated_repository_is_not_taken_from_a_mirror(
+def test_a_gated_repository_is_not_downloaded_from_a_mirror(
     make_manager: Callable[..., DownloadManager], main: FaultyHub, mirror: FaultyHub
 ) -> None:
     main.add_repository(repository(gated="manual"))
@@ -118,7 +120,7 @@ def test_a_gated_repository_is_not_taken_from_a_mirror(
     assert mirror.requests == ()
 
 
-def test_what_nobody_has_is_the_hubs_own_error(manager: DownloadManager, main: FaultyHub) -> None:
+def test_a_repository_missing_everywhere_raises_the_hubs_error(manager: DownloadManager, main: FaultyHub) -> None:
     with pytest.raises(RepoNotFoundError, match=main.url):
         manager.sync.download("demo/nothing")
 
@@ -134,7 +136,7 @@ def test_mirrors_are_set_by_a_variable_and_shown(
 
 
 @pytest.mark.parametrize("mirrors", ["https://a.example", ("ftp://a.example",), ("https://user:word@a.example",), 7])
-def test_what_is_no_list_of_addresses_is_refused(make_manager: Callable[..., DownloadManager], mirrors: object) -> None:
+def test_an_invalid_list_of_addresses_is_refused(make_manager: Callable[..., DownloadManager], mirrors: object) -> None:
     with pytest.raises(InvalidConfigError) as refusal:
         make_manager(mirrors=mirrors)
 

@@ -5,8 +5,8 @@ that are cut or revoked, wrong bytes, lost leases, a stop. After every step and 
 
 * no byte is written by two writers, or by a revoked request;
 * the journal states only bytes that are in the file;
-* a file that another process has taken over is left alone at once: neither its bytes nor its journal change;
-* a file is finished as verified only if its bytes on the disk hash to what the hub states, and fails only if it was wrong twice.
+* a file taken over by another process is no longer touched: neither its bytes nor its journal change;
+* a file is finished as verified only if its bytes on disk match the hub's digest, and fails only if it was wrong twice.
 """
 
 import hashlib
@@ -118,7 +118,7 @@ class Reports:
 
 
 class OtherProcess:
-    """Another process that has taken a file over, although we are alive: it resumes what we recorded, and continues."""
+    """Another process that took over a file while we are alive: it resumes the recorded bytes and continues."""
 
     def __init__(self, file: DownloadFile, content: bytes) -> None:
         self.file = file
@@ -135,7 +135,7 @@ class OtherProcess:
         self.bytes = self.read()
 
     def read(self) -> list[bytes]:
-        """What its journal states of its file."""
+        """The state of its file in its journal."""
         state, data = Journal.read(journal_path(self.file.path)), part_path(self.file.path).read_bytes()
         assert state is not None
         return [data[start:end] for start, end in state.done]
@@ -415,7 +415,7 @@ TestTransferByEvents.settings = settings(
 )
 
 
-# What hypothesis may not find in every run.
+# Cases that Hypothesis may not find in every run.
 
 
 def wrong_bytes(machine: TransferMachine) -> None:
@@ -444,7 +444,7 @@ def wrong_bytes_before_and_after_another_process_took_the_file_over(machine: Tra
     ],
 )
 @pytest.mark.parametrize("parts", [1, 2])
-def test_the_file_is_right_in_the_end(play: Callable[[TransferMachine], None], parts: int) -> None:
+def test_the_file_is_right_after_the_faults(play: Callable[[TransferMachine], None], parts: int) -> None:
     machine = TransferMachine()
     machine.begin(sizes=[9 * PIECE], parts=parts, is_stated=True)
     try:
