@@ -345,5 +345,6 @@ def _seen(progress: str, owner: str, *, is_left: bool, is_silent: bool) -> tuple
         return tuple(
             replace(one, owner=owner, is_left=is_left, bytes_per_second=None, eta_seconds=None, notice=notice)
             for one in found
+            if not (is_left and one.status.is_active and one.progress == 1.0)  # it had every byte: nothing is left
         )
     return tuple(replace(one, owner=owner) for one in found)

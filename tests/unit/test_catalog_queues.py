@@ -172,6 +172,13 @@ def test_downloads_of_other_kernels_are_seen_with_their_progress(path: Path) -> 
     assert (seen[0].downloaded_bytes, seen[0].total_bytes, seen[0].status) == (30, 100, "downloading")
 
 
+def test_a_download_of_which_a_stopped_kernel_had_every_byte_is_not_shown_as_left(path: Path) -> None:
+    complete = download("owner/b:Q4", "downloading", downloaded_bytes=100, total_bytes=100)
+    queues(path, "gone").write(StoredQueue((B,)), [complete])
+
+    assert queues(path).others(is_gone, lambda record: record.title) == ()
+
+
 def test_a_heartbeat_carries_the_newest_progress(path: Path) -> None:
     living = queues(path, "living")
     living.write(StoredQueue((A,)), [])
