@@ -207,6 +207,15 @@ def exists(path: Path) -> bool:
     return os.path.exists(path)  # noqa: PTH110 - `Path.exists` raises in a folder that may not be searched, until Python 3.14
 
 
+def others_may_write(path: Path) -> bool:
+    """Whether another user owns a file or may write to it; False if the system has no such users, or there is no file."""
+    try:
+        found = path.stat()
+    except OSError:
+        return False
+    return hasattr(os, "getuid") and (found.st_uid not in (os.getuid(), 0) or bool(found.st_mode & 0o022))
+
+
 def is_file(path: Path) -> bool:
     """Whether the path, or the target of its link, is a regular file; False also if that cannot be checked."""
     return os.path.isfile(path)  # noqa: PTH113 - as above

@@ -416,7 +416,8 @@ class QueueNotice(Value, frozen=True):
 
     Attributes:
         kind: `adopted` (downloads of an ended kernel were resumed), `partials` (no queue resumes some partial files),
-            `not_kept` (the queue or a model cannot be stored), `folder_missing` (the models folder is not mounted).
+            `not_kept` (the queue or a model cannot be stored), `folder_missing` (the models folder is not mounted),
+            `commands_dropped` (commands of resumed downloads will not run).
     """
 
     kind: str

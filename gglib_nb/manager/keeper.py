@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from concurrent import futures
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, Final, TypeVar
 
@@ -37,7 +38,7 @@ from gglib_nb.manager.library import look_at, partial_requests, refuse_lost_fold
 from gglib_nb.manager.queue_thread import QueueThread
 from gglib_nb.queue import events as on
 from gglib_nb.settings import DownloadManagerConfig
-from gglib_nb.system import exists
+from gglib_nb.system import exists, others_may_write
 
 _log: Final = logging.getLogger("gglib_nb")
 
@@ -265,12 +266,22 @@ class QueueKeeper:
             self._offer_partials()
 
     def _take_up(self, left: StoredQueue) -> None:
+        if any(one.plan.then for one in left.downloads) and others_may_write(self._database.path):
+            # A command is run as this user: it must not come from another one.
+            left = replace(
+                left, downloads=tuple(replace(one, plan=replace(one.plan, then=None)) for one in left.downloads)
+            )
+            self._say(
+                "commands_dropped",
+                "The commands of resumed downloads will not run, because other users can write to "
+                f"{self._database.path}. Make it yours alone, or set GGLIB_STATE_DIR to a folder of your own.",
+            )
         known = Catalog(self._database).known_files({target for one in left.downloads for target in one.plan.targets})
         downloads = self._of_disk(
             lambda: tuple(
                 RestoredDownload(one, _bytes_on_disk(one.plan))
                 for one in left.downloads
-                if not (one.was_active and _is_complete(one.plan, known))
+                if one.plan.then is not None or not (one.was_active and _is_complete(one.plan, known))
             ),
             otherwise=tuple(RestoredDownload(one, (0,) * len(one.plan.files)) for one in left.downloads),
         )

@@ -210,6 +210,27 @@ def test_a_command_runs_once_even_after_a_restart(make_hub: Callable[..., Faulty
     assert out.read_text() == "ran\n"
 
 
+def test_a_line_from_a_database_that_others_can_write_is_not_run(
+    make_hub: Callable[..., FaultyHub], tmp_path: Path
+) -> None:
+    hub = make_hub([one_model("demo/long", 8 * MB)])
+    hub.set_speed(2 * MB)
+    out = tmp_path / "out"
+    with QueueProcess(tmp_path, hub.url) as first:
+        first.value(f"manager.sync.queue_smart('demo/long', then='echo ran >> {out}') and None")
+        hub.wait_for(lambda _records: hub.bytes_sent() > MB, timeout_s=30)
+        first.kill()
+    hub.set_speed(None)
+    (database,) = tmp_path.rglob("gglib_nb.sqlite3")
+    database.chmod(0o666)
+
+    with QueueProcess(tmp_path, hub.url) as second:
+        second.value("manager.sync.download('demo/long') and None")
+        assert "will not run" in second.notices["commands_dropped"]
+
+    assert not out.exists()
+
+
 def test_a_kernel_killed_by_its_own_command_does_not_run_it_again(
     make_hub: Callable[..., FaultyHub], tmp_path: Path
 ) -> None:
