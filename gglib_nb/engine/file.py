@@ -19,13 +19,14 @@ from gglib_nb.domain.download import PlannedFile, StoredFile
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.transitions import TransitionTable
 from gglib_nb.engine.disk import journal_path, part_path, status_of, storage_error
+from gglib_nb.engine.http import ExchangeError, MovedError
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease, SeenLease
 from gglib_nb.engine.pacing import window_bytes
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range, RangeSet
 from gglib_nb.engine.protocol import StartTransfer
-from gglib_nb.engine.resolve import Remote
+from gglib_nb.engine.resolve import Remote, follow
 from gglib_nb.engine.retry import Troubles
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import IntegrityError
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
+# A connection that received less before it broke counts as one that received nothing. Little enough that a line which is
+# slow and breaks off often is never given up while bytes come.
+_WORTH_BYTES: Final = 4 * 1024
 # The header of an arriving file is looked for at these lengths: it may have some megabytes, and each look reads all of it again.
 _FIRST_LOOK_BYTES: Final = 256 * 1024
 _LAST_LOOK_BYTES: Final = 64 * MIB
@@ -144,6 +148,12 @@ class Part:
             self.end = self.start + remote.size_bytes
         self.is_whole = self.is_whole or not remote.takes_ranges or self.end is None
 
+    def redirected(self, error: ExchangeError) -> None:
+        """The storage redirects to another address, which is asked next."""
+        assert isinstance(error, MovedError) and self.remote is not None  # noqa: S101, PT018  # the only error for this
+        url = follow(self.remote.url, error.location, self.address, has_digest=self.sha256 is not None)
+        self.remote = replace(self.remote, url=url)
+
     def is_right(self, actual: str) -> bool:
         """Whether these are its bytes, by their SHA-256.
 
@@ -192,6 +202,13 @@ class Request:
     def is_over(self) -> bool:
         """Whether nothing is left to fetch."""
         return self._is_revoked or self.position == self.end
+
+    def forgive_if_received(self) -> None:
+        """Forgive earlier failures if it received something. Called by the transfer's thread."""
+        # What a server that gives only the whole has sent is lost when it breaks off.
+        has_gained = self.received_bytes >= _WORTH_BYTES and not self.is_whole
+        if has_gained or self.position == self.end:
+            self.part.troubles.received()
 
     def write(self, view: memoryview) -> None:
         """Write and hash the next bytes; what is beyond the end is dropped. Called by the connection's thread.
@@ -291,6 +308,11 @@ class DownloadFile:
     def lease(self) -> Lease | None:
         """Its lease once this process has acquired it; None before."""
         return self.check.lease if self.check is not None and self.check.has_lease else None
+
+    @property
+    def is_renaming(self) -> bool:
+        """Whether it has its final name already, and the event is under way."""
+        return self.stage is Stage.FINALIZING and self.opened is not None and self.opened.is_renamed
 
     def is_ours(self) -> bool:
         """Whether the lease is still ours and the path still leads to the open file; asks the filesystem."""

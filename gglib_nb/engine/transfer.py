@@ -24,7 +24,7 @@ from gglib_nb.engine import jobs
 from gglib_nb.engine.connections import Connections, RequestEnded
 from gglib_nb.engine.disk import Reservation, disk_full, storage_error
 from gglib_nb.engine.file import Cause, DownloadFile, Part, Request, Stage, files_of
-from gglib_nb.engine.http import ExchangeError, LineError, MovedError, SilentError, host_text
+from gglib_nb.engine.http import ExchangeError, LineError, SilentError, host_text
 from gglib_nb.engine.jobs import Event, Inbox, Shared, StartJob, Stop, Tick, in_thread
 from gglib_nb.engine.lease import LeaseLostError
 from gglib_nb.engine.local import CheckResult, check_split_set, clear_journal
@@ -33,7 +33,7 @@ from gglib_nb.engine.partial import PartialFile, RenameGate
 from gglib_nb.engine.progress import Line, progress_of, reports_of
 from gglib_nb.engine.protocol import Event as Report
 from gglib_nb.engine.protocol import FileProgress, StartTransfer, TransferFailed, TransferFinished, TransferStopped
-from gglib_nb.engine.resolve import Remote, follow
+from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Outage, Step, can_retry
 from gglib_nb.engine.reuse import Asked, CopyEnded, Decided, TensorCopy
 from gglib_nb.errors import DiskFullError, GglibError, IntegrityError, NetworkError, StorageError, to_wire
@@ -47,9 +47,6 @@ _STOP_WAIT_S: Final = 0.5
 _CLOSE_WAIT_S: Final = 1.0
 # So long after the last byte an outage is believed.
 _FLOWING_S: Final = 2.0
-# A connection that received less before it broke counts as one that received nothing. Little enough that a line which is
-# slow and breaks off often is never given up while bytes come.
-_WORTH_BYTES: Final = 4 * 1024
 _MOST_OPEN_FILES: Final = MOST_CONNECTIONS
 # While one is copied, the network is free for the next; more at once only make a disk seek.
 _MOST_COPIED_FILES: Final = 2
@@ -163,7 +160,7 @@ class Transfer:
         """What was renamed already is done; everything else is left for a resume."""
         self._gate.close()
         deadline_s = time.monotonic() + _STOP_WAIT_S
-        while any(map(_is_renaming, self._open)) and (left_s := deadline_s - time.monotonic()) > 0:
+        while any(file.is_renaming for file in self._open) and (left_s := deadline_s - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 event = self.inbox.get(timeout=left_s)
                 if isinstance(event, jobs.Finalized):
@@ -475,7 +472,7 @@ class Transfer:
             return  # it was taken away before
         file, part = request.file, request.part
         file.settle()  # the digest should not wait for the next tick
-        _forgive(request)
+        request.forgive_if_received()
         match error:
             case None if part.end is None and request.end is not None:
                 file.ended_at(part, request.end)
@@ -501,7 +498,7 @@ class Transfer:
             case Step.RESOLVE:
                 part.remote = None
             case Step.FOLLOW:
-                _follow(part, part.remote, error)
+                part.redirected(error)
             case Step.FEWER:
                 self._connections.refused(now_s)
             case Step.AGAIN:
@@ -513,7 +510,7 @@ class Transfer:
         for request in self._connections.stalled(now_s, timeouts):
             self._connections.abandon(request, now_s)
             self._connections.note_stall(now_s)
-            _forgive(request)
+            request.forgive_if_received()
             silent_s = timeouts.stall_s if request.received_bytes else timeouts.answer_s
             self._failed(request, SilentError(host_text(origin_of(request.url)), silent_s), now_s)
 
@@ -581,21 +578,3 @@ class Transfer:
             self._copy(file, Decided(tuple(event.copy.copies)))
         elif event.is_lease_stale:
             self._lose(now_s, [file])
-
-
-def _forgive(request: Request) -> None:
-    """Forgive earlier failures where a request received something."""
-    # What a server that gives only the whole has sent is lost when it breaks off.
-    has_gained = request.received_bytes >= _WORTH_BYTES and not request.is_whole
-    if has_gained or request.position == request.end:
-        request.part.troubles.received()
-
-
-def _is_renaming(file: DownloadFile) -> bool:
-    return file.stage is Stage.FINALIZING and file.opened is not None and file.opened.is_renamed
-
-
-def _follow(part: Part, remote: Remote, error: ExchangeError) -> None:
-    assert isinstance(error, MovedError)  # noqa: S101  # the only one with that step
-    url = follow(remote.url, error.location, part.address, has_digest=part.sha256 is not None)
-    part.remote = replace(remote, url=url)
