@@ -187,14 +187,18 @@ class Parts:
         self.hub.close()
         self.access.close()
         stopping = threading.Thread(target=self.engine.close, args=(timeout_s,), name="gglib-engine-close", daemon=True)
-        stopping.start()
+        try:
+            stopping.start()
+        except RuntimeError:  # Python 3.12 starts no thread once the interpreter is ending
+            self.engine.close(timeout_s)
         self._writer.close()
         self.keeper.close(min(_KEEP_S, deadline_s - time.monotonic()))
         self.queue.close(max(0.0, deadline_s - time.monotonic()))
         self._hub_threads.close()
         self.calls.close()
         self.catalog.close()
-        stopping.join(max(0.0, deadline_s - time.monotonic()))
+        if stopping.is_alive():
+            stopping.join(max(0.0, deadline_s - time.monotonic()))
 
     def abandon(self) -> None:
         """In a forked child: refuses everything, and lets go of what is the parent's."""

@@ -84,7 +84,7 @@ def test_a_206_without_a_range_leads_to_a_request_for_the_whole_file(hub: Faulty
     hub.faults.add(NoContentRange(), origin="cdn", times=None)
 
     assert engine.fetch(REPO, NAME).files[0].is_verified
-    assert hub.ranges(NAME)[-1] is None
+    assert None in hub.ranges(NAME)  # one that was on its way may arrive after it
 
 
 def test_an_etag_of_a_mirror_never_contradicts_the_listed_digest(hub: FaultyHub, engine: LocalEngine) -> None:
