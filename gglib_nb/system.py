@@ -427,9 +427,10 @@ def log_path() -> str:
         if sys.platform == "darwin":
             import fcntl
 
-            return fcntl.fcntl(2, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0").decode()
-        path = Path("/proc/self/fd/2").readlink()
-        return str(path) if path.is_absolute() else ""  # else a pipe
+            path = fcntl.fcntl(2, fcntl.F_GETPATH, bytes(1024)).rstrip(b"\0").decode()
+        else:
+            path = str(Path("/proc/self/fd/2").readlink())
+        return path if path.startswith("/") else ""  # else a pipe
     return ""
 
 
