@@ -258,7 +258,7 @@ class _Reader:
         if magic == _LFS_POINTER:
             raise GgufError("This is a Git LFS pointer, not the model itself. Download the file from the Hub.")
         if magic != _MAGIC:
-            raise GgufError(f"This is not a GGUF file: it begins with {magic!r} and not with {_MAGIC!r}.")
+            raise GgufError("This is not a GGUF file: it does not begin with GGUF.")
         (version,) = self._window.unpack(_U32)
         if version in _VERSIONS:
             return int(version)

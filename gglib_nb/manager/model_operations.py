@@ -41,7 +41,7 @@ from gglib_nb.manager.library import (
     verifications,
     write_preset,
 )
-from gglib_nb.manager.machine import disk_space_at
+from gglib_nb.manager.machine import disk_space_at, given_folder
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.parts import operation
 from gglib_nb.manager.updating import (
@@ -138,11 +138,11 @@ class ModelOperations(QueueOperations):
 
         Raises:
             StorageError: There is no such folder; or a file of a bundle is missing, or another file has its name.
-            RequestError: The manifest of a bundle is not valid.
+            RequestError: `folder` is empty, or the manifest of a bundle is not valid.
             DiskFullError: The models folder has not enough room for the bundle.
             IntegrityError: A file of the bundle is damaged.
         """
-        place = Path(folder).expanduser().absolute()
+        place = given_folder(folder)
         catalog = self._parts.catalog
         models: Sequence[Model]
         if is_bundle(place):

@@ -25,6 +25,7 @@ from gglib_nb.errors import CatalogError, InvalidConfigError, NotInQueueError, R
 from gglib_nb.manager.calls import Calls, coroutine, settled
 from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.library import home_of
+from gglib_nb.manager.machine import given_folder
 from gglib_nb.manager.parts import Operations, operation
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import local_time
@@ -225,7 +226,7 @@ class QueueOperations(Operations):
                 "A copy for every host needs a cluster. Set the engine to a cluster first, or leave out --everywhere."
             )
         if request.to is not None:
-            request = replace(request, to=str(Path(request.to).expanduser().absolute()))
+            request = replace(request, to=str(given_folder(request.to)))
             if parts.engine_setting is not None and request.to != str(parts.config.models_directory):
                 raise RequestError("On a cluster, each host has its own models folder. Leave out --to.")
 

@@ -23,7 +23,7 @@ from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_mode
 from gglib_nb.manager.calls import has_given_up, settled
 from gglib_nb.manager.inspection import inspect_model, inspect_variant
 from gglib_nb.manager.library import is_in_hub_cache, look_at, plan_deletion
-from gglib_nb.manager.machine import ram_bytes
+from gglib_nb.manager.machine import given_folder, ram_bytes
 from gglib_nb.manager.model_operations import ModelOperations
 from gglib_nb.manager.operations import IdLike
 from gglib_nb.manager.parts import operation
@@ -54,16 +54,13 @@ class StorageOperations(ModelOperations):
             StorageError: A file is missing or cannot be read.
             GgufError: A file is not a GGUF file that can be read.
         """
-        if not on_hub:
-            try:
-                return inspect_model(self.find_model(id))
-            except ModelNotFoundError:
-                if not _names_repository(id):
-                    raise
-        wanted = parse_pasted(str(id))
-        with suppress(ModelNotFoundError):
-            wanted = self.find_model(id).id
-        return self._parts.at_hub(self._inspect_on_hub, wanted)
+        try:
+            model = self.find_model(id)
+        except ModelNotFoundError:
+            if not _names_repository(id):
+                raise
+            return self._parts.at_hub(self._inspect_on_hub, parse_pasted(str(id)))
+        return self._parts.at_hub(self._inspect_on_hub, model.id) if on_hub else inspect_model(model)
 
     @operation
     def compare(self, first: IdLike, second: IdLike | None = None) -> Comparison:
@@ -71,13 +68,15 @@ class StorageOperations(ModelOperations):
 
         Args:
             first: As for `inspect`.
-            second: As for `inspect`; None: what the Hub has now of the first.
+            second: As for `inspect`; None: what the Hub has now of the first, which must be registered.
 
         Raises:
             GglibError: As for `inspect`.
         """
-        one = self.inspect(first)
-        return compare(one, self.inspect(first, on_hub=True) if second is None else self.inspect(second))
+        if second is not None:
+            return compare(self.inspect(first), self.inspect(second))
+        model = self.find_model(first)
+        return compare(inspect_model(model), self._parts.at_hub(self._inspect_on_hub, model.id))
 
     @operation
     def export(
@@ -100,6 +99,7 @@ class StorageOperations(ModelOperations):
         Raises:
             ModelNotFoundError: No model matches an id.
             AmbiguousQuantizationError: Several do; `choices` has their ids.
+            RequestError: `folder` is empty.
             StorageError: A model's file is missing, or the folder cannot be written.
             DiskFullError: There is not enough room in the folder.
             IntegrityError: A model's file is damaged.
@@ -107,7 +107,7 @@ class StorageOperations(ModelOperations):
         models = [self.find_model(id_) for id_ in ids]
         return export_models(
             models,
-            Path(folder).expanduser().absolute(),
+            given_folder(folder),
             read_card=self._read_card,
             on_progress=on_progress,
             is_stopped=has_given_up,

@@ -86,7 +86,7 @@ def _offered(verb: Verb, given: Sequence[str], known: Tab) -> Iterable[str]:
     if not verb.arguments:
         return replacing
     argument = verb.arguments[min(len(words), len(verb.arguments) - 1)][1]
-    is_full = len(words) >= len(verb.arguments) and not argument.takes_rest
+    is_full = len(words) >= len(verb.arguments) and not (argument.takes_rest or argument.is_repeated)
     return [*replacing, *(() if is_full else argument.offers(tab))]
 
 

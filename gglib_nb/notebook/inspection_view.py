@@ -16,6 +16,7 @@ _MOST_KEYS: Final = 500
 _MOST_TEMPLATE_LINES: Final = 1_000
 _TEXT_TEMPLATE_LINES: Final = 25
 _BAR_CELLS: Final = 20
+_LONGEST_TEMPLATE_LINE: Final = 2_000
 _PRE: Final = "max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;border:1px solid rgba(128,128,128,.4);white-space:pre-wrap"
 _ADDED, _REMOVED = "background:rgba(67,160,71,.22)", "background:rgba(229,57,53,.22)"
 _TENSOR_COLUMNS: Final = (
@@ -190,13 +191,18 @@ def _template_title(name: str, text: str) -> str:
 
 
 def _excerpt(text: str, most_lines: int, indent: str = "") -> str:
-    lines = [f"{indent}{printable(line)}" for line in text.splitlines()]
+    lines = [f"{indent}{printable(_cut(line))}" for line in text.splitlines()]
     more = [f"{indent}… {len(lines) - most_lines:,} more lines"] if len(lines) > most_lines else []
     return "\n".join([*lines[:most_lines], *more])
 
 
+def _cut(line: str) -> str:
+    left = len(line) - _LONGEST_TEMPLATE_LINE
+    return f"{line[:_LONGEST_TEMPLATE_LINE]} … {left:,} more characters" if left > 0 else line
+
+
 def _difference_table(found: Comparison) -> Table:
-    columns = (Column("Key", is_code=True), Column(_short(found.first)), Column(_short(found.second)))
+    columns = (Column("Key", is_code=True), *map(Column, _titles(found)))
     keys = found.keys[:_MOST_KEYS]
     return Table(
         columns, [row(one.key[:200], one.first or formats.UNKNOWN, one.second or formats.UNKNOWN) for one in keys]
@@ -205,13 +211,22 @@ def _difference_table(found: Comparison) -> Table:
 
 def _difference_sentence(found: Comparison) -> str:
     keys = f"{len(found.keys)} keys differ" if len(found.keys) != 1 else "1 key differs"
-    return printable(
-        f"{found.first.name} and {found.second.name}: {keys if found.keys else 'the metadata is the same'}."
+    names = (
+        f"{found.first.name} here and on the Hub" if _is_one(found) else f"{found.first.name} and {found.second.name}"
     )
+    return printable(f"{names}: {keys if found.keys else 'the metadata is the same'}.")
 
 
-def _short(one: Inspection) -> str:
-    return printable(one.name.rpartition("/")[2])
+def _is_one(found: Comparison) -> bool:
+    """Whether it compares a model with the same model on the Hub."""
+    return found.first.name == found.second.name and found.second.path is None
+
+
+def _titles(found: Comparison) -> tuple[str, str]:
+    if _is_one(found):
+        return "Yours", "On the Hub"
+    first, second = (printable(one.name.rpartition("/")[2]) for one in (found.first, found.second))
+    return first, second
 
 
 def _diff_style(line: str) -> str:

@@ -120,7 +120,8 @@ def path(
     if reference is None:
         return _preset(session, preset or "models.ini")
     model = find_model(reference, session)
-    value = model.paths[0] if program is None else Lines(loading_lines(model, program))
+    opened = str(session.call(session.sync.path, model.id))
+    value = opened if program is None else Lines(loading_lines(model, program))
     return Answer(value, value=value)
 
 

@@ -58,7 +58,7 @@ def repaired(repair: Repair) -> str:
         return printable(f"{repair.id} is correct; there is nothing to repair.")
     files, size = formats.plural(len(repair.faulty_paths), "file"), formats.size(repair.bytes_to_fetch)
     return printable(
-        f"Repairing {repair.id}: {files} damaged, {size} to download. The rest is copied from your file. "
+        f"Repairing {repair.id}: {files} damaged or missing, {size} to download. Correct parts are copied from your files. "
         "%gguf shows the progress."
     )
 
@@ -75,7 +75,9 @@ def updating(update: QueuedUpdate) -> str:
 
 def imported(report: ImportReport, folder: str) -> str:
     """Which files of a folder were added, and which were not."""
-    head = f"{formats.plural(len(report.imported), 'model')} of {folder} added; %gguf verify ID checks one."
+    are_verified = all(model.state == "verified" for model in report.imported)
+    check = "All files are verified." if are_verified else "Check one with: %gguf verify ID"
+    head = f"{formats.plural(len(report.imported), 'model')} of {folder} added. {check}"
     if not report.imported:
         head = f"No new models in {folder}."
     added = [f"  {model.id}  {formats.size(model.size_bytes)}  {model.path}" for model in report.imported]

@@ -74,7 +74,8 @@ def _exporting(progress: BundleProgress) -> Progress:
 def export(
     session: Session,
     words: Annotated[
-        str, Argument("ID… FOLDER", "One or more models, and the folder to write to.", offers=folders, takes_rest=True)
+        tuple[str, ...],
+        Argument("ID… FOLDER", "One or more models, and the folder to write to.", offers=folders, is_repeated=True),
     ],
 ) -> Answer:
     """Write models into a bundle for a machine without a network: files, model cards, and a manifest with every SHA-256.
@@ -82,7 +83,7 @@ def export(
     Files are linked on the same disk and copied to another one; large files are split where the file system needs it. Run it
     again to continue, or to add models. On the other machine: %gguf import FOLDER
     """
-    *references, folder = words.split(" ")
+    *references, folder = words
     if not references:
         raise GrammarError("FOLDER is missing")
     ids = [find_model(reference, session).id for reference in references]

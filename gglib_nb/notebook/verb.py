@@ -62,6 +62,7 @@ class Argument:
     read: Callable[[str], Any] = str  # text to value; raises `GrammarError`
     offers: Offers = _offer_nothing
     takes_rest: bool = False  # all remaining words, joined with spaces
+    is_repeated: bool = False  # all remaining words; the value is a tuple
     is_whole: Callable[[Sequence[str]], bool] = lambda _words: (
         False
     )  # these words are all of it, as in a pasted command
@@ -141,9 +142,10 @@ class Verb:
         for parameter, argument in self.arguments:
             if not rest:
                 continue
-            text = " ".join(rest) if argument.takes_rest else rest[0]
-            rest = [] if argument.takes_rest else rest[1:]
-            given[parameter.name] = _value(argument.read, text)
+            taken = rest if argument.takes_rest or argument.is_repeated else rest[:1]
+            rest = rest[len(taken) :]
+            values = tuple(_value(argument.read, word) for word in taken) if argument.is_repeated else ()
+            given[parameter.name] = values or _value(argument.read, " ".join(taken))
         if rest:
             raise GrammarError(f"{' '.join(rest)!r} is unexpected here")
         self._check_complete(given)

@@ -42,6 +42,47 @@ def transferred(hub: FaultyHub, path: str) -> int:
     return sum(one.sent_bytes for one in hub.requests if path in one.path)
 
 
+# Folders that a user names ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("line", [f"queue {SMALL} --to ''", "export small ''", "import ''", "export small ' '"])
+def test_an_empty_folder_is_refused(manager: DownloadManager, line: str) -> None:
+    if line.startswith("export"):
+        manager.sync.download(REPO, "Q4_K_M")
+
+    with pytest.raises(RequestError, match="The name of the folder is empty"):
+        say(manager, line)
+
+
+def test_a_folder_above_is_stored_without_its_dots(manager: DownloadManager, tmp_path: Path) -> None:
+    (tmp_path / "one" / "two").mkdir(parents=True)
+
+    path = manager.sync.download(REPO, "Q4_K_M", to=tmp_path / "one" / "two" / ".." / "..")
+
+    assert path == tmp_path / REPO / "small-Q4_K_M.gguf"
+
+
+def test_a_bundle_may_be_in_a_folder_with_spaces(manager: DownloadManager, tmp_path: Path) -> None:
+    manager.sync.download(REPO, "Q4_K_M")
+    folder = tmp_path / "für  die Reise"
+
+    assert str(folder) in say(manager, f"export small '{folder}'")
+
+    assert (folder / REPO / "small-Q4_K_M.gguf").exists()
+
+
+def test_the_verb_path_counts_as_a_use(manager: DownloadManager) -> None:
+    path = manager.sync.download(REPO, "Q4_K_M")
+    assert manager.sync.models()[0].last_used_at_s is None
+
+    assert say(manager, "path small") == str(path)
+
+    assert manager.sync.models()[0].last_used_at_s is not None
+    path.unlink()
+    with pytest.raises(ModelNotFoundError, match="is missing"):
+        say(manager, "path small")
+
+
 # Inspect ---------------------------------------------------------------------------------------------------------------
 
 
@@ -69,6 +110,17 @@ def test_an_inspection_is_the_same_before_and_after_the_download(manager: Downlo
         before.tensors,
         before.chat_templates,
     )
+
+
+def test_a_part_of_an_id_is_compared_with_the_hub(manager: DownloadManager) -> None:
+    manager.sync.download(REPO, "Q4_K_M")
+
+    assert f"{SMALL} here and on the Hub: the metadata is the same." in say(manager, "inspect small --hub")
+
+
+def test_only_a_model_of_yours_is_compared_with_the_hub(manager: DownloadManager) -> None:
+    with pytest.raises(ModelNotFoundError):
+        say(manager, f"inspect {SMALL} --hub")
 
 
 def test_an_inspection_covers_all_shards(manager: DownloadManager) -> None:

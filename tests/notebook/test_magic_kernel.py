@@ -124,7 +124,7 @@ def test_a_damaged_model_is_found_repaired_and_updated_in_a_kernel(hub: FaultyHu
 
     assert "SHA-256 matches." in right
     assert "has wrong bytes at 0 to 999,999 (1.0 MB)" in wrong
-    assert "Repairing demo/small:Q2_K: 1 file damaged, 1.0 MB to download." in mending
+    assert "Repairing demo/small:Q2_K: 1 file damaged or missing, 1.0 MB to download." in mending
     assert "SHA-256 matches." in mended
     assert "its tensors changed" in news
     assert "Quantize anew" in news
@@ -162,7 +162,7 @@ def test_a_folder_is_imported_in_a_kernel(kernel: Kernel) -> None:
     cell = kernel.run("folder = gglib_nb.get_manager().settings.models_directory\n%gguf import {folder}")
 
     assert "demo/small:Q2_K" in cell.text
-    assert "added; %gguf verify ID checks one." in cell.text
+    assert "added. Check one with: %gguf verify ID" in cell.text
 
 
 def test_without_a_verb_gguf_shows_the_panel_with_its_text_form(kernel: Kernel) -> None:

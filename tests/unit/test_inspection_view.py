@@ -145,3 +145,11 @@ def test_a_missing_or_introspective_template_is_reported():
     assert len(warnings_of(an_inspection({}))) == 1
     assert len(warnings_of(an_inspection({"tokenizer.chat_template": "{{ ''.__class__ }}"}))) == 1
     assert warnings_of(an_inspection({"tokenizer.chat_template": "{{ messages }}"})) == ()
+
+
+def test_a_very_long_line_of_a_template_is_cut():
+    one = an_inspection({"general.architecture": "llama", "tokenizer.chat_template": "x" * 2_000 + "Z" * 200_000})
+
+    for text in (inspection_text(one), inspection_html(one)):
+        assert "xxx … 200,000 more characters" in text
+        assert "Z" not in text
