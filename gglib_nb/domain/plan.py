@@ -47,6 +47,7 @@ class VariantPlan(Value, frozen=True):
         name: For display; the key unless that is a hash.
         reusable_bytes: Most bytes that could be copied from files on this machine, before samples confirm them.
         quality: What the publisher states of it.
+        scan_finding: The verdict of the Hub's security scan on one of its files, such as `unsafe`; empty: no finding.
     """
 
     key: str
@@ -67,6 +68,7 @@ class VariantPlan(Value, frozen=True):
     name: str = ""
     placement_with_projector: Placement | None = None
     quality: Quality | None = None
+    scan_finding: str = ""
 
     @property
     def bytes_to_go(self) -> int | None:
@@ -143,7 +145,10 @@ class RepoPlan(Value, frozen=True):
         fitting = [
             one
             for one in self.variants
-            if one.placement.fit == wanted and one.is_complete and one.placement.context_tokens == self.context_tokens
+            if one.placement.fit == wanted
+            and one.is_complete
+            and not one.scan_finding
+            and one.placement.context_tokens == self.context_tokens
         ]
         usual = [one for one in fitting if (one.bits_per_weight or _ENOUGH_BITS) <= _ENOUGH_BITS]
         return max(usual or fitting, key=lambda one: one.size_bytes or 0, default=None)

@@ -202,6 +202,8 @@ class AdviceOperations(Operations):
             queued_keys=_queued_keys(listing, snapshot),
             models_directory=folder,
         )
+        unsafe = _unsafe_files(hub, listing, shown) if gate is None else {}
+        planned = [replace(view.row(variant), scan_finding=_finding(variant, unsafe)) for variant in shown]
         return RepoPlan(
             repo_id=listing.repo_id,
             revision=revision,
@@ -210,7 +212,7 @@ class AdviceOperations(Operations):
             has_access=gate is None,
             accept_url=gate.accept_url if gate is not None else None,
             is_private=listing.is_private,
-            variants=tuple(sorted(map(view.row, shown), key=lambda plan: (plan.size_bytes or 0, plan.key))),
+            variants=tuple(sorted(planned, key=lambda plan: (plan.size_bytes or 0, plan.key))),
             companions=tuple(map(_planned, variants.companions)),
             context_tokens=context_tokens if headers else None,
             models_directory=str(folder),
@@ -219,17 +221,21 @@ class AdviceOperations(Operations):
             machine=machine,
             refusal=str(gate) if gate is not None else "",
             undecided=undecided,
-            unsafe_files=_unsafe_files(hub, listing, shown) if gate is None else (),
+            unsafe_files=tuple(unsafe.items()),
         )
 
 
-def _unsafe_files(hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]) -> tuple[tuple[str, str], ...]:
+def _finding(variant: Variant, unsafe: Mapping[str, str]) -> str:
+    return next((unsafe[path] for path in variant.files if path in unsafe), "")
+
+
+def _unsafe_files(hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]) -> dict[str, str]:
     """What the Hub's scan warns of; a mirror without a scan says nothing."""
     paths = [path for variant in variants for path in variant.files]
     with suppress(GglibError):
         states = hub.scan_states(listing.repo_id, listing.commit_sha, paths)
-        return tuple((path, state) for path, state in states.items() if state not in _NO_FINDING)
-    return ()
+        return {path: state for path, state in states.items() if state not in _NO_FINDING}
+    return {}
 
 
 def _qualities(hub: "HubClient", listing: RepoListing, variants: Sequence[Variant]) -> dict[str, Quality]:

@@ -12,7 +12,8 @@ import io
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -261,13 +262,14 @@ def import_models(
     models_directory: Path,
     register: Callable[[Model], None],
     *,
+    registered: Iterable[Model] = (),
     on_progress: Callable[[ImportProgress], None] | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[Model, ...]:
     """Bring the models of a bundle into the models folder and register each under the repository it came from.
 
-    Every file is hashed on its way. Files that are there already are verified and kept; a copy that was interrupted
-    continues. `on_progress` and `is_stopped` are called after every few megabytes.
+    Every file is hashed on its way. Files that are there already are verified and kept, also those of a registered model
+    in another folder; a copy that was interrupted continues. `on_progress` and `is_stopped` are called after every few megabytes.
 
     Raises:
         RequestError: The manifest describes what a bundle may not hold.
@@ -284,9 +286,17 @@ def import_models(
 
     bundler = Bundler(sum(model.size_bytes for model in manifest.models), report, is_stopped)
     imported: list[Model] = []
+    models = {model.id: model for model in registered}
     for bundled in manifest.models:
         id_ = bundled.download_id
-        targets = [target_path(models_directory, id_.repo_id, file.path_in_repo) for file in bundled.files]
+        known = models.get(id_)
+        if known is not None and not _has_files(known, bundled):
+            known = None
+        stored = {} if known is None else {file.path_in_repo: Path(file.target) for file in known.files}
+        targets = [
+            stored.get(file.path_in_repo) or target_path(models_directory, id_.repo_id, file.path_in_repo)
+            for file in bundled.files
+        ]
         missing_bytes = sum(file.size_bytes for file, at in zip(bundled.files, targets, strict=True) if not at.exists())
         _check_space(models_directory, missing_bytes)
         files = tuple(
@@ -294,10 +304,20 @@ def import_models(
             for file, target in zip(bundled.files, targets, strict=True)
         )
         check_split_set(files)
-        model = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin="import")
+        if known is None:
+            model = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin="import")
+        else:
+            model = replace(known, files=files)
         register(model)
         imported.append(model)
     return tuple(imported)
+
+
+def _has_files(model: Model, bundled: BundledModel) -> bool:
+    """Whether the model has exactly the files of a bundle, as recorded, and they exist."""
+    wanted = {file.path_in_repo: file.sha256 for file in bundled.files}
+    recorded = {file.path_in_repo: file.sha256 for file in model.files}
+    return model.origin == "hub" and wanted == recorded and all(Path(file.target).exists() for file in model.files)
 
 
 def _import_file(bundler: Bundler, folder: Path, repo_id: str, file: BundledFile, target: Path) -> StoredFile:

@@ -151,6 +151,7 @@ class ModelOperations(QueueOperations):
                 place,
                 self._parts.config.models_directory,
                 catalog.register,
+                registered=catalog.models(),
                 on_progress=on_progress,
                 is_stopped=has_given_up,
             )

@@ -16,7 +16,7 @@ from gglib_nb.domain.library import ModelUse, PrunePlan, UnfinishedDownload, pla
 from gglib_nb.domain.model import Model, last_use_s
 from gglib_nb.domain.references import DownloadId, parse_pasted
 from gglib_nb.domain.variants import variants_of
-from gglib_nb.errors import GglibError, InvalidRepoIdError, ModelNotFoundError, StorageError
+from gglib_nb.errors import GglibError, InvalidRepoIdError, ModelNotFoundError, RequestError, StorageError
 from gglib_nb.hub.login import log_in
 from gglib_nb.manager.access_watch import waiting_for_access
 from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models
@@ -81,7 +81,7 @@ class StorageOperations(ModelOperations):
     @operation
     def export(
         self,
-        ids: Iterable[IdLike],
+        ids: IdLike | Iterable[IdLike],
         folder: "str | PathLike[str]",
         *,
         on_progress: OnBundleProgress | None = None,
@@ -92,19 +92,21 @@ class StorageOperations(ModelOperations):
         in parts. Every copy is verified. Run it again to continue after an interruption, or to add models.
 
         Args:
-            ids: Registered models, as for `path`.
+            ids: One registered model or several, as for `path`.
             folder: Where the bundle goes.
             on_progress: Called after every few megabytes on a thread of the manager's; it must not wait.
 
         Raises:
             ModelNotFoundError: No model matches an id.
             AmbiguousQuantizationError: Several do; `choices` has their ids.
-            RequestError: `folder` is empty.
+            RequestError: `ids` or `folder` is empty.
             StorageError: A model's file is missing, or the folder cannot be written.
             DiskFullError: There is not enough room in the folder.
             IntegrityError: A model's file is damaged.
         """
-        models = [self.find_model(id_) for id_ in ids]
+        models = [self.find_model(id_) for id_ in ([ids] if isinstance(ids, str | DownloadId) else ids)]
+        if not models:
+            raise RequestError("There is nothing to export. Name at least one model.")
         return export_models(
             models,
             given_folder(folder),

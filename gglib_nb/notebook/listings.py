@@ -291,7 +291,7 @@ def _variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: b
         "Download",
         f"Download {title}",
         is_worded=True,
-        is_primary=variant.is_recommended,
+        is_primary=variant.is_recommended and not variant.scan_finding,
         is_off=not variant.is_complete,
     )
     return Row(
@@ -305,6 +305,7 @@ def _variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: b
             "in the queue" if variant.is_queued else "",
             Fact("" if variant.is_complete else "incomplete on the Hub", "bad"),
             Fact("disk too full" if is_full else "", "bad"),
+            Fact(f"{printable(variant.scan_finding)}: do not load it" if variant.scan_finding else "", "bad"),
             Fact(
                 f"{fit} on the GPU" if fit.endswith("layers") else fit,
                 plan_table.fit_look(variant.placement)[0],

@@ -233,6 +233,8 @@ def _advice(plan: RepoPlan) -> list[str]:
 
 def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
     """What to type to download a variant, after a space."""
+    if variant.scan_finding:
+        return " Choose another row: the Hub's security scan warns of this one."
     if variant.is_queued:
         return " It is in the queue."
     if variant.is_present:
@@ -324,7 +326,11 @@ def _free_after(variant: VariantPlan) -> Cell:
 
 
 def _note(variant: VariantPlan, plan: RepoPlan) -> str:
-    parts = ["★ recommended" if variant.is_recommended else "", "in the queue" if variant.is_queued else ""]
+    parts = [
+        f"{printable(variant.scan_finding)}: do not load it" if variant.scan_finding else "",
+        "★ recommended" if variant.is_recommended else "",
+        "in the queue" if variant.is_queued else "",
+    ]
     if variant.missing:
         parts.append(f"incomplete: missing {len(variant.missing)} of {variant.shard_count} files")
     elif variant.shard_count > 1:

@@ -374,4 +374,10 @@ async def test_the_plan_warns_of_a_file_marked_unsafe_by_the_hubs_scan(
 
     assert plan.unsafe_files == ((path, "unsafe"),)
     assert any(path in line and "unsafe" in line for line in plan_text(plan).splitlines())
+    [marked] = [variant for variant in plan.variants if variant.scan_finding]
+    assert plan.best_fit is not marked
+    assert "unsafe: do not load it" in plan_text(plan)
+    if marked.is_recommended:
+        assert "Choose another row" in plan_text(plan)
+        assert "Download it with" not in plan_text(plan)
     assert path in plan_html(plan)

@@ -71,6 +71,26 @@ def test_a_bundle_may_be_in_a_folder_with_spaces(manager: DownloadManager, tmp_p
     assert (folder / REPO / "small-Q4_K_M.gguf").exists()
 
 
+def test_one_model_is_exported_and_none_is_refused(manager: DownloadManager, tmp_path: Path) -> None:
+    manager.sync.download(REPO, "Q4_K_M")
+
+    assert manager.sync.export("small", tmp_path / "bundle").models == (SMALL,)
+    with pytest.raises(RequestError, match="Name at least one model"):
+        manager.sync.export([], tmp_path / "empty")
+    assert not (tmp_path / "empty").exists()
+
+
+def test_a_bundle_of_a_model_in_another_folder_is_not_copied_again(manager: DownloadManager, tmp_path: Path) -> None:
+    (tmp_path / "big").mkdir()
+    path = manager.sync.download(REPO, "Q4_K_M", to=tmp_path / "big")
+    manager.sync.export([SMALL], tmp_path / "bundle")
+
+    [model] = manager.sync.import_folder(tmp_path / "bundle").imported
+
+    assert (model.path, model.origin, model.state) == (str(path), "hub", "verified")
+    assert not (tmp_path / "models" / REPO).exists()
+
+
 def test_the_verb_path_counts_as_a_use(manager: DownloadManager) -> None:
     path = manager.sync.download(REPO, "Q4_K_M")
     assert manager.sync.models()[0].last_used_at_s is None

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from gglib_nb.domain.download import QueueSnapshot
@@ -116,6 +117,9 @@ class FakeOperations:
 
     def find_model(self, id_: str) -> Model:
         return self._manager.find(id_)
+
+    def path(self, id_: str) -> Path:
+        return Path(self._manager.find(id_).paths[0])
 
     def disk_use(self) -> DiskUse:
         return DiskUse(
