@@ -11,6 +11,7 @@ import hashlib
 import io
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -31,14 +32,10 @@ from gglib_nb.domain.importing import ImportProgress
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.places import target_path
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.local import check_split_set, read_facts
-from gglib_nb.errors import (
-    DiskFullError,
-    DownloadInterruptedError,
-    IntegrityError,
-    RequestError,
-    StorageError,
-)
+from gglib_nb.engine.disk import disk_full, open_regular, storage_error
+from gglib_nb.engine.local import check_split_set
+from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
+from gglib_nb.manager.importing import stored_file
 from gglib_nb.system import free_bytes, open_file, sync_folder
 
 _SLICE_BYTES: Final = 4 * 1024**2
@@ -46,7 +43,6 @@ _CARD: Final = "README.md"
 _TEMPORARY: Final = ".copying"
 # Where a file system refuses a file for its size, the parts are a whole number of these.
 _PART_UNIT_BYTES: Final = 1024**2
-_NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 _Pieces = Sequence[tuple[Path, int]]
 """Files that are one behind the other, with their sizes."""
@@ -121,11 +117,11 @@ class Bundler:
         self.hash_file(path, digest)
         return digest.hexdigest()
 
-    def hash_file(self, path: Path, digest: "hashlib._Hash", limit_bytes: int | None = None) -> int:
+    def hash_file(self, path: Path, digest: "hashlib._Hash", limit_bytes: int = sys.maxsize) -> int:
         """Feed a file to a digest; how many bytes it had."""
         count = 0
         with _reading(path) as file:
-            while data := file.read(_SLICE_BYTES if limit_bytes is None else min(_SLICE_BYTES, limit_bytes - count)):
+            while data := file.read(min(_SLICE_BYTES, limit_bytes - count)):
                 digest.update(data)
                 count += len(data)
                 self.advance(path, len(data))
@@ -329,47 +325,18 @@ def _import_file(bundler: Bundler, folder: Path, repo_id: str, file: BundledFile
         sources = [target_path(folder, repo_id, path) for path in file.stored_paths]
         with _storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-        _copy_verified(
-            bundler,
-            sources,
-            target,
-            file.size_bytes,
-            file.sha256,
-            "Export the bundle again.",
-            may_split=False,
-        )
+        advice = "Export the bundle again."
+        _copy_verified(bundler, sources, target, file.size_bytes, file.sha256, advice, may_split=False)
     with _storage_errors(target):
-        mtime_ns = target.stat().st_mtime_ns
-    return StoredFile(
-        target=str(target),
-        path_in_repo=file.path_in_repo,
-        kind=file.kind,
-        size_bytes=file.size_bytes,
-        sha256=file.sha256,
-        is_verified=file.is_verified,
-        mtime_ns=mtime_ns,
-        was_present=was_present,
-        facts=read_facts(target),
-        verified_at_s=time.time(),
-    )
+        stored = stored_file(target, file.path_in_repo, file.kind, file.sha256)
+    return replace(stored, is_verified=file.is_verified, was_present=was_present, verified_at_s=time.time())
 
 
 # --- Copying ----------------------------------------------------------------------------------------------------------
 
 
 class _TooLargeError(StorageError):
-    """The file system holds no file of this size.
-
-    Attributes:
-        limit_bytes: What it did hold.
-    """
-
-    def __init__(self, target: Path, limit_bytes: int) -> None:
-        super().__init__(
-            f"The file system of {target.parent} holds files of {limit_bytes / 1e9:.1f} GB at most, and "
-            f"{target.name} is larger. Choose a folder on another file system."
-        )
-        self.limit_bytes = limit_bytes
+    """The file system holds no file of this size."""
 
 
 def _copy_verified(
@@ -391,40 +358,44 @@ def _copy_verified(
         if not source.is_file():
             raise StorageError(f"{source} is missing. {advice}")
     pieces = [(source, source.stat().st_size) for source in sources]
-    parts = _existing_parts(target, size_bytes) if may_split else ()
+    whole: _Pieces = [(target, size_bytes)]
+    targets = (_existing_parts(target, size_bytes) if may_split else []) or whole
     try:
-        actual, kept_bytes = _copy(bundler, pieces, _targets(target, size_bytes, parts))
-    except _TooLargeError as refusal:
-        limit_bytes = refusal.limit_bytes // _PART_UNIT_BYTES * _PART_UNIT_BYTES
-        if not may_split or parts or limit_bytes == 0:
+        actual, kept_bytes = _copy(bundler, pieces, targets)
+    except _TooLargeError:
+        # What was written before the file system refused more is the first part.
+        limit_bytes = _temporary(target).stat().st_size // _PART_UNIT_BYTES * _PART_UNIT_BYTES
+        if not may_split or targets is not whole or limit_bytes == 0:
             raise
-        parts = _begin_parts(target, size_bytes, limit_bytes)
-        actual, kept_bytes = _copy(bundler, pieces, _targets(target, size_bytes, parts))
+        targets = _parts(target, size_bytes, limit_bytes)
+        with _storage_errors(target):
+            os.truncate(_temporary(target), limit_bytes)
+            _temporary(target).replace(_temporary(targets[0][0]))
+        actual, kept_bytes = _copy(bundler, pieces, targets)
     if kept_bytes and sha256 not in (None, actual):  # what an earlier copy left may be what is wrong
-        _delete(_targets(target, size_bytes, parts))
-        actual, _ = _copy(bundler, pieces, _targets(target, size_bytes, parts))
+        _delete(targets)
+        actual, _ = _copy(bundler, pieces, targets)
     if sha256 not in (None, actual):
-        _delete(_targets(target, size_bytes, parts))
+        _delete(targets)
         raise _damaged(sources[0], sha256, actual, advice)
-    return actual, parts
+    return actual, () if targets is whole else tuple(size for _, size in targets)
 
 
-def _existing_parts(target: Path, size_bytes: int) -> tuple[int, ...]:
+def _existing_parts(target: Path, size_bytes: int) -> _Pieces:
     """The parts in which an earlier copy stored a file; empty if there are none."""
     for first in target.parent.glob(f"{glob.escape(target.name)}.part1of*"):
         if first.suffix != _TEMPORARY and (part_bytes := first.stat().st_size):
-            parts = _split(size_bytes, part_bytes)
-            return parts if _targets(target, size_bytes, parts)[0][0] == first else ()
-    return ()
+            parts = _parts(target, size_bytes, part_bytes)
+            return parts if parts[0][0] == first else []
+    return []
 
 
-def _begin_parts(target: Path, size_bytes: int, limit_bytes: int) -> tuple[int, ...]:
-    """Make what was written before the file system refused more the first part; the sizes of all parts."""
-    parts = _split(size_bytes, limit_bytes)
-    with _storage_errors(target):
-        os.truncate(_temporary(target), parts[0])
-        _temporary(target).replace(_temporary(_targets(target, size_bytes, parts)[0][0]))
-    return parts
+def _parts(target: Path, size_bytes: int, limit_bytes: int) -> _Pieces:
+    """The names and sizes of a file's parts, none of which is larger than the limit."""
+    sizes = [min(limit_bytes, size_bytes - begin) for begin in range(0, size_bytes, limit_bytes)]
+    return [
+        (target.with_name(f"{target.name}.part{number}of{len(sizes)}"), size) for number, size in enumerate(sizes, 1)
+    ]
 
 
 def _delete(targets: _Pieces) -> None:
@@ -437,22 +408,14 @@ def _copy(bundler: Bundler, sources: _Pieces, targets: _Pieces) -> tuple[str, in
     digest = hashlib.sha256()
     kept_bytes = begin = 0
     for target, size_bytes in targets:
-        kept = _keep(bundler, target, size_bytes, digest)
+        is_there, temporary, kept = target.exists() and target.stat().st_size == size_bytes, _temporary(target), 0
+        if is_there or (temporary.is_file() and not temporary.is_symlink()):
+            kept = bundler.hash_file(target if is_there else temporary, digest, size_bytes)
         kept_bytes += kept
-        if kept < size_bytes or not target.exists():
+        if not is_there:
             _append(bundler, sources, begin, target, kept, size_bytes, digest)
         begin += size_bytes
     return digest.hexdigest(), kept_bytes
-
-
-def _keep(bundler: Bundler, target: Path, size_bytes: int, digest: "hashlib._Hash") -> int:
-    """Hash what an earlier copy wrote of a target; how many bytes that were."""
-    if target.exists() and target.stat().st_size == size_bytes:
-        return bundler.hash_file(target, digest)
-    temporary = _temporary(target)
-    if not temporary.is_file() or temporary.is_symlink():
-        return 0
-    return bundler.hash_file(temporary, digest, size_bytes)
 
 
 def _append(
@@ -466,12 +429,7 @@ def _append(
             file.seek(at)
             while at < end:
                 data = _read(sources, begin + at, min(_SLICE_BYTES, end - at))
-                try:
-                    count = file.write(data) or 0
-                except OSError as error:
-                    if error.errno == errno.EFBIG:
-                        raise _TooLargeError(target, at) from None
-                    raise
+                count = file.write(data) or 0
                 digest.update(data[:count])
                 bundler.advance(target, count)
                 at += count
@@ -491,17 +449,6 @@ def _read(sources: _Pieces, position: int, count: int) -> bytes:
             break
         position -= size_bytes
     raise StorageError("The source became shorter while it was copied. Run it again.")
-
-
-def _targets(target: Path, size_bytes: int, parts: Sequence[int]) -> list[tuple[Path, int]]:
-    """The file, or its parts, each with its size."""
-    named = [target.with_name(f"{target.name}.part{number + 1}of{len(parts)}") for number in range(len(parts))]
-    return list(zip(named, parts, strict=True)) or [(target, size_bytes)]
-
-
-def _split(size_bytes: int, limit_bytes: int) -> tuple[int, ...]:
-    whole, rest = divmod(size_bytes, limit_bytes)
-    return (limit_bytes,) * whole + ((rest,) if rest else ())
 
 
 def _temporary(target: Path) -> Path:
@@ -536,12 +483,7 @@ def _write(path: Path, data: bytes) -> None:
 def _check_space(folder: Path, needed_bytes: int) -> None:
     left_bytes = free_bytes(folder)
     if left_bytes is not None and left_bytes < needed_bytes:
-        raise DiskFullError(
-            f"{folder} has {left_bytes / 1e9:.1f} GB free and {needed_bytes / 1e9:.1f} GB are needed. "
-            "Free some space or choose another folder.",
-            needed_bytes,
-            left_bytes,
-        )
+        raise disk_full(folder, needed_bytes, left_bytes)
 
 
 def _damaged(path: Path, expected: str | None, actual: str, advice: str) -> IntegrityError:
@@ -551,11 +493,8 @@ def _damaged(path: Path, expected: str | None, actual: str, advice: str) -> Inte
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[io.FileIO]:
     """A regular file, opened without waiting for a writer of a pipe."""
-    with _storage_errors(path):
-        if not stat.S_ISREG(path.stat().st_mode):
-            raise StorageError(f"{path} is not a regular file. Remove it, then try again.")
-        with io.FileIO(open_file(path, os.O_RDONLY), "rb") as file:
-            yield file
+    with _storage_errors(path), io.FileIO(open_regular(path), "rb") as file:
+        yield file
 
 
 @contextlib.contextmanager
@@ -564,9 +503,8 @@ def _storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        reason = error.strerror or str(error)
-        if error.errno in _NO_SPACE:
-            raise DiskFullError(
-                f"The disk of {path} is full. Free some space, then run it again to continue."
-            ) from error
-        raise StorageError(f"{error.filename or path} cannot be used: {reason}.") from error
+        if error.errno == errno.EFBIG:
+            raise _TooLargeError(str(storage_error(error, path))) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise storage_error(error, path) from error
+        raise StorageError(f"{error.filename or path} cannot be used: {error.strerror or error}.") from error

@@ -21,7 +21,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.engine.disk import status_of
-from gglib_nb.engine.local import check_split_set
+from gglib_nb.engine.local import Facts, check_split_set, read_facts
 from gglib_nb.errors import GglibError, GgufError, StorageError
 from gglib_nb.system import read_at
 
@@ -153,11 +153,11 @@ class Importer:
 
         try:
             self._refuse(variant, paths)
-            files = [_stored(group.files[path], "shard", headers.get(path)) for path in variant.files]
+            files = [_stored(group.files[path], "shard", headers) for path in variant.files]
             check_split_set(files)
             projector = companion_for(variants, variant, "mmproj", agree)
             if projector is not None:
-                files.append(_stored(group.files[projector.path], "mmproj", headers.get(projector.path)))
+                files.append(_stored(group.files[projector.path], "mmproj", headers))
                 used.add(projector.path)
             model = self._model(group, variant, tuple(files))
         except (GglibError, OSError) as error:
@@ -206,25 +206,29 @@ def _read_header(path: Path) -> GgufHeader:
         return read_header(lambda offset, length: read_at(fd, length, offset), os.fstat(fd).st_size)
 
 
-def _stored(found: _Found, kind: str, header: GgufHeader | None) -> StoredFile:
-    """The facts of a file that are registered.
+def _stored(found: _Found, kind: str, headers: Mapping[str, GgufHeader]) -> StoredFile:
+    path, path_in_repo = found.path, found.origin.path_in_repo
+    facts = header_facts(headers.get(path_in_repo) or _read_header(path))
+    return stored_file(path, path_in_repo, kind, stated_sha256(path), facts)
+
+
+def stored_file(path: Path, path_in_repo: str, kind: str, sha256: str | None, facts: Facts | None = None) -> StoredFile:
+    """What is recorded of a file that is here, and was not hashed.
 
     Raises:
-        GgufError: Its header cannot be read.
-        OSError: The file cannot be read.
+        OSError: It is not here.
     """
-    facts = header_facts(_read_header(found.path) if header is None else header)
-    status = found.path.stat()
+    found = path.stat()
     return StoredFile(
-        target=str(found.path),
-        path_in_repo=found.origin.path_in_repo,
+        target=str(path),
+        path_in_repo=path_in_repo,
         kind=kind,
-        size_bytes=status.st_size,
-        sha256=stated_sha256(found.path),
+        size_bytes=found.st_size,
+        sha256=sha256,
         is_verified=False,
-        mtime_ns=status.st_mtime_ns,
+        mtime_ns=found.st_mtime_ns,
         was_present=True,
-        facts=facts,
+        facts=read_facts(path) if facts is None else facts,
     )
 
 

@@ -12,12 +12,10 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.importing import LONGEST_MANIFEST_BYTES, ollama_files, ollama_id
 from gglib_nb.domain.model import Model
-from gglib_nb.engine.local import read_facts
 from gglib_nb.errors import GglibError
-from gglib_nb.manager.importing import Importer
+from gglib_nb.manager.importing import Importer, stored_file
 
 _FRESH_S: Final = 30.0
 _WAIT_S: Final = 5.0
@@ -97,26 +95,15 @@ def _ollama_models(folder: Path) -> list[Model]:
         try:
             with path.open("rb") as file:
                 named = ollama_files(file.read(LONGEST_MANIFEST_BYTES))
-            files = [_stored(folder / one.blob, one.kind, one.size_bytes, one.sha256) for one in named]
+            files = [
+                replace(
+                    stored_file(folder / one.blob, Path(one.blob).name, one.kind, one.sha256), size_bytes=one.size_bytes
+                )
+                for one in named
+            ]
         except OSError:
             continue
         if files:
-            facts = files[0].facts
-            label = facts.get("file_type_label")
+            label = files[0].facts.get("file_type_label")
             found.append(Model(id_, None, label if isinstance(label, str) else None, tuple(files), 0.0, origin="store"))
     return found
-
-
-def _stored(path: Path, kind: str, size_bytes: int, sha256: str) -> StoredFile:
-    found = path.stat()
-    return StoredFile(
-        target=str(path),
-        path_in_repo=path.name,
-        kind=kind,
-        size_bytes=size_bytes,
-        sha256=sha256,
-        is_verified=False,
-        mtime_ns=found.st_mtime_ns,
-        was_present=True,
-        facts=read_facts(path),
-    )

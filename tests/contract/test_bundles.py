@@ -293,7 +293,7 @@ def test_an_import_into_a_file_system_without_large_files_is_refused_with_the_re
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * MB, hard))
     try:
-        with pytest.raises(StorageError, match="another file system"):
+        with pytest.raises(StorageError, match="another disk"):
             import_models(other_disk, tmp_path / "there", lambda _model: None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
