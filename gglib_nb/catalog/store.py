@@ -4,7 +4,7 @@ It does not look at the models' files; the caller checks whether they still exis
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from os import PathLike, fspath
@@ -21,7 +21,7 @@ from gglib_nb.domain.matching import find_model
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
-from gglib_nb.errors import CatalogError
+from gglib_nb.errors import CatalogError, ModelNotFoundError
 
 _BUSY_TIMEOUT_S: Final = 5.0
 _COMMANDS_S: Final = 90 * 86_400.0  # no queue is adopted that late
@@ -70,18 +70,22 @@ class Catalog:
             found = connection.execute(_SELECT_MODELS).fetchall()
         return [_model_of(values, tuple(files.get(row, ())), tuple(hosts.get(row, ()))) for row, *values in found]
 
-    def find(self, text: DownloadId | str, others: Sequence[Model] = ()) -> Model:
+    def find(self, text: DownloadId | str, others: Callable[[], Sequence[Model]] = tuple) -> Model:
         """The model that a user means by a text, as `find_model` reads it.
 
         Args:
             text: What was typed.
-            others: More models to search, such as those in other programs' folders.
+            others: Gives more models, such as those in other programs' folders; called only if no registered one matches.
 
         Raises:
             ModelNotFoundError: None matches; the text names similar ones.
             AmbiguousQuantizationError: Several match; `choices` has their ids.
         """
-        return find_model([*self.models(), *others], str(text))
+        models = self.models()
+        try:
+            return find_model(models, str(text))
+        except ModelNotFoundError:
+            return find_model([*models, *others()], str(text))
 
     def forget(self, text: DownloadId | str) -> Model:
         """Removes a model from the catalog and returns it; its files stay on the disk.

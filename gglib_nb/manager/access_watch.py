@@ -5,7 +5,8 @@ while, and retries what has become accessible.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
@@ -58,22 +59,24 @@ class AccessWatch:
         self._is_closed = True
         self._wake.set()
 
+    def retry(self, waiting: Iterable[DownloadId]) -> list[DownloadId]:
+        """Retries the downloads to whose repositories the Hub grants access now; returns them."""
+        retried: list[DownloadId] = []
+        for id_ in waiting:
+            with suppress(GglibError):  # no access yet, the queue is full, or the manager is closed
+                self._check(id_.repo_id)
+                self._retry(id_)
+                retried.append(id_)
+        return retried
+
     def _watch(self) -> None:
         while not self._is_closed and (waiting := waiting_for_access(self._snapshot())):
             self._wake.wait(self._interval_s)
             self._wake.clear()
-            for id_ in waiting:
-                if not self._is_closed:
-                    self._try(id_)
+            if not self._is_closed:
+                self.retry(waiting)
         with self._lock:
             self._thread = None
-
-    def _try(self, id_: DownloadId) -> None:
-        try:
-            self._check(id_.repo_id)
-            self._retry(id_)
-        except GglibError:
-            return  # no access yet, or the queue is full: the next look tries again
 
 
 def waiting_for_access(snapshot: QueueSnapshot) -> list[DownloadId]:

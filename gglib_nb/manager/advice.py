@@ -54,6 +54,7 @@ from gglib_nb.errors import (
     TransferError,
 )
 from gglib_nb.manager.calls import DaemonThreadPool
+from gglib_nb.manager.inspection import remote_reader
 from gglib_nb.manager.machine import (
     DiskSpace,
     bytes_to_write,
@@ -416,9 +417,7 @@ def _header(hub: "HubClient", listing: RepoListing, variant: Variant) -> GgufHea
     if size_bytes is None:
         return None
 
-    def read(offset: int, length: int) -> bytes:
-        return hub.read_range(listing.repo_id, listing.commit_sha, path, offset, length)
-
+    read = remote_reader(hub, listing, path)
     header: GgufHeader | None = None
     with suppress(GgufError, HubError, TransferError, InvalidConfigError):
         for limit_bytes, window_bytes in _LOOKS:
@@ -491,7 +490,7 @@ class ReuseEstimator:
     def _tensors(
         self, listing: RepoListing, path: str, size_bytes: int, donors: Sequence[DonorFile]
     ) -> Sequence[Tensor] | None:
-        read = partial(self.hub.read_range, listing.repo_id, listing.commit_sha, path)
+        read = remote_reader(self.hub, listing, path)
         begin = read(0, _BEGIN_BYTES)
         with suppress(GgufError):
             return read_tensors(lambda offset, length: begin[offset : offset + length], size_bytes).tensors

@@ -23,7 +23,7 @@ from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_
 from gglib_nb.engine.disk import status_of
 from gglib_nb.engine.local import Facts, check_split_set, read_facts
 from gglib_nb.errors import GglibError, GgufError, StorageError
-from gglib_nb.system import read_at
+from gglib_nb.manager.inspection import reading
 
 _MOST_FILES: Final = 5_000
 _MOST_FOLDERS: Final = 50_000
@@ -201,9 +201,8 @@ class Importer:
 
 
 def _read_header(path: Path) -> GgufHeader:
-    with path.open("rb", buffering=0) as opened:
-        fd = opened.fileno()
-        return read_header(lambda offset, length: read_at(fd, length, offset), os.fstat(fd).st_size)
+    with reading(path) as (read, size_bytes):
+        return read_header(read, size_bytes)
 
 
 def _stored(found: _Found, kind: str, headers: Mapping[str, GgufHeader]) -> StoredFile:

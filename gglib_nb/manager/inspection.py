@@ -4,28 +4,43 @@ Plain blocking functions for a worker thread.
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final
 
-from gglib_nb.domain.gguf import read_tensors
+from gglib_nb.domain.gguf import ReadBytes, read_tensors
 from gglib_nb.domain.gguf_tensors import TensorTable
 from gglib_nb.domain.inspection import Inspection, inspection_of
 from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.variants import Variant
+from gglib_nb.engine.disk import open_regular
 from gglib_nb.errors import GgufError, HubUnavailableError, StorageError
-from gglib_nb.system import open_file, read_at
+from gglib_nb.system import read_at
+
+if TYPE_CHECKING:
+    from gglib_nb.hub.client import HubClient
 
 # A header with a large vocabulary has up to 16 MB, and each request costs a round trip.
 _WINDOW_BYTES: Final = 2 * 1024**2
 
 
-class RangeReader(Protocol):
-    """What is asked of a hub."""
+@contextmanager
+def reading(path: Path) -> Iterator[tuple[ReadBytes, int]]:
+    """What reads a file of this machine, and its size. Raises `OSError`."""
+    fd = open_regular(path)
+    try:
+        yield lambda offset, length: read_at(fd, length, offset), os.fstat(fd).st_size
+    finally:
+        os.close(fd)
 
-    def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
-        """A part of a file."""
+
+def remote_reader(hub: "HubClient", listing: RepoListing, path: str) -> ReadBytes:
+    """What reads a file of a repository."""
+    return partial(hub.read_range, listing.repo_id, listing.commit_sha, path)
 
 
 def inspect_model(model: Model) -> Inspection:
@@ -35,11 +50,17 @@ def inspect_model(model: Model) -> Inspection:
         StorageError: A file is missing or cannot be read.
         GgufError: A file is not a GGUF file that can be read.
     """
-    tables = [_of_file(Path(path)) for path in model.paths]
+    tables = []
+    for path in map(Path, model.paths):
+        try:
+            with reading(path) as (read, size_bytes):
+                tables.append(_table(path.name, read, size_bytes))
+        except OSError as error:
+            raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
     return inspection_of(str(model.id), model.size_bytes, tables, model.paths[0])
 
 
-def inspect_variant(hub: RangeReader, listing: RepoListing, variant: Variant) -> Inspection:
+def inspect_variant(hub: "HubClient", listing: RepoListing, variant: Variant) -> Inspection:
     """What a variant of a repository contains, without downloading it: only headers are read.
 
     Raises:
@@ -52,31 +73,14 @@ def inspect_variant(hub: RangeReader, listing: RepoListing, variant: Variant) ->
     files = list(zip(variant.files, variant.sizes, strict=True))
     if variant.split == "bytes":  # one GGUF file in pieces: its header is in the first
         files = [(variant.files[0], variant.size_bytes)]
-    tables = [_of_remote(hub, listing, path, size_bytes or 0) for path, size_bytes in files]
+    tables = [
+        _table(path, remote_reader(hub, listing, path), size or 0, window_bytes=_WINDOW_BYTES) for path, size in files
+    ]
     return inspection_of(str(DownloadId(listing.repo_id, variant.key)), variant.size_bytes, tables)
 
 
-def _of_remote(hub: RangeReader, listing: RepoListing, path: str, size_bytes: int) -> TensorTable:
-    def read(offset: int, length: int) -> bytes:
-        return hub.read_range(listing.repo_id, listing.commit_sha, path, offset, length)
-
+def _table(name: str, read: ReadBytes, size_bytes: int, **window: int) -> TensorTable:
     try:
-        return read_tensors(read, size_bytes, window_bytes=_WINDOW_BYTES)
+        return read_tensors(read, size_bytes, **window)
     except GgufError as error:
-        raise GgufError(f"{path}: {error}") from error
-
-
-def _of_file(path: Path) -> TensorTable:
-    try:
-        descriptor = open_file(path, os.O_RDONLY)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
-    try:
-        size_bytes = os.fstat(descriptor).st_size
-        return read_tensors(lambda offset, length: read_at(descriptor, length, offset), size_bytes)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be read: {error.strerror}.") from error
-    except GgufError as error:
-        raise GgufError(f"{path.name}: {error}") from error
-    finally:
-        os.close(descriptor)
+        raise GgufError(f"{name}: {error}") from error

@@ -5,6 +5,7 @@ Plain functions: the engine hashes, the caller asks the Hub and posts to the que
 
 import os
 import re
+import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -12,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, Verification, VerifyProgress
@@ -25,7 +27,8 @@ from gglib_nb.engine.disk import is_disk_gone, status_of
 from gglib_nb.engine.local import leftovers
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.errors import RemoteChangedError, RequestError, StorageError
-from gglib_nb.manager.engine import FileCheck
+from gglib_nb.manager.calls import settled
+from gglib_nb.manager.engine import Engine, FileCheck
 from gglib_nb.manager.importing import stated_sha256
 from gglib_nb.manager.resolving import planned_file, shard_files
 from gglib_nb.system import allocated_bytes
@@ -236,32 +239,30 @@ def _is_loadable(model: Model) -> bool:
 # --- verifying ---
 
 
-def files_to_check(models: Iterable[Model], block_digests: Callable[[str], str]) -> list[FileToCheck]:
-    """Every file of the models, each once; `block_digests` gives those of a content by its SHA-256, empty: unknown."""
+def verify_files(
+    catalog: Catalog, engine: Engine, models: Sequence[Model], on_progress: OnVerifyProgress | None
+) -> list[Verification]:
+    """Hashes every file of the models once, and records the results.
+
+    A file that is missing, unreadable or was changed meanwhile keeps its record.
+    """
     files = {file.target: file for model in models for file in model.files}
-    return [
+    wanted = [
         FileToCheck(
-            file.target, file.size_bytes, file.sha256, "" if file.sha256 is None else block_digests(file.sha256)
+            file.target, file.size_bytes, file.sha256, "" if file.sha256 is None else catalog.block_digests(file.sha256)
         )
         for file in files.values()
     ]
+    check = engine.check(wanted)
+    teller = None if on_progress is None else _teller(check, models, wanted, on_progress)
+    checked = {result.path: result for result in settled(check.answer, teller)}
+    at_s = time.time()
+    recorded = (_to_record(file, checked.get(target), at_s) for target, file in files.items())
+    catalog.update_files([file for file in recorded if file is not None])
+    return [Verification(str(model.id), tuple(checked[file.target] for file in model.files)) for model in models]
 
 
-def files_to_record(models: Iterable[Model], checked: Iterable[CheckedFile], at_s: float) -> list[StoredFile]:
-    """What to record about the files. One that is missing, unreadable or was changed meanwhile keeps its record."""
-    results = {result.path: result for result in checked}
-    files = {file.target: file for model in models for file in model.files}
-    found = (_to_record(file, results.get(target), at_s) for target, file in files.items())
-    return [file for file in found if file is not None]
-
-
-def verifications(models: Iterable[Model], checked: Iterable[CheckedFile]) -> list[Verification]:
-    """The results, by model."""
-    results = {result.path: result for result in checked}
-    return [Verification(str(model.id), tuple(results[file.target] for file in model.files)) for model in models]
-
-
-def teller(
+def _teller(
     check: FileCheck, models: Sequence[Model], files: Sequence[FileToCheck], tell: OnVerifyProgress
 ) -> Callable[[], None]:
     """Passes on the progress of a check, when it is called and something is new."""

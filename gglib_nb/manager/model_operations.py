@@ -28,8 +28,6 @@ from gglib_nb.manager.library import (
     bytes_to_fetch,
     delete_files,
     faulty_paths,
-    files_to_check,
-    files_to_record,
     has_known_faults,
     home_of,
     look_at,
@@ -37,8 +35,7 @@ from gglib_nb.manager.library import (
     plan_deletion,
     refuse_unrepairable,
     repair_plan,
-    teller,
-    verifications,
+    verify_files,
     write_preset,
 )
 from gglib_nb.manager.machine import disk_space_at, given_folder
@@ -104,7 +101,7 @@ class ModelOperations(QueueOperations):
     @operation
     def find_model(self, id: IdLike) -> Model:  # noqa: A002 - the port's word
         """The model that an id names: a registered one, or one in a store of another program."""
-        return found_model(self._parts.catalog, id, self._parts.stores.models)
+        return self._parts.catalog.find(id, self._parts.stores.models)
 
     @operation
     def loading_lines(self, id: IdLike, program: str) -> str:  # noqa: A002 - the port's word
@@ -393,12 +390,7 @@ class ModelOperations(QueueOperations):
         return replace(model, files=settle_update(self._parts.catalog, model, folder, keeps_old=False))
 
     def _verify(self, models: list[Model], on_progress: OnVerifyProgress | None) -> list[Verification]:
-        catalog = self._parts.catalog
-        files = files_to_check(models, catalog.block_digests)
-        check = self._parts.engine.check(files)
-        checked = settled(check.answer, None if on_progress is None else teller(check, models, files, on_progress))
-        catalog.update_files(files_to_record(models, checked, time.time()))
-        return verifications(models, checked)
+        return verify_files(self._parts.catalog, self._parts.engine, models, on_progress)
 
     def _refuse_if_queued(self, model: Model, what: str, *, may_update: bool = False, keeps_old: bool = False) -> None:
         plan = settled(self._parts.queue.ask(lambda machine: machine.plan_about(model.id, model.targets)))
@@ -421,19 +413,6 @@ def _with_counted_parameters(catalog: Catalog, model: Model) -> Model:
     return replace(model, files=counted)
 
 
-def found_model(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]] = tuple) -> Model:
-    """The registered model that an id names, or one in a store; the stores are looked through only where that is needed.
-
-    Raises:
-        ModelNotFoundError: No model matches the id.
-        AmbiguousQuantizationError: Several match; `choices` has their ids.
-    """
-    try:
-        return catalog.find(id_)
-    except ModelNotFoundError:
-        return catalog.find(id_, stored())
-
-
 def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]] = tuple) -> Path:
     """The file of a model that a program opens; counts as a use of the model.
 
@@ -446,7 +425,7 @@ def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]]
         ModelNotFoundError: No model matches the id, or its file is gone.
         AmbiguousQuantizationError: Several match; `choices` has their ids.
     """
-    model = found_model(catalog, id_, stored)
+    model = catalog.find(id_, stored)
     path = Path(model.paths[0])
     if not is_file(path) and not model.hosts:  # where a cluster's host has it, the path is that host's
         raise ModelNotFoundError(

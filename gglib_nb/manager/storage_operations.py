@@ -5,7 +5,6 @@ Each is stated once, as a blocking function; what they do is in the modules they
 
 import time
 from collections.abc import Iterable
-from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import Final
@@ -56,10 +55,12 @@ class StorageOperations(ModelOperations):
         """
         try:
             model = self.find_model(id)
-        except ModelNotFoundError:
-            if not _names_repository(id):
-                raise
-            return self._parts.at_hub(self._inspect_on_hub, parse_pasted(str(id)))
+        except ModelNotFoundError as missing:
+            try:
+                wanted = parse_pasted(str(id))
+            except InvalidRepoIdError:
+                raise missing from None
+            return self._parts.at_hub(self._inspect_on_hub, wanted)
         return self._parts.at_hub(self._inspect_on_hub, model.id) if on_hub else inspect_model(model)
 
     @operation
@@ -158,14 +159,7 @@ class StorageOperations(ModelOperations):
             HubUnavailableError: The Hub cannot be reached; nothing is stored.
         """
         self._parts.at_hub(log_in, token)
-        waiting = waiting_for_access(self._parts.queue.snapshot)
-        retried: list[DownloadId] = []
-        for id_ in waiting:
-            with suppress(GglibError):  # still no access to this one, or the queue is full
-                self._parts.at_hub(self._parts.hub.check_access, id_.repo_id)
-                self.retry(id_)
-                retried.append(id_)
-        return retried
+        return self._parts.at_hub(self._parts.access.retry, waiting_for_access(self._parts.queue.snapshot))
 
     def _inspect_on_hub(self, wanted: DownloadId) -> Inspection:
         hub = self._parts.hub
@@ -211,14 +205,6 @@ class StorageOperations(ModelOperations):
             for one in self.partials()
             if one.target not in wanted and not one.is_in_use and Path(one.target).is_relative_to(folder)
         ]
-
-
-def _names_repository(id_: IdLike) -> bool:
-    try:
-        parse_pasted(str(id_))
-    except InvalidRepoIdError:
-        return False
-    return True
 
 
 def _freed_bytes(model: Model, models: list[Model]) -> int:

@@ -37,11 +37,12 @@ from gglib_nb.errors import (
     RequestError,
     StorageError,
 )
+from gglib_nb.manager.inspection import reading, remote_reader
 from gglib_nb.manager.library import VERSION, delete_files, refuse_unrepairable
 from gglib_nb.queue.effects import RegisterModel
 from gglib_nb.queue.events import Event, ModelRegistered, RegistrationFailed
 from gglib_nb.settings import DownloadManagerConfig
-from gglib_nb.system import exists, read_at, sync_folder
+from gglib_nb.system import exists, sync_folder
 
 if TYPE_CHECKING:
     from gglib_nb.hub.client import HubClient
@@ -113,16 +114,13 @@ def _parts(listing: RepoListing, path_in_repo: str) -> tuple[HubFile, ...]:
 
 
 def _compared(hub: "HubClient", listing: RepoListing, remote: HubFile, file: StoredFile) -> FileChange:
-    def read_remote(offset: int, length: int) -> bytes:
-        return hub.read_range(listing.repo_id, listing.commit_sha, remote.path, offset, length)
-
+    read_remote = remote_reader(hub, listing, remote.path)
     try:
-        with Path(file.target).open("rb", buffering=0) as opened:
-            fd = opened.fileno()
-            mine = read_tensors(lambda offset, length: read_at(fd, length, offset), os.fstat(fd).st_size)
+        with reading(Path(file.target)) as (read, size_bytes):
+            mine = read_tensors(read, size_bytes)
             theirs = read_tensors(read_remote, remote.size_bytes or 0, window_bytes=_WINDOW_BYTES)
             agree = _shapes(mine) == _shapes(theirs) and all(
-                read_at(fd, length, at) == read_remote(other, length) for at, other, length in _sampled(mine, theirs)
+                read(at, length) == read_remote(other, length) for at, other, length in _sampled(mine, theirs)
             )
     except (GgufError, HubError, OSError):
         return FileChange(file.path_in_repo, "content")  # it is known to be another file all the same
