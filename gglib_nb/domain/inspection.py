@@ -169,12 +169,14 @@ def compare(first: Inspection, second: Inspection) -> Comparison:
     """How two models differ."""
     texts = [_compared(one) for one in (first, second)]
     keys = sorted(texts[0].keys() | texts[1].keys())
+    is_one = first.name == second.name and second.path is None
+    names = ("here", "on the Hub") if is_one else (first.name, second.name)
     differences = (KeyDifference(key, texts[0].get(key), texts[1].get(key)) for key in keys)
     return Comparison(
         first=first,
         second=second,
         keys=tuple(one for one in differences if one.first != one.second),
-        template_diff=template_diff(first.chat_templates, second.chat_templates, (first.name, second.name)),
+        template_diff=template_diff(first.chat_templates, second.chat_templates, names),
     )
 
 

@@ -179,12 +179,7 @@ class ModelOperations(QueueOperations):
             StorageError: A file cannot be deleted, or belongs to the Hugging Face cache. The model stays on the list.
         """
         catalog = self._parts.catalog
-        model = self.find_model(id)
-        if model.origin == "store":
-            raise StorageError(
-                f"{model.id} is in {Path(model.paths[0]).parent}, which belongs to another program and is never changed here. "
-                "Delete it with that program."
-            )
+        model = self._own_model(id)
         others = [other for other in catalog.models() if other.id != model.id]
         plan = plan_deletion(model, others)
         self._refuse_if_queued(model, "deleted")
@@ -220,7 +215,7 @@ class ModelOperations(QueueOperations):
         Raises:
             EngineLostError: The engine's process ended; verify again.
         """
-        return self._verify([self._parts.catalog.find(id)], on_progress)[0]
+        return self._verify([self._own_model(id)], on_progress)[0]
 
     @operation
     def verify_all(self, *, on_progress: OnVerifyProgress | None = None) -> list[Verification]:
@@ -251,7 +246,7 @@ class ModelOperations(QueueOperations):
             EngineLostError: As for `verify`.
         """
         parts = self._parts
-        model = parts.catalog.find(id)
+        model = self._own_model(id)
         refuse_unrepairable(model)
         self._refuse_if_queued(model, "repaired")
         if not has_known_faults(model, look_at(model.targets)):
@@ -277,7 +272,7 @@ class ModelOperations(QueueOperations):
             id: Of a model; None: all models.
         """
         catalog = self._parts.catalog
-        models = catalog.models() if id is None else [catalog.find(id)]
+        models = catalog.models() if id is None else [self._own_model(id)]
         return all_settled([self._parts.ask_hub(self._check, model) for model in models])
 
     @operation
@@ -298,7 +293,7 @@ class ModelOperations(QueueOperations):
             QueueError: The queue is full, or a download in it writes its files; cancel that first.
         """
         parts = self._parts
-        model = parts.catalog.find(id)
+        model = self._own_model(id)
         home = self._home_of(model)
         refuse_unupdatable(model, home)
         self._refuse_if_queued(model, "updated", may_update=True, keeps_old=keep)
@@ -391,6 +386,21 @@ class ModelOperations(QueueOperations):
 
     def _verify(self, models: list[Model], on_progress: OnVerifyProgress | None) -> list[Verification]:
         return verify_files(self._parts.catalog, self._parts.engine, models, on_progress)
+
+    def _own_model(self, id_: IdLike) -> Model:
+        """A model of ours, which may be changed.
+
+        Raises:
+            StorageError: It belongs to another program.
+        """
+        try:
+            return self._parts.catalog.find(id_)
+        except ModelNotFoundError:
+            model = self.find_model(id_)
+        raise StorageError(
+            f"{model.id} is in {Path(model.paths[0]).parent}, which belongs to another program and is never changed here. "
+            "Check, update or delete it with that program."
+        )
 
     def _refuse_if_queued(self, model: Model, what: str, *, may_update: bool = False, keeps_old: bool = False) -> None:
         plan = settled(self._parts.queue.ask(lambda machine: machine.plan_about(model.id, model.targets)))

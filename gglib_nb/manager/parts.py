@@ -166,7 +166,7 @@ class Parts:
             raise DiskFullError(
                 f"With {plan.id} ({size(size_bytes)}) your models would take {size(used_bytes + size_bytes)}, more than the "
                 f"storage limit of {size(limit_bytes)}. See what could be deleted: %gguf prune --unused 30d --dry-run. Or change the "
-                "limit: %gguf config storage_limit_bytes SIZE",
+                "limit: %gguf config storage_limit_bytes SIZE --save, then restart the kernel",
                 size_bytes,
                 max(0, limit_bytes - used_bytes),
             )

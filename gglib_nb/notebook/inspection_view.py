@@ -75,7 +75,8 @@ def inspection_html(one: Inspection) -> str:
 def comparison_text(found: Comparison, width: int | None = None) -> str:
     """Two models side by side for a terminal: only what differs."""
     table = [_difference_table(found).text(width)] if found.keys else []
-    return "\n".join([_difference_sentence(found), *table, "", found.template_diff or template_sentence(found)])
+    diff = [found.template_diff] if found.template_diff else []
+    return "\n".join([_difference_sentence(found), *table, "", template_sentence(found), *diff])
 
 
 def comparison_html(found: Comparison) -> str:

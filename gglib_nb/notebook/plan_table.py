@@ -335,6 +335,9 @@ def _note(variant: VariantPlan, plan: RepoPlan) -> str:
         parts.append(f"incomplete: missing {len(variant.missing)} of {variant.shard_count} files")
     elif variant.shard_count > 1:
         parts.append(f"{variant.shard_count} files")
+    left_bytes = plan.storage_left_bytes
+    if left_bytes is not None and not variant.is_present and (variant.size_bytes or 0) > left_bytes:
+        parts.append("over the storage limit")
     seeing = variant.placement_with_projector
     if seeing is not None and seeing.fit != variant.placement.fit:
         parts.append(f"with its projector: {fit_in_short(seeing, plan.context_tokens)}")

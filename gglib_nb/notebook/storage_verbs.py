@@ -121,7 +121,9 @@ def prune(
         raise GrammarError("Say what to delete: --keep SIZE or --unused AGE")
     plan = session.call(session.sync.prune, keep_bytes=keep, unused_s=unused, dry_run=True)
     if not plan:
-        return Answer(f"Nothing to delete. Your models take {formats.size(plan.kept_bytes)}.")
+        return Answer(
+            f"Nothing to delete. Your models take {formats.size(plan.kept_bytes)}, without files that are also linked elsewhere."
+        )
     table = tables.Table(_PRUNE_COLUMNS, _prune_rows(plan), results.pruning_question(plan))
     if dry_run:
         return session.table(table)

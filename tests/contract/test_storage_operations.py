@@ -12,6 +12,7 @@ from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub
+from tests.support.related import RELATED, move_to, related_repository
 
 SMALL, REPO = "demo/small-GGUF:Q4_K_M", "demo/small-GGUF"
 SPLIT = "demo/split-GGUF:Q4_K_M"
@@ -136,6 +137,19 @@ def test_a_part_of_an_id_is_compared_with_the_hub(manager: DownloadManager) -> N
     manager.sync.download(REPO, "Q4_K_M")
 
     assert f"{SMALL} here and on the Hub: the metadata is the same." in say(manager, "inspect small --hub")
+
+
+def test_a_changed_template_is_shown_as_a_diff_between_here_and_the_hub(
+    manager: DownloadManager, hub: FaultyHub
+) -> None:
+    hub.add_repository(related_repository())
+    manager.sync.download(RELATED, "Q4_K_M")
+    move_to(hub, chat_template="{{ other }}")
+
+    text = say(manager, "inspect related --hub")
+
+    assert "The chat template is different:\n--- here\n+++ on the Hub\n" in text
+    assert "+{{ other }}" in text
 
 
 def test_only_a_model_of_yours_is_compared_with_the_hub(manager: DownloadManager) -> None:

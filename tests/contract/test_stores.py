@@ -170,3 +170,27 @@ def _request() -> object:
     from gglib_nb import DownloadRequest
 
     return DownloadRequest("demo/small-GGUF", "Q4_K_M")
+
+
+@pytest.mark.parametrize("verb", ["verify", "repair", "update", "updates", "delete"])
+def test_a_verb_that_needs_a_model_of_yours_names_the_folder_of_another_program(
+    make_manager: Callable[..., DownloadManager], lmstudio: Path, verb: str
+) -> None:
+    manager = make_manager(model_stores=(lmstudio,))
+    before = listing(lmstudio)
+
+    with pytest.raises(StorageError, match="belongs to another program") as refusal:
+        parse(f"{verb} lab").run(Session(lambda: manager))
+
+    assert str(lmstudio) in str(refusal.value)
+    assert listing(lmstudio) == before
+
+
+def test_the_plan_marks_variants_over_the_storage_limit(make_manager: Callable[..., DownloadManager]) -> None:
+    manager = make_manager(storage_limit_bytes=400_000)
+
+    lines = parse("plan demo/small-GGUF").run(Session(lambda: manager)).text.splitlines()
+
+    marked = [line for line in lines if "over the storage limit" in line]
+    assert len(marked) == 1
+    assert "Q8_0" in marked[0]
