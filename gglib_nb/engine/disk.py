@@ -149,6 +149,11 @@ def read_small(path: Path) -> bytes | None:
         os.close(fd)
 
 
+def prefix_reader(fd: int, reach: int) -> Callable[[int, int], bytes]:
+    """Reads (offset, length) of an open file, as if it ended at `reach`."""
+    return lambda offset, length: read_at(fd, max(0, min(length, reach - offset)), offset)
+
+
 def status_of(path: Path) -> os.stat_result | None:
     """The `stat` of a path; None where there is nothing, or it cannot be looked at (a dead mount, no permission)."""
     try:
@@ -212,15 +217,17 @@ def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
         view = view[count:]
 
 
-def syncer_of(fd: int) -> Callable[[], None]:
-    """A function that syncs what the file contains now; it has a descriptor of its own and must be called once."""
-    own = os.dup(fd)
+def syncer_of(*fds: int) -> Callable[[], None]:
+    """A function that syncs what these files contain now, in order; it has descriptors of its own and must be called once."""
+    own = [os.dup(fd) for fd in fds]
 
     def sync() -> None:
         try:
-            sync_data(own)
+            for fd in own:
+                sync_data(fd)
         finally:
-            os.close(own)
+            for fd in own:
+                os.close(fd)
 
     return sync
 

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Final
 from gglib_nb.domain.download import PlannedFile, StoredFile
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.transitions import TransitionTable
-from gglib_nb.engine.disk import journal_path, part_path, status_of, storage_error
+from gglib_nb.engine.disk import journal_path, part_path, storage_error
 from gglib_nb.engine.http import ExchangeError, MovedError
-from gglib_nb.engine.journal import Journal, PartIdentity
+from gglib_nb.engine.journal import PartIdentity, present_at
 from gglib_nb.engine.lease import Lease, SeenLease
 from gglib_nb.engine.pacing import window_bytes
 from gglib_nb.engine.partial import PartialFile
@@ -348,16 +348,8 @@ class DownloadFile:
         With `is_replaced`, a file at the target is not the one that is wanted.
         """
         self.seen_lease = SeenLease.of(self.path)
-        size = self.size_bytes
-        if size is None:
-            return
-        found = None if is_replaced else status_of(self.path)
-        if found is not None and found.st_size == size:
-            self.left.add(0, size)
-            return
-        state = Journal.read(journal_path(self.path))
-        if state is not None and state.parts == self.identities and status_of(part_path(self.path)) is not None:
-            self.left = state.done
+        if self.size_bytes is not None:
+            self.left = present_at(self.path, self.identities, is_replaced=is_replaced)
 
     def take_opened(self, opened: PartialFile, now_s: float) -> None:
         """Its partial file is open."""
@@ -376,7 +368,7 @@ class DownloadFile:
             self.check.lease.release()
         if opened is not None and self.stage.is_fetching:
             opened.close(is_ours=False)
-            opened.check_links()
+            opened.check_folder()
         self._begin()
         self.advance(Cause.LEASE_LOST)
 
@@ -441,7 +433,7 @@ class DownloadFile:
         """How many bytes were copied from files of this machine, in this run or an earlier one, and their names."""
         if self.opened is not None:
             count = self.pieces.copied_bytes
-            return count, self.opened.donors if count else ()
+            return count, self.opened.journal.donors if count else ()
         return (0, ()) if self.stored is None else (self.stored.reused_bytes, self.stored.reused_from)
 
     def settle(self) -> None:

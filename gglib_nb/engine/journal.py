@@ -21,8 +21,8 @@ another format, or one that cannot be read, means that no byte of the partial fi
 """
 
 import os
+import stat
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
@@ -30,8 +30,8 @@ import msgspec
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import create_beside, read_small, syncer_of, write_all
-from gglib_nb.engine.pieces import COPIED, COPIED_SYNCED, Pieces, RangeSet, Run, decode_runs, encode_runs
+from gglib_nb.engine.disk import create_beside, journal_path, part_path, read_small, status_of, write_all
+from gglib_nb.engine.pieces import Pieces, RangeSet, Run, decode_runs, encode_runs
 from gglib_nb.system import boot_id, sync_data
 
 _SLOT_BYTES: Final = 128 * 1024
@@ -92,21 +92,6 @@ class JournalState(Value, frozen=True):
     runs: list[Run]
 
     @property
-    def parts(self) -> tuple[PartIdentity, ...]:
-        """Which file it is about."""
-        return self.record.parts
-
-    @property
-    def size_bytes(self) -> int:
-        """How long that file is; 0 where it is unknown."""
-        return sum(part.size_bytes for part in self.record.parts)
-
-    @property
-    def copied_bytes(self) -> int:
-        """How many of the bytes were copied from other files."""
-        return sum(end - start for start, end, state in self.runs if state in (COPIED, COPIED_SYNCED))
-
-    @property
     def done(self) -> RangeSet:
         """The bytes that may be believed, as a set."""
         return RangeSet((start, end) for start, end, _ in self.runs)
@@ -145,13 +130,20 @@ def _read_slot(slot: bytes) -> tuple[int, Record] | None:
 
 
 class Journal:
-    """A journal that is being written; for one thread at a time."""
+    """A journal that is being written; for one thread at a time.
+
+    Attributes:
+        fd: Its descriptor; -1 while it is not open.
+        donors: For the next records, as `is_copy_wrong`.
+    """
 
     def __init__(self, path: Path, parts: tuple[PartIdentity, ...]) -> None:
         self.path = path
+        self.fd = -1
+        self.donors: tuple[str, ...] = ()
+        self.is_copy_wrong = False
         self._parts = parts
         self._boot = boot_id()
-        self._fd = -1
         self._number = 0
 
     @staticmethod
@@ -160,42 +152,45 @@ class Journal:
         data = read_small(path)
         return None if data is None else read_state(data, boot_id())
 
-    def begin(self, pieces: Pieces, donors: tuple[str, ...] = (), *, is_copy_wrong: bool = False) -> None:
+    def begin(self, pieces: Pieces) -> None:
         """Write it anew with this state, in the place of what was there; raises `OSError` or `StorageError`."""
         fresh = self.path.with_name(self.path.name + ".new")
         fd = create_beside(fresh)
+        self.close()
+        self.fd, self._number = fd, 0
         try:
-            self.close()
-            self._fd, self._number = fd, 0
-            self.record(pieces, donors, is_copy_wrong=is_copy_wrong)
+            self.record(pieces)
             sync_data(fd)
             fresh.replace(self.path)
         except OSError:
             self.close()
             raise
 
-    def record(
-        self,
-        pieces: Pieces,
-        donors: tuple[str, ...] = (),
-        verified: Verified | None = None,
-        *,
-        is_copy_wrong: bool = False,
-    ) -> None:
+    def record(self, pieces: Pieces, verified: Verified | None = None) -> None:
         """Write a record with this state; raises `OSError`."""
         runs = encode_runs(pieces, _RUNS_BYTES)
-        body = _encoder.encode(Record(self._boot, self._parts, runs, donors[:8], is_copy_wrong, verified))
+        body = _encoder.encode(Record(self._boot, self._parts, runs, self.donors[:8], self.is_copy_wrong, verified))
         numbers = (self._number + 1).to_bytes(8, "little") + len(body).to_bytes(4, "little")
         checksum = zlib.crc32(body, zlib.crc32(numbers)).to_bytes(4, "little")
-        write_all(self._fd, _MAGIC + numbers + checksum + body, (self._number + 1) % 2 * _SLOT_BYTES)
+        write_all(self.fd, _MAGIC + numbers + checksum + body, (self._number + 1) % 2 * _SLOT_BYTES)
         self._number += 1
-
-    def syncer(self) -> Callable[[], None]:
-        """A function that brings the records written so far to the disk; for any thread, also after `close`."""
-        return syncer_of(self._fd)
 
     def close(self) -> None:
         """Close the file; it stays."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        if self.fd >= 0:
+            os.close(self.fd)
+            self.fd = -1
+
+
+def present_at(target: Path, parts: tuple[PartIdentity, ...], *, is_replaced: bool = False) -> RangeSet:
+    """What is there of a file of known size: all of it, or what a resume would continue; reads no content.
+
+    With `is_replaced`, a file at the target is not the one that is wanted.
+    """
+    size_bytes = parts[-1].offset_bytes + parts[-1].size_bytes
+    found, part = None if is_replaced else status_of(target), status_of(part_path(target))
+    if found is not None and found.st_size == size_bytes:
+        return RangeSet([(0, size_bytes)])
+    state = Journal.read(journal_path(target))
+    is_resumed = part is not None and stat.S_ISREG(part.st_mode) and state is not None and state.record.parts == parts
+    return state.done if is_resumed and state is not None else RangeSet()

@@ -11,7 +11,6 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Final
@@ -30,9 +29,10 @@ from gglib_nb.engine.disk import (
     new_buffer,
     open_regular,
     part_path,
+    prefix_reader,
     status_of,
 )
-from gglib_nb.engine.journal import Journal, PartIdentity
+from gglib_nb.engine.journal import Journal, PartIdentity, present_at
 from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
 from gglib_nb.engine.pieces import MIB, Range, RangeSet
 from gglib_nb.engine.protocol import StartTransfer
@@ -45,7 +45,7 @@ from gglib_nb.engine.reuse import (
 )
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GgufError, IncompleteShardSetError, StorageError
-from gglib_nb.system import allocated_bytes, matching, read_at, sync_folder
+from gglib_nb.system import allocated_bytes, matching, sync_folder
 
 Facts = dict[str, str | int | float | bool | None]
 """What a GGUF header says, as JSON scalars."""
@@ -197,11 +197,10 @@ class TargetCheck:
         if found.st_mtime_ns == self.files[0].known_mtime_ns:
             return True
         state = Journal.read(journal_path(self.target))
-        verified = None if state is None else state.record.verified
-        if state is None or verified is None:
+        if state is None or (verified := state.record.verified) is None:
             return False
         is_untouched = (verified.size_bytes, verified.mtime_ns) == (found.st_size, found.st_mtime_ns)
-        return is_untouched and [part.digest for part in state.parts] == [file.sha256 for file in self.files]
+        return is_untouched and [part.digest for part in state.record.parts] == [file.sha256 for file in self.files]
 
     def _expected_size(self) -> int | None:
         last = self.files[-1]
@@ -318,7 +317,7 @@ def arrived_facts(fd: int, size_bytes: int, reach: int, shard: str | None) -> Fa
     from gglib_nb.domain.gguf import header_facts, read_header
 
     try:
-        header = read_header(partial(_read, fd, reach), size_bytes)
+        header = read_header(prefix_reader(fd, reach), size_bytes)
     except (OSError, GgufError):
         return None
     finally:
@@ -326,10 +325,6 @@ def arrived_facts(fd: int, size_bytes: int, reach: int, shard: str | None) -> Fa
     if shard is not None:
         _refuse_stray_shard(parse_path(shard), header)
     return header_facts(header)
-
-
-def _read(fd: int, reach: int, offset: int, length: int) -> bytes:
-    return read_at(fd, max(0, min(length, reach - offset)), offset)
 
 
 def check_split_set(files: Sequence[StoredFile]) -> None:
@@ -382,7 +377,7 @@ def _has_tensor_twice(shards: Sequence[StoredFile]) -> bool:
     names: list[str] = []
     for shard in shards:
         with contextlib.suppress(OSError, GgufError), Path(shard.target).open("rb", buffering=0) as file:
-            names += tensor_names(partial(_read, file.fileno(), shard.size_bytes), shard.size_bytes)
+            names += tensor_names(prefix_reader(file.fileno(), shard.size_bytes), shard.size_bytes)
     return len(set(names)) < len(names)
 
 
@@ -404,7 +399,11 @@ def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int,
     parts: dict[str, list[PlannedFile]] = {}
     for file in files:
         parts.setdefault(file.target, []).append(file)
-    left = {target: _present_at(Path(target), each, commit_sha) for target, each in parts.items()}
+    left = dict.fromkeys(parts, 0)
+    for target, each in parts.items():
+        if all(part.size_bytes is not None for part in each):
+            wanted = tuple(PartIdentity.of(part, part.size_bytes, commit_sha) for part in each)
+            left[target] = present_at(Path(target), wanted).total_bytes
     found = []
     for file in files:
         found.append(min(left[file.target], file.size_bytes or 0))
@@ -412,21 +411,6 @@ def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int,
     return tuple(found)
 
 
-def _present_at(target: Path, parts: Sequence[PlannedFile], commit_sha: str) -> int:
-    sizes = [part.size_bytes for part in parts if part.size_bytes is not None]
-    if len(sizes) < len(parts):
-        return 0
-    found = status_of(target)
-    if found is not None and found.st_size == sum(sizes):
-        return sum(sizes)
-    state = Journal.read(journal_path(target))
-    wanted = tuple(PartIdentity.of(part, part.size_bytes, commit_sha) for part in parts)
-    part = status_of(part_path(target))
-    is_resumed = state is not None and state.parts == wanted and part is not None and stat.S_ISREG(part.st_mode)
-    return state.done.total_bytes if is_resumed and state is not None else 0
-
-
-_SUFFIX: Final = ".part"
 # `<owner>/<repo>/` and two folders below; without a bound a home folder would be walked.
 _PATTERNS: Final = ("*/*/*.part", "*/*/*/*.part", "*/*/*/*/*.part")
 
@@ -455,7 +439,6 @@ def leftovers(models_directory: Path) -> list[Leftover]:
     """The partial files below a models folder, by path: those with our journal or lease beside them. May raise `StorageError`."""
     try:
         os.scandir(models_directory).close()
-        return sorted(_leftovers(models_directory), key=lambda one: one.target)
     except FileNotFoundError:
         return []
     except OSError as error:
@@ -463,6 +446,8 @@ def leftovers(models_directory: Path) -> list[Leftover]:
             f"The models folder {models_directory} cannot be read ({error.strerror or error}); check that its disk is "
             "connected."
         ) from error
+    parts = (part for pattern in _PATTERNS for part in matching(models_directory.absolute(), pattern))
+    return sorted(filter(None, map(_leftover, parts)), key=lambda one: one.target)
 
 
 def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
@@ -475,18 +460,16 @@ def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
     return frozenset(target for target in targets if not os.path.lexists(part_path(Path(target))))
 
 
-def _leftovers(folder: Path) -> Iterator[Leftover]:
-    for pattern in _PATTERNS:
-        for part in matching(folder.absolute(), pattern):
-            target = part.with_name(part.name.removesuffix(_SUFFIX))
-            state, lease, found = Journal.read(journal_path(target)), read_lease(lease_path(target)), status_of(part)
-            if found is None or (state is None and lease is None):
-                continue
-            yield Leftover(
-                target=str(target),
-                size_bytes=None if state is None else state.size_bytes,
-                downloaded_bytes=0 if state is None else state.done.total_bytes,
-                disk_bytes=allocated_bytes(part),
-                modified_s=found.st_mtime,
-                is_in_use=lease is not None and not lease.is_owner_dead(),
-            )
+def _leftover(part: Path) -> Leftover | None:
+    target = part.with_suffix("")
+    state, lease, found = Journal.read(journal_path(target)), read_lease(lease_path(target)), status_of(part)
+    if found is None or (state is None and lease is None):
+        return None
+    return Leftover(
+        target=str(target),
+        size_bytes=None if state is None else sum(one.size_bytes for one in state.record.parts),
+        downloaded_bytes=0 if state is None else state.done.total_bytes,
+        disk_bytes=allocated_bytes(part),
+        modified_s=found.st_mtime,
+        is_in_use=lease is not None and not lease.is_owner_dead(),
+    )

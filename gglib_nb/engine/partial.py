@@ -64,8 +64,7 @@ class PartialFile:
     Attributes:
         path: Of the partial file.
         pieces: Which of its bytes are on the disk; for the transfer's thread.
-        donors: Names of the files that bytes were copied from.
-        is_copy_wrong: The digest was wrong with copied bytes, so nothing is copied any more.
+        journal: What states them.
         hasher: Hashes what is written.
         left_end: One past the last byte that an earlier run left; up to there, the digest has to read from the disk.
         is_renamed: It has its final name.
@@ -88,28 +87,25 @@ class PartialFile:
         self.is_renamed = False
         self._lease = lease
         self._size_bytes = size_bytes
-        self._journal = Journal(journal_path(target), parts)
         self._recorded: tuple[int, ...] = ()
+        self.journal = journal = Journal(journal_path(target), parts)
         check_way(target)
         rescue_renamed(target)
-        state = Journal.read(self._journal.path)
+        state = Journal.read(journal.path)
         runs: list[Run] = []
-        self.donors: tuple[str, ...] = ()
-        self.is_copy_wrong = False
-        if state is not None and state.parts == parts and size_bytes is not None:
-            runs, self.donors, self.is_copy_wrong = state.runs, state.record.donors, state.record.is_copy_wrong
+        if state is not None and state.record.parts == parts and size_bytes is not None:
+            runs, journal.donors, journal.is_copy_wrong = state.runs, state.record.donors, state.record.is_copy_wrong
         self._fd, runs = self._open(runs)
         lease.has_other_writer = False
         self.pieces = Pieces(size_bytes, runs)
         self._folder = target.parent.stat()
-        self._real_folder = os.path.realpath(target.parent)
         try:
             self._begin_journal()
             if size_bytes is not None:
                 allocate(self._fd, size_bytes)
         except (OSError, StorageError):
             os.close(self._fd)
-            self._journal.close()
+            journal.close()
             raise
         ends = [(part.offset_bytes, part.offset_bytes + part.size_bytes) for part in parts]
         digest = FrontDigest([(0, self.pieces.end)] if size_bytes is None else ends)
@@ -170,32 +166,24 @@ class PartialFile:
 
     def came_from(self, names: Iterable[str]) -> None:
         """Bytes were copied from files of these names."""
-        self.donors = tuple(dict.fromkeys((*self.donors, *names)))
+        self.journal.donors = tuple(dict.fromkeys((*self.journal.donors, *names)))
 
     def record(self) -> None:
         """Record which bytes are on the disk, if that changed. The caller has just looked at the lease. Raises `OSError`."""
         if (state := self._state()) != self._recorded:
-            self._journal.record(self.pieces, self.donors, is_copy_wrong=self.is_copy_wrong)
+            self.journal.record(self.pieces)
             self._recorded = state
 
     def forget(self, start: int, end: int, *, only_copied: bool = False) -> None:
         """These bytes were wrong (or those of them that were copied) and are missing from now on; raises `OSError`."""
         self.pieces.forget(start, end, only_copied=only_copied)
         if only_copied:
-            self.donors, self.is_copy_wrong = (), True
+            self.journal.donors, self.journal.is_copy_wrong = (), True
         self._begin_journal()
 
     def syncer(self) -> Callable[[], None]:
         """A function that brings what is written now to the disk; for any thread, also after `close`."""
-        sync_bytes, sync_records = syncer_of(self._fd), self._journal.syncer()
-
-        def sync() -> None:
-            try:
-                sync_bytes()
-            finally:
-                sync_records()
-
-        return sync
+        return syncer_of(self._fd, self.journal.fd)
 
     def close_at(self, end: int) -> None:
         """The size was unknown and turned out to be this."""
@@ -212,23 +200,23 @@ class PartialFile:
                 if self._size_bytes is not None and self.pieces.last_end < self._size_bytes:
                     os.ftruncate(self._fd, self.pieces.last_end)
         os.close(self._fd)
-        self._journal.close()
+        self.journal.close()
 
-    def check_links(self) -> None:
-        """Refuse where a link has come into the way since the file was opened: what is fetched anew would end up elsewhere.
+    def check_folder(self) -> None:
+        """Refuse where the folder is another one since the file was opened: what is fetched anew would end up elsewhere.
 
         Raises:
-            StorageError: There is one.
+            StorageError: It is, or there is a link in the way to it.
         """
         check_way(self.path)
-        if os.path.realpath(self.path.parent) != self._real_folder:
-            raise self._folder_replaced()
-
-    def _folder_replaced(self) -> StorageError:
-        return StorageError(f"{self.path.parent} was replaced during the download. Check the folder, then retry.")
+        with contextlib.suppress(FileNotFoundError):  # gone, with the lease in it, which is looked at next
+            if not os.path.samestat(self.path.parent.stat(), self._folder):
+                raise StorageError(
+                    f"{self.path.parent} was replaced during the download. Check the folder, then retry."
+                )
 
     def _begin_journal(self) -> None:
-        self._journal.begin(self.pieces, self.donors, is_copy_wrong=self.is_copy_wrong)
+        self.journal.begin(self.pieces)
         self._recorded = self._state()
 
     def _state(self) -> tuple[int, ...]:
@@ -256,27 +244,18 @@ class PartialFile:
             OSError: The disk cannot do it.
         """
         syncer_of(self._fd)()
-        self._check_folder()
+        self.check_folder()
         if not self._lease.is_ours() or not self.is_in_place:
             raise LeaseLostError("another process took the file over, or it was moved")
         status = os.fstat(self._fd)
         verified = Verified(status.st_size, sha256, status.st_mtime_ns)
-        self._journal.record(self.pieces, self.donors, verified, is_copy_wrong=self.is_copy_wrong)
+        self.journal.record(self.pieces, verified)
         with gate.lock:
             if gate.is_closed:
                 return None
             self._rename(target, may_replace=may_replace)
         sync_folder(target.parent)
         return status.st_mtime_ns
-
-    def _check_folder(self) -> None:
-        self.check_links()
-        try:
-            is_same = os.path.samestat(self.path.parent.stat(), self._folder)
-        except FileNotFoundError:
-            return  # gone, with the lease in it, which is looked at next
-        if not is_same:
-            raise self._folder_replaced()
 
     def _rename(self, target: Path, *, may_replace: bool) -> None:
         # The name `.part` may come to lead to another process's file at any moment. So the file is first renamed to a name

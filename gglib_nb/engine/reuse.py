@@ -11,7 +11,8 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ from gglib_nb.domain.gguf_reuse import (
 )
 from gglib_nb.domain.gguf_tensors import TensorTable
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import open_regular, status_of
+from gglib_nb.engine.disk import open_regular, prefix_reader, status_of
 from gglib_nb.engine.lease import LeaseLostError
 from gglib_nb.engine.partial import PartialFile, copy_step
 from gglib_nb.engine.pieces import MIB, Range, RangeSet
@@ -94,19 +95,8 @@ def find_donors(
     return tuple(donors) if sum(donor.table.data_bytes for donor in donors) >= least_bytes else ()
 
 
-_Identity = tuple[int, int, int, int]
-_tables: dict[_Identity, TensorTable | None] = {}
-"""Headers that were read before, by device, inode, size and modification time: a folder's shards need the same ones."""
-_MOST_TABLES: Final = 512
-
-
 def _donor(path: Path, found: os.stat_result, folder: Path | None) -> DonorFile | None:
-    identity = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-    if identity not in _tables:
-        if len(_tables) >= _MOST_TABLES:
-            _tables.clear()
-        _tables[identity] = _table(path, found.st_size)
-    table = _tables.get(identity)
+    table = _table(path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
     if table is None:
         return None
     is_own = folder is not None and path.is_relative_to(folder)
@@ -114,7 +104,8 @@ def _donor(path: Path, found: os.stat_result, folder: Path | None) -> DonorFile 
     return DonorFile(path, str(label or path.name), found.st_size, found.st_mtime_ns, is_own, table)
 
 
-def _table(path: Path, size_bytes: int) -> TensorTable | None:
+@lru_cache(maxsize=512)  # a folder's shards need the same headers
+def _table(path: Path, _device: int, _inode: int, size_bytes: int, _mtime_ns: int) -> TensorTable | None:
     try:
         fd = open_regular(path)
     except OSError:
@@ -130,11 +121,10 @@ def _table(path: Path, size_bytes: int) -> TensorTable | None:
 # --- Comparing --------------------------------------------------------------------------------------------------------
 
 # A shard but the first has a header of some kilobytes; that of a whole model has its vocabulary in it and is about as long
-# as a donor's.
+# as a donor's. A longer one than the last is not read.
 _FIRST_BYTES: Final = 64 * 1024
 _MARGIN_BYTES: Final = 64 * 1024
-_COUNTS_END: Final = 24
-_FEWEST_PAIRS_OF_A_MODEL: Final = 8
+_LAST_BYTES: Final = 64 * MIB
 
 
 class Asked(Value, frozen=True):
@@ -183,18 +173,16 @@ def _compare(
 ) -> Generator[tuple[Range, ...], RangeSet, tuple[Copy, ...]]:
     """Yields what has to be fetched, receives what has been, returns what can be copied."""
     fetched = yield ()
-    wanted, last_reach, end = None, -1, max(_FIRST_BYTES, fetched.reach(0))
+    end, wanted = max(_FIRST_BYTES, fetched.reach(0)), None
     while wanted is None:
         fetched = yield ((0, min(end, size_bytes)),)
-        reach = fetched.reach(0)
         with partial.open("rb", buffering=0) as file:
-            reader = _PrefixReader(file.fileno(), reach)
             try:
-                wanted = read_tensors(reader.read, size_bytes)
+                wanted = read_tensors(prefix_reader(file.fileno(), fetched.reach(0)), size_bytes)
             except GgufError:
-                if reader.missing_end is None or reach <= last_reach:
+                if end >= min(size_bytes, _LAST_BYTES):
                     return ()
-                last_reach, end = reach, _next_reach(reader, reach, donors)
+        end = max(2 * end, *(_MARGIN_BYTES + (donor.table.header.header_bytes or 0) for donor in donors))
     tables = [one.table.tensors if one.is_of_repository or is_same_model(wanted, one.table) else () for one in donors]
     sampling = plan_sampling(find_candidates(wanted.tensors, tables), size_bytes, seed, limits)
     if sampling is None:
@@ -207,16 +195,6 @@ def _compare(
     return plan_copies(_agreeing(sampling, _known(sampling.ranges, fetched), partial, donors))
 
 
-def _next_reach(reader: "_PrefixReader", reach: int, donors: Sequence[DonorFile]) -> int:
-    """How far to read next: about as far as a donor's header goes, where this one has a vocabulary too."""
-    needed = max(reach, reader.missing_end or 0)
-    is_whole_model = int.from_bytes(reader.read(_COUNTS_END - 8, 8), "little") >= _FEWEST_PAIRS_OF_A_MODEL
-    like = max(donor.table.header.header_bytes or 0 for donor in donors) + _MARGIN_BYTES
-    if is_whole_model and like > needed:
-        return like
-    return needed + (MIB if is_whole_model else MIB // 4)
-
-
 def _known(ranges: Sequence[Range], fetched: RangeSet) -> list[Range]:
     return [piece for start, end in ranges for piece in fetched.within(start, end)]
 
@@ -225,30 +203,13 @@ def _agreeing(
     sampling: Sampling, known: Sequence[Range], partial: Path, donors: Sequence[DonorFile]
 ) -> list[tuple[Candidate, Source]]:
     """The candidates whose samples are the same in a donor, with it."""
-    with ExitStack() as stack:
-        wanted = stack.enter_context(partial.open("rb", buffering=0)).fileno()
-        opened = [stack.enter_context(closing(_OpenDonor(donor))) for donor in donors]
+    with partial.open("rb", buffering=0) as file, _OpenDonors(donors) as opened:
 
         def agrees(probe: Copy) -> bool:
-            theirs = opened[probe.donor].read(probe.source_offset, probe.length)
-            return len(theirs) == probe.length and theirs == read_at(wanted, probe.length, probe.target_offset)
+            theirs = opened.read(probe.donor, probe.source_offset, probe.length)
+            return len(theirs) == probe.length and theirs == read_at(file.fileno(), probe.length, probe.target_offset)
 
         return choose_sources(sampling.candidates, known, agrees)
-
-
-class _PrefixReader:
-    """Reads a file up to some offset, and notes up to where bytes beyond it were asked for (`missing_end`; None: none were)."""
-
-    def __init__(self, descriptor: int, reach: int) -> None:
-        self.missing_end: int | None = None
-        self._descriptor = descriptor
-        self._reach = reach
-
-    def read(self, offset: int, length: int) -> bytes:
-        here = max(0, min(length, self._reach - offset))
-        if here < length:
-            self.missing_end = offset + 1
-        return read_at(self._descriptor, here, offset) if here else b""
 
 
 # --- Copying ----------------------------------------------------------------------------------------------------------
@@ -322,27 +283,26 @@ class TensorCopy:
         self._inbox.put(CopyEnded(self, is_lease_stale))
 
     def _copy_all(self) -> None:
-        """In the order of the file, so that the digest can follow; a donor that cannot be read is left out."""
-        with ExitStack() as stack:
-            opened: dict[int, _OpenDonor] = {}
+        """In the order of the file, so that the digest can follow."""
+        with _OpenDonors(self._donors) as donors:
             for copy in self.copies:
-                if copy.donor not in opened:
-                    opened[copy.donor] = stack.enter_context(closing(_OpenDonor(self._donors[copy.donor])))
-                if not self._copy_run(opened[copy.donor], copy):
+                if not self._copy_run(donors, copy):
                     return
 
-    def _copy_run(self, donor: "_OpenDonor", copy: Copy) -> bool:
+    def _copy_run(self, donors: "_OpenDonors", copy: Copy) -> bool:
         """Copy one run; False when revoked."""
         at, end = copy.target_offset, copy.target_end
-        while at < end and donor.is_good():
+        while at < end and (source := donors.descriptor(copy.donor)) is not None:
             while self._is_far_ahead and not self._revoked.wait(_LOOK_S):
                 pass
             source_at = copy.source_offset + at - copy.target_offset
             with self._lock:
                 if self._revoked.is_set():
                     return False
-                count = donor.copy(self._opened, source_at, at, copy_step(source_at, at, end - at))
-                if count:
+                count = self._opened.copy(source, source_at, at, copy_step(source_at, at, end - at))
+                if count == 0:
+                    donors.leave_out(copy.donor, "it is shorter than it was")
+                elif donors.descriptor(copy.donor) is not None:  # else what was copied counts for nothing
                     self._written.append((at, at + count))
             at += count
         return True
@@ -354,51 +314,36 @@ class TensorCopy:
         return hasher.digest.front >= self._opened.left_end and hasher.behind_bytes > _FAR_BEHIND_BYTES
 
 
-class _OpenDonor:
-    """A donor that is being read; it is good until it is gone, changed or at its end."""
+class _OpenDonors(ExitStack):
+    """Donors that are being read, by their number; one that is gone, changed or at its end is left out from then on."""
 
-    def __init__(self, donor: CopySource) -> None:
-        self._donor = donor
-        self._descriptor: int | None = None
-        try:
-            self._descriptor = open_regular(donor.path)
-        except OSError as error:
-            self._give_up(str(error))
+    def __init__(self, donors: Sequence[CopySource]) -> None:
+        super().__init__()
+        self._donors = donors
+        self._descriptors: dict[int, int | None] = {}
 
-    def is_good(self) -> bool:
-        """Whether it can be read, and is what it was."""
+    def descriptor(self, number: int) -> int | None:
+        """That of a donor which can be read and is what it was; None where it is left out."""
         try:
-            if self._descriptor is None or self._donor.is_unchanged(self._descriptor):
-                return self._descriptor is not None
-            self._give_up("another program has changed it")
+            if number not in self._descriptors:
+                self._descriptors[number] = opened = open_regular(self._donors[number].path)
+                self.callback(os.close, opened)
+            found = self._descriptors[number]
+            if found is not None and not self._donors[number].is_unchanged(found):
+                self.leave_out(number, "another program has changed it")
         except OSError as error:
-            self._give_up(str(error))
-        return False
+            self.leave_out(number, error)
+        return self._descriptors[number]
 
-    def read(self, offset: int, length: int) -> bytes:
-        """Its bytes; empty where it is not good."""
+    def read(self, number: int, offset: int, length: int) -> bytes:
+        """Bytes of a donor; empty where it is left out."""
         try:
-            return read_at(self._descriptor, length, offset) if self.is_good() and self._descriptor is not None else b""
+            return b"" if (source := self.descriptor(number)) is None else read_at(source, length, offset)
         except OSError as error:
-            self._give_up(str(error))
+            self.leave_out(number, error)
             return b""
 
-    def copy(self, opened: PartialFile, source_at: int, at: int, length: int) -> int:
-        """Copy once; 0 where it turns out to be no longer what it was, and then what was written counts for nothing."""
-        assert self._descriptor is not None  # noqa: S101  # the caller has asked whether it is good
-        count = opened.copy(self._descriptor, source_at, at, length)
-        if count and self.is_good():
-            return count
-        if self._descriptor is not None:
-            self._give_up("it is shorter than it was")
-        return 0
-
-    def close(self) -> None:
-        """Close it."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def _give_up(self, reason: str) -> None:
-        sys.stderr.write(f"nothing more is copied from {self._donor.path}: {reason}\n")
-        self.close()
+    def leave_out(self, number: int, reason: object) -> None:
+        """Use this donor no more."""
+        sys.stderr.write(f"nothing more is copied from {self._donors[number].path}: {reason}\n")
+        self._descriptors[number] = None

@@ -546,7 +546,7 @@ class Transfer:
 
     def _compare(self, file: DownloadFile, opened: PartialFile) -> None:
         """Take the next step, if its bytes are on the disk."""
-        if file.parts[0].is_whole or opened.is_copy_wrong:
+        if file.parts[0].is_whole or opened.journal.is_copy_wrong:
             self._decided(file, Decided())  # a server that sends only the whole would send all of it for every sample
         elif (step := file.take_step()) is not None:
             self._do("compare", file, jobs.compare, file.version, *step)

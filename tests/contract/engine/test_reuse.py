@@ -20,6 +20,7 @@ from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.engine.disk import journal_path, lease_path, part_path
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.partial import copy_once
+from gglib_nb.engine.pieces import Pieces
 from gglib_nb.engine.protocol import EngineLost, TransferFinished, TransferStopped
 from tests.support.engine import EngineProcess, LocalEngine, planned
 from tests.support.faulty_hub import FaultyHub, IgnoreRange, Status, altered_content
@@ -405,7 +406,7 @@ def test_a_copy_resumes_where_a_killed_engine_left_it(large) -> None:
 
     size_bytes = content_of(hub, Q8_0).size_bytes
     assert state is not None
-    assert state.copied_bytes < size_bytes * 0.99, "it ended before it could be stopped"
+    assert Pieces(None, state.runs).copied_bytes < size_bytes * 0.99, "it ended before it could be stopped"
     assert end.files[0].reused_bytes > size_bytes * 0.98
     assert hub.bytes_sent(Q8_0) < size_bytes * 0.02 + 2 * header_bytes(hub, Q8_0)
     assert sha256_of(target) == right(hub, Q8_0)
@@ -485,7 +486,7 @@ def test_a_stop_during_a_copy_keeps_copied_bytes_and_a_resume_copies_the_rest(he
     assert isinstance(end, TransferStopped)
     assert took_s < 1
     assert state is not None
-    assert 0 < state.copied_bytes < content_of(hub, Q4_K_M).size_bytes / 2
+    assert 0 < Pieces(None, state.runs).copied_bytes < content_of(hub, Q4_K_M).size_bytes / 2
     assert finished.files[0].reused_bytes == content_of(hub, Q4_K_M).size_bytes - sent - received
     assert received == 0  # header and samples were present
 

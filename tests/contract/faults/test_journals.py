@@ -85,7 +85,7 @@ def journal_of(file: PlannedFile, commit: str, chance: random.Random, verified: 
     for _ in range(chance.randint(1, 6)):
         start = chance.randrange(SIZE)
         pieces.set(start, min(SIZE, start + chance.randint(1, SIZE)), chance.choice((WRITTEN, SYNCED)))
-        journal.record(pieces, (), verified)
+        journal.record(pieces, verified)
     journal.close()
     data = path.read_bytes()
     path.unlink()
