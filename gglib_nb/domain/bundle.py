@@ -92,7 +92,9 @@ def decode_manifest(data: bytes) -> BundleManifest:
     try:
         manifest = msgspec.json.decode(data, type=BundleManifest)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise RequestError(f"{MANIFEST_NAME} cannot be read ({error}). Export the bundle again.") from error
+        raise RequestError(
+            f"{MANIFEST_NAME} is not the manifest of a bundle. Export the bundle again, into another folder."
+        ) from error
     if manifest.format != _FORMAT:
         raise RequestError(
             f"{MANIFEST_NAME} has format {manifest.format}; this gglib_nb reads format {_FORMAT}. Update gglib_nb."

@@ -176,7 +176,8 @@ class ModelOperations(QueueOperations):
 
         Raises:
             AlreadyQueuedError: A download in the queue writes one of its files; cancel that first.
-            StorageError: A file cannot be deleted, or belongs to the Hugging Face cache. The model stays on the list.
+            StorageError: A file cannot be deleted, its folder does not exist (perhaps its disk is not mounted), or it belongs
+                to another program. The model stays on the list.
         """
         catalog = self._parts.catalog
         model = self._own_model(id)
@@ -189,9 +190,15 @@ class ModelOperations(QueueOperations):
                 f"The files of {model.id} are on {hosts} and cannot be reached from here. Delete them there; "
                 f"`%gguf forget {model.id}` removes it from the list."
             )
+        home = self._home_of(model)
+        if not (plan.deleted or plan.kept or model.hosts or home.is_dir()):
+            raise StorageError(
+                f"{home} does not exist. If its disk is not mounted, mount it, then delete {model.id} again. If its files are "
+                f"gone for good, take it off the list: %gguf forget {model.id}"
+            )
         if dry_run:
             return plan
-        delete_files(plan.deleted, self._home_of(model))
+        delete_files(plan.deleted, home)
         catalog.forget(model.id)
         self._parts.note_known_folders()
         return replace(plan, is_dry_run=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb import DownloadManager, IntegrityError, ModelNotFoundError, RequestError
+from gglib_nb import DownloadManager, IntegrityError, ModelNotFoundError, RequestError, StorageError
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
@@ -90,6 +90,30 @@ def test_a_bundle_of_a_model_in_another_folder_is_not_copied_again(manager: Down
 
     assert (model.path, model.origin, model.state) == (str(path), "hub", "verified")
     assert not (tmp_path / "models" / REPO).exists()
+
+
+def test_a_model_on_a_disk_that_is_not_mounted_stays_on_the_list(manager: DownloadManager, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    manager.sync.download(REPO, "Q4_K_M", to=disk)
+    disk.rename(tmp_path / "away")
+
+    with pytest.raises(StorageError, match="If its disk is not mounted"):
+        say(manager, "delete small --yes")
+
+    assert [model.id for model in manager.sync.models()] == [SMALL]
+    say(manager, "forget small")
+    assert manager.sync.models() == []
+
+
+def test_a_broken_manifest_is_named_without_internals(manager: DownloadManager, tmp_path: Path) -> None:
+    (tmp_path / "gglib-bundle.json").write_text('{"models": [{"id": 3}]}')
+
+    with pytest.raises(RequestError) as refusal:
+        say(manager, f"import {tmp_path}")
+
+    assert "is not the manifest of a bundle" in str(refusal.value)
+    assert "$" not in str(refusal.value)
 
 
 def test_the_verb_path_counts_as_a_use(manager: DownloadManager) -> None:
