@@ -172,8 +172,7 @@ class Worker:
             length = self._length.length_bytes
             wanted = length if request.end is None else min(length, request.end - request.position)
             began_s = time.monotonic()
-            read = answer.readinto if self._length.is_filled else answer.readinto1
-            count = read(self._buffer[: max(1, wanted)])
+            count = answer.readinto(self._buffer[: max(1, wanted)], is_filled=self._length.is_filled)
             if self._stop.is_set():
                 raise LineError("the connection was closed")
             if count == 0:

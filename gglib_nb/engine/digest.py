@@ -27,7 +27,6 @@ from gglib_nb.system import drop_cached, read_at, read_into
 
 # A connection that is so little ahead of the front reads the gap again and continues at the front.
 _TAKE_OVER_BYTES: Final = 4 * MIB
-_DROP_BYTES: Final = 64 * MIB
 
 
 class FrontDigest:
@@ -238,7 +237,13 @@ def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threadin
 def _check(file: FileToCheck, fd: int, on_read: Callable[[int], None], stop: threading.Event) -> CheckedFile | None:
     before = os.fstat(fd)
     digest = FrontDigest([(0, before.st_size)])
-    if not _hash(fd, digest, on_read, stop):
+
+    def note(front: int) -> None:
+        on_read(front)
+        drop_cached(fd, 0, front)
+
+    drop_cached(fd, 0, 0)
+    if not hash_file(fd, digest, note, stop):
         return None
     after = os.fstat(fd)
     is_same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
@@ -248,29 +253,20 @@ def _check(file: FileToCheck, fd: int, on_read: Callable[[int], None], stop: thr
     if file.sha256 in (None, digest.whole):
         verdict: FileVerdict = "unstated" if file.sha256 is None else "right"
         return replace(seen, verdict=verdict, sha256=digest.whole, block_digests=digest.block_digests)
-    return replace(seen, verdict="wrong", sha256=digest.whole, wrong_ranges=_wrong(file, digest))
-
-
-def _wrong(file: FileToCheck, digest: FrontDigest) -> tuple[Range, ...]:
+    wrong = replace(seen, verdict="wrong", sha256=digest.whole)
     if not file.block_digests:
-        return ()
-    return wrong_ranges(bytes.fromhex(file.block_digests), bytes.fromhex(digest.block_digests), file.size_bytes)
+        return wrong
+    blocks = bytes.fromhex(file.block_digests), bytes.fromhex(digest.block_digests)
+    return replace(wrong, wrong_ranges=wrong_ranges(*blocks, file.size_bytes))
 
 
-def _hash(fd: int, digest: FrontDigest, on_read: Callable[[int], None], stop: threading.Event) -> bool:
-    """Feed the digest; False where it was stopped."""
-    buffer, dropped = new_buffer(MIB), 0
-    drop_cached(fd, 0, 0)
+def hash_file(fd: int, digest: FrontDigest, on_read: Callable[[int], None], stop: threading.Event) -> bool:
+    """Feed the digest with an open file; False where it was stopped. `on_read` gets the number of bytes read so far."""
+    buffer = new_buffer(MIB)
     while not stop.is_set():
         count = read_into(fd, buffer, digest.front)
-        if count == 0:
-            drop_cached(fd, dropped, 0)
-            return True
         digest.feed(buffer[:count])
         on_read(digest.front)
-        if digest.is_complete:
+        if count == 0 or digest.is_complete:
             return True
-        if digest.front - dropped >= _DROP_BYTES:
-            drop_cached(fd, dropped, digest.front - dropped)
-            dropped = digest.front
     return False

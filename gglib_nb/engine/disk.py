@@ -297,25 +297,18 @@ class DiskSpace:
         """State what the attempt will still write; a `DiskFullError` where that does not fit beside what the others will write."""
         own = tuple(reservations)
         with self._lock:
+            self._reservations.pop(attempt, None)
+            others = [one for many in self._reservations.values() for one in many]
             self._reservations[attempt] = own
-            for device in {reservation.device for reservation in own}:
-                self._check(attempt, device)
+            for device in {one.device for one in own}:
+                here = [one for one in own if one.device == device]
+                folder, needed_bytes = here[0].target.parent, sum(one.missing_bytes for one in here)
+                if (free := free_bytes(folder)) is not None:
+                    left_bytes = max(0, free - sum(one.missing_bytes for one in others if one.device == device))
+                    if needed_bytes > left_bytes:
+                        raise disk_full(folder, needed_bytes, left_bytes)
 
     def release(self, attempt: int) -> None:
         """The attempt ended."""
         with self._lock:
             self._reservations.pop(attempt, None)
-
-    def _check(self, attempt: int, device: int | None) -> None:
-        here = [
-            (number == attempt, one)
-            for number, many in self._reservations.items()
-            for one in many
-            if one.device == device
-        ]
-        folder = next((one.target.parent for is_own, one in here if is_own), None)
-        needed_bytes = sum(one.missing_bytes for is_own, one in here if is_own)
-        if folder is not None and (free := free_bytes(folder)) is not None:
-            left_bytes = max(0, free - sum(one.missing_bytes for is_own, one in here if not is_own))
-            if needed_bytes > left_bytes:
-                raise disk_full(folder, needed_bytes, left_bytes)

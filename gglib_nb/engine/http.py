@@ -58,10 +58,6 @@ _MOST_IDLE_HUB_CONNECTIONS: Final = 4
 _SIGNS_OF_DEATH: Final = (ConnectionError, http.client.BadStatusLine, ssl.SSLError)
 
 
-class _DiedError(Exception):
-    """A kept connection was closed by the server before it answered."""
-
-
 class ExchangeError(Exception):
     """One exchange did not bring what it should. Never shown as it is: `engine.retry` decides what follows."""
 
@@ -213,7 +209,7 @@ class Session:
             self._origin: Origin | None = origin_of(web_address(self.endpoint))
         except ValueError:
             self._origin = None
-        self._proxies = Proxies.from_environment()
+        self.proxies = Proxies.from_environment()
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._is_closed = False
@@ -253,11 +249,6 @@ class Session:
             headers["Authorization"] = f"Bearer {self.token}"
         return headers
 
-    def proxy_for(self, url: str) -> Proxy | None:
-        """The proxy that the environment names for this URL. Raises `InvalidConfigError` where that is not one."""
-        found = self._proxies.for_url(url)
-        return None if found is None else Proxy.at(found)
-
     def head(self, url: str, extra: Mapping[str, str], method: str = "GET") -> tuple[int, Mapping[str, str]]:
         """Status and headers of one answer; the connection is kept for the next one, the body is dropped.
 
@@ -281,16 +272,15 @@ class Session:
 
     def can_reach_hub(self) -> bool:
         """Ask the hub or a mirror for anything: any answer will do, also a certificate that is not trusted. May take seconds."""
-        return any(map(self._can_reach, self.endpoints))
-
-    def _can_reach(self, endpoint: str) -> bool:
-        try:
-            self.head(web_address(endpoint), {}, "HEAD")
-        except ExchangeError:
-            return False
-        except (GglibError, ValueError):
-            pass
-        return True
+        for endpoint in self.endpoints:
+            try:
+                self.head(web_address(endpoint), {}, "HEAD")
+            except ExchangeError:
+                continue
+            except (GglibError, ValueError):
+                pass
+            return True
+        return False
 
 
 class Answer:
@@ -305,18 +295,12 @@ class Answer:
         self._left = None if end is None else end - start
         self._decoded = _decoded(response)
 
-    def readinto(self, view: memoryview) -> int:
-        """Read as many bytes as the view holds, waiting for them; fewer only at the end, 0 there. May raise `LineError`."""
-        return self._read(view, is_filled=True)
+    def readinto(self, view: memoryview, *, is_filled: bool = True) -> int:
+        """Read as many bytes as the view holds, waiting for them; fewer only at the end, 0 there. May raise `LineError`.
 
-    def readinto1(self, view: memoryview) -> int:
-        """Read what has come, at most what the view holds, waiting for one byte; 0 at the end. May raise `LineError`.
-
-        Costs a copy more than `readinto`, so it is for lines on which a whole view takes long.
+        Unless `is_filled`, it waits for one byte and reads what has come. That costs a copy more, so it is for lines on which a whole
+        view takes long.
         """
-        return self._read(view, is_filled=False)
-
-    def _read(self, view: memoryview, *, is_filled: bool) -> int:
         if self._left is not None:
             view = view[: self._left]
         if not view:
@@ -434,20 +418,16 @@ class Connection:
 
     def release(self, response: http.client.HTTPResponse) -> None:
         """Read what is left of a body, within bounds, so that the connection can be used again; else close it."""
-        is_short = not response.will_close and (response.length or 0) <= _DISCARDED_BYTES
-        is_over, count = response.isclosed() or response.length == 0, 0
-        try:
+        is_over = False
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
             if self._reader is not None:
                 self._reader.deadline_s = time.monotonic() + _DISCARD_S
-            while is_short and not is_over and count <= _DISCARDED_BYTES:
-                piece = response.read1(_DISCARDED_BYTES)
-                count += len(piece)
-                is_over = not piece or response.isclosed() or response.length == 0
-        except (OSError, http.client.HTTPException, ValueError):
-            is_over = False
+            if not response.will_close and (response.length or 0) <= _DISCARDED_BYTES:
+                response.read(_DISCARDED_BYTES)
+                is_over = response.isclosed()
         response.close()
         self._used_s = time.monotonic()
-        if response.will_close or not is_over or self._is_aborted:
+        if not is_over or self._is_aborted:
             self.close()
 
     def broken(self, error: Exception) -> LineError:
@@ -465,13 +445,18 @@ class Connection:
         """Send a request and read the head of its answer; a kept connection that has died meanwhile is replaced once."""
         self._session.check()
         try:
-            route = (origin_of(url), self._session.proxy_for(url))
+            found = self._session.proxies.for_url(url)
+            route = (origin_of(url), None if found is None else Proxy.at(found))
         except ValueError:
             raise WrongAnswerError("the address cannot be used") from None
-        if self._stream is not None and self._route == route and time.monotonic() - self._used_s < _IDLE_S:
-            with contextlib.suppress(_DiedError):
-                return self._try(route, method, url, extra)
-        self.close()
+        if self._route != route or time.monotonic() - self._used_s >= _IDLE_S:
+            self.close()
+        is_kept = self._stream is not None
+        try:
+            return self._try(route, method, url, extra)
+        except ExchangeError as error:
+            if not is_kept or not isinstance(error.__cause__, _SIGNS_OF_DEATH):
+                raise
         return self._try(route, method, url, extra)
 
     def _try(
@@ -491,8 +476,6 @@ class Connection:
             raise SilentError(host, limit_s) from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             self.close()
-            if not is_new and isinstance(error, _SIGNS_OF_DEATH):
-                raise _DiedError from None
             raise _exchange_error(error, host) from error
         if response.status == 407 and route[1] is not None:
             self.close()

@@ -23,7 +23,7 @@ from gglib_nb.engine.disk import DiskSpace, Reservation, lease_path, storage_err
 from gglib_nb.engine.file import DownloadFile, Part
 from gglib_nb.engine.http import ExchangeError, Session
 from gglib_nb.engine.lease import Lease, LeaseLostError
-from gglib_nb.engine.local import CheckResult, Facts, FindDonors, StoppedError, TargetCheck, arrived_facts, facts_of
+from gglib_nb.engine.local import CheckResult, Facts, FindDonors, StoppedError, TargetCheck, facts_of
 from gglib_nb.engine.partial import PartialFile, RenameGate
 from gglib_nb.engine.pieces import RangeSet
 from gglib_nb.engine.protocol import StartTransfer
@@ -260,7 +260,7 @@ def sync(file: DownloadFile, version: int, work: Callable[[], None], ranges: Ran
 
 def read_facts(file: DownloadFile, version: int, reach: int, fd: int, size_bytes: int, shard: str | None) -> Event:
     """Look for the header in what has arrived."""
-    return FactsRead(file, version, reach, arrived_facts(fd, size_bytes, reach, shard))
+    return FactsRead(file, version, reach, facts_of(fd, size_bytes, reach, shard))
 
 
 def finalize(
@@ -269,7 +269,7 @@ def finalize(
     """Give a proven file its final name."""
     try:
         if not has_facts:
-            stored = replace(stored, facts=facts_of(opened.reader(), stored.size_bytes))
+            stored = replace(stored, facts=facts_of(opened.reader(), stored.size_bytes) or {})
         mtime_ns = opened.finish(file.path, stored.sha256 or "", gate, may_replace=may_replace)
     except LeaseLostError as error:
         return Finalized(file, error)

@@ -149,8 +149,7 @@ class Lease:
         self._fd = -1
         self._beat = 0
         self._renewed_s = 0.0
-        self._seen = seen or SeenLease(None, clock_s())
-        self._unreadable_s: float | None = None
+        self._seen = seen if seen is not None and seen.state is not None else None
 
     @property
     def is_held(self) -> bool:
@@ -167,25 +166,21 @@ class Lease:
         state = read_lease(self._path)
         is_dead = state is not None and self._is_dead(state)
         self.has_other_writer = not is_dead or (state is not None and state.has_other_writer)
-        is_free = is_dead or (self._is_long_unreadable() if state is None else self._is_silent(state))
-        if is_free and self._take_over(state):
+        if (is_dead or self._is_silent(state)) and self._take_over(state):
             return None
         return state or LeaseState("", "", 0, 0, 0)
 
-    def _is_long_unreadable(self) -> bool:
-        """Whether it is not just being written."""
-        if self._unreadable_s is None:
-            self._unreadable_s = clock_s()
-            return False
-        return clock_s() - self._unreadable_s > min(self._lease_s, _WRITING_S)
-
-    def _is_silent(self, state: LeaseState) -> bool:
-        self._unreadable_s = None
-        if state != self._seen.state:
+    def _is_silent(self, state: LeaseState | None) -> bool:
+        """Whether it has said the same for too long; one that cannot be read may just be being written."""
+        if self._seen is None or state != self._seen.state:
             self._seen = SeenLease(state, clock_s())
             return False
-        is_gone = owner_name(state.pid, state.place) in self._gone_owners
-        return clock_s() - self._seen.since_s > (min(_GONE_S, self._lease_s) if is_gone else self._lease_s)
+        limit_s = self._lease_s
+        if state is None:
+            limit_s = min(limit_s, _WRITING_S)
+        elif owner_name(state.pid, state.place) in self._gone_owners:
+            limit_s = min(limit_s, _GONE_S)
+        return clock_s() - self._seen.since_s > limit_s
 
     def _is_dead(self, state: LeaseState) -> bool:
         try:

@@ -20,13 +20,12 @@ from gglib_nb.domain.file_names import FileName, parse_path
 from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.digest import FrontDigest
+from gglib_nb.engine.digest import FrontDigest, hash_file
 from gglib_nb.engine.disk import (
     check_way,
     is_disk_gone,
     journal_path,
     lease_path,
-    new_buffer,
     open_regular,
     part_path,
     prefix_reader,
@@ -34,7 +33,7 @@ from gglib_nb.engine.disk import (
 )
 from gglib_nb.engine.journal import Journal, PartIdentity, present_at
 from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
-from gglib_nb.engine.pieces import MIB, Range, RangeSet
+from gglib_nb.engine.pieces import Range, RangeSet
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.reuse import (
     CopySource,
@@ -154,14 +153,13 @@ class TargetCheck:
         if not stat.S_ISREG(found.st_mode):
             raise StorageError(f"{self.target} is not a file. Move it, then retry.")
         if self._is_known(found):
-            sha256 = self.files[0].sha256 if len(self.files) == 1 else None
-            return self._stored(found, sha256, None, is_verified=True)
+            return self._stored(found)
         expected = self._expected_size()
         if expected is None or found.st_size == expected:
             digest = self._hash(self.target)
-            is_verified = all(file.sha256 is not None for file in self.files)
-            if self._matches(digest) and (is_verified or self._may_be_a_model()):
-                return self._stored(found, digest.whole, digest, is_verified=is_verified)
+            is_stated = all(file.sha256 is not None for file in self.files)
+            if self._matches(digest) and (is_stated or self._may_be_a_model()):
+                return self._stored(found, digest)
         if self._command.replaces:
             return None
         raise StorageError(
@@ -210,13 +208,13 @@ class TargetCheck:
         """Hash a file, part by part; states how far it is."""
         ends = [file.offset_bytes for file in self.files[1:]] + [self._expected_size() or path.stat().st_size]
         digest = FrontDigest([(file.offset_bytes, end) for file, end in zip(self.files, ends, strict=True)])
-        buffer = new_buffer(MIB)
+
+        def note(front: int) -> None:
+            self.hashed_bytes = front
+
         with path.open("rb", buffering=0) as file:
-            while count := file.readinto(buffer):
-                if self._stop.is_set():
-                    raise StoppedError
-                digest.feed(buffer[:count])
-                self.hashed_bytes = digest.front
+            if not hash_file(file.fileno(), digest, note, self._stop):
+                raise StoppedError
         self.hashed_bytes = None
         return digest
 
@@ -224,16 +222,16 @@ class TargetCheck:
         pairs = zip(digest.digests, self.files, strict=False)
         return digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
 
-    def _stored(
-        self, found: os.stat_result, sha256: str | None, digest: FrontDigest | None, *, is_verified: bool
-    ) -> StoredFile:
-        """The file as it is there; `digest` where it was hashed just now."""
+    def _stored(self, found: os.stat_result, digest: FrontDigest | None = None) -> StoredFile:
+        """The file as it is there; `digest` where it was hashed just now, else it is known to be right."""
+        is_verified = digest is None or all(file.sha256 is not None for file in self.files)
+        known_sha256 = self.files[0].sha256 if len(self.files) == 1 else None
         return StoredFile(
             target=str(self.target),
             path_in_repo=self.files[0].path_in_repo,
             kind=self.files[0].kind,
             size_bytes=found.st_size,
-            sha256=sha256,
+            sha256=known_sha256 if digest is None else digest.whole,
             is_verified=is_verified,
             mtime_ns=found.st_mtime_ns,
             was_present=True,
@@ -254,7 +252,7 @@ class TargetCheck:
                 if self._matches(digest):
                     self.target.hardlink_to(candidate)
                     sync_folder(self.target.parent)
-                    return self._stored(self.target.stat(), file.sha256, digest, is_verified=True)
+                    return self._stored(self.target.stat(), digest)
         return None
 
 
@@ -300,16 +298,14 @@ def read_facts(path: Path) -> Facts:
         fd = open_regular(path)
     except OSError:
         return {}
-    return facts_of(fd, os.fstat(fd).st_size)
+    return facts_of(fd, os.fstat(fd).st_size) or {}
 
 
-def facts_of(fd: int, size_bytes: int) -> Facts:
-    """The same of an open file, which is closed."""
-    return arrived_facts(fd, size_bytes, size_bytes, None) or {}
+def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | None = None) -> Facts | None:
+    """The header's facts of an open file, of which so much (`reach`; None: all) has arrived; it is closed.
 
-
-def arrived_facts(fd: int, size_bytes: int, reach: int, shard: str | None) -> Facts | None:
-    """The header's facts of a file of which so much (`reach`) has arrived; it is closed. None while the header is not whole.
+    Returns:
+        None while the header is not whole, or where there is none.
 
     Raises:
         IncompleteShardSetError: It has another number than `shard`, its path in the repository, says: no program could load the set.
@@ -317,7 +313,7 @@ def arrived_facts(fd: int, size_bytes: int, reach: int, shard: str | None) -> Fa
     from gglib_nb.domain.gguf import header_facts, read_header
 
     try:
-        header = read_header(prefix_reader(fd, reach), size_bytes)
+        header = read_header(prefix_reader(fd, size_bytes if reach is None else reach), size_bytes)
     except (OSError, GgufError):
         return None
     finally:
@@ -335,29 +331,24 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
     """
     readable = [file for file in files if file.kind == "shard" and file.facts]
     shards = [file for file in readable if _number(file, "split_count") > 1]
-    if len(shards) < len(readable) > 1:
-        raise IncompleteShardSetError(
-            "According to their headers, the files are not shards of one model. Choose another variant."
-        )
-    if not shards:
+    if not shards and len(readable) <= 1:
         return
     counts = {_number(shard, "split_count") for shard in shards}
-    expected = range(max(counts))
-    numbers = [_number(shard, "split_no") for shard in shards]
-    missing = tuple(number + 1 for number in expected if number not in numbers)
-    if missing:
+    numbers = sorted(_number(shard, "split_no") for shard in shards)
+    missing = tuple(number + 1 for number in range(max(counts, default=0)) if number not in numbers)
+    if missing and len(shards) == len(readable):
         names = ", ".join(map(str, missing))
         raise IncompleteShardSetError(
-            f"Shards {names} of {len(expected)} are missing, according to the headers of the others. Download the whole set.",
+            f"Shards {names} of {max(counts)} are missing, according to the headers of the others. Download the whole set.",
             missing=missing,
         )
     tensors = {_number(shard, "split_tensors_count") for shard in shards} - {0}
     architectures = {shard.facts.get("architecture") for shard in shards} - {None}
-    is_one_set = len(counts) == 1 and sorted(numbers) == list(expected) and len(tensors) <= 1 >= len(architectures)
+    is_one_set = counts == {len(readable)} == {len(shards)} and len(tensors) <= 1 >= len(architectures)
     has_all = not tensors or tensors == {sum(_number(shard, "tensor_count") for shard in shards)}
     if not is_one_set or not has_all or _has_tensor_twice(shards):
         raise IncompleteShardSetError(
-            "According to their headers, the shards belong to different models. Choose another variant."
+            "According to their headers, the files are not shards of one model. Choose another variant."
         )
 
 
