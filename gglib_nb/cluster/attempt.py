@@ -1,20 +1,14 @@
 """One attempt of the queue on the hosts that run it: its copies, and their progress together. Only `dispatcher` adds and ends copies."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from msgspec import structs
 
 from gglib_nb.domain.download import HostProgress, ShardStatus
+from gglib_nb.domain.reports import FileProgress, Progress, TransferFinished
 from gglib_nb.domain.values import Value, known_sum
-from gglib_nb.engine.protocol import (
-    FileProgress,
-    HostedProgress,
-    Progress,
-    StartTransfer,
-    TransferFailed,
-    TransferFinished,
-)
+from gglib_nb.engine.protocol import StartTransfer, TransferFailed
 
 
 class ClusterHost(Value, frozen=True):
@@ -94,7 +88,7 @@ class PlacedAttempt:
         """Folders that have their copy, are getting it, or cannot have it."""
         return {copy.host.folder_id for copy in self.copies}
 
-    def progress(self, now_s: float, waiting_hosts: Sequence[str]) -> HostedProgress:
+    def progress(self, now_s: float, waiting_hosts: Sequence[str]) -> Progress:
         """The report of its progress, once a host has reported, with the hosts whose turn has not come.
 
         The time is that of this machine, since the clocks of two hosts cannot be compared.
@@ -103,11 +97,11 @@ class PlacedAttempt:
         waiting = [HostProgress(host, 0, self.size_bytes) for host in waiting_hosts]
         hosts = (*(copy.shown for copy in self.copies), *waiting)
         if len(hosts) == 1:
-            return HostedProgress(structs.replace(latest[0], attempt=self.number), hosts)
+            return structs.replace(latest[0], attempt=self.number, hosts=hosts)
         running = [copy.progress for copy in self.running if copy.progress is not None]
         # If one of several copies waits, the download does not.
         notice = running[0] if running and all(one.notice_kind is not None for one in running) else None
-        merged = Progress(
+        return Progress(
             attempt=self.number,
             sampled_s=now_s,
             files=tuple(_together(column) for column in zip(*(copy.files for copy in self.copies), strict=True)),
@@ -118,17 +112,8 @@ class PlacedAttempt:
             reused_bytes=sum(one.reused_bytes for one in latest),
             reused_from=tuple(dict.fromkeys(name for one in latest for name in one.reused_from)),
             is_finalizing=not waiting and bool(running) and all(one.is_finalizing for one in running),
+            hosts=hosts,
         )
-        return HostedProgress(merged, hosts)
-
-    def finished(self, copy: Copy, here: str | None) -> TransferFinished:
-        """The files of a finished copy: with the queue's paths if this machine sees the folder (`here`), else the host's."""
-        assert isinstance(copy.end, TransferFinished)  # noqa: S101 - it is asked of no other
-        files = copy.end.files
-        if copy.host.folder_id == here:
-            targets = dict.fromkeys(file.target for file in self.command.files)
-            files = tuple(replace(file, target=target) for file, target in zip(files, targets, strict=True))
-        return TransferFinished(self.number, files)
 
 
 def _together(files: Sequence[FileProgress]) -> FileProgress:

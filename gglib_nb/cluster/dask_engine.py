@@ -22,15 +22,8 @@ from gglib_nb.cluster.dispatcher import NO_HOST, Action, Dispatcher, Tell
 from gglib_nb.cluster.folder import existing_folder_id
 from gglib_nb.cluster.host_link import HostLink, HostLost
 from gglib_nb.cluster.worker_side import Introduction, introduce, package_version
-from gglib_nb.engine.protocol import (
-    Configure,
-    EngineCommand,
-    EngineSilent,
-    ProcessReport,
-    Report,
-    StartEverywhere,
-    StartTransfer,
-)
+from gglib_nb.domain.reports import EngineSilent
+from gglib_nb.engine.protocol import Configure, EngineCommand, ProcessReport, Report, StartEverywhere, StartTransfer
 from gglib_nb.errors import ClusterError
 
 _LOOK_S: Final = 1.0

@@ -20,6 +20,15 @@ from msgspec import structs
 
 from gglib_nb.cluster.attempt import ClusterHost, Copy, PlacedAttempt
 from gglib_nb.domain.download import HostFolder
+from gglib_nb.domain.reports import (
+    EngineLost,
+    EnginesChanged,
+    EngineSilent,
+    Progress,
+    TransferFinished,
+    TransferStopped,
+    TransferWaits,
+)
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import (
     CheckEnded,
@@ -29,12 +38,7 @@ from gglib_nb.engine.protocol import (
     Configure,
     DiscardPartials,
     EngineCommand,
-    EngineLost,
-    EnginesChanged,
-    EngineSilent,
-    HostedFinish,
     ProcessReport,
-    Progress,
     Ready,
     Report,
     SetConcurrency,
@@ -43,9 +47,6 @@ from gglib_nb.engine.protocol import (
     StopCheck,
     StopTransfer,
     TransferFailed,
-    TransferFinished,
-    TransferStopped,
-    TransferWaits,
 )
 from gglib_nb.errors import EngineLostError, GglibError, to_wire
 
@@ -264,12 +265,18 @@ class Dispatcher:
         self._part_folders.pop(attempt.targets, None)
         return [self._finish(attempt)]
 
-    def _finish(self, attempt: PlacedAttempt) -> HostedFinish:
+    def _finish(self, attempt: PlacedAttempt) -> TransferFinished:
+        """The files: with the queue's paths if this machine sees a copy, else with those of the first copy's host."""
         first = min(attempt.copies, key=lambda copy: copy.host.folder_id != self._here)
         found = [host for host in self._hosts.values() if host.folder_id in attempt.served_folders]
         found.sort(key=lambda host: (host.name != first.host.name, host.name))
         hosts = tuple(HostFolder(host.name, host.models_directory) for host in found)
-        return HostedFinish(attempt.finished(first, self._here), hosts)
+        assert isinstance(first.end, TransferFinished)  # noqa: S101 - every copy has finished
+        files = first.end.files
+        if first.host.folder_id == self._here:
+            targets = dict.fromkeys(file.target for file in attempt.command.files)
+            files = tuple(replace(file, target=target) for file, target in zip(files, targets, strict=True))
+        return TransferFinished(attempt.number, files, hosts)
 
     def _lose(self, host: str, reason: str) -> list[Action]:
         """The engine of a host ended: its checks and its transfers are lost."""

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from gglib_nb.domain import reports
 from gglib_nb.domain.secrets import redacted, without_tokens
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.watchdog import Watchdog
@@ -270,7 +271,7 @@ class EngineClient:
                 detail = (
                     f"{sys.executable} has not started; its log is {self._log_path}" if verdict == "not started" else ""
                 )
-                self._report(wire.EngineSilent(self._watchdog.silent_s(now_s), detail=detail))
+                self._report(reports.EngineSilent(self._watchdog.silent_s(now_s), detail=detail))
         return data
 
     def _cause(self, code: int) -> str:
@@ -299,4 +300,4 @@ class EngineClient:
             self._life += 1
             is_closed = self._closing.is_set()
         if not is_closed:
-            self._report(wire.EngineLost(reason))
+            self._report(reports.EngineLost(reason))

@@ -19,6 +19,7 @@ from typing import Final, TextIO, assert_never, cast
 
 from typing_extensions import override
 
+from gglib_nb.domain import reports
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.library import CheckedFile
 from gglib_nb.domain.secrets import redacted
@@ -209,7 +210,7 @@ class PipeOutbox:
     def post(self, event: wire.Event) -> None:
         """Send it as soon as the pipe takes it."""
         with self._changed:
-            if isinstance(event, wire.Progress | wire.CheckProgress):
+            if isinstance(event, reports.Progress | wire.CheckProgress):
                 self._progress[_subject(event)] = event
             else:
                 if (last := self._progress.pop(_subject(event), None)) is not None:

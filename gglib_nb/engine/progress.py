@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from gglib_nb.domain.download import BAR_STEPS, ShardStatus
+from gglib_nb.domain.reports import FileProgress, NoticeKind, Progress
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.file import DownloadFile, Part, Stage
 from gglib_nb.engine.http import SilentError
 from gglib_nb.engine.local import TargetCheck
-from gglib_nb.engine.protocol import FileProgress, NoticeKind, Progress
 from gglib_nb.engine.retry import Outage
 
 # A line that receives nothing for so long is called stalled; connections are replaced later than that.

@@ -7,25 +7,25 @@ Every attempt that was started ends with exactly one of `TransferFinished`, `Tra
 check with one `CheckEnded`. Progress may be dropped in favour of newer progress; ends never are.
 """
 
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
 from typing_extensions import override
 
-from gglib_nb.domain.download import HostFolder, HostProgress, PlannedFile, ShardStatus, StoredFile
+from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.library import CheckedFile
+from gglib_nb.domain.reports import (
+    EngineLost,
+    EnginesChanged,
+    EngineSilent,
+    Message,
+    Progress,
+    TransferFinished,
+    TransferStopped,
+    TransferWaits,
+)
 from gglib_nb.domain.values import plain
-
-NoticeKind = Literal[
-    "connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked", "offline",
-    "comparing", "copying",
-]  # fmt: skip
-
-
-class Message(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
-    """One line; its class name is sent as `type`."""
-
 
 # --- Commands ---------------------------------------------------------------------------------------------------------
 
@@ -157,56 +157,6 @@ class Ready(Message, frozen=True):
     owner: str = ""
 
 
-class FileProgress(Struct, frozen=True, forbid_unknown_fields=True):
-    """One file of an attempt, at the same index as in `StartTransfer.files`.
-
-    Attributes:
-        downloaded_bytes: Bytes on the disk.
-        status: Its stage.
-        arrived_steps: Which parts have arrived, as in `gglib_nb.domain.download.ShardProgress`.
-        verified_steps: How far its digest has come, as there.
-    """
-
-    downloaded_bytes: int
-    status: ShardStatus
-    arrived_steps: tuple[int, ...] = ()
-    verified_steps: int = 0
-
-
-class Progress(Message, frozen=True):
-    """Sampled at 10 Hz while an attempt runs, also when nothing changed.
-
-    Attributes:
-        sampled_s: The machine's monotonic clock at the moment of sampling.
-        files: One for every file.
-        received_bytes: Bytes received from the network in this attempt.
-        notice_kind: What is happening; None when bytes simply arrive.
-        notice_s: Seconds that belong to the notice: how long it has stalled, when it retries; None without.
-        notice_text: Detail for the notice (`429`, `connection reset`); empty without.
-        is_finalizing: All bytes have arrived; the files are verified, synced and renamed.
-        reused_bytes: Bytes on the disk that were copied from files of this machine, in this attempt or an earlier one.
-        reused_from: Names of those files, the one that gave most first.
-    """
-
-    attempt: int
-    sampled_s: float
-    files: tuple[FileProgress, ...]
-    received_bytes: int
-    notice_kind: NoticeKind | None = None
-    notice_s: float | None = None
-    notice_text: str = ""
-    is_finalizing: bool = False
-    reused_bytes: int = 0
-    reused_from: tuple[str, ...] = ()
-
-
-class TransferFinished(Message, frozen=True):
-    """Every file has its final name; one entry for every target, in the order of their first part."""
-
-    attempt: int
-    files: tuple[StoredFile, ...]
-
-
 class TransferFailed(Message, frozen=True):
     """The attempt failed; downloaded data is kept.
 
@@ -218,12 +168,6 @@ class TransferFailed(Message, frozen=True):
     attempt: int
     error: dict[str, Any]
     can_retry: bool
-
-
-class TransferStopped(Message, frozen=True):
-    """The attempt stopped as requested; its targets are free."""
-
-    attempt: int
 
 
 class CheckProgress(Message, frozen=True):
@@ -244,61 +188,10 @@ class CheckEnded(Message, frozen=True):
 Event = Ready | Progress | TransferFinished | TransferFailed | TransferStopped | CheckProgress | CheckEnded
 
 
-# --- Reports about an engine, which its client adds -------------------------------------------------------------------
-
-
-class EngineLost(Message, frozen=True):
-    """An engine ended although nothing closed it; its attempts are void (None: all, because there is no other engine)."""
-
-    reason: str
-    attempts: frozenset[int] | None = None
-
-
-class EngineSilent(Message, frozen=True):
-    """An engine is alive but does not report although it has work; repeated each second until it does or is replaced.
-
-    Attributes:
-        silent_s: Seconds since its last report.
-        attempts: Those without reports; None: all, because there is no other engine.
-        detail: What is known of the cause, such as that it has not started, and where its log is; empty without.
-    """
-
-    silent_s: float
-    attempts: frozenset[int] | None = None
-    detail: str = ""
-
-
-class EnginesChanged(Message, frozen=True):
-    """This many engines share the work from now on, each with its own slots; a single engine never sends it."""
-
-    count: int
-
-
-class TransferWaits(Message, frozen=True):
-    """An attempt was started and no engine can take it now, for this reason; it begins by itself when one can."""
-
-    attempt: int
-    reason: str
-
-
-class HostedProgress(Message, frozen=True):
-    """Progress of an attempt that runs on named hosts: of all of them together, and of each."""
-
-    progress: Progress
-    hosts: tuple[HostProgress, ...]
-
-
-class HostedFinish(Message, frozen=True):
-    """An attempt is finished; `hosts` are all that see the files, with their models folders."""
-
-    finished: TransferFinished
-    hosts: tuple[HostFolder, ...]
-
-
 ProcessReport = Event | EngineLost | EngineSilent
-"""What is reported of one engine."""
+"""What is reported of one engine; its client adds the last two."""
 
-Report = ProcessReport | EnginesChanged | TransferWaits | HostedProgress | HostedFinish
+Report = ProcessReport | EnginesChanged | TransferWaits
 """What `on_event` of an engine's client receives."""
 
 _Message = TypeVar("_Message")

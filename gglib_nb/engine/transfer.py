@@ -19,6 +19,7 @@ from typing import Any, Final, Protocol, assert_never
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.http_rules import origin_of
+from gglib_nb.domain.reports import FileProgress, TransferFinished, TransferStopped
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.engine import jobs
 from gglib_nb.engine.connections import Connections, RequestEnded
@@ -32,7 +33,7 @@ from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
 from gglib_nb.engine.partial import PartialFile, RenameGate
 from gglib_nb.engine.progress import Line, progress_of, reports_of
 from gglib_nb.engine.protocol import Event as Report
-from gglib_nb.engine.protocol import FileProgress, StartTransfer, TransferFailed, TransferFinished, TransferStopped
+from gglib_nb.engine.protocol import StartTransfer, TransferFailed
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Outage, Step, can_retry
 from gglib_nb.engine.reuse import Asked, CopyEnded, Decided, TensorCopy

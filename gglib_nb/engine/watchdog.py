@@ -7,6 +7,7 @@ times a second. Pure but for its lock: the caller brings the time.
 import threading
 from typing import Final, Literal
 
+from gglib_nb.domain import reports
 from gglib_nb.engine import protocol as wire
 
 # Thirty missed reports are reported; a process that is silent for longer is killed, and another one resumes its work.
@@ -52,7 +53,7 @@ class Watchdog:
             self._heard_s = now_s
             if isinstance(event, wire.Ready):
                 self._is_ready = True
-            elif isinstance(event, wire.TransferFinished | wire.TransferFailed | wire.TransferStopped):
+            elif isinstance(event, reports.TransferFinished | wire.TransferFailed | reports.TransferStopped):
                 self._running.discard(("attempt", event.attempt))
                 self._stops.pop(event.attempt, None)
             elif isinstance(event, wire.CheckEnded):

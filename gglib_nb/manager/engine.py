@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, assert_never
 
 from msgspec import structs
 
-from gglib_nb.domain.download import HostProgress
+from gglib_nb.domain import reports
 from gglib_nb.domain.library import CheckedFile
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.client import EngineClient
@@ -168,7 +168,7 @@ class Engine:
             self._number += 1
         if old is not None:
             threading.Thread(target=old.close, name="gglib-engine-change", daemon=True).start()
-        self._tell(on.EnginesChanged(1))
+        self._tell(reports.EnginesChanged(1))
 
     def run(self, effect: do.Work) -> None:  # noqa: C901 - one case an effect, nothing else
         """Carries out an effect of the queue."""
@@ -253,16 +253,20 @@ class Engine:
         return self._engine
 
     def _report(self, report: wire.Report) -> None:
-        if isinstance(report, wire.CheckProgress):
-            if (check := self._checks.get(report.check)) is not None:
-                check.reading = (report.file_index, report.done_bytes)
-        elif isinstance(report, wire.CheckEnded):
-            self._end_check(report)
-        else:
-            if isinstance(report, wire.EngineLost) and report.attempts is None:
-                self._fail_checks(EngineLostError(_LOST))  # (of several engines, each check ends by itself)
-            if (event := _as_queue_event(report)) is not None:
-                self._tell(event)
+        match report:
+            case wire.Ready():
+                pass
+            case wire.CheckProgress():
+                if (check := self._checks.get(report.check)) is not None:
+                    check.reading = (report.file_index, report.done_bytes)
+            case wire.CheckEnded():
+                self._end_check(report)
+            case wire.TransferFailed():
+                self._tell(on.TransferFailed(report.attempt, from_wire(report.error), report.can_retry))
+            case _:
+                if isinstance(report, reports.EngineLost) and report.attempts is None:
+                    self._fail_checks(EngineLostError(_LOST))  # (of several engines, each check ends by itself)
+                self._tell(report)
 
     def _end_check(self, report: wire.CheckEnded) -> None:
         with self._lock:
@@ -285,50 +289,3 @@ class Engine:
             checks, self._checks = list(self._checks.values()), {}
         for check in checks:
             fail(check.answer, error)
-
-
-def _as_queue_event(report: wire.Report) -> on.Event | None:  # noqa: C901 - one case a report, nothing else
-    match report:
-        case wire.Progress():
-            return _progressed(report, ())
-        case wire.HostedProgress():
-            return _progressed(report.progress, report.hosts)
-        case wire.TransferFinished():
-            return on.TransferFinished(report.attempt, report.files)
-        case wire.HostedFinish():
-            return on.TransferFinished(report.finished.attempt, report.finished.files, report.hosts)
-        case wire.TransferFailed():
-            return on.TransferFailed(report.attempt, from_wire(report.error), report.can_retry)
-        case wire.TransferStopped():
-            return on.TransferStopped(report.attempt)
-        case wire.TransferWaits():
-            return on.TransferWaits(report.attempt, report.reason)
-        case wire.EngineLost():
-            return on.EngineLost(report.attempts, report.reason)
-        case wire.EngineSilent():
-            return on.EngineFellSilent(report.silent_s, report.attempts, report.detail)
-        case wire.EnginesChanged():
-            return on.EnginesChanged(report.count)
-        case wire.Ready() | wire.CheckProgress() | wire.CheckEnded():
-            return None
-        case _:
-            assert_never(report)
-
-
-def _progressed(progress: wire.Progress, hosts: tuple[HostProgress, ...]) -> on.TransferProgressed:
-    return on.TransferProgressed(
-        progress.attempt,
-        progress.sampled_s,
-        tuple(
-            on.FileProgressed(file.downloaded_bytes, file.status, file.arrived_steps, file.verified_steps)
-            for file in progress.files
-        ),
-        progress.received_bytes,
-        progress.notice_kind,
-        progress.notice_s,
-        progress.notice_text,
-        progress.is_finalizing,
-        progress.reused_bytes,
-        progress.reused_from,
-        hosts,
-    )

@@ -23,6 +23,7 @@ from typing import Any, Final, TypeVar
 from msgspec.structs import replace
 
 from gglib_nb.domain import events as announced
+from gglib_nb.domain import reports
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueNotice, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import StoredQueue
@@ -349,7 +350,7 @@ class QueueThread:
         if isinstance(event, on.Request):
             for kind in _READ_BY_THEN:
                 self._notices.pop(kind, None)
-        if not isinstance(event, on.TransferProgressed):
+        if not isinstance(event, reports.Progress):
             self._snapshot = self._seen()  # the callbacks below find it there
         for effect in effects:
             if isinstance(effect, do.Reply):

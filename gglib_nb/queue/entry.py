@@ -23,9 +23,9 @@ from gglib_nb.domain.download import (
 )
 from gglib_nb.domain.progress import RateEstimator
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.reports import FileProgress, Progress
 from gglib_nb.domain.stored_queue import RestoredDownload, StoredDownload
 from gglib_nb.errors import GglibError
-from gglib_nb.queue.events import FileProgressed, TransferProgressed
 from gglib_nb.queue.notices import notice_of, reused
 from gglib_nb.queue.transitions import TRANSITIONS, Cause
 
@@ -104,7 +104,7 @@ class Entry:
         entry.ended_at_s, entry.error, entry.can_retry = stored.ended_at_s, stored.error, stored.can_retry
         entry.ran_s = stored.ran_s
         entry._files = tuple(
-            _progressed(bar, FileProgressed(on_disk, _status_at_rest(bar, on_disk)), bar.size_bytes)
+            _progressed(bar, FileProgress(on_disk, _status_at_rest(bar, on_disk)), bar.size_bytes)
             for bar, on_disk in zip(entry._files, restored.file_bytes, strict=True)
         )
         return entry
@@ -170,7 +170,7 @@ class Entry:
         self._reused_from = tuple(dict.fromkeys(name for file in stored for name in file.reused_from))
         self._notice = ("registering", "registering")
         self._files = tuple(
-            _progressed(bar, FileProgressed(arrived * self._copies, ShardStatus.FINISHED), bar.size_bytes)
+            _progressed(bar, FileProgress(arrived * self._copies, ShardStatus.FINISHED), bar.size_bytes)
             for bar, arrived in zip(self._files, _arrived_bytes(self.plan.files, stored), strict=True)
         )
 
@@ -190,7 +190,7 @@ class Entry:
         elif self._reused_bytes:
             self._notice = self._reuse_notice
 
-    def progress(self, event: TransferProgressed) -> tuple[ShardProgress, ...]:
+    def progress(self, event: Progress) -> tuple[ShardProgress, ...]:
         """Takes a sample; returns the files that changed."""
         self.hosts = event.hosts
         self._copies = max(1, len(event.hosts)) if self.plan.everywhere else 1
@@ -384,7 +384,7 @@ def _status_at_rest(file: ShardProgress, on_disk_bytes: int) -> ShardStatus:
     return ShardStatus.FINISHED if on_disk_bytes and on_disk_bytes == file.size_bytes else ShardStatus.QUEUED
 
 
-def _progressed(file: ShardProgress, sample: FileProgressed, size_bytes: int | None) -> ShardProgress:
+def _progressed(file: ShardProgress, sample: FileProgress, size_bytes: int | None) -> ShardProgress:
     was = (file.downloaded_bytes, file.status, file.arrived_steps, file.verified_steps)
     now = (sample.downloaded_bytes, sample.status, sample.arrived_steps, sample.verified_steps)
     is_same = was == now and file.size_bytes == size_bytes

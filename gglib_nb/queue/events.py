@@ -9,15 +9,21 @@ from msgspec import Struct
 
 from gglib_nb.domain.download import (
     DownloadStatus,
-    HostFolder,
-    HostProgress,
     PlannedDownload,
-    ShardStatus,
     StoredFile,
     Then,
 )
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.reports import (
+    EngineLost,
+    EnginesChanged,
+    EngineSilent,
+    Progress,
+    TransferFinished,
+    TransferStopped,
+    TransferWaits,
+)
 from gglib_nb.domain.stored_queue import RestoredDownload, StoredLimits
 from gglib_nb.errors import GglibError
 
@@ -171,80 +177,12 @@ class PeersSeen(Struct, frozen=True):
     owners: Mapping[tuple[str, str, str | None], str]
 
 
-class FileProgressed(Struct, frozen=True):
-    """One file of `TransferProgressed`, at its index in the plan; the fields are those of `ShardProgress`."""
-
-    downloaded_bytes: int
-    status: ShardStatus
-    arrived_steps: tuple[int, ...] = ()
-    verified_steps: int = 0
-
-
-class TransferProgressed(Struct, frozen=True):
-    """A sample of a running attempt."""
-
-    attempt: int
-    sampled_s: float  # monotonic clock
-    files: tuple[FileProgressed, ...]  # as they are in the plan
-    received_bytes: int  # received from the network in this attempt
-    notice_kind: str | None  # the kind of its notice; None: none
-    notice_s: float | None  # seconds that belong to it; None without
-    notice_text: str  # words that belong to it, or empty
-    is_finalizing: bool  # every byte is on the disk
-    reused_bytes: int = 0  # on the disk, copied from files of this machine, in this attempt or an earlier one
-    reused_from: tuple[str, ...] = ()  # what those files are called
-    # progress of each host of a cluster; empty on this machine. With several, `files` counts all copies.
-    hosts: tuple[HostProgress, ...] = ()
-
-
-class TransferWaits(Struct, frozen=True):
-    """No engine can run the attempt now; `reason` says what it waits for. It starts by itself."""
-
-    attempt: int
-    reason: str
-
-
-class TransferFinished(Struct, frozen=True):
-    """Every file of the attempt has its final name; `hosts` see them if they are not on this machine."""
-
-    attempt: int
-    files: tuple[StoredFile, ...]
-    hosts: tuple[HostFolder, ...] = ()
-
-
 class TransferFailed(Struct, frozen=True):
     """The attempt failed."""
 
     attempt: int
     error: GglibError
     can_retry: bool
-
-
-class TransferStopped(Struct, frozen=True):
-    """The attempt stopped as requested; its slot and its targets are free."""
-
-    attempt: int
-
-
-class EngineLost(Struct, frozen=True):
-    """An engine process ended by itself, and its attempts with it; None: all of them, since there is one engine."""
-
-    attempts: frozenset[int] | None = None
-    reason: str = ""  # how it ended, in words; empty unknown
-
-
-class EnginesChanged(Struct, frozen=True):
-    """From now on, this many engines share the work; each has its own slots."""
-
-    count: int
-
-
-class EngineFellSilent(Struct, frozen=True):
-    """An engine process is alive and has not reported for `silent_s`. It reports again, or is lost."""
-
-    silent_s: float  # seconds since its last report
-    attempts: frozenset[int] | None = None  # those without reports; None: all
-    detail: str = ""  # what is known of the cause, in words, or empty
 
 
 class ModelRegistered(Struct, frozen=True):
@@ -275,8 +213,8 @@ _Failure = RetryRequested | FailureCleared
 _Limit = QueueLimitChanged | BandwidthLimitChanged | ConcurrencyChanged | DownloadHoursChanged | HoursTurned
 _Listing = RequestReceived | PlanResolved | RequestDropped
 _OtherKernels = DownloadsRestored | PeersSeen
-_Transfer = TransferProgressed | TransferWaits | TransferFinished | TransferFailed | TransferStopped
-_Engine = EngineLost | EnginesChanged | EngineFellSilent
+_Transfer = Progress | TransferWaits | TransferFinished | TransferFailed | TransferStopped
+_Engine = EngineLost | EnginesChanged | EngineSilent
 _Registration = ModelRegistered | RegistrationFailed | ThenReported
 
 Event = (

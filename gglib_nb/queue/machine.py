@@ -33,6 +33,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, assert_never
 
 from gglib_nb.domain import events as announced
+from gglib_nb.domain import reports
 from gglib_nb.domain.download import (
     DownloadStatus,
     PlannedDownload,
@@ -97,7 +98,7 @@ class QueueMachine:
         """
         self._effects, self._is_to_be_stored, self._at_s = [], False, at_s
         self._take(event)
-        if not isinstance(event, on.TransferProgressed):
+        if not isinstance(event, reports.Progress):
             self._go_on()
         if self._is_to_be_stored:
             self._do(do.StoreQueue())
@@ -162,21 +163,21 @@ class QueueMachine:
                 self._restore(event)
             case on.PeersSeen():
                 self._see_peers(event.owners)
-            case on.TransferProgressed():
+            case reports.Progress():
                 self._progress(event)
-            case on.TransferWaits():
+            case reports.TransferWaits():
                 self._hold_up(event)
-            case on.TransferFinished():
+            case reports.TransferFinished():
                 self._store(event)
             case on.TransferFailed():
                 self._fail_transfer(event)
-            case on.TransferStopped():
+            case reports.TransferStopped():
                 self._confirm_stop(event.attempt)
-            case on.EngineLost():
+            case reports.EngineLost():
                 self._lose_engine(event)
-            case on.EnginesChanged():
+            case reports.EnginesChanged():
                 self._limits.engine_count = max(1, event.count)
-            case on.EngineFellSilent():
+            case reports.EngineSilent():
                 self._note_silence(event)
             case on.ModelRegistered():
                 self._complete(event.attempt, event.files, remark=event.remark)
@@ -418,7 +419,7 @@ class QueueMachine:
 
     # Reports -----------------------------------------------------------------------------------------------------
 
-    def _progress(self, event: on.TransferProgressed) -> None:
+    def _progress(self, event: reports.Progress) -> None:
         if (entry := self._downloads.at_work(event.attempt)) is None:
             return
         before = entry.view(0)
@@ -436,7 +437,7 @@ class QueueMachine:
             self._announce(announced.DownloadProgressed(now))
         self._hold_outside_hours(entry)
 
-    def _store(self, event: on.TransferFinished) -> None:
+    def _store(self, event: reports.TransferFinished) -> None:
         if event.attempt in self._downloads.stopping:
             if (entry := self._downloads.take_finished(event.attempt)) is None:
                 self._confirm_stop(event.attempt)
@@ -468,12 +469,12 @@ class QueueMachine:
         if stop.entry.status is DownloadStatus.CANCELLED:
             self._finish_cancel(stop.entry, discards=stop.discards)
 
-    def _hold_up(self, event: on.TransferWaits) -> None:
+    def _hold_up(self, event: reports.TransferWaits) -> None:
         if (entry := self._downloads.at_work(event.attempt)) is not None:
             entry.hold_up("waiting", None, event.reason)
             self._tell_notice(entry)
 
-    def _note_silence(self, event: on.EngineFellSilent) -> None:
+    def _note_silence(self, event: reports.EngineSilent) -> None:
         for attempt, entry in self._downloads.active.items():
             if entry.is_running and (event.attempts is None or attempt in event.attempts):
                 entry.hold_up("silent", event.silent_s, event.detail)
@@ -484,7 +485,7 @@ class QueueMachine:
         self._announce(announced.NoticeChanged(view.id, view.notice))
         self._announce(announced.DownloadProgressed(view))
 
-    def _lose_engine(self, event: on.EngineLost) -> None:
+    def _lose_engine(self, event: reports.EngineLost) -> None:
         # Lost downloads are queued before anything new starts, so that nothing newly started counts as lost.
         lost = {*self._downloads.stopping, *self._downloads.active} if event.attempts is None else event.attempts
         for attempt in [attempt for attempt in self._downloads.stopping if attempt in lost]:

@@ -15,21 +15,16 @@ import psutil
 import pytest
 
 from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.reports import EngineLost, Progress, TransferFinished, TransferStopped
 from gglib_nb.engine.client import EngineClient
 from gglib_nb.engine.protocol import (
     Command,
     DiscardPartials,
-    EngineLost,
-    HostedFinish,
-    HostedProgress,
-    Progress,
     Report,
     SetConcurrency,
     StartTransfer,
     StopTransfer,
     TransferFailed,
-    TransferFinished,
-    TransferStopped,
 )
 from gglib_nb.errors import RevisionNotFoundError, from_wire
 from tests.support.engine import EventLog, configured, planned
@@ -145,8 +140,6 @@ class Seat:
 
 
 def _end(report: Report, attempt: int) -> Any:
-    if isinstance(report, HostedFinish):
-        report = report.finished
     if isinstance(report, TransferFinished | TransferFailed | TransferStopped) and report.attempt == attempt:
         return report
     if isinstance(report, EngineLost) and (report.attempts is None or attempt in report.attempts):
@@ -155,8 +148,6 @@ def _end(report: Report, attempt: int) -> Any:
 
 
 def _bytes(report: Report, attempt: int) -> int:
-    if isinstance(report, HostedProgress):
-        report = report.progress
     is_its = isinstance(report, Progress) and report.attempt == attempt
     return sum(file.downloaded_bytes for file in report.files) if is_its else -1
 

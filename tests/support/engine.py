@@ -11,19 +11,10 @@ from typing_extensions import override
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
+from gglib_nb.domain.reports import Progress, TransferFinished, TransferStopped
 from gglib_nb.engine.client import EngineClient
 from gglib_nb.engine.main import Engine as EngineLoop
-from gglib_nb.engine.protocol import (
-    Command,
-    Configure,
-    Progress,
-    Report,
-    StartTransfer,
-    StopTransfer,
-    TransferFailed,
-    TransferFinished,
-    TransferStopped,
-)
+from gglib_nb.engine.protocol import Command, Configure, Report, StartTransfer, StopTransfer, TransferFailed
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, from_wire
 from tests.support.faulty_hub import FaultyHub

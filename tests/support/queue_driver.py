@@ -2,6 +2,7 @@
 
 from itertools import count
 
+from gglib_nb.domain import reports
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
@@ -143,25 +144,25 @@ class QueueDriver:
         """`downloaded` are the bytes on disk, file by file; 0 for other files."""
         attempt = self._attempt(which)
         bytes_of_files = (*downloaded, *(0 for _ in self.plans[attempt].files[len(downloaded) :]))
-        files = tuple(on.FileProgressed(bytes_, ShardStatus.DOWNLOADING) for bytes_ in bytes_of_files)
+        files = tuple(reports.FileProgress(bytes_, ShardStatus.DOWNLOADING) for bytes_ in bytes_of_files)
         kind, seconds, text = notice or (None, None, "")
-        self.send(on.TransferProgressed(attempt, at_s, files, received, kind, seconds, text, is_finalizing, *reused))
+        self.send(reports.Progress(attempt, at_s, files, received, kind, seconds, text, is_finalizing, *reused))
 
     def finish(self, which, **how):
         attempt = self._attempt(which)
-        self.send(on.TransferFinished(attempt, stored(self.plans[attempt], **how)))
+        self.send(reports.TransferFinished(attempt, stored(self.plans[attempt], **how)))
 
     def fail(self, which, error=TIMEOUT, *, can_retry=True):
         self.send(on.TransferFailed(self._attempt(which), error, can_retry))
 
     def stopped(self, which):
-        self.send(on.TransferStopped(self._attempt(which)))
+        self.send(reports.TransferStopped(self._attempt(which)))
 
     def lose_engine(self):
-        self.send(on.EngineLost())
+        self.send(reports.EngineLost())
 
     def fall_silent(self, silent_s):
-        return self.send(on.EngineFellSilent(silent_s))
+        return self.send(reports.EngineSilent(silent_s))
 
     def registered(self, which):
         self.send(on.ModelRegistered(self._attempt(which)))

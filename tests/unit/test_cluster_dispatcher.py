@@ -9,19 +9,22 @@ from msgspec.structs import replace
 from gglib_nb.cluster.attempt import ClusterHost
 from gglib_nb.cluster.dispatcher import Dispatcher, Tell
 from gglib_nb.domain.download import HostFolder, HostProgress, PlannedFile, ShardStatus, StoredFile
+from gglib_nb.domain.reports import (
+    EngineLost,
+    EnginesChanged,
+    EngineSilent,
+    FileProgress,
+    Progress,
+    TransferFinished,
+    TransferStopped,
+    TransferWaits,
+)
 from gglib_nb.engine.protocol import (
     CheckEnded,
     CheckFiles,
     Configure,
     DiscardPartials,
-    EngineLost,
-    EnginesChanged,
-    EngineSilent,
-    FileProgress,
     FileToCheck,
-    HostedFinish,
-    HostedProgress,
-    Progress,
     Ready,
     SetConcurrency,
     StartEverywhere,
@@ -29,9 +32,6 @@ from gglib_nb.engine.protocol import (
     StopCheck,
     StopTransfer,
     TransferFailed,
-    TransferFinished,
-    TransferStopped,
-    TransferWaits,
 )
 from gglib_nb.errors import ClusterError, NetworkError, to_wire
 
@@ -163,7 +163,7 @@ def test_progress_names_the_queues_attempt_and_the_host():
     cluster.hear("a", progress(1, 300, received=300))
 
     assert cluster.actions == [
-        HostedProgress(progress(41, 300, received=300), (HostProgress("a", 300, SIZE),)),
+        replace(progress(41, 300, received=300), hosts=(HostProgress("a", 300, SIZE),)),
     ]
 
 
@@ -173,9 +173,9 @@ def test_a_finished_download_names_every_host_that_can_access_the_files():
 
     cluster.hear("a", finished(1))
 
-    (end,) = cluster.of(HostedFinish)
+    (end,) = cluster.of(TransferFinished)
     assert end.hosts == (HostFolder("a", "/a/models"), HostFolder("b", "/b/models"))
-    assert end.finished == finished(9)
+    assert end.files == finished(9).files
 
 
 def test_on_a_shared_folder_a_file_has_the_path_that_the_queue_requested():
@@ -184,7 +184,7 @@ def test_on_a_shared_folder_a_file_has_the_path_that_the_queue_requested():
 
     cluster.hear("a", finished(1))
 
-    assert cluster.of(HostedFinish)[0].finished == finished(9, "/models/o/r9/m.gguf")
+    assert cluster.of(TransferFinished)[0].files == finished(9, "/models/o/r9/m.gguf").files
 
 
 def test_a_failure_names_the_queues_attempt_and_frees_its_host():
@@ -242,7 +242,7 @@ def test_a_completed_rename_outranks_a_stop():
     cluster.start(8)
     cluster.stop(8)
 
-    assert len(cluster.hear("a", finished(1)).of(HostedFinish)) == 1
+    assert len(cluster.hear("a", finished(1)).of(TransferFinished)) == 1
 
 
 def test_one_host_per_folder_deletes_partial_files():
@@ -410,12 +410,12 @@ def three():
 
 def test_every_folder_gets_a_copy_and_the_last_one_completes_the_download(three):
     assert three.start(1, everywhere=True).started == {"a": 1, "b": 2, "c": 3}
-    assert three.hear("a", finished(1)).of(HostedFinish) == []
-    assert three.hear("b", finished(2)).of(HostedFinish) == []
+    assert three.hear("a", finished(1)).of(TransferFinished) == []
+    assert three.hear("b", finished(2)).of(TransferFinished) == []
 
     three.hear("c", finished(3))
 
-    (end,) = three.of(HostedFinish)
+    (end,) = three.of(TransferFinished)
     assert [host.host for host in end.hosts] == ["a", "a2", "b", "c"]
 
 
@@ -426,9 +426,12 @@ def test_bytes_and_rate_cover_all_copies_and_each_host_has_a_line(three):
     three.hear("b", progress(2, 100, received=80), now_s=7.5)
 
     assert three.actions == [
-        HostedProgress(
-            Progress(1, 7.5, (FileProgress(600, ShardStatus.DOWNLOADING),), 580),
-            (HostProgress("a", 500, SIZE), HostProgress("b", 100, SIZE), HostProgress("c", 0, SIZE)),
+        Progress(
+            1,
+            7.5,
+            (FileProgress(600, ShardStatus.DOWNLOADING),),
+            580,
+            hosts=(HostProgress("a", 500, SIZE), HostProgress("b", 100, SIZE), HostProgress("c", 0, SIZE)),
         )
     ]
 
@@ -439,7 +442,7 @@ def test_with_a_limit_copies_are_downloaded_one_at_a_time():
 
     assert cluster.start(1, everywhere=True).started == {"a": 1}
     cluster.hear("a", progress(1, 10))
-    assert cluster.of(HostedProgress)[0].hosts[1] == HostProgress("b", 0, SIZE)
+    assert cluster.of(Progress)[0].hosts[1] == HostProgress("b", 0, SIZE)
     assert cluster.hear("a", finished(1)).started == {"b": 2}
 
 
@@ -456,7 +459,7 @@ def test_a_lost_host_does_not_hold_up_the_download(three):
 
     three.leave("c")
 
-    assert [host.host for host in three.of(HostedFinish)[0].hosts] == ["a", "a2", "b"]
+    assert [host.host for host in three.of(TransferFinished)[0].hosts] == ["a", "a2", "b"]
     assert three.of(EngineLost) == []
 
 

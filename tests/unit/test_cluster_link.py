@@ -16,16 +16,8 @@ from gglib_nb.cluster.folder import existing_folder_id, folder_id
 from gglib_nb.cluster.host_link import HostLink, HostLost
 from gglib_nb.cluster.worker_side import CLOSE, HostEngine, package_version, packed
 from gglib_nb.domain.download import PlannedFile
-from gglib_nb.engine.protocol import (
-    Configure,
-    EngineLost,
-    EngineSilent,
-    StartTransfer,
-    TransferFailed,
-    TransferStopped,
-    decode_report,
-    encode,
-)
+from gglib_nb.domain.reports import EngineLost, EngineSilent, TransferStopped
+from gglib_nb.engine.protocol import Configure, StartTransfer, TransferFailed, decode_report, encode
 from gglib_nb.errors import RequestError, from_wire
 
 KEY = "gglib_nb-link"

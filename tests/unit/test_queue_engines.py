@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from gglib_nb.domain import reports
 from gglib_nb.domain.download import HostFolder, HostProgress, ShardStatus
 from gglib_nb.queue import effects as do
-from gglib_nb.queue import events as on
 from tests.support.plans import a_plan, stored
 from tests.support.queue_driver import QueueDriver
 
@@ -17,7 +17,7 @@ A, B, C, D = "owner/a:Q4", "owner/b:Q4", "owner/c:Q4", "owner/d:Q4"
 def queue():
     """Two engines with one slot each: A and B run, C and D wait."""
     queue = QueueDriver(max_concurrent=1)
-    queue.send(on.EnginesChanged(2))
+    queue.send(reports.EnginesChanged(2))
     for text in (A, B, C, D):
         queue.queue(a_plan(text))
     return queue
@@ -28,7 +28,7 @@ def test_each_engine_has_slots_of_its_own(queue):
 
 
 def test_an_additional_engine_takes_the_next_download_at_once(queue):
-    queue.send(on.EnginesChanged(3))
+    queue.send(reports.EnginesChanged(3))
 
     assert queue.rows[2] == f"{C} downloading 0"
 
@@ -45,18 +45,18 @@ def test_run_now_stops_no_download_if_another_engine_has_a_free_slot(queue):
 
 
 def test_fewer_engines_stop_nothing_and_start_nothing(queue):
-    queue.send(on.EnginesChanged(1))
+    queue.send(reports.EnginesChanged(1))
     queue.complete(A)
 
     assert queue.rows == [f"{B} downloading 0", f"{C} queued 1", f"{D} queued 2"]
 
 
 def test_without_an_engine_the_next_download_shows_why_it_waits(queue):
-    queue.send(on.EnginesChanged(0))
+    queue.send(reports.EnginesChanged(0))
     queue.complete(A)
     queue.complete(B)
 
-    queue.send(on.TransferWaits(queue.attempts[C], "waiting for a worker of the cluster"))
+    queue.send(reports.TransferWaits(queue.attempts[C], "waiting for a worker of the cluster"))
 
     assert queue.rows == [f"{C} downloading 0", f"{D} queued 1"]
     assert (queue.item(C).notice, queue.item(C).notice_kind) == ("waiting for a worker of the cluster", "waiting")
@@ -65,7 +65,7 @@ def test_without_an_engine_the_next_download_shows_why_it_waits(queue):
 def test_only_attempts_of_the_lost_engine_are_restarted(queue):
     before = dict(queue.attempts)
 
-    queue.send(on.EngineLost(frozenset({before[A]})))
+    queue.send(reports.EngineLost(attempts=frozenset({before[A]})))
 
     assert queue.attempts[A] > before[A]
     assert queue.attempts[B] == before[B]
@@ -76,7 +76,7 @@ def test_losing_an_engine_confirms_its_pending_stops(queue):
     queue.cancel(A)
     attempt = queue.attempts[A]
 
-    queue.send(on.EngineLost(frozenset({attempt})))
+    queue.send(reports.EngineLost(attempts=frozenset({attempt})))
 
     assert attempt not in queue.machine.stopping
     assert queue.rows[1] == f"{C} downloading 0"
@@ -86,20 +86,20 @@ def test_a_pending_stop_on_another_engine_stays_pending(queue):
     queue.cancel(A)
     attempt = queue.attempts[A]
 
-    queue.send(on.EngineLost(frozenset({queue.attempts[B]})))
+    queue.send(reports.EngineLost(attempts=frozenset({queue.attempts[B]})))
 
     assert attempt in queue.machine.stopping
 
 
 def test_silence_is_shown_on_the_affected_downloads(queue):
-    queue.send(on.EngineFellSilent(4.0, frozenset({queue.attempts[B]})))
+    queue.send(reports.EngineSilent(4.0, frozenset({queue.attempts[B]})))
 
     assert (queue.item(A).notice_kind, queue.item(B).notice_kind) == ("connecting", "silent")
 
 
 def test_a_download_for_every_host_holds_a_slot_of_each():
     queue = QueueDriver(max_concurrent=1)
-    queue.send(on.EnginesChanged(2))
+    queue.send(reports.EnginesChanged(2))
 
     queue.queue(a_plan(A, everywhere=True))
     queue.queue(a_plan(B))
@@ -108,8 +108,8 @@ def test_a_download_for_every_host_holds_a_slot_of_each():
 
 
 def hosted(queue, text, *hosts, downloaded, received=0):
-    files = (on.FileProgressed(downloaded, ShardStatus.DOWNLOADING),)
-    progressed = on.TransferProgressed(queue.attempts[text], 1.0, files, received, None, None, "", False, hosts=hosts)
+    files = (reports.FileProgress(downloaded, ShardStatus.DOWNLOADING),)
+    progressed = reports.Progress(queue.attempts[text], 1.0, files, received, None, None, "", False, hosts=hosts)
     queue.send(progressed)
 
 
@@ -123,7 +123,7 @@ def test_a_row_names_the_host_that_runs_it(queue):
 
 def test_a_download_for_every_host_counts_the_bytes_of_all_copies():
     queue = QueueDriver()
-    queue.send(on.EnginesChanged(2))
+    queue.send(reports.EnginesChanged(2))
     queue.queue(a_plan(A, everywhere=True))
 
     hosted(queue, A, HostProgress("gpu-1", 100, 100), HostProgress("gpu-2", 20, 100), downloaded=120)
@@ -141,7 +141,7 @@ def test_a_completed_download_names_the_hosts_that_have_it_and_its_paths_there()
     there = (HostFolder("gpu-1", "/data"),)
     moved = replace(file, target="/data/a.gguf")
 
-    queue.send(on.TransferFinished(queue.attempts[A], (moved,), there))
+    queue.send(reports.TransferFinished(queue.attempts[A], (moved,), there))
     assert queue.of(do.RegisterModel)[0].hosts == there
     queue.registered(A)
 

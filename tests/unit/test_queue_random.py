@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from gglib_nb.domain import events as announcements
+from gglib_nb.domain import reports
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
@@ -302,7 +303,7 @@ class QueueRules(RuleBasedStateMachine):
         attempt = self.one_of(self.engine.running, pick)
         files = stored(self.engine.running[attempt])
         self.engine.answer(attempt)
-        self.play(on.TransferFinished(attempt, files), lambda: self.model.finish(attempt))
+        self.play(reports.TransferFinished(attempt, files), lambda: self.model.finish(attempt))
 
     @precondition(lambda self: self.engine.running)
     @rule(pick=PICKS, can_retry=st.booleans())
@@ -316,13 +317,13 @@ class QueueRules(RuleBasedStateMachine):
     def stop(self, pick):
         attempt = self.one_of(sorted(self.engine.stop_requested), pick)
         self.engine.answer(attempt)
-        self.play(on.TransferStopped(attempt), lambda: self.model.stop(attempt))
+        self.play(reports.TransferStopped(attempt), lambda: self.model.stop(attempt))
 
     @precondition(lambda self: self.engine.running)
     @rule()
     def lose_engine(self):
         self.engine.die()
-        self.play(on.EngineLost(), self.model.lose_engine)
+        self.play(reports.EngineLost(), self.model.lose_engine)
 
     @precondition(lambda self: self.engine.running)
     @rule(picks=st.sets(PICKS, min_size=1, max_size=3))
@@ -330,11 +331,11 @@ class QueueRules(RuleBasedStateMachine):
         lost = frozenset(self.one_of(self.engine.running, pick) for pick in picks)
         for attempt in lost:
             self.engine.answer(attempt)
-        self.play(on.EngineLost(lost), lambda: self.model.lose_engine(lost))
+        self.play(reports.EngineLost(attempts=lost), lambda: self.model.lose_engine(lost))
 
     @rule(count=st.integers(0, 3))
     def change_engines(self, count):
-        event = on.EnginesChanged(count)
+        event = reports.EnginesChanged(count)
         self.most_engines = max(self.most_engines, count)
         self.play(event, lambda: setattr(self.model, "engine_count", max(1, count)))
 
@@ -342,7 +343,7 @@ class QueueRules(RuleBasedStateMachine):
     @rule(pick=PICKS)
     def wait_for_an_engine(self, pick):
         attempt = self.one_of(self.engine.running, pick)
-        self.play(on.TransferWaits(attempt, "waiting"), lambda: None)
+        self.play(reports.TransferWaits(attempt, "waiting"), lambda: None)
 
     @precondition(lambda self: self.registering)
     @rule(pick=PICKS)
@@ -363,14 +364,14 @@ class QueueRules(RuleBasedStateMachine):
     def report_of_an_old_attempt(self, pick, which):
         attempt = self.one_of(self.engine.answered, pick)
         plan = self.engine.answered[attempt]
-        reports = (
+        late = (
             self.sample(attempt, plan, 7, is_finalizing=True, kind=None),
-            on.TransferFinished(attempt, stored(plan)),
+            reports.TransferFinished(attempt, stored(plan)),
             on.TransferFailed(attempt, ERROR, True),
-            on.TransferStopped(attempt),
-            on.TransferWaits(attempt, "waiting"),
+            reports.TransferStopped(attempt),
+            reports.TransferWaits(attempt, "waiting"),
         )
-        self.play_stale(reports[which])
+        self.play_stale(late[which])
 
     @rule(attempt=PICKS, is_failure=st.booleans())
     def report_of_an_unwritten_row(self, attempt, is_failure):
@@ -475,8 +476,8 @@ class QueueRules(RuleBasedStateMachine):
         return self.one_of([*failed, *self.live_and_stray()], pick)
 
     def sample(self, attempt, plan, received, is_finalizing, kind):
-        files = tuple(on.FileProgressed(received, ShardStatus.DOWNLOADING) for _file in plan.files)
-        return on.TransferProgressed(attempt, self.now_s, files, received, kind, None, "", is_finalizing)
+        files = tuple(reports.FileProgress(received, ShardStatus.DOWNLOADING) for _file in plan.files)
+        return reports.Progress(attempt, self.now_s, files, received, kind, None, "", is_finalizing)
 
     @invariant()
     def nothing_that_always_holds_is_broken(self):

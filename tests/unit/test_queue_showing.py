@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 
 from gglib_nb.domain import events as announcements
+from gglib_nb.domain import reports
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.domain.history import remembered
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.manager.progress import parts_of
-from gglib_nb.queue import events as on
 from gglib_nb.queue.downloads import Downloads
 from gglib_nb.queue.entry import Entry
 from gglib_nb.queue.notices import notice_of, reused
@@ -152,7 +152,7 @@ def test_a_file_of_unknown_size_has_the_size_of_its_downloaded_bytes():
     queue.queue(a_plan(C, a_file("c.gguf", size_bytes=None)))
     queue.progress(C, 70)
 
-    queue.send(on.TransferFinished(1, (replace(stored(a_plan(C, a_file("c.gguf")))[0], size_bytes=77),)))
+    queue.send(reports.TransferFinished(1, (replace(stored(a_plan(C, a_file("c.gguf")))[0], size_bytes=77),)))
 
     assert queue.item(C).downloaded_bytes == 77
 

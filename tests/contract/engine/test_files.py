@@ -9,7 +9,7 @@ import pytest
 from gglib_nb.demo.gguf_writer import Tensor, gguf_content
 from gglib_nb.demo.llama import split_metadata
 from gglib_nb.domain.download import ShardStatus
-from gglib_nb.engine.protocol import TransferFinished
+from gglib_nb.domain.reports import TransferFinished
 from gglib_nb.errors import IncompleteShardSetError, IntegrityError, StorageError
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import Cut, WrongBytes

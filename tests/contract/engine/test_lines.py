@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.engine.protocol import TransferFinished
+from gglib_nb.domain.reports import TransferFinished
 from tests.support.engine import HASTY, LocalEngine, configured
 from tests.support.faulty_hub import Stall, edge_lottery
 from tests.support.hub import make_repository

@@ -17,8 +17,9 @@ import pytest
 
 from gglib_nb import system
 from gglib_nb.demo.refusals import refusal
+from gglib_nb.domain.reports import EngineLost, Progress, TransferFinished, TransferStopped
 from gglib_nb.engine import partial
-from gglib_nb.engine.protocol import EngineLost, Progress, TransferFailed, TransferFinished, TransferStopped
+from gglib_nb.engine.protocol import TransferFailed
 from gglib_nb.errors import StorageError, from_wire
 from tests.support.engine import HASTY, EngineProcess, LocalEngine
 from tests.support.faulty_hub import Stall

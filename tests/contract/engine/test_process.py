@@ -17,18 +17,11 @@ import psutil
 import pytest
 
 import gglib_nb
+from gglib_nb.domain.reports import EngineLost, EngineSilent, TransferFinished, TransferStopped
 from gglib_nb.engine.disk import lease_path
 from gglib_nb.engine.local import discard_leftovers, leftovers
 from gglib_nb.engine.pieces import RangeSet
-from gglib_nb.engine.protocol import (
-    DiscardPartials,
-    EngineLost,
-    EngineSilent,
-    Ready,
-    StopTransfer,
-    TransferFinished,
-    TransferStopped,
-)
+from gglib_nb.engine.protocol import DiscardPartials, Ready, StopTransfer
 from tests.support.engine import EngineProcess
 from tests.support.hub import make_repository
 

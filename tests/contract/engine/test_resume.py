@@ -1,9 +1,9 @@
 """What a stop leaves of a file, and what the next attempt uses."""
 
+from gglib_nb.domain.reports import TransferFinished, TransferStopped
 from gglib_nb.engine.disk import journal_path, part_path
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.local import leftovers
-from gglib_nb.engine.protocol import TransferFinished, TransferStopped
 from tests.support.faulty_hub import Status
 from tests.support.transfers import (
     NAME,

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 
 from gglib_nb.demo import bytes_content
 from gglib_nb.domain.gguf_reuse import ReuseLimits
+from gglib_nb.domain.reports import EngineLost, TransferFinished, TransferStopped
 from gglib_nb.engine.disk import journal_path, lease_path, part_path
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.partial import copy_once
 from gglib_nb.engine.pieces import Pieces
-from gglib_nb.engine.protocol import EngineLost, TransferFinished, TransferStopped
 from tests.support.engine import EngineProcess, LocalEngine, planned
 from tests.support.faulty_hub import FaultyHub, IgnoreRange, Status, altered_content
 from tests.support.gguf_files import related_files as random_files

@@ -6,7 +6,8 @@ import signal
 import psutil
 import pytest
 
-from gglib_nb.engine.protocol import DiscardPartials, TransferFinished, TransferStopped
+from gglib_nb.domain.reports import TransferFinished, TransferStopped
+from gglib_nb.engine.protocol import DiscardPartials
 from tests.support.engine import EngineProcess, LocalEngine, configured
 from tests.support.transfers import (
     NAME,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.engine.protocol import TransferFailed, TransferFinished
+from gglib_nb.domain.reports import TransferFinished
+from gglib_nb.engine.protocol import TransferFailed
 from gglib_nb.errors import IntegrityError, StorageError, from_wire
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import NoLinkedHeaders

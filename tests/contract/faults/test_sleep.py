@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.engine.protocol import TransferFinished
+from gglib_nb.domain.reports import TransferFinished
 from tests.support.engine import LocalEngine
 from tests.support.transfers import NAME, REPO, SIZE, begin_slowly, digest_of, model_repository, right_digest
 

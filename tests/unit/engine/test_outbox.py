@@ -6,16 +6,9 @@ import time
 
 import pytest
 
+from gglib_nb.domain.reports import Progress, TransferStopped
 from gglib_nb.engine.main import PipeOutbox
-from gglib_nb.engine.protocol import (
-    CheckEnded,
-    CheckProgress,
-    Progress,
-    Ready,
-    TransferFailed,
-    TransferStopped,
-    decode_report,
-)
+from gglib_nb.engine.protocol import CheckEnded, CheckProgress, Ready, TransferFailed, decode_report
 
 
 def progress(attempt: int, received_bytes: int) -> Progress:

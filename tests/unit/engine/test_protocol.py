@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gglib_nb.domain import reports
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
 from gglib_nb.domain.file_names import Quantization
 from gglib_nb.engine import protocol
@@ -36,10 +37,10 @@ COMMANDS = [
 ]
 EVENTS = [
     protocol.Ready,
-    protocol.Progress,
-    protocol.TransferFinished,
+    reports.Progress,
+    reports.TransferFinished,
     TransferFailed,
-    protocol.TransferStopped,
+    reports.TransferStopped,
     protocol.CheckProgress,
     protocol.CheckEnded,
 ]
@@ -57,7 +58,7 @@ def messages(kind):
     if kind is TransferFailed:
         errors = st.text().map(NetworkError).map(to_wire)
         return st.builds(kind, error=errors)
-    if kind is protocol.Progress:
+    if kind is reports.Progress:
         return st.builds(kind, sampled_s=FINITE, notice_s=st.none() | FINITE)
     return st.builds(kind)
 
@@ -80,7 +81,7 @@ def test_a_message_is_an_object_with_its_class_in_type():
 
 def test_files_are_decoded_as_values_and_not_as_dictionaries():
     start = StartTransfer(1, "o/r", "c" * 40, (PlannedFile("a.gguf", None, None, "/m/a.gguf"),), force=False)
-    progress = protocol.Progress(1, 2.0, (protocol.FileProgress(5, ShardStatus.VERIFYING),), 5)
+    progress = reports.Progress(1, 2.0, (reports.FileProgress(5, ShardStatus.VERIFYING),), 5)
 
     assert decode(encode(start)).files[0].size_bytes is None
     assert decode(encode(progress)).files[0].status is ShardStatus.VERIFYING
@@ -180,6 +181,6 @@ def test_an_error_never_quotes_a_broken_line():
 def test_a_quantization_is_encoded_as_text():
     stored = StoredFile("/a", "a", "shard", 1, None, True, 1, False, {}, reused_from=(Quantization("q4_k_s"),))
 
-    back = decode(encode(protocol.TransferFinished(1, (stored,))))
+    back = decode(encode(reports.TransferFinished(1, (stored,))))
 
     assert back.files[0].reused_from == ("Q4_K_S",)

@@ -2,16 +2,8 @@
 
 import pytest
 
-from gglib_nb.engine.protocol import (
-    CheckEnded,
-    CheckFiles,
-    Progress,
-    Ready,
-    StartTransfer,
-    StopTransfer,
-    TransferFailed,
-    TransferStopped,
-)
+from gglib_nb.domain.reports import Progress, TransferStopped
+from gglib_nb.engine.protocol import CheckEnded, CheckFiles, Ready, StartTransfer, StopTransfer, TransferFailed
 from gglib_nb.engine.watchdog import (
     KILLED_AFTER_S,
     SILENT_AFTER_S,

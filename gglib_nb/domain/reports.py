@@ -1,0 +1,117 @@
+"""What an engine reports to the queue: lines of its protocol, and events of the queue machine.
+
+Of the protocol, only `TransferFailed` is missing, since an error is a value in the queue and JSON in a line.
+"""
+
+from typing import Literal
+
+from msgspec import Struct
+
+from gglib_nb.domain.download import HostFolder, HostProgress, ShardStatus, StoredFile
+
+NoticeKind = Literal[
+    "connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked", "offline",
+    "comparing", "copying",
+]  # fmt: skip
+
+
+class Message(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
+    """One line; its class name is sent as `type`."""
+
+
+class FileProgress(Struct, frozen=True, forbid_unknown_fields=True):
+    """One file of an attempt, at the same index as in `StartTransfer.files`.
+
+    Attributes:
+        downloaded_bytes: Bytes on the disk.
+        status: Its stage.
+        arrived_steps: Which parts have arrived, as in `gglib_nb.domain.download.ShardProgress`.
+        verified_steps: How far its digest has come, as there.
+    """
+
+    downloaded_bytes: int
+    status: ShardStatus
+    arrived_steps: tuple[int, ...] = ()
+    verified_steps: int = 0
+
+
+class Progress(Message, frozen=True):
+    """Sampled at 10 Hz while an attempt runs, also when nothing changed.
+
+    Attributes:
+        sampled_s: The machine's monotonic clock at the moment of sampling.
+        files: One for every file.
+        received_bytes: Bytes received from the network in this attempt.
+        notice_kind: What is happening; None when bytes simply arrive.
+        notice_s: Seconds that belong to the notice: how long it has stalled, when it retries; None without.
+        notice_text: Detail for the notice (`429`, `connection reset`); empty without.
+        is_finalizing: All bytes have arrived; the files are verified, synced and renamed.
+        reused_bytes: Bytes on the disk that were copied from files of this machine, in this attempt or an earlier one.
+        reused_from: Names of those files, the one that gave most first.
+        hosts: Of each host of a cluster; empty on this machine. With several, `files` counts all copies.
+    """
+
+    attempt: int
+    sampled_s: float
+    files: tuple[FileProgress, ...]
+    received_bytes: int
+    notice_kind: NoticeKind | None = None
+    notice_s: float | None = None
+    notice_text: str = ""
+    is_finalizing: bool = False
+    reused_bytes: int = 0
+    reused_from: tuple[str, ...] = ()
+    hosts: tuple[HostProgress, ...] = ()
+
+
+class TransferWaits(Message, frozen=True):
+    """An attempt was started and no engine can take it now, for this reason; it begins by itself when one can."""
+
+    attempt: int
+    reason: str
+
+
+class TransferFinished(Message, frozen=True):
+    """Every file has its final name.
+
+    Attributes:
+        files: One for every target, in the order of their first part.
+        hosts: The hosts of a cluster that see the files, with their models folders; empty on this machine.
+    """
+
+    attempt: int
+    files: tuple[StoredFile, ...]
+    hosts: tuple[HostFolder, ...] = ()
+
+
+class TransferStopped(Message, frozen=True):
+    """The attempt stopped as requested; its targets are free."""
+
+    attempt: int
+
+
+class EngineLost(Message, frozen=True):
+    """An engine ended although nothing closed it; its attempts are void (None: all, because there is no other engine)."""
+
+    reason: str = ""
+    attempts: frozenset[int] | None = None
+
+
+class EngineSilent(Message, frozen=True):
+    """An engine is alive but does not report although it has work; repeated each second until it does or is replaced.
+
+    Attributes:
+        silent_s: Seconds since its last report.
+        attempts: Those without reports; None: all, because there is no other engine.
+        detail: What is known of the cause, such as that it has not started, and where its log is; empty without.
+    """
+
+    silent_s: float
+    attempts: frozenset[int] | None = None
+    detail: str = ""
+
+
+class EnginesChanged(Message, frozen=True):
+    """This many engines share the work from now on, each with its own slots; a single engine never sends it."""
+
+    count: int
