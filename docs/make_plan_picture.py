@@ -11,8 +11,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from gglib_nb.notebook.plan_table import plan_html
-from tests.support.plan_values import a_plan_of_25
+from tests.support.plan_values import a_plan_of_25, plan_html
 
 PICTURE = Path(__file__).parent / "plan.png"
 # An output cell of JupyterLab's light theme: its font, and the colours that the table uses.

@@ -15,6 +15,7 @@ from gglib_nb.domain.references import DownloadId, parse_pasted
 from gglib_nb.errors import GglibError, InvalidConfigError, RequestError
 from gglib_nb.notebook import formats, inspection_view, listings, messages, results, rows
 from gglib_nb.notebook.messages import Answer, Code, Listing
+from gglib_nb.notebook.tables import blocks_text
 
 if TYPE_CHECKING:
     from gglib_nb.manager.manager import SyncOperations
@@ -219,7 +220,7 @@ def _act_on_model(operations: "SyncOperations", request: messages.Act, send: Sen
 def _act_on_storage(operations: "SyncOperations", id_: str, action: str) -> Answer:
     match action:
         case "inspect":
-            text = inspection_view.inspection_text(operations.inspect(id_), _CONTENTS_WIDTH)
+            text = blocks_text(inspection_view.inspection_blocks(operations.inspect(id_)), _CONTENTS_WIDTH)
             return Answer(code=(Code("Contents", text),))
         case "export":
             return Answer(code=(Code("Run this in a cell, with a folder of yours", f"%gguf export {id_} FOLDER"),))

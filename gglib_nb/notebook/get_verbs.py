@@ -182,7 +182,7 @@ def plan(
             cache_type=cache_type,
         )
     session.list_rows(DownloadId(found.repo_id, variant.key, commit) for variant in found.variants)
-    return Answer(plan_table.plan_text(found, session.screen.width), plan_table.plan_html(found))
+    return session.answer(*plan_table.plan_blocks(found))
 
 
 @verb("get", interrupted=CANCELLED)
@@ -227,4 +227,4 @@ def search(
     session.list_rows(DownloadId(repo.repo_id) for repo in found)
     if not found:
         return Answer(printable(f"No repository with GGUF files matches {words!r}. Try fewer or other words."))
-    return session.table(listings.search_table(found))
+    return session.answer(listings.search_table(found))

@@ -1,27 +1,21 @@
-"""An inspection and a comparison, as text and as static HTML. Pure. Everything that comes from a file is escaped here.
+"""An inspection and a comparison of models, as blocks. Pure.
 
 A chat template is shown as text and never run.
 """
 
 from collections.abc import Iterable
-from html import escape
 from typing import Final
 
-from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, shown
+from gglib_nb.domain.inspection import Comparison, Inspection, shown
 from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats
-from gglib_nb.notebook.tables import Column, Row, Table, details, row
+from gglib_nb.notebook.tables import STRONG, Block, Column, Fold, Line, Row, Table, row
 
 _MOST_KEYS: Final = 500
-_MOST_TEMPLATE_LINES: Final = 1_000
 _TEXT_TEMPLATE_LINES: Final = 25
-_BAR_CELLS: Final = 20
-_LONGEST_TEMPLATE_LINE: Final = 2_000
-_PRE: Final = "max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;border:1px solid rgba(128,128,128,.4);white-space:pre-wrap"
-_ADDED, _REMOVED = "background:rgba(67,160,71,.22)", "background:rgba(229,57,53,.22)"
 _TENSOR_COLUMNS: Final = (
     Column("Type", is_code=True),
-    Column("Share"),
+    Column("Share", is_number=True),
     Column("Tensors", is_number=True),
     Column("Size", is_number=True),
     Column("Bits per weight", is_number=True),
@@ -29,78 +23,29 @@ _TENSOR_COLUMNS: Final = (
 _KEY_COLUMNS: Final = (Column("Key", is_code=True), Column("Value"))
 
 
-def inspection_text(one: Inspection, width: int | None = None) -> str:
-    """An inspection for a terminal."""
-    facts = _facts(one)
-    longest = max(len(name) for name, _ in facts)
-    lines = [printable(one.name), *(f"  {name:<{longest}}  {value}" for name, value in facts)]
-    keys = Table(_KEY_COLUMNS, [row(*pair) for pair in _keys(one)])
-    return "\n".join(
-        [
-            *lines,
-            *(["", Table(_TENSOR_COLUMNS, _tensor_rows(one, with_bar=True)).text(width)] if one.tensors else []),
-            "",
-            keys.text(width),
-            *(
-                f"\n{_template_title(name, text)}\n{_excerpt(text, _TEXT_TEMPLATE_LINES, '  ')}"
-                for name, text in sorted(one.chat_templates.items())
-            ),
-        ]
-    )
-
-
-def inspection_html(one: Inspection) -> str:
-    """The same as static HTML; metadata and templates are folded."""
-    facts = "".join(
-        f'<tr style="background:none"><td style="padding:.1em .9em .1em 0;opacity:.75">{name}</td><td>{escape(value)}</td></tr>'
-        for name, value in _facts(one)
-    )
-    keys = Table(_KEY_COLUMNS, [row(*pair) for pair in _keys(one)]).html()
-    parts = [
-        f"<strong>{escape(printable(one.name))}</strong>",
-        f'<table style="border-collapse:collapse;border:0;color:inherit;text-align:left">{facts}</table>',
-        _stacked_bar(one),
-        Table(_TENSOR_COLUMNS, _tensor_rows(one, with_bar=False)).html() if one.tensors else "",
-        details(f"Metadata ({len(one.metadata) + len(one.array_lengths)} keys)", keys),
+def inspection_blocks(one: Inspection) -> list[Block]:
+    """What `%gguf inspect` shows of one model."""
+    return [
+        Line(one.name, STRONG),
+        *(Line(f"{name}: {value}") for name, value in _facts(one)),
+        *([Table(_TENSOR_COLUMNS, _tensor_rows(one))] if one.tensors else []),
+        Fold(f"Metadata ({len(one.metadata) + len(one.array_lengths)} keys)", Table(_KEY_COLUMNS, _keys(one))),
         *(
-            details(
-                _template_title(name, text), f'<pre style="{_PRE}">{escape(_excerpt(text, _MOST_TEMPLATE_LINES))}</pre>'
-            )
+            Fold(f"{f'Chat template {name}'.rstrip()} ({len(text):,} characters)", text, _TEXT_TEMPLATE_LINES)
             for name, text in sorted(one.chat_templates.items())
         ),
     ]
-    return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 
 
-def comparison_text(found: Comparison, width: int | None = None) -> str:
-    """Two models side by side for a terminal: only what differs."""
-    table = [_difference_table(found).text(width)] if found.keys else []
-    diff = [found.template_diff] if found.template_diff else []
-    return "\n".join([_difference_sentence(found), *table, "", template_sentence(found), *diff])
-
-
-def comparison_html(found: Comparison) -> str:
-    """The same as static HTML."""
-    parts = [
-        f"<strong>{escape(_difference_sentence(found))}</strong>",
-        _difference_table(found).html() if found.keys else "",
-        f"<div>{escape(template_sentence(found))}</div>",
-        diff_html(found.template_diff),
+def comparison_blocks(found: Comparison) -> list[Block]:
+    """What differs between two models."""
+    is_same = found.is_same_template
+    return [
+        Line(_difference_sentence(found), STRONG),
+        *([_difference_table(found)] if found.keys else []),
+        Line("The chat templates are the same." if is_same else "The chat template is different:"),
+        *([Line(found.template_diff, "white-space:pre-wrap;font-family:monospace")] if found.template_diff else []),
     ]
-    return f'<div style="line-height:1.4">{"".join(parts)}</div>'
-
-
-def template_sentence(found: Comparison) -> str:
-    """Whether the chat templates differ, in one sentence."""
-    return "The chat templates are the same." if found.is_same_template else "The chat template is different:"
-
-
-def diff_html(diff: str) -> str:
-    """A unified diff as coloured HTML; empty for an empty one."""
-    if not diff:
-        return ""
-    lines = "".join(f'<div style="{_diff_style(line)}">{escape(line) or " "}</div>' for line in diff.split("\n"))
-    return f'<pre style="{_PRE}">{lines}</pre>'
 
 
 def warnings_of(one: Inspection) -> tuple[str, ...]:
@@ -145,61 +90,26 @@ def _templates_in_short(one: Inspection) -> str:
     return f"{length}; also {', '.join(names)}" if names else length
 
 
-def _keys(one: Inspection) -> list[tuple[str, str]]:
+def _keys(one: Inspection) -> list[Row]:
     arrays = {key: f"{count:,} values" for key, count in one.array_lengths.items()}
     texts = {**{key: shown(value) for key, value in one.metadata.items()}, **arrays}
     keys = sorted(texts)
-    rest = [("…", f"{len(keys) - _MOST_KEYS:,} more keys")] if len(keys) > _MOST_KEYS else []
-    return [*((printable(key[:200]), texts[key]) for key in keys[:_MOST_KEYS]), *rest]
+    rest = [row("…", f"{len(keys) - _MOST_KEYS:,} more keys")] if len(keys) > _MOST_KEYS else []
+    return [*(row(key[:200], texts[key]) for key in keys[:_MOST_KEYS]), *rest]
 
 
-def _tensor_rows(one: Inspection, *, with_bar: bool) -> list[Row]:
+def _tensor_rows(one: Inspection) -> list[Row]:
     whole = sum(group.size_bytes for group in one.tensors) or 1
     return [
         row(
             group.type,
-            _share(group, whole, with_bar=with_bar),
+            f"{group.size_bytes / whole * 100:.1f} %",
             f"{group.tensor_count:,}",
             formats.size(group.size_bytes),
             formats.UNKNOWN if group.bits_per_weight is None else f"{group.bits_per_weight:.2f}",
         )
         for group in one.tensors
     ]
-
-
-def _share(group: TensorGroup, whole: int, *, with_bar: bool) -> str:
-    share = group.size_bytes / whole
-    percent = f"{share * 100:.1f} %"
-    return f"{'█' * max(1, round(share * _BAR_CELLS)):<{_BAR_CELLS}} {percent}" if with_bar else percent
-
-
-def _stacked_bar(one: Inspection) -> str:
-    """All types in one bar, each as wide as its bytes."""
-    whole = sum(group.size_bytes for group in one.tensors)
-    if not whole:
-        return ""
-    parts = "".join(
-        f'<div title="{escape(group.type)}" style="flex:{group.size_bytes / whole:.4f} 0 auto;'
-        f'background:hsl({210 + 47 * number} 55% 55%)"></div>'
-        for number, group in enumerate(one.tensors)
-    )
-    return f'<div role="presentation" style="display:flex;height:.8em;max-width:40em;margin:.5em 0;border-radius:3px;overflow:hidden">{parts}</div>'
-
-
-def _template_title(name: str, text: str) -> str:
-    label = f"Chat template {printable(name)}".rstrip()
-    return f"{label} ({len(text):,} characters)"
-
-
-def _excerpt(text: str, most_lines: int, indent: str = "") -> str:
-    lines = [f"{indent}{printable(_cut(line))}" for line in text.splitlines()]
-    more = [f"{indent}… {len(lines) - most_lines:,} more lines"] if len(lines) > most_lines else []
-    return "\n".join([*lines[:most_lines], *more])
-
-
-def _cut(line: str) -> str:
-    left = len(line) - _LONGEST_TEMPLATE_LINE
-    return f"{line[:_LONGEST_TEMPLATE_LINE]} … {left:,} more characters" if left > 0 else line
 
 
 def _difference_table(found: Comparison) -> Table:
@@ -228,9 +138,3 @@ def _titles(found: Comparison) -> tuple[str, str]:
         return "Yours", "On the Hub"
     first, second = (printable(one.name.rpartition("/")[2]) for one in (found.first, found.second))
     return first, second
-
-
-def _diff_style(line: str) -> str:
-    if line.startswith("+") and not line.startswith("+++"):
-        return _ADDED
-    return _REMOVED if line.startswith("-") and not line.startswith("---") else ""

@@ -15,7 +15,7 @@ from gglib_nb.domain.quality import Quality
 from gglib_nb.engine.local import Leftover
 from gglib_nb.notebook import formats, plan_table, rows, tables
 from gglib_nb.notebook.messages import Action, Choice, Fact, Filter, Listing, Mood, Row, View
-from gglib_nb.notebook.tables import COLORS, Cell, Column, Columns, Table
+from gglib_nb.notebook.tables import COLORS, Block, Cell, Column, Columns, Fold, Table
 
 _ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad": "failed", "plain": "models"}
 _HERE: Final = "already downloaded"
@@ -180,14 +180,10 @@ def update_table(found: Sequence[ModelUpdate]) -> Table:
     return Table(_UPDATE_COLUMNS, lines, hint, folds=True)
 
 
-def template_diffs(found: Sequence[ModelUpdate]) -> list[tuple[str, str]]:
-    """Title and diff of each chat template that changed."""
-    return [
-        (printable(f"Chat template of {update.id}:"), file.template_diff)
-        for update in found
-        for file in update.changes
-        if file.template_diff
-    ]
+def update_blocks(found: Sequence[ModelUpdate]) -> list[Block]:
+    """What differs on the Hub, and the diff of each chat template that changed."""
+    changed = [(update.id, file.template_diff) for update in found for file in update.changes if file.template_diff]
+    return [update_table(found), *(Fold(f"Chat template of {id_}:", diff) for id_, diff in changed)]
 
 
 def _change(file: FileChange) -> str:
@@ -306,10 +302,7 @@ def _variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: b
             Fact("" if variant.is_complete else "incomplete on the Hub", "bad"),
             Fact("disk too full" if is_full else "", "bad"),
             Fact(f"{printable(variant.scan_finding)}: do not load it" if variant.scan_finding else "", "bad"),
-            Fact(
-                f"{fit} on the GPU" if fit.endswith("layers") else fit,
-                plan_table.fit_look(variant.placement)[0],
-            ),
+            Fact(fit, plan_table.fit_look(variant.placement)[0]),
         ),
         note=" · ".join(filter(None, details)),
         actions=(download,),

@@ -14,10 +14,9 @@ from gglib_nb.domain.matching import pick_row, row_number
 from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, selected
 from gglib_nb.domain.printable import printable
 from gglib_nb.errors import ModelNotFoundError
-from gglib_nb.notebook import formats, inspection_view, listings, results
+from gglib_nb.notebook import formats, listings, results
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.session import Answer, Progress, Session
-from gglib_nb.notebook.tables import details
 from gglib_nb.notebook.verb import CANCELLED, Argument, Option, verb
 
 _NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"
@@ -94,7 +93,7 @@ def models(
     session.models = tuple(model.id for model in shown)
     if not shown:
         return Answer(f"0 of {len(everything)} models match. %gguf models lists all.")
-    return session.table(listings.model_table(shown, use))
+    return session.answer(listings.model_table(shown, use))
 
 
 @verb("models")
@@ -192,11 +191,7 @@ def updates(session: Session, reference: Annotated[str | None, _MODEL] = None) -
     found = session.call(session.sync.check_updates, only)
     if not found:
         return Answer(_NO_MODEL)
-    table, diffs = listings.update_table(found), listings.template_diffs(found)
-    return Answer(
-        table.text(session.screen.width) + "".join(f"\n\n{title}\n{diff}" for title, diff in diffs),
-        table.html() + "".join(details(title, inspection_view.diff_html(diff)) for title, diff in diffs),
-    )
+    return session.answer(*listings.update_blocks(found))
 
 
 @verb("models", interrupted=CANCELLED)

@@ -1,20 +1,18 @@
-"""The variants of a repository and their fit, as a table: text, and HTML that sorts by a click if the page runs scripts.
+"""The variants of a repository and their fit, as a table between sentences.
 
 Pure. A user with 25 variants asks which one to download, whether it fits, and how large it is. So the recommended one is named
 above the table and its row is marked, the fit is a word and a bar in the same colour, and details are less visible.
 """
 
 from dataclasses import replace
-from html import escape
 from typing import Final
 
 from gglib_nb.domain.fit import FitClass, Gpu, MachineMemory, Placement
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
-from gglib_nb.domain.printable import printable
 from gglib_nb.domain.quality import Quality
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.messages import Mood
-from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, WARN, Cell, Column, Row, Table
+from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, STRONG, WARN, Block, Cell, Column, Line, Row, Table, row
 
 _COLUMNS: Final = (
     Column("Row", is_number=True, is_quiet=True),
@@ -28,10 +26,8 @@ _COLUMNS: Final = (
     Column("On disk", importance=2),
     Column("Free after", is_number=True, is_quiet=True, importance=6),
     Column("Note", importance=3),
-    Column("llama-server", is_code=True, is_quiet=True, importance=7),
 )
 _MOST_NOTES: Final = 3
-_WIDE: Final = 150  # columns of characters
 _LOOKS: Final[dict[FitClass, tuple[Mood, str]]] = {
     "gpu": ("good", GOOD),
     "gpu_reduced": ("warn", WARN),
@@ -40,38 +36,6 @@ _LOOKS: Final[dict[FitClass, tuple[Mood, str]]] = {
     "too_large": ("bad", BAD),
     "unknown": ("plain", ""),
 }
-
-# The script makes buttons of the heads: without scripts (GitHub, untrusted notebooks) nothing looks clickable.
-_SORT_SCRIPT: Final = """<script>
-(() => {
-  const table = document.currentScript?.previousElementSibling?.querySelector("table");
-  if (!table) return;
-  const rank = (row, at) => {
-    const { rank } = row.cells[at].dataset;
-    return rank === undefined ? row.cells[at].textContent : Number(rank);
-  };
-  const compare = (a, b) => typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1;
-  [...table.tHead.rows[0].cells].forEach((head, at) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = button.dataset.title = head.textContent;
-    button.style.cssText = "all:unset;cursor:pointer;outline:revert";
-    button.addEventListener("click", () => {
-      const turn = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-      for (const other of table.tHead.rows[0].cells) {
-        other.removeAttribute("aria-sort");
-        other.lastChild.textContent = other.lastChild.dataset.title;
-      }
-      head.setAttribute("aria-sort", turn === 1 ? "ascending" : "descending");
-      button.textContent += turn === 1 ? " ▲" : " ▼";
-      const rows = [...table.tBodies[0].rows];
-      rows.sort((a, b) => turn * compare(rank(a, at), rank(b, at)));
-      table.tBodies[0].append(...rows);
-    });
-    head.replaceChildren(button);
-  });
-})();
-</script>"""
 
 
 # The fit in words -----------------------------------------------------------------------------------------------
@@ -83,7 +47,7 @@ def fit_look(placement: Placement) -> tuple[Mood, str]:
 
 
 def fit_in_short(placement: Placement, asked_tokens: int | None) -> str:
-    """For a cell: `GPU, up to 48k`, `GPU, q8_0 cache`, `28 of 32 layers`, `RAM`, `too large`; empty where unknown."""
+    """For a cell: `GPU, up to 48k`, `GPU, q8_0 cache`, `GPU, 28 of 32 layers`, `RAM`, `too large`; empty where unknown."""
     match placement.fit:
         case "gpu":
             longest = placement.longest_gpu_context
@@ -93,31 +57,11 @@ def fit_in_short(placement: Placement, asked_tokens: int | None) -> str:
         case "gpu_partly" if placement.cpu_expert_layers:
             return f"GPU, experts of {placement.cpu_expert_layers} layers in RAM"
         case "gpu_partly":
-            return f"{placement.gpu_layers} of {placement.layer_count} layers"
+            return f"GPU, {placement.gpu_layers} of {placement.layer_count} layers"
         case "ram":
             return ", ".join(("RAM", *_reductions(placement, asked_tokens)))
         case "too_large":
             return "too large"
-        case "unknown":
-            return ""
-
-
-def _fit_sentence(placement: Placement, asked_tokens: int | None) -> str:
-    """Behind a size, after a comma: `fits on the GPU`; empty where unknown."""
-    less = " and ".join(_reductions(placement, asked_tokens))
-    match placement.fit:
-        case "gpu":
-            return "fits on the GPU"
-        case "gpu_reduced":
-            return f"fits on the GPU with {less}"
-        case "gpu_partly" if placement.cpu_expert_layers:
-            return f"fits on the GPU with the experts of {placement.cpu_expert_layers} layers in RAM"
-        case "gpu_partly":
-            return f"fits partly on the GPU ({placement.gpu_layers} of {placement.layer_count} layers)"
-        case "ram":
-            return f"fits in RAM with {less}" if less else "fits in RAM"
-        case "too_large":
-            return "too large for this machine"
         case "unknown":
             return ""
 
@@ -170,27 +114,16 @@ def _reductions(placement: Placement, asked_tokens: int | None) -> tuple[str, ..
 # The table --------------------------------------------------------------------------------------------------------
 
 
-def plan_text(plan: RepoPlan, width: int | None = None) -> str:
-    """The plan as lines of text; where the terminal is narrow, its table leaves out what matters least."""
-    shown = len(_COLUMNS) if (width or 0) >= _WIDE else -1  # the last column needs room
-    rows = [replace(row, cells=row.cells[:shown]) for row in _rows(plan)]
-    table = Table(_COLUMNS[:shown], rows).text(width)
-    lines = [_title(plan), _machine(plan), *_warnings(plan), *_advice(plan), table, *_below(plan)]
-    return "\n".join(printable(line) for block in lines if block for line in block.split("\n"))
-
-
-def plan_html(plan: RepoPlan) -> str:
-    """The plan as HTML; sorts by a click on a head where scripts may run."""
-    parts = [f"<div><strong>{escape(printable(_title(plan)))}</strong></div>", _line(_machine(plan), QUIET)]
-    parts += [_line(text, f"color:{BAD}") for text in _warnings(plan)]
-    parts += [f"<div><strong>{escape(printable(text))}</strong></div>" for text in _advice(plan)]
-    parts += [f'<div style="overflow-x:auto">{Table(_COLUMNS, _rows(plan)).html()}</div>', _SORT_SCRIPT]
-    parts += [_line(text, QUIET) for text in _below(plan)]
-    return f'<div style="line-height:1.4">{"".join(parts)}</div>'
-
-
-def _line(text: str, style: str) -> str:
-    return f'<div style="{style}">{escape(printable(text))}</div>' if text else ""
+def plan_blocks(plan: RepoPlan) -> list[Block]:
+    """What `%gguf plan` shows."""
+    return [
+        Line(_title(plan), STRONG),
+        Line(_machine(plan), QUIET),
+        *(Line(text, f"color:{BAD}") for text in _warnings(plan)),
+        *(Line(text, STRONG) for text in _advice(plan)),
+        Table(_COLUMNS, [_row(number, variant, plan) for number, variant in enumerate(plan.variants, 1)]),
+        *(Line(text, QUIET) for text in _below(plan)),
+    ]
 
 
 def _title(plan: RepoPlan) -> str:
@@ -224,8 +157,8 @@ def _warnings(plan: RepoPlan) -> list[str]:
 def _advice(plan: RepoPlan) -> list[str]:
     for number, variant in enumerate(plan.variants, 1):
         if variant.is_recommended:
-            fits = _fit_sentence(variant.placement, plan.context_tokens)
-            size = f"{formats.size(variant.size_bytes)}{f', {fits}' if fits else ''}."
+            fits = fit_in_short(variant.placement, plan.context_tokens)
+            size = f"{formats.size(variant.size_bytes)}{f' ({fits})' if fits else ''}."
             first = f"★ {variant.why} {size}{_how(plan, number, variant)}"
             return [first, *_better_fit_line(plan, variant), *_run(variant)]
     return ["No row is recommended. Choose one: %gguf queue ROW"]
@@ -262,33 +195,23 @@ def _run(variant: VariantPlan) -> list[str]:
     return [f"Run it with: llama-server -m FILE {' '.join(variant.placement.arguments)}{now}"]
 
 
-def _rows(plan: RepoPlan) -> list[Row]:
-    return [
-        Row(_cells(number, variant, plan), variant.is_recommended) for number, variant in enumerate(plan.variants, 1)
-    ]
-
-
-def _cells(number: int, variant: VariantPlan, plan: RepoPlan) -> tuple[Cell, ...]:
-    bits, fits, quality = variant.bits_per_weight, _fits(variant, plan), variant.quality or Quality()
-    memory_bytes = max(plan.ram_bytes or 0, plan.vram_bytes or 0)
-    return (
-        Cell(str(number), number),
-        Cell(variant.name or variant.key),
-        Cell(formats.size(variant.size_bytes), variant.size_bytes),
-        Cell("" if bits is None else f"{bits:.1f}", bits),
-        _stated(quality.kl_divergence),
-        _stated(quality.perplexity),
-        _memory(variant, memory_bytes, fits.color),
-        fits,
+def _row(number: int, variant: VariantPlan, plan: RepoPlan) -> Row:
+    quality = variant.quality or Quality()
+    color = fit_look(variant.placement)[1]
+    cells = row(
+        str(number),
+        variant.name or variant.key,
+        formats.size(variant.size_bytes),
+        "" if variant.bits_per_weight is None else f"{variant.bits_per_weight:.1f}",
+        "" if quality.kl_divergence is None else f"{quality.kl_divergence:.4g}",
+        "" if quality.perplexity is None else f"{quality.perplexity:.4g}",
+        _memory(variant, max(plan.ram_bytes or 0, plan.vram_bytes or 0), color),
+        Cell(fit_in_short(variant.placement, plan.context_tokens), color),
         _here(variant),
         _free_after(variant),
-        Cell(_note(variant, plan), color=BAD if variant.missing else ""),
-        Cell(own_arguments(variant.placement, plan.context_tokens)),
+        Cell(_note(variant, plan), BAD if variant.missing else ""),
     )
-
-
-def _stated(value: float | None) -> Cell:
-    return Cell("" if value is None else f"{value:.4g}", value)
+    return replace(cells, is_marked=variant.is_recommended)
 
 
 def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
@@ -298,41 +221,33 @@ def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
         return Cell("")
     about = "~" if memory.is_rough else ""
     bar = memory.total_bytes / memory_bytes if memory_bytes and color else None
-    return Cell(about + formats.memory(memory.total_bytes), memory.total_bytes, color, bar)
+    return Cell(about + formats.memory(memory.total_bytes), color, bar)
 
 
-def _fits(variant: VariantPlan, plan: RepoPlan) -> Cell:
-    """Where it fits best, and with which reductions."""
-    placement = variant.placement
-    text = fit_in_short(placement, plan.context_tokens)
-    return Cell(text, list(_LOOKS).index(placement.fit) if text else None, fit_look(placement)[1])
-
-
-def _here(variant: VariantPlan) -> Cell:
+def _here(variant: VariantPlan) -> str | Cell:
     if variant.is_present:
-        return Cell("✓ all of it", 1, GOOD)
+        return Cell("✓ all of it", GOOD)
     if variant.present_bytes:
         share = variant.present_bytes / variant.size_bytes if variant.size_bytes else None
-        return Cell(f"{formats.percent(share)}, {formats.size(variant.bytes_to_go)} left", share)
+        return f"{formats.percent(share)}, {formats.size(variant.bytes_to_go)} left"
     if variant.reusable_bytes and variant.size_bytes:  # in other files; at most, since their bytes were not compared
-        share = variant.reusable_bytes / variant.size_bytes
-        return Cell(f"up to {formats.percent(share)} on this disk", share)
-    return Cell("")
+        return f"up to {formats.percent(variant.reusable_bytes / variant.size_bytes)} on this disk"
+    return ""
 
 
 def _free_after(variant: VariantPlan) -> Cell:
     free = variant.free_bytes_after
-    return Cell(formats.UNKNOWN) if free is None else Cell(_left(free), free, BAD if free < 0 else "")
+    return Cell(formats.UNKNOWN) if free is None else Cell(_left(free), BAD if free < 0 else "")
 
 
 def _note(variant: VariantPlan, plan: RepoPlan) -> str:
     parts = [
-        f"{printable(variant.scan_finding)}: do not load it" if variant.scan_finding else "",
+        f"{variant.scan_finding}: do not load it" if variant.scan_finding else "",
         "★ recommended" if variant.is_recommended else "",
         "in the queue" if variant.is_queued else "",
     ]
     if variant.missing:
-        parts.append(f"incomplete: missing {len(variant.missing)} of {variant.shard_count} files")
+        parts.append(f"{len(variant.missing)} of {variant.shard_count} files missing")
     elif variant.shard_count > 1:
         parts.append(f"{variant.shard_count} files")
     left_bytes = plan.storage_left_bytes
@@ -340,7 +255,7 @@ def _note(variant: VariantPlan, plan: RepoPlan) -> str:
         parts.append("over the storage limit")
     seeing = variant.placement_with_projector
     if seeing is not None and seeing.fit != variant.placement.fit:
-        parts.append(f"with its projector: {fit_in_short(seeing, plan.context_tokens)}")
+        parts.append(f"with mmproj: {fit_in_short(seeing, plan.context_tokens)}")
     return ", ".join(part for part in parts if part)
 
 

@@ -259,7 +259,7 @@ def history(
         return Answer(f"Cleared {formats.plural(number, 'download')} from the history.")
     past = session.call(session.sync.history)
     session.list_rows(one.id for one in past)
-    return session.table(listings.history_table(past)) if past else Answer("No download has ended yet.")
+    return session.answer(listings.history_table(past)) if past else Answer("No download has ended yet.")
 
 
 @verb("queue")
@@ -289,7 +289,7 @@ def partials(
         )
     if not discards:
         session.partials = tuple(one.target for one in found)
-        return session.table(listings.partial_table(found))
+        return session.answer(listings.partial_table(found))
     is_agreed = len(found) == 1 or everything or is_confirmed
     command = f"%gguf partials --discard {part} --yes"
     if refusal := session.refusal(_discard_question(session, found, part), command, is_confirmed=is_agreed):

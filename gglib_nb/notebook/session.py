@@ -12,10 +12,10 @@ from typing_extensions import override
 
 from gglib_nb.domain.download import QueueNotice, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.notebook.tables import Block, blocks_html, blocks_text
 
 if TYPE_CHECKING:
     from gglib_nb.manager.manager import DownloadManager, SyncOperations
-    from gglib_nb.notebook.tables import Table
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -174,9 +174,9 @@ class Session:
         finally:
             line.close()
 
-    def table(self, table: "Table") -> Answer:
-        """Shows a table."""
-        return Answer(table.text(self.screen.width), table.html())
+    def answer(self, *blocks: Block) -> Answer:
+        """An answer of these blocks."""
+        return Answer(blocks_text(blocks, self.screen.width), blocks_html(blocks))
 
     def refusal(self, question: str, command: str, *, is_confirmed: bool = False) -> Answer | None:
         """Asks before something is deleted; None if the user agrees.

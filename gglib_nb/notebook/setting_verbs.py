@@ -171,7 +171,7 @@ def config(
     if saves and not text:
         raise GrammarError("--save needs a setting and its value")
     if not typed:
-        return session.table(tables.Table(_COLUMNS, _rows(session.manager), _HINT))
+        return session.answer(tables.Table(_COLUMNS, _rows(session.manager), _HINT))
     if typed.lower() in ("hf_token", "token"):
         raise RequestError(_NOT_HERE)
     name = setting_name(typed)

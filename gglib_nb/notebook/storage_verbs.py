@@ -56,13 +56,9 @@ def inspect(
     if other and on_hub:
         raise GrammarError("Write either ID2 or --hub")
     if not other and not on_hub:
-        inspection = session.call(session.sync.inspect, one)
-        return Answer(
-            inspection_view.inspection_text(inspection, session.screen.width),
-            inspection_view.inspection_html(inspection),
-        )
+        return session.answer(*inspection_view.inspection_blocks(session.call(session.sync.inspect, one)))
     found = session.call(session.sync.compare, one, _id(other, session) if other else None)
-    return Answer(inspection_view.comparison_text(found, session.screen.width), inspection_view.comparison_html(found))
+    return session.answer(*inspection_view.comparison_blocks(found))
 
 
 def _exporting(progress: BundleProgress) -> Progress:
@@ -126,7 +122,7 @@ def prune(
         )
     table = tables.Table(_PRUNE_COLUMNS, _prune_rows(plan), results.pruning_question(plan))
     if dry_run:
-        return session.table(table)
+        return session.answer(table)
     if refusal := session.refusal(table.text(session.screen.width), "add --yes", is_confirmed=is_confirmed):
         return refusal
     done = session.call(session.sync.prune, keep_bytes=keep, unused_s=unused)

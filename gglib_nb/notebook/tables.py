@@ -1,6 +1,6 @@
-"""Tables, as aligned text and as static HTML.
+"""The blocks of an answer - lines, tables, long texts - each as plain text and as static HTML.
 
-Pure. Cells are text from anywhere: it is made printable, and escaped in HTML, here and nowhere else.
+Pure. Text may come from anywhere: it is made printable, and escaped in HTML, here and nowhere else.
 """
 
 import textwrap
@@ -21,6 +21,7 @@ _HEAD: Final = f"{_PADDING};border:0;border-bottom:1px solid rgba(128,128,128,.5
 _MARKED: Final = "background:rgba(67,160,71,.2);font-weight:600"
 _PLAIN_ROW: Final = "background:none"
 TABLE: Final = "border-collapse:collapse;border:0;margin:.4em 0;color:inherit"
+STRONG: Final = "font-weight:600"
 QUIET: Final = "opacity:.75"
 """Style of what is less important: no colour of its own, which could be unreadable on a host's background."""
 # Each mixed with the colour of the text around it, so that it can be read on light and dark backgrounds alike.
@@ -28,6 +29,9 @@ GOOD: Final = "color-mix(in srgb,#2e7d32 45%,currentcolor)"
 SLOW: Final = "color-mix(in srgb,#1976d2 42%,currentcolor)"
 WARN: Final = "color-mix(in srgb,#ef6c00 48%,currentcolor)"
 BAD: Final = "color-mix(in srgb,#c62828 34%,currentcolor)"
+_PRE: Final = "max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;border:1px solid rgba(128,128,128,.4);white-space:pre-wrap"
+_MOST_LINES: Final = 1_000
+_LONGEST_LINE: Final = 2_000
 COLORS: Final = {"plain": "", "good": GOOD, "warn": WARN, "bad": BAD}
 """The colour of each mood."""
 
@@ -48,7 +52,6 @@ class Cell:
     """One cell."""
 
     text: str
-    rank: float | None = None  # what a page sorts by; None sorts last
     color: str = ""  # CSS colour of the text and the bar; empty is the page's own
     bar: float | None = None  # length of a bar behind the text in HTML, 0 to 1
 
@@ -146,6 +149,75 @@ class Table:
         return f'<tr style="{_MARKED if row.is_marked else _PLAIN_ROW}">{cells}</tr>'
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line, with the style of its HTML; empty text is left out."""
+
+    text: str
+    style: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """A long text or a table below a title; HTML opens it by a click."""
+
+    title: str
+    inside: str | Table
+    text_lines: int = _MOST_LINES  # of a long text, outside of HTML
+
+
+Block = Line | Table | Fold
+
+
+def blocks_text(blocks: Iterable[Block], width: int | None = None) -> str:
+    """The blocks as lines of text, in this many columns of characters if possible."""
+    return "\n".join(text for block in blocks if (text := _block_text(block, width)))
+
+
+def blocks_html(blocks: Iterable[Block]) -> str:
+    """The blocks as static HTML."""
+    return f'<div style="line-height:1.4">{"".join(map(_block_html, blocks))}</div>'
+
+
+def _block_text(block: Block, width: int | None) -> str:
+    match block:
+        case Line():
+            return _printable_lines(block.text)
+        case Table():
+            return block.text(width)
+        case Fold():
+            inside = block.inside
+            text = inside.text(width) if isinstance(inside, Table) else _printable_lines(inside, block.text_lines)
+            return f"\n{printable(block.title)}\n{text}"
+
+
+def _block_html(block: Block) -> str:
+    match block:
+        case Line():
+            return f'<div style="{block.style}">{escape(_printable_lines(block.text))}</div>' if block.text else ""
+        case Table():
+            return f'<div style="overflow-x:auto">{block.html()}</div>'
+        case Fold():
+            inside = block.inside
+            html = (
+                inside.html()
+                if isinstance(inside, Table)
+                else f'<pre style="{_PRE}">{escape(_printable_lines(inside))}</pre>'
+            )
+            return details(block.title, html)
+
+
+def _printable_lines(text: str, most_lines: int = _MOST_LINES) -> str:
+    lines = [printable(_cut(line)) for line in text.splitlines()]
+    more = [f"… {len(lines) - most_lines:,} more lines"] if len(lines) > most_lines else []
+    return "\n".join([*lines[:most_lines], *more])
+
+
+def _cut(line: str) -> str:
+    left = len(line) - _LONGEST_LINE
+    return f"{line[:_LONGEST_LINE]} … {left:,} more characters" if left > 0 else line
+
+
 def row(*cells: str | Cell) -> Row:
     """A row of texts and cells."""
     return Row(tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells))
@@ -181,11 +253,10 @@ def _html_cell(cell: Cell, column: Column, *, is_marked: bool, below: str) -> st
     text = escape(printable(cell.text))
     inside = f"<code>{text}</code>" if column.is_code and text else text
     style = _NUMBER if column.is_number else _WORD
-    rank = "" if cell.rank is None else f' data-rank="{cell.rank!r}"'
     dim = f";{QUIET}" if column.is_quiet and not is_marked and not cell.color else ""
     color = f";color:{cell.color}" if cell.color else ""
     paint = color if cell.bar is None else _bar(cell.bar, cell.color)
-    return f'<td style="{style}{dim}{paint}"{rank}>{inside}{below}</td>'
+    return f'<td style="{style}{dim}{paint}">{inside}{below}</td>'
 
 
 def _bar(length: float, color: str) -> str:

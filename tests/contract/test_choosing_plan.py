@@ -14,10 +14,10 @@ from gglib_nb import DownloadManager, DownloadRequest, InvalidQuantizationError
 from gglib_nb.demo import Content
 from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
 from gglib_nb.domain.plan import RepoPlan, VariantPlan
-from gglib_nb.notebook.plan_table import plan_html, plan_text
 from tests.support.faulty_hub import Cut, FaultyHub, HangUp, Stall, Status
 from tests.support.hub import make_files, make_repository, small_gguf
 from tests.support.pieces import cut, gguf_bytes
+from tests.support.plan_values import plan_html, plan_text
 from tests.support.vocabulary import large_gguf
 
 SMALL = "demo/small-GGUF"

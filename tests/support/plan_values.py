@@ -7,6 +7,8 @@ from gglib_nb.domain.file_names import Quantization
 from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
+from gglib_nb.notebook.plan_table import plan_blocks
+from gglib_nb.notebook.tables import blocks_html, blocks_text
 
 GB, GIB = 10**9, 1024**3
 RAM_BYTES, VRAM_BYTES, FREE_BYTES = 32 * GIB, 12 * GIB, 60 * GB
@@ -140,3 +142,11 @@ def _of_8b(label: str) -> VariantPlan:
         companions=(_MMPROJ,),
         **{"shard_count": 1, "present_bytes": 0} | fields,
     )
+
+
+def plan_text(plan: RepoPlan, width: int | None = None) -> str:
+    return blocks_text(plan_blocks(plan), width)
+
+
+def plan_html(plan: RepoPlan) -> str:
+    return blocks_html(plan_blocks(plan))

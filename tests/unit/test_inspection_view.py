@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
 from gglib_nb.domain.inspection import compare, inspection_of
-from gglib_nb.notebook.inspection_view import (
-    comparison_html,
-    comparison_text,
-    diff_html,
-    inspection_html,
-    inspection_text,
-    warnings_of,
-)
+from gglib_nb.notebook.inspection_view import comparison_blocks, inspection_blocks, warnings_of
+from gglib_nb.notebook.tables import blocks_html, blocks_text
 
 TENSORS = (Tensor("a", 12, (256,), 0, 144),)
 EVIL = "<script>alert(1)</script>\x1b[2J\u202e\"'>&"
@@ -35,6 +29,14 @@ def an_inspection(metadata=None, tensors=TENSORS, name="o/r:Q4_K_M", arrays=None
         header_bytes=64,
     )
     return inspection_of(name, 1_000, [TensorTable(header, tuple(tensors), 0, "a")])
+
+
+def inspection_text(one, width=None):
+    return blocks_text(inspection_blocks(one), width)
+
+
+def inspection_html(one):
+    return blocks_html(inspection_blocks(one))
 
 
 class Tags(HTMLParser):
@@ -79,7 +81,7 @@ def test_a_template_is_shown_as_text():
     one = an_inspection({"tokenizer.chat_template": "{{ '<b>' }}\nnext"})
 
     assert "{{ &#x27;&lt;b&gt;&#x27; }}\nnext" in inspection_html(one)
-    assert "  {{ '<b>' }}\n  next" in inspection_text(one)
+    assert "{{ '<b>' }}\nnext" in inspection_text(one)
 
 
 def test_hostile_metadata_is_harmless_in_html_and_text():
@@ -91,11 +93,15 @@ def test_hostile_metadata_is_harmless_in_html_and_text():
     }
     one, other = an_inspection(metadata, name=EVIL), an_inspection({}, name="o/r")
 
-    for html in (inspection_html(one), comparison_html(compare(one, other)), comparison_html(compare(other, one))):
+    for html in (
+        inspection_html(one),
+        blocks_html(comparison_blocks(compare(one, other))),
+        blocks_html(comparison_blocks(compare(other, one))),
+    ):
         found = parsed(html)
         assert found.tags <= SAFE_TAGS
         assert not any(name.startswith("on") for name in found.attributes)
-    for text in (inspection_text(one), comparison_text(compare(one, other))):
+    for text in (inspection_text(one), blocks_text(comparison_blocks(compare(one, other)))):
         assert "\x1b" not in text
         assert "\u202e" not in text
 
@@ -125,20 +131,12 @@ def test_a_comparison_shows_only_differences():
     first = an_inspection({"a": 1, "b": 2, "tokenizer.chat_template": "x\ny"})
     second = an_inspection({"a": 1, "b": 3, "tokenizer.chat_template": "x\nz"}, name="o/r:Q8_0")
 
-    text = comparison_text(compare(first, second))
+    text = blocks_text(comparison_blocks(compare(first, second)))
 
     assert re.search(r"b\s+2\s+3", text)
     assert "-y" in text
     assert "+z" in text
     assert not re.search(r"\ba\s+1\s+1", text)
-
-
-def test_a_diff_marks_added_and_removed_lines():
-    html = diff_html("--- a\n+++ b\n@@ -1 +1 @@\n-old <b>\n+new")
-
-    assert html.count("rgba(229") == 1
-    assert html.count("rgba(67") == 1
-    assert "-old &lt;b&gt;" in html
 
 
 def test_a_missing_or_introspective_template_is_reported():

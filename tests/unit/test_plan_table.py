@@ -9,8 +9,7 @@ from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.plan import PlannedCompanion, fit_of
 from gglib_nb.notebook.listings import offer
-from gglib_nb.notebook.plan_table import plan_html, plan_text
-from tests.support.plan_values import GB, GIB, a_plan, a_plan_of_25, a_variant
+from tests.support.plan_values import GB, GIB, a_plan, a_plan_of_25, a_variant, plan_html, plan_text
 
 
 def rows_of(text):
@@ -24,7 +23,7 @@ def cells_of(line):
 def test_a_row_shows_size_bits_memory_fit_and_remaining_space():
     row = rows_of(plan_text(a_plan(a_variant("Q4_K_M", 5.0)), width=200))[0]
 
-    assert cells_of(row) == ["1", "Q4_K_M", "5.0 GB", "4.9", "6.2 GiB", "GPU", "55.0 GB", "-ngl 99"]
+    assert cells_of(row) == ["1", "Q4_K_M", "5.0 GB", "4.9", "6.2 GiB", "GPU", "55.0 GB"]
 
 
 def test_a_row_shows_how_much_can_be_copied_from_local_files():
@@ -68,9 +67,7 @@ def test_the_recommended_row_is_marked_and_explained_above_the_table():
     text = plan_text(plan)
 
     assert [row[0] for row in rows_of(text)] == [" ", "*"]
-    assert (
-        "★ Q4_K_M is the usual choice. 5.0 GB, fits on the GPU. Download it with: %gguf queue 2" in text.splitlines()[2]
-    )
+    assert "★ Q4_K_M is the usual choice. 5.0 GB (GPU). Download it with: %gguf queue 2" in text.splitlines()[2]
     assert plan_html(plan).count("★ recommended") == 1
 
 
@@ -89,7 +86,7 @@ def test_the_bar_shows_its_share_of_the_largest_memory_in_the_colour_of_the_fit(
 
 @pytest.mark.parametrize(
     ("size_gb", "fits"),
-    [(5, "GPU"), (16, "23 of 32 layers"), (54, "too large")],
+    [(5, "GPU"), (16, "GPU, 23 of 32 layers"), (54, "too large")],
 )
 def test_the_fit_is_the_best_place_it_fits_in(size_gb, fits):
     assert fits in cells_of(rows_of(plan_text(a_plan(a_variant("Q8_0", size_gb))))[0])
@@ -132,7 +129,7 @@ def test_a_disk_that_is_too_small_shows_the_missing_space():
 
 
 def test_an_incomplete_set_is_reported():
-    assert "incomplete: missing 1 of 3 files" in plan_text(a_plan(a_variant(shard_count=3, missing=(2,))))
+    assert "1 of 3 files missing" in plan_text(a_plan(a_variant(shard_count=3, missing=(2,))))
 
 
 def test_a_gated_repository_names_the_page_and_the_login():
@@ -222,7 +219,7 @@ def test_the_command_that_runs_the_recommended_variant_is_shown():
         (Placement("gpu", 32, 32, longest_gpu_context=49_152, has_gpu=True), "GPU, up to 48k"),
         (Placement("gpu_reduced", 32, 32, 0, 8192, "q8_0", has_gpu=True), "GPU, q8_0 cache"),
         (Placement("gpu_reduced", 32, 32, 0, 6144, has_gpu=True), "GPU, 6k context"),
-        (Placement("gpu_partly", 31, 48, 0, 8192, has_gpu=True), "31 of 48 layers"),
+        (Placement("gpu_partly", 31, 48, 0, 8192, has_gpu=True), "GPU, 31 of 48 layers"),
         (Placement("gpu_partly", 48, 48, 33, 8192, has_gpu=True), "GPU, experts of 33 layers in RAM"),
         (Placement("ram", 0, 32, 0, 8192), "RAM"),
         (Placement("too_large", 0, 32, 0, 8192), "too large"),
@@ -235,7 +232,7 @@ def test_each_class_of_fit_has_its_text(placement, says):
 def test_a_projector_that_changes_the_class_is_reported():
     seeing = Placement("gpu_partly", 30, 32, 0, 8192, has_gpu=True)
 
-    assert "with its projector: 30 of 32 layers" in plan_text(a_plan(a_variant(placement_with_projector=seeing)))
+    assert "with mmproj: GPU, 30 of 32 layers" in plan_text(a_plan(a_variant(placement_with_projector=seeing)))
 
 
 def test_the_first_lines_show_all_gpus_and_free_memory():
