@@ -102,7 +102,7 @@ def test_an_incomplete_set_is_refused_by_name_and_shown_in_the_plan(kernel: Kern
     message = refusal(kernel.run("%gguf queue demo/broken-GGUF:Q8_0"))
 
     assert "demo/broken-GGUF is missing 2 of the 3 files of Q8_0 (number 1, 3)" in message
-    assert "incomplete: missing 2 of 3 files" in kernel.run("%gguf plan demo/broken-GGUF").text
+    assert "2 of 3 files missing" in kernel.run("%gguf plan demo/broken-GGUF").text
 
 
 def test_a_gated_repository_can_be_planned_and_says_what_to_do_before_queueing(hub: FaultyHub, kernel: Kernel) -> None:
