@@ -7,7 +7,6 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,19 +19,10 @@ from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.matching import find_model
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError, ModelNotFoundError
 
 _BUSY_TIMEOUT_S: Final = 5.0
 _COMMANDS_S: Final = 90 * 86_400.0  # no queue is adopted that late
-
-
-class KnownFile(Value, frozen=True):
-    """What the catalog recorded about a file when it was registered."""
-
-    size_bytes: int  # its size
-    mtime_ns: int  # its modification time; if it differs now, the file was changed since
-    sha256: str | None  # its SHA-256 in hexadecimal; None if it was not computed
 
 
 class Catalog:
@@ -143,13 +133,6 @@ class Catalog:
         with self._open() as connection:
             return dict(connection.execute("SELECT name, used_at_s FROM model_use").fetchall())
 
-    def known_files(self, paths: Iterable[str | PathLike[str]]) -> dict[str, KnownFile]:
-        """What was recorded about these files, by path, without those of no model and those known to be wrong."""
-        wanted = json.encode([fspath(path) for path in paths]).decode()
-        with self._open() as connection:
-            found = connection.execute(_SELECT_KNOWN, (wanted,)).fetchall()
-        return {target: KnownFile(*values) for target, *values in found}
-
     def close(self) -> None:
         """Ends the use of the catalog: calls in progress finish, later ones raise `CatalogError`."""
         self._is_closed = True
@@ -168,6 +151,11 @@ class Catalog:
         with self._open() as connection, atomic(connection):
             yield connection
             connection.execute(_DELETE_UNUSED_INDEXES)
+
+
+def known_files(models: Sequence[Model]) -> dict[str, StoredFile]:
+    """What was recorded of each file of models, the newest first, by path, without files that are known to be wrong."""
+    return {file.target: file for model in reversed(models) for file in model.files if file.wrong_ranges is None}
 
 
 # --- writing ---
@@ -280,10 +268,6 @@ _DELETE_UNUSED_INDEXES: Final = """
 _SELECT_MODELS: Final = f"SELECT id, {', '.join(_MODEL)} FROM model ORDER BY registered_at_s DESC, id DESC"  # noqa: S608
 _SELECT_FILES: Final = f"SELECT model, {', '.join(_FILE)}, facts, wrong_ranges FROM file ORDER BY model, position"  # noqa: S608
 _SELECT_HOSTS: Final = "SELECT model, host, models_directory FROM model_host ORDER BY model, position"
-# If two models have one file, the one registered last comes last, so it counts.
-_SELECT_KNOWN: Final = """
-    SELECT target, size_bytes, mtime_ns, sha256
-    FROM file WHERE wrong_ranges IS NULL AND target IN (SELECT value FROM json_each(?)) ORDER BY model"""
 _SELECT_KNOWN_MODEL: Final = """
     SELECT commit_sha, origin, checked_at_s, latest_commit_sha, has_update FROM model WHERE name = ?"""
 _SELECT_INDEX: Final = "SELECT digests FROM content_index WHERE sha256 = ? AND block_bytes = ?"

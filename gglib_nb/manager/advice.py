@@ -6,12 +6,12 @@ estimated from the ends of headers.
 """
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from gglib_nb.domain.choosing import Choice, choose
 from gglib_nb.domain.companions import COMPANION_KINDS, Companion
@@ -36,6 +36,7 @@ from gglib_nb.domain.plan import (
 )
 from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, states_quality
 from gglib_nb.domain.references import check_repo_id
+from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.engine.local import present_by_file
 from gglib_nb.engine.reuse import DonorFile, find_donors
@@ -91,6 +92,10 @@ _MOST_FILES: Final = 64
 _MOST_TEXTS: Final = 4  # a card, and JSON files that state the quality of variants
 _LIMITS: Final = ReuseLimits()
 _NEVER: Final = threading.Event()
+_UNREADABLE: Final = (GgufError, HubError, TransferError, InvalidConfigError)
+
+_Key = TypeVar("_Key")
+_Answer = TypeVar("_Answer")
 
 ModelWords = tuple[str, ...]
 """What the variants of one model have in common: the words of their folders and names without the label."""
@@ -186,7 +191,6 @@ class AdviceOperations(Operations):
         shown = variants.offered if quantization is None or choice is None else (choice.variant,)
         gate = _gate(hub, listing)
         headers = read_headers(hub, listing, shown) if gate is None else {}
-        estimator = ReuseEstimator(hub, folder)
         disk = disk_space_at(folder.joinpath(*listing.repo_id.split("/")))
         view = _View(
             listing=listing,
@@ -194,7 +198,7 @@ class AdviceOperations(Operations):
             choice=choice,
             headers=headers,
             qualities=_qualities(hub, listing, variants.variants) if gate is None else {},
-            reusable_bytes=estimator.reusable_bytes(listing, shown, self._registered()) if gate is None else {},
+            reusable_bytes=reusable_bytes(hub, folder, listing, shown, self._registered()) if gate is None else {},
             context_tokens=context_tokens,
             cache_type=cache_type,
             machine=machine,
@@ -397,14 +401,18 @@ def read_headers(
     Whether a program can load such a file is not ours to say, and a plan is worth having without an estimate.
     """
     chosen = {model_of(variant): variant for variant in sorted(variants, key=_readability)}
-    models = list(chosen)[:_MOST_MODELS]
+    found = _at_once({model: partial(_header, hub, listing, chosen[model]) for model in list(chosen)[:_MOST_MODELS]})
+    return {model: header for model, header in found.items() if header is not None}
+
+
+def _at_once(calls: Mapping[_Key, Callable[[], _Answer]]) -> dict[_Key, _Answer]:
+    """The answers of calls that each make requests, a few at a time."""
     workers = DaemonThreadPool("gglib-header", _AT_ONCE)
     try:
-        answers = [workers.submit(partial(_header, hub, listing, chosen[model])) for model in models]
-        found = dict(zip(models, [answer.result() for answer in answers], strict=True))
+        answers = {key: workers.submit(call) for key, call in calls.items()}
+        return {key: answer.result() for key, answer in answers.items()}
     finally:
         workers.close()
-    return {model: header for model, header in found.items() if header is not None}
 
 
 def _readability(variant: Variant) -> tuple[bool, bool, int]:
@@ -419,7 +427,7 @@ def _header(hub: "HubClient", listing: RepoListing, variant: Variant) -> GgufHea
 
     read = remote_reader(hub, listing, path)
     header: GgufHeader | None = None
-    with suppress(GgufError, HubError, TransferError, InvalidConfigError):
+    with suppress(*_UNREADABLE):
         for limit_bytes, window_bytes in _LOOKS:
             header = read_header(read, size_bytes, limit_bytes=limit_bytes, window_bytes=window_bytes)
             if header.is_whole or _tells_enough(header):
@@ -431,71 +439,57 @@ def _tells_enough(header: GgufHeader) -> bool:
     return estimate_memory(header, 0, 1).kv_cache_bytes is not None
 
 
-@dataclass(frozen=True, slots=True)
-class ReuseEstimator:
-    """Estimates how much of a repository's variants is on this machine, at most; `limits` are the engine's."""
+def reusable_bytes(
+    hub: "HubClient",
+    models_directory: Path,
+    listing: RepoListing,
+    variants: Sequence[Variant],
+    models: Iterable[Model],
+    limits: ReuseLimits = _LIMITS,
+) -> Mapping[str, int]:
+    """How many bytes of each variant need not be fetched if all that looks the same is; by the variants' keys.
 
-    hub: "HubClient"
-    models_directory: Path
-    limits: ReuseLimits = _LIMITS
+    Variants of which that is not known are left out. Without a file that could give something nothing is asked. `limits` are
+    the engine's.
+    """
+    chosen = [one for one in variants if one.is_complete and one.split != "bytes"]
+    if not chosen or sum(len(one.files) for one in chosen) > _MOST_FILES:
+        return {}
+    path = chosen[0].files[0]
+    donors: tuple[DonorFile, ...] = ()
+    with suppress(RequestError):  # a name that cannot be stored
+        target, others = target_path(models_directory, listing.repo_id, path), registered_donors(models, path)
+        donors = find_donors(target, listing.repo_id, others, limits.least_gain_bytes, _NEVER)
+    if not donors:
+        return {}
+    files = [file for one in chosen for file in zip(one.files, one.sizes, strict=True)]
+    gains = _at_once({path: partial(_gain, hub, listing, path, size_bytes, donors) for path, size_bytes in files})
+    sums = {one.key: known_sum(gains[path] for path in one.files) for one in chosen}
+    return {key: gain if gain >= limits.least_gain_bytes else 0 for key, gain in sums.items() if gain is not None}
 
-    def reusable_bytes(
-        self, listing: RepoListing, variants: Sequence[Variant], models: Iterable[Model]
-    ) -> Mapping[str, int]:
-        """How many bytes of each variant need not be fetched if all that looks the same is; by the variants' keys.
 
-        Variants of which that is not known are left out. Without a file that could give something nothing is asked.
-        """
-        chosen = [one for one in variants if one.is_complete and one.split != "bytes"]
-        if not chosen or sum(len(one.files) for one in chosen) > _MOST_FILES:
-            return {}
-        donors = self._donors(listing, chosen[0], models)
-        if not donors:
-            return {}
-        workers = DaemonThreadPool("gglib-reuse", _AT_ONCE)
-        try:
-            answers = {
-                one.key: [
-                    workers.submit(partial(self._gain, listing, path, size_bytes, donors))
-                    for path, size_bytes in zip(one.files, one.sizes, strict=True)
-                ]
-                for one in chosen
-            }
-            gains = {key: [answer.result() for answer in files] for key, files in answers.items()}
-        finally:
-            workers.close()
-        sums = {key: sum(gain or 0 for gain in files) for key, files in gains.items() if None not in files}
-        return {key: gain if gain >= self.limits.least_gain_bytes else 0 for key, gain in sums.items()}
-
-    def _donors(self, listing: RepoListing, variant: Variant, models: Iterable[Model]) -> tuple[DonorFile, ...]:
-        path = variant.files[0]
-        try:
-            target = target_path(self.models_directory, listing.repo_id, path)
-        except RequestError:
-            return ()
-        least_bytes = self.limits.least_gain_bytes
-        others = tuple(registered_donors(models, path))
-        return find_donors(target, listing.repo_id, others, least_bytes, _NEVER)
-
-    def _gain(self, listing: RepoListing, path: str, size_bytes: int | None, donors: Sequence[DonorFile]) -> int | None:
-        """Of one file; None where its header could not be read."""
-        if size_bytes is None:
-            return None
-        with suppress(GgufError, HubError, TransferError, InvalidConfigError):
-            tensors = self._tensors(listing, path, size_bytes, donors)
-            if tensors is not None:
-                return gain_bytes(find_candidates(tensors, [donor.table.tensors for donor in donors]))
+def _gain(
+    hub: "HubClient", listing: RepoListing, path: str, size_bytes: int | None, donors: Sequence[DonorFile]
+) -> int | None:
+    """Of one file; None where its header could not be read."""
+    if size_bytes is None:
         return None
+    with suppress(*_UNREADABLE):
+        tensors = _tensors(hub, listing, path, size_bytes, donors)
+        if tensors is not None:
+            return gain_bytes(find_candidates(tensors, [donor.table.tensors for donor in donors]))
+    return None
 
-    def _tensors(
-        self, listing: RepoListing, path: str, size_bytes: int, donors: Sequence[DonorFile]
-    ) -> Sequence[Tensor] | None:
-        read = remote_reader(self.hub, listing, path)
-        begin = read(0, _BEGIN_BYTES)
-        with suppress(GgufError):
-            return read_tensors(lambda offset, length: begin[offset : offset + length], size_bytes).tensors
-        count = int.from_bytes(begin[_COUNT], "little")
-        like = max(donors, key=lambda donor: donor.table.header.header_bytes or 0).table
-        start = max(0, like.infos_start - _BEFORE_BYTES)
-        tail = read(start, (like.header.header_bytes or 0) + _BEHIND_BYTES - start)
-        return tensors_in_tail(tail, start, size_bytes, like, count)
+
+def _tensors(
+    hub: "HubClient", listing: RepoListing, path: str, size_bytes: int, donors: Sequence[DonorFile]
+) -> Sequence[Tensor] | None:
+    read = remote_reader(hub, listing, path)
+    begin = read(0, _BEGIN_BYTES)
+    with suppress(GgufError):
+        return read_tensors(lambda offset, length: begin[offset : offset + length], size_bytes).tensors
+    count = int.from_bytes(begin[_COUNT], "little")
+    like = max(donors, key=lambda donor: donor.table.header.header_bytes or 0).table
+    start = max(0, like.infos_start - _BEFORE_BYTES)
+    tail = read(start, (like.header.header_bytes or 0) + _BEHIND_BYTES - start)
+    return tensors_in_tail(tail, start, size_bytes, like, count)

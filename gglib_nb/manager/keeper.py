@@ -24,9 +24,9 @@ from typing import Any, Final, TypeVar
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.history import History
 from gglib_nb.catalog.queues import KernelRecord, Queues
-from gglib_nb.catalog.store import Catalog, KnownFile
+from gglib_nb.catalog.store import Catalog, known_files
 from gglib_nb.domain import events as announced
-from gglib_nb.domain.download import DownloadStatus, PlannedDownload
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload, StoredFile
 from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload, remembered
 from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
 from gglib_nb.engine.disk import status_of
@@ -276,7 +276,7 @@ class QueueKeeper:
                 "The commands of resumed downloads will not run, because other users can write to "
                 f"{self._database.path}. Make it yours alone, or set GGLIB_STATE_DIR to a folder of your own.",
             )
-        known = Catalog(self._database).known_files({target for one in left.downloads for target in one.plan.targets})
+        known = known_files(Catalog(self._database).models())
         downloads = self._of_disk(
             lambda: tuple(
                 RestoredDownload(one, _bytes_on_disk(one.plan))
@@ -470,7 +470,7 @@ def _bytes_on_disk(plan: PlannedDownload) -> tuple[int, ...]:
     return present_by_file(plan.files, plan.commit_sha)
 
 
-def _is_complete(plan: PlannedDownload, known: Mapping[str, KnownFile]) -> bool:
+def _is_complete(plan: PlannedDownload, known: Mapping[str, StoredFile]) -> bool:
     """Whether its kernel had downloaded and registered all of it, and was killed before it had stored that."""
     looks = look_at(plan.targets)
     for target in plan.targets:

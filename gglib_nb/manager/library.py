@@ -79,16 +79,6 @@ def owner_folders(models_directory: Path, models: Iterable[Model]) -> tuple[str,
     return tuple(sorted({str(models_directory / target.parts[0]) for target in inside}))
 
 
-def home_of(model: Model, models_directory: Path) -> Path:
-    """The folder that a model was downloaded to: the models folder, unless another one was asked for."""
-    is_elsewhere = model.origin == "hub" and not model.hosts and bool(model.paths)
-    if is_elsewhere and not (path := Path(model.paths[0])).is_relative_to(models_directory):
-        for folder in path.parents:
-            if folder.match(model.id.repo_id):
-                return folder.parent.parent
-    return models_directory
-
-
 def make_home(folder: Path, repo_id: str) -> None:
     """Makes the folder of a repository in the folder of `--to`; while the disk is not mounted, it does not exist.
 

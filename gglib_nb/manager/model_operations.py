@@ -29,7 +29,6 @@ from gglib_nb.manager.library import (
     delete_files,
     faulty_paths,
     has_known_faults,
-    home_of,
     look_at,
     partial_requests,
     plan_deletion,
@@ -41,6 +40,7 @@ from gglib_nb.manager.library import (
 from gglib_nb.manager.machine import disk_space_at, given_folder
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.parts import operation
+from gglib_nb.manager.resolving import home_of
 from gglib_nb.manager.updating import (
     check_update,
     is_listed,
@@ -309,7 +309,7 @@ class ModelOperations(QueueOperations):
             model.id.repo_id, model.id.quantization, model.id.revision, companions=kinds, to=str(home)
         )
         try:
-            fresh = parts.at_hub(parts.resolver.resolve, request)
+            fresh = parts.at_hub(parts.resolver.resolve, request, is_update=True)
         except RequestError:
             listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.id.revision)
             if not is_listed(model, listing):

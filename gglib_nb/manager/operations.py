@@ -4,8 +4,7 @@ Each is stated once, as a blocking function; `manager` makes the coroutines of t
 `model_operations`, those that look before anything is queued in `advice`.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -17,20 +16,16 @@ from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDow
 from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.matching import find_download, find_failure
-from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption
 from gglib_nb.domain.values import Value
-from gglib_nb.errors import CatalogError, InvalidConfigError, NotInQueueError, RequestError
+from gglib_nb.errors import InvalidConfigError, NotInQueueError, RequestError
 from gglib_nb.manager.calls import Calls, coroutine, settled
 from gglib_nb.manager.engine import engine_for
-from gglib_nb.manager.library import home_of
 from gglib_nb.manager.machine import given_folder
 from gglib_nb.manager.parts import Operations, operation
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import local_time
-from gglib_nb.manager.resolving import pointing_to_children
-from gglib_nb.manager.updating import refuse_other_version
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -232,17 +227,8 @@ class QueueOperations(Operations):
 
         _check_then(request.then)
 
-        def resolve() -> PlannedDownload:
-            with pointing_to_children(parts.hub, request.repo_id):
-                plan = parts.resolver.resolve(request)
-            with suppress(CatalogError):
-                models = parts.catalog.models()
-                plan = self._at_home(request, plan, models)
-                refuse_other_version(models, plan)
-            return plan
-
         def plan() -> PlannedDownload:
-            resolving = parts.ask_hub(resolve)
+            resolving = parts.ask_hub(parts.resolver.resolve, request)
             if starts:
                 parts.engine.start()  # it is ready when the files are known
             return settled(resolving)
@@ -260,23 +246,6 @@ class QueueOperations(Operations):
                 commands.complete(ended)
         elif place.is_new:
             commands.drop(place.id)
-
-    def _at_home(self, request: DownloadRequest, plan: PlannedDownload, models: Sequence[Model]) -> PlannedDownload:
-        """The plan for the folder that already has the model.
-
-        Raises:
-            RequestError: The request names another folder; or the disk of that one is not mounted.
-        """
-        usual = self._parts.config.models_directory
-        model = next((model for model in models if model.id == plan.id and model.origin == "hub"), None)
-        home, wanted = (usual if model is None else home_of(model, usual)), Path(plan.to or usual)
-        if model is None or home == wanted or model.hosts:
-            return plan
-        if plan.to is not None:
-            raise RequestError(
-                f"{model.id} is already stored in {home}. To store it in {wanted}, delete it first: %gguf delete {model.id}"
-            )
-        return self._parts.resolver.resolve(replace(request, to=str(home)))
 
     # What is queued ----------------------------------------------------------------------------------------------
 

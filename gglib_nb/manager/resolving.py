@@ -3,16 +3,17 @@
 Asks the Hub and the catalog, so it runs on a worker thread; changes nothing.
 """
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gglib_nb.catalog.store import Catalog, KnownFile
-from gglib_nb.domain.choosing import Choice, choose
+from gglib_nb.catalog.store import Catalog, known_files
+from gglib_nb.domain.choosing import choose
 from gglib_nb.domain.companions import COMPANION_KINDS
-from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile
+from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.model import Model
@@ -40,35 +41,38 @@ class Resolver:
     models_directory: Path
     stored_models: Callable[[], Sequence[Model]]
 
-    def resolve(self, request: DownloadRequest) -> PlannedDownload:
-        """The plan for a request.
+    def resolve(self, request: DownloadRequest, *, is_update: bool = False) -> PlannedDownload:
+        """The plan for a request; a model that is here is downloaded to its folder again.
 
         Raises:
-            RequestError: It names no variant, several, or one that cannot be downloaded.
+            RequestError: It names no variant, several, or one that cannot be downloaded; or another folder than the model
+                has; or, unless `is_update`, a file of which another version is here.
             HubError: The Hub refused, or did not answer.
         """
         check_repo_id(request.repo_id)
-        listing = self.hub.list_files(request.repo_id, request.revision)
-        variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-        choice = choose(variants, request.quantization, ram_bytes(), repository=listing.repo_id)
+        with pointing_to_children(self.hub, request.repo_id):
+            listing = self.hub.list_files(request.repo_id, request.revision)
+            variants = variants_of((file.path, file.size_bytes) for file in listing.files)
+            choice = choose(variants, request.quantization, ram_bytes(), repository=listing.repo_id)
         if listing.gate is not None:
             self.hub.check_access(listing)
-        return self.plan(request, listing, variants, choice)
-
-    def plan(
-        self, request: DownloadRequest, listing: RepoListing, variants: Variants, choice: Choice
-    ) -> PlannedDownload:
-        """The plan for a variant that is already chosen."""
         variant = choice.variant
-        folder = self.models_directory if request.to is None else Path(request.to)
-        shards = shard_files(folder, listing, variant)
-        files = (*shards, *_companions(request, listing, variants, variant, folder))
+        id_ = DownloadId(listing.repo_id, variant.key, request.revision)
+        models: list[Model] = []
+        with suppress(
+            CatalogError
+        ):  # files that are here are hashed then, and nothing is reused; the keeper reports it
+            models = self.catalog.models()
+        folder = self._folder(id_, request.to, models)
+        files = (*shard_files(folder, listing, variant), *_companions(request, listing, variants, variant, folder))
         _check_apart(listing.repo_id, files)
-        return PlannedDownload(
-            id=DownloadId(listing.repo_id, variant.key, request.revision),
+        known = known_files(models)
+        donors = () if request.force else registered_donors([*models, *self.stored_models()], variant.files[0])
+        plan = PlannedDownload(
+            id=id_,
             commit_sha=listing.commit_sha,
             label=variant.quantization,
-            files=self._with_known_times(files),
+            files=tuple(_with_known_time(file, known.get(file.target), files) for file in files),
             reason="" if choice.reason == "requested" else choice.why,
             force=request.force,
             add_to_db=request.add_to_db,
@@ -76,21 +80,31 @@ class Resolver:
             everywhere=request.everywhere,
             then=request.then if isinstance(request.then, str) else None,
             to=None if folder == self.models_directory else str(folder),
-            donors=() if request.force else self._donors(variant),
+            donors=donors,
         )
+        if not is_update:
+            _refuse_other_version(models, plan)
+        return plan
 
-    def _donors(self, variant: Variant) -> tuple[str, ...]:
-        try:
-            return registered_donors([*self.catalog.models(), *self.stored_models()], variant.files[0])
-        except CatalogError:
-            return ()  # everything is downloaded then; the keeper reports the problem
+    def _folder(self, id_: DownloadId, to: "str | os.PathLike[str] | None", models: Iterable[Model]) -> Path:
+        wanted = self.models_directory if to is None else Path(to)
+        model = next((model for model in models if model.id == id_ and model.origin == "hub" and not model.hosts), None)
+        home = wanted if model is None else home_of(model, self.models_directory)
+        if wanted not in (home, self.models_directory):
+            raise RequestError(
+                f"{id_} is already stored in {home}. To store it in {wanted}, delete it first: %gguf delete {id_}"
+            )
+        return home
 
-    def _with_known_times(self, files: tuple[PlannedFile, ...]) -> tuple[PlannedFile, ...]:
-        try:
-            known = self.catalog.known_files({file.target for file in files})
-        except CatalogError:
-            return files  # files on the disk are hashed instead; the keeper reports the problem
-        return tuple(_with_known_time(file, known.get(file.target), files) for file in files)
+
+def home_of(model: Model, models_directory: Path) -> Path:
+    """The folder that a model was downloaded to: the models folder, unless another one was asked for."""
+    is_elsewhere = model.origin == "hub" and not model.hosts and bool(model.paths)
+    if is_elsewhere and not (path := Path(model.paths[0])).is_relative_to(models_directory):
+        for folder in path.parents:
+            if folder.match(model.id.repo_id):
+                return folder.parent.parent
+    return models_directory
 
 
 def _companions(
@@ -158,14 +172,33 @@ def _check_apart(repo_id: str, files: Iterable[PlannedFile]) -> None:
             )
 
 
-def _with_known_time(file: PlannedFile, known: KnownFile | None, files: tuple[PlannedFile, ...]) -> PlannedFile:
+def _refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> None:
+    """Refuses a download to the path of another version of a registered file, which would fail at the end.
+
+    Raises:
+        RequestError: The text says how to get the new version.
+    """
+    if plan.force or plan.replaces:
+        return
+    wanted = {file.target: file for file in plan.files}
+    for model in models:
+        for file in model.files:
+            new = wanted.get(file.target)
+            if new is None or new.offset_bytes or None in (new.sha256, file.sha256) or new.sha256 == file.sha256:
+                continue
+            if os.path.lexists(file.target) and sum(one.target == new.target for one in plan.files) == 1:
+                raise RequestError(
+                    f"The Hub has a new version of {model.id}; the one in {file.target} is kept. "
+                    f"Download the new one in its place: %gguf update {model.id}"
+                )
+
+
+def _with_known_time(file: PlannedFile, known: StoredFile | None, files: tuple[PlannedFile, ...]) -> PlannedFile:
     """The file with the time at which the catalog verified its target, if that had the same content."""
     parts = [other for other in files if other.target == file.target]
     size = sum(part.size_bytes or 0 for part in parts)
     is_same = known is not None and known.size_bytes == size and (len(parts) > 1 or known.sha256 == file.sha256)
-    if known is None or not is_same:
-        return file
-    return replace(file, known_mtime_ns=known.mtime_ns)
+    return replace(file, known_mtime_ns=known.mtime_ns) if known is not None and is_same else file
 
 
 def registered_donors(models: Iterable[Model], wanted_path: str) -> tuple[str, ...]:

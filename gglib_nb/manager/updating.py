@@ -13,7 +13,7 @@ another quantization?
 
 import contextlib
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -182,27 +182,6 @@ def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, 
         is_update=True,
         keeps_old=keeps_old,
     )
-
-
-def refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> None:
-    """Refuses a download to the path of another version of a registered file, which would fail at the end.
-
-    Raises:
-        RequestError: The text says how to get the new version.
-    """
-    if plan.force or plan.replaces:
-        return
-    wanted = {file.target: file for file in plan.files}
-    for model in models:
-        for file in model.files:
-            new = wanted.get(file.target)
-            if new is None or new.offset_bytes or None in (new.sha256, file.sha256) or new.sha256 == file.sha256:
-                continue
-            if os.path.lexists(file.target) and sum(one.target == new.target for one in plan.files) == 1:
-                raise RequestError(
-                    f"The Hub has a new version of {model.id}; the one in {file.target} is kept. "
-                    f"Download the new one in its place: %gguf update {model.id}"
-                )
 
 
 def refuse_unupdatable(model: Model, models_directory: Path) -> None:

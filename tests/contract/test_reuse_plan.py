@@ -9,7 +9,7 @@ from gglib_nb import DownloadManager
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.variants import variants_of
 from gglib_nb.hub.client import HubClient
-from gglib_nb.manager.advice import ReuseEstimator
+from gglib_nb.manager.advice import reusable_bytes
 from gglib_nb.manager.resolving import registered_donors
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
@@ -50,7 +50,7 @@ def estimate(client: HubClient, models: Path) -> dict[tuple[str, ...], int]:
     """Reusable bytes by the files of each variant."""
     listing = client.list_files(RELATED)
     variants = variants_of((file.path, file.size_bytes) for file in listing.files).variants
-    found = ReuseEstimator(client, models, SMALL).reusable_bytes(listing, variants, ())
+    found = reusable_bytes(client, models, listing, variants, (), SMALL)
     return {variant.files: found[variant.key] for variant in variants if variant.key in found}
 
 

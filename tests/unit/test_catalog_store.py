@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.catalog.database import Database, catalog_error, network_filesystem
-from gglib_nb.catalog.store import Catalog, KnownFile
+from gglib_nb.catalog.store import Catalog, known_files
 from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.matching import find_download
 from gglib_nb.domain.model import Model
@@ -204,15 +204,17 @@ def test_forgetting_a_model_forgets_its_files(registered: Callable[..., Catalog]
 
     assert catalog.forget("owner/repo:q4_0").id == DownloadId("owner/repo", "Q4_0")
     assert [str(model.id) for model in catalog.models()] == ["owner/repo:Q8_0"]
-    assert catalog.known_files(["/models/owner/repo/Q4_0.gguf"]) == {}
+    assert "/models/owner/repo/Q4_0.gguf" not in known_files(catalog.models())
 
 
 def test_known_files_have_size_time_and_digest(catalog: Catalog) -> None:
     catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf"), stored("/models/2.gguf", sha256=None)))
 
-    assert catalog.known_files([Path("/models/1.gguf"), "/models/2.gguf", "/models/none.gguf"]) == {
-        "/models/1.gguf": KnownFile(100, 1_700_000_000_123_456_789, SHA),
-        "/models/2.gguf": KnownFile(100, 1_700_000_000_123_456_789, None),
+    known = known_files(catalog.models())
+
+    assert {path: (file.size_bytes, file.mtime_ns, file.sha256) for path, file in known.items()} == {
+        "/models/1.gguf": (100, 1_700_000_000_123_456_789, SHA),
+        "/models/2.gguf": (100, 1_700_000_000_123_456_789, None),
     }
 
 
@@ -220,7 +222,7 @@ def test_for_two_models_with_one_file_the_later_record_is_used(catalog: Catalog)
     catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", mtime_ns=1)))
     catalog.register(a_model("owner/repo@v2:Q4_0", stored("/models/1.gguf", mtime_ns=2)))
 
-    assert catalog.known_files(["/models/1.gguf"])["/models/1.gguf"].mtime_ns == 2
+    assert known_files(catalog.models())["/models/1.gguf"].mtime_ns == 2
 
 
 def test_a_second_catalog_sees_what_the_first_wrote(catalog: Catalog, path: Path) -> None:
@@ -414,7 +416,7 @@ def test_a_file_with_changed_content_is_not_updated(catalog: Catalog) -> None:
 def test_a_damaged_file_is_not_a_known_file(catalog: Catalog) -> None:
     catalog.register(a_model("owner/repo:Q4_0", stored("/models/1.gguf", wrong_ranges=())))
 
-    assert catalog.known_files(["/models/1.gguf"]) == {}
+    assert known_files(catalog.models()) == {}
 
 
 def test_a_check_for_a_newer_version_is_remembered(catalog: Catalog) -> None:
