@@ -14,6 +14,7 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
+from glob import escape
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +26,7 @@ from gglib_nb.system import (
     existing_folder,
     free_bytes,
     is_link,
+    matching,
     open_file,
     read_at,
     sync_data,
@@ -86,15 +88,9 @@ def rescue_renamed(target: Path) -> None:
 
 def _transient(target: Path, older_than_s: float) -> list[Path]:
     """Private names of the partial file and of its lease, which processes were killed with."""
-    prefixes = tuple(f"{path.name}." for path in (part_path(target), lease_path(target)))
-    found = []
-    with contextlib.suppress(OSError):
-        for entry in os.scandir(target.parent):
-            prefix, _, owner = entry.name.rpartition(".")
-            is_one = f"{prefix}." in prefixes and len(owner) == 16 and not owner.strip("0123456789abcdef")
-            if is_one and time.time() - entry.stat(follow_symlinks=False).st_mtime >= older_than_s:
-                found.append(Path(entry.path))
-    return found
+    own = (f"{escape(path.name)}.{'[0-9a-f]' * 16}" for path in (part_path(target), lease_path(target)))
+    found = {path: status_of(path) for pattern in own for path in matching(target.parent, pattern)}
+    return [path for path, status in found.items() if status and time.time() - status.st_mtime >= older_than_s]
 
 
 def open_beside(path: Path, flags: int) -> int:
@@ -137,16 +133,13 @@ def open_regular(path: Path, *, follow_links: bool = True) -> int:
 
 def read_small(path: Path) -> bytes | None:
     """The content of a small regular file; None without one, or where it cannot be read. Follows no link and never blocks."""
-    try:
+    with contextlib.suppress(OSError):
         fd = open_regular(path, follow_links=False)
-    except OSError:
-        return None
-    try:
-        return None if os.fstat(fd).st_size > _MOST_READ_BYTES else read_at(fd, _MOST_READ_BYTES, 0)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
+        try:
+            return None if os.fstat(fd).st_size > _MOST_READ_BYTES else read_at(fd, _MOST_READ_BYTES, 0)
+        finally:
+            os.close(fd)
+    return None
 
 
 def prefix_reader(fd: int, reach: int) -> Callable[[int, int], bytes]:

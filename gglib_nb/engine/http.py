@@ -258,16 +258,16 @@ class Session:
         """
         with self._lock:
             connection = self._idle.pop() if self._idle else Connection(self)
+        is_kept = False
         try:
             found = connection.head(url, extra, method)
-        except BaseException:
-            connection.close()
-            raise
-        with self._lock:
-            if len(self._idle) < _MOST_IDLE_HUB_CONNECTIONS and not self._is_closed:
-                self._idle.append(connection)
-                return found
-        connection.close()
+            with self._lock:
+                is_kept = len(self._idle) < _MOST_IDLE_HUB_CONNECTIONS and not self._is_closed
+                if is_kept:
+                    self._idle.append(connection)
+        finally:
+            if not is_kept:
+                connection.close()
         return found
 
     def can_reach_hub(self) -> bool:
@@ -430,16 +430,10 @@ class Connection:
         if not is_over or self._is_aborted:
             self.close()
 
-    def broken(self, error: Exception) -> LineError:
+    def broken(self, error: Exception) -> LineError | InvalidConfigError:
         """What an error in the middle of a body means."""
-        if isinstance(error, TimeoutError):
-            return SilentError(self._host, self._session.timeouts.answer_s)
-        found = _exchange_error(error, self._host)
-        return found if isinstance(found, LineError) else LineError(str(found))
-
-    @property
-    def _host(self) -> str:
-        return "the host" if self._route is None else host_text(self._route[0])
+        host = "the host" if self._route is None else host_text(self._route[0])
+        return _exchange_error(error, host, self._session.timeouts.answer_s)
 
     def _exchange(self, method: str, url: str, extra: Mapping[str, str]) -> http.client.HTTPResponse:
         """Send a request and read the head of its answer; a kept connection that has died meanwhile is replaced once."""
@@ -471,12 +465,9 @@ class Connection:
             self._reader = DeadlineReader(stream, time.monotonic() + limit_s)
             stream.sendall(_request_bytes(method, url, route, {**self._session.headers_for(url), **extra}))
             response = read_head(self._reader, method)
-        except TimeoutError as error:
-            self.close()
-            raise SilentError(host, limit_s) from error
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             self.close()
-            raise _exchange_error(error, host) from error
+            raise _exchange_error(error, host, limit_s) from error
         if response.status == 407 and route[1] is not None:
             self.close()
             raise proxy_refusal(host, 407)
@@ -523,11 +514,13 @@ def _request_bytes(method: str, url: str, route: tuple[Origin, Proxy | None], he
     return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
-def _exchange_error(error: Exception, host: str) -> LineError | InvalidConfigError:
-    """What a broken exchange means, in a few words without the URL, which may be signed.
+def _exchange_error(error: Exception, host: str, limit_s: float) -> LineError | InvalidConfigError:
+    """What a broken exchange means, in a few words without the URL, which may be signed; `limit_s` is how long it could be silent.
 
     What does not pass by itself ends the transfer: a certificate that is not trusted, a proxy that refuses us.
     """
+    if isinstance(error, TimeoutError):
+        return SilentError(host, limit_s)
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return certificate_refusal(host, text)

@@ -294,11 +294,10 @@ def clear_journal(target: Path, lease_s: float) -> None:
 
 def read_facts(path: Path) -> Facts:
     """The header's facts; empty where the file is no GGUF that can be read."""
-    try:
+    with contextlib.suppress(OSError):
         fd = open_regular(path)
-    except OSError:
-        return {}
-    return facts_of(fd, os.fstat(fd).st_size) or {}
+        return facts_of(fd, os.fstat(fd).st_size) or {}
+    return {}
 
 
 def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | None = None) -> Facts | None:

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
@@ -106,16 +106,13 @@ def _donor(path: Path, found: os.stat_result, folder: Path | None) -> DonorFile 
 
 @lru_cache(maxsize=512)  # a folder's shards need the same headers
 def _table(path: Path, _device: int, _inode: int, size_bytes: int, _mtime_ns: int) -> TensorTable | None:
-    try:
+    with suppress(OSError, GgufError):
         fd = open_regular(path)
-    except OSError:
-        return None
-    try:
-        return read_tensors(lambda offset, length: read_at(fd, length, offset), size_bytes)
-    except (OSError, GgufError):
-        return None
-    finally:
-        os.close(fd)
+        try:
+            return read_tensors(prefix_reader(fd, size_bytes), size_bytes)
+        finally:
+            os.close(fd)
+    return None
 
 
 # --- Comparing --------------------------------------------------------------------------------------------------------
@@ -182,7 +179,7 @@ def _compare(
             except GgufError:
                 if end >= min(size_bytes, _LAST_BYTES):
                     return ()
-        end = max(2 * end, *(_MARGIN_BYTES + (donor.table.header.header_bytes or 0) for donor in donors))
+        end = max([2 * end, *(_MARGIN_BYTES + (donor.table.header.header_bytes or 0) for donor in donors)])
     tables = [one.table.tensors if one.is_of_repository or is_same_model(wanted, one.table) else () for one in donors]
     sampling = plan_sampling(find_candidates(wanted.tensors, tables), size_bytes, seed, limits)
     if sampling is None:
