@@ -56,9 +56,9 @@ class DaemonThreadPool:
         self._count: Final = count
         self._jobs: Final[queue.SimpleQueue[_Job | None]] = queue.SimpleQueue()
         self._idle: Final = threading.Semaphore(0)
-        self._lock = threading.RLock()
+        self._lock: Final = threading.RLock()
         self._started = 0
-        self._refusal = ""
+        self._is_closed = False
 
     def submit(self, call: Callable[[], _Result]) -> "Future[_Result]":
         """Runs `call` on one of the threads; cancelling the future before it began skips it.
@@ -67,8 +67,8 @@ class DaemonThreadPool:
         """
         future: Future[_Result] = Future()
         with self._lock:
-            if self._refusal:
-                future.set_exception(ManagerClosedError(self._refusal))
+            if self._is_closed:
+                fail(future, ManagerClosedError(CLOSED))
                 return future
             self._jobs.put((call, future))
             if not self._idle.acquire(blocking=False) and self._started < self._count:
@@ -79,13 +79,8 @@ class DaemonThreadPool:
     def close(self) -> None:
         """Lets every thread end after what it does now and what waits already."""
         with self._lock:
-            self._refusal = self._refusal or CLOSED
+            self._is_closed = True
             self._jobs.put(None)
-
-    def abandon(self) -> None:
-        """In a forked child, where the threads do not exist and the lock may have been held: refuses every call."""
-        self._lock = threading.RLock()
-        self._refusal = FORKED
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -238,6 +233,8 @@ class Calls:
         self, operation: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Result:
         """Runs an operation and waits for it; within an operation it is part of that one."""
+        if self._refusal == FORKED:  # also of a child that an operation's own thread forked
+            raise ManagerClosedError(FORKED)
         if _here.call is not None:
             return operation(*args, **kwargs)
         if not _here.may_wait:

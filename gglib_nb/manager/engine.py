@@ -235,22 +235,21 @@ class Engine:
 
     def _ready(self) -> TransferEngine | None:
         """The engine, made where there is none; None after `close`."""
-        engine, is_closed = self._engine, self._is_closed
-        if engine is not None or is_closed:
-            return engine
-        user_agent = self._user_agent()  # before the lock, since that takes its time
-        with self._lock:
-            return self._made(user_agent)
-
-    def _made(self, user_agent: str) -> TransferEngine | None:
         if self._engine is None and not self._is_closed:
-            number = self._number
-            self._configure = structs.replace(self._configure, user_agent=user_agent)
-            self._engine = self._make(
-                self._configure, lambda report: self._report(report) if number == self._number else None
-            )
-            self._engine.send(wire.SetConcurrency(self._max_concurrent))
+            user_agent = self._user_agent()  # before the lock, since that takes its time
+            with self._lock:
+                self._make_engine(user_agent)
         return self._engine
+
+    def _make_engine(self, user_agent: str) -> None:
+        if self._engine is not None or self._is_closed:
+            return
+        number = self._number
+        self._configure = structs.replace(self._configure, user_agent=user_agent)
+        self._engine = self._make(
+            self._configure, lambda report: self._report(report) if number == self._number else None
+        )
+        self._engine.send(wire.SetConcurrency(self._max_concurrent))
 
     def _report(self, report: wire.Report) -> None:
         match report:

@@ -37,6 +37,7 @@ from gglib_nb.manager.calls import CLOSED, DaemonThreadPool, fail, succeed
 from gglib_nb.manager.library import look_at, partial_requests, refuse_lost_folder
 from gglib_nb.manager.queue_thread import QueueThread
 from gglib_nb.queue import events as on
+from gglib_nb.queue.machine import QueueMachine
 from gglib_nb.settings import DownloadManagerConfig
 from gglib_nb.system import exists, others_may_write
 
@@ -76,8 +77,7 @@ class QueueKeeper:
         self._is_closing = False
         self._is_over = False
         self._hands_on = False
-        self._adopting: list[Future[Adoption]] = []
-        self._looking: list[Future[None]] = []
+        self._asked: list[tuple[Future[Any], bool]] = []  # and whether it is to adopt; else it is to look
         self._adopted = Adoption()
         self._is_kept = False
         self._beat_at_s = self._look_at_s = self._retry_at_s = self._watch_until_s = 0.0
@@ -117,11 +117,11 @@ class QueueKeeper:
         """
         with self._woken:
             self._hands_on, self._prepare = True, prepare
-        return self._ask(self._adopting)
+        return self._ask(adopts=True)
 
     def look(self) -> "Future[None]":
         """Records ended downloads, and reads the queues of other kernels; done when the snapshot has them."""
-        return self._ask(self._looking)
+        return self._ask(adopts=False)
 
     def close(self, timeout_s: float) -> None:
         """Stores the last state, or deletes the queue if it is not to be adopted; waits a moment for that."""
@@ -133,18 +133,13 @@ class QueueKeeper:
         self._disk.close()
         self._refuse_all()
 
-    def abandon(self) -> None:
-        """In a forked child, where the thread does not exist."""
-        self._is_closing = self._is_over = True
-        self._disk.abandon()
-
-    def _ask(self, waiting: "list[Future[_Result]]") -> "Future[_Result]":
-        future: Future[_Result] = Future()
+    def _ask(self, *, adopts: bool) -> "Future[Any]":
+        future: Future[Any] = Future()
         with self._woken:
             if self._is_over:
                 fail(future, ManagerClosedError(CLOSED))
             else:
-                waiting.append(future)
+                self._asked.append((future, adopts))
                 self._wake()
         return future
 
@@ -159,8 +154,7 @@ class QueueKeeper:
     def _refuse_all(self) -> None:
         with self._woken:
             self._is_over = True
-            left: list[Future[Any]] = [*self._adopting, *self._looking]
-        for future in left:
+        for future, _ in self._asked:
             fail(future, ManagerClosedError(CLOSED))
 
     # On the thread -----------------------------------------------------------------------------------------------
@@ -168,10 +162,12 @@ class QueueKeeper:
     def _work(self) -> None:
         try:
             while self._sleep():
+                asked = list(self._asked)
+                self._try(partial(self._take_turn, {adopts for _, adopts in asked}))
                 with self._woken:
-                    adopting, looking = list(self._adopting), list(self._looking)
-                self._try(partial(self._take_turn, bool(adopting), bool(looking)))
-                self._answer(adopting, looking)
+                    del self._asked[: len(asked)]
+                for future, adopts in asked:  # also if the database could not be used
+                    succeed(future, self._adopted if adopts else None)
             self._try(self._finish)  # also after an error, which may be over
         finally:
             self._refuse_all()
@@ -216,7 +212,7 @@ class QueueKeeper:
 
     def _is_called(self) -> bool:
         has_change = (self._is_changed or self._ended) and time.monotonic() >= self._retry_at_s
-        return bool(has_change or self._adopting or self._looking)
+        return bool(has_change or self._asked)
 
     def _rest_s(self) -> float | None:
         """How long to wait; None: until a method is called."""
@@ -233,25 +229,17 @@ class QueueKeeper:
             return True
         return any(item.notice_kind == "waiting" for item in snapshot.items)
 
-    def _take_turn(self, is_to_adopt: bool, is_to_look: bool) -> None:
-        if is_to_adopt or time.monotonic() < self._watch_until_s:
-            self._adopt(is_asked=is_to_adopt)
+    def _take_turn(self, asked: set[bool]) -> None:
+        """Does what is due; `asked` says whether it was asked to adopt (True), or to look (False), or both."""
+        if True in asked or time.monotonic() < self._watch_until_s:
+            self._adopt(is_asked=True in asked)
         if self._is_changed:
             self._store()
         elif self._is_kept and time.monotonic() >= self._beat_at_s:
             self._beat()
         self._remember()
-        if is_to_look or (self._wants_to_look() and time.monotonic() >= self._look_at_s):
+        if False in asked or (self._wants_to_look() and time.monotonic() >= self._look_at_s):
             self._look()
-
-    def _answer(self, adopting: "list[Future[Adoption]]", looking: "list[Future[None]]") -> None:
-        """Answers the requests of this turn, also if the database could not be used."""
-        with self._woken:
-            del self._adopting[: len(adopting)], self._looking[: len(looking)]
-        for adopted in adopting:
-            succeed(adopted, self._adopted)
-        for seen in looking:
-            succeed(seen, None)
 
     def _adopt(self, *, is_asked: bool) -> None:
         self._adopted, self._is_unsure = Adoption(), False
@@ -295,18 +283,24 @@ class QueueKeeper:
     def _is_folder_lost(self) -> bool:
         """Whether the models folder is not mounted: abandoned queues then wait for a kernel that finds it."""
         models = Catalog(self._database).models()
-        looking = self._disk.submit(partial(refuse_lost_folder, self._config.models_directory, models))
-        try:
-            looking.result(_DISK_S)
-        except StorageError as error:
-            self._say("folder_missing", str(error))
-            return True
-        except (futures.TimeoutError, GglibError):
-            looking.cancel()
-        return False
+
+        def refusal() -> str:
+            try:
+                refuse_lost_folder(self._config.models_directory, models)
+            except StorageError as error:
+                return str(error)
+            return ""
+
+        if lost := self._of_disk(refusal, otherwise=""):
+            self._say("folder_missing", lost)
+        return bool(lost)
 
     def _offer_partials(self) -> None:
-        wanted = {file.target for stored in self._queue.ask_stored().result().downloads for file in stored.plan.files}
+        wanted = {
+            file.target
+            for stored in self._queue.ask(QueueMachine.stored).result().downloads
+            for file in stored.plan.files
+        }
         folder = self._config.models_directory
         if number := self._of_disk(lambda: len(partial_requests(folder, (), wanted)), otherwise=0):
             noun = "unfinished download" if number == 1 else "unfinished downloads"
@@ -315,7 +309,7 @@ class QueueKeeper:
     def _store(self) -> None:
         with self._woken:
             self._is_changed = False
-        queue = self._queue.ask_stored().result()
+        queue = self._queue.ask(QueueMachine.stored).result()
         try:
             if queue.downloads or queue.limits != StoredQueue().limits:
                 self._queues.write(queue, self._queue.snapshot.items)

@@ -182,7 +182,12 @@ class Parts:
         return self.queue.is_closed and not self.queue.is_forked
 
     def close(self, timeout_s: float) -> None:
-        """Stops everything within the time, keeps what was fetched, and answers every call. Twice is harmless."""
+        """Stops everything within the time, keeps what was fetched, and answers every call. Twice is harmless.
+
+        In a forked child it does nothing, since everything is the parent's.
+        """
+        if self.queue.is_forked:
+            return
         deadline_s = time.monotonic() + timeout_s
         self.hub.close()
         self.access.close()
@@ -201,14 +206,10 @@ class Parts:
             stopping.join(max(0.0, deadline_s - time.monotonic()))
 
     def abandon(self) -> None:
-        """In a forked child: refuses everything, and lets go of what is the parent's."""
+        """In a forked child: refuses every operation, so that nothing waits for a thread of the parent's."""
         self.calls.abandon()
-        self.keeper.abandon()
         self.queue.abandon()
         self.engine.abandon()
-        self.access.close()
-        self._hub_threads.abandon()
-        self._writer.abandon()
 
     def _retry(self, id_: DownloadId) -> None:
         self.renew_token()

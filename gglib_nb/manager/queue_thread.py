@@ -14,7 +14,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
 from datetime import datetime
 from datetime import time as time_of_day
 from types import MappingProxyType
@@ -26,11 +25,9 @@ from gglib_nb.domain import events as announced
 from gglib_nb.domain import reports
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueNotice, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.stored_queue import StoredQueue
 from gglib_nb.errors import (
     DownloadCancelledError,
     DownloadInterruptedError,
-    GglibError,
     ManagerClosedError,
     NotInQueueError,
 )
@@ -54,19 +51,15 @@ _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")
 Listener = Callable[[QueueSnapshot], None]
 EventListener = Callable[[announced.QueueEvent], None]
+_Posted = tuple[Callable[["Future[Any]"], None], "Future[Any]"]
+
+
+_NOTHING: Final[_Posted] = (lambda _future: None, Future())
 
 
 def local_time() -> time_of_day:
     """The local time of day."""
     return datetime.now().astimezone().time()
-
-
-@dataclass(slots=True)
-class _Posted:
-    """Work for the thread, and its future; an event of the engine has no future, the end no work."""
-
-    work: on.Event | Callable[[], Any] | None
-    future: "Future[Any] | None"
 
 
 class QueueThread:
@@ -89,7 +82,7 @@ class QueueThread:
         self._machine: Final = machine
         self._run_effect: Final = run
         self._clock: Final = clock
-        self._inbox: Final[queue.SimpleQueue[_Posted]] = queue.SimpleQueue()
+        self._inbox: Final[queue.SimpleQueue[_Posted | None]] = queue.SimpleQueue()
         # An RLock, because the garbage collector may call back during a post.
         self._lock = threading.RLock()
         self._refusal = ""
@@ -138,44 +131,34 @@ class QueueThread:
 
         If the future is cancelled before the machine handles the event, the event is dropped.
         """
-        return self._put(event)
+        return self._do(lambda: self._take(event))
 
     def tell(self, event: on.Event) -> None:
         """Gives the machine an event without a reply, such as a report of the engine."""
-        self._put(event, has_future=False)
+        self.post(event).add_done_callback(_log_error)
 
     def ask(self, question: Callable[[QueueMachine], _Result]) -> "Future[_Result]":
         """Reads something from the machine between two events; the call must not change it."""
-        return self._put(lambda: question(self._machine))
+        return self._do(lambda: question(self._machine))
 
     def look(self) -> "Future[QueueSnapshot]":
         """The queue after everything that was posted before."""
-        return self._put(self._seen)
+        return self._do(self._seen)
 
     def note(self, **fields: Any) -> "Future[None]":  # noqa: ANN401 - of the snapshot
         """Changes fields of the snapshot that the machine does not have: settings, and downloads of other kernels."""
-
-        def act() -> None:
-            self._beside.update(fields)
-            self._note()
-
-        return self._put(act)
+        return self._do(lambda: self._note(fields))
 
     def give_notice(self, kind: str, text: str) -> "Future[None]":
         """Shows a notice about the whole queue, instead of an earlier one of its kind; without a text, shows none."""
 
         def act() -> None:
+            self._notices.pop(kind, None)
             if text:
                 self._notices[kind] = QueueNotice(kind, text)
-            else:
-                self._notices.pop(kind, None)
-            self._note()
+            self._note({})
 
-        return self._put(act)
-
-    def ask_stored(self) -> "Future[StoredQueue]":
-        """The part of the queue that has to be stored."""
-        return self._put(self._machine.stored)
+        return self._do(act)
 
     def cancel_all(self, timeout_s: float) -> "Future[None]":
         """Cancels everything; done when all of it has stopped, or after `timeout_s`."""
@@ -184,7 +167,7 @@ class QueueThread:
             attempts = self._take(on.AllCancelRequested())
             self._conditions[done] = (lambda: not attempts & self._machine.stopping, time.monotonic() + timeout_s)
 
-        return self._put_waiting(act)
+        return self._put(act)
 
     def wait(self, id: DownloadId) -> "Future[QueuedDownload]":  # noqa: A002 - the port's word
         """Done when the download has ended: completed, or with its error."""
@@ -197,7 +180,7 @@ class QueueThread:
             else:
                 raise NotInQueueError(f"There is no download {id}. %gguf status shows the queue.")
 
-        return self._put_waiting(act)
+        return self._put(act)
 
     def join(self) -> "Future[None]":
         """Done when nothing is queued, active or being listed; paused downloads do not count."""
@@ -205,7 +188,7 @@ class QueueThread:
         def act(drained: "Future[None]") -> None:
             self._conditions[drained] = (lambda: self._machine.is_drained, math.inf)
 
-        return self._put_waiting(act)
+        return self._put(act)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Calls `listener` on this thread with a snapshot, at most ten times a second and after the last change.
@@ -241,17 +224,19 @@ class QueueThread:
             _call(listener, announced.SnapshotChanged(self._seen()))
 
         def end() -> None:
-            self._event_listeners.pop(listener, None)
+            self._do(lambda: self._event_listeners.pop(listener, None))
 
-        self._put_now(act)
-        return lambda: self._put_quietly(end)
+        subscribed = self._do(act)
+        if subscribed.done() and (error := subscribed.exception()) is not None:
+            raise error
+        return end
 
     def close(self, timeout_s: float) -> None:
         """Ends the thread; what still waits for a download gets `DownloadInterruptedError`."""
         with self._lock:
             if not self._refusal:
                 self._refusal = CLOSED
-                self._inbox.put(_Posted(None, None))
+                self._inbox.put(None)
         if threading.current_thread() is not self._thread and self._thread.is_alive():
             self._thread.join(timeout_s)
 
@@ -260,54 +245,28 @@ class QueueThread:
         self._lock = threading.RLock()
         self._refusal = FORKED
 
-    def _put(self, work: on.Event | Callable[[], Any], *, has_future: bool = True) -> "Future[Any]":
+    def _do(self, act: Callable[[], _Result]) -> "Future[_Result]":
+        """Has something done on the thread; the future gets its result."""
+        return self._put(lambda future: succeed(future, act()))
+
+    def _put(self, act: "Callable[[Future[Any]], None]") -> "Future[Any]":
+        """Has something done on the thread, which answers the future or keeps it until it can; it gets an error at once."""
         future: Future[Any] = Future()
+        future.add_done_callback(self._forget)
         with self._lock:
             if self._refusal:
-                future.set_exception(ManagerClosedError(self._refusal))
+                fail(future, ManagerClosedError(self._refusal))
             else:
-                self._inbox.put(_Posted(work, future if has_future else None))
+                self._inbox.put((act, future))
         return future
-
-    def _put_waiting(self, act: "Callable[[Future[Any]], None]") -> "Future[Any]":
-        """Returns a future that is answered after the work that asks for it is done."""
-        waiting: Future[Any] = Future()
-
-        def work() -> None:
-            if not waiting.cancelled():
-                try:
-                    act(waiting)
-                except GglibError as error:
-                    fail(waiting, error)
-
-        def follow(done: "Future[Any]") -> None:
-            if (error := done.exception()) is not None:
-                fail(waiting, error)
-
-        def forget(done: "Future[Any]") -> None:
-            if done.cancelled():
-                self._put_quietly(lambda: self._forget(done))
-
-        waiting.add_done_callback(forget)
-        self._put(work).add_done_callback(follow)
-        return waiting
-
-    def _put_now(self, work: Callable[[], None]) -> None:
-        posted = self._put(work)
-        if posted.done() and (error := posted.exception()) is not None:
-            raise error
-
-    def _put_quietly(self, work: Callable[[], None]) -> None:
-        self._put(work, has_future=False)
 
     # On the thread -----------------------------------------------------------------------------------------------
 
     def _work(self) -> None:
         refuse_to_wait()
         try:
-            while (posted := self._next()) is None or posted.work is not None:
-                if posted is not None:
-                    self._answer(posted)
+            while (posted := self._next()) is not None:
+                self._answer(*posted)
                 self._look_at_clock()
                 self._look_at_conditions()
                 self._publish()
@@ -317,30 +276,22 @@ class QueueThread:
             self._end()
 
     def _next(self) -> _Posted | None:
-        """What was posted; None when it is time to publish, or a deadline has come."""
+        """What was posted; nothing to do when it is time to publish, or a deadline has come; None at the end."""
         due_s = [deadline_s for _, deadline_s in self._conditions.values()]
         due_s.append(self._publish_at_s if self._has_changed() else math.inf)
-        due_s.append(self._clock_at_s if self._machine.hours is not None else math.inf)
+        due_s.append(self._clock_at_s if self._machine.limits.hours is not None else math.inf)
         try:
             wait_s = max(0.0, min(due_s) - time.monotonic())
             return self._inbox.get(timeout=wait_s if wait_s < math.inf else None)
         except queue.Empty:
-            return None
+            return _NOTHING
 
-    def _answer(self, posted: _Posted) -> None:
-        future = posted.future
-        if future is not None and future.cancelled():
-            return
-        try:
-            value = posted.work() if callable(posted.work) else self._take(posted.work)  # type: ignore[arg-type]
-        except BaseException as error:  # noqa: BLE001 - the future's owner gets it
-            if future is None:
-                _log.exception("The download queue could not handle %r", posted.work)
-            else:
+    def _answer(self, act: "Callable[[Future[Any]], None]", future: "Future[Any]") -> None:
+        if not future.cancelled():
+            try:
+                act(future)
+            except BaseException as error:  # noqa: BLE001 - the future's owner gets it
                 fail(future, error)
-        else:
-            if future is not None:
-                succeed(future, value)
 
     def _take(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
         reply = None
@@ -374,8 +325,12 @@ class QueueThread:
         for listener in list(self._event_listeners):
             _call(listener, event)
 
-    def _forget(self, future: "Future[Any]") -> None:
+    def _forget(self, done: "Future[Any]") -> None:
         """Drops a wait that was cancelled."""
+        if done.cancelled():
+            self._do(lambda: self._drop(done))
+
+    def _drop(self, future: "Future[Any]") -> None:
         self._conditions.pop(future, None)
         for id_ in [id_ for id_, waiting in self._waiters.items() if future in waiting]:
             del self._waiters[id_][future]
@@ -383,13 +338,13 @@ class QueueThread:
                 del self._waiters[id_]
 
     def _look_at_clock(self) -> None:
-        hours = self._machine.hours
+        hours = self._machine.limits.hours
         if hours is None or time.monotonic() < self._clock_at_s:
             return
         now = self._clock()
         self._clock_at_s = time.monotonic() + min(hours.seconds_until_turn(now), _CLOCK_EVERY_S)
-        if (is_open := hours.contains(now)) != self._machine.is_open:
-            self._answer(_Posted(on.HoursTurned(hours, is_open), None))
+        if (is_open := hours.contains(now)) != self._machine.limits.is_open:
+            self._take(on.HoursTurned(hours, is_open))
 
     def _look_at_conditions(self) -> None:
         now_s = time.monotonic()
@@ -402,7 +357,8 @@ class QueueThread:
         notices = tuple(self._notices.values())
         return replace(self._machine.snapshot(), version=self._version, notices=notices, **self._beside)
 
-    def _note(self) -> None:
+    def _note(self, fields: Mapping[str, Any]) -> None:
+        self._beside.update(fields)
         self._notes += 1
         self._snapshot = self._seen()
 
@@ -433,10 +389,16 @@ class QueueThread:
         for condition in list(self._conditions):
             fail(condition, ManagerClosedError(self._refusal))
         while not self._inbox.empty():
-            if (left := self._inbox.get().future) is not None:
-                fail(left, ManagerClosedError(self._refusal))
+            if (left := self._inbox.get()) is not None:
+                fail(left[1], ManagerClosedError(self._refusal))
         for ended in list(self._event_listeners.values()):
             ended()
+
+
+def _log_error(told: "Future[Any]") -> None:
+    error = told.exception()
+    if error is not None and not isinstance(error, ManagerClosedError):
+        _log.error("The download queue could not handle a report", exc_info=error)
 
 
 def _call(listener: Callable[[_Value], None], value: _Value) -> None:

@@ -5,6 +5,7 @@ is made here, so that each sentence is written once.
 """
 
 from collections.abc import Collection, Hashable, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Final
 
 from msgspec.structs import replace
@@ -24,18 +25,13 @@ _Found = dict[Entry, None]  # a set that keeps its order
 _Index = dict[Hashable, _Found]
 
 
+@dataclass(slots=True)
 class Stop:
-    """An attempt whose stop was requested and is not confirmed yet.
+    """An attempt whose stop was requested and is not confirmed yet."""
 
-    Attributes:
-        plan: What the attempt downloads; the entry may have another plan by now.
-        discards: Whether to delete its partial files once it has stopped.
-    """
-
-    def __init__(self, entry: Entry) -> None:
-        self.entry = entry
-        self.plan = entry.plan
-        self.discards = False
+    entry: Entry
+    plan: PlannedDownload  # what the attempt downloads; the entry may have another plan by now
+    discards: bool = False  # whether to delete its partial files once it has stopped
 
 
 class Downloads:
@@ -131,7 +127,7 @@ class Downloads:
             return None
         attempt = next(attempt for attempt, active in self.active.items() if active is entry)
         self.remove_active(attempt)
-        self.stopping[attempt] = Stop(entry)
+        self.stopping[attempt] = Stop(entry, entry.plan)
         return attempt
 
     def take_finished(self, attempt: int) -> Entry | None:

@@ -62,7 +62,12 @@ from gglib_nb.queue.transitions import Cause
 
 
 class QueueMachine:
-    """The queue of one manager."""
+    """The queue of one manager.
+
+    Attributes:
+        limits: How much it may do; only to be read.
+        version: Grows with every event that was handled.
+    """
 
     def __init__(
         self,
@@ -73,7 +78,7 @@ class QueueMachine:
         hours: DailyHours | None = None,
         is_open: bool = True,
     ) -> None:
-        self._limits: Final = Limits(max_size, max_concurrent, bandwidth_limit, hours, is_open=is_open)
+        self.limits: Final = Limits(max_size, max_concurrent, bandwidth_limit, hours, is_open=is_open)
         self._downloads: Final = Downloads()
         self._resolving: dict[int, str] = {}
         self._held: set[int] = set()  # of those, the ones to pause once they are resolved
@@ -81,7 +86,7 @@ class QueueMachine:
         self._last_attempt = 0
         self._run: Run | None = None
         self._last_run: QueueRunSummary | None = None
-        self._version = 0
+        self.version = 0
         self._effects: list[Effect] = []
         self._is_to_be_stored = False
         self._at_s = 0.0
@@ -102,7 +107,7 @@ class QueueMachine:
             self._go_on()
         if self._is_to_be_stored:
             self._do(do.StoreQueue())
-        self._version += 1
+        self.version += 1
         return self._effects
 
     def _take(self, event: on.Event) -> None:  # noqa: C901 - one case an event, nothing else
@@ -147,17 +152,17 @@ class QueueMachine:
                 )
                 self._is_to_be_stored = True
             case on.QueueLimitChanged():
-                self._limits.set_size(event.max_size)
+                self.limits.set_size(event.max_size)
                 self._is_to_be_stored = True
             case on.BandwidthLimitChanged():
                 self._limit_bandwidth(event.bytes_per_second)
             case on.ConcurrencyChanged():
-                self._limits.set_concurrency(event.max_concurrent)
+                self.limits.set_concurrency(event.max_concurrent)
                 self._do(do.LimitConcurrency(event.max_concurrent))
             case on.DownloadHoursChanged():
                 self._keep_hours(event.hours, is_open=event.is_open)
             case on.HoursTurned():
-                if event.hours == self._limits.hours:
+                if event.hours == self.limits.hours:
                     self._keep_hours(event.hours, is_open=event.is_open)
             case on.DownloadsRestored():
                 self._restore(event)
@@ -176,7 +181,7 @@ class QueueMachine:
             case reports.EngineLost():
                 self._lose_engine(event)
             case reports.EnginesChanged():
-                self._limits.engine_count = max(1, event.count)
+                self.limits.engine_count = max(1, event.count)
             case reports.EngineSilent():
                 self._note_silence(event)
             case on.ModelRegistered():
@@ -322,8 +327,8 @@ class QueueMachine:
         self._is_processing = self._is_to_be_stored = True
 
     def _run_now(self, entry: Entry) -> None:
-        if self._limits.is_open:
-            for other in self._downloads.in_the_way_of(entry, self._limits.slots, self._limits.engine_count):
+        if self.limits.is_open:
+            for other in self._downloads.in_the_way_of(entry, self.limits.slots, self.limits.engine_count):
                 self._step_back(other)
         self._downloads.move_pending(entry, 1)
         self._resume([entry])
@@ -354,23 +359,23 @@ class QueueMachine:
         self._do(do.Reply(self._downloads.position(entry)))
 
     def _limit_bandwidth(self, bytes_per_second: int | None) -> None:
-        self._limits.set_bandwidth(bytes_per_second)
+        self.limits.set_bandwidth(bytes_per_second)
         self._is_to_be_stored = True
         self._do(do.LimitBandwidth(bytes_per_second))
 
     def _keep_hours(self, hours: DailyHours | None, *, is_open: bool) -> None:
-        self._limits.hours, self._limits.is_open = hours, is_open
+        self.limits.hours, self.limits.is_open = hours, is_open
         for entry in reversed(self._downloads.running()):
             self._hold_outside_hours(entry)
         for entry in self._downloads.pending:
             self._say_until_when(entry)
 
     def _hold_outside_hours(self, entry: Entry) -> None:
-        if not self._limits.is_open and entry.status is DownloadStatus.DOWNLOADING:
+        if not self.limits.is_open and entry.status is DownloadStatus.DOWNLOADING:
             self._step_back(entry)
 
     def _say_until_when(self, entry: Entry) -> None:
-        if entry.status is DownloadStatus.QUEUED and entry.wait_for_hours(self._limits.opens_at):
+        if entry.status is DownloadStatus.QUEUED and entry.wait_for_hours(self.limits.opens_at):
             self._announce(announced.NoticeChanged(entry.plan.id, entry.notice))
 
     # Other kernels -----------------------------------------------------------------------------------------------
@@ -380,9 +385,9 @@ class QueueMachine:
         for restored in event.downloads:
             if (outcome := self._take_up(restored, place=outcomes["going_on"])) is not None:
                 outcomes[outcome] += 1
-        limits, mine = event.limits, self._limits.set_by_user
+        limits, mine = event.limits, self.limits.set_by_user
         if limits.max_size is not None and mine.max_size is None:
-            self._limits.set_size(limits.max_size)
+            self.limits.set_size(limits.max_size)
         if limits.has_bandwidth_limit and not mine.has_bandwidth_limit:
             self._limit_bandwidth(limits.bandwidth_limit_bytes_per_second)
         self._is_processing |= event.starts and bool(outcomes["going_on"] or outcomes["waiting"])
@@ -461,12 +466,8 @@ class QueueMachine:
             self._fail(event.attempt, event.error, can_retry=event.can_retry)
 
     def _confirm_stop(self, attempt: int) -> None:
-        if attempt in self._downloads.stopping:
-            self._release(attempt)
-
-    def _release(self, attempt: int) -> None:
-        stop = self._downloads.stopping.pop(attempt)
-        if stop.entry.status is DownloadStatus.CANCELLED:
+        stop = self._downloads.stopping.pop(attempt, None)
+        if stop is not None and stop.entry.status is DownloadStatus.CANCELLED:
             self._finish_cancel(stop.entry, discards=stop.discards)
 
     def _hold_up(self, event: reports.TransferWaits) -> None:
@@ -489,7 +490,7 @@ class QueueMachine:
         # Lost downloads are queued before anything new starts, so that nothing newly started counts as lost.
         lost = {*self._downloads.stopping, *self._downloads.active} if event.attempts is None else event.attempts
         for attempt in [attempt for attempt in self._downloads.stopping if attempt in lost]:
-            self._release(attempt)
+            self._confirm_stop(attempt)
         for attempt, entry in list(self._downloads.active.items()):
             if entry.is_running and attempt in lost:
                 self._restart(attempt, entry, event.reason)
@@ -557,8 +558,8 @@ class QueueMachine:
             self._summarize()
 
     def _next_start(self) -> Entry | None:
-        has_slot = self._downloads.slots_held(self._limits.engine_count) < self._limits.slots
-        return self._downloads.next_ready() if has_slot and self._limits.is_open else None
+        has_slot = self._downloads.slots_held(self.limits.engine_count) < self.limits.slots
+        return self._downloads.next_ready() if has_slot and self.limits.is_open else None
 
     def _begin(self, entry: Entry, cause: Cause) -> None:
         self._last_attempt += 1
@@ -612,24 +613,9 @@ class QueueMachine:
         self._effects.append(effect)
 
     def _check_room(self, plan: PlannedDownload, count: int = 1) -> None:
-        self._limits.check_room(plan.id, len(self._downloads.pending), count)
+        self.limits.check_room(plan.id, len(self._downloads.pending), count)
 
     # Showing -----------------------------------------------------------------------------------------------------
-
-    @property
-    def version(self) -> int:
-        """Grows with every event that was handled."""
-        return self._version
-
-    @property
-    def hours(self) -> DailyHours | None:
-        """The hours of the day in which downloads run; None: at any time."""
-        return self._limits.hours
-
-    @property
-    def is_open(self) -> bool:
-        """Whether downloads may run now."""
-        return self._limits.is_open
 
     @property
     def stopping(self) -> frozenset[int]:
@@ -675,26 +661,26 @@ class QueueMachine:
         rate = sum(rates) if rates else None
         remaining = self._downloads.remaining_bytes()
         return QueueSnapshot(
-            version=self._version,
+            version=self.version,
             items=items,
             recent_completed=self._downloads.ended_views(DownloadStatus.COMPLETED),
             recent_failures=self._downloads.ended_views(DownloadStatus.FAILED),
             recent_cancelled=self._downloads.ended_views(DownloadStatus.CANCELLED),
             resolving=tuple(self._resolving.values()),
-            max_size=self._limits.max_size,
-            max_concurrent=self._limits.max_concurrent,
+            max_size=self.limits.max_size,
+            max_concurrent=self.limits.max_concurrent,
             is_processing=self._is_processing,
-            bandwidth_limit_bytes_per_second=self._limits.bandwidth_bytes_per_second,
+            bandwidth_limit_bytes_per_second=self.limits.bandwidth_bytes_per_second,
             bytes_per_second=rate,
             eta_seconds=None if not rate or remaining is None else remaining / rate,
             last_run=self._last_run,
-            download_hours=self._limits.hours,
-            is_outside_hours=not self._limits.is_open,
+            download_hours=self.limits.hours,
+            is_outside_hours=not self.limits.is_open,
         )
 
     def stored(self) -> StoredQueue:
         """What has to be stored; downloads that did not change are the same objects as last time."""
-        return StoredQueue(self._downloads.kept(), self._limits.set_by_user, self._is_processing)
+        return StoredQueue(self._downloads.kept(), self.limits.set_by_user, self._is_processing)
 
     def check_invariants(self) -> None:
         """Everything that holds between two events; raises `AssertionError` on the first that does not."""

@@ -103,7 +103,7 @@ def test_downloads_completed_by_a_killed_kernel_are_not_resumed(
     """As a worker of a fork pool: it ends as soon as its function returns, before the end of the download is stored."""
     queued = kernel.sync.queue_smart("demo/small-GGUF", "Q4_K_M")
     kernel.sync.queue_smart("demo/small-GGUF", "Q8_0")
-    stored = kernel._parts.queue.ask_stored().result()
+    stored = kernel._parts.queue.ask(lambda machine: machine.stored()).result()
     held.set_speed()
     queued.sync.wait()
     kernel.sync.cancel_all()

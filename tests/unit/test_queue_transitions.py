@@ -101,7 +101,7 @@ def test_the_invariants_detect_an_ended_download_that_still_runs():
 
 def test_the_invariants_detect_an_attempt_that_is_both_active_and_stopping():
     machine, downloads = running()
-    downloads.stopping[1] = Stop(downloads.active[1])
+    downloads.stopping[1] = Stop(downloads.active[1], downloads.active[1].plan)
 
     with pytest.raises(AssertionError, match="active and stopping at once"):
         machine.check_invariants()
@@ -125,7 +125,7 @@ def test_the_invariants_detect_an_index_entry_for_an_unlisted_download():
 
 def test_the_invariants_detect_two_attempts_with_one_target():
     machine, downloads = running()
-    downloads.stopping[2] = Stop(downloads.active[1])
+    downloads.stopping[2] = Stop(downloads.active[1], downloads.active[1].plan)
 
     with pytest.raises(AssertionError, match="two attempts hold one target"):
         machine.check_invariants()
