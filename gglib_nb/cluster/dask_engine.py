@@ -62,10 +62,8 @@ class DaskEngine:
         self._connect: Final = connect
         self._models_directory: Final = models_directory
         self._can_come_back: Final = can_come_back
-        self._session: Final = secrets.token_hex(8)
         self._lock: Final = threading.RLock()
         self._links: dict[str, HostLink] = {}
-        self._link_count = 0
         self._client: Client | None = None
         self._owns_client = False
         self._was_connected = False
@@ -79,11 +77,6 @@ class DaskEngine:
     def pid(self) -> int | None:
         """None: no engine runs on this machine for this kernel."""
         return None
-
-    @property
-    def hosts(self) -> tuple[ClusterHost, ...]:
-        """The hosts of the cluster."""
-        return self._dispatcher.hosts
 
     def start(self) -> None:
         """Connect to the cluster, so that its engines are known when the first transfer starts."""
@@ -240,10 +233,10 @@ class DaskEngine:
         with self._lock:
             if name in self._links or self._is_closed:
                 return
-            self._link_count += 1
-            link_name = f"{self._session}-{self._link_count}"
             heard = partial(self._heard, name)
-            self._links[name] = HostLink(client, worker, link_name, self._models_directory, heard, said["free_bytes"])
+            self._links[name] = HostLink(
+                client, worker, secrets.token_hex(8), self._models_directory, heard, said["free_bytes"]
+            )
             self._do(self._dispatcher.host_joined(host, here))
 
 

@@ -133,11 +133,6 @@ class Dispatcher:
         self._absence = NO_HOST
 
     @property
-    def hosts(self) -> tuple[ClusterHost, ...]:
-        """The hosts of the cluster."""
-        return tuple(self._hosts.values())
-
-    @property
     def waiting(self) -> list[int]:
         """Attempts that run on no host."""
         return [number for number, attempt in self._attempts.items() if not attempt.running]

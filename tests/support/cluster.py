@@ -84,7 +84,7 @@ def wait_for_hosts(manager: DownloadManager, count: int) -> None:
     """Wait until the manager has that many engines."""
     manager._parts.engine.start()
     engine: Any = manager._parts.engine._engine
-    wait_until(lambda: len(engine.hosts) == count)
+    wait_until(lambda: len(engine._links) == count)
 
 
 def kill(pid: int) -> None:
