@@ -36,7 +36,7 @@ from gglib_nb.settings import DownloadManagerConfig, Origin
 if TYPE_CHECKING:
     from asyncio import Future as AsyncFuture
 
-_INSIDE: Final = frozenset({"catalog", "hub", "settings", "origins"})
+_INSIDE: Final = frozenset({"catalog", "hub", "origins"})
 CLOSE_TIMEOUT_S: Final = 2.0
 """A kernel that ends waits no longer than this; the engine stops by itself when its input closes."""
 
@@ -213,11 +213,6 @@ class DownloadManager:
     # For this package --------------------------------------------------------------------------------------------
 
     @property
-    def settings(self) -> DownloadManagerConfig:
-        """The configuration, with every default filled in."""
-        return self.config
-
-    @property
     def origins(self) -> "dict[str, Origin]":
         """Where each setting comes from."""
         return dict(self._parts.origins)
@@ -275,7 +270,7 @@ class DownloadManager:
 
     @override
     def __dir__(self) -> list[str]:
-        # What is promised and nothing else; `catalog`, `hub`, `settings` and `origins` are for this package.
+        # What is promised and nothing else; `catalog`, `hub` and `origins` are for this package.
         return sorted(
             name for name in [*vars(type(self)), "config", "sync"] if not (name.startswith("_") or name in _INSIDE)
         )
@@ -303,11 +298,7 @@ class EventStream:
         return self
 
     async def __anext__(self) -> QueueEvent:
-        while (event := self._buffer.take()) is None:
-            if self._buffer.has_ended:
-                raise StopAsyncIteration
-            await self._buffer.arrival()
-        return event
+        return await self._buffer.take()
 
     async def aclose(self) -> None:
         """Ends the stream; what was not read is dropped."""
@@ -319,7 +310,7 @@ class _Buffer:
     """What was not read yet, of one reader. `put` and `end` may be called from any thread."""
 
     def __init__(self) -> None:
-        self.has_ended = False
+        self._has_ended = False
         self._has_begun = False
         self._events: Final[OrderedDict[object, QueueEvent]] = OrderedDict()
         self._lock: Final = threading.Lock()
@@ -336,25 +327,21 @@ class _Buffer:
 
     def end(self) -> None:
         """Nothing more will come; the reader gets what is left and then the end."""
-        self.has_ended = True
+        self._has_ended = True
         self._wake()
 
-    def take(self) -> QueueEvent | None:
-        """The oldest event; None where there is none."""
-        with self._lock:
-            return self._events.popitem(last=False)[1] if self._events else None
+    async def take(self) -> QueueEvent:
+        """The oldest event, as soon as there is one; `StopAsyncIteration` at the end."""
+        from asyncio import get_running_loop  # 30 ms, which an import does not pay
 
-    def arrival(self) -> "AsyncFuture[None]":
-        """Done when there is something to take, or nothing will come."""
-        from asyncio import get_running_loop
-
-        reader = get_running_loop().create_future()
-        with self._lock:
-            self._reader = reader
-            is_there = bool(self._events) or self.has_ended
-        if is_there:
-            self._wake()
-        return reader
+        while True:
+            with self._lock:
+                if self._events:
+                    return self._events.popitem(last=False)[1]
+                if self._has_ended:
+                    raise StopAsyncIteration
+                reader = self._reader = get_running_loop().create_future()
+            await reader
 
     def _wake(self) -> None:
         with self._lock:

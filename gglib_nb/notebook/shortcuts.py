@@ -81,7 +81,7 @@ def _show_activity(manager: DownloadManager, kernel: Any) -> None:  # noqa: ANN4
 
 
 def _interval_s(manager: DownloadManager) -> int:
-    interval_s: int = SET_HERE.get("activity_interval_s", manager.settings.activity_interval_s)
+    interval_s: int = SET_HERE.get("activity_interval_s", manager.config.activity_interval_s)
     return interval_s
 
 

@@ -202,7 +202,7 @@ def test_a_manager_closes_within_its_time_with_a_stopped_engine_and_a_locked_dat
     held.wait_for(lambda records: any(record.carries_file for record in records))
     pid = manager.engine_pid
     assert pid is not None
-    locked = sqlite3.connect(manager.settings.database_path, isolation_level=None)
+    locked = sqlite3.connect(manager.config.database_path, isolation_level=None)
     locked.execute("BEGIN EXCLUSIVE")
     os.kill(pid, signal.SIGSTOP)
 

@@ -264,7 +264,7 @@ def test_no_file_log_or_command_line_contains_the_token(hub: FaultyHub, tmp_path
         manager = DownloadManager(config)
         manager.sync.download("demo/gated-GGUF")
         pid = manager.engine_pid
-        print(repr(config), repr(manager.settings), Path(f"/proc/{pid}/cmdline").read_text())
+        print(repr(config), repr(manager.config), Path(f"/proc/{pid}/cmdline").read_text())
         print(Path(f"/proc/{pid}/environ").read_text())
         manager.close()
         """

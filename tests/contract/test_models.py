@@ -100,7 +100,7 @@ async def test_deleting_removes_files_row_and_empty_folders(manager: DownloadMan
     assert len(deletion.deleted) == 3
     assert deletion.freed_bytes >= 300_000
     assert await manager.models() == []
-    assert manager.settings.models_directory.exists()
+    assert manager.config.models_directory.exists()
     assert not path.parent.parent.parent.exists()
 
 

@@ -261,7 +261,7 @@ def test_our_own_folder_can_be_registered_again(manager: DownloadManager) -> Non
     manager.sync.download("demo/split-GGUF")
     manager.sync.forget("split")
 
-    report = manager.sync.import_folder(manager.settings.models_directory)
+    report = manager.sync.import_folder(manager.config.models_directory)
 
     assert ids(report) == ["demo/split-GGUF:Q4_K_M"]
     verification = manager.sync.verify("split")

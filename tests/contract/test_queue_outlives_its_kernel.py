@@ -347,7 +347,7 @@ def test_partial_files_in_no_queue_are_offered_and_queued_again(hub: FaultyHub, 
 
 def kept_of(process: QueueProcess) -> None:
     """Wait until the live downloads are in the database."""
-    count = "__import__('sqlite3').connect(manager.settings.database_path).execute('SELECT count(*) FROM download').fetchone()[0]"
+    count = "__import__('sqlite3').connect(manager.config.database_path).execute('SELECT count(*) FROM download').fetchone()[0]"
     process.wait_until(lambda one: one.value(count) == len(one.rows), "the queue in the database")
 
 

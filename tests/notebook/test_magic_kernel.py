@@ -159,7 +159,7 @@ def test_an_interrupted_verification_does_not_change_the_model(kernel: Kernel) -
 def test_a_folder_is_imported_in_a_kernel(kernel: Kernel) -> None:
     kernel.run("%gguf queue demo/small:Q2_K\n%gguf wait\n%gguf forget demo/small:Q2_K")
 
-    cell = kernel.run("folder = gglib_nb.get_manager().settings.models_directory\n%gguf import {folder}")
+    cell = kernel.run("folder = gglib_nb.get_manager().config.models_directory\n%gguf import {folder}")
 
     assert "demo/small:Q2_K" in cell.text
     assert "added. Check one with: %gguf verify ID" in cell.text

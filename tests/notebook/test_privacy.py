@@ -99,7 +99,7 @@ for ask in (
 END = """
 import json
 from ipywidgets import Widget
-public = [manager, manager.config, manager.settings, manager.hub, manager.snapshot, manager.sync, manager.catalog, manager.sync.models()]
+public = [manager, manager.config, manager.hub, manager.snapshot, manager.sync, manager.catalog, manager.sync.models()]
 public += [value for value in vars(manager).values()] + list(manager.snapshot.recent_failures)
 found = {
     "records": records.getvalue(),

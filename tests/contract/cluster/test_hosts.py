@@ -212,7 +212,7 @@ def test_on_a_shared_folder_another_host_resumes_a_killed_hosts_file_without_rep
     assert {item.repo_id for item in manager.snapshot.recent_completed} == set(hub.ids)
     for item in manager.snapshot.recent_completed:
         (path,) = map(Path, item.paths)
-        assert path.is_relative_to(manager.settings.models_directory)
+        assert path.is_relative_to(manager.config.models_directory)
         assert digest(path) == right_digest(hub, item.repo_id)
     for repo_id in hub.ids:
         sent = sum(one.bytes_sent for one in hub.requests if one.origin == "cdn" and one.repo_id == repo_id)
