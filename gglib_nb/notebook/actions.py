@@ -7,15 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.download import QueueSnapshot
-from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.library import PrunePlan, VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId, parse_pasted
-from gglib_nb.errors import GglibError, InvalidConfigError, RequestError
+from gglib_nb.errors import GglibError, RequestError
 from gglib_nb.notebook import formats, inspection_view, listings, messages, results, rows
 from gglib_nb.notebook.messages import Answer, Code, Listing
 from gglib_nb.notebook.tables import blocks_text
+from gglib_nb.settings import SETTINGS, checked_setting
 
 if TYPE_CHECKING:
     from gglib_nb.manager.manager import SyncOperations
@@ -23,6 +23,16 @@ if TYPE_CHECKING:
 SendProgress = Callable[[str], None]
 """Sends the page a sentence about the progress of the request."""
 
+# What a running manager can change: the operation, and the attribute of the snapshot with its value.
+LIVE: Final[Mapping[str, tuple[str, str]]] = {
+    "max_concurrent": ("set_max_concurrent", "max_concurrent"),
+    "max_queue_size": ("set_max_queue_size", "max_size"),
+    "max_connections": ("set_max_connections", "max_connections"),
+    "bandwidth_limit_bytes_per_second": ("set_bandwidth_limit", "bandwidth_limit_bytes_per_second"),
+    "download_hours": ("set_download_hours", "download_hours"),
+    "network_wait_s": ("set_network_wait", "network_wait_s"),
+    "engine": ("set_engine", ""),
+}
 POSITIONS: Final = ("top", "up", "down", "last")
 """Where a waiting download can be moved, beside a number."""
 _LAST_POSITION: Final = 1_000_000  # the queue clamps a position beyond its end
@@ -83,34 +93,12 @@ def _add(operations: "SyncOperations", request: messages.Add) -> Answer:
 # Limits ----------------------------------------------------------------------------------------------------------
 
 
-def _set(operations: "SyncOperations", id_: str, text: str) -> None:
-    match id_:
-        case "max_concurrent":
-            operations.set_max_concurrent(_count(text))
-        case "max_size":
-            operations.set_max_queue_size(_count(text))
-        case "max_connections":
-            operations.set_max_connections(_count(text))
-        case "bandwidth":
-            operations.set_bandwidth_limit(_bytes_per_second(text))
-        case "hours":
-            operations.set_download_hours(DailyHours.parse(text) if text else None)
-        case _:
-            raise RequestError(f"This kernel does not know the limit {id_!r}. Reload the page.")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or not int(text):
-        raise InvalidConfigError(f"{text!r} is not a valid number. Enter 1 or more.")
-    return int(text)
-
-
-def _bytes_per_second(text: str) -> int | None:
-    try:
-        speed = float(text or 0)
-    except ValueError:
-        raise InvalidConfigError(f"{text!r} is not a valid speed. Enter a number of MB/s, or nothing.") from None
-    return round(speed * 1e6) if 0 < speed < float("inf") else None
+def _set(operations: "SyncOperations", name: str, text: str) -> None:
+    if name not in LIVE:
+        raise RequestError(f"This kernel does not know the limit {name!r}. Reload the page.")
+    no_limit = "none" if SETTINGS[name].default is None else ""
+    value = SETTINGS[name].read(text or no_limit)
+    getattr(operations, LIVE[name][0])(checked_setting(name, value))
 
 
 # Actions ---------------------------------------------------------------------------------------------------------
@@ -209,7 +197,8 @@ def _act_on_model(operations: "SyncOperations", request: messages.Act, send: Sen
         case "update":
             return _result(results.updating(operations.update(id_)), "plain")
         case "delete":
-            return _deletion_question(operations, id_)
+            question = f"{results.deletion_question(operations.delete(id_, dry_run=True))} Delete?"
+            return Answer(confirm=messages.Action("delete_now", "Delete", confirm=question, yes="Yes, delete"))
         case "delete_now":
             freed = formats.size(operations.delete(id_, dry_run=False).freed_bytes)
             return Answer(text=f"Deleted. {freed} freed.", news=f"{_name(id_)} was deleted.")
@@ -242,11 +231,3 @@ def _pruning_question(plan: PrunePlan) -> Answer:
     names = ", ".join([*(one.id for one in plan.models), *(one.path for one in plan.unfinished)])
     question = printable(f"{results.pruning_question(plan)} Delete {names}?")
     return Answer(confirm=messages.Action("prune_now", "Delete", confirm=question, yes="Yes, delete"))
-
-
-def _deletion_question(operations: "SyncOperations", id_: str) -> Answer:
-    preview = operations.delete(id_, dry_run=True)
-    kept = f" {formats.plural(len(preview.kept), 'file')} kept: {preview.kept[0].reason}." if preview.kept else ""
-    files, size = formats.plural(len(preview.deleted), "file"), formats.size(preview.freed_bytes)
-    question = f"Delete {files}? This frees {size}.{kept}"
-    return Answer(confirm=messages.Action("delete_now", "Delete", confirm=question, yes="Yes, delete"))

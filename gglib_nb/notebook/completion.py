@@ -20,24 +20,15 @@ _LINE: Final = re.compile(r"\s*(?:[\w, ]+=\s*)?%gguf\s+(.*)")
 _AUTOMAGIC_LINE: Final = re.compile(r"\s*gguf\s+(.*)")
 
 
-def _no_models() -> tuple[DownloadId, ...]:
-    return ()
-
-
 @dataclass(frozen=True, slots=True)
 class Tab:
     """What is known when Tab is pressed."""
 
     snapshot: "QueueSnapshot | None" = None  # None before the manager's first use
     seen: tuple[DownloadId, ...] = ()  # repositories and variants that were shown in this kernel
-    read_models: Callable[[], Sequence[DownloadId]] = _no_models  # called only if models are offered
+    models: Callable[[], Sequence[DownloadId]] = tuple  # the registered models; called only if they are offered
     fragment: str = ""  # the word before the cursor, as far as it is typed
     given: tuple[str, ...] = ()  # the words before it, without options
-
-    @property
-    def models(self) -> Sequence[DownloadId]:
-        """The registered models."""
-        return self.read_models()
 
 
 def words_before(before_cursor: str, *, has_automagic: bool = False) -> list[str] | None:

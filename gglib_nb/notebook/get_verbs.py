@@ -30,7 +30,7 @@ def _repositories(tab: Tab) -> Iterable[str]:
     """Repositories; and the variants of one once its name is complete."""
     snapshot = tab.snapshot
     queued = () if snapshot is None else (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_cancelled)
-    ids = [*tab.seen, *(item.id for item in queued), *tab.models]
+    ids = [*tab.seen, *(item.id for item in queued), *tab.models()]
     typed = tab.fragment.partition(":")[0].partition("@")[0].casefold()
     yield from (str(id_) for id_ in ids if id_.repo_id.casefold() == typed)
     yield from (id_.repo_id for id_ in ids)

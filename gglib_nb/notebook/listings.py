@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from gglib_nb.domain.history import PastDownload
@@ -139,7 +138,7 @@ def model_table(models: Sequence[ModelSummary], use: DiskUse) -> Table:
     free = "" if use.free_bytes is None else f" · {formats.size(use.free_bytes)} free"
     total = f"{formats.size(use.models_bytes)} in total{free} in {use.models_directory}"
     hint = " · ".join(filter(None, (total, missing_stores(use))))
-    return Table(*tables.numbered("#", _MODEL_COLUMNS, models), hint, folds=True)
+    return Table(*tables.numbered("#", _MODEL_COLUMNS, models), hint)
 
 
 # Updates ---------------------------------------------------------------------------------------------------------
@@ -177,7 +176,7 @@ def update_table(found: Sequence[ModelUpdate]) -> Table:
         hint = f"{number} of {len(found)} have an update: %gguf update ID"
     else:
         hint = "No updates." if all(update.has_update is False for update in found) else "No updates are known."
-    return Table(_UPDATE_COLUMNS, lines, hint, folds=True)
+    return Table(_UPDATE_COLUMNS, lines, hint)
 
 
 def update_blocks(found: Sequence[ModelUpdate]) -> list[Block]:
@@ -224,7 +223,7 @@ def earlier_list(past: Sequence[PastDownload]) -> Listing:
 
 def history_table(past: Sequence[PastDownload]) -> Table:
     """Downloads that ended, the newest first."""
-    return Table(*tables.numbered("Row", _HISTORY_COLUMNS, past), _HISTORY_HINT, folds=True)
+    return Table(*tables.numbered("Row", _HISTORY_COLUMNS, past), _HISTORY_HINT)
 
 
 def partial_table(found: Sequence[Leftover]) -> Table:
@@ -359,16 +358,15 @@ _SEARCH_HINT: Final = "~: estimated for Q4_K_M. See the variants: %gguf plan ROW
 def suggestions(found: Sequence[RepoSummary]) -> Listing:
     """Repositories that a search found, for the panel."""
     number = "1 repository found." if len(found) == 1 else f"{len(found)} repositories found."
-    now_s = time.time()
-    return _listing("suggestions", [_suggestion_row(repo, now_s) for repo in found], news=number if found else "")
+    return _listing("suggestions", [*map(_suggestion_row, found)], news=number if found else "")
 
 
-def _suggestion_row(repo: RepoSummary, now_s: float) -> Row:
+def _suggestion_row(repo: RepoSummary) -> Row:
     fit = _FITS[repo.fit][1]
     details = (
         "" if repo.parameter_count is None else f"{formats.count(repo.parameter_count)} parameters",
         "" if repo.downloads is None else f"{formats.count(repo.downloads)} downloads",
-        _age(repo.modified_at, now_s),
+        f"changed {repo.modified_at[:10]}" if repo.modified_at else "",
     )
     title = printable(repo.repo_id)
     return Row(
@@ -388,16 +386,3 @@ def _suggestion_row(repo: RepoSummary, now_s: float) -> Row:
 def search_table(found: Sequence[RepoSummary]) -> Table:
     """Repositories that a search found."""
     return Table(*tables.numbered("Row", _SEARCH_COLUMNS, found), _SEARCH_HINT)
-
-
-def _age(date: str | None, now_s: float) -> str:
-    try:
-        moment = datetime.fromisoformat(date or "")
-    except ValueError:
-        return ""
-    days = (now_s - moment.replace(tzinfo=moment.tzinfo or UTC).timestamp()) / _DAY_S
-    if days < 1:
-        return "today"
-    if days < 60:
-        return f"{formats.plural(int(days), 'day')} ago"
-    return f"{int(days / 30.4)} months ago" if days < 730 else f"{int(days / 365)} years ago"

@@ -252,7 +252,7 @@ class Act(_Request, frozen=True, tag="act"):
 class Set(_Request, frozen=True, tag="set"):
     """Sets a limit, as it was typed; empty removes it."""
 
-    id: str
+    id: str  # as in `settings`
     value: str
 
 

@@ -16,7 +16,7 @@ from gglib_nb.domain.printable import printable
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import formats, listings, results
 from gglib_nb.notebook.completion import Tab
-from gglib_nb.notebook.session import Answer, Progress, Session
+from gglib_nb.notebook.session import Answer, Progress, Session, progress_of
 from gglib_nb.notebook.verb import CANCELLED, Argument, Option, verb
 
 _NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"
@@ -35,7 +35,7 @@ class Lines(str):
 
 def _models(tab: Tab) -> Iterable[str]:
     completed = () if tab.snapshot is None else tab.snapshot.recent_completed
-    return [*map(str, tab.models), *(str(item.id) for item in completed)]
+    return [*map(str, tab.models()), *(str(item.id) for item in completed)]
 
 
 def folders(tab: Tab) -> Iterable[str]:
@@ -136,9 +136,7 @@ def _preset(session: Session, file: str) -> Answer:
 
 
 def _checking(progress: VerifyProgress) -> Progress:
-    amount = f"{formats.size(progress.done_bytes)} of {formats.size(progress.total_bytes)}"
-    fraction = progress.done_bytes / progress.total_bytes if progress.total_bytes else None
-    return f"verifying {progress.id}  {amount}", fraction
+    return progress_of(f"verifying {progress.id}", progress.done_bytes, progress.total_bytes)
 
 
 @verb("models", interrupted=_STOPPED)

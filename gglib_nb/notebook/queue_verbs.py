@@ -12,7 +12,7 @@ from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.units import listed
 from gglib_nb.errors import DownloadsFailedError, NotInQueueError
-from gglib_nb.notebook import formats, listings
+from gglib_nb.notebook import formats, listings, rows
 from gglib_nb.notebook.actions import POSITIONS, new_position, retry_all
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.render import render_html, render_text
@@ -310,8 +310,8 @@ def _selected(session: Session, found: "list[Leftover]", part: str | None) -> "l
     if part is None:
         return found
     if (number := row_number(part)) is not None:
-        rows = session.partials or tuple(one.target for one in found)
-        target = pick_row(number, rows, NotInQueueError, f"%gguf partials lists {len(rows)}.")
+        listed_before = session.partials or tuple(one.target for one in found)
+        target = pick_row(number, listed_before, NotInQueueError, f"%gguf partials lists {len(listed_before)}.")
         return [one for one in found if one.target == target]
     return [one for one in found if part.casefold() in _path_in_folder(session, one).casefold()]
 
@@ -350,8 +350,7 @@ def _files(number: int) -> str:
 
 def find_item(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None:
     """The download of that id, in the queue or recently ended."""
-    shown = (*snapshot.items, *snapshot.recent_completed, *snapshot.recent_failures)
-    return next((item for item in shown if item.id == id_), None)
+    return rows.downloads(snapshot).get(str(id_))
 
 
 def state_sentence(item: QueuedDownload | None) -> str:

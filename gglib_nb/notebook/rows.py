@@ -500,10 +500,10 @@ def _fields(snapshot: QueueSnapshot) -> tuple[Field, ...]:
     speed = "" if limit is None else f"{limit / 1e6:g}"
     return (
         Field(id="max_concurrent", label="Downloads at once", value=str(snapshot.max_concurrent)),
-        Field(id="max_size", label="Downloads that may wait", value=str(snapshot.max_size)),
-        Field(id="bandwidth", label="Speed limit in MB/s", value=speed, hint="none"),
+        Field(id="max_queue_size", label="Downloads that may wait", value=str(snapshot.max_size)),
+        Field(id="bandwidth_limit_bytes_per_second", label="Speed limit in MB/s", value=speed, hint="none"),
         Field(id="max_connections", label="Connections in total", value=str(snapshot.max_connections)),
-        Field(id="hours", label="Download only between", value=hours, hint="22:00-07:00", is_number=False),
+        Field(id="download_hours", label="Download only between", value=hours, hint="22:00-07:00", is_number=False),
     )
 
 

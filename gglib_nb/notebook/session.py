@@ -12,6 +12,7 @@ from typing_extensions import override
 
 from gglib_nb.domain.download import QueueNotice, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.notebook import formats
 from gglib_nb.notebook.tables import Block, blocks_html, blocks_text
 
 if TYPE_CHECKING:
@@ -55,6 +56,12 @@ class View(Protocol[_Shown_contra]):
 
 Progress = tuple[str, float | None]
 """A text, and how much is done, 0 to 1 (None unknown)."""
+
+
+def progress_of(what: str, done_bytes: int, total_bytes: int) -> Progress:
+    """How much of it is done."""
+    amount = f"{formats.size(done_bytes)} of {formats.size(total_bytes)}"
+    return f"{what}  {amount}", done_bytes / total_bytes if total_bytes else None
 
 
 class _NoView:

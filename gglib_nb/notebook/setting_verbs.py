@@ -4,13 +4,14 @@ The token is not a setting here: whether there is one is shown, but it is never 
 """
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.notebook import formats, tables
+from gglib_nb.notebook.actions import LIVE
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.session import Answer, Session
@@ -56,16 +57,6 @@ _NOT_HERE: Final = (
     "The token cannot be set here, because the notebook would contain it. Log in with %gguf login, or set HF_TOKEN before the "
     "kernel starts."
 )
-# What a running manager can change: the operation, and the attribute of the snapshot with its value.
-LIVE: Final[Mapping[str, tuple[str, str]]] = {
-    "max_concurrent": ("set_max_concurrent", "max_concurrent"),
-    "max_queue_size": ("set_max_queue_size", "max_size"),
-    "max_connections": ("set_max_connections", "max_connections"),
-    "bandwidth_limit_bytes_per_second": ("set_bandwidth_limit", "bandwidth_limit_bytes_per_second"),
-    "download_hours": ("set_download_hours", "download_hours"),
-    "network_wait_s": ("set_network_wait", "network_wait_s"),
-    "engine": ("set_engine", ""),
-}
 _READ_LATE: Final = frozenset(name for name, setting in SETTINGS.items() if setting.change == "when read")
 _FOLDERS: Final = frozenset({"models_directory", "model_stores", "state_directory", "hub_cache"})
 

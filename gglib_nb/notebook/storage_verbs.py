@@ -11,7 +11,7 @@ from gglib_nb.manager.bundles import BundleProgress
 from gglib_nb.notebook import formats, inspection_view, results, tables
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import find_model, folders
-from gglib_nb.notebook.session import Answer, Progress, Session
+from gglib_nb.notebook.session import Answer, Progress, Session, progress_of
 from gglib_nb.notebook.verb import Argument, GrammarError, Option, read_age, verb
 
 _STOPPED: Final = "Stopped. Copied files are kept. Run it again to continue."
@@ -23,7 +23,7 @@ _PRUNE_COLUMNS: Final = (
 
 
 def _models_and_repositories(tab: Tab) -> Iterable[str]:
-    return [*map(str, tab.models), *map(str, tab.seen)]
+    return [*map(str, tab.models()), *map(str, tab.seen)]
 
 
 def _id(reference: str, session: Session) -> str:
@@ -62,8 +62,7 @@ def inspect(
 
 
 def _exporting(progress: BundleProgress) -> Progress:
-    amount = f"{formats.size(progress.done_bytes)} of {formats.size(progress.total_bytes)}"
-    return f"writing {progress.path}: {amount}", progress.done_bytes / max(1, progress.total_bytes)
+    return progress_of(f"writing {progress.path}", progress.done_bytes, progress.total_bytes)
 
 
 @verb("models", interrupted=_STOPPED)

@@ -44,7 +44,9 @@ class Column:
     is_number: bool = False  # aligned to the right
     is_code: bool = False  # in a fixed pitch in HTML, since users type it
     is_quiet: bool = False  # less visible in HTML
-    importance: int = 1  # a column above 1 is folded, the highest first: its cells move to a line below their row
+    importance: int = (
+        1  # where text is narrow, a column above 1 is folded, the highest first, into a line below each row
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,6 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Row]  # as many cells as columns in each
     hint: str = ""
-    folds: bool = False  # HTML cannot know its width: fold every column above importance 1
 
     def text(self, width: int | None = None) -> str:
         """Lines of text.
@@ -106,10 +107,8 @@ class Table:
     def html(self) -> str:
         """HTML with inline styles, since saved notebooks carry no style sheet."""
         filled = self._filled()
-        kept = [at for at in filled if self.columns[at].importance == 1] if self.folds else filled
-        folded = [at for at in filled if at not in kept]
-        heads = "".join(_html_head(self.columns[at]) for at in kept)
-        body = "".join(self._html_row(row, kept, folded) for row in self.rows)
+        heads = "".join(_html_head(self.columns[at]) for at in filled)
+        body = "".join(_html_row(row, [(row.cells[at], self.columns[at]) for at in filled]) for row in self.rows)
         table = f'<table style="{TABLE}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
         return table + (quiet(self.hint) if self.hint else "")
 
@@ -133,20 +132,6 @@ class Table:
     def _folded_words(self, row: Row, folded: Sequence[int]) -> str:
         words = [(self.columns[at].title, printable(row.cells[at].text)) for at in folded]
         return " · ".join(f"{title} {text}" for title, text in words if text and text != formats.UNKNOWN)
-
-    def _html_row(self, row: Row, kept: Sequence[int], folded: Sequence[int]) -> str:
-        name = next((at for at in kept if self.columns[at].is_code), -1)
-        words = self._folded_words(row, folded)
-        cells = "".join(
-            _html_cell(
-                row.cells[at],
-                self.columns[at],
-                is_marked=row.is_marked,
-                below=quiet(words) if words and at == name else "",
-            )
-            for at in kept
-        )
-        return f'<tr style="{_MARKED if row.is_marked else _PLAIN_ROW}">{cells}</tr>'
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,14 +234,19 @@ def _html_head(column: Column) -> str:
     return f'<th style="{_HEAD};text-align:{"right" if column.is_number else "left"}">{escape(column.title)}</th>'
 
 
-def _html_cell(cell: Cell, column: Column, *, is_marked: bool, below: str) -> str:
+def _html_row(row: Row, cells: Iterable[tuple[Cell, Column]]) -> str:
+    inside = "".join(_html_cell(cell, column, is_marked=row.is_marked) for cell, column in cells)
+    return f'<tr style="{_MARKED if row.is_marked else _PLAIN_ROW}">{inside}</tr>'
+
+
+def _html_cell(cell: Cell, column: Column, *, is_marked: bool) -> str:
     text = escape(printable(cell.text))
     inside = f"<code>{text}</code>" if column.is_code and text else text
     style = _NUMBER if column.is_number else _WORD
     dim = f";{QUIET}" if column.is_quiet and not is_marked and not cell.color else ""
     color = f";color:{cell.color}" if cell.color else ""
     paint = color if cell.bar is None else _bar(cell.bar, cell.color)
-    return f'<td style="{style}{dim}{paint}">{inside}{below}</td>'
+    return f'<td style="{style}{dim}{paint}">{inside}</td>'
 
 
 def _bar(length: float, color: str) -> str:

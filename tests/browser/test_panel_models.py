@@ -49,7 +49,7 @@ def test_a_deletion_shows_the_freed_space_asks_and_keeps_the_focus(open_panel: O
     panel.manager.answers["delete"] = scenes.models().answers["delete"]
 
     panel.press("Delete SmolLM3-3B-GGUF Q4_K_M from the disk")
-    panel.sees("Delete 1 file? This frees 17.7 GB.")
+    panel.sees("1 file, 17.7 GB will be freed. Delete?")
     panel.press("Keep")
     kept = panel.manager.asked.copy()
     expect(panel.button("Delete SmolLM3-3B-GGUF Q4_K_M from the disk")).to_be_focused()

@@ -57,7 +57,7 @@ def test_the_page_and_the_kernel_know_the_same_fields(struct):
         messages.Sync(cid="1", seq=3),
         messages.SetVisible(cid="1", view="a", is_shown=True),
         messages.Act(cid="1", action="move", id="owner/m:Q4", position=2),
-        messages.Set(cid="1", id="bandwidth", value=""),
+        messages.Set(cid="1", id="bandwidth_limit_bytes_per_second", value=""),
         messages.ListModels(cid="1"),
         messages.ListEarlier(cid="1"),
         messages.Search(cid="1", text="llama", task="text-generation"),

@@ -13,8 +13,8 @@ import pytest
 from gglib_nb import DownloadManagerConfig
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import InvalidConfigError
+from gglib_nb.notebook.actions import LIVE
 from gglib_nb.notebook.magic import Gglib
-from gglib_nb.notebook.setting_verbs import LIVE
 from gglib_nb.settings import SET_HERE, SETTINGS, asked_for, origins_of, save_setting, saved_settings, use_profile
 
 ROWS = [
