@@ -43,9 +43,9 @@ class History:
             return connection.execute("DELETE FROM past_download").rowcount
 
 
-_COLUMNS: Final = """repo_id, quantization, revision, outcome, total_bytes, bytes_per_second, started_at_s, ended_at_s,
-    was_present, error, ran_s"""
-_PUT: Final = f"INSERT OR REPLACE INTO past_download ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+_FIELDS: Final = PastDownload.__struct_fields__[1:]  # after the id
+_COLUMNS: Final = ", ".join(("repo_id", "quantization", "revision", *_FIELDS))
+_PUT: Final = f"INSERT OR REPLACE INTO past_download ({_COLUMNS}) VALUES ({', '.join('?' * (3 + len(_FIELDS)))})"  # noqa: S608
 _DELETE_OLDEST: Final = """
     DELETE FROM past_download WHERE rowid NOT IN (
         SELECT rowid FROM past_download ORDER BY ended_at_s DESC, rowid DESC LIMIT ?)"""
@@ -53,14 +53,12 @@ _SELECT: Final = f"SELECT {_COLUMNS} FROM past_download ORDER BY ended_at_s DESC
 
 
 def _past(row: Sequence[Any]) -> PastDownload:
-    repo_id, tail, revision, outcome, total_bytes, rate, started_at_s, ended_at_s, was_present, error, ran_s = row
-    id_ = DownloadId(repo_id, tail or None, revision or None)
-    times = (started_at_s, ended_at_s)
-    return PastDownload(id_, DownloadStatus(outcome), total_bytes, rate, *times, bool(was_present), error, ran_s)
+    repo_id, tail, revision, *rest = row
+    values = dict(zip(_FIELDS, rest, strict=True))
+    values |= {"outcome": DownloadStatus(values["outcome"]), "was_present": bool(values["was_present"])}
+    return PastDownload(DownloadId(repo_id, tail or None, revision or None), **values)
 
 
 def _values(one: PastDownload) -> tuple[object, ...]:
-    return (
-        *(one.id.repo_id, one.id.quantization or "", one.id.revision or "", one.outcome.value, one.total_bytes),
-        *(one.bytes_per_second, one.started_at_s, one.ended_at_s, one.was_present, one.error, one.ran_s),
-    )
+    id_ = one.id
+    return (id_.repo_id, id_.quantization or "", id_.revision or "", *(getattr(one, name) for name in _FIELDS))

@@ -19,7 +19,7 @@ from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, Verification, VerifyProgress
 from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.loading import PresetFile, merged_preset
-from gglib_nb.domain.model import FileLook, Looks, Model, state_of
+from gglib_nb.domain.model import FileLook, Looks, Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import variants_of
@@ -30,7 +30,7 @@ from gglib_nb.errors import RemoteChangedError, RequestError, StorageError
 from gglib_nb.manager.calls import settled
 from gglib_nb.manager.engine import Engine, FileCheck
 from gglib_nb.manager.importing import stated_sha256
-from gglib_nb.manager.resolving import planned_file, shard_files
+from gglib_nb.manager.resolving import home_of, planned_file, shard_files
 from gglib_nb.system import allocated_bytes
 
 OnVerifyProgress = Callable[[VerifyProgress], None]
@@ -107,7 +107,11 @@ def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
         if (user := users.get(file.target)) is not None:
             kept.append(KeptFile(file.target, f"{user.id} uses it"))
         elif os.path.lexists(file.target):
-            _refuse_hub_cache(model, Path(file.target))
+            if is_in_hub_cache(Path(file.target)):
+                raise StorageError(
+                    f"The files of {model.id} belong to the Hugging Face cache: `hf cache rm model/{model.id.repo_id}` "
+                    f"deletes them there, and `%gguf forget {model.id}` removes the model from the list."
+                )
             deleted.append(file.target)
     freed = sum(_freed_bytes(Path(path)) for path in deleted)
     return Deletion(str(model.id), tuple(deleted), freed, tuple(kept), is_dry_run=True)
@@ -134,14 +138,6 @@ def _freed_bytes(path: Path) -> int:
         if not path.is_symlink() and path.stat().st_nlink == 1:
             return allocated_bytes(path)
     return 0
-
-
-def _refuse_hub_cache(model: Model, path: Path) -> None:
-    if is_in_hub_cache(path):
-        raise StorageError(
-            f"The files of {model.id} belong to the Hugging Face cache: `hf cache rm model/{model.id.repo_id}` deletes "
-            f"them there, and `%gguf forget {model.id}` removes the model from the list."
-        )
 
 
 def is_in_hub_cache(path: Path) -> bool:
@@ -296,20 +292,26 @@ def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> P
     Raises:
         RemoteChangedError: The Hub no longer has these files, or has others with their names.
     """
-    files = tuple(_repaired(model, remote) for remote in remote_files(model, listing, models_directory))
-    kinds = tuple(dict.fromkeys(file.kind for file in model.files if file.kind != "shard"))
+    files = tuple(_repaired(model, remote) for remote in _remote_files(model, listing, models_directory))
+    home = home_of(model, models_directory)
     return PlannedDownload(
         id=model.id,
         commit_sha=listing.commit_sha,
         label=model.label,
         files=files,
         reason="Repair: only the damaged parts are downloaded.",
-        companions=kinds,
+        companions=companion_kinds(model),
         replaces=True,
+        to=None if home == models_directory else str(home),
     )
 
 
-def remote_files(model: Model, listing: RepoListing, models_directory: Path) -> list[PlannedFile]:
+def companion_kinds(model: Model) -> tuple[str, ...]:
+    """The kinds of the companions that a model was downloaded with."""
+    return tuple(dict.fromkeys(file.kind for file in model.files if file.kind != "shard"))
+
+
+def _remote_files(model: Model, listing: RepoListing, models_directory: Path) -> list[PlannedFile]:
     """The Hub's files that a model's files came from, at the targets of the model.
 
     Raises:
@@ -351,11 +353,6 @@ def _repaired(model: Model, remote: PlannedFile) -> PlannedFile:
             f"Download the new version: %gguf update {model.id}"
         )
     return replace(remote, known_mtime_ns=stored.mtime_ns, wrong_ranges=stored.wrong_ranges)
-
-
-def has_known_faults(model: Model, looks: Looks) -> bool:
-    """Whether files of a model are known to be wrong or missing, and none has changed since."""
-    return bool(faulty_paths(model, looks)) and state_of(model, looks) in ("wrong", "missing")
 
 
 def faulty_paths(model: Model, looks: Looks) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from gglib_nb.domain.download import DownloadRequest
 from gglib_nb.domain.importing import ImportReport, SkippedFile
 from gglib_nb.domain.library import Deletion, DiskUse, ModelUpdate, QueuedUpdate, Repair, Verification
 from gglib_nb.domain.loading import PresetFile, loading_lines
-from gglib_nb.domain.model import Model, ModelSummary, summary_of
+from gglib_nb.domain.model import Model, ModelSummary, state_of, summary_of
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.local import Leftover, discard_leftovers, leftovers, read_facts
 from gglib_nb.errors import AlreadyQueuedError, CatalogError, GglibError, ModelNotFoundError, RequestError, StorageError
@@ -26,9 +26,9 @@ from gglib_nb.manager.library import (
     OnVerifyProgress,
     bytes_of,
     bytes_to_fetch,
+    companion_kinds,
     delete_files,
     faulty_paths,
-    has_known_faults,
     look_at,
     partial_requests,
     plan_deletion,
@@ -45,9 +45,8 @@ from gglib_nb.manager.updating import (
     check_update,
     is_listed,
     is_same_version,
-    is_settled,
     refuse_unupdatable,
-    settle_update,
+    settle_interrupted,
     update_plan,
 )
 from gglib_nb.system import is_file
@@ -222,12 +221,12 @@ class ModelOperations(QueueOperations):
         Raises:
             EngineLostError: The engine's process ended; verify again.
         """
-        return self._verify([self._own_model(id)], on_progress)[0]
+        return verify_files(self._parts.catalog, self._parts.engine, [self._own_model(id)], on_progress)[0]
 
     @operation
     def verify_all(self, *, on_progress: OnVerifyProgress | None = None) -> list[Verification]:
         """Hashes the files of all registered models again, each file once; otherwise as `verify`."""
-        return self._verify(self._parts.catalog.models(), on_progress)
+        return verify_files(self._parts.catalog, self._parts.engine, self._parts.catalog.models(), on_progress)
 
     @operation
     def repair(
@@ -256,16 +255,14 @@ class ModelOperations(QueueOperations):
         model = self._own_model(id)
         refuse_unrepairable(model)
         self._refuse_if_queued(model, "repaired")
-        if not has_known_faults(model, look_at(model.targets)):
-            self._verify([model], on_progress)
-            model = parts.catalog.find(model.id)
         looks = look_at(model.targets)
+        if state_of(model, looks) not in ("wrong", "missing"):
+            verify_files(parts.catalog, parts.engine, [model], on_progress)
+            model, looks = parts.catalog.find(model.id), look_at(model.targets)
         if not (faulty := faulty_paths(model, looks)):
             return Repair(str(model.id), False, (), 0, 0)
         listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.commit_sha or model.id.revision)
         plan = repair_plan(model, listing, parts.config.models_directory)
-        if (home := self._home_of(model)) != parts.config.models_directory:
-            plan = replace(plan, to=str(home))
         place = parts.queue_plan(str(model.id), lambda: plan)
         return Repair(str(model.id), True, faulty, bytes_to_fetch(plan, looks), place.position)
 
@@ -280,7 +277,7 @@ class ModelOperations(QueueOperations):
         """
         catalog = self._parts.catalog
         models = catalog.models() if id is None else [self._own_model(id)]
-        return all_settled([self._parts.ask_hub(self._check, model) for model in models])
+        return all_settled([self._parts.ask_hub(check_update, self._parts.hub, catalog, model) for model in models])
 
     @operation
     def update(self, id: IdLike, *, keep: bool = False) -> QueuedUpdate:  # noqa: A002 - the port's word
@@ -304,10 +301,8 @@ class ModelOperations(QueueOperations):
         home = self._home_of(model)
         refuse_unupdatable(model, home)
         self._refuse_if_queued(model, "updated", may_update=True, keeps_old=keep)
-        kinds = tuple(dict.fromkeys(file.kind for file in model.files if file.kind != "shard"))
-        request = DownloadRequest(
-            model.id.repo_id, model.id.quantization, model.id.revision, companions=kinds, to=str(home)
-        )
+        wanted, kinds = model.id, companion_kinds(model)
+        request = DownloadRequest(wanted.repo_id, wanted.quantization, wanted.revision, companions=kinds, to=str(home))
         try:
             fresh = parts.at_hub(parts.resolver.resolve, request, is_update=True)
         except RequestError:
@@ -316,7 +311,8 @@ class ModelOperations(QueueOperations):
                 raise
             return QueuedUpdate(str(model.id), False, listing.commit_sha, 0, 0)  # its files have other names now
         if is_same_version(model, fresh):
-            parts.catalog.register(replace(self._settled(model), commit_sha=fresh.commit_sha))
+            files = settle_interrupted(parts.catalog, model, home)
+            parts.catalog.register(replace(model, files=files, commit_sha=fresh.commit_sha))
             return QueuedUpdate(str(model.id), False, model.commit_sha or "", 0, 0)
         plan = update_plan(model, fresh, home, keeps_old=keep)
         place = parts.queue_plan(str(model.id), lambda: plan)
@@ -375,24 +371,6 @@ class ModelOperations(QueueOperations):
         rows = (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_cancelled)
         asked_for = [Path(row.to) for row in rows if row.to is not None]
         return list(dict.fromkeys([self._parts.config.models_directory, *map(self._home_of, models), *asked_for]))
-
-    def _check(self, model: Model) -> ModelUpdate:
-        update = check_update(self._parts.hub, model)
-        if update.has_update is not None and update.latest_commit_sha is not None:
-            self._parts.catalog.note_check(
-                model.id, at_s=time.time(), latest_commit_sha=update.latest_commit_sha, has_update=update.has_update
-            )
-        return update
-
-    def _settled(self, model: Model) -> Model:
-        """The model with the usual names of its files, where an update was interrupted after all of it was there."""
-        folder = self._home_of(model)
-        if is_settled(folder, model):
-            return model
-        return replace(model, files=settle_update(self._parts.catalog, model, folder, keeps_old=False))
-
-    def _verify(self, models: list[Model], on_progress: OnVerifyProgress | None) -> list[Verification]:
-        return verify_files(self._parts.catalog, self._parts.engine, models, on_progress)
 
     def _own_model(self, id_: IdLike) -> Model:
         """A model of ours, which may be changed.

@@ -13,6 +13,7 @@ another quantization?
 
 import contextlib
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,8 +56,8 @@ _COMMIT_DIGITS: Final = 8
 # --- what has changed ---
 
 
-def check_update(hub: "HubClient", model: Model) -> ModelUpdate:
-    """The changes of one model; if the hub refuses or does not answer, that is the `problem` of the result."""
+def check_update(hub: "HubClient", catalog: Catalog, model: Model) -> ModelUpdate:
+    """The changes of one model, which are recorded; if the hub refuses or does not answer, that is the `problem`."""
     if model.origin == "local":
         return ModelUpdate(str(model.id), None, None, None, (), "Its repository is unknown.")
     try:
@@ -67,6 +68,8 @@ def check_update(hub: "HubClient", model: Model) -> ModelUpdate:
         return ModelUpdate(str(model.id), None, model.commit_sha, None, (), str(error))
     kinds = {file.change for file in files}
     has_update = None if "unknown" in kinds else bool(kinds - {"same"})
+    if has_update is not None:
+        catalog.note_check(model.id, at_s=time.time(), latest_commit_sha=listing.commit_sha, has_update=has_update)
     return ModelUpdate(str(model.id), has_update, model.commit_sha, listing.commit_sha, files)
 
 
@@ -168,7 +171,7 @@ def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, 
     files = tuple(
         replace(
             file,
-            target=str(version_path(models_directory, model.id.repo_id, plan.commit_sha, target)),
+            target=str(_version_path(models_directory, model.id.repo_id, plan.commit_sha, target)),
             known_mtime_ns=None,
         )
         for file, target in zip(plan.files, usual, strict=True)
@@ -214,13 +217,13 @@ def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
 # --- replacing the old version ---
 
 
-def version_path(models_directory: Path, repo_id: str, commit_sha: str, target: Path) -> Path:
+def _version_path(models_directory: Path, repo_id: str, commit_sha: str, target: Path) -> Path:
     """The path of a version of a file, next to the one that has the usual name."""
     folder = models_directory / repo_id
     return folder / f"@{commit_sha[:_COMMIT_DIGITS]}" / target.relative_to(folder)
 
 
-def usual_path(models_directory: Path, repo_id: str, target: Path) -> Path:
+def _usual_path(models_directory: Path, repo_id: str, target: Path) -> Path:
     """The usual path of a file in the folder of its version; its own path elsewhere."""
     folder = models_directory / repo_id
     if not target.is_relative_to(folder):
@@ -229,12 +232,13 @@ def usual_path(models_directory: Path, repo_id: str, target: Path) -> Path:
     return folder.joinpath(*rest) if rest and VERSION.fullmatch(first) else target
 
 
-def is_settled(models_directory: Path, model: Model) -> bool:
-    """Whether every file of a model has its usual name, or one that another version of it keeps on purpose."""
-    if model.id.revision == model.commit_sha and model.commit_sha is not None:
-        return True
-    paths = (Path(file.target) for file in model.files if file.kind == "shard")
-    return all(usual_path(models_directory, model.id.repo_id, path) == path for path in paths)
+def settle_interrupted(catalog: Catalog, model: Model, models_directory: Path) -> tuple[StoredFile, ...]:
+    """The files of a model, with their usual names also where an update was interrupted after all of them were there."""
+    is_kept = model.commit_sha is not None and model.id.revision == model.commit_sha
+    paths = map(Path, model.paths)
+    if is_kept or all(_usual_path(models_directory, model.id.repo_id, path) == path for path in paths):
+        return model.files
+    return settle_update(catalog, model, models_directory, keeps_old=False)
 
 
 def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: RegisterModel) -> Event:
@@ -304,8 +308,8 @@ def _kept(catalog: Catalog, old: Model, models_directory: Path) -> Model | None:
         return None
     files = []
     for file in old.files:
-        place = version_path(
-            models_directory, repo_id, commit_sha, usual_path(models_directory, repo_id, Path(file.target))
+        place = _version_path(
+            models_directory, repo_id, commit_sha, _usual_path(models_directory, repo_id, Path(file.target))
         )
         _link(Path(file.target), place)
         files.append(replace(file, target=str(place)))
@@ -319,7 +323,7 @@ def _kept(catalog: Catalog, old: Model, models_directory: Path) -> Model | None:
 def _named(file: StoredFile, repo_id: str, models_directory: Path, others: Mapping[str, StoredFile]) -> StoredFile:
     """The file under its usual name, or unchanged if another model needs the file of that name."""
     target = Path(file.target)
-    usual = usual_path(models_directory, repo_id, target)
+    usual = _usual_path(models_directory, repo_id, target)
     other = others.get(str(usual))
     if usual == target or (other is not None and other.sha256 != file.sha256):
         return file
