@@ -100,7 +100,7 @@ def in_kernel(cases: list[tuple[int, int, int]], seconds: float) -> list[tuple[f
     return [(float(share), float(rate)) for share, rate in map(str.split, texts)]
 
 
-_REPLAY = """async ([messages, hz]) => {
+_REPLAY = """async (hz) => {
   const times = [];
   for (const message of messages) {
     const due = performance.now() + 1000 / hz;
@@ -137,10 +137,12 @@ def in_page(models: int, files: int, moving_models: int, seconds: float) -> tupl
         messages = [
             {**plain(changes), "seq": seq + number} for number, changes in enumerate(filter(None, news), start=1)
         ]
+        # Here, because what Playwright takes to read them is not the panel's.
+        panel.page.evaluate("messages => { window.messages = messages; }", messages)
         clock = panel.page.context.new_cdp_session(panel.page)
         clock.send("Performance.enable", {"timeDomain": "threadTicks"})
         before = _task_ms(clock)
-        frames = panel.page.evaluate(_REPLAY, [messages, HZ])
+        frames = panel.page.evaluate(_REPLAY, HZ)
         cpu_ms = (_task_ms(clock) - before) / len(messages)
         chromium.close()
     return cpu_ms, frames

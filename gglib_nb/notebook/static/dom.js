@@ -39,10 +39,10 @@ const SAME_ICON = { remove: "cancel", dismiss: "cancel", discard: "delete", load
 /** What a person or the browser changes by itself, so it is a property. */
 const PROPERTIES = new Set(["value", "checked", "disabled", "hidden"]);
 
-/** What was drawn last, and under which key. @type {WeakMap<Node, Node_|string>} */
+/** What was drawn last. @type {WeakMap<Node, Node_|string>} */
 const drawn = new WeakMap();
-/** @type {WeakMap<Node, string>} */
-const keys = new WeakMap();
+/** What was drawn last in an element. @type {WeakMap<Node, {wanted: string[], nodes: Node[]}>} */
+const inside = new WeakMap();
 
 /**
  * A part of a tree. `key` tells it from its siblings, `on…` are handlers, `style` is an object.
@@ -61,37 +61,39 @@ const unlessSame = (tag, key, memo, draw) => ({ tag, props: { key, memo }, child
 
 /** Brings what is in an element to this tree. @param {Node} parent @param {(Node_|string)[]} children */
 function patch(parent, children) {
-  const spare = new Map([...parent.childNodes].map((node) => [keys.get(node), node]));
   const counts = /** @type {Map<string, number>} */ (new Map());
-  const nodes = children.map((child) => {
-    const key = keyOf(child, counts);
-    const known = spare.get(key);
-    const node = known && isSameKind(known, child) ? known : made(child);
-    if (node === known) spare.delete(key);
-    keys.set(node, key);
+  const wanted = children.map((child) => keyOf(child, counts));
+  const last = inside.get(parent);
+  // Most updates change texts and attributes only: then the document is not asked what it contains.
+  if (last && last.nodes.length === parent.childNodes.length && isEqual(wanted, last.wanted)) {
+    last.nodes.forEach((node, at) => update(node, children[at] ?? ""));
+    return;
+  }
+  const known = new Map(last?.wanted.map((key, at) => [key, last.nodes[at]]));
+  const nodes = children.map((child, at) => {
+    const key = wanted[at] ?? "";
+    const node = known.get(key) ?? made(child);
+    known.delete(key);
     update(node, child);
     return node;
   });
-  for (const node of spare.values()) /** @type {ChildNode} */ (node).remove();
+  const kept = new Set(nodes);
+  for (const node of [...parent.childNodes]) if (!kept.has(node)) node.remove();
   let cursor = parent.firstChild;
   for (const node of nodes) {
     if (node === cursor) cursor = cursor.nextSibling;
     else parent.insertBefore(node, cursor);
   }
+  inside.set(parent, { wanted, nodes });
 }
 
 /** @param {Node_|string} child @param {Map<string, number>} counts */
 function keyOf(child, counts) {
-  if (typeof child === "object" && child.props.key !== undefined) return `=${child.props.key}`;
+  if (typeof child === "object" && child.props.key !== undefined) return `${child.tag} =${child.props.key}`;
   const kind = typeof child === "object" ? `${child.tag}.${child.props.class ?? ""}` : "text";
   const number = (counts.get(kind) ?? 0) + 1;
   counts.set(kind, number);
   return `${kind} ${number}`;
-}
-
-/** @param {Node} node @param {Node_|string} child */
-function isSameKind(node, child) {
-  return typeof child === "object" ? node.nodeName.toLowerCase() === child.tag : node.nodeType === Node.TEXT_NODE;
 }
 
 /** @param {Node_|string} child @returns {Node} */
@@ -112,22 +114,23 @@ function update(node, child) {
   const { memo } = child.props;
   if (memo && old.memo && isEqual(memo, old.memo)) return;
   const { props, children } = child.draw?.() ?? child;
-  drawn.set(node, { ...child, props: { ...props, memo } });
+  drawn.set(node, memo ? { ...child, props: { ...props, memo } } : child);
   const element = /** @type {HTMLElement} */ (node);
-  for (const name of Object.keys({ ...old, ...props })) setProperty(element, name, props[name], old[name]);
+  for (const name in props) setProperty(element, name, props[name], old[name]);
+  for (const name in old) if (!(name in props)) setProperty(element, name, undefined, old[name]);
   // Without it JupyterLab takes the keys of a focused element for commands to the notebook: `b` adds a cell.
-  if (element.tabIndex >= 0) setProperty(element, "data-lm-suppress-shortcuts", "true", undefined);
+  if ((!before || props.href !== old.href) && element.tabIndex >= 0) setProperty(element, "data-lm-suppress-shortcuts", "true", undefined);
   patch(element, children);
 }
 
 /** @param {HTMLElement} element @param {string} name @param {any} value @param {any} old */
 function setProperty(element, name, value, old) {
   if (name === "key" || name === "memo") return;
-  if (name === "style") {
-    for (const [part, text] of Object.entries({ ...value })) if (text !== old?.[part]) element.style.setProperty(part, text);
-  } else if (name.startsWith("on")) {
-    // Without a result: `false` would keep the browser from doing its part.
-    /** @type {any} */ (element)[name] = value ? (/** @type {Event} */ event) => void value(event) : null;
+  if (name === "style") for (const part in value) value[part] !== old?.[part] && element.style.setProperty(part, value[part]);
+  else if (name.startsWith("on")) {
+    if (Boolean(value) === Boolean(old)) return;
+    // The one that was drawn last. Without its result: `false` would keep the browser from doing its part.
+    /** @type {any} */ (element)[name] = value ? (/** @type {Event} */ event) => void /** @type {Node_|undefined} */ (drawn.get(element))?.props[name]?.(event) : null;
   }
   else if (value === old) return;
   // What a person is typing is not overwritten.

@@ -186,10 +186,12 @@ function drawnRow(app, list, row, at, isOpen) {
     ]),
     titleOf(row),
     h("span", { class: "gglib-measure" }, row.measure ?? ""),
-    h("div", { class: "gglib-actions", role: "toolbar", "aria-label": app.say("row_actions", name) }, [
-      buttons(false),
-      canOpen && iconControl("open", app.say("details", name), opener),
-    ]),
+    unlessSame("div", "actions", [JSON.stringify(row.actions), app.asking.feedback(at), isOpen, canOpen, app.isLive, isStopped, row.path], () =>
+      h("div", { class: "gglib-actions", role: "toolbar", "aria-label": app.say("row_actions", name) }, [
+        buttons(false),
+        canOpen && iconControl("open", app.say("details", name), opener),
+      ]),
+    ),
     rowBar(app, row),
     h("div", { class: "gglib-line" }, [
       h("span", { class: "gglib-facts" }, factsOf(app.fresh(row.lines ?? []))),
