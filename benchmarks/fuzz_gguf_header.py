@@ -16,7 +16,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from gglib_nb.domain.gguf import header_facts, read_header
+from gglib_nb.domain.gguf import read_header
+from gglib_nb.domain.gguf_header import header_facts
 from gglib_nb.domain.memory import estimate_memory
 from gglib_nb.errors import GgufError
 

@@ -14,9 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gglib_nb.domain.gguf import read_tensors
+from gglib_nb.domain.gguf import TensorTable, read_tensors
 from gglib_nb.domain.gguf_reuse import find_candidates, plan_sampling
-from gglib_nb.domain.gguf_tensors import TensorTable
 
 # LLAMA_FTYPE in llama.h.
 _FILE_TYPES = {"F16": 1, "Q4_K_S": 14, "Q4_K_M": 15, "Q5_K_M": 17}

@@ -1,19 +1,19 @@
 """Reads headers of GGUF files, versions 2 and 3, from any source of bytes, in bounded time and memory.
 
 Follows docs/gguf.md of ggml and its reader (ggml/src/gguf.cpp). Values that only an inference program needs, such as a
-vocabulary, are counted and skipped.
+vocabulary, are counted and skipped. A tensor's length is taken from the beginning of the next one, not from its type, so
+that new types need no table.
 """
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import prod
 from types import MappingProxyType
 from typing import Any, Final
 
-from gglib_nb.domain.gguf_header import CHAT_TEMPLATE, DEFAULT_ALIGNMENT, GgufHeader, Scalar, header_facts
-from gglib_nb.domain.gguf_tensors import Tensor, TensorInfo, TensorTable, broken, placed
+from gglib_nb.domain.gguf_header import CHAT_TEMPLATE, DEFAULT_ALIGNMENT, GgufHeader, Scalar
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import GgufError
-
-__all__ = ["GgufHeader", "header_facts", "read_header", "read_tensors", "tensor_names", "tensors_in_tail"]
 
 ReadBytes = Callable[[int, int], bytes]
 """Reads (offset, length); fewer bytes mean that the file ends there."""
@@ -24,8 +24,7 @@ _VERSIONS: Final = (2, 3)
 _U32: Final = struct.Struct("<I")
 _U64: Final = struct.Struct("<Q")
 _COUNTS: Final = struct.Struct("<QQ")
-_ARRAY_HEAD: Final = struct.Struct("<IQ")
-_TENSOR_TAIL: Final = struct.Struct("<IQ")
+_KIND_AND_U64: Final = struct.Struct("<IQ")  # an array's head, and a tensor's type and offset
 # Value types by their number (enum gguf_type).
 _STRING: Final = 8
 _ARRAY: Final = 9
@@ -58,6 +57,40 @@ _MOST_STRINGS: Final = 2_000_000
 # The longest real headers (vocabularies of 260,000 tokens with as many merges) have some 16 MB.
 _LONGEST_HEADER_BYTES: Final = 64 * 1024**2
 _FILE_WINDOW_BYTES: Final = 256 * 1024
+
+
+class Tensor(Value, frozen=True):
+    """One tensor's place in a file."""
+
+    name: str
+    type: int  # enum ggml_type
+    shape: tuple[int, ...]
+    offset_bytes: int  # in the file; while a header is read, in the tensors' data
+    span_bytes: int = 0  # up to the next tensor, or to the end of the file: with the padding
+
+    @property
+    def parameter_count(self) -> int:
+        """How many values it has."""
+        return prod(self.shape)
+
+    @property
+    def end_bytes(self) -> int:
+        """One past its span."""
+        return self.offset_bytes + self.span_bytes
+
+
+class TensorTable(Value, frozen=True):
+    """The whole header of a file and the places of its tensors."""
+
+    header: GgufHeader
+    tensors: tuple[Tensor, ...]  # those with data, in the order of their offsets
+    infos_start: int  # where the header begins to describe the tensors
+    first_name: str  # of the tensor that it describes first; empty without any
+
+    @property
+    def data_bytes(self) -> int:
+        """All spans together."""
+        return sum(tensor.span_bytes for tensor in self.tensors)
 
 
 def read_header(
@@ -130,6 +163,26 @@ def tensors_in_tail(
         return None
 
 
+def _broken(what: str) -> GgufError:
+    return GgufError(f"The GGUF header is broken: {what}. Download the file again.")
+
+
+def placed(infos: Sequence[Tensor], data_start: int, size_bytes: int) -> tuple[Tensor, ...]:
+    """The tensors with data of a file whose data begin at `data_start`; no two overlap, and none is outside of the file."""
+    if len({info.name for info in infos}) < len(infos):
+        raise _broken("two tensors have the same name")
+    held = sorted((info for info in infos if info.parameter_count), key=lambda info: info.offset_bytes)
+    starts = [data_start + info.offset_bytes for info in held]
+    if len(set(starts)) < len(starts):
+        raise _broken("two tensors overlap")
+    if starts and starts[-1] >= size_bytes:
+        raise _broken("a tensor is beyond the file's end")
+    return tuple(
+        Tensor(info.name, info.type, info.shape, start, end - start)
+        for info, start, end in zip(held, starts, [*starts[1:], size_bytes], strict=False)
+    )
+
+
 class _ReadLimitError(GgufError):
     """The header is longer than may be read; what was read so far is right."""
 
@@ -188,7 +241,7 @@ class _Window:
     def _check(self, length: int) -> None:
         if length > self.left_bytes:
             left = max(0, self.left_bytes)
-            raise broken(f"at byte {self.position} it declares {length} more bytes and at most {left} can follow")
+            raise _broken(f"at byte {self.position} it declares {length} more bytes and at most {left} can follow")
 
     def _require(self, length: int) -> None:
         """Makes sure that the next bytes are in the buffer."""
@@ -214,7 +267,7 @@ class _Reader:
     """Reads one header in the order of the format."""
 
     def __init__(self, window: _Window, *, keeps_tensors: bool = False) -> None:
-        self.infos: list[TensorInfo] = []
+        self.infos: list[Tensor] = []
         self.infos_start: int = 0
         self._window: Final = window
         self._keeps_tensors: Final = keeps_tensors
@@ -270,12 +323,12 @@ class _Reader:
 
     def _check_count(self, count: int, shortest_bytes: int, what: str) -> None:
         if count > _MOST_TENSORS or count * shortest_bytes > self._window.left_bytes:
-            raise broken(f"it declares {count} {what}")
+            raise _broken(f"it declares {count} {what}")
 
     def _pair(self) -> None:
         key = self._key()
         if key in self._metadata or key in self._array_lengths:
-            raise broken(f"the key {key[:80]!r} occurs twice")
+            raise _broken(f"the key {key[:80]!r} occurs twice")
         self._count_name(key)
         (kind,) = self._window.unpack(_U32)
         self._has_chat_template |= key == CHAT_TEMPLATE
@@ -288,7 +341,7 @@ class _Reader:
     def _key(self) -> str:
         (length,) = self._window.unpack(_U64)
         if length > _LONGEST_KEY_BYTES:
-            raise broken(f"a name of {length} bytes")
+            raise _broken(f"a name of {length} bytes")
         return self._window.take(length).decode(errors="replace")
 
     def _scalar(self, kind: int, longest_bytes: int) -> Scalar | None:
@@ -305,31 +358,28 @@ class _Reader:
     def _layout(self, kind: int) -> struct.Struct:
         layout = _LAYOUTS.get(kind)
         if layout is None:
-            raise broken(f"{kind} is not a type of value")
+            raise _broken(f"{kind} is not a type of value")
         return layout
 
     def _array(self, key: str, depth: int) -> None:
         """Keeps the length of an array, and its values if there may be one for each layer."""
-        kind, count = self._window.unpack(_ARRAY_HEAD)
+        kind, count = self._window.unpack(_KIND_AND_U64)
         if key:  # before the values, as the reading may end within them
             self._array_lengths[key] = count
         if kind == _STRING:
             self._strings += count
             if self._strings > _MOST_STRINGS:
-                raise broken(f"it declares {count} strings")
+                raise _broken(f"it declares {count} strings")
             self._window.skip_strings(count)
         elif kind == _ARRAY:
-            self._nested(key, count, depth)
+            self._inner_arrays += count
+            if depth == 0 or self._inner_arrays > _MOST_INNER_ARRAYS:
+                raise _broken(f"{key[:80]!r} nests arrays too deeply")
+            self._check_count(count, _KIND_AND_U64.size, "values")
+            for _ in range(count):
+                self._array("", depth - 1)
         else:
             self._values(key, self._layout(kind), count)
-
-    def _nested(self, key: str, count: int, depth: int) -> None:
-        self._inner_arrays += count
-        if depth == 0 or self._inner_arrays > _MOST_INNER_ARRAYS:
-            raise broken(f"{key[:80]!r} nests arrays too deeply")
-        self._check_count(count, _ARRAY_HEAD.size, "values")
-        for _ in range(count):
-            self._array("", depth - 1)
 
     def _values(self, key: str, layout: struct.Struct, count: int) -> None:
         is_wanted = key and layout.format[-1] not in "fd" and count <= _LONGEST_KEPT_ARRAY
@@ -348,22 +398,21 @@ class _Reader:
         name = self._key()
         (dimensions,) = self._window.unpack(_U32)
         if dimensions > _MOST_DIMENSIONS:
-            raise broken(f"a tensor of {dimensions} dimensions")
-        sizes = [self._window.unpack(_U64)[0] for _ in range(dimensions)]
-        kind, offset = self._window.unpack(_TENSOR_TAIL)
-        info = TensorInfo(name, kind, tuple(sizes), offset)
+            raise _broken(f"a tensor of {dimensions} dimensions")
+        shape = tuple(self._window.unpack(_U64)[0] for _ in range(dimensions))
+        kind, offset = self._window.unpack(_KIND_AND_U64)
         if self._keeps_tensors:
             self._count_name(name)
-            self.infos.append(info)
-        return info.parameters
+            self.infos.append(Tensor(name, kind, shape, offset))
+        return prod(shape)
 
     def _count_name(self, name: str) -> None:
         self._key_bytes += len(name)
         if self._key_bytes > _MOST_KEPT_BYTES:
-            raise broken("its names are too long")
+            raise _broken("its names are too long")
 
 
 def _aligned(position: int, alignment: Scalar) -> int:
     if not isinstance(alignment, int) or alignment <= 0 or alignment & (alignment - 1):
-        raise broken(f"an alignment of {alignment}")
+        raise _broken(f"an alignment of {alignment}")
     return -(-position // alignment) * alignment

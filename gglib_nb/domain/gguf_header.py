@@ -45,7 +45,7 @@ class _Text:
     def __init__(self, key: str) -> None:
         self._key = key
 
-    def __get__(self, header: "GgufHeader", _kind: type) -> str | None:
+    def __get__(self, header: "Keys", _kind: type) -> str | None:
         return header.text(self._key)
 
 
@@ -53,11 +53,42 @@ class _Number(_Text):
     """The number of this key; of the architecture's own key if it begins with a dot."""
 
     @override
-    def __get__(self, header: "GgufHeader", _kind: type) -> int | None:  # type: ignore[override]
+    def __get__(self, header: "Keys", _kind: type) -> int | None:  # type: ignore[override]
         return header.of_model(self._key[1:]) if self._key[0] == "." else header.number(self._key)
 
 
-class GgufHeader(Value, frozen=True):
+class Keys:
+    """What the keys of a header say: each None without such a key, or with one of another type."""
+
+    __slots__ = ()
+    metadata: Mapping[str, Scalar]
+    array_lengths: Mapping[str, int]
+
+    architecture = _Text("general.architecture")  # `llama`, `qwen3moe`, ...
+    tokenizer_model = _Text("tokenizer.ggml.model")  # `gpt2`, `llama`, ...
+    context_length = _Number(".context_length")  # tokens it was trained for
+
+    @property
+    def vocabulary_size(self) -> int | None:
+        """Tokens; None: unknown."""
+        return self.array_lengths.get("tokenizer.ggml.tokens", self.of_model("vocab_size"))
+
+    def of_model(self, key: str) -> int | None:
+        """A number from the architecture's own keys, such as `attention.kv_lora_rank`."""
+        return self.number(f"{self.architecture}.{key}")
+
+    def number(self, key: str) -> int | None:
+        """A whole number that is not negative."""
+        value = self.metadata.get(key)
+        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+    def text(self, key: str) -> str | None:
+        """A text of at most 4 KiB that is not empty."""
+        value = self.metadata.get(key)
+        return value if isinstance(value, str) and value else None
+
+
+class GgufHeader(Keys, Value, frozen=True):
     """What a GGUF header says. Every property is None without such a key, or with one of another type.
 
     Attributes:
@@ -80,14 +111,11 @@ class GgufHeader(Value, frozen=True):
     tensor_parameters: int | None
     header_bytes: int | None
 
-    architecture = _Text("general.architecture")  # `llama`, `qwen3moe`, ...
     name = _Text("general.name")  # as its converter wrote it
-    tokenizer_model = _Text("tokenizer.ggml.model")  # `gpt2`, `llama`, ...
     file_type = _Number("general.file_type")  # the quantization of most tensors (LLAMA_FTYPE)
     split_no = _Number("split.no")  # of this shard, from 0
     split_count = _Number("split.count")  # shards of the whole set
     split_tensors_count = _Number("split.tensors.count")  # of all shards together
-    context_length = _Number(".context_length")  # tokens it was trained for
     block_count = _Number(".block_count")  # layers
     embedding_length = _Number(".embedding_length")  # width of a layer's input
     expert_count = _Number(".expert_count")  # of a mixture
@@ -116,11 +144,6 @@ class GgufHeader(Value, frozen=True):
         return None if self.file_type is None else _FILE_TYPES.get(self.file_type & ~_FILE_TYPE_GUESSED)
 
     @property
-    def vocabulary_size(self) -> int | None:
-        """Tokens."""
-        return self.array_lengths.get("tokenizer.ggml.tokens", self.of_model("vocab_size"))
-
-    @property
     def chat_templates(self) -> dict[str, str]:
         """By name; the default template's name is empty."""
         return {
@@ -134,10 +157,6 @@ class GgufHeader(Value, frozen=True):
         """Of the tensors' data, in bytes."""
         return self.number("general.alignment") or DEFAULT_ALIGNMENT
 
-    def of_model(self, key: str) -> int | None:
-        """A number from the architecture's own keys, such as `attention.kv_lora_rank`."""
-        return self.number(f"{self.architecture}.{key}")
-
     def per_layer(self, key: str) -> int | tuple[int, ...] | None:
         """The same for a key that may have a value for each layer."""
         values = self.layer_values.get(f"{self.architecture}.{key}")
@@ -149,16 +168,6 @@ class GgufHeader(Value, frozen=True):
         if not isinstance(values, tuple):
             return values
         return values[number] if number < len(values) else None
-
-    def number(self, key: str) -> int | None:
-        """A whole number that is not negative."""
-        value = self.metadata.get(key)
-        return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-    def text(self, key: str) -> str | None:
-        """A text of at most 4 KiB."""
-        value = self.metadata.get(key)
-        return value if isinstance(value, str) else None
 
 
 def header_facts(header: GgufHeader) -> dict[str, Scalar | None]:

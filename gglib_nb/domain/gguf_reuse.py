@@ -8,10 +8,10 @@ digest of the whole file decides. The engine reads, downloads and copies. Ranges
 import random
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
 
-from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
+from gglib_nb.domain.gguf import Tensor, TensorTable
 from gglib_nb.domain.values import Value
 
 Range = tuple[int, int]
@@ -40,38 +40,10 @@ class ReuseLimits(Value, frozen=True):
     most_requests: int = 1024
 
 
-class Source(Value, frozen=True):
-    """A tensor in a donor."""
+class Copy(Value, frozen=True):
+    """Bytes of a donor and their place in the wanted file."""
 
     donor: int  # index of the file
-    offset_bytes: int
-    size_bytes: int  # the shorter of the two spans, which contains all data
-
-
-class Candidate(Value, frozen=True):
-    """A tensor of the wanted file and its sources, the likeliest first."""
-
-    tensor: Tensor
-    sources: tuple[Source, ...]
-
-    @property
-    def gain_bytes(self) -> int:
-        """Most bytes that need not be downloaded."""
-        return max(source.size_bytes for source in self.sources)
-
-
-class Sampling(Value, frozen=True):
-    """What to download to compare the candidates, which are in the order of their offsets."""
-
-    candidates: tuple[Candidate, ...]
-    first: tuple[Range, ...]  # to begin with; if all differ, the rest need not be tried
-    ranges: tuple[Range, ...]  # all, in order and disjoint; `first` is among them
-
-
-class Copy(Value, frozen=True):
-    """Bytes of a donor and their place in the wanted file; no two overlap in it."""
-
-    donor: int
     source_offset: int
     target_offset: int
     length: int
@@ -84,6 +56,26 @@ class Copy(Value, frozen=True):
     def within(self, start: int, end: int) -> "Copy":
         """The part that fills `start..end` of the wanted file."""
         return Copy(self.donor, self.source_offset + start - self.target_offset, start, end - start)
+
+
+class Candidate(Value, frozen=True):
+    """A tensor of the wanted file and the copies of it, one of each donor, the likeliest first."""
+
+    tensor: Tensor
+    sources: tuple[Copy, ...]
+
+    @property
+    def gain_bytes(self) -> int:
+        """Most bytes that need not be downloaded."""
+        return max(source.length for source in self.sources)
+
+
+class Sampling(Value, frozen=True):
+    """What to download to compare the candidates, which are in the order of their offsets."""
+
+    candidates: tuple[Candidate, ...]
+    first: tuple[Range, ...]  # to begin with; if all differ, the rest need not be tried
+    ranges: tuple[Range, ...]  # all, in order and disjoint; `first` is among them
 
 
 def is_same_model(wanted: TensorTable, other: TensorTable) -> bool:
@@ -110,13 +102,10 @@ def find_candidates(wanted: Sequence[Tensor], donors: Sequence[Sequence[Tensor]]
     The donor with most of them comes first, so that neighbours come from one file.
     """
     found = [_sources_in(index, tensors, wanted) for index, tensors in enumerate(donors)]
-    ranking = sorted(found, key=lambda sources: -sum(source.size_bytes for source in sources.values()))
-    candidates = []
-    for tensor in sorted(wanted, key=lambda one: one.offset_bytes):
-        sources = tuple(sources[tensor.name] for sources in ranking if tensor.name in sources)
-        if sources:
-            candidates.append(Candidate(tensor, sources))
-    return tuple(candidates)
+    ranking = sorted(found, key=lambda sources: -sum(source.length for source in sources.values()))
+    in_order = sorted(wanted, key=lambda one: one.offset_bytes)
+    each = ((one, tuple(sources[one.name] for sources in ranking if one.name in sources)) for one in in_order)
+    return tuple(Candidate(tensor, sources) for tensor, sources in each if sources)
 
 
 def gain_bytes(candidates: Iterable[Candidate]) -> int:
@@ -145,7 +134,7 @@ def plan_sampling(
 
 def choose_sources(
     candidates: Iterable[Candidate], ranges: Sequence[Range], agrees: Callable[[Copy], bool]
-) -> list[tuple[Candidate, Source]]:
+) -> list[Copy]:
     """For each candidate the first source that agrees with every sample; those without one are left out.
 
     Args:
@@ -153,39 +142,36 @@ def choose_sources(
         ranges: The known bytes of the wanted file, in order and disjoint.
         agrees: Whether these known bytes are the same in the donor.
     """
-    chosen = []
-    for candidate in candidates:
-        for source in candidate.sources:
-            probes = list(_probes(candidate.tensor, source, ranges))
-            if probes and all(map(agrees, probes)):
-                chosen.append((candidate, source))
-                break
-    return chosen
+
+    def is_same(source: Copy) -> bool:
+        probes = list(_probes(source, ranges))
+        return bool(probes) and all(map(agrees, probes))
+
+    found = (next(filter(is_same, candidate.sources), None) for candidate in candidates)
+    return [source for source in found if source is not None]
 
 
-def plan_copies(chosen: Iterable[tuple[Candidate, Source]]) -> tuple[Copy, ...]:
+def plan_copies(chosen: Iterable[Copy]) -> tuple[Copy, ...]:
     """What to copy, in the order of the wanted file; what is adjacent in both files is one copy."""
     copies: list[Copy] = []
-    for candidate, source in sorted(chosen, key=lambda pair: pair[0].tensor.offset_bytes):
-        new = Copy(source.donor, source.offset_bytes, candidate.tensor.offset_bytes, source.size_bytes)
+    for new in sorted(chosen, key=lambda copy: copy.target_offset):
         last = copies[-1] if copies else None
-        is_next = last is not None and (last.donor, last.target_end) == (new.donor, new.target_offset)
-        if last is not None and is_next and last.source_offset + last.length == new.source_offset:
-            copies[-1] = Copy(last.donor, last.source_offset, last.target_offset, last.length + new.length)
+        is_next = last is not None and last.target_end == new.target_offset
+        if last is not None and is_next and last.within(new.target_offset, new.target_end) == new:
+            copies[-1] = last.within(last.target_offset, new.target_end)
         else:
             copies.append(new)
     return tuple(copies)
 
 
-def _sources_in(donor: int, tensors: Sequence[Tensor], wanted: Sequence[Tensor]) -> Mapping[str, Source]:
-    named = {tensor.name: tensor for tensor in tensors}
-    sources = {}
-    for tensor in wanted:
-        other = named.get(tensor.name)
-        if other is not None and (other.type, other.shape) == (tensor.type, tensor.shape):
-            size_bytes = min(tensor.span_bytes, other.span_bytes)
-            sources[tensor.name] = Source(donor, other.offset_bytes, size_bytes)
-    return sources
+def _sources_in(donor: int, tensors: Sequence[Tensor], wanted: Sequence[Tensor]) -> Mapping[str, Copy]:
+    """Copies of the shorter of two spans, which contains all data."""
+    named = {(tensor.name, tensor.type, tensor.shape): tensor for tensor in tensors}
+    return {
+        tensor.name: Copy(donor, other.offset_bytes, tensor.offset_bytes, min(tensor.span_bytes, other.span_bytes))
+        for tensor in wanted
+        if (other := named.get((tensor.name, tensor.type, tensor.shape))) is not None
+    }
 
 
 def _blocks(tensor: Tensor, seed: str, density: tuple[int, int, int]) -> Iterator[Range]:
@@ -230,11 +216,8 @@ def _larger_half(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
     return tuple(sorted(by_size, key=lambda one: one.tensor.offset_bytes))
 
 
-def _probes(tensor: Tensor, source: Source, ranges: Sequence[Range]) -> Iterator[Copy]:
+def _probes(source: Copy, ranges: Sequence[Range]) -> Iterator[Copy]:
     """The known bytes of a tensor, as they would be copied."""
-    whole = Copy(source.donor, source.offset_bytes, tensor.offset_bytes, source.size_bytes)
-    first = bisect_right(ranges, whole.target_offset, key=lambda one: one[1])
-    for start, end in islice(ranges, first, None):
-        if start >= whole.target_end:
-            return
-        yield whole.within(max(start, whole.target_offset), min(end, whole.target_end))
+    first = bisect_right(ranges, source.target_offset, key=lambda one: one[1])
+    for start, end in takewhile(lambda one: one[0] < source.target_end, islice(ranges, first, None)):
+        yield source.within(max(start, source.target_offset), min(end, source.target_end))

@@ -4,8 +4,8 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gglib_nb.domain.gguf_header import Scalar, introspection, is_template
-from gglib_nb.domain.gguf_tensors import TensorTable
+from gglib_nb.domain.gguf import TensorTable
+from gglib_nb.domain.gguf_header import Keys, Scalar, introspection, is_template
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.values import Value
 
@@ -36,7 +36,7 @@ class TensorGroup(Value, frozen=True):
         return self.size_bytes * 8 / self.parameter_count if self.parameter_count else None
 
 
-class Inspection(Value, frozen=True):
+class Inspection(Keys, Value, frozen=True):
     """The contents of the header of a model; of a split model, of all its shards.
 
     Every text in it comes from the file as it is: escape it before showing it.
@@ -61,27 +61,22 @@ class Inspection(Value, frozen=True):
     tensors: tuple[TensorGroup, ...]
 
     @property
-    def architecture(self) -> str | None:
-        """`llama`, `qwen3moe`, ...; None: unknown."""
-        return self._text("general.architecture")
-
-    @property
     def title(self) -> str | None:
         """The model's name as its converter wrote it."""
-        return self._text("general.name")
+        return self.text("general.name")
 
     @property
     def licence(self) -> str | None:
         """Identifier or name of the licence."""
-        return self._text("general.license") or self._text("general.license.name")
+        return self.text("general.license") or self.text("general.license.name")
 
     @property
     def base_models(self) -> tuple[str, ...]:
         """Repositories or names of the models it was made from."""
-        count = self.metadata.get("general.base_model.count")
-        numbers = range(min(count, _MOST_BASE_MODELS)) if isinstance(count, int) else range(1)
+        count = self.number("general.base_model.count")
+        numbers = range(1 if count is None else min(count, _MOST_BASE_MODELS))
         found = (
-            self._text(f"general.base_model.{number}.repo_url") or self._text(f"general.base_model.{number}.name")
+            self.text(f"general.base_model.{number}.repo_url") or self.text(f"general.base_model.{number}.name")
             for number in numbers
         )
         return tuple(name for name in found if name)
@@ -89,18 +84,7 @@ class Inspection(Value, frozen=True):
     @property
     def tokenizer(self) -> str | None:
         """The kind of tokenizer, such as `gpt2`."""
-        return self._text("tokenizer.ggml.model")
-
-    @property
-    def vocabulary_size(self) -> int | None:
-        """Tokens; None: unknown."""
-        return self.array_lengths.get("tokenizer.ggml.tokens")
-
-    @property
-    def context_length(self) -> int | None:
-        """Tokens it was trained for; None: unknown."""
-        value = self.metadata.get(f"{self.architecture}.context_length")
-        return value if isinstance(value, int) else None
+        return self.tokenizer_model
 
     @property
     def parameter_count(self) -> int:
@@ -110,17 +94,12 @@ class Inspection(Value, frozen=True):
     @property
     def bits_per_weight(self) -> float | None:
         """Mean bits of one value; None without tensors."""
-        weights = sum(group.size_bytes for group in self.tensors)
-        return weights * 8 / self.parameter_count if self.parameter_count else None
+        return TensorGroup("", 0, self.parameter_count, sum(one.size_bytes for one in self.tensors)).bits_per_weight
 
     @property
     def introspection(self) -> tuple[str, ...]:
         """Constructs of its chat templates that reach beyond the template's data; empty for usual templates."""
         return introspection(*self.chat_templates.values())
-
-    def _text(self, key: str) -> str | None:
-        value = self.metadata.get(key)
-        return value if isinstance(value, str) and value else None
 
 
 class KeyDifference(Value, frozen=True):

@@ -309,7 +309,8 @@ def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | No
     Raises:
         IncompleteShardSetError: It has another number than `shard`, its path in the repository, says: no program could load the set.
     """
-    from gglib_nb.domain.gguf import header_facts, read_header
+    from gglib_nb.domain.gguf import read_header
+    from gglib_nb.domain.gguf_header import header_facts
 
     try:
         header = read_header(prefix_reader(fd, size_bytes if reach is None else reach), size_bytes)

@@ -17,20 +17,17 @@ from pathlib import Path
 from typing import Any, Final
 
 from gglib_nb.domain.file_names import parse_path
-from gglib_nb.domain.gguf import read_tensors
+from gglib_nb.domain.gguf import TensorTable, read_tensors
 from gglib_nb.domain.gguf_reuse import (
-    Candidate,
     Copy,
     ReuseLimits,
     Sampling,
-    Source,
     choose_sources,
     find_candidates,
     is_same_model,
     plan_copies,
     plan_sampling,
 )
-from gglib_nb.domain.gguf_tensors import TensorTable
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import open_regular, prefix_reader, status_of
 from gglib_nb.engine.lease import LeaseLostError
@@ -196,10 +193,8 @@ def _known(ranges: Sequence[Range], fetched: RangeSet) -> list[Range]:
     return [piece for start, end in ranges for piece in fetched.within(start, end)]
 
 
-def _agreeing(
-    sampling: Sampling, known: Sequence[Range], partial: Path, donors: Sequence[DonorFile]
-) -> list[tuple[Candidate, Source]]:
-    """The candidates whose samples are the same in a donor, with it."""
+def _agreeing(sampling: Sampling, known: Sequence[Range], partial: Path, donors: Sequence[DonorFile]) -> list[Copy]:
+    """The copies whose samples are the same in a donor."""
     with partial.open("rb", buffering=0) as file, _OpenDonors(donors) as opened:
 
         def agrees(probe: Copy) -> bool:

@@ -18,9 +18,9 @@ from gglib_nb.domain.companions import COMPANION_KINDS, Companion
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.fit import MachineMemory, Placement, model_shape, place
-from gglib_nb.domain.gguf import GgufHeader, read_header, read_tensors, tensors_in_tail
+from gglib_nb.domain.gguf import Tensor, read_header, read_tensors, tensors_in_tail
+from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.gguf_reuse import ReuseLimits, find_candidates, gain_bytes
-from gglib_nb.domain.gguf_tensors import Tensor
 from gglib_nb.domain.listing import RepoListing, RepoSummary
 from gglib_nb.domain.memory import CacheType, MemoryEstimate, estimate_memory
 from gglib_nb.domain.model import Model

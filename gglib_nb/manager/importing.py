@@ -14,7 +14,8 @@ from typing import Final
 from gglib_nb.domain.companions import Companion, HeaderKind, headers_agree, kind_of_header
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.file_names import parse_path
-from gglib_nb.domain.gguf import GgufHeader, header_facts, read_header
+from gglib_nb.domain.gguf import read_header
+from gglib_nb.domain.gguf_header import GgufHeader, header_facts
 from gglib_nb.domain.importing import FileOrigin, ImportProgress, SkippedFile, local_name, origin_of
 from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
 from gglib_nb.domain.references import DownloadId

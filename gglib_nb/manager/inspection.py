@@ -10,8 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gglib_nb.domain.gguf import ReadBytes, read_tensors
-from gglib_nb.domain.gguf_tensors import TensorTable
+from gglib_nb.domain.gguf import ReadBytes, TensorTable, read_tensors
 from gglib_nb.domain.inspection import Inspection, inspection_of
 from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.model import Model

@@ -22,8 +22,7 @@ from typing import TYPE_CHECKING, Final
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import PlannedDownload, StoredFile
 from gglib_nb.domain.file_names import parse_path
-from gglib_nb.domain.gguf import read_tensors
-from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
+from gglib_nb.domain.gguf import Tensor, TensorTable, read_tensors
 from gglib_nb.domain.inspection import compare, inspection_of
 from gglib_nb.domain.library import FileChange, ModelUpdate
 from gglib_nb.domain.listing import HubFile, RepoListing

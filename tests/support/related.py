@@ -5,9 +5,8 @@ from typing import Any
 
 from gglib_nb.demo import Content, DemoRepository
 from gglib_nb.demo.llama import Llama
-from gglib_nb.domain.gguf import read_tensors
+from gglib_nb.domain.gguf import TensorTable, read_tensors
 from gglib_nb.domain.gguf_reuse import ReuseLimits
-from gglib_nb.domain.gguf_tensors import TensorTable
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_files, make_repository
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardProgress, ShardStatus, StoredFile
 from gglib_nb.domain.fit import FitClass, MachineMemory, Placement
+from gglib_nb.domain.gguf import TensorTable
 from gglib_nb.domain.gguf_header import GgufHeader
-from gglib_nb.domain.gguf_tensors import TensorTable
 from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.inspection import inspection_of
 from gglib_nb.domain.library import Deletion, ModelUse, PrunePlan

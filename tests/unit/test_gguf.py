@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gglib_nb.domain.gguf import GgufHeader, header_facts, read_header
+from gglib_nb.domain.gguf import read_header
+from gglib_nb.domain.gguf_header import GgufHeader, header_facts
 from gglib_nb.errors import GgufError
 
 U8, U32, F32, BOOL, STRING, ARRAY = 0, 4, 6, 7, 8, 9

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from gglib_nb.domain.gguf import read_tensors
+from gglib_nb.domain.gguf import Tensor, TensorTable, read_tensors
 from gglib_nb.domain.gguf_reuse import (
     Copy,
     ReuseLimits,
@@ -19,7 +19,6 @@ from gglib_nb.domain.gguf_reuse import (
     plan_copies,
     plan_sampling,
 )
-from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
 from tests.support.gguf_files import F32, Held, gguf_bytes, noise, related_files
 
 MB = 1_000_000
@@ -60,7 +59,7 @@ def test_a_candidate_has_the_same_name_type_and_shape() -> None:
 
     (candidate,) = find_candidates(wanted, [donor])
 
-    assert (candidate.tensor.name, candidate.sources[0].offset_bytes) == ("a", 5_000)
+    assert (candidate.tensor.name, candidate.sources[0].source_offset) == ("a", 5_000)
     assert gain_bytes([candidate]) == 64
 
 
@@ -150,7 +149,7 @@ def test_a_tensor_is_copied_from_the_first_donor_that_matches_every_sample() -> 
 
     chosen = choose_sources(candidates, ranges, lambda probe: probe.donor == 1 or probe.target_offset >= 1_100)
 
-    assert [(one.tensor.name, source.donor) for one, source in chosen] == [("a", 1), ("b", 0)]
+    assert [(copy.target_offset, copy.donor) for copy in chosen] == [(1_000, 1), (1_100, 0)]
 
 
 def test_tensors_adjacent_in_both_files_are_one_run() -> None:

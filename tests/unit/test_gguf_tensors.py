@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.gguf import read_tensors, tensors_in_tail
-from gglib_nb.domain.gguf_tensors import Tensor, TensorInfo, TensorTable, placed
+from gglib_nb.domain.gguf import Tensor, TensorTable, placed, read_tensors, tensors_in_tail
 from gglib_nb.errors import GgufError
 from tests.support.gguf_files import Held, gguf_bytes, noise
 
@@ -57,11 +56,11 @@ def test_a_span_ends_at_the_next_tensor_or_the_end_of_the_file() -> None:
 )
 def test_impossible_tensors_are_refused(infos, says) -> None:
     with pytest.raises(GgufError, match=says):
-        placed([TensorInfo(name, 0, (8,), offset) for name, offset in infos], 100, 5_000)
+        placed([Tensor(name, 0, (8,), offset) for name, offset in infos], 100, 5_000)
 
 
 def test_an_empty_tensor_takes_no_space() -> None:
-    infos = [TensorInfo("none", 0, (0, 4), 0), TensorInfo("some", 0, (4,), 0)]
+    infos = [Tensor("none", 0, (0, 4), 0), Tensor("some", 0, (4,), 0)]
 
     assert placed(infos, 100, 200) == (Tensor("some", 0, (4,), 100, 100),)
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gglib_nb.domain.gguf import Tensor, TensorTable
 from gglib_nb.domain.gguf_header import GgufHeader
-from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
 from gglib_nb.domain.inspection import TensorGroup, compare, inspection_of, shown, template_diff
 
 

@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gglib_nb.domain.gguf import Tensor, TensorTable
 from gglib_nb.domain.gguf_header import GgufHeader
-from gglib_nb.domain.gguf_tensors import Tensor, TensorTable
 from gglib_nb.domain.inspection import compare, inspection_of
 from gglib_nb.notebook.inspection_view import comparison_blocks, inspection_blocks, warnings_of
 from gglib_nb.notebook.tables import blocks_html, blocks_text
