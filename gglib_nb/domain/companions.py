@@ -6,11 +6,8 @@ name. Each rule below states its source.
 """
 
 import re
-from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from itertools import islice, takewhile
-from operator import itemgetter
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
@@ -77,13 +74,6 @@ class _Weights(NamedTuple):
     has_label: bool
 
 
-class _Siblings(NamedTuple):
-    """Files without a head word whose names begin with the same words."""
-
-    words: frozenset[tuple[str, ...]]  # their names, as words
-    smallest: _Weights | None  # the one with the fewest parameters; None: no size is known
-
-
 class _Listing:
     """All GGUF files of a repository, as evidence for the kind of one of them.
 
@@ -102,12 +92,18 @@ class _Listing:
         self.bases_in_floats = {
             base for base, alike in self.by_base.items() if all(one.label in floats for one in alike)
         }
-        # Words, path and name of the files without a head word, in order.
-        plain = (file for file in everything if not HEAD_WORDS.intersection(file.words))
-        self._plain = sorted(((file.words, file.path, file) for file in plain), key=itemgetter(0, 1))
+        # Of the files without a head word the names, and the weights of the smallest, by the words with which their names
+        # begin, as far as one with a head word begins so.
+        heads = [file for file in everything if HEAD_WORDS.intersection(file.words)]
+        self.siblings: dict[tuple[str, ...], set[tuple[str, ...]]] = {
+            stem: set() for head in heads for stem in (_before_head(head), _without_head(head))
+        }
+        self.smallest: dict[tuple[str, ...], _Weights] = {}
+        for file in everything if heads else ():
+            if not HEAD_WORDS.intersection(file.words):
+                self._add_sibling(file)
         # Parts and drafts are companions only beside a file that is a model by its name alone.
         self.has_a_model = any(_kind_by_name(one) is None and _kind_beside_a_model(one) is None for one in everything)
-        self._siblings: dict[tuple[str, ...], _Siblings] = {}
         self._editions: dict[tuple[tuple[str, ...], tuple[str, ...]], bool] = {}
 
     def weights(self, file: FileName) -> _Weights | None:
@@ -116,20 +112,19 @@ class _Listing:
         bits = file.label.bits_per_weight if file.label else None
         return _Weights(size_bytes / (bits or 16), bits is not None) if size_bytes else None
 
-    def siblings(self, stem: tuple[str, ...]) -> _Siblings:
-        """The files without a head word whose names begin with these words."""
-        if stem not in self._siblings:
-            after = islice(self._plain, bisect_left(self._plain, (stem,)), None)
-            found = list(takewhile(lambda one: one[0][: len(stem)] == stem, after))
-            weights = (weights for _, _, file in found if (weights := self.weights(file)))
-            self._siblings[stem] = _Siblings(frozenset(words for words, _, _ in found), min(weights, default=None))
-        return self._siblings[stem]
+    def _add_sibling(self, file: FileName) -> None:
+        weights = self.weights(file)
+        for stem in (file.words[:end] for end in range(len(file.words) + 1)):
+            if stem in self.siblings:
+                self.siblings[stem].add(file.words)
+                if weights is not None:
+                    self.smallest[stem] = min(weights, self.smallest.get(stem, weights))
 
     def has_second_edition(self, base: tuple[str, ...], stem: tuple[str, ...]) -> bool:
         """Whether a file of this name also exists without its head word, for any label."""
         if (base, stem) not in self._editions:
-            plain = self.siblings(stem).words
-            self._editions[base, stem] = any(_without_head(other) in plain for other in self.by_base[base])
+            twins = map(_without_head, self.by_base[base])
+            self._editions[base, stem] = any(twin in self.siblings[stem] for twin in twins)
         return self._editions[base, stem]
 
 
@@ -271,18 +266,21 @@ def _is_head(file: FileName, listing: _Listing) -> bool:
     repeats no label of its siblings is a head for all of them. Known sizes, compared as numbers of parameters, outrank
     that.
     """
-    cut = next((index for index, word in enumerate(file.words) if word in HEAD_WORDS), 0)
-    stem = file.words[:cut]
-    if not stem or not (siblings := listing.siblings(stem)).words:
+    stem, twin = _before_head(file), _without_head(file)
+    if not stem or not listing.siblings.get(stem):
         return False
-    has_twin = (twin := _without_head(file)) in siblings.words
-    reference = listing.siblings(twin).smallest if has_twin else siblings.smallest
+    has_twin = twin in listing.siblings[stem]
+    reference = listing.smallest.get(twin if has_twin else stem)
     if reference and (weights := listing.weights(file)):
         is_clear = weights.has_label == reference.has_label
         return weights.parameters < (_LARGEST_HEAD_SHARE if is_clear else _LARGEST_UNCLEAR_SHARE) * reference.parameters
     if HEAD_WORDS.intersection(file.words[file.label_span.stop :]):
         return has_twin
     return not listing.has_second_edition(file.base_words, stem)
+
+
+def _before_head(file: FileName) -> tuple[str, ...]:
+    return file.words[: next((index for index, word in enumerate(file.words) if word in HEAD_WORDS), 0)]
 
 
 def _without_head(file: FileName) -> tuple[str, ...]:

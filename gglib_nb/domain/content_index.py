@@ -4,7 +4,6 @@ XXH3 costs a twentieth of SHA-256 and is no protection against intent: it finds 
 file is right is always decided by its SHA-256.
 """
 
-from collections.abc import Iterator
 from typing import Final
 
 import xxhash
@@ -21,7 +20,6 @@ class BlockDigests:
         self._digests: bytearray = bytearray()
         self._block = xxhash.xxh3_64()
         self._left_bytes: int = BLOCK_BYTES
-        self._is_empty: bool = True
 
     def feed(self, data: memoryview) -> None:
         """Takes the next bytes."""
@@ -29,9 +27,9 @@ class BlockDigests:
             piece = data[: self._left_bytes]
             self._block.update(piece)
             self._left_bytes -= len(piece)
-            self._is_empty = False
             if not self._left_bytes:
-                self._end_block()
+                self._digests += self._block.digest()
+                self._start_block()
             data = data[len(piece) :]
 
     def rewind(self, front: int) -> bool:
@@ -44,30 +42,19 @@ class BlockDigests:
 
     def digest(self) -> bytes:
         """The digests of all fed bytes."""
-        return bytes(self._digests) + (b"" if self._is_empty else self._block.digest())
-
-    def _end_block(self) -> None:
-        self._digests += self._block.digest()
-        self._start_block()
+        return bytes(self._digests) + (b"" if self._left_bytes == BLOCK_BYTES else self._block.digest())
 
     def _start_block(self) -> None:
         self._block.reset()
-        self._left_bytes, self._is_empty = BLOCK_BYTES, True
+        self._left_bytes = BLOCK_BYTES
 
 
 def wrong_ranges(expected: bytes, actual: bytes, size_bytes: int) -> tuple[tuple[int, int], ...]:
     """The changed bytes of a file of `size_bytes`, in whole blocks, from its digests when it was right and now."""
     joined: list[tuple[int, int]] = []
-    for start in _differing(expected, actual):
-        end = min(size_bytes, start + BLOCK_BYTES)
-        if joined and joined[-1][1] == start:
-            joined[-1] = (joined[-1][0], end)
-        else:
-            joined.append((start, end))
-    return tuple(joined)
-
-
-def _differing(expected: bytes, actual: bytes) -> Iterator[int]:
     for number, at in enumerate(range(0, len(expected), _DIGEST_BYTES)):
         if expected[at : at + _DIGEST_BYTES] != actual[at : at + _DIGEST_BYTES]:
-            yield number * BLOCK_BYTES
+            start = number * BLOCK_BYTES
+            first = joined.pop()[0] if joined and joined[-1][1] == start else start
+            joined.append((first, min(size_bytes, start + BLOCK_BYTES)))
+    return tuple(joined)

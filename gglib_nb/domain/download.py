@@ -233,13 +233,28 @@ class Then(Value, frozen=True):
     error: str = ""
 
 
-def _progress(downloaded_bytes: int, total_bytes: int | None) -> float | None:
-    if total_bytes is None:
-        return None
-    return min(1.0, downloaded_bytes / total_bytes) if total_bytes else 1.0
+class _Named:
+    """What downloads of this kernel and of others say alike."""
+
+    __slots__ = ()
+    id: DownloadId
+    downloaded_bytes: int
+    total_bytes: int | None
+
+    @property
+    def display_name(self) -> str:
+        """The repository's name without its owner."""
+        return self.id.repo_id.rpartition("/")[2]
+
+    @property
+    def progress(self) -> float | None:
+        """0 to 1; None: the total is unknown."""
+        if self.total_bytes is None:
+            return None
+        return min(1.0, self.downloaded_bytes / self.total_bytes) if self.total_bytes else 1.0
 
 
-class QueuedDownload(Value, frozen=True):
+class QueuedDownload(_Named, Value, frozen=True):
     """One download in the queue. Times are Unix times.
 
     Attributes:
@@ -322,19 +337,9 @@ class QueuedDownload(Value, frozen=True):
         return seconds_taken(self.started_at_s, self.ended_at_s, self.ran_s)
 
     @property
-    def display_name(self) -> str:
-        """The repository's name without its owner."""
-        return self.id.repo_id.rpartition("/")[2]
-
-    @property
     def shard_count(self) -> int:
         """Files of the model itself."""
         return len(self.shards)
-
-    @property
-    def progress(self) -> float | None:
-        """0 to 1; None: the total is unknown."""
-        return _progress(self.downloaded_bytes, self.total_bytes)
 
 
 def seconds_taken(started_at_s: float | None, ended_at_s: float | None, ran_s: float | None) -> float | None:
@@ -379,7 +384,7 @@ class QueueRunSummary(Value, frozen=True):
     is_truncated: bool
 
 
-class ElsewhereDownload(Value, frozen=True):
+class ElsewhereDownload(_Named, Value, frozen=True):
     """A download in the queue of another kernel with the same models folder; read-only. None is unknown.
 
     Attributes:
@@ -399,16 +404,6 @@ class ElsewhereDownload(Value, frozen=True):
     bytes_per_second: float | None
     eta_seconds: float | None
     notice: str | None
-
-    @property
-    def display_name(self) -> str:
-        """The repository's name without its owner."""
-        return self.id.repo_id.rpartition("/")[2]
-
-    @property
-    def progress(self) -> float | None:
-        """0 to 1; None: the total is unknown."""
-        return _progress(self.downloaded_bytes, self.total_bytes)
 
 
 class QueueNotice(Value, frozen=True):

@@ -12,7 +12,9 @@ of some layers of a mixture (`--n-cpu-moe`). The cache of a layer is where its w
 Amounts are for one conversation at a time, so the arguments of llama-server say `-np 1`.
 """
 
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterator
+from itertools import accumulate, takewhile
 from typing import Final, Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -130,6 +132,7 @@ class ModelShape(NamedTuple):
     header: GgufHeader
     weights_bytes: int  # all its files, and what is loaded with them
     layout: CacheLayout
+    block_count: int
     block_bytes: int  # weights of one layer, about
     expert_bytes: int  # of that the experts of a mixture; 0 without
     dense_blocks: int  # layers at the front that have no experts
@@ -147,27 +150,17 @@ class ModelShape(NamedTuple):
 
 def model_shape(header: GgufHeader, weights_bytes: int, beside_bytes: int = 0) -> ModelShape | None:
     """The shape of a model; None: its header does not say. `beside_bytes` are loaded with it, such as a projector."""
-    layout = cache_layout(header)
-    if layout is None or not header.block_count:
+    layout, blocks = cache_layout(header), header.block_count
+    if layout is None or not blocks:
         return None
-    blocks = header.block_count
-    width = header.embedding_length or 0
-    dense_blocks = header.of_model("leading_dense_block_count") or 0
+    width, dense_blocks = header.embedding_length or 0, header.of_model("leading_dense_block_count") or 0
+    expert_blocks = max(0, blocks - dense_blocks)
     embeddings = 2 * width * (header.vocabulary_size or 0)
     experts = (header.expert_count or 0) * 3 * width * (header.at_layer("expert_feed_forward_length", blocks - 1) or 0)
-    rest = _rest_parameters(header, width)
-    total = embeddings + blocks * rest + max(0, blocks - dense_blocks) * experts
-    expert_bytes = int(weights_bytes * experts / total) if total else 0
-    of_embeddings = int(weights_bytes * embeddings / total) if total else 0
-    of_experts = expert_bytes * max(0, blocks - dense_blocks)
-    return ModelShape(
-        header,
-        weights_bytes + beside_bytes,
-        layout,
-        max(0, weights_bytes - of_embeddings - of_experts) // blocks + expert_bytes,
-        expert_bytes,
-        dense_blocks,
-    )
+    total = embeddings + blocks * _rest_parameters(header, width) + expert_blocks * experts
+    expert_bytes, embedding_bytes = (int(weights_bytes * one / total) if total else 0 for one in (experts, embeddings))
+    block_bytes = max(0, weights_bytes - embedding_bytes - expert_bytes * expert_blocks) // blocks + expert_bytes
+    return ModelShape(header, weights_bytes + beside_bytes, layout, blocks, block_bytes, expert_bytes, dense_blocks)
 
 
 def _rest_parameters(header: GgufHeader, width: int) -> int:
@@ -194,96 +187,70 @@ def place(
     """
     if shape is None:
         return Placement("unknown")
-    if machine.gpus and (found := _on_gpus(shape, machine, context_tokens, cache_type)) is not None:
-        return _with_free(found, machine)
-    if machine.gpus and (found := _split(shape, machine, context_tokens, cache_type)) is not None:
-        return _with_free(found, machine)
-    for context, cache in _reductions(shape, machine.ram_budget_bytes, 1, context_tokens, cache_type):
-        needed = shape.total(context, cache)
-        found = Placement("ram", 0, _blocks(shape), 0, context, cache, 0, needed)
-        return _with_free(found, machine)
-    return Placement("too_large", 0, _blocks(shape), 0, context_tokens, cache_type)
+    blocks, gpus = shape.block_count, len(machine.gpus)
+    if gpus:
+        # At the end of each of several GPUs, part of a layer stays free.
+        budget = machine.gpu_budget_bytes - (gpus - 1) * shape.block_bytes
+        if (fitting := next(_reductions(shape, budget, gpus, context_tokens, cache_type), None)) is not None:
+            fit: FitClass = "gpu" if fitting == (context_tokens, cache_type) else "gpu_reduced"
+            longest = longest_context(shape, budget, gpus, cache_type)
+            found = Placement(fit, blocks, blocks, 0, *fitting, shape.total(*fitting, gpus), 0, longest)
+            return _with_free(found, machine)
+        if (partly := _split(shape, machine, budget, context_tokens, cache_type)) is not None:
+            return _with_free(partly, machine)
+    if (fitting := next(_reductions(shape, machine.ram_budget_bytes, 1, context_tokens, cache_type), None)) is not None:
+        return _with_free(Placement("ram", 0, blocks, 0, *fitting, 0, shape.total(*fitting)), machine)
+    return Placement("too_large", 0, blocks, 0, context_tokens, cache_type)
 
 
 def longest_context(shape: ModelShape, budget_bytes: int, devices: int, cache_type: CacheType) -> int | None:
     """The longest context within a budget, at most what the model was trained for; None: not even 4,096 tokens fit."""
+
+    def total(cells: int) -> int:
+        return shape.total(cells * CELLS_ROUNDED_TO, cache_type, devices)
+
     most = min(shape.header.context_length or _LONGEST_CONTEXT, _LONGEST_CONTEXT) // CELLS_ROUNDED_TO
-    low, high = 0, most
-    while low < high:
-        middle = (low + high + 1) // 2
-        if shape.total(middle * CELLS_ROUNDED_TO, cache_type, devices) <= budget_bytes:
-            low = middle
-        else:
-            high = middle - 1
-    context = low * CELLS_ROUNDED_TO
+    context = (bisect_right(range(most + 1), budget_bytes, key=total) - 1) * CELLS_ROUNDED_TO
     return context if context >= min(_SHORTEST_CONTEXT, most * CELLS_ROUNDED_TO) > 0 else None
-
-
-def _blocks(shape: ModelShape) -> int:
-    return shape.header.block_count or 0
-
-
-def _split_budget(shape: ModelShape, machine: MachineMemory) -> int:
-    """What layers can take of several GPUs: at the end of each, part of a layer stays free."""
-    return machine.gpu_budget_bytes - (len(machine.gpus) - 1) * shape.block_bytes
-
-
-def _on_gpus(shape: ModelShape, machine: MachineMemory, context_tokens: int, cache_type: CacheType) -> Placement | None:
-    budget, devices, blocks = _split_budget(shape, machine), len(machine.gpus), _blocks(shape)
-    longest = longest_context(shape, budget, devices, cache_type)
-    for context, cache in _reductions(shape, budget, devices, context_tokens, cache_type):
-        is_whole = (context, cache) == (context_tokens, cache_type)
-        needed = shape.total(context, cache, devices)
-        fit: FitClass = "gpu" if is_whole else "gpu_reduced"
-        return Placement(fit, blocks, blocks, 0, context, cache, needed, 0, longest)
-    return None
 
 
 def _reductions(
     shape: ModelShape, budget_bytes: int, devices: int, context_tokens: int, cache_type: CacheType
-) -> Iterable[tuple[int, CacheType]]:
+) -> Iterator[tuple[int, CacheType]]:
     """What fits a budget, the least reduced first: as requested, with a smaller cache, with less context, with both."""
-    smaller: CacheType = _REDUCED_CACHE if cache_type == "f16" else cache_type
-    for cache in dict.fromkeys((cache_type, smaller)):
+    caches = dict.fromkeys((cache_type, _REDUCED_CACHE if cache_type == "f16" else cache_type))
+    for cache in caches:
         if shape.total(context_tokens, cache, devices) <= budget_bytes:
             yield context_tokens, cache
-    for cache in dict.fromkeys((cache_type, smaller)):
+    for cache in caches:
         longest = longest_context(shape, budget_bytes, devices, cache)
         if longest is not None and longest < context_tokens:
             yield longest, cache
 
 
-def _split(shape: ModelShape, machine: MachineMemory, context_tokens: int, cache_type: CacheType) -> Placement | None:
+def _split(
+    shape: ModelShape, machine: MachineMemory, budget_bytes: int, context_tokens: int, cache_type: CacheType
+) -> Placement | None:
     """All but some experts on the GPUs; else some layers, the last ones; None: RAM cannot hold the rest."""
-    blocks, devices = _blocks(shape), len(machine.gpus)
-    budget = _split_budget(shape, machine)
-    everything = shape.total(context_tokens, cache_type, devices)
-    if shape.expert_bytes:
-        missing = everything - budget
-        layers = shape.dense_blocks + -(-missing // shape.expert_bytes)
-        if layers <= blocks:
-            in_ram = (layers - shape.dense_blocks) * shape.expert_bytes
-            found = Placement(
-                "gpu_partly", blocks, blocks, layers, context_tokens, cache_type, everything - in_ram, in_ram
-            )
-            return found if _rest_fits(found, machine) else None
-    caches = shape.block_cache(context_tokens, cache_type)
-    caches = [0] * (blocks - len(caches)) + caches
-    taken, count = devices * overhead_bytes(shape.header, context_tokens), 0
-    for cache in reversed(caches):
-        if taken + shape.block_bytes + cache > budget:
-            break
-        taken, count = taken + shape.block_bytes + cache, count + 1
-    if not 0 < count < blocks:
+    blocks, gpus = shape.block_count, len(machine.gpus)
+    everything = shape.total(context_tokens, cache_type, gpus)
+    moved = -(-(everything - budget_bytes) // shape.expert_bytes) if shape.expert_bytes else blocks
+    if shape.expert_bytes and shape.dense_blocks + moved <= blocks:
+        count, cpu_expert_layers = blocks, shape.dense_blocks + moved
+        on_gpus, in_ram = everything - moved * shape.expert_bytes, moved * shape.expert_bytes
+    else:
+        caches = shape.block_cache(context_tokens, cache_type)
+        layers = [shape.block_bytes + cache for cache in [*reversed(caches), *[0] * (blocks - len(caches))]]
+        sums = accumulate(layers, initial=gpus * overhead_bytes(shape.header, context_tokens))
+        fitting = list(takewhile(lambda taken: taken <= budget_bytes, sums))
+        count, cpu_expert_layers = len(fitting) - 1, 0
+        if not 0 < count < blocks:
+            return None
+        on_gpus, in_ram = fitting[-1], max(0, everything - fitting[-1])
+    # Shared GPUs have taken their part of RAM.
+    if in_ram + (on_gpus if machine.is_unified else 0) > machine.ram_budget_bytes:
         return None
-    found = Placement("gpu_partly", count, blocks, 0, context_tokens, cache_type, taken, max(0, everything - taken))
-    return found if _rest_fits(found, machine) else None
-
-
-def _rest_fits(found: Placement, machine: MachineMemory) -> bool:
-    """Whether RAM, of which shared GPUs have taken their part, holds the rest."""
-    taken = found.gpu_bytes if machine.is_unified else 0
-    return found.ram_bytes + taken <= machine.ram_budget_bytes
+    return Placement("gpu_partly", count, blocks, cpu_expert_layers, context_tokens, cache_type, on_gpus, in_ram)
 
 
 def _with_free(found: Placement, machine: MachineMemory) -> Placement:

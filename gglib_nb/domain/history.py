@@ -50,6 +50,7 @@ def remembered(download: QueuedDownload) -> PastDownload | None:
     never_ran = download.started_at_s is None and download.status is DownloadStatus.CANCELLED
     if never_ran or download.ended_at_s is None:
         return None
+    failure = f"Its command failed: {download.then.error}" if download.then is not None and download.then.error else ""
     return PastDownload(
         id=download.id,
         outcome=download.status,
@@ -58,16 +59,9 @@ def remembered(download: QueuedDownload) -> PastDownload | None:
         started_at_s=download.started_at_s,
         ended_at_s=download.ended_at_s,
         was_present=download.was_present,
-        error=_error(download),
+        error=first_sentence(str(download.error or failure)),
         ran_s=download.ran_s,
     )
-
-
-def _error(download: QueuedDownload) -> str:
-    if download.error is not None:
-        return first_sentence(str(download.error))
-    then = download.then
-    return first_sentence(f"Its command failed: {then.error}") if then is not None and then.error else ""
 
 
 def first_sentence(text: str) -> str:

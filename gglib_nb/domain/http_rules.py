@@ -5,7 +5,6 @@ URL standard (what is allowed unquoted in an address), draft-ietf-httpapi-rateli
 `X-Linked-*` headers.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -192,14 +191,11 @@ def has_expired(url: str, headers: Mapping[str, str]) -> bool:
     now = _http_date(headers.get("date", ""))
     if now is None:
         return False
-    match = _EXPIRY.search(url)
-    expires_s = float(match[1]) if match else _amz_expiry_s(dict(_AMZ_EXPIRY.findall(url)))
-    return expires_s <= now.timestamp()
-
-
-def _amz_expiry_s(fields: Mapping[str, str]) -> float:
+    if (match := _EXPIRY.search(url)) is not None:
+        return float(match[1]) <= now.timestamp()
+    fields = dict(_AMZ_EXPIRY.findall(url))
     try:
         signed = datetime.strptime(f"{fields['Date']}+0000", "%Y%m%dT%H%M%SZ%z")
-        return signed.timestamp() + int(fields["Expires"])
+        return signed.timestamp() + int(fields["Expires"]) <= now.timestamp()
     except (KeyError, ValueError):
-        return math.inf
+        return False

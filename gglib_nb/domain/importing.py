@@ -59,7 +59,12 @@ class ImportProgress(Value, frozen=True):
 def origin_of(relative: PurePath, folder: PurePath, siblings: Iterable[str]) -> FileOrigin:
     """The origin of a file: its path below the imported, absolute folder, and the names of the files next to it."""
     whole = folder / relative
-    return _of_hub_cache(whole) or _of_llama_cpp(whole.name, siblings) or _of_layout(relative) or _unknown(relative)
+    return (
+        _of_hub_cache(whole)
+        or _of_llama_cpp(whole.name, siblings)
+        or _of_layout(relative)
+        or FileOrigin(None, None, relative.name)
+    )
 
 
 def _of_hub_cache(path: PurePath) -> FileOrigin | None:
@@ -86,10 +91,6 @@ def _of_layout(relative: PurePath) -> FileOrigin | None:
     if len(parts) < 3 or (repo_id := _checked(f"{parts[0]}/{parts[1]}")) is None:
         return None
     return FileOrigin(repo_id, None, PurePath(*parts[2:]).as_posix())
-
-
-def _unknown(relative: PurePath) -> FileOrigin:
-    return FileOrigin(None, None, relative.name)
 
 
 def _checked(repo_id: str) -> str | None:

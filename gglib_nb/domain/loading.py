@@ -37,10 +37,9 @@ def loading_lines(model: Model, program: str) -> str:
     Raises:
         RequestError: The program is not one of `PROGRAMS`.
     """
-    found = next((one for one in PROGRAMS if one == program), None)
-    if found is None:
+    if program not in _LINES:
         raise RequestError(f"{program!r} is not a known program. Choose {', '.join(PROGRAMS)}.")
-    return _LINES[found](model)
+    return _LINES[program](model)
 
 
 def python_lines(path: str, projector: str | None) -> str:
@@ -48,12 +47,9 @@ def python_lines(path: str, projector: str | None) -> str:
     opened = _quoted(path)
     if projector is None:
         return f"from llama_cpp import Llama\nllm = Llama(model_path={opened})"
-    return "\n".join(
-        (
-            "from llama_cpp import Llama",
-            "from llama_cpp.llama_chat_format import MTMDChatHandler",
-            f"llm = Llama(model_path={opened}, chat_handler=MTMDChatHandler(clip_model_path={_quoted(projector)}))",
-        )
+    return (
+        "from llama_cpp import Llama\nfrom llama_cpp.llama_chat_format import MTMDChatHandler\n"
+        f"llm = Llama(model_path={opened}, chat_handler=MTMDChatHandler(clip_model_path={_quoted(projector)}))"
     )
 
 
@@ -71,14 +67,6 @@ def _spec_type(model: Model) -> str:
     draft = next(file for file in model.files if file.kind == "draft")
     words = (str(draft.facts.get("architecture")), *parse_path(PurePath(draft.target).name).words)
     return next((_SPEC_TYPES[word] for word in words if word in _SPEC_TYPES), "draft-simple")
-
-
-def _llama_cpp_python(model: Model) -> str:
-    return python_lines(model.paths[0], model.projector_path)
-
-
-def _llama_server(model: Model) -> str:
-    return shlex.join(["llama-server", *_server_arguments(model)])
 
 
 def _server_arguments(model: Model) -> list[str]:
@@ -127,10 +115,6 @@ def _lmstudio(model: Model) -> str:
     return "\n".join(shlex.join([*command, file.target]) for file in model.files if file.kind in ("shard", "mmproj"))
 
 
-def _ramalama(model: Model) -> str:
-    return shlex.join(["ramalama", "serve", f"file://{model.paths[0]}"])
-
-
 def _vllm(model: Model) -> str:
     before, path = _joined(model)
     about = "# needs the package vllm-gguf-plugin; the tokenizer of the base model loads faster: --tokenizer OWNER/NAME"
@@ -164,13 +148,13 @@ def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
-_LINES: Final[Mapping[Program, Callable[[Model], str]]] = {
-    "llama-cpp-python": _llama_cpp_python,
-    "llama-server": _llama_server,
+_LINES: Final[Mapping[str, Callable[[Model], str]]] = {
+    "llama-cpp-python": lambda model: python_lines(model.paths[0], model.projector_path),
+    "llama-server": lambda model: shlex.join(["llama-server", *_server_arguments(model)]),
     "llama-swap": _llama_swap,
     "ollama": _ollama,
     "lmstudio": _lmstudio,
-    "ramalama": _ramalama,
+    "ramalama": lambda model: shlex.join(["ramalama", "serve", f"file://{model.paths[0]}"]),
     "vllm": _vllm,
     "transformers": _transformers,
 }

@@ -264,21 +264,18 @@ def _state_of_file(file: StoredFile, look: FileLook | None) -> ModelState:
 
 def selected(models: Iterable[ModelSummary], text: str = "", only: str = "") -> list[ModelSummary]:
     """The models with every word of `text` in id, architecture or path, and in a state (`update`: a known update)."""
-    words = text.casefold().split()
-    return [model for model in models if all(word in _haystack(model) for word in words) and _is_in(model, only)]
+
+    def is_wanted(model: ModelSummary) -> bool:
+        words = f"{model.id} {model.architecture or ''} {model.path}".casefold()
+        is_in_state = only in ("", model.state) or (only == "update" and model.has_update is True)
+        return is_in_state and all(word in words for word in text.casefold().split())
+
+    return list(filter(is_wanted, models))
 
 
 def ordered(models: Sequence[ModelSummary], order: ModelOrder) -> list[ModelSummary]:
     """In an order: names from A to Z; sizes, numbers and times from the largest; unknown ones last."""
     return sorted(models, key=_KEYS[order])
-
-
-def _haystack(model: ModelSummary) -> str:
-    return f"{model.id} {model.architecture or ''} {model.path}".casefold()
-
-
-def _is_in(model: ModelSummary, only: str) -> bool:
-    return not only or model.state == only or (only == "update" and model.has_update is True)
 
 
 def _descending(value: float | None) -> float:

@@ -14,6 +14,7 @@ from gglib_nb.errors import InvalidRepoIdError
 # The Hub's own rule (huggingface_hub `validate_repo_id`), with the owner required: GGUF repositories have one.
 _NAME: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
 _REPO_ID: Final = re.compile(rf"{_NAME}/{_NAME}")
+_WITH_TAIL: Final = re.compile(r"(.*):([^/]+)", re.DOTALL)
 _WITH_PATH: Final = re.compile(rf"(?P<repo_id>{_NAME}/{_NAME})(?:@(?P<at>[^:]+))?:(?P<path>[^:]*/[^:]+)")
 _LONGEST_REPO_ID: Final = 96
 _PASTED_PREFIX: Final = re.compile(
@@ -54,9 +55,10 @@ class DownloadId(Value, frozen=True):
 
         The quantization is what follows the last `:` whose tail is non-empty and has no `/`.
         """
-        head, tail = _split_tail(text)
-        repo_id, at, revision = head.partition("@")
-        return cls(repo_id, tail, revision if at and revision else None)
+        found = _WITH_TAIL.fullmatch(text)
+        head, tail = (text, None) if found is None else found.groups()
+        repo_id, _, revision = head.partition("@")
+        return cls(repo_id, tail, revision or None)
 
     @property
     def group_id(self) -> str:
@@ -68,18 +70,6 @@ class DownloadId(Value, frozen=True):
         revision = "" if self.revision is None else f"@{self.revision}"
         tail = "" if self.quantization is None else f":{self.quantization}"
         return f"{self.repo_id}{revision}{tail}"
-
-
-def _split_tail(text: str) -> tuple[str, str | None]:
-    end = len(text)
-    while (colon := text.rfind(":", 0, end)) >= 0:
-        tail = text[colon + 1 :]
-        if "/" in tail:
-            break
-        if tail:
-            return text[:colon], tail
-        end = colon
-    return text, None
 
 
 def parse_pasted(text: str) -> DownloadId:

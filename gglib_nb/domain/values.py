@@ -19,22 +19,17 @@ class _DataclassFields:
         if kind not in _made:
             import dataclasses
 
-            twin: Any = dataclasses.make_dataclass(kind.__name__, map(_field, fields(kind)))
+            def made(one: Any) -> tuple[str, Any, Any]:  # noqa: ANN401 - msgspec's description of a field
+                given = {name: getattr(one, name) for name in ("default", "default_factory")}
+                known = {name: value for name, value in given.items() if value is not NODEFAULT}
+                return one.name, one.type, dataclasses.field(**known)
+
+            twin: Any = dataclasses.make_dataclass(kind.__name__, map(made, fields(kind)))
             _made[kind] = twin.__dataclass_fields__
         return _made[kind]
 
 
 _made: dict[type[Struct], dict[str, Any]] = {}
-
-
-def _field(one: Any) -> Any:  # noqa: ANN401 - msgspec's description of a field in, the arguments of make_dataclass out
-    import dataclasses
-
-    if one.default_factory is not NODEFAULT:
-        return one.name, one.type, dataclasses.field(default_factory=one.default_factory)
-    if one.default is not NODEFAULT:
-        return one.name, one.type, dataclasses.field(default=one.default)
-    return one.name, one.type
 
 
 def known_sum(amounts: Iterable[int | None]) -> int | None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final, get_args
 
 from gglib_nb.domain.http_rules import LARGEST_SIZE, sha256_of
-from gglib_nb.domain.listing import FileCommit, Gate, HubFile, RepoListing, RepoSummary
+from gglib_nb.domain.listing import Gate, HubFile, RepoListing, RepoSummary
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.errors import HubUnavailableError, InvalidRepoIdError
@@ -51,35 +51,19 @@ def siblings(info: Json) -> list[dict[str, Any]]:
         return [{"type": "file", "path": path, "size": size, "lfs": {"oid": oid}} for path, size, oid in found]
 
 
-def names_repository(row: Json) -> bool:
-    """Whether a row of a search is about something that could be downloaded: it has an id of the form `owner/name`."""
+def expanded(entries: Iterable[Json], field: str, keys: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
+    """The texts under some keys of a field of files in an expanded tree, by path; empty where the hub leaves one out."""
+    with _as_the_hub_writes():
+        said = {entry["path"]: entry.get(field) or {} for entry in entries if entry["type"] == "file"}
+        return {path: tuple(_text(one, key) or "" for key in keys) for path, one in said.items()}
+
+
+def repo_summary(row: Json) -> RepoSummary | None:
+    """One row of a search, its texts as the hub has them, not made printable; None: its id is not of the form `owner/name`."""
     try:
         check_repo_id(row["id"])
     except (KeyError, TypeError, InvalidRepoIdError):
-        return False
-    return True
-
-
-def file_commits(entries: Iterable[Json]) -> dict[str, FileCommit]:
-    """The last commits among the entries of an expanded tree, by path; those that the hub leaves out are."""
-    with _as_the_hub_writes():
-        found = _of_files(entries, "lastCommit")
-        return {path: FileCommit(_text(commit, "title") or "", _text(commit, "date") or "") for path, commit in found}
-
-
-def scan_states(entries: Iterable[Json]) -> dict[str, str]:
-    """What the Hub's scan says of the files in an expanded tree, by path; those that it does not mention are left out."""
-    with _as_the_hub_writes():
-        found = _of_files(entries, "securityFileStatus")
-        return {path: state for path, scan in found if (state := _text(scan, "status"))}
-
-
-def _of_files(entries: Iterable[Json], field: str) -> Iterator[tuple[str, Json]]:
-    return ((entry["path"], entry.get(field) or {}) for entry in entries if entry["type"] == "file")
-
-
-def repo_summary(row: Json) -> RepoSummary:
-    """One row of a search; its texts are as the hub has them, not made printable."""
+        return None
     with _as_the_hub_writes():
         header = row.get("gguf") or {}
         return RepoSummary(

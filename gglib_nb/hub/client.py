@@ -4,11 +4,13 @@ Synchronous, for a small pool of threads: every call may wait for the network, w
 nothing about variants, queues or folders, and moves no files.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
+
+from typing_extensions import override
 
 from gglib_nb.domain import units
 from gglib_nb.domain.hub_answers import Asked
@@ -26,7 +28,7 @@ from gglib_nb.errors import (
     RevisionNotFoundError,
 )
 from gglib_nb.hub import answers
-from gglib_nb.hub.transport import NoRouteError, Patience, Transport
+from gglib_nb.hub.transport import NoRouteError, Params, Patience, Transport
 
 SEARCH_ORDERS: Final = {
     "downloads": "downloads",
@@ -57,7 +59,7 @@ _NOT_PROVIDED: Final = (
 _Found = TypeVar("_Found")
 
 
-class HubClient:
+class HubClient(Transport):
     """Asks one hub. Safe from any thread; holds nothing open between calls.
 
     Args:
@@ -67,6 +69,7 @@ class HubClient:
         is_offline: Refuse every call, as `HF_HUB_OFFLINE` does.
         patience: Timeouts and retries of every call; None suits each call.
         mirrors: Base URLs of hubs that are asked, without a token, for listings and parts of files that this one cannot provide.
+        is_anonymous: Send no token.
 
     Every call raises, besides what it names itself: `InvalidTokenError`, `RateLimitedError`, `HubUnavailableError`, `NetworkError`,
     `OfflineError`, `InvalidConfigError` (proxy, certificate), `InvalidRepoIdError` (nothing was asked), and `ManagerClosedError`
@@ -87,36 +90,17 @@ class HubClient:
             HubClient(url, is_offline=is_offline, patience=patience or _LOOKING, is_anonymous=True) for url in mirrors
         ]
         patience = patience or (_LOOKING if self._mirrors else None)  # an unreachable hub is not waited for long
-        self._transport = Transport(
+        super().__init__(
             endpoint, token, is_offline=is_offline, patience=patience or Patience(), is_anonymous=is_anonymous
         )
-        self._looking = self._transport.with_patience(patience or _LOOKING)
-        self._hurried = self._transport.with_patience(_HINTING)
+        self._looking = self.with_patience(patience or _LOOKING)
+        self._hurried = self.with_patience(_HINTING)
 
-    @property
-    def endpoint(self) -> str:
-        """The hub's base URL, without a `/` at its end."""
-        return self._transport.endpoint
-
-    @property
-    def token(self) -> str | None:
-        """The token as it would be sent now; None: anonymous. Renewing a stored login may ask the network.
-
-        Raises:
-            InvalidTokenError: It cannot be sent, or the stored login cannot be used.
-        """
-        return self._transport.token
-
-    @property
-    def user_agent(self) -> str:
-        """What the hub is told of us."""
-        return self._transport.user_agent
-
+    @override
     def close(self) -> None:
-        """Lets calls that wait for a retry end with `ManagerClosedError`, and refuses later ones."""
         for mirror in self._mirrors:
             mirror.close()
-        self._transport.close()
+        super().close()
 
     def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
         """All files of a repository at the commit that a revision means now.
@@ -154,32 +138,35 @@ class HubClient:
 
     def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
         """The commits that changed files last, by path in the repository; files of which the hub does not tell are left out."""
-        return self._of_entries(repo_id, commit_sha, paths, answers.file_commits)
+        found = self._expanded(repo_id, commit_sha, paths, "lastCommit", ("title", "date"))
+        return {path: FileCommit(*texts) for path, texts in found.items()}
 
     def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, str]:
         """What the Hub's security scan says of files, by path: `safe`, `unsafe`, `queued`, ...
 
         Files that the Hub has not scanned are left out, and so are those behind the first hundred of a folder.
         """
-        return self._of_entries(
-            repo_id, commit_sha, paths, lambda entries: answers.scan_states(islice(entries, _MOST_SCANNED))
-        )
+        found = self._expanded(repo_id, commit_sha, paths, "securityFileStatus", ("status",), _MOST_SCANNED)
+        return {path: state for path, (state,) in found.items() if state}
 
-    def _of_entries(
+    def _expanded(
         self,
         repo_id: str,
         commit_sha: str,
         paths: Iterable[str],
-        read: Callable[[Iterable[dict[str, Any]]], dict[str, _Found]],
-    ) -> dict[str, _Found]:
-        """What the expanded trees of the files' folders say of them."""
+        field: str,
+        keys: tuple[str, ...],
+        most: int | None = None,
+    ) -> dict[str, tuple[str, ...]]:
+        """What the expanded trees of the files' folders say of them; `most` entries of each are read."""
         check_repo_id(repo_id)
         asked, wanted = Asked(self.endpoint, repo_id, commit_sha), set(paths)
-        found: dict[str, _Found] = {}
+        found: dict[str, tuple[str, ...]] = {}
         for folder in sorted({path.rpartition("/")[0] for path in wanted}):
             route = f"/api/models/{repo_id}/tree/{commit_sha}" + (f"/{quote(folder)}" if folder else "")
-            found |= read(self._looking.pages(route, asked, (("expand", "true"),)))
-        return {path: one for path, one in found.items() if path in wanted}
+            entries = self._looking.pages(route, asked, (("expand", "true"),))
+            found |= answers.expanded(islice(entries, most), field, keys)
+        return {path: texts for path, texts in found.items() if path in wanted}
 
     def check_access(self, repository: RepoListing | str) -> None:
         """Asks whether the files of a repository may be had, before anything is queued.
@@ -191,13 +178,15 @@ class HubClient:
             GatedRepoError: Its terms have to be accepted first; `accept_url` is the page.
             RepoNotFoundError: There is none, or none that the token opens.
         """
-        if isinstance(repository, str):
-            check_repo_id(repository)
-            self._check_access(repository)
-        elif repository.gate is not None:
-            # It was listed a moment ago: a hub that does not find it now has no such route, and the download will show.
-            with suppress(RepoNotFoundError):
-                self._check_access(repository.repo_id)
+        forgiven: tuple[type[Exception], ...] = (NoRouteError,)  # then the download will show
+        if not isinstance(repository, str):
+            if repository.gate is None:
+                return
+            # It was listed a moment ago: a hub that does not find it now has no such route.
+            repository, forgiven = repository.repo_id, (NoRouteError, RepoNotFoundError)
+        check_repo_id(repository)
+        with suppress(*forgiven):
+            self.json(f"/api/models/{repository}/auth-check", Asked(self.endpoint, repository), is_optional=True)
 
     def search(
         self,
@@ -235,8 +224,8 @@ class HubClient:
             *(("expand", name) for name in _ROW_FIELDS),
             *(("filter", f"{kind}{value.strip()}") for kind, value in tags if value and value.strip()),
         ]
-        rows = self._transport.pages("/api/models", Asked(self.endpoint), params)
-        found = (answers.repo_summary(row) for row in islice(rows, _MOST_ROWS_SEEN) if answers.names_repository(row))
+        rows = self.pages("/api/models", Asked(self.endpoint), params)
+        found = filter(None, map(answers.repo_summary, islice(rows, _MOST_ROWS_SEEN)))
         return list(islice((row for row in found if _is_small(row, max_parameters)), limit))
 
     def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
@@ -262,42 +251,35 @@ class HubClient:
         route = f"/api/models/{asked.repo_id}"
         # By its name also where none was given: a mirror without its hub (olah, offline) has only what was asked by name.
         named = f"{route}/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"
-        for params in (_HEAD_FIELDS, ()):
-            try:
-                return self._transport.json(named, asked, params, is_optional=asked.revision is None or bool(params))
-            except NoRouteError:
-                pass
-            except RevisionNotFoundError:
-                if asked.revision is not None:
-                    raise
-                break  # on some hubs the default branch has another name
-        with suppress(NoRouteError):
-            return self._transport.json(route, asked, _HEAD_FIELDS, is_optional=True)
-        return self._transport.json(route, asked)
+        by_name, by_default = ([(at, params) for params in (_HEAD_FIELDS, ())] for at in (named, route))
+        if asked.revision is not None:
+            return self._first_of(by_name, asked)
+        # On some hubs the default branch has another name.
+        with suppress(NoRouteError, RevisionNotFoundError):
+            return self._first_of(by_name, asked, is_optional=True)
+        return self._first_of(by_default, asked)
+
+    def _first_of(
+        self, tries: Sequence[tuple[str, Params]], asked: Asked, *, is_optional: bool = False
+    ) -> dict[str, Any]:
+        """The answer of the first route and parameters that the hub has; unless optional, the last may be refused."""
+        for route, params in tries[:-1]:
+            with suppress(NoRouteError):
+                return self.json(route, asked, params, is_optional=True)
+        return self.json(tries[-1][0], asked, tries[-1][1], is_optional=is_optional)
 
     def _files(self, repo_id: str, commit_sha: str) -> tuple[HubFile, ...]:
         """The files of a commit: from its tree, or from the repository's own list where a mirror has no trees."""
         route, asked = f"/api/models/{repo_id}", Asked(self.endpoint, repo_id, commit_sha)
         try:
-            rows = self._transport.pages(
-                f"{route}/tree/{commit_sha}", asked, (("recursive", "true"),), is_optional=True
-            )
+            rows = self.pages(f"{route}/tree/{commit_sha}", asked, (("recursive", "true"),), is_optional=True)
             entries = list(islice(rows, _MOST_ENTRIES + 1))
         except NoRouteError:
-            entries = answers.siblings(self._info_with_sizes(route, asked))
+            sized = [(at, (("blobs", "true"),)) for at in (f"{route}/revision/{commit_sha}", route)]
+            entries = answers.siblings(self._first_of([*sized, (route, ())], asked))
         if len(entries) > _MOST_ENTRIES:
             raise HubError(f"{repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
         return answers.files(entries)
-
-    def _info_with_sizes(self, route: str, asked: Asked) -> dict[str, Any]:
-        for at in (f"{route}/revision/{asked.revision}", route):
-            with suppress(NoRouteError):
-                return self._transport.json(at, asked, (("blobs", "true"),), is_optional=True)
-        return self._transport.json(route, asked)
-
-    def _check_access(self, repo_id: str) -> None:
-        with suppress(NoRouteError):  # then the download will show
-            self._transport.json(f"/api/models/{repo_id}/auth-check", Asked(self.endpoint, repo_id), is_optional=True)
 
     def _revisions(self, asked: Asked) -> str:
         """The names a person could have meant, as a sentence; empty where the hub does not tell."""

@@ -34,7 +34,7 @@ from gglib_nb.errors import (
 from gglib_nb.network.proxies import is_final
 
 if TYPE_CHECKING:
-    from gglib_nb.network.http_library import httpx
+    from gglib_nb.network.client import httpx
 
 OFFLINE: Final = "Offline mode is on, so no request was sent to {endpoint}. Unset HF_HUB_OFFLINE to continue."
 _NOT_LOGGED_IN: Final = f"The stored login for {{host}} could not be used; {LOG_IN}."
@@ -66,7 +66,7 @@ def _table() -> tuple[tuple[type[BaseException] | tuple[type[BaseException], ...
     """What an error means, the most specific first. Built at the first error: importing huggingface_hub takes a while."""
     from huggingface_hub import errors
 
-    from gglib_nb.network.http_library import httpx
+    from gglib_nb.network.client import httpx
 
     # Two are newer than the oldest huggingface_hub that is supported.
     names = ("LocalTokenNotFoundError", "OIDCError", "DeviceCodeError")
@@ -91,8 +91,7 @@ def _of_the_way(error: BaseException, host: str) -> GglibError | None:
     """For a proxy that refuses us, or a certificate; None for any other error."""
     import ssl
 
-    from gglib_nb.network.client import refused_status
-    from gglib_nb.network.http_library import httpx
+    from gglib_nb.network.client import httpx, refused_status
 
     if (status := refused_status(error)) is not None and is_final(status):
         return proxy_refusal(host, status)

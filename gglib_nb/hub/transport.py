@@ -35,7 +35,7 @@ from gglib_nb.errors import (
 from gglib_nb.hub.errors_map import OFFLINE, hub_error, redact, refusal
 
 if TYPE_CHECKING:
-    from gglib_nb.network.http_library import httpx
+    from gglib_nb.network.client import httpx
 
 _Result = TypeVar("_Result")
 Params = Sequence[tuple[str, str]]
@@ -74,16 +74,16 @@ class Patience(Value, frozen=True):
         return min(_LONGEST_WAIT_S, self.first_wait_s * 2.0**attempt) * spread
 
 
-class Transport:
-    """Asks one hub. Safe from any thread.
+class _Tokens:
+    """The token that was given and the one that was sent last, outside of the client's own attributes and `repr`."""
 
-    Args:
-        endpoint: Base URL; None is huggingface_hub's (`HF_ENDPOINT`).
-        token: None is what huggingface_hub finds at each request (`HF_TOKEN`, `hf auth login`).
-        is_offline: Whether to refuse every request, beside huggingface_hub's own offline mode.
-        patience: Timeouts and retries.
-        is_anonymous: Whether no token is sent.
-    """
+    def __init__(self, given: str | None) -> None:
+        self.given = given
+        self.sent: str | None = None
+
+
+class Transport:
+    """Asks one hub. Safe from any thread. Its arguments are those of `HubClient`."""
 
     def __init__(
         self,
@@ -96,10 +96,9 @@ class Transport:
     ) -> None:
         self._is_anonymous = is_anonymous
         self._endpoint = endpoint and endpoint.rstrip("/")
-        self._token = token and token.strip()
+        self._tokens = _Tokens(token and token.strip())
         self._is_offline = is_offline
         self._patience = patience
-        self._sent_token: str | None = None
         self._unread_login = ""
         self._closing = threading.Event()
 
@@ -128,7 +127,7 @@ class Transport:
         from huggingface_hub.utils import build_hf_headers
 
         try:
-            found = build_hf_headers(token=self._token or None).get("authorization", "").removeprefix("Bearer ")
+            found = build_hf_headers(token=self._tokens.given or None).get("authorization", "").removeprefix("Bearer ")
         except Exception as error:
             raise self._login_error(error) from error
         if not all("!" <= character <= "~" for character in found):
@@ -223,7 +222,7 @@ class Transport:
         if not self._is_own(str(response.url)):
             # Of a storage; not chained to httpx's error, whose text has the signed URL. A retry gets another one.
             raise HubUnavailableError(f"The Hub's storage refused the Hub's own link ({response.status_code}).")
-        said = refusal(response, self._body(response, _LARGEST_REFUSAL_BYTES), self._sent_token)
+        said = refusal(response, self._body(response, _LARGEST_REFUSAL_BYTES), self._tokens.sent)
         error = hub_refusal(said, asked, time.time())
         if isinstance(error, GatedRepoError | InvalidTokenError | RepoNotFoundError):
             error.args = (f"{error}{self._unread_login}",)
@@ -249,7 +248,7 @@ class Transport:
         except GglibError:
             raise
         except Exception as error:
-            redact(error, self._sent_token)
+            redact(error, self._tokens.sent)
             if (ours := hub_error(error, asked)) is None:
                 raise
             raise ours from error
@@ -258,8 +257,7 @@ class Transport:
     def _get(self, url: str, params: Params, headers: Mapping[str, str]) -> Iterator["httpx.Response"]:
         from huggingface_hub import constants
 
-        from gglib_nb.network.client import shared_client
-        from gglib_nb.network.http_library import httpx
+        from gglib_nb.network.client import httpx, shared_client
 
         client, timeout_s = shared_client(), self._patience.timeout_s or constants.HF_HUB_ETAG_TIMEOUT
         sent = self._headers(url, headers)
@@ -273,11 +271,11 @@ class Transport:
 
     def _headers(self, url: str, headers: Mapping[str, str]) -> "httpx.Headers":
         """Headers, with the token for the hub's own origin only. Their `repr` hides it, and no frame of a request holds it."""
-        from gglib_nb.network.http_library import httpx
+        from gglib_nb.network.client import httpx
 
         sent = httpx.Headers({"user-agent": self.user_agent, **headers})
         if not self._is_anonymous and self._is_own(url) and (token := self._usable_token()):
-            self._sent_token = token
+            self._tokens.sent = token
             sent["authorization"] = f"Bearer {token}"
         return sent
 

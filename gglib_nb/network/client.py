@@ -11,16 +11,23 @@ import re
 import socket
 import ssl
 import threading
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.network.dialing import forget, working_family
-from gglib_nb.network.http_library import httpx
 from gglib_nb.network.proxies import Proxies, Proxy
 from gglib_nb.network.tls import tls_context
+
+if TYPE_CHECKING:
+    from huggingface_hub.utils import httpx as httpx  # noqa: PLC0414 - this is where others import it from
+else:
+    try:  # httpx up to huggingface_hub 1.x (0.x uses requests, of which nothing is needed here), and httpx2 from 2.0 on
+        from huggingface_hub.utils import httpx
+    except ImportError:  # before 1.31
+        import httpx
 
 _ANY_ADDRESS: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::", None: None}  # noqa: S104  # whence, not where
 _CONNECT_S: Final = 10.0
@@ -144,7 +151,7 @@ def shared_client() -> httpx.Client:
             for name in _LOGGERS:
                 logging.getLogger(name).addFilter(_log_filter)
             # It follows no redirects by itself, looks for no passwords (`.netrc`), and each request has its own timeout.
-            _shared[key] = httpx.Client(transport=WaysOut(Proxies.from_environment()), trust_env=False, timeout=None)
+            _shared[key] = httpx.Client(transport=WaysOut(Proxies.from_environment()), trust_env=False, timeout=None)  # noqa: S113
         return _shared[key]
 
 

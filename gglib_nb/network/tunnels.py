@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from ipaddress import ip_address
 from types import SimpleNamespace
-from typing import Final, Protocol, TypeVar, cast
+from typing import Final, TypeVar, cast
 
 from typing_extensions import Buffer, override
 
@@ -32,28 +32,58 @@ _SOCKS_REASONS: Final = {
 }  # fmt: skip
 
 
-class Stream(Protocol):
-    """What HTTP needs of a socket."""
-
-    def recv_into(self, buffer: Buffer, /) -> int:
-        """Read at least one byte; 0 at the end."""
-
-    def sendall(self, data: Buffer, /) -> None:
-        """Send all of it."""
-
-    def settimeout(self, value: float | None, /) -> None:
-        """Bound each further call."""
-
-    def close(self) -> None:
-        """Close it."""
-
-
 class ProxyRefusedError(OSError):
     """A proxy does not open the tunnel; 407 and 403 are also for a SOCKS proxy that wants a login or does not allow the host."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"the proxy answered {status}")
         self.status = status
+
+
+class _NestedTls:
+    """TLS inside the TLS of an `https://` proxy; `SSLSocket` cannot be wrapped again."""
+
+    def __init__(self, outer: ssl.SSLSocket, context: ssl.SSLContext, host: str) -> None:
+        self._outer = outer
+        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._in, self._out, server_hostname=host)
+        self._run(self._tls.do_handshake)
+
+    def recv_into(self, buffer: Buffer) -> int:
+        view = memoryview(buffer)
+        with contextlib.suppress(ssl.SSLZeroReturnError):
+            return self._run(lambda: cast(int, self._tls.read(len(view), view)))
+        return 0
+
+    def sendall(self, data: Buffer) -> None:
+        self._run(lambda: self._tls.write(data))  # all of it: memory takes what it is given
+
+    def settimeout(self, value: float | None) -> None:
+        self._outer.settimeout(value)
+
+    def close(self) -> None:
+        self._outer.close()
+
+    def _run(self, step: Callable[[], _Result]) -> _Result:
+        while True:
+            try:
+                result = step()
+            except ssl.SSLWantReadError:
+                self._flush()
+                if received := self._outer.recv(_TLS_BYTES):
+                    self._in.write(received)
+                else:
+                    self._in.write_eof()
+            else:
+                self._flush()
+                return result
+
+    def _flush(self) -> None:
+        if self._out.pending:
+            self._outer.sendall(self._out.read())
+
+
+Stream = socket.socket | _NestedTls
 
 
 def open_stream(
@@ -79,7 +109,7 @@ def open_stream(
     scheme, host, port = origin
     host = host.replace("%25", "%")  # the zone of an IPv6 address, as RFC 6874 quotes it
     near = connect(*((host, port) if proxy is None else (proxy.host, proxy.port)), timeout_s)
-    stream: socket.socket | _NestedTls = near
+    stream: Stream = near
     try:
         on_socket(near)
         if proxy is not None and proxy.scheme == "https":
@@ -215,59 +245,10 @@ def _socks_address(host: str, port: int, *, is_local: bool) -> bytes:
     return b"\x03" + bytes([len(name)]) + name
 
 
-def _with_tls(
-    stream: "socket.socket | _NestedTls", context: ssl.SSLContext, host: str, on_socket: Callable[[socket.socket], None]
-) -> "ssl.SSLSocket | _NestedTls":
+def _with_tls(stream: Stream, context: ssl.SSLContext, host: str, on_socket: Callable[[socket.socket], None]) -> Stream:
     assert isinstance(stream, socket.socket)  # noqa: S101  # nothing was nested yet
     if isinstance(stream, ssl.SSLSocket):
         return _NestedTls(stream, context, host)
     wrapped = context.wrap_socket(stream, server_hostname=host)
     on_socket(wrapped)  # the plain socket gave its descriptor away
     return wrapped
-
-
-class _NestedTls(Stream):
-    """TLS inside the TLS of an `https://` proxy; `SSLSocket` cannot be wrapped again."""
-
-    def __init__(self, outer: ssl.SSLSocket, context: ssl.SSLContext, host: str) -> None:
-        self._outer = outer
-        self._in, self._out = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._in, self._out, server_hostname=host)
-        self._run(self._tls.do_handshake)
-
-    @override
-    def recv_into(self, buffer: Buffer, /) -> int:
-        view = memoryview(buffer)
-        with contextlib.suppress(ssl.SSLZeroReturnError):
-            return self._run(lambda: cast(int, self._tls.read(len(view), view)))
-        return 0
-
-    @override
-    def sendall(self, data: Buffer, /) -> None:
-        self._run(lambda: self._tls.write(data))  # all of it: memory takes what it is given
-
-    @override
-    def settimeout(self, value: float | None, /) -> None:
-        self._outer.settimeout(value)
-
-    @override
-    def close(self) -> None:
-        self._outer.close()
-
-    def _run(self, step: Callable[[], _Result]) -> _Result:
-        while True:
-            try:
-                result = step()
-            except ssl.SSLWantReadError:
-                self._flush()
-                if received := self._outer.recv(_TLS_BYTES):
-                    self._in.write(received)
-                else:
-                    self._in.write_eof()
-            else:
-                self._flush()
-                return result
-
-    def _flush(self) -> None:
-        if self._out.pending:
-            self._outer.sendall(self._out.read())

@@ -19,7 +19,7 @@ from huggingface_hub.hf_api import RepoFile
 from huggingface_hub.utils._http import parse_ratelimit_headers
 
 from gglib_nb.demo import GRANTED_TOKEN
-from gglib_nb.network.http_library import httpx
+from gglib_nb.network.client import httpx
 from tests.support.faulty_hub import (
     PLAIN_TOKEN,
     BadToken,

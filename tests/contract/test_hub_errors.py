@@ -11,7 +11,7 @@ from gglib_nb.errors import GglibError, HubError, InvalidConfigError, InvalidTok
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.errors_map import hub_error, redact, refusal
 from gglib_nb.hub.transport import Patience
-from gglib_nb.network.http_library import httpx
+from gglib_nb.network.client import httpx
 from tests.support.faulty_hub import FaultyHub, Status
 
 ASKED = Asked("https://hub.example", "owner/repo", "main", "a.gguf")

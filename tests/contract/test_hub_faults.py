@@ -23,7 +23,7 @@ from gglib_nb.errors import (
 )
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
-from gglib_nb.network.http_library import httpx
+from gglib_nb.network.client import httpx
 from tests.support.faulty_hub import (
     Cut,
     ExpiredUrl,

@@ -14,8 +14,7 @@ from gglib_nb.engine.protocol import TransferFailed
 from gglib_nb.errors import CertificateError, GglibError, InvalidConfigError, ProxyError, from_wire
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
-from gglib_nb.network.client import close_shared_clients
-from gglib_nb.network.http_library import httpx
+from gglib_nb.network.client import close_shared_clients, httpx
 from tests.support.certificates import Company
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import FaultyHub
