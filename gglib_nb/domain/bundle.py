@@ -118,14 +118,16 @@ def _check(model: BundledModel) -> None:
             and len(file.part_bytes) <= _MOST_PARTS
             and all(size > 0 for size in file.part_bytes)
             and (not file.part_bytes or sum(file.part_bytes) == file.size_bytes)
-            and str(PurePosixPath(file.path_in_repo)).casefold() not in seen
+            and (folded := str(PurePosixPath(file.path_in_repo)).casefold()) not in seen
         )
         if not is_sound:
-            raise RequestError(
-                f"{MANIFEST_NAME} has an invalid entry for {file.path_in_repo!r}. Export the bundle again."
-            )
-        seen.add(str(PurePosixPath(file.path_in_repo)).casefold())
+            raise _faulty(f"has an invalid entry for {file.path_in_repo!r}")
+        seen.add(folded)
     if not any(file.kind == "shard" for file in model.files):
-        raise RequestError(f"{MANIFEST_NAME} lists no model file for {model.id}. Export the bundle again.")
+        raise _faulty(f"lists no model file for {model.id}")
     if model.commit_sha is not None and not _COMMIT.fullmatch(model.commit_sha):
-        raise RequestError(f"{MANIFEST_NAME} has an invalid commit for {model.id}. Export the bundle again.")
+        raise _faulty(f"has an invalid commit for {model.id}")
+
+
+def _faulty(what: str) -> RequestError:
+    return RequestError(f"{MANIFEST_NAME} {what}. Export the bundle again.")

@@ -217,14 +217,19 @@ def _nearest(usable: list[Variant], memory_bytes: int | None, repository: str) -
 
 def _is_near(variant: Variant) -> bool:
     label = variant.quantization
-    if label is None or not (label.is_dynamic or label.startswith("IQ")):
-        return False
-    return _FEWEST_BITS <= (label.bits_per_weight or 0) <= _MOST_BITS
+    return (
+        label is not None
+        and (label.is_dynamic or label.startswith("IQ"))
+        and _FEWEST_BITS <= _bits(variant) <= _MOST_BITS
+    )
 
 
 def _distance(variant: Variant) -> tuple[float, float, str]:
-    bits = (variant.quantization.bits_per_weight if variant.quantization else None) or 0.0
-    return abs(bits - _NEAREST_TO_BITS), bits, variant.files[0]
+    return abs(_bits(variant) - _NEAREST_TO_BITS), _bits(variant), variant.files[0]
+
+
+def _bits(variant: Variant) -> float:
+    return (variant.quantization.bits_per_weight if variant.quantization else None) or 0.0
 
 
 def _fits(variant: Variant, memory_bytes: int | None) -> bool:
@@ -238,13 +243,12 @@ def _ambiguous(situation: str, among: Iterable[Variant]) -> AmbiguousQuantizatio
 
 def _best_first(variants: Iterable[Variant]) -> list[Variant]:
     """The usual choices first, then from few bits to many; incomplete ones last."""
-    return sorted(variants, key=_rank)
 
+    def rank(variant: Variant) -> tuple[bool, int, float, str]:
+        usual = [*PREFERRED_LABELS, variant.quantization].index(variant.quantization)
+        return not variant.is_complete, usual, _bits(variant), variant.key
 
-def _rank(variant: Variant) -> tuple[bool, int, float, str]:
-    label = variant.quantization
-    usual = PREFERRED_LABELS.index(label) if label in PREFERRED_LABELS else len(PREFERRED_LABELS)
-    return not variant.is_complete, usual, (label.bits_per_weight if label else None) or 0.0, variant.key
+    return sorted(variants, key=rank)
 
 
 def _keys(variants: Iterable[Variant]) -> tuple[str, ...]:

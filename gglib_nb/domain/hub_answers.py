@@ -168,24 +168,19 @@ def certificate_refusal(host: str, said: str) -> CertificateError:
 
 
 def _gated(refusal: Refusal, asked: Asked) -> HubError:
-    state = _access_state(refusal)
-    text = {
-        "login": f"accept its terms on {asked.page}, then {LOG_IN}, and try again",
-        "not requested": f"request access on {asked.page}: accept its terms, wait for approval if its authors require it, then try again",
-        "pending": f"your access request is waiting for its authors; see its state on {asked.page}",
-        "rejected": f"its authors have rejected your request for access; contact them on {asked.page}",
-    }[state]
-    return GatedRepoError(f"{asked.repo_id} is gated: {text}.", asked.page, state)
-
-
-def _access_state(refusal: Refusal) -> Literal["login", "not requested", "pending", "rejected"]:
-    """The state of access; only the words of the Hub's `X-Error-Message` say it."""
-    if not refusal.had_token:
-        return "login"
+    """Only the words of the Hub's `X-Error-Message` say the state of access."""
     said = refusal.text.casefold()
-    if "rejected" in said:
-        return "rejected"
-    return "pending" if "awaiting" in said or "pending" in said else "not requested"
+    state: Literal["login", "not requested", "pending", "rejected"] = "not requested"
+    text = (
+        f"request access on {asked.page}: accept its terms, wait for approval if its authors require it, then try again"
+    )
+    if not refusal.had_token:
+        state, text = "login", f"accept its terms on {asked.page}, then {LOG_IN}, and try again"
+    elif "rejected" in said:
+        state, text = "rejected", f"its authors have rejected your request for access; contact them on {asked.page}"
+    elif "awaiting" in said or "pending" in said:
+        state, text = "pending", f"your access request is waiting for its authors; see its state on {asked.page}"
+    return GatedRepoError(f"{asked.repo_id} is gated: {text}.", asked.page, state)
 
 
 def _no_repository(refusal: Refusal, asked: Asked) -> HubError:

@@ -192,13 +192,11 @@ def merged_preset(text: str, models: Iterable[Model]) -> tuple[str, tuple[str, .
     kept = []
     for name, lines in _sections(text or _HEAD):
         options = wanted.pop(name or "", None)
+        users = [line for line in lines if not _is_ours(line)]
+        is_ours = any(line.startswith(_MARK) for line in lines) and not "".join(users).strip()
         if name is not None and options is not None:
-            kept.append(_section(name, options, [line for line in lines if not _is_ours(line)]))
-        elif any(line.startswith(_MARK) for line in lines) and all(
-            _is_ours(line) or not line.strip() for line in lines
-        ):
-            continue
-        else:
+            kept.append(_section(name, options, users))
+        elif not is_ours:
             kept.append("".join(([] if name is None else [f"[{name}]\n"]) + lines))
     added = [f"\n{_section(id_, options, [])}" for id_, options in wanted.items()]
     return "".join((*kept, *added)), unwritable

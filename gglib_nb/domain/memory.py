@@ -158,7 +158,7 @@ def estimate_memory(
         sequences: Conversations at once that share the context; llama-server has `SERVER_SEQUENCES` by default.
     """
     layout = cache_layout(header)
-    notes = [note for applies, note in _doubts(header, layout) if applies]
+    notes = [note for note, applies in _doubts(header, layout).items() if applies]
     is_rough = bool(notes)
     if header.context_length is not None and context_tokens > header.context_length:
         notes.append(f"The model was trained for {header.context_length} tokens.")
@@ -229,14 +229,13 @@ def _widths(header: GgufHeader, number: int, *, has_window: bool) -> tuple[int |
     """Widths of a key and a value; layers with a window may have their own (gemma4)."""
     heads = header.at_layer("attention.head_count", number)
     width = header.embedding_length // heads if header.embedding_length and heads else None
-    found = []
-    for name in ("key", "value"):
-        own = header.of_model(f"attention.{name}_length_swa") if has_window else None
-        stated = header.of_model(f"attention.{name}_length") if own is None else own
-        found.append(width if stated is None else stated)
-    key, value = found
+
+    def stated(name: str) -> int | None:
+        lengths = [header.of_model(f"attention.{name}_length{kind}") for kind in ("_swa", "")[not has_window :]]
+        return next((one for one in lengths if one is not None), width)
+
     # Latent attention keeps one vector, whose front serves as the value (`is_mla` in src/llama-hparams.cpp).
-    return key, 0 if header.of_model("attention.key_length_mla") is not None else value
+    return stated("key"), 0 if header.of_model("attention.key_length_mla") is not None else stated("value")
 
 
 def _indexer_values(header: GgufHeader, number: int) -> int:
@@ -312,22 +311,16 @@ def _windows(header: GgufHeader, count: int, window_tokens: int) -> list[bool]:
     return [period == 0 or number % period != dense for number in range(count)]
 
 
-def _doubts(header: GgufHeader, layout: CacheLayout | None) -> list[tuple[bool, str]]:
-    architecture = header.architecture or "unknown"
-    is_unclear = bool(header.sliding_window) and header.per_layer("attention.sliding_window_pattern") is None
+def _doubts(header: GgufHeader, layout: CacheLayout | None) -> dict[str, bool]:
+    architecture, states = header.architecture or "unknown", [] if layout is None else layout.layers
     is_known = architecture in _KNOWN
-    return [
-        (layout is None, "The header does not give the size of the context's cache."),
-        (
-            layout is not None and any(layer.state_values is None for layer in layout.layers),
-            "Layers with a state of fixed size are not counted.",
-        ),
-        (not is_known, f"The architecture {architecture} may keep more state."),
-        (
-            is_unclear and not is_known,
-            "The header does not say which layers have a sliding window; none is assumed.",
-        ),
-    ]
+    is_unclear = bool(header.sliding_window) and header.per_layer("attention.sliding_window_pattern") is None
+    return {
+        "The header does not give the size of the context's cache.": layout is None,
+        "Layers with a state of fixed size are not counted.": any(layer.state_values is None for layer in states),
+        f"The architecture {architecture} may keep more state.": not is_known,
+        "The header does not say which layers have a sliding window; none is assumed.": is_unclear and not is_known,
+    }
 
 
 def _rounded(tokens: int) -> int:

@@ -28,8 +28,3 @@ class TransitionTable(Value, Generic[_State, _Cause], frozen=True):
         if (state, cause) not in self.steps:
             raise AssertionError(f"a {self.noun} that is {state} has no step for: {cause}")
         return self.steps[state, cause]
-
-    def as_mermaid(self) -> str:
-        """A Mermaid state diagram, one line for each transition."""
-        lines = [f"    {before} --> {after}: {cause}" for (before, cause), after in self.steps.items()]
-        return "\n".join(["stateDiagram-v2", f"    [*] --> {self.first}", *lines]) + "\n"

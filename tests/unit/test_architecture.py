@@ -7,6 +7,7 @@ import pytest
 
 from gglib_nb.engine import file
 from gglib_nb.queue import transitions
+from tests.support.diagrams import mermaid
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "ARCHITECTURE.md").read_text()
@@ -14,7 +15,7 @@ PAGE = (ROOT / "ARCHITECTURE.md").read_text()
 
 @pytest.mark.parametrize("table", [transitions, file])
 def test_the_state_diagram_matches_the_transition_table(table) -> None:
-    assert table.TRANSITIONS.as_mermaid() in re.findall(r"```mermaid\n(stateDiagram-v2\n.*?)```", PAGE, re.DOTALL)
+    assert mermaid(table.TRANSITIONS) in re.findall(r"```mermaid\n(stateDiagram-v2\n.*?)```", PAGE, re.DOTALL)
 
 
 def test_every_file_that_architecture_names_exists() -> None:

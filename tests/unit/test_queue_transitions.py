@@ -6,6 +6,7 @@ from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.queue.downloads import Stop
 from gglib_nb.queue.machine import QueueMachine
 from gglib_nb.queue.transitions import TRANSITIONS, Cause
+from tests.support.diagrams import mermaid
 from tests.support.plans import a_plan
 from tests.support.queue_driver import QueueDriver
 
@@ -35,7 +36,7 @@ def test_a_transition_missing_from_the_table_is_refused_by_name():
 
 
 def test_the_diagram_has_a_line_for_every_transition():
-    lines = TRANSITIONS.as_mermaid().splitlines()
+    lines = mermaid(TRANSITIONS).splitlines()
 
     assert lines[:3] == ["stateDiagram-v2", "    [*] --> queued", "    queued --> downloading: started"]
     assert len(lines) == 2 + len(TRANSITIONS.steps)
