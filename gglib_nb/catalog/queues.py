@@ -81,9 +81,10 @@ class Queues:
                 before = {}
             gone = [(owner, name) for name in before.keys() - wanted.keys()]
             connection.executemany("DELETE FROM download WHERE owner = ? AND name = ?", gone)
-            changed = [(name, *new) for name, new in wanted.items() if not _is_same(before.get(name), new)]
-            rows = [(owner, name, at, to_row(stored, self._models_directory)) for name, stored, at in changed]
-            connection.executemany(_PUT_DOWNLOAD, rows)
+            for name, (stored, at) in wanted.items():
+                old, old_at = before.get(name, (None, 0))
+                if old is not stored or old_at != at:
+                    connection.execute(_PUT_DOWNLOAD, (owner, name, at, to_row(stored, self._models_directory)))
         self._written = wanted
 
     def beat(self, items: Iterable[QueuedDownload]) -> bool:
@@ -151,7 +152,7 @@ class Queues:
                     return None  # another kernel was faster
                 downloads = [one for row, _, _ in kernels for one in self._downloads_of(connection, row)]
                 limits = _merged(limits_of(text) for _, text, _ in kernels)
-                queue = StoredQueue(tuple(_in_order(downloads)), limits, any(runs for _, _, runs in kernels))
+                queue = StoredQueue(tuple(sorted(downloads, key=_rank)), limits, any(runs for _, _, runs in kernels))
                 self._put_kernel(connection, queue, "[]")
                 mine = [(self._kernel.owner, row.owner) for row, _, _ in kernels]
                 connection.executemany("UPDATE OR IGNORE download SET owner = ? WHERE owner = ?", mine)
@@ -191,7 +192,7 @@ def _left_in(
     rows = connection.execute(
         f"{_SELECT} AND endpoint = ? ORDER BY beat", (mine.models_directory, mine.owner, mine.endpoint)
     ).fetchall()
-    records = [(_record(row), row[9], bool(row[10])) for row in rows]
+    records = [(_record(row), row[-3], bool(row[-2])) for row in rows]
     return [one for one in records if one[0].is_released or is_gone(one[0])]
 
 
@@ -208,23 +209,15 @@ def _with_positions(
     last = 0
     for stored in downloads:
         name = str(stored.plan.id)
-        if name in placed:
-            continue
-        old = before.get(name)
-        last = old[1] if old is not None and old[1] > last else last + 1
-        placed[name] = (stored, last)
+        if name not in placed:
+            _, at = before.get(name, (None, 0))
+            last = at if at > last else last + 1
+            placed[name] = (stored, last)
     return placed
 
 
-def _is_same(old: tuple[StoredDownload, int] | None, new: tuple[StoredDownload, int]) -> bool:
-    return old is not None and old[0] is new[0] and old[1] == new[1]
-
-
-def _in_order(downloads: Sequence[StoredDownload]) -> list[StoredDownload]:
-    def rank(stored: StoredDownload) -> int:
-        return 2 if stored.status is DownloadStatus.FAILED else 0 if stored.was_active else 1
-
-    return sorted(downloads, key=rank)
+def _rank(stored: StoredDownload) -> int:
+    return 2 if stored.status is DownloadStatus.FAILED else 0 if stored.was_active else 1
 
 
 def _merged(all_limits: Iterable[StoredLimits]) -> StoredLimits:

@@ -130,15 +130,8 @@ class AdviceOperations(Operations):
         """
         if context is not None and (type(context) is not int or context < 1):
             raise RequestError(f"context is {context!r}; it must be a whole number of tokens, 1 or more.")
-        parts = self._parts
-        found = parts.at_hub(self._plan, repo_id, quantization, revision, context or DEFAULT_CONTEXT_TOKENS, cache_type)
-        limit_bytes = parts.config.storage_limit_bytes
-        return replace(
-            found,
-            page_url=f"{parts.hub.endpoint}/{found.repo_id}",
-            storage_limit_bytes=limit_bytes,
-            storage_left_bytes=None if limit_bytes is None else limit_bytes - parts.storage_use_bytes(),
-        )
+        tokens = context or DEFAULT_CONTEXT_TOKENS
+        return self._parts.at_hub(self._plan, repo_id, quantization, revision, tokens, cache_type)
 
     @operation
     def search(
@@ -205,10 +198,10 @@ class AdviceOperations(Operations):
             disk=disk,
             queued_bytes=bytes_to_write(queued_files(snapshot, folder, disk.device)),
             queued_keys=_queued_keys(listing, snapshot),
+            unsafe=_unsafe_files(hub, listing, shown) if gate is None else {},
             models_directory=folder,
         )
-        unsafe = _unsafe_files(hub, listing, shown) if gate is None else {}
-        planned = [replace(view.row(variant), scan_finding=_finding(variant, unsafe)) for variant in shown]
+        limit_bytes = self._parts.config.storage_limit_bytes
         return RepoPlan(
             repo_id=listing.repo_id,
             revision=revision,
@@ -217,7 +210,7 @@ class AdviceOperations(Operations):
             has_access=gate is None,
             accept_url=gate.accept_url if gate is not None else None,
             is_private=listing.is_private,
-            variants=tuple(sorted(planned, key=lambda plan: (plan.size_bytes or 0, plan.key))),
+            variants=tuple(sorted(map(view.row, shown), key=lambda plan: (plan.size_bytes or 0, plan.key))),
             companions=tuple(map(_planned, variants.companions)),
             context_tokens=context_tokens if headers else None,
             models_directory=str(folder),
@@ -226,12 +219,11 @@ class AdviceOperations(Operations):
             machine=machine,
             refusal=str(gate) if gate is not None else "",
             undecided=undecided,
-            unsafe_files=tuple(unsafe.items()),
+            page_url=f"{hub.endpoint}/{listing.repo_id}",
+            unsafe_files=tuple(view.unsafe.items()),
+            storage_limit_bytes=limit_bytes,
+            storage_left_bytes=None if limit_bytes is None else limit_bytes - self._parts.storage_use_bytes(),
         )
-
-
-def _finding(variant: Variant, unsafe: Mapping[str, str]) -> str:
-    return next((unsafe[path] for path in variant.files if path in unsafe), "")
 
 
 def _unsafe_files(hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]) -> dict[str, str]:
@@ -278,6 +270,7 @@ class _View:
     disk: DiskSpace
     queued_bytes: int
     queued_keys: frozenset[str]
+    unsafe: Mapping[str, str]
     models_directory: Path
 
     def row(self, variant: Variant) -> VariantPlan:
@@ -307,6 +300,7 @@ class _View:
             companions=companions,
             reusable_bytes=self.reusable_bytes.get(variant.key),
             quality=self.qualities.get(variant.key),
+            scan_finding=next((self.unsafe[path] for path in variant.files if path in self.unsafe), ""),
         )
 
     def _present(self, variant: Variant) -> int:
@@ -323,16 +317,14 @@ class _View:
         return self.disk.free_bytes - self.queued_bytes - own_bytes
 
     def _memory(self, variant: Variant) -> MemoryEstimate | None:
-        header = self.headers.get(model_of(variant))
-        if header is None or variant.size_bytes is None:
+        header, size_bytes = self.headers.get(model_of(variant)), variant.size_bytes
+        if header is None or size_bytes is None:
             return None
-        return estimate_memory(header, variant.size_bytes, self.context_tokens, cache_type=self.cache_type)
+        return estimate_memory(header, size_bytes, self.context_tokens, cache_type=self.cache_type)
 
     def _placement(self, variant: Variant, beside_bytes: int = 0) -> Placement:
-        header = self.headers.get(model_of(variant))
-        shape = None
-        if header is not None and variant.size_bytes is not None:
-            shape = model_shape(header, variant.size_bytes, beside_bytes)
+        header, size_bytes = self.headers.get(model_of(variant)), variant.size_bytes
+        shape = None if header is None or size_bytes is None else model_shape(header, size_bytes, beside_bytes)
         return place(shape, self.machine, self.context_tokens, self.cache_type)
 
     def _companions(self, variant: Variant) -> tuple[PlannedCompanion, ...]:

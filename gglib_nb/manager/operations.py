@@ -342,9 +342,7 @@ class QueueOperations(Operations):
     @operation
     def retry(self, id: IdLike) -> int:  # noqa: A002
         """Brings a failure back to the queue; the processor runs."""
-        self._parts.renew_token()
-        self._parts.note_known_folders()
-        self._parts.engine.start()
+        self._prepare()
         position: int = self._post(on.RetryRequested(self._id(id, find_failure)))
         return position
 
@@ -469,9 +467,9 @@ class QueueOperations(Operations):
         From then on, this queue is kept for the next kernel, too. `get_manager` calls this once. If the models database
         cannot be used, nothing is adopted, and a notice of the snapshot says so.
         """
-        return settled(self._parts.keeper.adopt(self._prepare_adopted))
+        return settled(self._parts.keeper.adopt(self._prepare))
 
-    def _prepare_adopted(self) -> None:
+    def _prepare(self) -> None:
         self._parts.renew_token()
         self._parts.note_known_folders()
         self._parts.engine.start()
