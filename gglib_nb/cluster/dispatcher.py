@@ -125,7 +125,6 @@ class Dispatcher:
         self._gone_owners: list[str] = []
         self._shares: dict[str, Configure] = {}
         self._attempts: dict[int, PlacedAttempt] = {}
-        self._copies: dict[int, Copy] = {}
         self._checks: dict[int, str] = {}
         self._part_folders: dict[frozenset[str], str] = {}
         self._last_number = 0
@@ -198,8 +197,8 @@ class Dispatcher:
                 self._owners[host] = report.owner
                 return []
             case Progress() | TransferFinished() | TransferFailed() | TransferStopped():
-                copy = self._copies.get(report.attempt)
-                return [] if copy is None or copy.host.name != host else self._reported(copy, report, now_s)
+                copies = (copy for copy in self._running_on(host) if copy.number == report.attempt)
+                return next((self._reported(copy, report, now_s) for copy in copies), [])
             case CheckProgress():
                 return [report]
             case CheckEnded():
@@ -240,9 +239,8 @@ class Dispatcher:
             self._part_folders[attempt.targets] = copy.host.folder_id
             return [attempt.progress(now_s, self._yet_to_serve(attempt))]
         if isinstance(report, TransferStopped):
-            self._drop(copy)
+            attempt.copies.remove(copy)
         else:
-            del self._copies[copy.number]
             copy.end = report
         return [*self._conclude(attempt), *self._place()]
 
@@ -283,15 +281,14 @@ class Dispatcher:
         lost: set[int] = set()
         for copy in self._running_on(host):
             attempt = copy.attempt
-            self._drop(copy)
+            attempt.losses[host] = attempt.losses.get(host, 0) + 1
             if not attempt.everywhere:
                 lost.add(attempt.number)
                 del self._attempts[attempt.number]
-                continue
-            attempt.losses[host] = attempt.losses.get(host, 0) + 1
-            if attempt.losses[host] > _LOSSES_ALLOWED:
+            elif attempt.losses[host] > _LOSSES_ALLOWED:
                 copy.end = _lost_for_good(copy)
-                attempt.copies.append(copy)
+            else:
+                attempt.copies.remove(copy)
         ended: list[Action] = [CheckEnded(check, ()) for check in checks]
         return [*ended, EngineLost(reason, frozenset(lost))] if lost else ended
 
@@ -299,10 +296,6 @@ class Dispatcher:
         """After a loss: ends attempts wanted everywhere whose last missing copy was lost, and places the others."""
         everywhere = [attempt for attempt in self._attempts.values() if attempt.everywhere]
         return [*(action for attempt in everywhere for action in self._conclude(attempt)), *self._place()]
-
-    def _drop(self, copy: Copy) -> None:
-        self._copies.pop(copy.number, None)
-        copy.attempt.copies.remove(copy)
 
     # Placing -------------------------------------------------------------------------------------------------------
 
@@ -331,10 +324,9 @@ class Dispatcher:
 
     def _begin(self, attempt: PlacedAttempt, host: str) -> StartTransfer:
         self._last_number += 1
-        copy = self._copies[self._last_number] = Copy(self._last_number, attempt, self._hosts[host])
-        attempt.copies.append(copy)
+        attempt.copies.append(Copy(self._last_number, attempt, self._hosts[host]))
         attempt.waits_for = ""
-        return structs.replace(attempt.command, attempt=copy.number, gone_owners=tuple(self._gone_owners))
+        return structs.replace(attempt.command, attempt=self._last_number, gone_owners=tuple(self._gone_owners))
 
     def _yet_to_serve(self, attempt: PlacedAttempt) -> list[str]:
         return spread(self._folders(), attempt.served_folders) if attempt.everywhere else []
@@ -343,7 +335,7 @@ class Dispatcher:
         return {name: host.folder_id for name, host in self._hosts.items()}
 
     def _running_on(self, host: str) -> list[Copy]:
-        return [copy for copy in self._copies.values() if copy.host.name == host]
+        return [copy for attempt in self._attempts.values() for copy in attempt.running if copy.host.name == host]
 
     def _loads(self, attempt: PlacedAttempt) -> Iterator[HostLoad]:
         part_folder = self._part_folders.get(attempt.targets)
