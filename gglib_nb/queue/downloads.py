@@ -50,7 +50,6 @@ class Downloads:
         self.stopping: dict[int, Stop] = {}
         self.ended: list[Entry] = []
         self._live: Final[_Index] = {}
-        self._over: Final[_Index] = {}
 
     def live(self) -> Iterator[Entry]:
         """Active ones first, then the pending ones in their order."""
@@ -100,7 +99,6 @@ class Downloads:
     def add_ended(self, entry: Entry) -> None:
         """Adds an ended download, and removes the oldest if there are too many."""
         self.ended.append(entry)
-        _add(self._over, entry)
         passing = [other for other in self.ended if other.status is not DownloadStatus.FAILED]
         if len(passing) > _ENDED_KEPT:
             self.remove_ended(passing[0])
@@ -108,17 +106,14 @@ class Downloads:
     def remove_ended(self, entry: Entry) -> None:
         """Removes an ended download."""
         self.ended.remove(entry)
-        _remove(self._over, entry)
 
     def forget_ended(self, plan: PlannedDownload) -> None:
         """Removes ended downloads of the same model."""
-        for entry in _same_as(self._over, plan):
-            self.remove_ended(entry)
+        self.ended = [entry for entry in self.ended if not _is_same(entry, plan)]
 
     def forget_ended_as(self, status: DownloadStatus) -> None:
         """Removes the downloads that ended with this status."""
-        for entry in [entry for entry in self.ended if entry.status is status]:
-            self.remove_ended(entry)
+        self.ended = [entry for entry in self.ended if entry.status is not status]
 
     def withdraw(self, entry: Entry) -> int | None:
         """Removes a live entry from its place; returns the attempt to stop, None if none runs."""
@@ -164,7 +159,7 @@ class Downloads:
 
     def find_live(self, id: DownloadId) -> Entry | None:  # noqa: A002
         """The pending or active download meant by `id`; its own id comes before the aliases of others."""
-        found = _answering_to(self._live, id)
+        found = self._meant_by(id)
         return self._first_live([one for one in found if str(one.plan.id).casefold() == str(id).casefold()] or found)
 
     def find_ended(self, id: DownloadId) -> Entry | None:  # noqa: A002
@@ -173,11 +168,11 @@ class Downloads:
 
     def same(self, plan: PlannedDownload) -> Entry | None:
         """The live download that is the same one, or that has its id."""
-        return self._first_live(_same_as(self._live, plan))
+        return self._first_live(self._live.get(plan.identity, {}) | self._meant_by(plan.id))
 
     def same_ended(self, plan: PlannedDownload) -> bool:
         """Whether an ended download is the same one, or has its id."""
-        return bool(_same_as(self._over, plan))
+        return any(_is_same(entry, plan) for entry in self.ended)
 
     def stop_of(self, entry: Entry) -> Stop | None:
         """The unconfirmed stop of an entry."""
@@ -330,7 +325,10 @@ class Downloads:
         entries = [*self.live(), *self.ended]
         _hold(len(set(entries)) == len(entries), "one download in two places")
         _hold(self._live == _indexed(self.live()), "the index of live downloads finds others")
-        _hold(self._over == _indexed(self.ended), "the index of ended downloads finds others")
+
+    def _meant_by(self, id: DownloadId) -> _Found:  # noqa: A002
+        """Live downloads that a caller may mean by `id`; the case of a quantization does not matter."""
+        return self._live.get(_by_name(id), {}) | self._live.get(id, {})
 
     def _first_live(self, entries: Collection[Entry]) -> Entry | None:
         """The first of them; there is rarely more than one."""
@@ -338,9 +336,8 @@ class Downloads:
 
     def _ended_as(self, id: DownloadId, *statuses: DownloadStatus) -> Entry | None:  # noqa: A002
         """The newest ended download with one of these statuses that is meant by `id`."""
-        found = [entry for entry in _answering_to(self._over, id) if entry.status in statuses]
-        newest_first = (entry for entry in reversed(self.ended) if entry in found)
-        return next(newest_first if len(found) > 1 else iter(found), None)
+        found = (entry for entry in reversed(self.ended) if entry.status in statuses and entry.answers_to(id))
+        return next(found, None)
 
 
 def _keys(entry: Entry) -> Iterator[Hashable]:
@@ -372,16 +369,6 @@ def _indexed(entries: Iterable[Entry]) -> _Index:
     for entry in entries:
         _add(index, entry)
     return index
-
-
-def _answering_to(index: _Index, id: DownloadId) -> _Found:  # noqa: A002
-    """Entries that a caller may mean by `id`; the case of a quantization does not matter."""
-    return index.get(_by_name(id), {}) | index.get(id, {})
-
-
-def _same_as(index: _Index, plan: PlannedDownload) -> _Found:
-    """Entries with the same commit and variant, or with an id that means both."""
-    return index.get(plan.identity, {}) | _answering_to(index, plan.id)
 
 
 def _hold(condition: bool, broken: str) -> None:

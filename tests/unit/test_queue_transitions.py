@@ -116,14 +116,6 @@ def test_the_invariants_detect_an_index_without_a_live_download():
         machine.check_invariants()
 
 
-def test_the_invariants_detect_an_index_entry_for_an_unlisted_download():
-    machine, downloads = running()
-    downloads._over.update(downloads._live)
-
-    with pytest.raises(AssertionError, match="the index of ended downloads finds others"):
-        machine.check_invariants()
-
-
 def test_the_invariants_detect_two_attempts_with_one_target():
     machine, downloads = running()
     downloads.stopping[2] = Stop(downloads.active[1], downloads.active[1].plan)
