@@ -103,7 +103,7 @@ def view_for(progress: Progress) -> ProgressView | None:
         from gglib_nb.manager.progress_bars import ProgressBars  # loads tqdm, which an import does not pay
 
         return ProgressBars(stream)
-    return LOG.view(LineWriter(stream))
+    return LoggedDownload(LOG, LineWriter(stream))
 
 
 def _is_switched_off() -> bool:
@@ -136,39 +136,31 @@ class ProgressLog:
     """Logs one line a minute about all downloads that are waited for. Methods may be called from any thread.
 
     Args:
-        write: Takes a line.
         clock: Seconds that only grow.
     """
 
-    def __init__(self, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic) -> None:
-        self._write: Final = write
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock: Final = clock
         self._lock: Final = threading.Lock()
-        self._followed: Final[dict[object, tuple[str, Callable[[str], object]]]] = {}
-        self._next_s: float | None = None
+        self._followed: Final[dict[LoggedDownload, str]] = {}
+        self._next_s = 0.0
 
-    def view(self, write: Callable[[str], object] | None = None) -> "LoggedDownload":
-        """Shows one more download; downloads with the same `write` share a line."""
-        return LoggedDownload(self, write or self._write)
-
-    def follow(self, view: object, words: str, write: Callable[[str], object]) -> None:
-        """Takes the state of one download; writes after each minute."""
+    def follow(self, view: "LoggedDownload", words: str) -> None:
+        """Takes the state of one download; writes after each minute. Downloads with the same `write` share a line."""
         with self._lock:
             now_s = self._clock()
-            if self._next_s is None:
+            if not self._followed:
                 self._next_s = now_s + _EVERY_S
-            self._followed[view] = (words, write)
+            self._followed[view] = words
             if now_s >= self._next_s:
                 self._next_s = now_s + _EVERY_S
-                for one in dict.fromkeys(each for _, each in self._followed.values()):
-                    one("; ".join(words for words, each in self._followed.values() if each == one))
+                for write in dict.fromkeys(one.write for one in self._followed):
+                    write("; ".join(said for one, said in self._followed.items() if one.write == write))
 
-    def forget(self, view: object) -> None:
+    def forget(self, view: "LoggedDownload") -> None:
         """No caller waits for it any more."""
         with self._lock:
             self._followed.pop(view, None)
-            if not self._followed:
-                self._next_s = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +173,7 @@ class LoggedDownload:
     def show(self, download: QueuedDownload) -> None:
         """Takes its state."""
         if download.status.is_active or download.status.is_pending:
-            self.log.follow(self, said_briefly(download), self.write)
+            self.log.follow(self, said_briefly(download))
 
     def close(self) -> None:
         """The download has ended, or the wait for it."""
@@ -200,7 +192,7 @@ class LineWriter:
             write_text(self.stream, f"gglib_nb: {line}\n")
 
 
-LOG: Final = ProgressLog(lambda _line: None)
+LOG: Final = ProgressLog()
 """The one of this process."""
 
 

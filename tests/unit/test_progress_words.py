@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from gglib_nb.manager.progress import ProgressLog, name_of, parts_of_file, said_briefly
+from gglib_nb.manager.progress import LoggedDownload, ProgressLog, name_of, parts_of_file, said_briefly
 from tests.support.snapshots import completed, download, shard
 
 GB = 1_000_000_000
@@ -48,12 +48,16 @@ class Minutes:
     def __init__(self):
         self.now_s = 100.0
         self.lines = []
-        self.log = ProgressLog(self.lines.append, lambda: self.now_s)
+        self.log = ProgressLog(lambda: self.now_s)
+        self.write = self.lines.append
+
+    def view(self):
+        return LoggedDownload(self.log, self.write)
 
 
 def test_a_log_gets_one_line_a_minute_about_all_awaited_downloads():
     minutes = Minutes()
-    first, second = minutes.log.view(), minutes.log.view()
+    first, second = minutes.view(), minutes.view()
 
     for tick in range(1500):  # two and a half minutes, ten times a second
         first.show(download("a/b:Q4", "downloading", downloaded_bytes=tick))
@@ -66,7 +70,7 @@ def test_a_log_gets_one_line_a_minute_about_all_awaited_downloads():
 
 def test_downloads_shorter_than_a_minute_are_not_logged():
     minutes = Minutes()
-    view = minutes.log.view()
+    view = minutes.view()
 
     view.show(download("a/b:Q4", "downloading"))
     minutes.now_s += 59.0
@@ -78,7 +82,7 @@ def test_downloads_shorter_than_a_minute_are_not_logged():
 
 def test_ended_downloads_are_not_logged_again():
     minutes = Minutes()
-    ended, running = minutes.log.view(), minutes.log.view()
+    ended, running = minutes.view(), minutes.view()
     ended.show(download("a/b:Q4", "downloading"))
     ended.close()
 
@@ -91,11 +95,11 @@ def test_ended_downloads_are_not_logged_again():
 
 def test_the_minute_restarts_with_the_next_wait():
     minutes = Minutes()
-    first = minutes.log.view()
+    first = minutes.view()
     first.show(download("a/b:Q4", "downloading"))
     first.close()
     minutes.now_s += 3600.0
 
-    minutes.log.view().show(download("a/c:Q4", "downloading"))
+    minutes.view().show(download("a/c:Q4", "downloading"))
 
     assert minutes.lines == []
