@@ -33,7 +33,7 @@ from gglib_nb.errors import IntegrityError
 
 if TYPE_CHECKING:
     from gglib_nb.engine.local import Facts, TargetCheck
-    from gglib_nb.engine.reuse import CopySource, Step, TensorCopy
+    from gglib_nb.engine.reuse import Comparison, CopySource, TensorCopy
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
@@ -263,7 +263,7 @@ class DownloadFile:
         proven_parts: How many parts hashed right.
         facts: What its GGUF header says; None until it was read.
         wanted_first: While comparing, the only bytes that are fetched, in order.
-        next_step: The next step of the comparison, once these bytes have arrived; None while one is under way.
+        comparison: Takes its next step once these bytes have arrived; None while a step is under way.
         copy: Tensors are being copied into it; None before and after.
     """
 
@@ -295,7 +295,7 @@ class DownloadFile:
         self.facts: Facts | None = None
         self._next_look_bytes: int | None = _FIRST_LOOK_BYTES
         self.wanted_first: list[Range] = []
-        self.next_step: Step | None = None
+        self.comparison: Comparison | None = None
         self._is_syncing = False
 
     # Where it is -----------------------------------------------------------------------------------------------------
@@ -556,17 +556,21 @@ class DownloadFile:
 
     # Tensors of other files ------------------------------------------------------------------------------------------
 
-    def take_step(self) -> "tuple[Step, RangeSet] | None":
-        """The next step of the comparison and what it may look at, once its bytes are on the disk."""
-        step = self.next_step
-        if step is None or not all(self.pieces.is_present(*wanted) for wanted in self.wanted_first):
+    def begin_comparison(self, comparison: "Comparison") -> None:
+        """Fetch only what the comparison wants."""
+        self.comparison, self.wanted_first = comparison, list(next(comparison))
+
+    def take_comparison(self) -> "tuple[Comparison, RangeSet] | None":
+        """The comparison, for its next step, and what it may look at, once its bytes are on the disk."""
+        comparison = self.comparison
+        if comparison is None or not all(self.pieces.is_present(*wanted) for wanted in self.wanted_first):
             return None
-        self.next_step = None
-        return step, self.pieces.present(is_fetched=True)
+        self.comparison = None
+        return comparison, self.pieces.present(is_fetched=True)
 
     def end_comparison(self) -> None:
         """Fetch everything that is missing from now on."""
-        self.wanted_first, self.next_step = [], None
+        self.wanted_first, self.comparison = [], None
         self.advance(Cause.COMPARED)
 
     def begin_copy(self, copy: "TensorCopy") -> None:

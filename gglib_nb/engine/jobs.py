@@ -16,7 +16,7 @@ from msgspec import Struct
 from typing_extensions import override
 
 from gglib_nb.domain.download import StoredFile
-from gglib_nb.domain.gguf_reuse import ReuseLimits
+from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.connections import Pool, RequestEnded
 from gglib_nb.engine.disk import DiskSpace, Reservation, lease_path, storage_error
@@ -25,11 +25,11 @@ from gglib_nb.engine.http import ExchangeError, Session
 from gglib_nb.engine.lease import Lease, LeaseLostError
 from gglib_nb.engine.local import CheckResult, Facts, FindDonors, StoppedError, TargetCheck, facts_of
 from gglib_nb.engine.partial import PartialFile, RenameGate
-from gglib_nb.engine.pieces import RangeSet
+from gglib_nb.engine.pieces import Range, RangeSet
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.retry import Connectivity
-from gglib_nb.engine.reuse import Asked, CopyEnded, Decided, Step, find_donors
+from gglib_nb.engine.reuse import Comparison, CopyEnded, find_donors
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError
 
@@ -77,11 +77,13 @@ class Resolved(Value, frozen=True):
 
 
 class Compared(Value, frozen=True):
-    """A step of a comparison is done."""
+    """A step of a comparison is done: these bytes are wanted for the next one; or None: it is over, and this can be copied."""
 
     file: DownloadFile
     version: int
-    outcome: Asked | Decided
+    comparison: Comparison | None
+    wanted: tuple[Range, ...] = ()
+    copies: tuple[Copy, ...] = ()
 
 
 class Synced(Value, frozen=True):
@@ -244,12 +246,14 @@ def open_partial(
     return Opened(file, PartialFile(file.path, file.identities, file.size_bytes, lease, inbox, Digested()))
 
 
-def compare(file: DownloadFile, version: int, step: Step, fetched: RangeSet) -> Event:
+def compare(file: DownloadFile, version: int, comparison: Comparison, fetched: RangeSet) -> Event:
     """Take a step of the comparison with donors."""
     try:
-        return Compared(file, version, step(fetched))
+        return Compared(file, version, comparison, comparison.send(fetched))
+    except StopIteration as end:
+        return Compared(file, version, None, copies=end.value)
     except OSError:  # of the partial file: a connection that writes to it will notice and report it
-        return Compared(file, version, Decided())
+        return Compared(file, version, None)
 
 
 def sync(file: DownloadFile, version: int, work: Callable[[], None], ranges: RangeSet) -> Event:

@@ -35,13 +35,7 @@ from gglib_nb.engine.journal import Journal, PartIdentity, present_at
 from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
 from gglib_nb.engine.pieces import Range, RangeSet
 from gglib_nb.engine.protocol import StartTransfer
-from gglib_nb.engine.reuse import (
-    CopySource,
-    Decided,
-    DonorFile,
-    Step,
-    compare_tensors,
-)
+from gglib_nb.engine.reuse import Comparison, CopySource, DonorFile, compare_tensors
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GgufError, IncompleteShardSetError, StorageError
 from gglib_nb.system import allocated_bytes, matching, sync_folder
@@ -121,13 +115,13 @@ class TargetCheck:
         self._donors = () if search is None else search()
         return CheckResult(None, donors=self._donors)
 
-    def first_step(self, partial: Path, limits: ReuseLimits) -> Step:
-        """What finds out, step by step, what of the donors that `run` has found can be copied to the partial file."""
+    def comparison(self, partial: Path, limits: ReuseLimits) -> Comparison:
+        """What finds out what of the donors that `run` has found can be copied to the partial file."""
         if self._right:
-            decided = Decided(tuple(Copy(0, start, start, end - start) for start, end in self._right))
-            return lambda _fetched: decided
+            yield ()
+            return tuple(Copy(0, start, start, end - start) for start, end in self._right)
         seed = self.files[0].sha256 or str(self.target)
-        return compare_tensors(partial, self._expected_size() or 0, seed, self._donors, limits)
+        return (yield from compare_tensors(partial, self._expected_size() or 0, seed, self._donors, limits))
 
     def _wait_for_lease(self) -> bool:
         """Take the lease; whether another process had it meanwhile."""
@@ -384,22 +378,18 @@ def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int,
     """How much of each file of a commit is there: of each target all, what its journal states, or nothing.
 
     It goes by sizes and journals and reads no content; only a download verifies. What a journal states counts where a resume
-    would continue it, which is not so when the file has changed since. A file of unknown size counts nothing. Of files that share a
-    target the first are taken to be there first.
+    would continue it, which is not so when the file has changed since. A file of unknown size counts nothing.
     """
     parts: dict[str, list[PlannedFile]] = {}
     for file in files:
         parts.setdefault(file.target, []).append(file)
-    left = dict.fromkeys(parts, 0)
+    there = dict.fromkeys(parts, RangeSet())
     for target, each in parts.items():
         if all(part.size_bytes is not None for part in each):
             wanted = tuple(PartIdentity.of(part, part.size_bytes, commit_sha) for part in each)
-            left[target] = present_at(Path(target), wanted).total_bytes
-    found = []
-    for file in files:
-        found.append(min(left[file.target], file.size_bytes or 0))
-        left[file.target] -= found[-1]
-    return tuple(found)
+            there[target] = present_at(Path(target), wanted)
+    ends = ((file, file.offset_bytes + (file.size_bytes or 0)) for file in files)
+    return tuple(RangeSet(there[file.target].within(file.offset_bytes, end)).total_bytes for file, end in ends)
 
 
 # `<owner>/<repo>/` and two folders below; without a bound a home folder would be walked.

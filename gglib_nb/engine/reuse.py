@@ -10,7 +10,7 @@ import stat
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -121,27 +121,17 @@ _MARGIN_BYTES: Final = 64 * 1024
 _LAST_BYTES: Final = 64 * MIB
 
 
-class Asked(Value, frozen=True):
-    """These bytes of the wanted file have to come before the next step."""
+Comparison = Generator[tuple[Range, ...], RangeSet, tuple[Copy, ...]]
+"""Yields what has to be fetched before its next step, is sent what has been fetched, and returns what can be copied.
 
-    ranges: tuple[Range, ...]
-    then: "Step"
-
-
-class Decided(Value, frozen=True):
-    """This is what can be copied, and from where."""
-
-    copies: tuple[Copy, ...] = ()
-
-
-Step = Callable[[RangeSet], Asked | Decided]
-"""Takes which bytes of the wanted file have been fetched so far; reads files, so it belongs on a thread of its own."""
+Reads files, except until it first yields, so it belongs on a thread of its own.
+"""
 
 
 def compare_tensors(
     partial: Path, size_bytes: int, seed: str, donors: Sequence[DonorFile], limits: ReuseLimits
-) -> Step:
-    """The first step of a comparison, which looks at the header, then at samples of the largest tensors, then at all samples.
+) -> Comparison:
+    """Looks at the header, then at samples of the largest tensors, then at all samples.
 
     Args:
         partial: The file that is being fetched.
@@ -150,22 +140,6 @@ def compare_tensors(
         donors: What may be copied from.
         limits: What it may cost.
     """
-    conversation = _compare(partial, size_bytes, seed, donors, limits)
-    next(conversation)
-
-    def step(fetched: RangeSet) -> Asked | Decided:
-        try:
-            return Asked(conversation.send(fetched), step)
-        except StopIteration as end:
-            return Decided(end.value)
-
-    return step
-
-
-def _compare(
-    partial: Path, size_bytes: int, seed: str, donors: Sequence[DonorFile], limits: ReuseLimits
-) -> Generator[tuple[Range, ...], RangeSet, tuple[Copy, ...]]:
-    """Yields what has to be fetched, receives what has been, returns what can be copied."""
     fetched = yield ()
     end, wanted = max(_FIRST_BYTES, fetched.reach(0)), None
     while wanted is None:

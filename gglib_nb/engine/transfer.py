@@ -11,13 +11,13 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol, assert_never
 
 from gglib_nb.domain.download import StoredFile
-from gglib_nb.domain.gguf_reuse import ReuseLimits
+from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
 from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.domain.reports import FileProgress, TransferFinished, TransferStopped
 from gglib_nb.domain.secrets import redacted
@@ -36,7 +36,7 @@ from gglib_nb.engine.protocol import Event as Report
 from gglib_nb.engine.protocol import StartTransfer, TransferFailed
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Outage, Step, can_retry
-from gglib_nb.engine.reuse import Asked, CopyEnded, Decided, TensorCopy
+from gglib_nb.engine.reuse import CopyEnded, TensorCopy
 from gglib_nb.errors import DiskFullError, GglibError, IntegrityError, NetworkError, StorageError, to_wire
 from gglib_nb.system import free_bytes, log_path
 
@@ -414,7 +414,7 @@ class Transfer:
             dict.fromkeys((*self._known_folders, *owner))
         )  # it exists while its disk is mounted
         if file.stage is Stage.COMPARING and file.check is not None:
-            file.next_step = file.check.first_step(opened.path, self._limits(file))
+            file.begin_comparison(file.check.comparison(opened.path, self._limits(file)))
 
     def _lose(self, now_s: float, files: Iterable[DownloadFile]) -> None:
         """Other processes have these files, or they were taken away: begin as at the beginning; raises `StorageError`."""
@@ -548,27 +548,27 @@ class Transfer:
     def _compare(self, file: DownloadFile, opened: PartialFile) -> None:
         """Take the next step, if its bytes are on the disk."""
         if file.parts[0].is_whole or opened.journal.is_copy_wrong:
-            self._decided(file, Decided())  # a server that sends only the whole would send all of it for every sample
-        elif (step := file.take_step()) is not None:
+            self._end_comparison(file, ())  # a server that sends only the whole would send all of it for every sample
+        elif (step := file.take_comparison()) is not None:
             self._do("compare", file, jobs.compare, file.version, *step)
 
     def _compared(self, event: jobs.Compared) -> None:
-        file, outcome = event.file, event.outcome
+        file = event.file
         if file.stage is not Stage.COMPARING or file.version != event.version:
             return
-        if isinstance(outcome, Asked):
-            file.wanted_first, file.next_step = list(outcome.ranges), outcome.then
+        if event.comparison is not None:
+            file.wanted_first, file.comparison = list(event.wanted), event.comparison
         else:
-            self._decided(file, outcome)
+            self._end_comparison(file, event.copies)
 
-    def _decided(self, file: DownloadFile, decided: Decided) -> None:
+    def _end_comparison(self, file: DownloadFile, copies: Sequence[Copy]) -> None:
         file.end_comparison()
-        if decided.copies:
-            self._copy(file, decided)
+        if copies:
+            self._copy(file, copies)
 
-    def _copy(self, file: DownloadFile, decided: Decided) -> None:
+    def _copy(self, file: DownloadFile, copies: Sequence[Copy]) -> None:
         assert file.opened is not None  # noqa: S101  # the callers have looked
-        file.begin_copy(TensorCopy(file.opened, file.donors, decided.copies, self.inbox))
+        file.begin_copy(TensorCopy(file.opened, file.donors, copies, self.inbox))
 
     def _copied(self, event: CopyEnded, now_s: float) -> None:
         file = next((one for one in self._open if one.copy is event.copy), None)
@@ -576,6 +576,6 @@ class Transfer:
             return  # it was revoked before
         file.end_copy()
         if event.is_lease_stale and file.renew():
-            self._copy(file, Decided(tuple(event.copy.copies)))
+            self._copy(file, event.copy.copies)
         elif event.is_lease_stale:
             self._lose(now_s, [file])
