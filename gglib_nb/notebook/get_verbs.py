@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, get_args
 
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
@@ -82,20 +82,18 @@ def queue(
 ) -> Answer:
     """Download a model: choose a variant, add it to the queue and start."""
     wanted = find_repository(reference, session.rows)
-    request = DownloadRequest(
-        wanted.repo_id,
-        wanted.quantization,
-        revision or wanted.revision,
-        force,
-        not no_db,
-        companions,
-        everywhere,
-        to,
-        then,
-    )
+    options = {
+        "revision": revision or wanted.revision,
+        "force": force,
+        "companions": companions,
+        "add_to_db": not no_db,
+        "everywhere": everywhere,
+        "to": to,
+        "then": then,
+    }
     before = {item.id for item in session.manager.snapshot.items}
     with _numbering_alternatives(session):
-        id_ = _submit(session, request, starts=not no_start)
+        id_ = _submit(session, wanted, options, starts=not no_start)
     session.note(id_)
     item = _first_report(id_, session)
     if id_ in before:
@@ -104,21 +102,11 @@ def queue(
     return Answer(printable(f"Queued {id_}{_extent(item)}.{why} {state_sentence(item)}"))
 
 
-def _submit(session: Session, request: DownloadRequest, *, starts: bool) -> DownloadId:
+def _submit(session: Session, wanted: DownloadId, options: dict[str, Any], *, starts: bool) -> DownloadId:
     if not starts:
+        request = DownloadRequest(wanted.repo_id, wanted.quantization, **options)
         return session.call(session.sync.queue_download, request)
-    return session.call(
-        session.sync.queue_smart,
-        request.repo_id,
-        request.quantization,
-        revision=request.revision,
-        force=request.force,
-        companions=request.companions,
-        add_to_db=request.add_to_db,
-        everywhere=request.everywhere,
-        to=request.to,
-        then=request.then,
-    ).id
+    return session.call(session.sync.queue_smart, wanted.repo_id, wanted.quantization, **options).id
 
 
 def _first_report(id_: DownloadId, session: Session) -> QueuedDownload | None:

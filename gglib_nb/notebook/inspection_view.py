@@ -71,7 +71,7 @@ def _facts(one: Inspection) -> list[tuple[str, str]]:
         ("Size", [formats.size(one.size_bytes)]),
         ("Context", [None if one.context_length is None else f"{one.context_length:,} tokens"]),
         ("Tokenizer", [one.tokenizer, tokens]),
-        ("Chat template", [_templates_in_short(one)]),
+        ("Chat template", ["too long to show" if one.has_chat_template and "" not in one.chat_templates else None]),
         ("Licence", [one.licence]),
         ("Base model", one.base_models),
         ("File", [one.path]),
@@ -79,15 +79,6 @@ def _facts(one: Inspection) -> list[tuple[str, str]]:
     ]
     texts = [(name, printable(", ".join(part for part in parts if part))) for name, parts in found]
     return [(name, text) for name, text in texts if text]
-
-
-def _templates_in_short(one: Inspection) -> str:
-    if not one.has_chat_template:
-        return "none"
-    names = [name for name in sorted(one.chat_templates) if name]
-    text = one.chat_templates.get("")
-    length = "too long to show" if text is None else f"{len(text):,} characters"
-    return f"{length}; also {', '.join(names)}" if names else length
 
 
 def _keys(one: Inspection) -> list[Row]:

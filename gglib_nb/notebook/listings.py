@@ -10,7 +10,6 @@ from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import ModelState, ModelSummary
 from gglib_nb.domain.plan import Fit, RepoPlan, VariantPlan
 from gglib_nb.domain.printable import printable
-from gglib_nb.domain.quality import Quality
 from gglib_nb.engine.local import Leftover
 from gglib_nb.notebook import formats, plan_table, rows, tables
 from gglib_nb.notebook.messages import Action, Choice, Fact, Filter, Listing, Mood, Row, View
@@ -69,14 +68,17 @@ _MODEL_COLUMNS: Final[Columns[ModelSummary]] = (
 
 def model_list(models: Sequence[ModelSummary], use: DiskUse) -> Listing:
     """The models on this disk, and their share of it."""
-    free = f" · {formats.size(use.free_bytes)} free in {printable(use.models_directory)}"
-    total = f"{formats.plural(len(models), 'model')} · {formats.size(use.models_bytes)}"
-    here = f"{total}{'' if use.free_bytes is None else free}" if models else "No models on this disk yet."
+    here = _disk_line(use) if models else "No models on this disk yet."
     unused_bytes = sum(model.size_bytes for model in models if _is_unused(model, time.time()))
     unused = f"{formats.size(unused_bytes)} not used for {UNUSED_DAYS} days" if unused_bytes else ""
     note = " · ".join(filter(None, (here, unused, missing_stores(use))))
     actions = (Action("prune", "Free space", is_worded=True),) if unused_bytes else ()
     return _listing("models", [*map(_model_row, models)], title="Models", note=note, actions=actions)
+
+
+def _disk_line(use: DiskUse) -> str:
+    free = "" if use.free_bytes is None else f" · {formats.size(use.free_bytes)} free"
+    return printable(f"{formats.size(use.models_bytes)} in total{free} in {use.models_directory}")
 
 
 def missing_stores(use: DiskUse) -> str:
@@ -135,9 +137,7 @@ def model_table(models: Sequence[ModelSummary], use: DiskUse) -> Table:
         models: In the order of the rows.
         use: Of all models, including those that are not shown.
     """
-    free = "" if use.free_bytes is None else f" · {formats.size(use.free_bytes)} free"
-    total = f"{formats.size(use.models_bytes)} in total{free} in {use.models_directory}"
-    hint = " · ".join(filter(None, (total, missing_stores(use))))
+    hint = " · ".join(filter(None, (_disk_line(use), missing_stores(use))))
     return Table(*tables.numbered("#", _MODEL_COLUMNS, models), hint)
 
 
@@ -244,6 +244,7 @@ def partial_table(found: Sequence[Leftover]) -> Table:
 
 # Variants of a repository ----------------------------------------------------------------------------------------
 
+_MEASURES: Final = ("{} bits", "KL divergence {}", "perplexity {}")
 _COMPANIONS: Final = {"mmproj": "the vision projector (mmproj", "imatrix": "the importance matrix (imatrix"}
 
 
@@ -271,11 +272,8 @@ def _variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: b
     arguments = plan_table.own_arguments(variant.placement, context_tokens)
     rest = variant.bytes_to_go
     is_full = variant.free_bytes_after is not None and variant.free_bytes_after < 0
-    quality = variant.quality or Quality()
     details = (
-        "" if variant.bits_per_weight is None else f"{variant.bits_per_weight:.1f} bits",
-        "" if quality.kl_divergence is None else f"KL divergence {quality.kl_divergence:.4g}",
-        "" if quality.perplexity is None else f"perplexity {quality.perplexity:.4g}",
+        *(form.format(text) for form, text in zip(_MEASURES, plan_table.measures(variant), strict=True) if text),
         formats.plural(variant.shard_count, "file") if variant.shard_count > 1 else "",
         f"{formats.size(rest)} to download" if rest and rest != variant.size_bytes else "",
         f"llama-server {arguments}" if arguments not in ("", "-ngl 99") else "",

@@ -196,15 +196,12 @@ def _run(variant: VariantPlan) -> list[str]:
 
 
 def _row(number: int, variant: VariantPlan, plan: RepoPlan) -> Row:
-    quality = variant.quality or Quality()
     color = fit_look(variant.placement)[1]
     cells = row(
         str(number),
         variant.name or variant.key,
         formats.size(variant.size_bytes),
-        "" if variant.bits_per_weight is None else f"{variant.bits_per_weight:.1f}",
-        "" if quality.kl_divergence is None else f"{quality.kl_divergence:.4g}",
-        "" if quality.perplexity is None else f"{quality.perplexity:.4g}",
+        *measures(variant),
         _memory(variant, max(plan.ram_bytes or 0, plan.vram_bytes or 0), color),
         Cell(fit_in_short(variant.placement, plan.context_tokens), color),
         _here(variant),
@@ -212,6 +209,14 @@ def _row(number: int, variant: VariantPlan, plan: RepoPlan) -> Row:
         Cell(_note(variant, plan), BAD if variant.missing else ""),
     )
     return replace(cells, is_marked=variant.is_recommended)
+
+
+def measures(variant: VariantPlan) -> tuple[str, str, str]:
+    """Bits per weight, KL divergence and perplexity; empty where unknown."""
+    bits, quality = variant.bits_per_weight, variant.quality or Quality()
+    stated = (quality.kl_divergence, quality.perplexity)
+    divergence, perplexity = ("" if value is None else f"{value:.4g}" for value in stated)
+    return "" if bits is None else f"{bits:.1f}", divergence, perplexity
 
 
 def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:

@@ -26,8 +26,7 @@ _State = TypeVar("_State")
 _UP: Final = "\x1b[{}F"
 _ERASE_BELOW: Final = "\x1b[J"
 _ERASE_LINE: Final = "\x1b[K"
-_QUARTERS: Final = (0.75, 0.5, 0.25)
-_SEEN, _STARTED, _ENDED = -1.0, 0.0, 1.0
+_SEEN, _STARTED, _ENDED = -1, 0, 4  # quarters of a download
 _PACE_S: Final = 0.2
 """Digits that change more often cannot be read, and every message redraws the output."""
 
@@ -98,7 +97,7 @@ class TextQueue:
         self._only: Final = only
         self._is_terminal: Final = is_terminal
         self._screen: Final = screen
-        self._reached: Final[dict[DownloadId, float]] = {}
+        self._reached: Final[dict[DownloadId, int]] = {}
         self._drawn: Sequence[str] = []
 
     def show(self, snapshot: QueueSnapshot) -> None:
@@ -120,13 +119,13 @@ class TextQueue:
         before = self._reached.get(item.id, _SEEN)
         if item.status.is_pending or before == _ENDED:  # paused, or queued again: it starts anew
             before = self._reached[item.id] = _SEEN
-        reached = next((quarter for quarter in _QUARTERS if (item.progress or 0.0) >= quarter), _STARTED)
+        reached = min(_ENDED - 1, int(4 * (item.progress or 0.0)))
         if item.status.is_pending or reached <= before:
             return ""
         self._reached[item.id] = reached
         if reached == _STARTED:
             return printable(f"{item.id} started, {formats.size(item.total_bytes)}")
-        return printable(f"{item.id} {formats.percent(reached)}  {render.facts(rows.download_row(item, 0, 1))}")
+        return printable(f"{item.id} {formats.percent(reached / 4)}  {render.facts(rows.download_row(item, 0, 1))}")
 
     def _end(self, item: QueuedDownload) -> str:
         is_followed = item.id == self._only or item.id in self._reached

@@ -211,15 +211,17 @@ def _reset(name: str, session: Session) -> str:
 
 
 def _describe(name: str, manager: "DownloadManager") -> str:
-    value = _held(name, manager)
-    return f"{name} is {SETTINGS[name].show(value)} ({_named(_origin(name, value, manager))}). {SETTINGS[name].summary}"
+    _, value, origin, summary = _cells(name, manager)
+    return f"{name} is {value} ({origin}). {summary}"
+
+
+def _cells(name: str, manager: "DownloadManager") -> tuple[str, str, str, str]:
+    setting, value = SETTINGS[name], _held(name, manager)
+    return name, setting.show(value), _named(_origin(name, value, manager)), setting.summary
 
 
 def _rows(manager: "DownloadManager") -> list[tables.Row]:
-    rows = []
-    for name, words in SETTINGS.items():
-        value = _held(name, manager)
-        rows.append(tables.row(name, words.show(value), _named(_origin(name, value, manager)), words.summary))
+    rows = [tables.row(*_cells(name, manager)) for name in SETTINGS]
     return [*rows, tables.row("hf_token", *_token(manager), "Never shown, set or saved here.")]
 
 

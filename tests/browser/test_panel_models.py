@@ -27,7 +27,7 @@ def test_stored_models_are_listed_with_their_size_and_found_by_a_part_of_their_n
     panel.press("Models")
 
     assert len(shown_models(panel)) == 3
-    panel.sees("3 models · 27.6 GB · 10.7 GB free in /models")
+    panel.sees("27.6 GB in total · 10.7 GB free in /models")
     expect(panel.page.get_by_role("list", name="Downloads")).to_be_hidden()
     panel.page.get_by_role("searchbox").fill("smol q4")
     assert shown_models(panel) == ["SmolLM3-3B-GGUF"]
