@@ -158,7 +158,8 @@ def _advice(plan: RepoPlan) -> list[str]:
     for number, variant in enumerate(plan.variants, 1):
         if variant.is_recommended:
             fits = fit_in_short(variant.placement, plan.context_tokens)
-            size = f"{formats.size(variant.size_bytes)}{f' ({fits})' if fits else ''}."
+            label = "" if variant.placement.fit == "too_large" else "fits: "
+            size = f"{formats.size(variant.size_bytes)}{f' ({label}{fits})' if fits else ''}."
             first = f"★ {variant.why} {size}{_how(plan, number, variant)}"
             return [first, *_better_fit_line(plan, variant), *_run(variant)]
     return ["No row is recommended. Choose one: %gguf queue ROW"]

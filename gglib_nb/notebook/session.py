@@ -85,23 +85,20 @@ class Screen:
         """Whether a user can answer a question."""
         return False
 
-    def ask(self, question: str) -> bool:
+    def ask(self, _question: str, /) -> bool:
         """Whether the user says yes; False without a user."""
-        del question
         return False
 
-    def ask_secret(self, question: str) -> str:
+    def ask_secret(self, _question: str, /) -> str:
         """What the user types, which is not shown; empty without a user."""
-        del question
         return ""
 
     def progress_line(self) -> View[Progress]:
         """Starts a line of progress."""
         return _NoView()
 
-    def queue_view(self, only: DownloadId | None) -> View[QueueSnapshot]:
+    def queue_view(self, _only: DownloadId | None, /) -> View[QueueSnapshot]:
         """Starts a view of one download; None: of the whole queue."""
-        del only
         return _NoView()
 
     def show_panel(self, manager: "DownloadManager", *, beside: bool) -> bool:

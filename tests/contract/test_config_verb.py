@@ -194,6 +194,6 @@ def test_a_unique_part_of_a_name_is_enough(typed: str, meant: str) -> None:
 
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_shown_value_can_be_typed(name: str, kernel: DownloadManager) -> None:
-    words, value = SETTINGS[name], getattr(kernel.settings, name)
+    words, value = SETTINGS[name], getattr(kernel.config, name)
 
     assert checked_setting(name, words.read(words.show(value))) == value

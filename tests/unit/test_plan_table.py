@@ -67,7 +67,7 @@ def test_the_recommended_row_is_marked_and_explained_above_the_table():
     text = plan_text(plan)
 
     assert [row[0] for row in rows_of(text)] == [" ", "*"]
-    assert "★ Q4_K_M is the usual choice. 5.0 GB (GPU). Download it with: %gguf queue 2" in text.splitlines()[2]
+    assert "★ Q4_K_M is the usual choice. 5.0 GB (fits: GPU). Download it with: %gguf queue 2" in text.splitlines()[2]
     assert plan_html(plan).count("★ recommended") == 1
 
 
