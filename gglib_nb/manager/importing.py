@@ -74,6 +74,7 @@ class Importer:
         self._by_sha256 = {file.sha256: model for model in known for file in model.files if file.sha256}
         self._by_id = {str(model.id).casefold(): model for model in known}
         self._seen: dict[tuple[int, int], Path] = {}
+        self._used: set[Path] = set()  # companions of these models
         self._total_files = 0
         self._done_files = 0
 
@@ -122,12 +123,12 @@ class Importer:
         variants = variants_of(
             ((path, found.size_bytes) for path, found in group.files.items()), _kinds_by_header(headers)
         )
-        used: set[str] = set()
         for variant in variants.variants:
-            self._take(group, variants, variant, headers, used)
+            self._take(group, variants, variant, headers)
         for companion in variants.companions:
-            if companion.path in group.files and companion.path not in used:
-                self._skip(group.files[companion.path].path, f"is a companion file ({companion.kind}), not a model")
+            found = group.files.get(companion.path)
+            if found is not None and found.path not in self._used:
+                self._skip(found.path, f"is a companion file ({companion.kind}), not a model")
 
     def _header(self, found: _Found) -> GgufHeader | None:
         """None if it cannot be read; the reason is given if a model would be made of it."""
@@ -138,14 +139,7 @@ class Importer:
             return _read_header(found.path)
         return None
 
-    def _take(
-        self,
-        group: _Group,
-        variants: Variants,
-        variant: Variant,
-        headers: Mapping[str, GgufHeader],
-        used: set[str],
-    ) -> None:
+    def _take(self, group: _Group, variants: Variants, variant: Variant, headers: Mapping[str, GgufHeader]) -> None:
         paths = [group.files[path].path for path in variant.files]
 
         def agree(companion: Companion) -> bool | None:
@@ -159,14 +153,17 @@ class Importer:
             projector = companion_for(variants, variant, "mmproj", agree)
             if projector is not None:
                 files.append(_stored(group.files[projector.path], "mmproj", headers))
-                used.add(projector.path)
-            model = self._model(group, variant, tuple(files))
+                self._used.add(group.files[projector.path].path)
+            id_, commit_sha, origin = self._identity(group, variant, files[0].sha256)
+            if (other := self._by_id.get(str(id_).casefold())) is not None:
+                raise GgufError(f"would be {id_}, which is already registered at {other.paths[0]}")
         except (GglibError, OSError) as error:
             for path in paths:
                 self._skip(path, _reason(error))
             return
+        model = Model(id_, commit_sha, variant.quantization, tuple(files), self._at_s, origin)
         self.models.append(model)
-        self._by_id[str(model.id).casefold()] = model
+        self._by_id[str(id_).casefold()] = model
 
     def _refuse(self, variant: Variant, paths: list[Path]) -> None:
         if variant.split == "bytes":
@@ -179,22 +176,16 @@ class Importer:
         if first != paths[0]:
             raise GgufError(f"is the same file as {first}")
 
-    def _model(self, group: _Group, variant: Variant, files: tuple[StoredFile, ...]) -> Model:
-        id_, commit_sha, origin = self._identity(group, variant, files)
-        if (other := self._by_id.get(str(id_).casefold())) is not None:
-            raise GgufError(f"would be {id_}, which is already registered at {other.paths[0]}")
-        return Model(id_, commit_sha, variant.quantization, files, self._at_s, origin)
-
     def _identity(
-        self, group: _Group, variant: Variant, files: tuple[StoredFile, ...]
+        self, group: _Group, variant: Variant, sha256: str | None
     ) -> tuple[DownloadId, str | None, ModelOrigin]:
         if group.repo_id is not None:
             revision = None if group.is_main else group.commit_sha
             return DownloadId(group.repo_id, variant.key, revision), group.commit_sha, "import"
-        twin = self._by_sha256.get(files[0].sha256 or "")
+        twin = self._by_sha256.get(sha256 or "")
         if twin is not None and twin.origin != "local":
             return DownloadId(twin.id.repo_id, variant.key, twin.id.revision), twin.commit_sha, "import"
-        taken = (model.id.repo_id.removeprefix(f"{LOCAL_OWNER}/") for model in (*self._by_id.values(),))
+        taken = (model.id.repo_id.removeprefix(f"{LOCAL_OWNER}/") for model in self._by_id.values())
         return DownloadId(f"{LOCAL_OWNER}/{local_name(variant.stem, taken)}"), None, "local"
 
     def _skip(self, path: Path, reason: str) -> None:

@@ -120,7 +120,7 @@ class Parts:
         settled(self.queue.post(on.RequestReceived(number, text)))
         try:
             planned = plan()
-            self._refuse_lost_folder(planned)
+            self.note_known_folders(planned)
             self._refuse_over_limit(planned)
             if planned.to is not None:
                 make_home(Path(planned.to), planned.id.repo_id)
@@ -133,19 +133,20 @@ class Parts:
             raise
         return place
 
-    def _refuse_lost_folder(self, plan: PlannedDownload) -> None:
-        if self.engine_setting is None:  # a cluster's hosts have folders of their own
-            with suppress(CatalogError):
-                refuse_lost_folder(
-                    self.config.models_directory if plan.to is None else Path(plan.to), self.catalog.models()
-                )
-        self.note_known_folders()
+    def note_known_folders(self, plan: PlannedDownload | None = None) -> None:
+        """The transfers that start from now on notice if the disk of the models folder is not mounted.
 
-    def note_known_folders(self) -> None:
-        """The transfers that start from now on notice if the disk of the models folder is not mounted."""
-        if self.engine_setting is None:
-            with suppress(CatalogError):
-                self.engine.known_folders = owner_folders(self.config.models_directory, self.catalog.models())
+        Raises:
+            StorageError: The disk of the plan's folder is not mounted.
+        """
+        if self.engine_setting is not None:
+            return  # a cluster's hosts have folders of their own
+        usual = self.config.models_directory
+        with suppress(CatalogError):
+            models = self.catalog.models()
+            if plan is not None:
+                refuse_lost_folder(usual if plan.to is None else Path(plan.to), models)
+            self.engine.known_folders = owner_folders(usual, models)
 
     def storage_use_bytes(self) -> int:
         """What the registered models take and the queue will take."""
