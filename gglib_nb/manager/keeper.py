@@ -203,19 +203,17 @@ class QueueKeeper:
     def _sleep(self) -> bool:
         """Waits until there is something to do; False at the end."""
         with self._woken:
-            while not self._is_closing and not self._is_called():
+            while not self._is_closing:
                 timeout_s = self._rest_s()
                 if timeout_s is not None and timeout_s <= 0:
                     break
                 self._woken.wait(timeout_s)
             return not self._is_closing
 
-    def _is_called(self) -> bool:
-        has_change = (self._is_changed or self._ended) and time.monotonic() >= self._retry_at_s
-        return bool(has_change or self._asked)
-
     def _rest_s(self) -> float | None:
         """How long to wait; None: until a method is called."""
+        if self._asked:
+            return 0.0
         due = [self._retry_at_s] if self._is_changed or self._ended else []
         if self._is_kept and self._beat_at_s < math.inf:
             due.append(max(self._beat_at_s, self._retry_at_s))

@@ -56,10 +56,9 @@ class PlanResolved(Request, frozen=True):
     joins: bool  # if the same download is pending or active, that is no error: its position is the reply
 
 
-class CancelRequested(Request, frozen=True):
+class CancelRequested(AboutOne, frozen=True):
     """Cancel one download with all its shards; `discards` deletes its data, also if it has ended."""
 
-    id: DownloadId
     discards: bool
 
 
@@ -77,10 +76,9 @@ class PutBackRequested(Request, frozen=True):
     ids: tuple[DownloadId, ...]
 
 
-class MoveRequested(Request, frozen=True):
+class MoveRequested(AboutOne, frozen=True):
     """Give a pending download another position. Replies with the position given."""
 
-    id: DownloadId
     position: int
 
 

@@ -3,9 +3,8 @@
 from msgspec.structs import replace
 
 from gglib_nb.domain.hours import DailyHours
-from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import StoredLimits
-from gglib_nb.errors import InvalidConfigError, QueueFullError
+from gglib_nb.errors import InvalidConfigError
 
 
 class Limits:
@@ -67,19 +66,6 @@ class Limits:
         self.set_by_user = replace(
             self.set_by_user, has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=bytes_per_second
         )
-
-    def check_room(self, id: DownloadId, waiting: int, count: int) -> None:  # noqa: A002
-        """Refuses `count` more downloads, of which `id` is the first, if too many wait.
-
-        Raises:
-            QueueFullError: They would not fit.
-        """
-        if waiting + count > self.max_size:
-            raise QueueFullError(
-                f"The queue is full: {waiting} of {self.max_size} downloads are waiting, so {id} was not added. "
-                "Wait for one to start, remove one, or raise the limit: %gguf limit N",
-                self.max_size,
-            )
 
 
 def _check_count(name: str, value: int) -> None:

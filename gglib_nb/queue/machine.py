@@ -50,6 +50,7 @@ from gglib_nb.errors import (
     DownloadCancelledError,
     EngineLostError,
     GglibError,
+    QueueFullError,
 )
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
@@ -613,7 +614,14 @@ class QueueMachine:
         self._effects.append(effect)
 
     def _check_room(self, plan: PlannedDownload, count: int = 1) -> None:
-        self.limits.check_room(plan.id, len(self._downloads.pending), count)
+        """Refuses `count` more downloads, of which this is the first, if too many wait."""
+        waiting, most = len(self._downloads.pending), self.limits.max_size
+        if waiting + count > most:
+            raise QueueFullError(
+                f"The queue is full: {waiting} of {most} downloads are waiting, so {plan.id} was not added. "
+                "Wait for one to start, remove one, or raise the limit: %gguf limit N",
+                most,
+            )
 
     # Showing -----------------------------------------------------------------------------------------------------
 
