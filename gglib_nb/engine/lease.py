@@ -29,7 +29,7 @@ from typing import Final, Self
 import msgspec
 
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import delete_partial, journal_path, lease_path, part_path, read_small
+from gglib_nb.engine.disk import delete_partial, journal_path, lease_path, part_path, read_small, status_of
 from gglib_nb.system import clock_s, is_running, open_file, process_place, process_start, write_at
 
 # Padded to one length, so that a heartbeat replaces the whole of the one before.
@@ -163,8 +163,8 @@ class Lease:
             return None
         if os.path.isdir(self._path):  # noqa: PTH112  # `Path.is_dir` may raise
             raise IsADirectoryError(errno.EISDIR, "there is a folder in its place", str(self._path))
-        state = read_lease(self._path)
-        is_dead = state is not None and self._is_dead(state)
+        state, found = read_lease(self._path), status_of(self._path)
+        is_dead = state is not None and found is not None and state.is_owner_dead(found.st_mtime)
         self.has_other_writer = not is_dead or (state is not None and state.has_other_writer)
         if (is_dead or self._is_silent(state)) and self._take_over(state):
             return None
@@ -181,12 +181,6 @@ class Lease:
         elif owner_name(state.pid, state.place) in self._gone_owners:
             limit_s = min(limit_s, _GONE_S)
         return clock_s() - self._seen.since_s > limit_s
-
-    def _is_dead(self, state: LeaseState) -> bool:
-        try:
-            return state.is_owner_dead(self._path.stat().st_mtime)
-        except OSError:
-            return False
 
     def is_ours(self) -> bool:
         """Whether we hold the lease and its path still names us; asks the filesystem."""
