@@ -5,6 +5,7 @@ begin with the first in the night that has it twice.
 """
 
 import re
+from contextlib import suppress
 from datetime import time
 from typing import Final, Self
 
@@ -43,14 +44,10 @@ class DailyHours(Value, frozen=True):
         Raises:
             InvalidConfigError: It is no such text.
         """
-        found = _SPAN.fullmatch(text.strip())
-        try:
-            moments = [] if found is None else [_time(found[1], found[2]), _time(found[3], found[4])]
-        except ValueError:  # such as 25:00
-            moments = []
-        if not moments:
-            raise InvalidConfigError(f"{text!r} is not a valid time range (for example 22:00-7:00).")
-        return cls(*moments)
+        if (found := _SPAN.fullmatch(text.strip())) is not None:
+            with suppress(ValueError):  # such as 25:00
+                return cls(_time(found[1], found[2]), _time(found[3], found[4]))
+        raise InvalidConfigError(f"{text!r} is not a valid time range (for example 22:00-7:00).")
 
     def contains(self, now: time) -> bool:
         """Whether a time of day is in it."""

@@ -225,8 +225,10 @@ class HubClient(Transport):
             *(("filter", f"{kind}{value.strip()}") for kind, value in tags if value and value.strip()),
         ]
         rows = self.pages("/api/models", Asked(self.endpoint), params)
-        found = filter(None, map(answers.repo_summary, islice(rows, _MOST_ROWS_SEEN)))
-        return list(islice((row for row in found if _is_small(row, max_parameters)), limit))
+        found: Iterable[RepoSummary] = filter(None, map(answers.repo_summary, islice(rows, _MOST_ROWS_SEEN)))
+        if max_parameters is not None:
+            found = (row for row in found if row.parameter_count is not None and row.parameter_count <= max_parameters)
+        return list(islice(found, limit))
 
     def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
         """Bytes of a file from `offset` on, such as its GGUF header; fewer than `length` at its end, none beyond it.
@@ -288,7 +290,3 @@ class HubClient(Transport):
         except GglibError:
             return ""
         return f" It has {listed(names, _MOST_REVISIONS)}." if names else ""
-
-
-def _is_small(row: RepoSummary, max_parameters: int | None) -> bool:
-    return max_parameters is None or (row.parameter_count is not None and row.parameter_count <= max_parameters)

@@ -79,16 +79,14 @@ class Proxies:
 
     def for_url(self, url: str) -> str | None:
         """Address of the proxy for a URL; None where the host is reached directly."""
-        parts = urlsplit(url)
-        proxy = self.by_scheme.get(parts.scheme) or self.by_scheme.get("all")
-        if proxy is None or self._is_exempt(parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)):
-            return None
-        return proxy
-
-    def _is_exempt(self, host: str, port: int) -> bool:
         from urllib.request import proxy_bypass
 
-        return bool(proxy_bypass(f"{host}:{port}")) or any(_covers(entry, host) for entry in self.exempt)
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+        proxy = self.by_scheme.get(parts.scheme) or self.by_scheme.get("all")
+        if proxy is None or proxy_bypass(f"{host}:{port}") or any(_covers(entry, host) for entry in self.exempt):
+            return None
+        return proxy
 
 
 def _covers(entry: str, host: str) -> bool:
