@@ -253,7 +253,7 @@ def _check(file: FileToCheck, fd: int, on_read: Callable[[int], None], stop: thr
     if file.sha256 in (None, digest.whole):
         verdict: FileVerdict = "unstated" if file.sha256 is None else "right"
         return replace(seen, verdict=verdict, sha256=digest.whole, block_digests=digest.block_digests)
-    wrong = replace(seen, verdict="wrong", sha256=digest.whole)
+    wrong = replace(seen, verdict="wrong", sha256=digest.whole, wrong_ranges=())
     if not file.block_digests:
         return wrong
     blocks = bytes.fromhex(file.block_digests), bytes.fromhex(digest.block_digests)
