@@ -9,13 +9,14 @@ from typing import Final
 from gglib_nb.domain.inspection import Comparison, Inspection, shown
 from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats
-from gglib_nb.notebook.tables import STRONG, Block, Column, Fold, Line, Row, Table, row
+from gglib_nb.notebook.tables import STRONG, Block, Column, Diff, Fold, Line, Row, Table, row
 
 _MOST_KEYS: Final = 500
+_BAR_CELLS: Final = 20
 _TEXT_TEMPLATE_LINES: Final = 25
 _TENSOR_COLUMNS: Final = (
     Column("Type", is_code=True),
-    Column("Share", is_number=True),
+    Column("Share"),
     Column("Tensors", is_number=True),
     Column("Size", is_number=True),
     Column("Bits per weight", is_number=True),
@@ -44,7 +45,7 @@ def comparison_blocks(found: Comparison) -> list[Block]:
         Line(_difference_sentence(found), STRONG),
         *([_difference_table(found)] if found.keys else []),
         Line("The chat templates are the same." if is_same else "The chat template is different:"),
-        *([Line(found.template_diff, "white-space:pre-wrap;font-family:monospace")] if found.template_diff else []),
+        *([Diff(found.template_diff)] if found.template_diff else []),
     ]
 
 
@@ -94,7 +95,7 @@ def _tensor_rows(one: Inspection) -> list[Row]:
     return [
         row(
             group.type,
-            f"{group.size_bytes / whole * 100:.1f} %",
+            f"{'█' * max(1, round(group.size_bytes / whole * _BAR_CELLS)):<{_BAR_CELLS}} {group.size_bytes / whole * 100:.1f} %",
             f"{group.tensor_count:,}",
             formats.size(group.size_bytes),
             formats.UNKNOWN if group.bits_per_weight is None else f"{group.bits_per_weight:.2f}",

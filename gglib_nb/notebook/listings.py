@@ -13,7 +13,7 @@ from gglib_nb.domain.printable import printable
 from gglib_nb.engine.local import Leftover
 from gglib_nb.notebook import formats, plan_table, rows, tables
 from gglib_nb.notebook.messages import Action, Choice, Fact, Filter, Listing, Mood, Row, View
-from gglib_nb.notebook.tables import COLORS, Block, Cell, Column, Columns, Fold, Table
+from gglib_nb.notebook.tables import COLORS, Block, Cell, Column, Columns, Diff, Line, Table
 
 _ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad": "failed", "plain": "models"}
 _HERE: Final = "already downloaded"
@@ -68,7 +68,7 @@ _MODEL_COLUMNS: Final[Columns[ModelSummary]] = (
 
 def model_list(models: Sequence[ModelSummary], use: DiskUse) -> Listing:
     """The models on this disk, and their share of it."""
-    here = _disk_line(use) if models else "No models on this disk yet."
+    here = f"{formats.plural(len(models), 'model')} · {_disk_line(use)}" if models else "No models on this disk yet."
     unused_bytes = sum(model.size_bytes for model in models if _is_unused(model, time.time()))
     unused = f"{formats.size(unused_bytes)} not used for {UNUSED_DAYS} days" if unused_bytes else ""
     note = " · ".join(filter(None, (here, unused, missing_stores(use))))
@@ -138,7 +138,7 @@ def model_table(models: Sequence[ModelSummary], use: DiskUse) -> Table:
         use: Of all models, including those that are not shown.
     """
     hint = " · ".join(filter(None, (_disk_line(use), missing_stores(use))))
-    return Table(*tables.numbered("#", _MODEL_COLUMNS, models), hint)
+    return Table(*tables.numbered("#", _MODEL_COLUMNS, models), hint, folds=True)
 
 
 # Updates ---------------------------------------------------------------------------------------------------------
@@ -176,13 +176,16 @@ def update_table(found: Sequence[ModelUpdate]) -> Table:
         hint = f"{number} of {len(found)} have an update: %gguf update ID"
     else:
         hint = "No updates." if all(update.has_update is False for update in found) else "No updates are known."
-    return Table(_UPDATE_COLUMNS, lines, hint)
+    return Table(_UPDATE_COLUMNS, lines, hint, folds=True)
 
 
 def update_blocks(found: Sequence[ModelUpdate]) -> list[Block]:
     """What differs on the Hub, and the diff of each chat template that changed."""
     changed = [(update.id, file.template_diff) for update in found for file in update.changes if file.template_diff]
-    return [update_table(found), *(Fold(f"Chat template of {id_}:", diff) for id_, diff in changed)]
+    return [
+        update_table(found),
+        *(block for id_, diff in changed for block in (Line(f"Chat template of {id_}:"), Diff(diff))),
+    ]
 
 
 def _change(file: FileChange) -> str:
@@ -223,7 +226,7 @@ def earlier_list(past: Sequence[PastDownload]) -> Listing:
 
 def history_table(past: Sequence[PastDownload]) -> Table:
     """Downloads that ended, the newest first."""
-    return Table(*tables.numbered("Row", _HISTORY_COLUMNS, past), _HISTORY_HINT)
+    return Table(*tables.numbered("Row", _HISTORY_COLUMNS, past), _HISTORY_HINT, folds=True)
 
 
 def partial_table(found: Sequence[Leftover]) -> Table:

@@ -26,6 +26,7 @@ _COLUMNS: Final = (
     Column("On disk", importance=2),
     Column("Free after", is_number=True, is_quiet=True, importance=6),
     Column("Note", importance=3),
+    Column("llama-server", is_code=True, is_quiet=True, importance=7, is_spare=True),
 )
 _MOST_NOTES: Final = 3
 _LOOKS: Final[dict[FitClass, tuple[Mood, str]]] = {
@@ -121,7 +122,7 @@ def plan_blocks(plan: RepoPlan) -> list[Block]:
         Line(_machine(plan), QUIET),
         *(Line(text, f"color:{BAD}") for text in _warnings(plan)),
         *(Line(text, STRONG) for text in _advice(plan)),
-        Table(_COLUMNS, [_row(number, variant, plan) for number, variant in enumerate(plan.variants, 1)]),
+        Table(_COLUMNS, [_row(number, variant, plan) for number, variant in enumerate(plan.variants, 1)], sorts=True),
         *(Line(text, QUIET) for text in _below(plan)),
     ]
 
@@ -198,16 +199,18 @@ def _run(variant: VariantPlan) -> list[str]:
 
 def _row(number: int, variant: VariantPlan, plan: RepoPlan) -> Row:
     color = fit_look(variant.placement)[1]
+    fit = variant.placement.fit
     cells = row(
-        str(number),
+        Cell(str(number), rank=number),
         variant.name or variant.key,
-        formats.size(variant.size_bytes),
-        *measures(variant),
+        Cell(formats.size(variant.size_bytes), rank=variant.size_bytes),
+        *(Cell(text, rank=float(text) if text else None) for text in measures(variant)),
         _memory(variant, max(plan.ram_bytes or 0, plan.vram_bytes or 0), color),
-        Cell(fit_in_short(variant.placement, plan.context_tokens), color),
+        Cell(fit_in_short(variant.placement, plan.context_tokens), color, rank=list(_LOOKS).index(fit)),
         _here(variant),
         _free_after(variant),
         Cell(_note(variant, plan), BAD if variant.missing else ""),
+        own_arguments(variant.placement, plan.context_tokens),
     )
     return replace(cells, is_marked=variant.is_recommended)
 
@@ -227,23 +230,24 @@ def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
         return Cell("")
     about = "~" if memory.is_rough else ""
     bar = memory.total_bytes / memory_bytes if memory_bytes and color else None
-    return Cell(about + formats.memory(memory.total_bytes), color, bar)
+    return Cell(about + formats.memory(memory.total_bytes), color, bar, memory.total_bytes)
 
 
-def _here(variant: VariantPlan) -> str | Cell:
+def _here(variant: VariantPlan) -> Cell:
     if variant.is_present:
-        return Cell("✓ all of it", GOOD)
+        return Cell("✓ all of it", GOOD, rank=1)
     if variant.present_bytes:
         share = variant.present_bytes / variant.size_bytes if variant.size_bytes else None
-        return f"{formats.percent(share)}, {formats.size(variant.bytes_to_go)} left"
+        return Cell(f"{formats.percent(share)}, {formats.size(variant.bytes_to_go)} left", rank=share)
     if variant.reusable_bytes and variant.size_bytes:  # in other files; at most, since their bytes were not compared
-        return f"up to {formats.percent(variant.reusable_bytes / variant.size_bytes)} on this disk"
-    return ""
+        share = variant.reusable_bytes / variant.size_bytes
+        return Cell(f"up to {formats.percent(share)} on this disk", rank=share)
+    return Cell("")
 
 
 def _free_after(variant: VariantPlan) -> Cell:
     free = variant.free_bytes_after
-    return Cell(formats.UNKNOWN) if free is None else Cell(_left(free), BAD if free < 0 else "")
+    return Cell(formats.UNKNOWN) if free is None else Cell(_left(free), BAD if free < 0 else "", rank=free)
 
 
 def _note(variant: VariantPlan, plan: RepoPlan) -> str:

@@ -30,8 +30,41 @@ SLOW: Final = "color-mix(in srgb,#1976d2 42%,currentcolor)"
 WARN: Final = "color-mix(in srgb,#ef6c00 48%,currentcolor)"
 BAD: Final = "color-mix(in srgb,#c62828 34%,currentcolor)"
 _PRE: Final = "max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;border:1px solid rgba(128,128,128,.4);white-space:pre-wrap"
+_DIFF: Final = {"+": "background:rgba(67,160,71,.22)", "-": "background:rgba(229,57,53,.22)"}
+_WIDE: Final = 150  # columns of characters
 _MOST_LINES: Final = 1_000
 _LONGEST_LINE: Final = 2_000
+# The script makes buttons of the heads: without scripts (GitHub, untrusted notebooks) nothing looks clickable.
+_SORT_SCRIPT: Final = """<script>
+(() => {
+  const table = document.currentScript?.previousElementSibling;
+  if (!table) return;
+  const rank = (row, at) => {
+    const { rank } = row.cells[at].dataset;
+    return rank === undefined ? row.cells[at].textContent : Number(rank);
+  };
+  const compare = (a, b) => typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1;
+  [...table.tHead.rows[0].cells].forEach((head, at) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = button.dataset.title = head.textContent;
+    button.style.cssText = "all:unset;cursor:pointer;outline:revert";
+    button.addEventListener("click", () => {
+      const turn = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
+      for (const other of table.tHead.rows[0].cells) {
+        other.removeAttribute("aria-sort");
+        other.lastChild.textContent = other.lastChild.dataset.title;
+      }
+      head.setAttribute("aria-sort", turn === 1 ? "ascending" : "descending");
+      button.textContent += turn === 1 ? " ▲" : " ▼";
+      const rows = [...table.tBodies[0].rows];
+      rows.sort((a, b) => turn * compare(rank(a, at), rank(b, at)));
+      table.tBodies[0].append(...rows);
+    });
+    head.replaceChildren(button);
+  });
+})();
+</script>"""
 COLORS: Final = {"plain": "", "good": GOOD, "warn": WARN, "bad": BAD}
 """The colour of each mood."""
 
@@ -44,9 +77,8 @@ class Column:
     is_number: bool = False  # aligned to the right
     is_code: bool = False  # in a fixed pitch in HTML, since users type it
     is_quiet: bool = False  # less visible in HTML
-    importance: int = (
-        1  # where text is narrow, a column above 1 is folded, the highest first, into a line below each row
-    )
+    importance: int = 1  # a column above 1 is folded, the highest first: its cells move to a line below their row
+    is_spare: bool = False  # only in HTML and in wide text
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +88,7 @@ class Cell:
     text: str
     color: str = ""  # CSS colour of the text and the bar; empty is the page's own
     bar: float | None = None  # length of a bar behind the text in HTML, 0 to 1
+    rank: float | None = None  # what a page sorts by; None sorts last
 
 
 _Item = TypeVar("_Item")
@@ -77,6 +110,8 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Row]  # as many cells as columns in each
     hint: str = ""
+    folds: bool = False  # HTML cannot know its width: fold every column above importance 1
+    sorts: bool = False  # in HTML, by a click on a head, where scripts may run
 
     def text(self, width: int | None = None) -> str:
         """Lines of text.
@@ -84,7 +119,7 @@ class Table:
         Args:
             width: Columns of characters to keep to where folding allows it; None: any.
         """
-        filled = self._filled()
+        filled = [at for at in self._filled() if (width or 0) >= _WIDE or not self.columns[at].is_spare]
         kept = filled if width is None else self._fitting(filled, width)
         folded = [] if width is None else [at for at in filled if at not in kept]
         cells = [[self.columns[at].title for at in kept]]
@@ -107,10 +142,12 @@ class Table:
     def html(self) -> str:
         """HTML with inline styles, since saved notebooks carry no style sheet."""
         filled = self._filled()
-        heads = "".join(_html_head(self.columns[at]) for at in filled)
-        body = "".join(_html_row(row, [(row.cells[at], self.columns[at]) for at in filled]) for row in self.rows)
+        kept = [at for at in filled if self.columns[at].importance == 1] if self.folds else filled
+        folded = [at for at in filled if at not in kept]
+        heads = "".join(_html_head(self.columns[at]) for at in kept)
+        body = "".join(self._html_row(row, kept, folded) for row in self.rows)
         table = f'<table style="{TABLE}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
-        return table + (quiet(self.hint) if self.hint else "")
+        return table + (_SORT_SCRIPT if self.sorts else "") + (quiet(self.hint) if self.hint else "")
 
     def _filled(self) -> list[int]:
         return [at for at in range(len(self.columns)) if any(row.cells[at].text for row in self.rows)]
@@ -133,6 +170,15 @@ class Table:
         words = [(self.columns[at].title, printable(row.cells[at].text)) for at in folded]
         return " · ".join(f"{title} {text}" for title, text in words if text and text != formats.UNKNOWN)
 
+    def _html_row(self, row: Row, kept: Sequence[int], folded: Sequence[int]) -> str:
+        name = next((at for at in kept if self.columns[at].is_code), -1)
+        words = self._folded_words(row, folded)
+        cells = (
+            _html_cell(row.cells[at], self.columns[at], row, below=quiet(words) if words and at == name else "")
+            for at in kept
+        )
+        return f'<tr style="{_MARKED if row.is_marked else _PLAIN_ROW}">{"".join(cells)}</tr>'
+
 
 @dataclass(frozen=True, slots=True)
 class Line:
@@ -151,7 +197,14 @@ class Fold:
     text_lines: int = _MOST_LINES  # of a long text, outside of HTML
 
 
-Block = Line | Table | Fold
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """A unified diff; its lines have a background in HTML."""
+
+    text: str
+
+
+Block = Line | Table | Fold | Diff
 
 
 def blocks_text(blocks: Iterable[Block], width: int | None = None) -> str:
@@ -174,6 +227,8 @@ def _block_text(block: Block, width: int | None) -> str:
             inside = block.inside
             text = inside.text(width) if isinstance(inside, Table) else _printable_lines(inside, block.text_lines)
             return f"\n{printable(block.title)}\n{text}"
+        case Diff():
+            return _printable_lines(block.text)
 
 
 def _block_html(block: Block) -> str:
@@ -190,6 +245,12 @@ def _block_html(block: Block) -> str:
                 else f'<pre style="{_PRE}">{escape(_printable_lines(inside))}</pre>'
             )
             return details(block.title, html)
+        case Diff():
+            lines = (
+                f'<div style="{_DIFF.get(line[:1], "")}">{escape(line) or " "}</div>'
+                for line in _printable_lines(block.text).split("\n")
+            )
+            return f'<pre style="{_PRE}">{"".join(lines)}</pre>'
 
 
 def _printable_lines(text: str, most_lines: int = _MOST_LINES) -> str:
@@ -234,19 +295,15 @@ def _html_head(column: Column) -> str:
     return f'<th style="{_HEAD};text-align:{"right" if column.is_number else "left"}">{escape(column.title)}</th>'
 
 
-def _html_row(row: Row, cells: Iterable[tuple[Cell, Column]]) -> str:
-    inside = "".join(_html_cell(cell, column, is_marked=row.is_marked) for cell, column in cells)
-    return f'<tr style="{_MARKED if row.is_marked else _PLAIN_ROW}">{inside}</tr>'
-
-
-def _html_cell(cell: Cell, column: Column, *, is_marked: bool) -> str:
+def _html_cell(cell: Cell, column: Column, row: Row, below: str) -> str:
     text = escape(printable(cell.text))
     inside = f"<code>{text}</code>" if column.is_code and text else text
     style = _NUMBER if column.is_number else _WORD
-    dim = f";{QUIET}" if column.is_quiet and not is_marked and not cell.color else ""
+    dim = f";{QUIET}" if column.is_quiet and not row.is_marked and not cell.color else ""
     color = f";color:{cell.color}" if cell.color else ""
     paint = color if cell.bar is None else _bar(cell.bar, cell.color)
-    return f'<td style="{style}{dim}{paint}">{inside}</td>'
+    rank = "" if cell.rank is None else f' data-rank="{cell.rank!r}"'
+    return f'<td style="{style}{dim}{paint}"{rank}>{inside}{below}</td>'
 
 
 def _bar(length: float, color: str) -> str:

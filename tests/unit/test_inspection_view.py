@@ -10,7 +10,7 @@ from gglib_nb.domain.gguf import Tensor, TensorTable
 from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.inspection import compare, inspection_of
 from gglib_nb.notebook.inspection_view import comparison_blocks, inspection_blocks, warnings_of
-from gglib_nb.notebook.tables import blocks_html, blocks_text
+from gglib_nb.notebook.tables import Diff, blocks_html, blocks_text
 
 TENSORS = (Tensor("a", 12, (256,), 0, 144),)
 EVIL = "<script>alert(1)</script>\x1b[2J\u202e\"'>&"
@@ -137,6 +137,19 @@ def test_a_comparison_shows_only_differences():
     assert "-y" in text
     assert "+z" in text
     assert not re.search(r"\ba\s+1\s+1", text)
+
+
+def test_a_diff_marks_added_and_removed_lines():
+    html = blocks_html([Diff("--- a\n+++ b\n@@ -1 +1 @@\n-old <b>\n+new")])
+
+    assert html.count("background:rgba(229") == 2
+    assert html.count("background:rgba(67") == 2
+    assert "-old &lt;b&gt;" in html
+
+
+def test_the_share_of_each_type_of_tensor_is_a_bar():
+    assert "█" * 20 + " 100.0 %" in inspection_text(an_inspection({}))
+    assert "█" * 20 + " 100.0 %" in inspection_html(an_inspection({}))
 
 
 def test_a_missing_or_introspective_template_is_reported():

@@ -32,9 +32,13 @@ def test_important_columns_stay_at_any_width() -> None:
     assert Table(COLUMNS, ROWS).text(5).splitlines()[:2] == ["  Name   Size", "  alpha  1 GB"]
 
 
-def test_html_shows_every_column_and_escapes_it() -> None:
-    html = Table(COLUMNS, [row("a", "b", "<b>", "d")]).html()
+def test_html_shows_folded_columns_below_the_name() -> None:
+    html = Table(COLUMNS, ROWS, folds=True).html()
 
-    assert html.count("<th ") == 4
-    assert "<code>a</code>" in html
-    assert "<b>" not in html
+    assert html.count("<th ") == 2
+    assert "<code>alpha</code><div" in html
+    assert "Kind llama · Folder /models/a</div>" in html
+
+
+def test_folded_columns_are_escaped_in_html() -> None:
+    assert "<b>" not in Table(COLUMNS, [row("a", "b", "<b>", "d")], folds=True).html()
