@@ -10,5 +10,5 @@ _UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 def printable(text: str) -> str:
     """Foreign text on one line, without characters that control a terminal."""
     if text.isprintable():
-        return text
+        return str(text)  # also of a subclass, which could not be sent to the page
     return "".join(" " if unicodedata.category(character) in _UNPRINTABLE else character for character in text)
