@@ -1,5 +1,5 @@
-"""Moves bytes, in a process of its own, and nothing else: no queue, no policy, no catalog.
+"""Downloads, hashes and writes files in a separate process. Contains no queue, no policy and no catalog.
 
-The map is in ARCHITECTURE.md. `client` starts the process from the kernel; in it `main` takes commands, `transfer` is one
-thread with one inbox of events, `file` is the only owner of one file's state, `connections` fetch.
+ARCHITECTURE.md has the map. In the kernel, `client` starts the process. In the process, `main` reads commands, `transfer` is
+one thread with one inbox of events, `file` owns the state of one file, and `connections` fetch bytes.
 """

@@ -1,4 +1,4 @@
-"""`python -m gglib_nb.engine`: the engine process by hand; the kernel starts it by `client`."""
+"""`python -m gglib_nb.engine` runs the engine process; the kernel starts it through `client`."""
 
 import os
 

@@ -1,9 +1,9 @@
-"""The kernel's end of the engine: starts the process, sends commands, hands events on.
+"""The kernel's end of the engine: starts the process, sends commands and passes events on.
 
-Sending never waits: a writer thread takes the commands in their order, so that a stopped engine or a full pipe holds up no
-caller. A reader thread calls `on_event`. When the process ends by itself, everything that was sent to it is void,
-`EngineLost` with the cause is its last report, and the next command starts another, after a pause where several ended soon
-after their start. One that lives and does not answer for long is killed (`watchdog`), which has the same result.
+Sending never blocks: a writer thread writes the commands in order, so that a stopped engine or a full pipe delays no
+caller. A reader thread calls `on_event`. When the process ends by itself, all commands sent to it are void, the last report
+is `EngineLost` with the cause, and the next command starts another process, after a pause if several ended soon after
+their start. A process that does not respond for a long time is killed (`watchdog`), with the same result.
 """
 
 import contextlib
@@ -25,10 +25,10 @@ from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.watchdog import Watchdog
 from gglib_nb.system import PipeReader, exit_reason, start_detached
 
-# The interpreter leaves the folder it is started in off its path (-P), and what PYTHONPATH adds goes behind
-# the standard library: a `queue.py` beside the notebook must not become the engine's. The folder that holds the package
-# comes last, for what is installed beside it. The package itself is loaded from its own folder and not looked up on
-# the path: another copy that is installed speaks another protocol, and a kernel may run a checkout.
+# -P keeps the working directory off the interpreter's path, and the entries of PYTHONPATH are moved behind the standard
+# library, so that a `queue.py` beside the notebook cannot replace the engine's. The folder that contains the package comes
+# last, for dependencies installed beside it. The package itself is loaded from its own folder and not searched for on
+# the path: another installed copy may use another protocol, and a kernel may run from a checkout.
 _BOOTSTRAP: Final = """
 import os, sys
 package, parent_pid = sys.argv[1:]
@@ -46,14 +46,14 @@ main(int(parent_pid))
 _LOG_LIMIT_BYTES: Final = 256 * 1024
 _WAIT_AFTER_END_S: Final = 5.0
 _WATCH_S: Final = 1.0
-# A look that took so long: this process or the whole machine stood still meanwhile (a suspended laptop, a paused container).
+# A poll that took longer: this process or the whole machine was suspended meanwhile (a laptop, a paused container).
 _OVERSLEPT_S: Final = 3.0
 # A process that ended sooner after its start than this will probably do so again: the next one starts after a pause.
 _SHORT_LIFE_S: Final = 3.0
 _FIRST_PAUSE_S: Final = 0.5
 _LONGEST_PAUSE_S: Final = 4.0
-# Programs that patch process creation in the kernel (a debugger) rewrite the command lines of Python interpreters. The shell
-# is none, and replaces itself by the interpreter.
+# Programs that patch process creation in the kernel (a debugger) rewrite the command lines of Python interpreters, but
+# not that of a shell, which then replaces itself with the interpreter.
 _SHELL: Final = Path("/bin/sh")
 _LOG_TAIL_BYTES: Final = 4096
 _log: Final = logging.getLogger("gglib_nb")
@@ -63,7 +63,7 @@ class EngineClient:
     """One engine at a time, started on first need. Methods may be called from any thread.
 
     Args:
-        configure: Sent first to every process; a later `Configure` takes its place.
+        configure: Sent first to every process; a later `Configure` replaces it.
         log_folder: Where the engine's standard error goes, in a file of limited size.
         on_event: Called by the reader thread, in the order of events; must not block.
     """
@@ -95,11 +95,11 @@ class EngineClient:
         return None if process is None else process.pid
 
     def start(self) -> None:
-        """Have the engine started if it does not run, so that it is ready when the first transfer comes."""
+        """Start the engine if it does not run, so that it is ready before the first transfer."""
         self._post(None)
 
     def send(self, command: wire.EngineCommand) -> None:
-        """Have the command sent; starts the engine if it is needed. Nothing happens after `close`."""
+        """Queue the command for the engine, starting it if needed. Does nothing after `close`."""
         if isinstance(command, wire.StartEverywhere):
             command = command.transfer
         if not isinstance(command, wire.SetConcurrency):
@@ -120,7 +120,7 @@ class EngineClient:
         with self._lock:
             self._closing.set()
         self._commands.put(None)
-        # A writer that a stopped engine blocks is freed by the kill below.
+        # If the engine is stopped and its pipe full, the writer blocks until the kill below.
         self._join(self._writer, deadline_s - timeout_s / 2)
         process = self._process
         if process is not None:
@@ -160,7 +160,7 @@ class EngineClient:
                 is_void = life != self._life or (process is None and self._closing.is_set())
             if is_void:
                 continue
-            # (The newest `Configure` is sent at the start; without a process nothing runs that could be stopped.)
+            # (`_start_with_configure` sends the newest `Configure`; without a process there is nothing to stop.)
             if process is None and not isinstance(command, wire.Configure | wire.StopTransfer | wire.StopCheck):
                 process = self._start_with_configure()
             if process is not None and command is not None:
@@ -182,7 +182,7 @@ class EngineClient:
     def _put(self, process: subprocess.Popen[bytes], command: wire.Command) -> None:
         self._watchdog.sent(command, time.monotonic())
         data = memoryview(wire.encode(command))
-        # A broken pipe is reported by the reader, which meets the end of the events.
+        # The reader reports a broken pipe when it reads the end of the events.
         with self._pipe_lock, contextlib.suppress(OSError, ValueError):
             while data and process.stdin is not None:
                 data = data[process.stdin.write(data) or 0 :]
@@ -219,7 +219,7 @@ class EngineClient:
         return self._log_folder / "engine.log"
 
     def _open_log(self) -> BinaryIO:
-        """The log; where its folder cannot be written, downloads continue without one."""
+        """The log file; None if its folder is not writable, and downloads continue without a log."""
         with contextlib.suppress(OSError):
             self._log_folder.mkdir(parents=True, exist_ok=True)
             path = self._log_path
@@ -232,12 +232,12 @@ class EngineClient:
         reason = ""
         try:
             self._read_events(process)
-        except Exception as error:  # noqa: BLE001  # whatever ends the reader is reported, or downloads would freeze
+        except Exception as error:  # noqa: BLE001  # any error of the reader is reported, or downloads would freeze
             reason = f"its reports could not be read ({type(error).__name__}: {error})"
         try:
             code = process.wait(_WAIT_AFTER_END_S)
         except subprocess.TimeoutExpired:
-            process.kill()  # it reports no more, so it is of no use
+            process.kill()  # without its reports it is of no use
             code = process.wait()
         self._close_input(process)
         if process.stdout is not None:
@@ -257,7 +257,7 @@ class EngineClient:
                 self._report(event)
 
     def _read(self, process: subprocess.Popen[bytes], pipe: PipeReader) -> bytes:
-        """What the engine sends next; empty at its end. Meanwhile its silence is watched."""
+        """The next bytes from the engine; empty at the end of its output. Checks for silence while it waits."""
         asked_s = time.monotonic()
         while (data := pipe.read(_WATCH_S)) is None:
             now_s = time.monotonic()
@@ -275,7 +275,7 @@ class EngineClient:
         return data
 
     def _cause(self, code: int) -> str:
-        """Why the process ended: its status, and what it wrote to its log at the end."""
+        """Why the process ended: its exit status and the last line of its log."""
         reason = exit_reason(code)
         if code == -getattr(signal, "SIGKILL", 9):
             reason += ", as the system does when memory runs out"
@@ -291,7 +291,7 @@ class EngineClient:
     def _report(self, report: wire.ProcessReport) -> None:
         try:
             self._on_event(report)
-        except Exception:  # noqa: BLE001  # what goes wrong in foreign code must not end the reader
+        except Exception:  # noqa: BLE001  # an error in the callback must not end the reader
             _log.exception("a report of the download process could not be handled")
 
     def _lost(self, reason: str) -> None:

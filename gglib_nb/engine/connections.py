@@ -1,8 +1,8 @@
-"""The connections: threads that fetch one request after the other, the engine's pool of them, and one transfer's share.
+"""The connections: worker threads that each fetch one request at a time, the engine's pool of them, and one transfer's share.
 
-A `Worker` decides nothing: it fetches what it is given and reports the end as an event. The `Pool` outlives transfers, so
-that a warm connection serves the next model; it keeps the engine's bound and divides it fairly. `Connections` are those of
-one transfer, on its thread: how many, what each fetches, which are replaced. What an error means is in `engine.retry`.
+A `Worker` decides nothing: it fetches the request it is given and reports the end as an event. The `Pool` outlives transfers,
+so that the next model can use a warm connection; it enforces the engine's limit and divides the workers fairly. `Connections`
+belong to one transfer, on its thread: how many, what each fetches, which are replaced. `engine.retry` decides what errors mean.
 """
 
 import queue
@@ -33,19 +33,19 @@ from gglib_nb.engine.pacing import (
 )
 from gglib_nb.engine.timeouts import Timeouts
 
-# A thread that waits for the bandwidth limit looks this often, so that a stopped transfer ends soon.
+# A thread that waits for the bandwidth limit checks for a stop this often, so that a stopped transfer ends soon.
 _LOOK_S: Final = 0.1
-# A connection's rate is that of about the last second. It counts once all of that second was after the warm-up: before, it is
-# too low, and a request would be split that soon ends by itself.
+# A connection's rate is measured over about the last second. It counts once that whole second was after the warm-up: earlier
+# rates are too low, and would cause a split of a request that is about to end.
 _RATE_S: Final = 1.0
-# Closing a connection in the middle of a request loses the bytes on their way and the speed it has reached, so one whose
-# request ends within this time may end it.
+# Closing a connection in the middle of a request loses the bytes in flight and the speed it has reached, so a connection
+# whose request ends within this time may finish it.
 _SOON_S: Final = 2.0
-# A new connection with a long round trip is slow at first (TCP's slow start): it is not measured for so many times what its
-# first byte took beyond the usual.
+# A new connection with a long round trip is slow at first (TCP's slow start). It is not measured for this many times the part
+# of its first byte's latency that exceeds `_SHORT_ANSWER_S`.
 _WARM_UP_ANSWERS: Final = 4.0
 _SHORT_ANSWER_S: Final = 0.15
-# Connections that receive less are starved by each other: a packet may come seconds after the one before.
+# Connections that receive less than this starve each other: packets may arrive seconds apart.
 _THIN_BYTES_PER_SECOND: Final = 16 * 1024
 # A connection that received a byte within this time is flowing.
 _FLOWING_S: Final = 0.3
@@ -53,9 +53,9 @@ _FLOWING_LATELY_S: Final = 1.0
 
 
 class RequestEnded(Value, frozen=True):
-    """Event: a worker is done with a request, whose `position` says how far it came.
+    """Event: a worker is done with a request; the request's `position` says how far it came.
 
-    The error is None when it is complete, or when its rest should be given to another.
+    `error` is None if the request is complete, or if another connection should fetch the rest.
     """
 
     worker: "Worker"
@@ -76,13 +76,13 @@ class Throttle:
         return self._bucket.bytes_per_second
 
     def set_limit(self, bytes_per_second: float | None) -> None:
-        """Change the limit; workers that wait look again."""
+        """Change the limit; waiting workers check it again."""
         with self._changed:
             self._bucket.set_limit(bytes_per_second, time.monotonic())
             self._changed.notify_all()
 
     def pay(self, count: int, stop: threading.Event) -> None:
-        """Wait until `count` bytes more may have passed; returns early when `stop` is set."""
+        """Wait until `count` more bytes may pass; returns early when `stop` is set."""
         with self._changed:
             ticket = self._bucket.reserve(count, time.monotonic())
             while not stop.is_set() and (wait_s := self._bucket.wait_s(ticket, time.monotonic())) > 0:
@@ -93,9 +93,9 @@ class Worker:
     """One connection and its thread, which opens it with the first request.
 
     Attributes:
-        origin: Where its connection leads; None before the first request.
-        answer_s: What its last request took to the head of the answer, connecting included; None before the first.
-        is_waiting: It waits for the bandwidth limit, so it does not stall.
+        origin: The origin it is connected to; None before the first request.
+        answer_s: Seconds from the last request to the head of its answer, including connecting; None before the first.
+        is_waiting: It waits for the bandwidth limit, so it does not count as stalled.
     """
 
     def __init__(self, pool: "Pool") -> None:
@@ -113,12 +113,12 @@ class Worker:
         threading.Thread(target=self._run, name="gglib-connection", daemon=True).start()
 
     def assign(self, request: Request, session: Session, inbox: "queue.SimpleQueue[Any]") -> None:
-        """Fetch this; its end is put into the inbox."""
+        """Fetch the request; its end is put into the inbox."""
         self.origin = origin_of(request.url)
         self._work.put((request, session, inbox))
 
     def close(self) -> None:
-        """End the thread and its connection at once; a request under way is reported as broken. The caller revokes it."""
+        """End the thread and its connection at once; a request in progress is reported as broken. The caller revokes it."""
         self._stop.set()
         self._work.put(None)
         if (connection := self._connection) is not None:
@@ -130,7 +130,7 @@ class Worker:
             error: Exception | None = None
             try:
                 self._fetch(request, session)
-            except Exception as raised:  # noqa: BLE001  # the transfer sorts them, and a bug must reach it too
+            except Exception as raised:  # noqa: BLE001  # the transfer classifies them, and it must see bugs too
                 error = raised
                 self._drop_connection()
             inbox.put(RequestEnded(self, request, error))
@@ -158,7 +158,7 @@ class Worker:
             self._session, self._connection = session, Connection(session)
         position = -1
         while not request.is_over and request.position > position and not self._stop.is_set():
-            position = request.position  # a server may send less than was asked for
+            position = request.position  # a server may send less than the request asks for
             asked_s = time.monotonic()
             answer = self._connection.request(request.url, *request.remote_range)
             self.answer_s = time.monotonic() - asked_s
@@ -185,7 +185,7 @@ class Worker:
         answer.finish()
 
     def _narrow(self, connection: Connection) -> None:
-        """Under a bandwidth limit, let neither a read nor the system's buffer run far ahead of it."""
+        """Under a bandwidth limit, keep reads and the system's buffer from running far ahead of it."""
         limit = self._pool.throttle.bytes_per_second
         if limit is None:
             return
@@ -196,7 +196,7 @@ class Worker:
 
     @property
     def _is_narrowed_in_vain(self) -> bool:
-        """The connection was made slow for a limit that is gone, and cannot be made fast again."""
+        """Whether the connection was narrowed for a limit that no longer applies, and cannot be widened again."""
         return self._narrowed_to is not None and self._pool.throttle.bytes_per_second is None
 
     def _pay(self, count: int) -> None:
@@ -209,9 +209,9 @@ class Worker:
 class Pool:
     """All workers of the engine; every method may be called from any thread.
 
-    Shares are max-min fair: no transfer gets more than it wants, what one leaves goes to the others. The bound counts every
-    worker, busy or idle, so it holds at every moment; a transfer above its share closes some when it next looks. An idle worker
-    keeps its connection for `idle_s`.
+    Shares are max-min fair: no transfer gets more than it wants, and the others share the rest. The limit counts every
+    worker, busy or idle, so it holds at every moment; a transfer above its share closes some workers on its next pass. An idle
+    worker keeps its connection for `idle_s`.
     """
 
     def __init__(self, max_workers: int, idle_s: float) -> None:
@@ -224,7 +224,7 @@ class Pool:
         self._count = 0
 
     def set_max(self, max_workers: int) -> None:
-        """Change the bound."""
+        """Change the limit on workers."""
         with self._lock:
             self._max = max_workers
             surplus = [self._idle.pop(0) for _ in range(min(len(self._idle), max(0, self._count - max_workers)))]
@@ -233,13 +233,13 @@ class Pool:
             worker.close()
 
     def share(self, attempt: int, want: int) -> int:
-        """State how many workers the attempt wants now; returns how many it may have."""
+        """Set how many workers the attempt wants now; returns how many it may have."""
         with self._lock:
             self._wants[attempt] = want
             return fair_shares(self._wants, self._max)[attempt]
 
     def acquire(self, url: str) -> Worker | None:
-        """A worker, with a warm connection to the URL's origin if there is one; None where all are busy."""
+        """A worker, with a warm connection to the URL's origin if there is one; None if all are busy."""
         origin = origin_of(url)
         with self._lock:
             warm = next((one for one in reversed(self._idle) if one.origin == origin), None)
@@ -252,7 +252,7 @@ class Pool:
             return warm
 
     def release(self, worker: Worker) -> None:
-        """The worker is idle."""
+        """Return a worker to the pool as idle."""
         with self._lock:
             is_surplus = self._count > self._max
             if not is_surplus:
@@ -263,13 +263,13 @@ class Pool:
             worker.close()
 
     def discard(self, worker: Worker) -> None:
-        """Close a worker that is not idle; its request, if any, must have been revoked."""
+        """Close a worker that is not idle; the caller has revoked its request, if any."""
         with self._lock:
             self._count -= 1
         worker.close()
 
     def retire(self, worker: Worker) -> bool:
-        """An idle worker ends; False where it is about to get a request."""
+        """Remove an idle worker whose time is over; False if it is about to get a request."""
         with self._lock:
             if worker not in self._idle:
                 return False
@@ -278,7 +278,7 @@ class Pool:
             return True
 
     def forget(self, attempt: int) -> None:
-        """The attempt ended: it wants nothing more."""
+        """Remove an attempt that has ended from the division of workers."""
         with self._lock:
             self._wants.pop(attempt, None)
 
@@ -288,9 +288,9 @@ class Tracked:
 
     Attributes:
         opened_s: When the transfer got it.
-        moved_s: When it last received a byte or began.
+        moved_s: When it last received a byte, or began its request.
         flowing_since_s: When it received its first byte; None before.
-        closes_after_request: Its next request is to be fetched by another.
+        closes_after_request: Close it when its request ends.
     """
 
     def __init__(self, worker: Worker, request: Request, now_s: float) -> None:
@@ -309,7 +309,7 @@ class Tracked:
         return self.request is not None and self.request.position > self.request.start
 
     def sample(self, now_s: float) -> int:
-        """Take note of what came; returns the bytes since the last time."""
+        """Record the bytes received; returns how many since the last call."""
         received = self._ended_bytes + (0 if self.request is None else self.request.received_bytes)
         new = received - self.received_bytes
         if new > 0:
@@ -322,18 +322,18 @@ class Tracked:
         return new
 
     def end_request(self) -> None:
-        """Its request is over."""
+        """Record that its request has ended."""
         if self.request is not None:
             self._ended_bytes += self.request.received_bytes
             self.request = None
 
     def request_rate(self, now_s: float) -> float | None:
-        """Bytes a second of its request; None while that has received nothing or the connection is new."""
+        """Bytes per second of its request; None until it has received a byte and while the connection is new."""
         speed = self.speed(now_s)
         return speed.bytes_per_second if self.has_begun and speed.flowing_s >= _RATE_S else None
 
     def ends_soon(self, now_s: float) -> bool:
-        """Whether its request will end by itself in a moment."""
+        """Whether its request is about to complete."""
         left = None if self.request is None or self.request.end is None else self.request.end - self.request.position
         return left is not None and left <= self.speed(now_s).bytes_per_second * _SOON_S
 
@@ -353,7 +353,7 @@ class Connections:
     """The workers of one transfer: how many, what each fetches, which are replaced. For the transfer's thread.
 
     Attributes:
-        received_bytes: What all of them received, those that are gone included.
+        received_bytes: Bytes received by all of them, including closed ones.
         moved_s: When any of them last received a byte.
         share: How many this transfer may have now.
     """
@@ -387,25 +387,25 @@ class Connections:
 
     @property
     def _answer_s(self) -> float | None:
-        """The shortest time that a request waits for the head of its answer; None before the first answer."""
+        """The shortest time from a request to the head of its answer; None before the first answer."""
         return min((wait_s for one in self._tracked if (wait_s := one.worker.answer_s) is not None), default=None)
 
     def _typical_rate(self, now_s: float) -> float | None:
-        """The median rate of those that receive bytes; None without any."""
+        """The median rate of the connections that receive bytes; None if there are none."""
         rates = sorted(rate for one in self._busy if (rate := one.speed(now_s).bytes_per_second) > 0)
         return rates[len(rates) // 2] if rates else None
 
     # How many --------------------------------------------------------------------------------------------------------
 
     def measure(self, now_s: float) -> None:
-        """Sample every connection and decide anew how many are wanted."""
+        """Sample every connection and decide how many are wanted."""
         for one in self._tracked:
             self._sample(one, now_s)
         flowing = sum(now_s - one.moved_s < _FLOWING_S and one.received_bytes > 0 for one in self._busy)
         self._adaptation.observe(now_s, self.received_bytes, flowing, self._is_limited or self._is_digest_behind)
 
     def adjust_share(self, *, has_work: bool) -> None:
-        """Ask for as many workers as are wanted, without work for them for one; idle ones above our share are given back."""
+        """Ask for the wanted number of workers (one if there is no work) and return idle ones above the share."""
         self.share = self._pool.share(self._attempt, self._adaptation.wanted if has_work else 1)
         idle = [one for one in self._tracked if one.request is None]
         for one in idle[: max(0, self._surplus)]:
@@ -413,16 +413,16 @@ class Connections:
             self._pool.release(one.worker)
 
     def others_receive(self, now_s: float) -> bool:
-        """Whether connections received bytes lately."""
+        """Whether any connection received bytes lately."""
         return bool(self._busy) and now_s - self.moved_s < _FLOWING_LATELY_S
 
     def refused(self, now_s: float) -> None:
-        """A server wants fewer connections: as many as it has not refused, also those that have received nothing yet."""
+        """A server wants fewer connections: keep the number that is busy now, including those that have received nothing yet."""
         if self._busy:
             self._adaptation.refused(now_s, len(self._busy))
 
     def note_stall(self, now_s: float) -> None:
-        """A connection received nothing for too long: on a line that is thin for all of them, continue with fewer."""
+        """A connection received nothing for too long: if all connections are thin, use fewer."""
         rate = sum(one.speed(now_s).bytes_per_second for one in self._busy)
         if rate < _THIN_BYTES_PER_SECOND * max(1, len(self._busy)):
             self._adaptation.stalled(now_s)
@@ -430,14 +430,14 @@ class Connections:
     # What each fetches -----------------------------------------------------------------------------------------------
 
     def assign_all(self, files: Sequence[DownloadFile], session: Session, now_s: float) -> None:
-        """Give requests to connections as long as there are both."""
+        """Assign requests to connections while there are both."""
         while len(self._busy) < self.share and (request := self._next_request(files, now_s)) is not None:
             if not self.assign(request, session, now_s):
                 request.file.end_request(request)
                 return
 
     def assign(self, request: Request, session: Session, now_s: float) -> bool:
-        """Have the request fetched; False where no worker is free."""
+        """Assign the request to a connection; False if no worker is free."""
         origin = origin_of(request.url)
         idle = [one for one in self._tracked if one.request is None]
         found = next((one for one in idle if one.worker.origin == origin), idle[0] if idle else None)
@@ -456,8 +456,8 @@ class Connections:
         missing = [count for file in files if (count := file.unassigned_bytes)]
         length_bytes = request_bytes(rate, sum(missing), self.share, self._answer_s)
         if len(missing) >= self.share:
-            length_bytes = LONGEST_REQUEST_BYTES  # each has a file for itself, in which nothing comes out of order
-        # A file without requests comes first: what one connection receives in order need not be read again for its digest.
+            length_bytes = LONGEST_REQUEST_BYTES  # each connection has a file of its own, whose bytes arrive in order
+        # Files without a running request come first: bytes that one connection receives in order need not be read again for hashing.
         for file in sorted(files, key=lambda one: bool(one.requests)):
             if (request := file.next_request(now_s, length_bytes, self.share)) is not None:
                 self._is_digest_behind = False
@@ -482,20 +482,20 @@ class Connections:
         return request.file.take_over(request, choice[1])
 
     def ended(self, request: Request, now_s: float) -> bool:
-        """A worker is done with a request, which is over; False where it was abandoned before."""
+        """Record that a worker has ended a request; False if the request was abandoned before."""
         found = self._end(request, now_s)
         if found is not None and found.closes_after_request:
             self._close(found)
         return found is not None
 
     def abandon(self, request: Request, now_s: float) -> None:
-        """Take a request away from its connection, which is closed; what it wrote stays."""
+        """Take a request from its connection, and close that; the bytes it wrote stay."""
         request.revoke()
         if (found := self._end(request, now_s)) is not None:
             self._close(found)
 
     def abandon_part(self, file: DownloadFile, part: Part, now_s: float) -> None:
-        """Take all requests of a part away from their connections."""
+        """Abandon all requests of a part."""
         for request in [one for one in file.requests if one.part is part]:
             self.abandon(request, now_s)
 
@@ -510,7 +510,7 @@ class Connections:
     # Which are replaced ----------------------------------------------------------------------------------------------
 
     def replace_slow(self, now_s: float) -> None:
-        """Close a connection above our share or far slower than the best: after its request, or at once if that is long."""
+        """Close a connection above the share or far slower than the best: after its request, or at once if that takes long."""
         found = self._to_be_closed(now_s)
         if found is None or found.request is None:
             return
@@ -520,12 +520,12 @@ class Connections:
             self.abandon(found.request, now_s)
 
     def _to_be_closed(self, now_s: float) -> Tracked | None:
-        # One that brings a file as a whole is never closed, since that would begin again.
+        # A connection that fetches a whole file is never closed, because the file would start again from its first byte.
         busy = [one for one in self._busy if one.request is not None and not one.request.is_whole]
         staying = [one for one in busy if not one.closes_after_request]
         if self._surplus > len(busy) - len(staying):
             return min(staying, key=lambda one: one.speed(now_s).bytes_per_second, default=None)
-        begun = [one for one in staying if one.has_begun]  # one that waits for its answer is not slow
+        begun = [one for one in staying if one.has_begun]  # a connection that waits for its answer is not slow
         if self._is_limited or len(begun) < 2:
             return None
         speeds = [one.speed(now_s) for one in begun]
@@ -540,7 +540,7 @@ class Connections:
     def stalled(self, now_s: float, timeouts: Timeouts) -> list[Request]:
         """Requests whose connections received nothing for too long and do not wait for the bandwidth limit.
 
-        The first byte of a request may take longer than the next: a CDN may have to fetch the file itself.
+        The first byte of a request may take longer than later ones: a CDN may first have to fetch the file itself.
         """
         return [
             one.request
@@ -551,7 +551,7 @@ class Connections:
         ]
 
     def close_all(self) -> None:
-        """The transfer ends: busy workers are closed, idle ones are the pool's again; all requests must have been revoked."""
+        """End the transfer's use of workers: close busy ones, return idle ones; the caller has revoked all requests."""
         for one in list(self._tracked):
             if one.request is not None:
                 self._close(one)

@@ -1,10 +1,10 @@
-"""SHA-256 that follows the bytes while they arrive, and of files that are on the disk.
+"""SHA-256 of files while their bytes arrive, and of files on the disk.
 
-`FrontDigest` hashes a file from its first byte on, in order, with a digest for every part of it (a file joined of raw splits
-has several parts, any other one). `Hasher` feeds it from two kinds of threads, each under its lock: a connection that has
+`FrontDigest` hashes a file in order from its first byte, with a digest for each part (a file joined from raw splits
+has several parts, any other file has one). `Hasher` feeds it from two kinds of threads, under its lock: a connection that has
 just written the bytes at the front hashes them from its buffer, while it holds the lock of its request, so that bytes of a
-request that was taken away are never hashed; and its own thread reads again what arrived out of order or in an earlier run.
-Both hash bytes that are already written, in order, each once. The transfer never waits for the digest.
+revoked request are never hashed; and the hasher's own thread reads back bytes that arrived out of order or in an earlier run.
+Both hash only bytes that are already written, in order, once. The transfer never waits for the digest.
 """
 
 import errno
@@ -25,7 +25,7 @@ from gglib_nb.engine.pieces import MIB, Range
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.system import drop_cached, read_at, read_into
 
-# A connection that is so little ahead of the front reads the gap again and continues at the front.
+# A connection this close to the front reads the gap from the disk and continues at the front.
 _TAKE_OVER_BYTES: Final = 4 * MIB
 
 
@@ -33,8 +33,8 @@ class FrontDigest:
     """Digests of consecutive parts and of the whole; not thread-safe.
 
     Args:
-        parts: Where each begins and ends; the first at 0, each at the end of the one before. Where the length is unknown, the
-            last end is beyond what will come, until `close_at`.
+        parts: Start and end of each; the first starts at 0, each at the end of the one before. If the length is unknown, the
+            last end is beyond any real one until `close_at`.
 
     Attributes:
         front: Everything before this offset is hashed.
@@ -64,7 +64,7 @@ class FrontDigest:
 
     @property
     def block_digests(self) -> str:
-        """Short digests of every block before the front, in hexadecimal; empty where they were lost by a rewind."""
+        """Short digests of every block before the front, in hexadecimal; empty if a rewind lost them."""
         return "" if self._blocks is None else self._blocks.digest().hex()
 
     def feed(self, data: memoryview) -> None:
@@ -81,12 +81,12 @@ class FrontDigest:
             self._end_empty_parts()
 
     def close_at(self, end: int) -> None:
-        """The last part turned out to end here, where the front is."""
+        """Set the end of the last part, which is where the front is."""
         self._ends[-1] = end
         self._end_empty_parts()
 
     def rewind(self, part: int) -> None:
-        """Forget this part and those after it: its bytes were wrong and come again."""
+        """Forget this part and those after it: its bytes were wrong and will be fetched again."""
         if part > len(self.digests) or self.front == self._starts[part]:
             return
         del self.digests[part:]
@@ -95,7 +95,7 @@ class FrontDigest:
         self._whole = self._whole_before[part].copy()
         self._part = hashlib.sha256()
         if self._blocks is not None and not self._blocks.rewind(self.front):
-            self._blocks = None  # a part of raw splits begins anywhere
+            self._blocks = None  # a part of raw splits need not begin at a block's border
 
     def _end_empty_parts(self) -> None:
         while not self.is_complete and self.front == self._ends[len(self.digests)]:
@@ -110,11 +110,11 @@ class Hasher:
 
     Args:
         fd: The partial file, open for reading until `stop` has returned.
-        digest: Read by any thread; fed only here.
-        inbox: Gets `news`, an event, when a part has its digest, or something is wrong.
+        digest: Any thread may read it; only the hasher feeds it.
+        inbox: Receives `news`, an event, when a part has its digest or hashing failed.
 
     Attributes:
-        error: Why it could not be continued; None while all is well.
+        error: Why hashing failed; None if it has not.
     """
 
     def __init__(self, fd: int, digest: FrontDigest, inbox: "queue.SimpleQueue[Any]", news: object) -> None:
@@ -130,20 +130,20 @@ class Hasher:
         threading.Thread(target=self._run, name="gglib-digest", daemon=True).start()
 
     def allow(self, reach: int) -> None:
-        """Everything before this offset is written; called by the transfer."""
+        """Allow reading up to this offset: all bytes before it are written. Called by the transfer."""
         if reach > self._reach:
             self._reach = reach
             self._wake.put(None)
 
     @property
     def behind_bytes(self) -> int:
-        """How much is written without a gap and not hashed yet."""
+        """Bytes that are written without a gap and not hashed yet."""
         return self._reach - self.digest.front
 
     def offer(self, start: int, offset: int, view: memoryview) -> None:
         """Hash bytes that were just written, if they are at the front; never waits for the hasher's thread.
 
-        The caller holds the lock of its request, which wrote everything from `start` to `offset`, where the bytes are.
+        The caller holds the lock of its request, which wrote everything from `start` to `offset`, where `view` begins.
         """
         front = self.digest.front
         if not start <= front <= offset or offset - front > _TAKE_OVER_BYTES:
@@ -156,29 +156,29 @@ class Hasher:
                     self._feed(memoryview(read_at(self._fd, offset - self.digest.front, self.digest.front)))
                 if self.digest.front == offset:
                     self._feed(view)
-        except Exception as error:  # noqa: BLE001  # it must reach the transfer, which would wait for the digest for ever
+        except Exception as error:  # noqa: BLE001  # the transfer must see it, or it would wait forever for the digest
             self._failed(error)
         finally:
             self._lock.release()
 
     def rewind(self, part: int, reach: int) -> None:
-        """Hash this part and what follows again; `reach` is what is still right."""
+        """Hash this part and those after it again; bytes before `reach` are still right."""
         with self._lock:
             self.digest.rewind(part)
             self._reach = self.digest.front
         self.allow(reach)
 
     def close_at(self, end: int) -> None:
-        """The file turned out to end here."""
+        """Set the end of a file of unknown length."""
         with self._lock:
             self.digest.close_at(end)
         self._inbox.put(self._news)
 
     def stop(self) -> None:
-        """Hash no more; when it returns, the file is not read any more."""
+        """Stop hashing; once it returns, the file is no longer read."""
         self._is_stopped = True
         self._wake.put(None)
-        with self._lock:  # a thread that hashes has ended with its bytes
+        with self._lock:  # waits for a thread that is hashing
             pass
 
     def _run(self) -> None:
@@ -192,7 +192,7 @@ class Hasher:
             self._failed(error)
 
     def _read_again(self, buffer: memoryview) -> bool:
-        """Hash one buffer from the disk; False where nothing is left that may be read."""
+        """Hash one buffer from the disk; False if no bytes may be read now."""
         with self._lock:
             wanted = min(len(buffer), self._reach - self.digest.front)
             if self._is_stopped or wanted <= 0 or self.digest.is_complete:
@@ -218,13 +218,13 @@ class Hasher:
 
 
 def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threading.Event) -> CheckedFile | None:
-    """Hash a file and compare it with what it should be; None if it was stopped. Changes nothing.
+    """Hash a file and compare it with its expected digest; None if stopped. Changes nothing.
 
-    Reads from the disk and not from the system's cache, since a verification is about the disk; and leaves the cache as it was,
-    since it is needed for the model that is being used. `on_read` gets the number of bytes read so far.
+    Reads from the disk and not from the system's cache, because it verifies the disk; and leaves the cache unchanged for
+    the model in use. `on_read` gets the number of bytes read so far.
     """
     try:
-        if not stat.S_ISREG(Path(file.path).stat().st_mode):  # opening a pipe would wait
+        if not stat.S_ISREG(Path(file.path).stat().st_mode):  # opening a pipe would block
             return CheckedFile(file.path, "unreadable", reason="it is not a file")
         with Path(file.path).open("rb", buffering=0) as opened:
             return _check(file, opened.fileno(), on_read, stop)
@@ -261,7 +261,7 @@ def _check(file: FileToCheck, fd: int, on_read: Callable[[int], None], stop: thr
 
 
 def hash_file(fd: int, digest: FrontDigest, on_read: Callable[[int], None], stop: threading.Event) -> bool:
-    """Feed the digest with an open file; False where it was stopped. `on_read` gets the number of bytes read so far."""
+    """Feed the digest from an open file; False if stopped. `on_read` gets the number of bytes read so far."""
     buffer = new_buffer(MIB)
     while not stop.is_set():
         count = read_into(fd, buffer, digest.front)

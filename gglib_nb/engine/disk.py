@@ -1,8 +1,8 @@
-"""The disk: the files beside a target, what errors of the filesystem mean, and the space that all downloads will take.
+"""The disk: the files beside a target, what filesystem errors mean, and the space that all downloads will take.
 
-Everything that is opened beside a target is opened here: a link in its place is refused, since in a shared folder another
-user may have put it there, and what is read is a regular file of at most 1 MiB, since anything else may never end.
-What POSIX alone has is in `gglib_nb.system`.
+This module opens every file beside a target. It refuses a link in such a place, because in a shared folder another
+user may have created it, and reads only regular files of at most 1 MiB, because others may never end.
+Code for POSIX only is in `gglib_nb.system`.
 """
 
 import contextlib
@@ -39,7 +39,7 @@ _NO_RANDOM_WRITES: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENO
 _MOST_READ_BYTES: Final = 1024 * 1024
 # A name may have 255 bytes, and `.part.lease.` with 16 digits is the longest suffix.
 _LONGEST_STEM_BYTES: Final = 255 - len(".part.lease.") - 16
-# Whatever a process creates for a moment is older than this only if the process was killed.
+# A temporary file older than this belongs to a process that was killed.
 _ABANDONED_S: Final = 60.0
 
 
@@ -71,13 +71,13 @@ def _beside(target: Path, suffix: str) -> Path:
 
 
 def delete_partial(target: Path) -> None:
-    """Delete what a partial download of the target left; the target itself stays. The caller has the lease."""
+    """Delete the partial files of a target, not the target itself. The caller holds the lease."""
     for path in (part_path(target), journal_path(target), *_transient(target, 0.0), lease_path(target)):
         path.unlink(missing_ok=True)
 
 
 def rescue_renamed(target: Path) -> None:
-    """Give a partial file back its name where a process was killed in its last rename, and clean up. The caller has the lease."""
+    """Restore the name of a partial file whose process was killed during its last rename, and clean up. The caller holds the lease."""
     part, prefix = part_path(target), part_path(target).name + "."
     for path in _transient(target, 0.0):
         if len(path.name) == len(prefix) + 16 and not os.path.lexists(part):
@@ -87,14 +87,14 @@ def rescue_renamed(target: Path) -> None:
 
 
 def _transient(target: Path, older_than_s: float) -> list[Path]:
-    """Private names of the partial file and of its lease, which processes were killed with."""
+    """Temporary names of the partial file and of its lease, left by killed processes."""
     own = (f"{escape(path.name)}.{'[0-9a-f]' * 16}" for path in (part_path(target), lease_path(target)))
     found = {path: status_of(path) for pattern in own for path in matching(target.parent, pattern)}
     return [path for path, status in found.items() if status and time.time() - status.st_mtime >= older_than_s]
 
 
 def open_beside(path: Path, flags: int) -> int:
-    """Open one of these files, and return its descriptor. A link in its place is a `StorageError`; may raise `OSError`."""
+    """Open one of these files and return its descriptor. A link in its place is a `StorageError`; may raise `OSError`."""
     try:
         return open_file(path, flags, follow_links=False)
     except OSError as error:
@@ -108,10 +108,10 @@ def _link_at(path: Path) -> StorageError:
 
 
 def create_beside(path: Path) -> int:
-    """Create one of these files anew, in the place of what was there; returns its descriptor.
+    """Create one of these files, replacing any file in its place; returns its descriptor.
 
-    The file is always another one: a process that still has the old one open writes to what no process reads any more. Raises as
-    `open_beside`.
+    The file is always a new one: a process that still has the old one open writes to a file that no process reads. Raises the
+    same errors as `open_beside`.
     """
     try:
         if is_link(path.lstat()):
@@ -123,7 +123,7 @@ def create_beside(path: Path) -> int:
 
 
 def open_regular(path: Path, *, follow_links: bool = True) -> int:
-    """Open a regular file to read it; the caller closes it. Never blocks: anything else, such as a pipe, is an `OSError`."""
+    """Open a regular file for reading; the caller closes it. Never blocks: any other kind, such as a pipe, is an `OSError`."""
     fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0), follow_links=follow_links)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -132,7 +132,7 @@ def open_regular(path: Path, *, follow_links: bool = True) -> int:
 
 
 def read_small(path: Path) -> bytes | None:
-    """The content of a small regular file; None without one, or where it cannot be read. Follows no link and never blocks."""
+    """The content of a small regular file; None if there is none or it cannot be read. Follows no link and never blocks."""
     with contextlib.suppress(OSError):
         fd = open_regular(path, follow_links=False)
         try:
@@ -143,12 +143,12 @@ def read_small(path: Path) -> bytes | None:
 
 
 def prefix_reader(fd: int, reach: int) -> Callable[[int, int], bytes]:
-    """Reads (offset, length) of an open file, as if it ended at `reach`."""
+    """A function that reads (offset, length) of an open file, as if it ended at `reach`."""
     return lambda offset, length: read_at(fd, max(0, min(length, reach - offset)), offset)
 
 
 def status_of(path: Path) -> os.stat_result | None:
-    """The `stat` of a path; None where there is nothing, or it cannot be looked at (a dead mount, no permission)."""
+    """The `stat` of a path; None if nothing is there or it cannot be read (a dead mount, no permission)."""
     try:
         return path.stat()
     except OSError:
@@ -156,7 +156,7 @@ def status_of(path: Path) -> os.stat_result | None:
 
 
 def is_at(fd: int, path: Path) -> bool:
-    """Whether the path leads to this open file; False where that cannot be seen."""
+    """Whether the path leads to this open file; False if that cannot be determined."""
     try:
         return os.path.samestat(os.fstat(fd), path.lstat())
     except OSError:
@@ -164,10 +164,10 @@ def is_at(fd: int, path: Path) -> bool:
 
 
 def check_way(target: Path) -> None:
-    """Refuse, with a `StorageError`, a place that is reached through another user's link, or through a link that leads nowhere.
+    """Refuse, with a `StorageError`, a target that is reached through another user's link or a dangling link.
 
-    The user's own links are followed, root's, and those of a folder's owner, who could move the folder as well. (The rule of
-    Linux' `protected_symlinks`.) A models folder that others may write to would else let them choose where files go.
+    The user's own links are followed, and those of root and of the folder's owner, who could also move the folder. (The rule of
+    Linux' `protected_symlinks`.) Otherwise users who can write to a shared models folder could choose where files go.
     """
     me = user_id()
     for folder in target.parents:
@@ -175,7 +175,7 @@ def check_way(target: Path) -> None:
             found = folder.lstat()
             is_trusted = me is None or found.st_uid in {me, 0, folder.parent.lstat().st_uid}
         except OSError:
-            continue  # not there yet; creating it reports the error
+            continue  # does not exist yet; creating it reports the error
         if is_link(found) and not is_trusted:
             raise StorageError(
                 f"{folder} is a link that belongs to another user, which is not followed. Move it, then retry."
@@ -193,9 +193,9 @@ def is_disk_gone(known_folders: Collection[Path | str]) -> bool:
 
 
 def new_buffer(size_bytes: int) -> memoryview:
-    """Memory to read into, which goes back to the system with the last reference to it.
+    """A read buffer whose memory is returned to the system with its last reference.
 
-    Not a `bytearray`: once glibc has freed one of a megabyte, it takes the next ones from its threads' arenas and keeps them
+    Not a `bytearray`: once glibc has freed one of a megabyte, it allocates the next ones from its threads' arenas and keeps them
     (103 MB in an idle engine after a minute of broken connections, against 49).
     """
     return memoryview(mmap.mmap(-1, size_bytes, access=mmap.ACCESS_COPY))
@@ -211,7 +211,7 @@ def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
 
 
 def syncer_of(*fds: int) -> Callable[[], None]:
-    """A function that syncs what these files contain now, in order; it has descriptors of its own and must be called once."""
+    """A function that syncs the present content of these files, in order; it has its own descriptors and must be called once."""
     own = [os.dup(fd) for fd in fds]
 
     def sync() -> None:
@@ -226,7 +226,7 @@ def syncer_of(*fds: int) -> Callable[[], None]:
 
 
 def storage_error(error: OSError, path: Path) -> TransferError:
-    """What a failed write means: a full disk, or something that a person has to look at."""
+    """The error that a failed write means: a full disk, or a problem that the user has to solve."""
     if error.errno in _FULL:
         return disk_full(path.parent, None, free_bytes(path.parent))
     if error.errno == errno.EFBIG:
@@ -246,7 +246,7 @@ def storage_error(error: OSError, path: Path) -> TransferError:
 
 
 def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) -> DiskFullError:
-    """The error that says what is missing."""
+    """The error, with the missing space."""
     needed = "" if needed_bytes is None else f" {units.size(needed_bytes)} more are needed"
     left = "" if left_bytes is None else f", {units.size(left_bytes)} are free"
     detail = f":{needed}{left}" if needed else left.replace(", ", ": ", 1)
@@ -258,7 +258,7 @@ def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) ->
 
 
 class Reservation(Value, frozen=True):
-    """One file that will be written; `may_be_there`: a file of that size at the target is taken for it."""
+    """One file that will be written. `may_be_there`: a file of that size at the target counts as the file."""
 
     target: Path
     size_bytes: int
@@ -266,13 +266,13 @@ class Reservation(Value, frozen=True):
 
     @property
     def device(self) -> int | None:
-        """The filesystem it will be on; None unknown."""
+        """The filesystem it will be on; None if unknown."""
         found = status_of(existing_folder(self.target.parent))
         return None if found is None else found.st_dev
 
     @property
     def missing_bytes(self) -> int:
-        """What it will still take: what its partial file has allocated is gone from the free space already."""
+        """The space it still needs: the space allocated by its partial file is no longer free already."""
         found = status_of(self.target) if self.may_be_there else None
         if found is not None and found.st_size == self.size_bytes:
             return 0
@@ -287,7 +287,7 @@ class DiskSpace:
         self._reservations: dict[int, tuple[Reservation, ...]] = {}
 
     def reserve(self, attempt: int, reservations: Iterable[Reservation]) -> None:
-        """State what the attempt will still write; a `DiskFullError` where that does not fit beside what the others will write."""
+        """Reserve what the attempt will still write; a `DiskFullError` if it does not fit beside the other reservations."""
         own = tuple(reservations)
         with self._lock:
             self._reservations.pop(attempt, None)
@@ -302,6 +302,6 @@ class DiskSpace:
                         raise disk_full(folder, needed_bytes, left_bytes)
 
     def release(self, attempt: int) -> None:
-        """The attempt ended."""
+        """Remove the reservations of an attempt that has ended."""
         with self._lock:
             self._reservations.pop(attempt, None)

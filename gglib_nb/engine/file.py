@@ -1,9 +1,9 @@
-"""One file of a transfer: the only owner of its state.
+"""One file of a transfer; `DownloadFile` is the only owner of its state.
 
-`DownloadFile` knows the remote parts, which bytes are on the disk (`pieces`), which `Request` fetches which of the others, the
-lease, and how much is proven right. Only the transfer's thread uses it. A `Request` is a run of pieces that one connection
-fetches: it writes and hashes under its lock, only while it is not revoked and only up to its end, which the transfer may pull
-in. So no byte is written by two connections, and after `revoke` has returned nothing of it is written or hashed any more.
+It knows the remote parts, which bytes are on the disk (`pieces`), which `Request` fetches which of the others, the
+lease, and what is proven right. Only the transfer's thread uses it. A `Request` is a run of pieces that one connection
+fetches: it writes and hashes under its lock, only until it is revoked and only up to its end, which the transfer may
+reduce. So two connections never write the same byte, and once `revoke` has returned, the request writes and hashes nothing more.
 """
 
 import threading
@@ -37,17 +37,17 @@ if TYPE_CHECKING:
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
-# A connection that received less before it broke counts as one that received nothing. Little enough that a line which is
-# slow and breaks off often is never given up while bytes come.
+# A connection that received less before it broke counts as one that received nothing. The value is small enough that a
+# transfer on a slow line that breaks often never fails while bytes arrive.
 _WORTH_BYTES: Final = 4 * 1024
-# The header of an arriving file is looked for at these lengths: it may have some megabytes, and each look reads all of it again.
+# An arriving file's header is parsed at these lengths: it may have some megabytes, and each attempt reads all of it again.
 _FIRST_LOOK_BYTES: Final = 256 * 1024
 _LAST_LOOK_BYTES: Final = 64 * MIB
 _LOOKS_GROW: Final = 4
 
 
 class Stage(StrEnum):
-    """Where a file is."""
+    """The stage of a file."""
 
     PENDING = "pending"
     CHECKING = "checking"
@@ -58,7 +58,7 @@ class Stage(StrEnum):
 
     @property
     def is_fetching(self) -> bool:
-        """Whether its partial file takes bytes from connections; while comparing, only those that are compared."""
+        """Whether its partial file takes bytes from connections; during a comparison only the bytes that are compared."""
         return self in (Stage.COMPARING, Stage.FETCHING)
 
 
@@ -86,7 +86,7 @@ TRANSITIONS: Final[TransitionTable[Stage, Cause]] = TransitionTable(
         (_S.CHECKING, Cause.LEASED): _S.FETCHING,
         (_S.CHECKING, Cause.HAS_DONORS): _S.COMPARING,
         (_S.COMPARING, Cause.COMPARED): _S.FETCHING,
-        # Another process writes the file now: wait for it as at the beginning, and find it there or continue.
+        # Another process writes the file: wait as at the beginning, then find the file finished or continue it.
         (_S.COMPARING, Cause.LEASE_LOST): _S.CHECKING,
         (_S.FETCHING, Cause.LEASE_LOST): _S.CHECKING,
         (_S.FETCHING, Cause.VERIFIED): _S.FINALIZING,
@@ -101,13 +101,13 @@ class Part:
 
     Attributes:
         start: Where it begins in the file on the disk.
-        end: Where it ends there; None where its size is unknown.
-        remote: Where its bytes are; None where the hub has to be asked (again).
-        is_asked: The hub has answered once, so that its digest is as known as it can be.
+        end: Where it ends there; None if its size is unknown.
+        remote: Where its bytes are; None if the hub has to be asked (again).
+        is_asked: The hub has answered once, so its digest is as known as it can be.
         is_whole: The server sends only the whole.
         is_refetched: It was wrong once.
-        sha256: What it must hash to, as far as the hub has said; None where it does not state it.
-        wrong_sha256: What it hashed to when that was wrong.
+        sha256: Its expected SHA-256, from the plan or the hub; None if the hub does not state it.
+        wrong_sha256: Its actual SHA-256 when it was wrong.
         troubles: What failed since its last new byte.
     """
 
@@ -125,21 +125,21 @@ class Part:
 
     @property
     def size_bytes(self) -> int | None:
-        """Its size; None unknown."""
+        """Its size; None if unknown."""
         return None if self.end is None else self.end - self.start
 
     @property
     def needs_digest(self) -> bool:
-        """Whether the hub should be asked for its digest before any file here is taken for it."""
+        """Whether to ask the hub for its digest before a file on this machine is accepted in its place."""
         return self.sha256 is None and not self.is_asked
 
     @property
     def known(self) -> PlannedFile:
-        """What was planned, with what the hub has said since."""
+        """The planned file, with the facts that the hub has added since."""
         return replace(self.planned, size_bytes=self.size_bytes, sha256=self.sha256)
 
     def resolved(self, remote: Remote) -> None:
-        """The hub has said where its bytes are, and perhaps how many."""
+        """Record the hub's answer: where its bytes are, and perhaps how many."""
         self.remote = remote
         self.is_asked = True
         if self.sha256 is None and remote.sha256 is not None:
@@ -149,7 +149,7 @@ class Part:
         self.is_whole = self.is_whole or not remote.takes_ranges or self.end is None
 
     def redirected(self, error: ExchangeError) -> None:
-        """The storage redirects to another address, which is asked next."""
+        """Record the address that the storage redirects to; it is asked next."""
         assert isinstance(error, MovedError) and self.remote is not None  # noqa: S101, PT018  # the only error for this
         url = follow(self.remote.url, error.location, self.address, has_digest=self.sha256 is not None)
         self.remote = replace(self.remote, url=url)
@@ -157,8 +157,8 @@ class Part:
     def is_right(self, actual: str) -> bool:
         """Whether these are its bytes, by their SHA-256.
 
-        A digest that was only guessed (an `ETag` of a mirror) proves nothing against bytes that came twice in the same form:
-        then none is known.
+        A guessed digest (an `ETag` of a mirror) proves nothing against bytes that arrived twice with the same SHA-256: from then
+        on the part has no known digest.
         """
         if self._is_guessed and actual == self.wrong_sha256:
             self.sha256 = None
@@ -167,10 +167,10 @@ class Part:
 
 
 class Request:
-    """A run of pieces that a connection fetches, by offsets in the file; the end is None where unknown.
+    """A run of pieces that a connection fetches, by offsets in the file; the end is None if unknown.
 
     The connection's thread moves `position`, the next byte to be written; the transfer's thread moves `end`. With `is_whole`,
-    the server is asked for the whole part, without a range.
+    it asks the server for the whole part, without a range.
     """
 
     def __init__(
@@ -188,14 +188,14 @@ class Request:
 
     @property
     def remote_range(self) -> tuple[int, int | None, int | None]:
-        """What to ask the server for: start, end (None: the whole) and the size of the remote file."""
+        """The range to request: start, end (None: the whole) and the size of the remote file (None if unknown)."""
         offset = self.part.start
         end = None if self.end is None or self.is_whole else self.end - offset
         return self.position - offset, end, self.part.size_bytes
 
     @property
     def received_bytes(self) -> int:
-        """What it has brought."""
+        """Bytes received so far."""
         return self.position - self.start
 
     @property
@@ -204,17 +204,17 @@ class Request:
         return self._is_revoked or self.position == self.end
 
     def forgive_if_received(self) -> None:
-        """Forgive earlier failures if it received something. Called by the transfer's thread."""
-        # What a server that gives only the whole has sent is lost when it breaks off.
+        """Reset the part's failures if the request received enough bytes, or all. Called by the transfer's thread."""
+        # The bytes of a server that sends only the whole are lost when the connection breaks.
         has_gained = self.received_bytes >= _WORTH_BYTES and not self.is_whole
         if has_gained or self.position == self.end:
             self.part.troubles.received()
 
     def write(self, view: memoryview) -> None:
-        """Write and hash the next bytes; what is beyond the end is dropped. Called by the connection's thread.
+        """Write and hash the next bytes; bytes beyond the end are dropped. Called by the connection's thread.
 
         Raises:
-            LeaseLostError: The file may belong to another process.
+            LeaseLostError: Another process may own the file.
             TransferError: The bytes cannot be written.
         """
         with self._lock:
@@ -231,7 +231,7 @@ class Request:
             self.position = at + len(view)
 
     def cut(self, end: int) -> bool:
-        """Pull the end in; False where the connection is beyond it already. Called by the transfer's thread."""
+        """Reduce the end; False if the connection has passed it already. Called by the transfer's thread."""
         with self._lock:
             if self._is_revoked or self.position > end:
                 return False
@@ -239,12 +239,12 @@ class Request:
             return True
 
     def end_here(self) -> None:
-        """The body of unknown length is at its end. Called by the connection's thread."""
+        """Record the end of a body of unknown length. Called by the connection's thread."""
         with self._lock:
             self.end = self.position
 
     def revoke(self) -> None:
-        """Nothing is written or hashed any more once this has returned. Called by the transfer's thread."""
+        """Stop the request: once this returns, it writes and hashes nothing. Called by the transfer's thread."""
         with self._lock:
             self._is_revoked = True
 
@@ -253,18 +253,18 @@ class DownloadFile:
     """One file on the disk.
 
     Attributes:
-        indexes: The places of its parts in the command's list.
-        version: Grows when the partial file is another one or loses bytes: what a job read or synced before says nothing then.
-        check: What is looked at before the first byte; None while pending.
-        seen_lease: What was seen of its lease when the transfer began.
+        indexes: The positions of its parts in the command's list.
+        version: Grows when the partial file is replaced or loses bytes; results of jobs for an earlier version are ignored.
+        check: The check before the first byte; None while pending.
+        seen_lease: The state of its lease when the transfer began.
         opened: Its partial file while fetching and finalizing.
-        left: What earlier runs left of it; counted until it is open.
+        left: The bytes that earlier runs left; counted until the file is open.
         stored: Set when done.
-        proven_parts: How many parts hashed right.
-        facts: What its GGUF header says; None until it was read.
-        wanted_first: While comparing, the only bytes that are fetched, in order.
-        comparison: Takes its next step once these bytes have arrived; None while a step is under way.
-        copy: Tensors are being copied into it; None before and after.
+        proven_parts: How many parts have the right digest.
+        facts: The facts in its GGUF header; None until it was read.
+        wanted_first: During a comparison, the only bytes that are fetched, in order.
+        comparison: Takes its next step once these bytes have arrived; None while a step runs.
+        copy: The copying of tensors into it; None before and after.
     """
 
     def __init__(
@@ -289,7 +289,7 @@ class DownloadFile:
         self._begin()
 
     def _begin(self) -> None:
-        """Nothing is known of the partial file."""
+        """Reset what is known of the partial file."""
         self.version += 1
         self.proven_parts = 0
         self.facts: Facts | None = None
@@ -301,7 +301,7 @@ class DownloadFile:
     # Where it is -----------------------------------------------------------------------------------------------------
 
     def advance(self, cause: Cause) -> None:
-        """Go to the stage that the table names."""
+        """Enter the next stage, from the table."""
         self.stage = TRANSITIONS.following(self.stage, cause)
 
     @property
@@ -311,17 +311,17 @@ class DownloadFile:
 
     @property
     def is_renaming(self) -> bool:
-        """Whether it has its final name already, and the event is under way."""
+        """Whether it has its final name already, and the `Finalized` event is on its way."""
         return self.stage is Stage.FINALIZING and self.opened is not None and self.opened.is_renamed
 
     def is_ours(self) -> bool:
-        """Whether the lease is still ours and the path still leads to the open file; asks the filesystem."""
+        """Whether this process still holds the lease and the path still leads to the open file; asks the filesystem."""
         return self.lease is not None and self.lease.is_ours() and self.opened is not None and self.opened.is_in_place
 
     def renew(self) -> bool:
-        """Write the heartbeat of the lease, if it has one; False when another process has the file.
+        """Write the heartbeat of the lease, if it has one; False if another process has the file.
 
-        A lease that is lost while the file is being opened or finalized is noticed there.
+        A lease that is lost while the file is opened or finalized is detected by that job.
         """
         if self.lease is None or self.stage in (Stage.PENDING, Stage.DONE):
             return True
@@ -329,38 +329,38 @@ class DownloadFile:
 
     @property
     def size_bytes(self) -> int | None:
-        """Of the whole; None unknown."""
+        """Size of the whole file; None if unknown."""
         return self.parts[-1].end
 
     @property
     def identities(self) -> tuple[PartIdentity, ...]:
-        """What its journal says it is."""
+        """The identities of its parts, as in its journal."""
         return tuple(PartIdentity.of(part.planned, part.size_bytes, part.address.revision or "") for part in self.parts)
 
     @property
     def needs_digest(self) -> bool:
-        """Whether the hub should be asked for a digest before any file here is taken for it."""
+        """Whether to ask the hub for a digest before a file on this machine is accepted in its place."""
         return any(part.needs_digest for part in self.parts)
 
     def scan(self, *, is_replaced: bool) -> None:
-        """See what earlier runs left, so that its bytes count before it is this file's turn.
+        """Read what earlier runs left, so that its bytes are counted before the file is opened.
 
-        With `is_replaced`, a file at the target is not the one that is wanted.
+        With `is_replaced`, a file at the target is not the wanted one.
         """
         self.seen_lease = SeenLease.of(self.path)
         if self.size_bytes is not None:
             self.left = present_at(self.path, self.identities, is_replaced=is_replaced)
 
     def take_opened(self, opened: PartialFile, now_s: float) -> None:
-        """Its partial file is open."""
+        """Store its opened partial file."""
         self.opened, self._synced_s = opened, now_s
         self.version += 1
 
     def lost(self) -> None:
-        """Another process has the file, or it was taken away: write nothing more, and begin as at the beginning.
+        """Another process has the file, or it was deleted: write nothing more and start again from the first stage.
 
         Raises:
-            StorageError: There is a link now on the way to it.
+            StorageError: There is now a link on the path to it.
         """
         self._end_all()
         opened, self.opened = self.opened, None
@@ -373,10 +373,10 @@ class DownloadFile:
         self.advance(Cause.LEASE_LOST)
 
     def close(self) -> None:
-        """The attempt ends: write the journal, close the file, give the lease back. Harmless when repeated.
+        """End the attempt: write the journal, close the file, release the lease. May be called again.
 
         Raises:
-            OSError: The disk cannot do it.
+            OSError: The disk refuses.
         """
         self._end_all()
         lease, opened = self.lease, self.opened if self.stage.is_fetching else None
@@ -401,7 +401,7 @@ class DownloadFile:
 
     @property
     def _partial(self) -> PartialFile:
-        assert self.opened is not None  # noqa: S101  # the callers have looked
+        assert self.opened is not None  # noqa: S101  # the callers have checked
         return self.opened
 
     @property
@@ -411,14 +411,14 @@ class DownloadFile:
 
     @property
     def absent_bytes(self) -> int:
-        """What has to come before it can be verified; 0 where the size is unknown."""
+        """Bytes that have to arrive before it can be verified; 0 if the size is unknown."""
         if self.stage in (Stage.FINALIZING, Stage.DONE):
             return 0
         return max(0, (self.size_bytes or 0) - (0 if self.opened is None else self.pieces.present_bytes))
 
     @property
     def unassigned_bytes(self) -> int:
-        """What neither is on the disk nor is being fetched or copied; 0 where the size is unknown."""
+        """Bytes that are neither on the disk nor being fetched or copied; 0 if the size is unknown."""
         if self.opened is None:
             return self.absent_bytes
         return 0 if self.size_bytes is None or not self.stage.is_fetching else self.pieces.missing_bytes
@@ -430,14 +430,14 @@ class DownloadFile:
 
     @property
     def reused(self) -> tuple[int, tuple[str, ...]]:
-        """How many bytes were copied from files of this machine, in this run or an earlier one, and their names."""
+        """How many bytes were copied from files on this machine, in this run or an earlier one, and the files' names."""
         if self.opened is not None:
             count = self.pieces.copied_bytes
             return count, self.opened.journal.donors if count else ()
         return (0, ()) if self.stored is None else (self.stored.reused_bytes, self.stored.reused_from)
 
     def settle(self) -> None:
-        """Take note of what connections and the copying have written, and let the digest follow."""
+        """Record the bytes that connections and the copying have written, and let the hasher continue."""
         if self.opened is None:
             return
         for request in self.requests:
@@ -453,15 +453,15 @@ class DownloadFile:
 
     @property
     def will_have_requests(self) -> bool:
-        """Whether it will have something to fetch as soon as it is checked or the hub has answered."""
+        """Whether it will have bytes to fetch as soon as it is checked or the hub has answered."""
         is_early = self.stage in (Stage.PENDING, Stage.CHECKING, Stage.COMPARING) or self.is_opening
         return is_early or (self.stage is Stage.FETCHING and any(part.is_resolving for part in self.parts))
 
     def part_to_resolve(self, now_s: float) -> Part | None:
-        """The first part whose place, or whose digest, is needed now and not known; None while the hub is being asked."""
+        """The first part whose location or digest is needed now and unknown; None while the hub is being asked."""
         part: Part | None = None
         if self.stage.is_fetching and not (self.is_opening and self.size_bytes is not None):
-            # (While it is being opened nothing is asked, so that a full disk is noticed first.)
+            # (Nothing is asked while the file is being opened, so that a full disk is reported first.)
             part = next(self._waiting_parts(now_s), None)
         elif self.stage is Stage.CHECKING and self.check is None:
             unknown = (one for one in self.parts if one.needs_digest and now_s >= one.troubles.retry_at_s)
@@ -469,14 +469,14 @@ class DownloadFile:
         return part if part is not None and part.remote is None and not part.is_resolving else None
 
     def _waiting_parts(self, now_s: float) -> Iterator[Part]:
-        """Parts whose bytes are missing and whose wait, if any, is over."""
+        """Parts with missing bytes whose wait, if any, is over."""
         for part in self.parts[self.proven_parts :]:
             is_there = self.opened is not None and part.end is not None and self.pieces.is_present(part.start, part.end)
             if not is_there and now_s >= part.troubles.retry_at_s:
                 yield part
 
     def next_request(self, now_s: float, length_bytes: int, connections: int) -> Request | None:
-        """The next missing pieces, at most a window for so many connections ahead of the digest; None without any for now."""
+        """The next missing pieces, at most this many connections' window ahead of the digest; None if there are none for now."""
         if self.opened is None or not self.stage.is_fetching:
             return None
         limit = self._window_end(connections)
@@ -488,7 +488,7 @@ class DownloadFile:
         return None
 
     def _window_end(self, connections: int) -> int:
-        """Up to where bytes are fetched now. What an earlier run left is hashed meanwhile and delays nothing."""
+        """The end of the bytes that may be fetched now. Fetching does not wait until the bytes of an earlier run are hashed."""
         front = self._partial.hasher.digest.front
         if self.copy is not None:
             return self.pieces.end
@@ -507,7 +507,7 @@ class DownloadFile:
         return found if found is not None and found[0] < limit else None
 
     def _whole(self, part: Part) -> tuple[int, int | None] | None:
-        """A server that sends the whole begins with the first byte, whatever is on the disk."""
+        """The range for a server that sends only the whole: it starts at the first byte, whatever is on the disk."""
         if any(request.part is part for request in self.requests):
             return None
         if self.pieces.present_within(part.start, self._end_of(part)) or self.copy is not None:
@@ -515,7 +515,7 @@ class DownloadFile:
         return part.start, part.end
 
     def _next_wanted(self, length_bytes: int) -> Range | None:
-        """The first bytes of what is compared that are neither on the disk nor being fetched."""
+        """The first bytes of the comparison that are neither on the disk nor being fetched."""
         while self.wanted_first and self.pieces.is_present(*self.wanted_first[0]):
             del self.wanted_first[0]
         found = (self.pieces.next_missing(start, end, length_bytes) for start, end in self.wanted_first)
@@ -527,12 +527,12 @@ class DownloadFile:
         return request
 
     def take_over(self, request: Request, at: int) -> Request | None:
-        """The tail of a running request as a new one; None where the connection is beyond that by now."""
+        """The tail of a running request as a new request; None if the connection has passed that offset."""
         end = request.end
         return self._request(request.part, request.url, at, end) if end is not None and request.cut(at) else None
 
     def end_request(self, request: Request) -> None:
-        """It is complete, or taken away: what it wrote stays, the rest is missing."""
+        """End a request that is complete or revoked: the bytes it wrote stay, the rest is missing."""
         request.revoke()
         self.requests.remove(request)
         if self.opened is not None:
@@ -548,7 +548,7 @@ class DownloadFile:
         return self.pieces.end if part.end is None else part.end
 
     def ended_at(self, part: Part, end: int) -> None:
-        """The size of the last part was unknown and turned out to be this."""
+        """Set the end of the last part, whose size was unknown."""
         part.end = end
         if self.opened is not None:
             self.settle()
@@ -557,11 +557,11 @@ class DownloadFile:
     # Tensors of other files ------------------------------------------------------------------------------------------
 
     def begin_comparison(self, comparison: "Comparison") -> None:
-        """Fetch only what the comparison wants."""
+        """Fetch only the bytes that the comparison needs."""
         self.comparison, self.wanted_first = comparison, list(next(comparison))
 
     def take_comparison(self) -> "tuple[Comparison, RangeSet] | None":
-        """The comparison, for its next step, and what it may look at, once its bytes are on the disk."""
+        """The comparison, for its next step, and the bytes it may read, once they are on the disk."""
         comparison = self.comparison
         if comparison is None or not all(self.pieces.is_present(*wanted) for wanted in self.wanted_first):
             return None
@@ -569,19 +569,19 @@ class DownloadFile:
         return comparison, self.pieces.present(is_fetched=True)
 
     def end_comparison(self) -> None:
-        """Fetch everything that is missing from now on."""
+        """Fetch all missing bytes from now on."""
         self.wanted_first, self.comparison = [], None
         self.advance(Cause.COMPARED)
 
     def begin_copy(self, copy: "TensorCopy") -> None:
-        """Copy what is neither on the disk nor being fetched."""
+        """Copy bytes that are neither on the disk nor being fetched."""
         self.copy = copy
         for start, end in copy.pending:
             self.pieces.claim(start, end)
         copy.start()
 
     def end_copy(self) -> None:
-        """Copy nothing more, and keep what was copied; the rest can be fetched."""
+        """Stop copying and keep the copied bytes; connections may fetch the rest."""
         if self.copy is not None:
             self.copy.revoke()
             self.settle()
@@ -592,13 +592,13 @@ class DownloadFile:
     # Right or wrong --------------------------------------------------------------------------------------------------
 
     def verify(self) -> Part | None:
-        """Compare the digests that have come since the last call with what the hub states.
+        """Compare the digests computed since the last call with those that the hub states.
 
-        This is the one place where bytes are found right: `is_proven` follows from it, and only a file that is proven gets its
-        name.
+        This is the one place that accepts bytes as right: `is_proven` follows from it, and only a proven file gets its
+        final name.
 
         Returns:
-            A part that was wrong and has to be fetched again, by `forget_copied` or `forget`; None without one.
+            A wrong part, which has to be fetched again, by `forget_copied` or `forget`; None if there is none.
 
         Raises:
             TransferError: The partial file cannot be read.
@@ -615,21 +615,21 @@ class DownloadFile:
 
     @property
     def is_proven(self) -> bool:
-        """Whether every part has its digest, and it is the one that the hub states, where it states one."""
+        """Whether every part has a digest, and it is equal to the hub's if the hub states one."""
         return self.proven_parts == len(self.parts)
 
     @property
     def is_verified(self) -> bool:
-        """Whether the hub states the digest of every part; only then a proven file is called verified."""
+        """Whether the hub states the digest of every part; only then is a proven file called verified."""
         return all(part.sha256 is not None for part in self.parts)
 
     @property
     def may_be_a_model(self) -> bool:
-        """Whether a file without a stated digest is at least what its name says."""
+        """Whether it is verified, is not named `.gguf`, or begins like a GGUF file."""
         return self.is_verified or self.path.suffix.lower() != ".gguf" or self._partial.head() == b"GGUF"
 
     def forget(self, part: Part) -> None:
-        """A part is wrong, or has to be fetched as a whole: its bytes are missing again; none of its requests runs any more.
+        """Make all bytes of a part missing again, because it is wrong or has to be fetched whole; no request of it runs any more.
 
         Raises:
             OSError: The journal cannot be written.
@@ -639,7 +639,7 @@ class DownloadFile:
         self._hash_again(part, part.start)
 
     def forget_copied(self, part: Part) -> bool:
-        """A part is wrong and some of it was copied: that is missing again; False where nothing was copied.
+        """Make the copied bytes of a wrong part missing again; False if none of its bytes was copied.
 
         Raises:
             OSError: The journal cannot be written.
@@ -658,7 +658,7 @@ class DownloadFile:
         self.facts, self._next_look_bytes = None, _FIRST_LOOK_BYTES
 
     def wrong_twice(self, part: Part, actual: str) -> IntegrityError:
-        """The error of a part that was wrong twice."""
+        """The error for a part that was wrong twice."""
         return IntegrityError(
             f"{part.planned.path_in_repo} failed its SHA-256 check twice and was deleted. Try again later.",
             expected=part.sha256 or "",
@@ -666,7 +666,7 @@ class DownloadFile:
         )
 
     def as_stored(self) -> StoredFile:
-        """What it will be once it has its final name."""
+        """The file as it will be once it has its final name."""
         first, digest = self.parts[0].planned, self._partial.hasher.digest
         count, names = self.reused
         return StoredFile(
@@ -688,7 +688,7 @@ class DownloadFile:
     # Its header ------------------------------------------------------------------------------------------------------
 
     def reach_to_look_at(self) -> int | None:
-        """How much has arrived, if the header should be looked for in it now; the next look then waits for `looked`."""
+        """How many bytes have arrived, if the header should be parsed now; the next attempt waits for `looked`."""
         wanted_bytes, size_bytes = self._next_look_bytes, self.size_bytes
         if self.opened is None or self.stage is not Stage.FETCHING or wanted_bytes is None or not size_bytes:
             return None
@@ -699,14 +699,14 @@ class DownloadFile:
         return reach
 
     def looked(self, facts: "Facts | None", reach: int) -> None:
-        """The header was looked for; None: it was not there as a whole."""
+        """Record a parsed header; None: the header was incomplete."""
         self.facts = facts
         self._next_look_bytes = reach * _LOOKS_GROW if facts is None and reach < _LAST_LOOK_BYTES else None
 
     # The disk --------------------------------------------------------------------------------------------------------
 
     def begin_sync(self, now_s: float) -> RangeSet | None:
-        """What a sync that starts now will bring to the disk; None where none is due."""
+        """The bytes that a sync starting now will bring to the disk; None if no sync is due."""
         new = self.pieces.unsynced_bytes
         if self._is_syncing or not (new >= _SYNC_BYTES or (new > 0 and now_s - self._synced_s >= _SYNC_S)):
             return None
@@ -714,7 +714,7 @@ class DownloadFile:
         return self.pieces.present()
 
     def synced(self, version: int, ranges: RangeSet) -> None:
-        """A sync is over: those bytes have reached the disk, if the file is still what was synced; raises `OSError`."""
+        """Record a finished sync: the bytes are on the disk, if the file is still the synced one. Raises `OSError`."""
         self._is_syncing = False
         if version == self.version and self.stage.is_fetching and self.lease is not None and self.lease.is_ours():
             self.pieces.synced(ranges)

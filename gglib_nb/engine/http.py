@@ -1,8 +1,8 @@
-"""HTTP for the hub and its CDN: a session's settings, kept-alive connections, checked answers, and what can go wrong in one exchange.
+"""HTTP for the hub and its CDN: session settings, kept-alive connections, checked answers, and the errors of one exchange.
 
-One stack for everything that the engine requests: `http.client`'s responses over streams of `network.tunnels` (address racing, proxies,
-TLS), with a deadline for each whole exchange and a bound on every body that is not wanted. An answer is handed out only once its head
-says that its body is what was asked for. Knows no files, and decides nothing: `engine.retry` does.
+The engine sends all requests through it: `http.client`'s responses over streams of `network.tunnels` (address racing, proxies,
+TLS), with a deadline for each exchange and a bound on every unwanted body. It returns an answer only once the head
+shows that the body is the requested one. Knows no files and makes no decisions: `engine.retry` does.
 """
 
 import contextlib
@@ -43,23 +43,23 @@ from gglib_nb.network.tls import tls_context
 from gglib_nb.network.tunnels import DeadlineReader, ProxyRefusedError, Stream, login_of, open_stream, read_head
 
 REFUSED_STATUSES: Final = frozenset({400, 401, 403, 404, 410})
-"""A CDN's answer to a signed URL that has expired, and to more connections than it allows."""
+"""The CDN's answer to an expired signed URL, and to more connections than it allows."""
 
-# A body that nobody wants is read so far, to keep its connection; a longer one costs the connection.
+# An unwanted body is read up to this length to keep its connection; after that the connection is closed.
 _DISCARDED_BYTES: Final = 64 * 1024
 _DISCARD_S: Final = 1.0
-# A connection that was idle for longer may be forgotten by a router on the way, which shows only after a timeout.
+# A router may have dropped a connection that was idle for longer, which shows only after a timeout.
 _IDLE_S: Final = 30.0
 _ENCODED_PIECE_BYTES: Final = 64 * 1024
 _MOST_IDLE_HUB_CONNECTIONS: Final = 4
 
 
-# How a kept connection shows that the server has closed it.
+# The errors of a kept connection that the server has closed.
 _SIGNS_OF_DEATH: Final = (ConnectionError, http.client.BadStatusLine, ssl.SSLError)
 
 
 class ExchangeError(Exception):
-    """One exchange did not bring what it should. Never shown as it is: `engine.retry` decides what follows."""
+    """One exchange failed. Never shown to users: `engine.retry` decides what follows."""
 
 
 class LineError(ExchangeError):
@@ -74,7 +74,7 @@ class LineError(ExchangeError):
 
 
 class SilentError(LineError):
-    """The host (host and port) sent nothing for so long."""
+    """The host (host and port) sent nothing for this long."""
 
     def __init__(self, host: str, silent_s: float) -> None:
         super().__init__(f"{host} has not answered for {silent_s:.0f} s")
@@ -83,7 +83,7 @@ class SilentError(LineError):
 
 
 class BusyError(ExchangeError):
-    """The server asks to come back later, in `wait_s` seconds; None where it does not say."""
+    """The server asks to come back in `wait_s` seconds; None if it does not say."""
 
     def __init__(self, status: int, wait_s: float | None) -> None:
         super().__init__(f"HTTP {status}")
@@ -94,7 +94,7 @@ class BusyError(ExchangeError):
 class RefusedError(ExchangeError):
     """The CDN refuses the URL: it has expired, or there are more connections than it allows.
 
-    `has_expired`: the URL states a time that is over by the server's clock.
+    `has_expired`: the URL states an expiry time that is over by the server's clock.
     """
 
     def __init__(self, status: int, *, has_expired: bool = False) -> None:
@@ -104,7 +104,7 @@ class RefusedError(ExchangeError):
 
 
 class MovedError(ExchangeError):
-    """The file is served from elsewhere; `location` is as in the answer: relative, empty, or no address at all."""
+    """The file is served from another address; `location` is as in the answer: relative, empty, or no address at all."""
 
     def __init__(self, location: str) -> None:
         super().__init__("redirected")
@@ -112,19 +112,19 @@ class MovedError(ExchangeError):
 
 
 class WrongRangeError(ExchangeError):
-    """The bytes that would follow are not the range that was asked for."""
+    """The answer's bytes are not the requested range."""
 
 
 class RangeIgnoredError(WrongRangeError):
-    """The server sends the whole file whatever is asked for."""
+    """The server sends the whole file whatever range is requested."""
 
 
 class WrongAnswerError(ExchangeError):
-    """The answer is neither the file nor a refusal that means something."""
+    """The answer is neither the file nor a known refusal."""
 
 
 class AskedRange(Value, frozen=True):
-    """What a request asks for: from `start` up to before `end` (None: the whole, without a range) of a file of that size (None unknown)."""
+    """The range of a request: from `start` to before `end` (None: the whole, without a range) of a file of `size_bytes` (None unknown)."""
 
     start: int = 0
     end: int | None = None
@@ -132,15 +132,15 @@ class AskedRange(Value, frozen=True):
 
     @property
     def header(self) -> Mapping[str, str]:
-        """The `Range` header; empty where the whole is asked for."""
+        """The `Range` header; empty if the whole is requested."""
         return {} if self.end is None else {"Range": f"bytes={self.start}-{self.end - 1}"}
 
 
 def check_answer(status: int, headers: Mapping[str, str], asked: AskedRange, url: str = "") -> int | None:
-    """Whether the body that follows is what was asked for; names of headers are in lower case.
+    """Check that the body that follows is the requested one; names of headers are in lower case.
 
     Returns:
-        Where the body ends, in bytes of the remote file: at or before the asked end (RFC 9110, 15.3.7 allows less). None unknown.
+        Where the body ends, in bytes of the remote file: at or before the requested end (RFC 9110, 15.3.7 allows less). None unknown.
 
     Raises:
         ExchangeError: It is not; the class says what to do.
@@ -178,7 +178,7 @@ def _end_of_range(headers: Mapping[str, str], asked: AskedRange) -> int:
 
 def _end_of_whole(headers: Mapping[str, str], asked: AskedRange) -> int | None:
     length = None if is_encoded(headers) else size_in(headers.get("content-length"))
-    # Before all else: a login page of the network is no reason to give up what came by ranges.
+    # Checked first: a login page of the network is no reason to give up bytes that came by ranges.
     if contradict(length, asked.size_bytes):
         raise WrongAnswerError("a file of another size")
     is_all_of_it = asked.start == 0 and asked.size_bytes is not None and asked.end == asked.size_bytes
@@ -195,7 +195,7 @@ def _check_refused_range(headers: Mapping[str, str], asked: AskedRange) -> None:
 
 
 class Session:
-    """What all requests share: the endpoint, the token for its origin only, timeouts, proxies. Safe from any thread."""
+    """Settings of all requests: the endpoint, the token for its origin only, timeouts, proxies. Safe from any thread."""
 
     def __init__(
         self, endpoint: str, token: str | None, user_agent: str, timeouts: Timeouts, mirrors: tuple[str, ...] = ()
@@ -215,7 +215,7 @@ class Session:
         self._is_closed = False
 
     def warm_up(self) -> None:
-        """Read the certificates in the background, where the hub needs them."""
+        """Read the certificates in the background, if the hub needs them."""
 
         def read() -> None:
             with contextlib.suppress(InvalidConfigError):  # reported by the first request
@@ -225,14 +225,14 @@ class Session:
             threading.Thread(target=read, name="gglib-session", daemon=True).start()
 
     def close(self) -> None:
-        """Close the idle connections, and let no more become idle."""
+        """Close the idle connections, and keep no others."""
         with self._lock:
             idle, self._idle, self._is_closed = self._idle, [], True
         for connection in idle:
             connection.close()
 
     def check(self) -> None:
-        """Raises `InvalidTokenError` or `InvalidConfigError` where no header can carry the token, or the endpoint is no address."""
+        """Raises `InvalidTokenError` or `InvalidConfigError` if no header can carry the token, or the endpoint is no address."""
         if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
             raise InvalidTokenError("The token contains an invalid character. Paste it again.")
         if self._origin is None:
@@ -243,7 +243,7 @@ class Session:
         return origin_of(url) == self._origin
 
     def headers_for(self, url: str) -> dict[str, str]:
-        """What every request to this URL carries; the token only to the hub itself."""
+        """The headers of every request to this URL; the token only for the hub itself."""
         headers = {"User-Agent": self._user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
         if self.token is not None and self.is_hub(url):
             headers["Authorization"] = f"Bearer {self.token}"
@@ -254,7 +254,7 @@ class Session:
 
         Raises:
             LineError: No answer came.
-            InvalidConfigError: A certificate or a proxy is in the way.
+            InvalidConfigError: A certificate or a proxy prevents the request.
         """
         with self._lock:
             connection = self._idle.pop() if self._idle else Connection(self)
@@ -271,7 +271,7 @@ class Session:
         return found
 
     def can_reach_hub(self) -> bool:
-        """Ask the hub or a mirror for anything: any answer will do, also a certificate that is not trusted. May take seconds."""
+        """Send the hub or a mirror a request: any answer counts, and so does an untrusted certificate. May take seconds."""
         for endpoint in self.endpoints:
             try:
                 self.head(web_address(endpoint), {}, "HEAD")
@@ -284,7 +284,7 @@ class Session:
 
 
 class Answer:
-    """The body of an answer that was checked; it ends at `end` of the remote file, maybe before the asked end; None unknown."""
+    """The body of a checked answer; it ends at `end` of the remote file, maybe before the requested end; None if unknown."""
 
     def __init__(
         self, connection: "Connection", response: http.client.HTTPResponse, start: int, end: int | None
@@ -296,10 +296,10 @@ class Answer:
         self._decoded = _decoded(response)
 
     def readinto(self, view: memoryview, *, is_filled: bool = True) -> int:
-        """Read as many bytes as the view holds, waiting for them; fewer only at the end, 0 there. May raise `LineError`.
+        """Fill the view, waiting for the bytes; fewer only at the end, 0 there. May raise `LineError`.
 
-        Unless `is_filled`, it waits for one byte and reads what has come. That costs a copy more, so it is for lines on which a whole
-        view takes long.
+        Unless `is_filled`, it waits for one byte and returns the bytes that have arrived. That costs one more copy, so it is for
+        lines on which a full view takes long.
         """
         if self._left is not None:
             view = view[: self._left]
@@ -317,12 +317,12 @@ class Answer:
         return count
 
     def finish(self) -> None:
-        """The caller has read all it wants; the connection is kept where little is left of the body."""
+        """The caller has read all it wants; the connection is kept if little is left of the body."""
         self._connection.release(self._response)
 
 
 def _decoded(response: http.client.HTTPResponse) -> io.BufferedReader | None:
-    """The body without its compression; None where it has none."""
+    """The decompressed body; None if it is not compressed."""
     encoding = (response.getheader("content-encoding") or "identity").strip().lower()
     if encoding in ("identity", ""):
         return None
@@ -332,7 +332,7 @@ def _decoded(response: http.client.HTTPResponse) -> io.BufferedReader | None:
 
 
 class _Inflating(io.RawIOBase):
-    """A compressed body's bytes; holds no more of them than one piece, however much they unpack to."""
+    """Decompresses a body; holds at most one chunk of it, however large the result."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self._response = response
@@ -357,7 +357,7 @@ class _Inflating(io.RawIOBase):
 
 
 class Connection:
-    """One connection, kept alive from request to request. One thread uses it; only `abort` may be called from another."""
+    """One connection, kept alive between requests. One thread uses it; only `abort` may be called from another."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
@@ -370,12 +370,12 @@ class Connection:
         self._used_s = 0.0
 
     def request(self, url: str, start: int = 0, end: int | None = None, size_bytes: int | None = None) -> Answer:
-        """Ask for a range of a file (`AskedRange`).
+        """Request a range of a file (`AskedRange`).
 
         Raises:
-            ExchangeError: That range does not follow; the class says what to do.
+            ExchangeError: The answer is not that range; the class says what to do.
             RemoteChangedError: It is another file.
-            InvalidConfigError: A certificate or a proxy is in the way.
+            InvalidConfigError: A certificate or a proxy prevents the request.
         """
         asked = AskedRange(start, end, size_bytes)
         response = self._exchange("GET", url, asked.header)
@@ -393,16 +393,16 @@ class Connection:
         return response.status, headers_of(response)
 
     def abort(self) -> None:
-        """End what is under way, for good: this request and later ones raise `LineError`. From any thread; never waits."""
+        """Stop permanently: the request in progress and later ones raise `LineError`. From any thread; never blocks."""
         with self._lock:
             self._is_aborted = True
             if self._socket is not None:
                 with contextlib.suppress(OSError):
-                    # Past `SSLSocket.shutdown`, which would let a reader in another thread continue without TLS.
+                    # Not `SSLSocket.shutdown`, which would let a reader in another thread continue without TLS.
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def narrow(self, buffer_bytes: int) -> None:
-        """Have the system receive no more than about so much ahead of what is read."""
+        """Limit the system's receive buffer to about this size."""
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
@@ -417,7 +417,7 @@ class Connection:
         self._stream = self._reader = self._route = None
 
     def release(self, response: http.client.HTTPResponse) -> None:
-        """Read what is left of a body, within bounds, so that the connection can be used again; else close it."""
+        """Read the rest of a body, within bounds, so that the connection can be reused; else close it."""
         is_over = False
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
             if self._reader is not None:
@@ -431,12 +431,12 @@ class Connection:
             self.close()
 
     def broken(self, error: Exception) -> LineError | InvalidConfigError:
-        """What an error in the middle of a body means."""
+        """The error that a failure in the middle of a body means."""
         host = "the host" if self._route is None else host_text(self._route[0])
         return _exchange_error(error, host, self._session.timeouts.answer_s)
 
     def _exchange(self, method: str, url: str, extra: Mapping[str, str]) -> http.client.HTTPResponse:
-        """Send a request and read the head of its answer; a kept connection that has died meanwhile is replaced once."""
+        """Send a request and read the head of its answer; a kept connection that the server has closed is replaced once."""
         self._session.check()
         try:
             found = self._session.proxies.for_url(url)
@@ -502,7 +502,7 @@ def host_text(origin: Origin) -> str:
 
 
 def _request_bytes(method: str, url: str, route: tuple[Origin, Proxy | None], headers: Mapping[str, str]) -> bytes:
-    """The head of a request; raises `UnicodeError` for what none can carry."""
+    """The head of a request; raises `UnicodeError` for values that HTTP cannot carry."""
     parts, (origin, proxy) = urlsplit(url), route
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     host = host_text((origin[0], re.sub(r"%25.*", "", origin[1]), origin[2]))
@@ -515,9 +515,9 @@ def _request_bytes(method: str, url: str, route: tuple[Origin, Proxy | None], he
 
 
 def _exchange_error(error: Exception, host: str, limit_s: float) -> LineError | InvalidConfigError:
-    """What a broken exchange means, in a few words without the URL, which may be signed; `limit_s` is how long it could be silent.
+    """The error for a broken exchange, in a few words without the URL, which may be signed; `limit_s` is the allowed silence.
 
-    What does not pass by itself ends the transfer: a certificate that is not trusted, a proxy that refuses us.
+    Problems that do not pass by themselves end the transfer: an untrusted certificate, a proxy that refuses.
     """
     if isinstance(error, TimeoutError):
         return SilentError(host, limit_s)

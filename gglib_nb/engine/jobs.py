@@ -1,6 +1,6 @@
-"""What takes long in a transfer, and the events with which it ends.
+"""The long operations of a transfer, and the events with which they end.
 
-Asking the hub, reading files, syncing and renaming are jobs on threads of their own: functions of a file that know nothing of
+Asking the hub, reading files, syncing and renaming are jobs on threads of their own: functions of a file that do not know
 the transfer. Each ends with an event in the transfer's inbox; an error is the event `Failed`.
 """
 
@@ -35,7 +35,7 @@ from gglib_nb.errors import GglibError
 
 
 class Shared(Struct):
-    """What all transfers of an engine share. Each part is safe to use from any thread; the command loop alone sets fields."""
+    """The state that all transfers of an engine share. Each part is thread-safe; only the command loop sets fields."""
 
     session: Session
     link_folders: tuple[str, ...]
@@ -55,7 +55,7 @@ class Tick(Value, frozen=True):
 
 
 class Checked(Value, frozen=True):
-    """A file was looked at: it is in its place, or its lease is ours."""
+    """The check of a file is over: the file is complete at its target, or this process holds the lease."""
 
     file: DownloadFile
     result: CheckResult
@@ -69,7 +69,7 @@ class Opened(Value, frozen=True):
 
 
 class Resolved(Value, frozen=True):
-    """The hub has answered where a part is, or has not."""
+    """The hub has answered where a part is, or the request failed."""
 
     file: DownloadFile
     part: Part
@@ -77,7 +77,7 @@ class Resolved(Value, frozen=True):
 
 
 class Compared(Value, frozen=True):
-    """A step of a comparison is done: these bytes are wanted for the next one; or None: it is over, and this can be copied."""
+    """A step of a comparison is done: the next step needs these bytes; or None: it is over, and these runs can be copied."""
 
     file: DownloadFile
     version: int
@@ -95,11 +95,11 @@ class Synced(Value, frozen=True):
 
 
 class Digested(Value, frozen=True):
-    """A part of some file has its digest, or its bytes cannot be read; `advance` compares."""
+    """A part of some file has its digest, or the file cannot be read; `advance` checks which."""
 
 
 class FactsRead(Value, frozen=True):
-    """The header of an arriving file was looked for in its first `reach` bytes; None: it was not there as a whole."""
+    """The header of an arriving file was parsed in its first `reach` bytes; None: it was incomplete."""
 
     file: DownloadFile
     version: int
@@ -115,13 +115,13 @@ class Finalized(Value, frozen=True):
 
 
 class Failed(Value, frozen=True):
-    """A job could not be done, and the transfer cannot be continued."""
+    """A job failed, and the transfer cannot continue."""
 
     error: Exception
 
 
 class Stop(Value, frozen=True):
-    """End now; what was fetched is kept."""
+    """Stop the transfer now; downloaded bytes are kept."""
 
 
 Event = (
@@ -131,7 +131,7 @@ Event = (
 
 
 class Inbox(queue.SimpleQueue[Any]):
-    """Events for the transfer's thread. Once it is closed, what a late job brings is given back at once."""
+    """Events for the transfer's thread. Once it is closed, the results of late jobs are released at once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -140,7 +140,7 @@ class Inbox(queue.SimpleQueue[Any]):
 
     @override
     def put(self, item: Event, block: bool = True, timeout: float | None = None) -> None:
-        """Have the event handled; never waits."""
+        """Queue the event; never blocks."""
         with self._lock:
             if not self._is_closed:
                 super().put(item)
@@ -148,7 +148,7 @@ class Inbox(queue.SimpleQueue[Any]):
         give_back(item)
 
     def close(self) -> None:
-        """No event is handled any more."""
+        """Release the queued events, and all later ones."""
         with self._lock:
             self._is_closed = True
         with contextlib.suppress(queue.Empty):
@@ -157,7 +157,7 @@ class Inbox(queue.SimpleQueue[Any]):
 
 
 def give_back(event: Event) -> None:
-    """Release what an event brings and no transfer takes any more."""
+    """Release the resources of an event that no transfer will handle."""
     with contextlib.suppress(OSError, GglibError):
         match event:
             case Checked() if event.file.check is not None:
@@ -167,12 +167,12 @@ def give_back(event: Event) -> None:
 
 
 Job = Callable[[], Event | None]
-"""Does what takes long, and says what came out; None where nothing follows from it."""
+"""A job: a long operation that returns its event; None if it has no result."""
 StartJob = Callable[[Inbox, str, Job], None]
 
 
 def in_thread(inbox: Inbox, name: str, job: Job) -> None:
-    """Do a job on a thread of its own; its event is put into the inbox."""
+    """Run a job on a thread of its own, and put its event into the inbox."""
 
     def run() -> None:
         if (event := job()) is not None:
@@ -185,7 +185,7 @@ def in_thread(inbox: Inbox, name: str, job: Job) -> None:
 
 
 def run_job(work: Callable[..., Event | None], file: DownloadFile, *args: object) -> Event | None:
-    """Do a job; whatever goes wrong reaches the transfer, which would wait for ever."""
+    """Run a job; any error becomes an event, because the transfer would otherwise wait forever."""
     try:
         return work(file, *args)
     except OSError as error:
@@ -210,12 +210,12 @@ def check_of(
     least_bytes: int,
     stop: threading.Event,
 ) -> tuple[TargetCheck, FindDonors | None]:
-    """The check of a file's target, which takes its lease, and the search for donors where tensors may be copied.
+    """The check of a file's target, which acquires its lease, and the search for donors if tensors may be copied.
 
-    Raw pieces of a file have one header among them and get no donors. Nor does a file whose digest the hub does not state:
-    nothing could tell whether a guess was right.
+    Raw splits have no donors, because the whole file has one header. Nor does a file whose digest the hub does not state:
+    nothing could verify the copied bytes.
     """
-    seen, file.seen_lease = file.seen_lease, None  # once: all files of an attempt are watched from its beginning
+    seen, file.seen_lease = file.seen_lease, None  # used once: every file of an attempt is watched from the beginning of the attempt
     lease = Lease(lease_path(file.path), shared.timeouts.lease_s, seen, command.gone_owners)
     check = TargetCheck(
         tuple(part.known for part in file.parts), command, known_folders, shared.link_folders, lease, stop
@@ -228,7 +228,7 @@ def check_of(
 
 
 def check_target(file: DownloadFile, check: TargetCheck, search: FindDonors | None) -> Event | None:
-    """Look at what is on this machine."""
+    """Run the check of a target on this machine."""
     try:
         return Checked(file, check.run(search))
     except StoppedError:
@@ -238,7 +238,7 @@ def check_target(file: DownloadFile, check: TargetCheck, search: FindDonors | No
 def open_partial(
     file: DownloadFile, lease: Lease, inbox: Inbox, space: DiskSpace, attempt: int, reservations: list[Reservation]
 ) -> Event:
-    """Open the partial file, if its lease is still ours and the disk has room."""
+    """Open the partial file, if the lease is still held and the disk has room."""
     if not lease.is_ours():
         return Opened(file, None)
     if reservations:
@@ -252,18 +252,18 @@ def compare(file: DownloadFile, version: int, comparison: Comparison, fetched: R
         return Compared(file, version, comparison, comparison.send(fetched))
     except StopIteration as end:
         return Compared(file, version, None, copies=end.value)
-    except OSError:  # of the partial file: a connection that writes to it will notice and report it
+    except OSError:  # of the partial file: a connection that writes to it reports the error
         return Compared(file, version, None)
 
 
 def sync(file: DownloadFile, version: int, work: Callable[[], None], ranges: RangeSet) -> Event:
-    """Bring these bytes to the disk."""
+    """Sync these bytes to the disk."""
     work()
     return Synced(file, version, ranges)
 
 
 def read_facts(file: DownloadFile, version: int, reach: int, fd: int, size_bytes: int, shard: str | None) -> Event:
-    """Look for the header in what has arrived."""
+    """Parse the header from the bytes that have arrived."""
     return FactsRead(file, version, reach, facts_of(fd, size_bytes, reach, shard))
 
 

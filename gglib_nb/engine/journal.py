@@ -1,23 +1,23 @@
-"""What a partial file contains, written down so that it survives `kill -9` and a power cut.
+"""A record of a partial file's contents that survives `kill -9` and a power cut.
 
-The journal is a file of two slots beside the partial file. Every record states everything (which file this is, which
-bytes are there) and goes into the slot that does not hold the newest one, with a number and a CRC-32: a record that was
-cut short by a full disk or a kill spoils its own slot only, and the one before still counts. The file never grows.
+The journal is a file of two slots beside the partial file. Every record is complete (the file's identity, the bytes that
+are on the disk) and is written to the slot that does not hold the newest one, with a number and a CRC-32: a record that a
+full disk or a kill truncates damages only its own slot, and the previous record is still valid. The file never grows.
 
-Order of writes and syncs, and why it is enough:
+The order of writes and syncs, and why it is sufficient:
 
 * A byte is written to the partial file, then its range is recorded. When the engine is killed, the system keeps both:
-  what is recorded is there. At most the bytes since the last record (half a second) are fetched again.
+  recorded bytes are on the disk. At most the bytes since the last record (half a second) are fetched again.
 * A power cut may keep the record and lose the file's bytes. So the partial file is synced from time to time, and only
-  the ranges that were written before that sync are recorded as synced. A record contains the boot's id: in the same
-  boot everything in it is believed, in another one (or on another machine, or where the id is unknown) what was synced.
-* A journal is begun as another file, synced and renamed: there is always the old one or the new one, and a writer that
+  ranges written before that sync are recorded as synced. A record contains the boot's id: in the same boot all its
+  ranges are trusted, in another one (or on another machine, or if the id is unknown) only the synced ones.
+* A new journal is created as a separate file, synced and renamed: the old or the new one always exists, and a writer that
   lost its lease still writes into the old one, which no process reads.
 * At the end the partial file is synced, then `verified` is recorded with size, digest and modification time, then the
-  file is renamed. A file beside a journal whose `verified` fits need not be hashed again.
+  file is renamed. A file that matches its journal's `verified` need not be hashed again.
 
-Nothing in a journal is trusted with the content: the digest is always computed from what is on the disk. A journal of
-another format, or one that cannot be read, means that no byte of the partial file is trusted.
+The journal never replaces the digest, which is always computed from the bytes on the disk. If a journal has
+another format or cannot be read, no byte of the partial file is trusted.
 """
 
 import os
@@ -41,9 +41,9 @@ _HEAD_BYTES: Final = len(_MAGIC) + 16
 
 
 class PartIdentity(msgspec.Struct, frozen=True):
-    """One remote file as the partial file contains it, from `offset_bytes` on.
+    """One remote file in the partial file, starting at `offset_bytes`.
 
-    `size_bytes` is 0 where it is unknown; `digest` is the SHA-256 or, where the hub states none, the commit it comes from.
+    `size_bytes` is 0 if unknown; `digest` is the SHA-256 or, if the hub states none, the commit the file comes from.
     """
 
     path_in_repo: str
@@ -53,12 +53,12 @@ class PartIdentity(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, file: PlannedFile, size_bytes: int | None, commit_sha: str) -> Self:
-        """That of a file that is to be fetched, of that size (None: unknown) and from that commit."""
+        """The identity of a file to be fetched, of this size (None: unknown) and from this commit."""
         return cls(file.path_in_repo, file.offset_bytes, size_bytes or 0, file.sha256 or f"commit {commit_sha}")
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """The file as it was when its digest was found right; a rename keeps the modification time."""
+    """The file as it was when its digest was verified; a rename keeps the modification time."""
 
     size_bytes: int
     sha256: str
@@ -66,15 +66,15 @@ class Verified(msgspec.Struct, frozen=True):
 
 
 class Record(msgspec.Struct, frozen=True):
-    """Everything that a journal states.
+    """The contents of one record.
 
     Attributes:
-        boot: In which it was written.
-        parts: Which file it is about.
-        runs: What is on the disk (`pieces.encode_runs`).
-        donors: Names of the files that bytes were copied from, the one that gave most first.
-        is_copy_wrong: The digest was wrong with copied bytes: they were forgotten, and nothing is copied any more.
-        verified: Set once the digest was found right.
+        boot: Id of the boot in which it was written.
+        parts: The identity of the file.
+        runs: The bytes on the disk (`pieces.encode_runs`).
+        donors: Names of the files that bytes were copied from, the one with most bytes first.
+        is_copy_wrong: The digest was wrong with copied bytes: they were forgotten, and nothing more is copied.
+        verified: Set once the digest is verified.
     """
 
     boot: str
@@ -86,14 +86,14 @@ class Record(msgspec.Struct, frozen=True):
 
 
 class JournalState(Value, frozen=True):
-    """What a journal tells a process of this boot: its newest whole record, and the bytes that may be believed."""
+    """A journal as read in this boot: its newest valid record, and the runs that may be trusted."""
 
     record: Record
     runs: list[Run]
 
     @property
     def done(self) -> RangeSet:
-        """The bytes that may be believed, as a set."""
+        """The bytes that may be trusted, as a set."""
         return RangeSet((start, end) for start, end, _ in self.runs)
 
 
@@ -102,7 +102,7 @@ _decoder: Final = msgspec.msgpack.Decoder(Record)
 
 
 def read_state(data: bytes, boot: str) -> JournalState | None:
-    """What a journal's bytes tell a process of this boot; None where neither slot is whole."""
+    """Read a journal's bytes in this boot; None if neither slot is valid."""
     slots = [data[:_SLOT_BYTES], data[_SLOT_BYTES : 2 * _SLOT_BYTES]]
     found = [one for slot in slots if (one := _read_slot(slot)) is not None]
     if not found:
@@ -134,7 +134,7 @@ class Journal:
 
     Attributes:
         fd: Its descriptor; -1 while it is not open.
-        donors: For the next records, as `is_copy_wrong`.
+        donors: For the next records, as is `is_copy_wrong`.
     """
 
     def __init__(self, path: Path, parts: tuple[PartIdentity, ...]) -> None:
@@ -148,12 +148,12 @@ class Journal:
 
     @staticmethod
     def read(path: Path) -> JournalState | None:
-        """What the journal there says; None without one of this format that can be read."""
+        """The state of the journal at a path; None without one of this format that can be read."""
         data = read_small(path)
         return None if data is None else read_state(data, boot_id())
 
     def begin(self, pieces: Pieces) -> None:
-        """Write it anew with this state, in the place of what was there; raises `OSError` or `StorageError`."""
+        """Create the journal with this state, replacing any other; raises `OSError` or `StorageError`."""
         fresh = self.path.with_name(self.path.name + ".new")
         fd = create_beside(fresh)
         self.close()
@@ -176,16 +176,16 @@ class Journal:
         self._number += 1
 
     def close(self) -> None:
-        """Close the file; it stays."""
+        """Close the file, without deleting it."""
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1
 
 
 def present_at(target: Path, parts: tuple[PartIdentity, ...], *, is_replaced: bool = False) -> RangeSet:
-    """What is there of a file of known size: all of it, or what a resume would continue; reads no content.
+    """The bytes on the disk of a file of known size: all of it, or those that a resume would keep; reads no content.
 
-    With `is_replaced`, a file at the target is not the one that is wanted.
+    With `is_replaced`, a file at the target is not the wanted one.
     """
     size_bytes = parts[-1].offset_bytes + parts[-1].size_bytes
     found, part = None if is_replaced else status_of(target), status_of(part_path(target))

@@ -1,19 +1,20 @@
 """Which process may write a partial file, and whether a process still runs.
 
 A lease is a small file beside the partial file that names its owner, with a heartbeat: its content changes every second.
-Locks of the filesystem are not used, since `flock` does nothing on some network filesystems and huggingface_hub
+Filesystem locks are not used, because `flock` does nothing on some network filesystems, and huggingface_hub
 lost files to that (its issue 4196).
 
-* Taking: the file is created exclusively. Where it exists, its owner is known dead at once on the same machine (and in the
-  same process namespace), and where it is of an earlier boot of this machine; otherwise it is taken over after it has been
-  silent for a while by the watcher's own clock, so that the clocks of two machines need not agree. One that cannot be read
-  belongs to no process; it is only given the time that writing it takes. Of an owner that a cluster reports as gone a few
-  seconds of silence are enough; while it shows life, the report is not believed.
-* Taking over: an own file is renamed over the old one, and counts after a moment if it is still there.
+* Acquiring: the file is created exclusively. If it exists, its owner is known to be dead at once on the same machine (and in
+  the same process namespace), or if the lease is from an earlier boot of this machine; otherwise the lease is taken over once
+  it has been silent for a while by the watcher's own clock, so that the clocks of two machines need not agree. An unreadable
+  lease has no owner and is given only the time that writing it takes. If a cluster reports an owner as gone, a few
+  seconds of silence are enough; if it still writes heartbeats, the report is ignored.
+* Taking over: a new file is renamed over the old one, and counts if it is still at its path after a moment.
 * Renewing: the owner writes its heartbeat into its own open file, so that an owner that has lost its lease writes into a
-  file that no process reads. It looks at the path before every journal record and before the final rename.
-* Fencing: a process that was stopped and continues finds its last heartbeat too old (`is_fresh`) and writes nothing before it
-  has looked again. If it was stopped after that check, its write goes to a file that is not its successor's (`has_other_writer`).
+  file that no process reads. It checks the path before every journal record and before the final rename.
+* Fencing: a process that was suspended and continues finds its last heartbeat too old (`is_fresh`) and writes nothing before it
+  has checked again. If it was suspended after that check, its write goes to a file that its successor does not use
+  (`has_other_writer`).
 """
 
 import contextlib
@@ -35,21 +36,21 @@ from gglib_nb.system import clock_s, is_running, open_file, process_place, proce
 # Padded to one length, so that a heartbeat replaces the whole of the one before.
 _LENGTH: Final = 512
 _SETTLE_S: Final = 0.2
-# Longer than it takes to create a lease and to write it.
+# Longer than creating a lease and writing it takes.
 _WRITING_S: Final = 1.0
-# Several heartbeats: an owner that is reported gone and writes none in this time is.
+# Several heartbeats: an owner that is reported gone and writes none in this time counts as gone.
 _GONE_S: Final = 3.0
 
 
 class LeaseLostError(Exception):
-    """Another process may own the partial file; nothing is written before that is known."""
+    """Another process may own the partial file; nothing may be written until that is known."""
 
 
 class Owner(Value, frozen=True):
-    """A process, wherever it runs.
+    """A process on any machine.
 
-    A process id means something on its machine, in its boot and in its process namespace only, and is given again after its process
-    is gone. So an owner has all four and the time at which it began. Processes of another machine cannot be seen from here.
+    A process id is meaningful only on its machine, in its boot and in its process namespace, and is reused after the process
+    ends. So an owner has all four and its start time. Processes of another machine cannot be inspected from here.
     """
 
     place: str  # machine, boot and process namespace
@@ -58,7 +59,7 @@ class Owner(Value, frozen=True):
 
     @classmethod
     def this_process(cls) -> Self:
-        """The one that asks."""
+        """The calling process."""
         return cls(process_place(), os.getpid(), process_start(os.getpid()))
 
     @property
@@ -67,37 +68,37 @@ class Owner(Value, frozen=True):
         return self.place.partition(" ")[0]
 
     def is_of_other_boot(self, other: Self) -> bool:
-        """Whether both state in which boot they run, and it is not the same."""
+        """Whether both state their boot, and the boots differ."""
         mine, theirs = (f"{one.place}  ".split(" ")[1] for one in (self, other))
         return bool(mine and theirs) and mine != theirs
 
     def is_gone(self, written_s: float) -> bool:
-        """Whether it is known to be gone, with the Unix time of its last sign of life; False where that cannot be seen from here."""
+        """Whether it is known to be gone, given the Unix time of its last heartbeat; False if that cannot be determined here."""
         here = Owner(process_place(), os.getpid())
         if self.place == here.place:
             return not is_running(self.pid) or (bool(self.start) and process_start(self.pid) not in (self.start, ""))
-        # Two machines may have the same name, but a living owner, wherever it is, has written since this boot.
+        # Two machines may have the same name, but a living owner, on any machine, has written since this boot.
         is_of_earlier_boot = self.host == here.host and self.is_of_other_boot(here)
         return is_of_earlier_boot and written_s < time.time() - clock_s()
 
 
 def owner_name(pid: int | None = None, place: str | None = None) -> str:
-    """The name of a process where engines tell each other about leases; by default of this one."""
+    """The name of a process in messages between engines about leases; by default of this process."""
     return f"{os.getpid() if pid is None else pid} {process_place() if place is None else place}"
 
 
 class LeaseState(msgspec.Struct, frozen=True):
-    """What a lease says; fields of a newer version are ignored."""
+    """The content of a lease; fields of a newer version are ignored."""
 
     owner: str  # unique to one holder at one time
     place: str  # machine, boot and process namespace of the owner
     pid: int
-    beat: int  # grows with every sign of life
-    downloaded_bytes: int  # how far it is
+    beat: int  # grows with every heartbeat
+    downloaded_bytes: int  # how many bytes it has
     has_other_writer: bool = False  # a process before the owner may still have the partial file open for writing
 
     def is_owner_dead(self, written_s: float = math.inf) -> bool:
-        """Whether the owner is known to be gone, with the Unix time of its last sign of life."""
+        """Whether the owner is known to be gone, given the Unix time of its last heartbeat."""
         return Owner(self.place, self.pid).is_gone(written_s)
 
 
@@ -105,7 +106,7 @@ _decoder: Final = msgspec.json.Decoder(LeaseState)
 
 
 def read_lease(path: Path) -> LeaseState | None:
-    """The lease there; None without one, or where it cannot be read."""
+    """The lease at a path; None if there is none or it cannot be read."""
     data = read_small(path)
     with contextlib.suppress(msgspec.MsgspecError, ValueError):
         return None if data is None else _decoder.decode(data)
@@ -113,34 +114,34 @@ def read_lease(path: Path) -> LeaseState | None:
 
 
 class SeenLease(msgspec.Struct, frozen=True):
-    """What a lease has said (None without one, or where it could not be read) since the first look at it, by `clock_s`."""
+    """A lease's content (None if there is none or it is unreadable), unchanged since it was first seen, at `clock_s`."""
 
     state: LeaseState | None
     since_s: float
 
     @classmethod
     def of(cls, target: Path) -> Self:
-        """What the lease of a target says now."""
+        """The present state of a target's lease."""
         return cls(read_lease(lease_path(target)), clock_s())
 
 
 class Lease:
-    """The lease of one partial file, as one process sees it."""
+    """The lease of one partial file, from the point of view of one process."""
 
     def __init__(
         self, path: Path, lease_s: float, seen: SeenLease | None = None, gone_owners: Collection[str] = ()
     ) -> None:
-        """Look at it, take nothing.
+        """Read it, acquire nothing.
 
         Args:
             path: Of the lease file.
-            lease_s: Without a heartbeat for so long it may be taken over.
-            seen: What was seen earlier, so that its silence since then counts; None: nothing.
+            lease_s: Seconds without a heartbeat before it may be taken over.
+            seen: Its state when seen earlier, so that its silence since then counts; None: not seen.
             gone_owners: Names (`owner_name`) of processes that are reported gone.
         """
         self.owner = secrets.token_hex(8)
-        # A process that had the lease before may still run, and write to the partial file that it has open. A process that resumes that
-        # file copies it to another one and then sets this to False.
+        # A process that held the lease before may still run, and write to the partial file that it has open. A process that resumes
+        # that file copies it to another one and then sets this to False.
         self.has_other_writer = False
         self._place = process_place()
         self._path = path
@@ -153,11 +154,11 @@ class Lease:
 
     @property
     def is_held(self) -> bool:
-        """Whether it was acquired and not given back; `is_ours` tells whether another process has taken it since."""
+        """Whether it was acquired and not released; `is_ours` tells whether another process has taken it since."""
         return self._fd >= 0
 
     def try_acquire(self) -> LeaseState | None:
-        """Take it if it is free or its owner is gone: None when it is ours; otherwise what the present owner says. May raise `OSError`."""
+        """Acquire it if it is free or its owner is gone: None on success, else the present owner's lease. May raise `OSError`."""
         with contextlib.suppress(FileExistsError):
             self._create(self._path)
             return None
@@ -171,7 +172,7 @@ class Lease:
         return state or LeaseState("", "", 0, 0, 0)
 
     def _is_silent(self, state: LeaseState | None) -> bool:
-        """Whether it has said the same for too long; one that cannot be read may just be being written."""
+        """Whether it has not changed for too long; an unreadable one may be in the middle of being written."""
         if self._seen is None or state != self._seen.state:
             self._seen = SeenLease(state, clock_s())
             return False
@@ -183,7 +184,7 @@ class Lease:
         return clock_s() - self._seen.since_s > limit_s
 
     def is_ours(self) -> bool:
-        """Whether we hold the lease and its path still names us; asks the filesystem."""
+        """Whether this process holds the lease and its path still names this process; asks the filesystem."""
         state = read_lease(self._path) if self.is_held else None
         return state is not None and state.owner == self.owner
 
@@ -192,16 +193,16 @@ class Lease:
         return clock_s() - self._renewed_s < self._lease_s * 0.7
 
     def renew(self, downloaded_bytes: int) -> bool:
-        """Give a sign of life; False when the lease is no longer ours."""
+        """Write a heartbeat; False if this process no longer holds the lease."""
         if not self.is_ours():
             return False
         self._write(downloaded_bytes)
         return True
 
     def release(self) -> None:
-        """Give it back, if it is ours; harmless when repeated.
+        """Release it, if it is ours; may be called again.
 
-        As long as another process may write to the partial file that is there, the lease stays as that of a dead process.
+        While another process may still write to the partial file at its path, the lease remains, as that of a dead process.
         """
         if not self.is_held:
             return
@@ -210,11 +211,11 @@ class Lease:
                 self._write(0, pid=0)
             elif self.is_ours():
                 self._path.unlink(missing_ok=True)
-        finally:  # whatever the folder permits by now
+        finally:  # even if the folder no longer permits changes
             self._close()
 
     def _create(self, path: Path) -> None:
-        """Create a lease of ours; raises `FileExistsError` where there is one."""
+        """Create our lease; raises `FileExistsError` if one exists."""
         self._fd = open_file(path, os.O_CREAT | os.O_EXCL | os.O_RDWR)
         try:
             self._write(0)
@@ -232,7 +233,7 @@ class Lease:
                 time.sleep(_SETTLE_S)
                 self._write(0)
         except FileNotFoundError:
-            pass  # another process cleaned up after us: it has the lease
+            pass  # another process deleted ours as a leftover: it has the lease
         finally:
             mine.unlink(missing_ok=True)
         if not self.is_ours():
@@ -252,7 +253,7 @@ class Lease:
 
 
 def delete_unowned(target: Path, lease_s: float) -> None:
-    """Delete what a partial download of the target left, unless a process is at work on it. Raises `OSError` where it cannot."""
+    """Delete the partial files of a target, unless a process uses them. Raises `OSError` if it cannot."""
     if any(os.path.lexists(path) for path in (part_path(target), journal_path(target), lease_path(target))):
         lease = Lease(lease_path(target), lease_s)
         if lease.try_acquire() is None:

@@ -1,7 +1,7 @@
-"""What is on this machine already: the file at the target, an identical one elsewhere, what earlier runs left, header facts.
+"""Files on this machine: the file at the target, identical files elsewhere, leftovers of earlier runs, header facts.
 
-`TargetCheck` is what is looked at before the first byte, on a thread of its own, since hashing and waiting take long. The rest is
-for the kernel's side as well. A file that is only looked at to save bytes can never end a download: one that cannot be read is
+`TargetCheck` runs before the first byte, on a thread of its own, because hashing and waiting take long. The rest is
+also used by the kernel. A file that is read only to save bytes can never make a download fail: an unreadable one is
 left alone.
 """
 
@@ -41,7 +41,7 @@ from gglib_nb.errors import GgufError, IncompleteShardSetError, StorageError
 from gglib_nb.system import allocated_bytes, matching, sync_folder
 
 Facts = dict[str, str | int | float | bool | None]
-"""What a GGUF header says, as JSON scalars."""
+"""The contents of a GGUF header, as JSON scalars."""
 
 FindDonors = Callable[[], tuple[DonorFile, ...]]
 
@@ -53,7 +53,7 @@ class StoppedError(Exception):
 
 
 class CheckResult(Value, frozen=True):
-    """The file, which is in its place; or None: it has to be fetched, the lease is ours, and these donors may have some of its tensors."""
+    """The file, complete at its target; or None: it has to be fetched, this process holds the lease, and these donors may have tensors."""
 
     stored: StoredFile | None
     is_linked: bool = False
@@ -61,7 +61,7 @@ class CheckResult(Value, frozen=True):
 
 
 class TargetCheck:
-    """The check of one target; it ends with the file in its place, or with the lease."""
+    """The check of one target; it ends with the complete file, or with the lease."""
 
     def __init__(
         self,
@@ -72,13 +72,13 @@ class TargetCheck:
         lease: Lease,
         stop: threading.Event,
     ) -> None:
-        """Nothing is looked at yet; `files` are the parts of the target, with everything that the hub has said of them."""
+        """Checks nothing yet; `files` are the parts of the target, with all facts that the hub has stated."""
         self.files = files
         self.target = Path(files[0].target)
         self.lease = lease  # of the partial file; renewed by the coordinator while `has_lease`
         self.has_lease = False
-        self.hashed_bytes: int | None = None  # how far a file that is here is hashed; None while none is
-        self.owner_bytes: int | None = None  # how far the process is that has the lease; None while no other has it
+        self.hashed_bytes: int | None = None  # how many bytes of a local file are hashed; None while none is being hashed
+        self.owner_bytes: int | None = None  # how many bytes the other owner of the lease has; None while no other process has it
         self._command = command
         self._link_folders = link_folders
         self._stop = stop
@@ -87,7 +87,7 @@ class TargetCheck:
         self._right: list[Range] = []
 
     def run(self, search: FindDonors | None = None) -> CheckResult:
-        """Do it; takes as long as hashing and waiting take. `search` finds what else may give bytes.
+        """Run the check; takes as long as hashing and waiting take. `search` finds donors.
 
         Raises:
             StoppedError: It was stopped.
@@ -116,7 +116,7 @@ class TargetCheck:
         return CheckResult(None, donors=self._donors)
 
     def comparison(self, partial: Path, limits: ReuseLimits) -> Comparison:
-        """What finds out what of the donors that `run` has found can be copied to the partial file."""
+        """The comparison that finds which bytes of the donors found by `run` can be copied to the partial file."""
         if self._right:
             yield ()
             return tuple(Copy(0, start, start, end - start) for start, end in self._right)
@@ -124,10 +124,10 @@ class TargetCheck:
         return (yield from compare_tensors(partial, self._expected_size() or 0, seed, self._donors, limits))
 
     def _wait_for_lease(self) -> bool:
-        """Take the lease; whether another process had it meanwhile."""
+        """Acquire the lease; returns whether another process held it meanwhile."""
         has_waited = False
         while (owner := self.lease.try_acquire()) is not None:
-            # One that cannot be read belongs to no known process; it is free in a moment.
+            # An unreadable lease has no known owner; it is free in a moment.
             self.owner_bytes = owner.downloaded_bytes if owner.owner else None
             has_waited = True
             if self._stop.wait(_LOOK_S):
@@ -137,7 +137,7 @@ class TargetCheck:
         return has_waited
 
     def _present(self) -> StoredFile | None:
-        """The file at the target, if it is the one that is wanted."""
+        """The file at the target, if it is the wanted one."""
         try:
             found = self.target.stat()
         except FileNotFoundError:
@@ -161,18 +161,18 @@ class TargetCheck:
         )
 
     def _may_be_a_model(self) -> bool:
-        """Whether a file whose digest the hub does not state is at least what its name says."""
+        """Whether the target is not named `.gguf`, or begins like a GGUF file."""
         if self.target.suffix.lower() != ".gguf":
             return True
         with self.target.open("rb") as file:
             return file.read(4) == b"GGUF"
 
     def _is_known_wrong(self, found: os.stat_result) -> bool:
-        """Whether the catalog has seen this very file and found it wrong."""
+        """Whether the catalog records this very file as wrong."""
         return self.files[0].wrong_ranges is not None and found.st_mtime_ns == self.files[0].known_mtime_ns
 
     def _damaged(self, found: os.stat_result) -> tuple[CopySource, ...]:
-        """The damaged file at the target, if it is known what of it is right; which its digest will confirm or refute."""
+        """The damaged file at the target, if its right ranges are known; the digest will confirm or refute them."""
         wrong = self.files[0].wrong_ranges
         if not wrong or self._command.force:
             return ()
@@ -183,7 +183,7 @@ class TargetCheck:
         return (CopySource(self.target, "the damaged file", found.st_size, found.st_mtime_ns),) if self._right else ()
 
     def _is_known(self, found: os.stat_result) -> bool:
-        """Whether the catalog or a journal has seen this very file verified."""
+        """Whether the catalog or a journal records this very file as verified."""
         if found.st_size != self._expected_size():
             return False
         if found.st_mtime_ns == self.files[0].known_mtime_ns:
@@ -199,7 +199,7 @@ class TargetCheck:
         return None if last.size_bytes is None else last.offset_bytes + last.size_bytes
 
     def _hash(self, path: Path) -> FrontDigest:
-        """Hash a file, part by part; states how far it is."""
+        """Hash a file, part by part, and report progress."""
         ends = [file.offset_bytes for file in self.files[1:]] + [self._expected_size() or path.stat().st_size]
         digest = FrontDigest([(file.offset_bytes, end) for file, end in zip(self.files, ends, strict=True)])
 
@@ -217,7 +217,7 @@ class TargetCheck:
         return digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
 
     def _stored(self, found: os.stat_result, digest: FrontDigest | None = None) -> StoredFile:
-        """The file as it is there; `digest` where it was hashed just now, else it is known to be right."""
+        """The file as it is on the disk; `digest` if it was hashed just now, else it is known to be right."""
         is_verified = digest is None or all(file.sha256 is not None for file in self.files)
         known_sha256 = self.files[0].sha256 if len(self.files) == 1 else None
         return StoredFile(
@@ -235,12 +235,12 @@ class TargetCheck:
         )
 
     def _linked(self) -> StoredFile | None:
-        """The target as a link to an identical file; None where there is none or it cannot be linked."""
+        """The target as a link to an identical file; None if there is none or it cannot be linked."""
         file = self.files[0]
         if len(self.files) > 1 or file.sha256 is None or not file.size_bytes:
             return None
         for candidate in _identical_candidates(self._link_folders, self.target, file.size_bytes, file.sha256):
-            # Another user's, on a dead mount, on another filesystem, or on one without links: the download will do.
+            # Another user's file, a dead mount, another filesystem, or one without links: the file is downloaded instead.
             with contextlib.suppress(OSError):
                 digest = self._hash(candidate)
                 if self._matches(digest):
@@ -253,8 +253,8 @@ class TargetCheck:
 def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int, sha256: str) -> Iterator[Path]:
     """Files that may have the same bytes: blobs of a Hugging Face cache by their name, others by name and size.
 
-    A cache's blob may be a link into a store that several repositories share, so links are followed to the end. Files of the target's
-    name are looked for in `<owner>/<repo>/` and one folder below; deeper would mean walking a home folder.
+    A cache's blob may be a link into a store that several repositories share, so links are followed to the end. Files with the target's
+    name are searched in `<owner>/<repo>/` and one folder below; deeper would mean walking a home folder.
     """
     name = escape(target.name)
     for folder in map(Path, folders):
@@ -271,7 +271,7 @@ def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: in
 
 
 def clear_journal(target: Path, lease_s: float) -> None:
-    """The file is finished: delete its journal, unless a process has begun the same file anew."""
+    """Delete the journal of a finished file, unless a process has started to download the file again."""
     path = journal_path(target)
     if not os.path.lexists(path):
         return
@@ -287,7 +287,7 @@ def clear_journal(target: Path, lease_s: float) -> None:
 
 
 def read_facts(path: Path) -> Facts:
-    """The header's facts; empty where the file is no GGUF that can be read."""
+    """The header's facts; empty if the file is no GGUF that can be read."""
     with contextlib.suppress(OSError):
         fd = open_regular(path)
         return facts_of(fd, os.fstat(fd).st_size) or {}
@@ -295,13 +295,13 @@ def read_facts(path: Path) -> Facts:
 
 
 def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | None = None) -> Facts | None:
-    """The header's facts of an open file, of which so much (`reach`; None: all) has arrived; it is closed.
+    """The header's facts of an open file, of which `reach` bytes (None: all) have arrived; closes the file.
 
     Returns:
-        None while the header is not whole, or where there is none.
+        None if the header is incomplete, or there is none.
 
     Raises:
-        IncompleteShardSetError: It has another number than `shard`, its path in the repository, says: no program could load the set.
+        IncompleteShardSetError: Its number differs from that in `shard`, its path in the repository: no program could load the set.
     """
     from gglib_nb.domain.gguf import read_header
     from gglib_nb.domain.gguf_header import header_facts
@@ -318,10 +318,10 @@ def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | No
 
 
 def check_split_set(files: Sequence[StoredFile]) -> None:
-    """Whether the shards are one split model, by their headers: `split.*`, the architecture, and the names of the tensors.
+    """Check that the shards are one split model, by their headers: `split.*`, the architecture, and the names of the tensors.
 
     Raises:
-        IncompleteShardSetError: One is missing, or belongs to another set, or a program could not load the set.
+        IncompleteShardSetError: One is missing, or belongs to another set, or no program could load the set.
     """
     readable = [file for file in files if file.kind == "shard" and file.facts]
     shards = [file for file in readable if _number(file, "split_count") > 1]
@@ -371,14 +371,14 @@ def _number(file: StoredFile, name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-# --- For the kernel's side: what is there of files, and what is left over ----------------------------------------------
+# --- Also for the kernel: how much of each file is on the disk, and leftovers -------------------------------------------
 
 
 def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int, ...]:
-    """How much of each file of a commit is there: of each target all, what its journal states, or nothing.
+    """How many bytes of each file of a commit are on the disk: all, those that the journal states, or none.
 
-    It goes by sizes and journals and reads no content; only a download verifies. What a journal states counts where a resume
-    would continue it, which is not so when the file has changed since. A file of unknown size counts nothing.
+    Uses sizes and journals and reads no content; only a download verifies. Bytes that a journal states count only if a resume
+    would keep them, which is not so when the file has changed since. A file of unknown size counts as nothing.
     """
     parts: dict[str, list[PlannedFile]] = {}
     for file in files:
@@ -401,11 +401,11 @@ class Leftover(Value, frozen=True):
 
     Attributes:
         target: Absolute path of the file it would have become.
-        size_bytes: How long that would be; None where no journal states it.
-        downloaded_bytes: What a resume would not fetch again.
-        disk_bytes: What deleting it frees.
+        size_bytes: Size of that file; None if no journal states it.
+        downloaded_bytes: Bytes that a resume would not fetch again.
+        disk_bytes: Bytes that deleting it frees.
         modified_s: Unix time of its last byte.
-        is_in_use: A process is at work on it, as far as can be seen from here.
+        is_in_use: A process is using it, as far as can be determined here.
     """
 
     target: str
@@ -432,7 +432,7 @@ def leftovers(models_directory: Path) -> list[Leftover]:
 
 
 def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
-    """Delete the partial files of these targets, but not those that a process is at work on; returns those of which nothing is left."""
+    """Delete the partial files of these targets, except those in use; returns the targets of which nothing is left."""
     for target in map(Path, targets):
         # Other programs call their partial files `.part` too.
         if Journal.read(journal_path(target)) is not None or read_lease(lease_path(target)) is not None:

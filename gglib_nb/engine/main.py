@@ -1,9 +1,9 @@
-"""The engine process: commands in by standard input, events out by standard output.
+"""The engine process: reads commands from standard input, writes events to standard output.
 
-Owns the transfers and the checks by their numbers, and what they share. Ends by itself when its input closes, its output is
-not read any more or its parent is gone (a process that the user forked from the kernel can keep the pipe open, so the parent
-is looked at each second), and leaves everything such that it can be resumed. What Python would print goes to standard error,
-up to a limit. No queue and no policy: what is started runs at once.
+Owns the transfers and the checks by their numbers, and the state they share. Exits by itself when its input closes, its output
+is no longer read or its parent ends (a process that the user forked from the kernel can keep the pipe open, so the parent
+is checked each second), and leaves everything so that it can be resumed. Python's own output goes to standard error,
+up to a limit. No queue and no policy: each command runs at once.
 """
 
 import contextlib
@@ -37,17 +37,17 @@ from gglib_nb.errors import GglibError, to_wire
 from gglib_nb.system import PipeReader, is_orphaned, lower_priority
 
 _PARENT_LOOK_S: Final = 1.0
-# A little nicer than the user's cells: where both want a core, the cell gets it first.
+# A slightly lower priority than the user's cells: if both want a core, the cell gets it first.
 _NICENESS: Final = 5
 _LOG_LIMIT_BYTES: Final = 256 * 1024
 _FLUSH_S: Final = 0.5
-# How long all transfers together may take to stop when the engine ends.
+# How long all transfers together may take to stop when the engine exits.
 _SHUTDOWN_S: Final = 1.2
 _REPORT_S: Final = 0.1
 
 
 class Engine:
-    """Carries out commands; for the command loop's thread. Idle until the first `Configure`."""
+    """Executes commands; for the command loop's thread. Idle until the first `Configure`."""
 
     def __init__(
         self, outbox: Outbox, timeouts: Timeouts | None = None, reuse_limits: ReuseLimits | None = None
@@ -63,7 +63,7 @@ class Engine:
         self._checks: dict[int, Check] = {}
 
     def handle(self, command: wire.Command) -> None:
-        """Carry it out; what is wrong with it is reported."""
+        """Execute a command; errors in it are reported."""
         match command:
             case wire.Configure():
                 self._configured(command)
@@ -80,12 +80,12 @@ class Engine:
             case wire.StopCheck(check) if check in self._checks:
                 self._checks[check].stop.set()
             case wire.StopTransfer() | wire.StopCheck():
-                pass  # it has reported its end; nothing is left to stop
+                pass  # it has reported its end; there is nothing to stop
             case _:
                 assert_never(command)
 
     def shut_down(self) -> None:
-        """Stop everything, leaving what can be resumed; takes about a second at most."""
+        """Stop everything, so that it can be resumed; takes about a second at most."""
         for check in self._checks.values():
             check.stop.set()
         for transfer in self._transfers.values():
@@ -108,13 +108,13 @@ class Engine:
         self._pool.set_max(command.max_connections)
         previous, self._configure = self._configure, command
         if self._shared is None:
-            return  # made with the first transfer, which can report what is wrong with it
+            return  # created with the first transfer, which can report errors in it
         self._shared.link_folders, self._shared.network_wait_s = command.link_folders, command.network_wait_s
         if previous is None or _session_settings(previous) != _session_settings(command):
-            self._shared = None  # transfers that run keep theirs
+            self._shared = None  # running transfers keep theirs
 
     def _sharing(self) -> Shared:
-        """What transfers share, made anew when the session's settings changed; raises `GglibError` if they are wrong."""
+        """The state that transfers share, recreated when the session's settings changed; raises `GglibError` if they are invalid."""
         configure = self._configure
         if configure is None:
             raise ValueError("a transfer was started before the first Configure")
@@ -151,7 +151,7 @@ def _session_settings(configure: wire.Configure) -> tuple[object, ...]:
 
 
 class Check(threading.Thread):
-    """One check: hashes files one after the other and reports how far it is. It leaves nothing behind, so it is never awaited."""
+    """One check: hashes files one after the other and reports progress. It leaves nothing behind, so it is never joined."""
 
     def __init__(self, command: wire.CheckFiles, outbox: Outbox) -> None:
         super().__init__(name=f"gglib-check-{command.check}", daemon=True)
@@ -182,20 +182,20 @@ class Check(threading.Thread):
 
 
 def _subject(event: wire.Event) -> tuple[bool, int | None]:
-    """What an event is about: a check or an attempt, and which."""
+    """The check or attempt that an event belongs to."""
     if isinstance(event, wire.CheckProgress | wire.CheckEnded):
         return True, event.check
     return False, getattr(event, "attempt", None)
 
 
 class PipeOutbox:
-    """Events on their way to the kernel: takes them from any thread and writes them from its own, the only writer.
+    """Events for the kernel: accepts them from any thread and writes them from its own, the only writer.
 
-    A transfer never waits for the pipe. An event that ends an attempt is kept until it is written; a progress that was not
-    written yet is replaced by the newer one of its attempt, so a kernel that does not read costs no memory.
+    A transfer never waits for the pipe. An event that ends an attempt is kept until it is written; progress that is not
+    written yet is replaced by newer progress of its attempt, so a kernel that does not read costs no memory.
 
     Attributes:
-        is_lost: The other end is not read any more.
+        is_lost: The other end is no longer read.
     """
 
     def __init__(self, fd: int) -> None:
@@ -208,7 +208,7 @@ class PipeOutbox:
         threading.Thread(target=self._run, name="gglib-outbox", daemon=True).start()
 
     def post(self, event: wire.Event) -> None:
-        """Send it as soon as the pipe takes it."""
+        """Queue an event; never blocks."""
         with self._changed:
             if isinstance(event, reports.Progress | wire.CheckProgress):
                 self._progress[_subject(event)] = event
@@ -219,7 +219,7 @@ class PipeOutbox:
             self._changed.notify_all()
 
     def flush(self) -> None:
-        """Wait a moment until everything is written."""
+        """Wait briefly until everything is written."""
         with self._changed:
             self._changed.wait_for(lambda: self.is_lost or not (self._kept or self._is_writing), _FLUSH_S)
 
@@ -243,14 +243,14 @@ class PipeOutbox:
 
 
 class LimitedText:
-    """What replaces `sys.stderr`: it hides secrets, and writes nothing more beyond a limit."""
+    """Replaces `sys.stderr`: hides secrets, and writes nothing beyond a limit."""
 
     def __init__(self, stream: TextIO, limit_bytes: int) -> None:
         self._stream = stream
         self._left_bytes = limit_bytes
 
     def write(self, text: str) -> int:
-        """Write it while there is room."""
+        """Write the text while the limit allows."""
         if self._left_bytes > 0:
             self._left_bytes -= len(text)
             self._stream.write(redacted(text))
@@ -258,7 +258,7 @@ class LimitedText:
         return len(text)
 
     def flush(self) -> None:
-        """Nothing: every write is flushed."""
+        """Does nothing: every write is flushed."""
 
 
 def lines_until_orphaned(fd: int, parent_pid: int, outbox: PipeOutbox) -> Iterator[bytes]:
@@ -275,12 +275,12 @@ def lines_until_orphaned(fd: int, parent_pid: int, outbox: PipeOutbox) -> Iterat
 
 
 def main(parent_pid: int) -> None:
-    """Run until the kernel is gone.
+    """Run until the kernel ends.
 
     Args:
-        parent_pid: The kernel, as it says itself: by now it may be gone already.
+        parent_pid: The kernel's process id as the kernel passed it: the kernel may have ended already.
     """
-    # Nothing else may write into the events: a stray print ends up in the log.
+    # Nothing else may write between the events: a stray print goes to the log.
     events = os.dup(1)
     os.dup2(2, 1)
     sys.stderr = sys.stdout = cast(TextIO, LimitedText(sys.stderr, _LOG_LIMIT_BYTES))
@@ -295,5 +295,5 @@ def main(parent_pid: int) -> None:
             sys.stderr.write(f"{error}\n")
     engine.shut_down()
     outbox.flush()
-    # Without waiting for threads that are in a connect or a name lookup.
+    # Does not wait for threads in a connect or a name lookup.
     os._exit(0)

@@ -1,7 +1,7 @@
-"""How many connections a line rewards, which one to replace, how long a request is, what to split, how fast to read.
+"""How many connections to use, which one to replace, how long a request is, what to split, how much to read.
 
 Pure: rates and times in, numbers out; no sockets, files, threads or clock. Measured (design section 9): some lines give
-each connection a fixed rate, so more of them are faster; others are full with four, and more only cost; a CDN hands out
+each connection a fixed rate, so more of them are faster; others are full with four, and more only cost; a CDN assigns
 edges of very different speed, so the fast ones are kept and the slow ones replaced.
 """
 
@@ -16,14 +16,14 @@ MOST_CONNECTIONS: Final = 16
 
 # --- How many connections ---------------------------------------------------------------------------------------------
 
-# Twice as many connections stay only if they bring so much more; a tenth is what two windows of a full line differ by,
-# and four slow edges beside three fast ones bring a sixth.
+# The gain that justifies twice as many connections: two measurements of a full line differ by a tenth, and four slow
+# edges beside three fast ones gain a sixth.
 _WORTHWHILE_GROWTH: Final = 1.15
-# New connections settle for so long, then are measured for so long.
+# New connections settle for this long, then are measured for this long.
 _SETTLE_S: Final = 0.1
 _WINDOW_S: Final = 0.15
-# After a try that brought nothing; doubled each time. The first is short, since servers that limit a rate often
-# begin with a burst, which hides what more connections would bring.
+# The wait after an attempt without gain; doubled each time. The first is short, because servers that limit a rate often
+# begin with a burst, which hides the gain of more connections.
 _FIRST_HOLD_S: Final = 1.0
 _LONGEST_HOLD_S: Final = 30.0
 _REFUSED_HOLD_S: Final = 30.0
@@ -31,7 +31,7 @@ _STALLED_HOLD_S: Final = 5.0
 
 
 class Adaptation:
-    """How many connections one transfer wants; begins with few, or one for each file, and tries more while that pays."""
+    """How many connections one transfer wants; begins with few, or one for each file, and adds more while that pays."""
 
     def __init__(self, files: int = 1) -> None:
         self.wanted = min(max(FEWEST_CONNECTIONS, files), MOST_CONNECTIONS)
@@ -42,9 +42,9 @@ class Adaptation:
         self._hold_until_s = float("-inf")
 
     def observe(self, now_s: float, received_bytes: int, flowing: int, is_limited: bool) -> None:
-        """Decide anew, by the bytes of the whole transfer and the number of connections that receive some at the moment.
+        """Update the number, by the bytes of the whole transfer and the number of connections that receive some now.
 
-        While a bandwidth limit or the digest is the bottleneck (`is_limited`), rates say nothing.
+        While a bandwidth limit or the digest is the bottleneck (`is_limited`), rates mean nothing.
         """
         if is_limited:
             self.wanted, self._proven_rate, self._window = FEWEST_CONNECTIONS, None, None
@@ -56,11 +56,11 @@ class Adaptation:
             self._measure(now_s, received_bytes, *self._window)
 
     def refused(self, now_s: float, flowing: int) -> None:
-        """The server does not want so many: keep those that flow for a while."""
+        """The server refuses connections: keep the number that flows, for a while."""
         self._settle_for(max(1, flowing), now_s, _REFUSED_HOLD_S)
 
     def stalled(self, now_s: float) -> None:
-        """A connection stalled on a line that has little to give: half as many, for a moment."""
+        """A connection stalled on a thin line: use half as many, for a moment."""
         self._settle_for(max(1, self.wanted // 2), now_s, _STALLED_HOLD_S)
 
     def _measure(self, now_s: float, received_bytes: int, start_s: float, start_bytes: int) -> None:
@@ -87,7 +87,7 @@ class Adaptation:
 
 
 def fair_shares(wants: Mapping[int, int], total: int) -> dict[int, int]:
-    """Divide `total` among those that want some: none gets more than it wants; the rest that does not divide goes to the first."""
+    """Divide `total` among those that want some: none gets more than it wants; the remainder goes to the first ones."""
     shares: dict[int, int] = {}
     left = total
     for taken, (one, want) in enumerate(sorted(wants.items(), key=lambda item: (item[1], item[0]))):
@@ -99,7 +99,7 @@ def fair_shares(wants: Mapping[int, int], total: int) -> dict[int, int]:
 
 # --- Which connection to replace --------------------------------------------------------------------------------------
 
-# A connection is measured for so long; one below so much of the best is replaced.
+# A connection is measured for this long; one below this share of the best is replaced.
 _MEASURED_AFTER_S: Final = 0.8
 _SLOW: Final = 0.4
 _BUDGET: Final = 16.0
@@ -108,14 +108,14 @@ _PROBE_S: Final = 4.0
 
 
 class Speed(Value, frozen=True):
-    """How fast one connection is lately, and for how long it has received bytes, without its warm-up."""
+    """The recent speed of one connection, and for how long it has received bytes, without its warm-up."""
 
     flowing_s: float
     bytes_per_second: float
 
 
 class Replacement:
-    """Which connection to replace by a new one, within a budget, so that a line of equal ones is left alone."""
+    """Which connection to replace by a new one, within a budget, so that equally fast ones are left alone."""
 
     def __init__(self, now_s: float) -> None:
         self._budget = _BUDGET
@@ -123,7 +123,7 @@ class Replacement:
         self._last_s = now_s
 
     def slow_one(self, now_s: float, speeds: Sequence[Speed]) -> int | None:
-        """Index of a connection that is far slower than the best; None without one, or where the budget is spent."""
+        """Index of a connection that is far slower than the best; None if there is none, or the budget is spent."""
         self._budget = min(_BUDGET, self._budget + (now_s - self._at_s) * _BUDGET_PER_SECOND)
         self._at_s = now_s
         measured = _measured(speeds)
@@ -137,7 +137,7 @@ class Replacement:
         return worst
 
     def probe(self, now_s: float, speeds: Sequence[Speed]) -> int | None:
-        """Index of the slowest, now and then, although none is far behind: all of them may be slow."""
+        """Index of the slowest from time to time, although none is far behind: all of them may be slow."""
         measured = _measured(speeds)
         if not measured or now_s - self._last_s < _PROBE_S or self._budget < 1:
             return None
@@ -158,16 +158,16 @@ def _measured(speeds: Sequence[Speed]) -> list[int]:
 # Requests of 16 to 64 MiB cost the fewest bytes of overhead and lose little with a dropped connection.
 _SHORT_REQUEST_BYTES: Final = 2 * PIECE_BYTES
 LONGEST_REQUEST_BYTES: Final = 8 * PIECE_BYTES
-# A connection stays with one request for about so long: a lost one then costs little, a round trip each little too.
+# A request keeps a connection busy for about this long: losing one costs little, and so does a round trip each.
 _REQUEST_S: Final = 2.0
-# A connection is idle until its answer begins: a request is not so short that this is more than a tenth of its time.
+# A connection is idle until its answer begins: a request is long enough that this is at most a tenth of its time.
 _ANSWERS_PER_REQUEST: Final = 10
-# So far ahead of the digest bytes are fetched, for each connection: enough that a slow one at the front does not hold up the
-# others, and little enough that the digest is there soon after the last byte, and finds what it reads again in memory.
+# How far ahead of the digest bytes are fetched, for each connection: enough that a slow connection at the front does not block
+# the others, and little enough that the digest ends soon after the last byte and finds the bytes it reads back in memory.
 _WINDOW_PIECES: Final = 2
 _SMALLEST_WINDOW_BYTES: Final = 96 * MIB
-# A tail shorter than this is not worth another connection's round trips. Nor is one that saves less time: the connection that
-# loses its tail is closed with the bytes on their way, up to several round trips' worth.
+# A shorter tail is not worth another connection's round trips, nor is one that saves less time: the connection that loses
+# its tail is closed with the bytes in flight, up to several round trips' worth.
 SMALLEST_SPLIT_BYTES: Final = MIB
 _SMALLEST_SAVING_S: Final = 0.6
 
@@ -176,10 +176,10 @@ def request_bytes(rate: float | None, free_bytes: int, connections: int, answer_
     """How long the next request of a connection should be, in whole pieces.
 
     Args:
-        rate: Bytes per second of a connection lately; None unknown.
-        free_bytes: What no connection fetches yet.
+        rate: Recent bytes per second of a connection; None if unknown.
+        free_bytes: Bytes that no connection fetches yet.
         connections: How many there are.
-        answer_s: How long a request waits for the head of its answer; None unknown.
+        answer_s: How long a request waits for the head of its answer; None if unknown.
     """
     rate = rate or 0.0
     usual = max(_SHORT_REQUEST_BYTES, min(LONGEST_REQUEST_BYTES, int(rate * _REQUEST_S)))
@@ -189,12 +189,12 @@ def request_bytes(rate: float | None, free_bytes: int, connections: int, answer_
 
 
 def window_bytes(connections: int) -> int:
-    """How far ahead of the digest's front so many connections may fetch."""
+    """How far ahead of the digest's front this many connections may fetch."""
     return max(_SMALLEST_WINDOW_BYTES, connections * _WINDOW_PIECES * PIECE_BYTES)
 
 
 class Running(Value, frozen=True):
-    """A request under way: next byte, one past its last, and rate; 0 where nothing comes any more, None unknown yet."""
+    """A request in progress: next byte, one past its last, and rate; 0 if it receives nothing, None if unknown."""
 
     position: int
     end: int
@@ -202,12 +202,12 @@ class Running(Value, frozen=True):
 
     @property
     def remaining_bytes(self) -> int:
-        """What is still to come."""
+        """Bytes not yet received."""
         return self.end - self.position
 
     @property
     def remaining_s(self) -> float:
-        """How long that will take; infinite where nothing comes any more, 0 where that cannot be said yet."""
+        """How long those will take; infinite if it receives nothing, 0 if that is unknown."""
         if self.bytes_per_second is None:
             return 0.0
         return self.remaining_bytes / self.bytes_per_second if self.bytes_per_second > 0 else float("inf")
@@ -216,15 +216,15 @@ class Running(Value, frozen=True):
 def choose_split(
     running: Sequence[Running], rate: float | None, answer_s: float | None = None
 ) -> tuple[int, int] | None:
-    """Of which request an idle connection should take the tail, and from where: both should end together.
+    """The request whose tail an idle connection should take, and the offset at which both end together.
 
     Args:
-        running: The requests under way.
-        rate: What the idle connection can be expected to give; None where unknown: as much as the other.
-        answer_s: How long it waits for the head of its answer, while the other continues alone; None where unknown.
+        running: The requests in progress.
+        rate: The expected rate of the idle connection; None if unknown: the same as the other.
+        answer_s: How long it waits for the head of its answer, while the other continues alone; None if unknown.
 
     Returns:
-        Index of the request and offset of the cut; None where no tail is worth it.
+        Index of the request and offset of the cut; None if no tail is worth it.
     """
     wait_s = answer_s or 0.0
     worth = [
@@ -244,7 +244,7 @@ def choose_split(
 
 
 def _tail_share(one: Running, rate: float | None) -> float:
-    """How much of what is left another connection should take; it is also the part of the time that this saves."""
+    """The share of the rest that another connection should take; also the share of time that this saves."""
     its = one.bytes_per_second or 0.0
     own = its if rate is None else rate
     return own / (own + its) if own + its > 0 else 0.5
@@ -255,14 +255,14 @@ def _tail_share(one: Running, rate: float | None) -> float:
 BUFFER_BYTES: Final = MIB
 READ_S: Final = 0.1
 _SMALLEST_READ_BYTES: Final = 4 * 1024
-# Below this a read takes what has come and does not wait until it is full: at 3 KB/s that would look like a stall.
+# Below this rate a read returns the bytes that have arrived, not a full buffer: at 3 KB/s filling it would look like a stall.
 _FILLED_BYTES: Final = 128 * 1024
 
 
 class ReadLength:
     """The length of one connection's next read: about a tenth of a second.
 
-    A stop is then seen soon, a kill loses little, and a fast line still fills the whole buffer.
+    A stop is then noticed soon, a kill loses little, and a fast line still fills the whole buffer.
     """
 
     def __init__(self) -> None:
@@ -272,18 +272,18 @@ class ReadLength:
 
     @property
     def length_bytes(self) -> int:
-        """To read at once, at most."""
+        """Most bytes to read at once."""
         return self._length_bytes
 
     @property
     def is_filled(self) -> bool:
-        """Whether the next read waits until it is full, which costs a fast line least."""
+        """Whether the next read waits for a full buffer, which costs a fast line least."""
         return self._length_bytes >= _FILLED_BYTES
 
     def observe(self, count_bytes: int, took_s: float) -> None:
-        """A read has brought so much in so long.
+        """Record that a read returned `count_bytes` in `took_s` seconds.
 
-        What several reads bring counts together: TLS hands out 16 KiB at a time, however much has come.
+        The bytes of several reads count together: TLS returns 16 KiB at a time, however much has arrived.
         """
         self._gained_bytes += count_bytes
         self._took_s += took_s
@@ -293,7 +293,7 @@ class ReadLength:
             self._set(self._length_bytes * (2 if self._took_s < READ_S / 2 else 1))
 
     def limit(self, bytes_per_second: float) -> None:
-        """Under a bandwidth limit, let no read run far ahead of it."""
+        """Under a bandwidth limit, keep reads from running far ahead of it."""
         self._length_bytes = max(_SMALLEST_READ_BYTES, min(self._length_bytes, int(bytes_per_second * READ_S / 2)))
 
     def _set(self, length_bytes: int) -> None:
@@ -303,16 +303,16 @@ class ReadLength:
 
 # --- The bandwidth limit ----------------------------------------------------------------------------------------------
 
-# A quarter of a second at full rate: 2.5 % of ten seconds, and long enough not to hold up every buffer.
+# A quarter of a second at full rate: 2.5 % of ten seconds, and long enough not to delay every buffer.
 CAPACITY_S: Final = 0.25
 
 
 class TokenBucket:
     """How many bytes may have passed by now.
 
-    What a connection has read it has already taken from the line, so it reserves that afterwards and waits before it reads
-    on. Every caller gets a ticket: the sum of all bytes reserved so far. It may continue when as many bytes are allowed.
-    Credit that is not used is lost beyond the capacity.
+    A connection has already taken the bytes it has read from the line, so it reserves them afterwards and waits before the next
+    read. Each caller gets a ticket: the sum of all bytes reserved so far. It may continue when that many bytes are allowed.
+    Unused credit beyond the capacity is lost.
     """
 
     def __init__(self, bytes_per_second: float | None, now_s: float) -> None:
@@ -327,20 +327,20 @@ class TokenBucket:
         return self._rate
 
     def set_limit(self, bytes_per_second: float | None, now_s: float) -> None:
-        """Change the limit from now on; debts stay debts, at the new rate."""
+        """Change the limit from now on; reserved bytes stay reserved, at the new rate."""
         self._refill(now_s)
         if self._rate is None:
             self._allowed = self._reserved
         self._rate = bytes_per_second
 
     def reserve(self, count: int, now_s: float) -> float:
-        """Take `count` bytes; returns the ticket to wait with."""
+        """Reserve `count` bytes; returns the ticket to wait with."""
         self._refill(now_s)
         self._reserved += count
         return self._reserved
 
     def wait_s(self, ticket: float, now_s: float) -> float:
-        """How long the holder of the ticket still has to wait, if the limit stays; 0 when it may continue."""
+        """Seconds the holder of the ticket has to wait, if the limit does not change; 0 when it may continue."""
         if self._rate is None:
             return 0.0
         self._refill(now_s)

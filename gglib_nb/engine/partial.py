@@ -1,8 +1,8 @@
-"""The partial file: where bytes are written while they arrive, what survives of it, and how it gets its final name.
+"""The partial file: where arriving bytes are written, which of them survive, and how the file gets its final name.
 
 `<name>.part` beside the target, with its journal (`engine.journal` explains the order of writes and syncs) and its lease.
-No file is ever written by two processes: bytes of other content, and bytes that a process before us may still change, are
-never continued but put into a new file. Opening and finishing may take long and belong on a thread of their own; the
+Two processes never write the same file: bytes of other content, and bytes that an earlier process may still change, are
+never continued but put into a new file. Opening and finishing may take long and run on a thread of their own; the
 transfer calls the rest, connections only `write`, the copying of tensors only `copy`, and never after they were revoked.
 """
 
@@ -32,21 +32,21 @@ from gglib_nb.engine.pieces import MIB, Pieces, Run
 from gglib_nb.errors import StorageError
 from gglib_nb.system import allocate, copy_range, read_at, sync_folder
 
-# Long enough to cost nothing, short enough that a stop is seen soon on a slow disk.
+# Long enough to cost nothing, short enough that a stop is noticed soon on a slow disk.
 _STEP_BYTES: Final = 8 * MIB
-# The largest block of a common filesystem; those with larger ones (ZFS) share nothing this way.
+# The largest block of a common filesystem; those with larger blocks (ZFS) share none this way.
 _BLOCK_BYTES: Final = 4096
 
 
 class RenameGate:
-    """Lets renames through until it is closed: a stop and a rename meet here, and each knows which came first."""
+    """Allows renames until it is closed: a stop and a rename are ordered here, and each knows which came first."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
         self.is_closed = False
 
     def close(self) -> None:
-        """No rename begins any more; one that has begun is over when this returns."""
+        """Forbid renames; one that has begun is over when this returns."""
         with self.lock:
             self.is_closed = True
 
@@ -56,22 +56,22 @@ class PartialFile:
 
     Args:
         target: The final path.
-        parts: What it will contain.
-        size_bytes: Its final size; None where unknown: it then starts empty.
-        lease: Ours.
+        parts: The remote files it will contain.
+        size_bytes: Its final size; None if unknown: it then starts empty.
+        lease: The lease, held by this process.
         inbox: Gets `news`, an event, when a part has its digest.
 
     Attributes:
         path: Of the partial file.
         pieces: Which of its bytes are on the disk; for the transfer's thread.
-        journal: What states them.
-        hasher: Hashes what is written.
-        left_end: One past the last byte that an earlier run left; up to there, the digest has to read from the disk.
-        is_renamed: It has its final name.
+        journal: Its journal.
+        hasher: Hashes its bytes.
+        left_end: One past the last byte that an earlier run left; up to there, the hasher has to read from the disk.
+        is_renamed: Whether it has its final name.
 
     Raises:
         OSError: The folder cannot be written or the disk is full.
-        StorageError: There is a link where nothing may be written through one.
+        StorageError: There is a link in a place where writing follows none.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class PartialFile:
         self.hasher.allow(self.pieces.reach(0))
 
     def _open(self, runs: list[Run]) -> tuple[int, list[Run]]:
-        """A descriptor, and the bytes in that file which may be believed."""
+        """A descriptor, and the trusted bytes in that file."""
         if runs:
             try:
                 fd = open_beside(self.path, os.O_RDWR)
@@ -127,7 +127,7 @@ class PartialFile:
         return create_beside(self.path), []
 
     def _own_copy(self, shared: int, runs: list[Run]) -> int:
-        """The believed bytes in a file of our own, in the place of one that another process may still write to."""
+        """Copy the trusted bytes to a new file, which replaces one that another process may still write to; its descriptor."""
         own = self.path.with_name(f"{self.path.name}.{self._lease.owner}")
         fd = create_beside(own)
         try:
@@ -155,7 +155,7 @@ class PartialFile:
             raise LeaseLostError("the lease was not renewed in time")
 
     def copy(self, source: int, source_offset: int, offset: int, length: int) -> int:
-        """Copy at most so many bytes from another open file to where they belong; how many it was, 0 at its end."""
+        """Copy at most `length` bytes from another open file to `offset`; returns how many, 0 at its end."""
         self._check_lease()
         return copy_once(source, source_offset, self._fd, offset, length)
 
@@ -165,34 +165,34 @@ class PartialFile:
         return is_at(self._fd, self.path)
 
     def came_from(self, names: Iterable[str]) -> None:
-        """Bytes were copied from files of these names."""
+        """Record the names of files that bytes were copied from."""
         self.journal.donors = tuple(dict.fromkeys((*self.journal.donors, *names)))
 
     def record(self) -> None:
-        """Record which bytes are on the disk, if that changed. The caller has just looked at the lease. Raises `OSError`."""
+        """Record which bytes are on the disk, if that changed. The caller has just checked the lease. Raises `OSError`."""
         if (state := self._state()) != self._recorded:
             self.journal.record(self.pieces)
             self._recorded = state
 
     def forget(self, start: int, end: int, *, only_copied: bool = False) -> None:
-        """These bytes were wrong (or those of them that were copied) and are missing from now on; raises `OSError`."""
+        """Make wrong bytes missing (or only the copied ones of them); raises `OSError`."""
         self.pieces.forget(start, end, only_copied=only_copied)
         if only_copied:
             self.journal.donors, self.journal.is_copy_wrong = (), True
         self._begin_journal()
 
     def syncer(self) -> Callable[[], None]:
-        """A function that brings what is written now to the disk; for any thread, also after `close`."""
+        """A function that syncs the present content to the disk; for any thread, also after `close`."""
         return syncer_of(self._fd, self.journal.fd)
 
     def close_at(self, end: int) -> None:
-        """The size was unknown and turned out to be this."""
+        """Set the size, which was unknown."""
         self.pieces.close_at(end)
         os.ftruncate(self._fd, end)
         self.hasher.close_at(end)
 
     def close(self, *, is_ours: bool) -> None:
-        """Close the file; all requests are revoked before. If it is ours, write the journal and shorten it to what came."""
+        """Close the file; all requests are revoked before. If it is ours, write the journal and truncate it to the received bytes."""
         self.hasher.stop()
         with contextlib.suppress(OSError, StorageError):
             if is_ours:
@@ -203,13 +203,13 @@ class PartialFile:
         self.journal.close()
 
     def check_folder(self) -> None:
-        """Refuse where the folder is another one since the file was opened: what is fetched anew would end up elsewhere.
+        """Refuse a folder that was replaced since the file was opened: a new file would be written elsewhere.
 
         Raises:
-            StorageError: It is, or there is a link in the way to it.
+            StorageError: It was replaced, or there is a link on the path to it.
         """
         check_way(self.path)
-        with contextlib.suppress(FileNotFoundError):  # gone, with the lease in it, which is looked at next
+        with contextlib.suppress(FileNotFoundError):  # deleted, with the lease in it, which is checked next
             if not os.path.samestat(self.path.parent.stat(), self._folder):
                 raise StorageError(
                     f"{self.path.parent} was replaced during the download. Check the folder, then retry."
@@ -229,19 +229,19 @@ class PartialFile:
         return read_at(self._fd, 4, 0)
 
     def reader(self) -> int:
-        """A descriptor of its own, to be closed by the caller."""
+        """A new descriptor for reading, to be closed by the caller."""
         return os.dup(self._fd)
 
     def finish(self, target: Path, sha256: str, gate: RenameGate, *, may_replace: bool) -> int | None:
         """Give it its final name: sync, record, rename, sync the folder. Takes as long as the disk takes.
 
         Returns:
-            Its modification time in nanoseconds; None where the gate was closed.
+            Its modification time in nanoseconds; None if the gate was closed.
 
         Raises:
             LeaseLostError: Another process took it over, or it was deleted or replaced.
-            StorageError: There is another file at the target, or the folder was replaced.
-            OSError: The disk cannot do it.
+            StorageError: Another file is at the target, or the folder was replaced.
+            OSError: The disk refuses.
         """
         syncer_of(self._fd)()
         self.check_folder()
@@ -258,8 +258,8 @@ class PartialFile:
         return status.st_mtime_ns
 
     def _rename(self, target: Path, *, may_replace: bool) -> None:
-        # The name `.part` may come to lead to another process's file at any moment. So the file is first renamed to a name
-        # that only we know, compared with our own descriptor, and only then renamed to the target.
+        # The name `.part` may at any moment lead to another process's file. So the file is first renamed to a name
+        # that only this process knows, compared with the open descriptor, and only then renamed to the target.
         own = self.path.with_name(f"{self.path.name}.{self._lease.owner}")
         try:
             self.path.rename(own)
@@ -281,7 +281,7 @@ class PartialFile:
 
 
 def _put_back(own: Path, path: Path) -> None:
-    """Give a file its name back, without taking that from another one."""
+    """Restore the name of a file, without replacing another one."""
     with contextlib.suppress(OSError):
         try:
             path.hardlink_to(own)
@@ -313,7 +313,7 @@ def copy_bytes(source: int, source_offset: int, target: int, target_offset: int,
 
 
 def copy_once(source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:
-    """Copy at most so many bytes, as cheaply as the filesystem allows; how many it was, 0 at the end of the source."""
+    """Copy at most `length` bytes, as cheaply as the filesystem allows; returns how many, 0 at the end of the source."""
     copied = copy_range(source, source_offset, target, target_offset, length)
     if copied:
         return copied

@@ -1,8 +1,8 @@
-"""Which bytes of a file are where: one state for every byte, and a change of state is the only operation.
+"""Which bytes of a file are where: every byte has one state, and the only operation changes states.
 
-`Pieces` is the map of one file. Its runs are sorted, cover the file without a gap and never overlap, so that a byte can be
-neither missing nor taken twice. Requests are cut at the borders of pieces of 8 MiB (`next_missing`); copied tensors and
-samples are shorter than a piece, so the map itself is exact to the byte. `RangeSet` is the plain set that is handed out.
+`Pieces` is the map of one file. Its runs are sorted, cover the file without a gap and never overlap, so that no byte can be
+lost or taken twice. Requests are cut at the borders of pieces of 8 MiB (`next_missing`); copied tensors and
+samples are shorter than a piece, so the map itself is exact to the byte. `RangeSet` is a plain set of bytes.
 
 Pure: offsets in, offsets out. Ranges are half open, `start <= byte < end`.
 """
@@ -40,7 +40,7 @@ class Pieces:
 
     Args:
         size_bytes: None: unknown, until `close_at`.
-        runs: What an earlier run left; everything else is missing, and anything beyond the end is ignored.
+        runs: The bytes that an earlier run left; all others are missing, and any beyond the end are ignored.
     """
 
     def __init__(self, size_bytes: int | None, runs: Iterable[Run] = ()) -> None:
@@ -59,12 +59,12 @@ class Pieces:
 
     @property
     def copied_bytes(self) -> int:
-        """How many of them were copied from other files of this machine."""
+        """How many of them were copied from other files on this machine."""
         return self._bytes[COPIED] + self._bytes[COPIED_SYNCED]
 
     @property
     def unsynced_bytes(self) -> int:
-        """How many of them may be lost in a power cut."""
+        """How many of them a power cut may lose."""
         return self._bytes[WRITTEN] + self._bytes[COPIED]
 
     @property
@@ -78,14 +78,14 @@ class Pieces:
         return self.present_bytes == self.end
 
     def set(self, start: int, end: int, state: int) -> None:
-        """Give every byte of the range this state."""
+        """Set the state of every byte of the range."""
         if start >= end:
             return
         first, last = bisect_right(self._starts, start) - 1, bisect_left(self._starts, end) - 1
         for its_start, its_end, its_state in self.runs(start, end):
             self._bytes[its_state] -= its_end - its_start
         self._bytes[state] += end - start
-        # With the neighbours, so that runs of one state are joined.
+        # Includes the neighbours, so that runs of one state are joined.
         low, high = max(0, first - (self._starts[first] == start)), last + 1
         tail = [(end, self._states[last])] if end < self._end_of(last) else []
         if not tail and high < len(self._starts):
@@ -100,7 +100,7 @@ class Pieces:
         self._states[low:high] = [one[1] for one in merged]
 
     def claim(self, start: int, end: int) -> None:
-        """Bytes that are missing are being fetched or copied from now on; raises `AssertionError`."""
+        """Mark missing bytes as being fetched or copied; raises `AssertionError` if others are among them."""
         if any(state != MISSING for _, _, state in self.runs(start, end)):
             raise AssertionError(f"bytes of {start} to {end} are not missing")
         self.set(start, end, TAKEN)
@@ -116,12 +116,12 @@ class Pieces:
             yield max(start, self._starts[index]), min(end, self._end_of(index)), self._states[index]
 
     def present(self, start: int = 0, end: int | None = None, *, is_fetched: bool = False) -> "RangeSet":
-        """The bytes on the disk, as a set of its own; with `is_fetched` without those that were copied."""
+        """The bytes on the disk, as a separate set; with `is_fetched` without those that were copied."""
         unwanted = _COPIED_BIT if is_fetched else 0
         return RangeSet((a, b) for a, b, state in self.runs(start, end) if state & _PRESENT and not state & unwanted)
 
     def missing(self, start: int, end: int) -> list[Range]:
-        """The ranges in it that are neither on the disk nor being fetched or copied."""
+        """The parts of the range that are neither on the disk nor being fetched or copied."""
         return [(a, b) for a, b, state in self.runs(start, end) if state == MISSING]
 
     def present_within(self, start: int, end: int) -> int:
@@ -135,7 +135,7 @@ class Pieces:
         return self.reach(start) >= end
 
     def reach(self, start: int) -> int:
-        """One past the last byte that is on the disk without a gap from `start` on; `start` where that one is not."""
+        """One past the last byte on the disk without a gap from `start`; `start` if that byte is missing."""
         for _, end, state in self.runs(start):
             if not state & _PRESENT:
                 break
@@ -151,10 +151,10 @@ class Pieces:
         return 0
 
     def next_missing(self, start: int, end: int, length_bytes: int) -> Range | None:
-        """The first missing bytes of the range, up to the border of a piece; None without any.
+        """The first missing bytes of the range, up to the border of a piece; None if there are none.
 
         The lowest offset comes first, so that the digest can follow. A rest shorter than half of `length_bytes` is
-        included, since it would cost a request of its own.
+        included, because it would cost another request.
         """
         gap = next(((a, b) for a, b, state in self.runs(start, end) if state == MISSING), None)
         if gap is None or gap[1] - gap[0] <= length_bytes + length_bytes // 2:
@@ -163,20 +163,20 @@ class Pieces:
         return gap[0], border if border > gap[0] else gap[0] + length_bytes
 
     def settle(self, start: int, position: int, *, is_copied: bool = False) -> None:
-        """The taken bytes before `position` have been written."""
+        """Record that the taken bytes before `position` have been written."""
         self._change(start, position, {TAKEN: COPIED if is_copied else WRITTEN})
 
     def release(self, start: int, end: int) -> None:
-        """What is still taken of the range is missing again."""
+        """Make bytes of the range missing again if they are still taken."""
         self._change(start, end, {TAKEN: MISSING})
 
     def forget(self, start: int, end: int, *, only_copied: bool = False) -> None:
-        """What is on the disk of the range is wrong, and missing again."""
+        """Make bytes on the disk missing again, because they are wrong."""
         copied = {COPIED: MISSING, COPIED_SYNCED: MISSING}
         self._change(start, end, copied if only_copied else {WRITTEN: MISSING, SYNCED: MISSING, **copied})
 
     def synced(self, ranges: "RangeSet") -> None:
-        """These bytes have reached the disk itself."""
+        """Record that these bytes have been synced to the disk."""
         for start, end in ranges:
             self._change(start, end, {WRITTEN: SYNCED, COPIED: COPIED_SYNCED})
 
@@ -186,7 +186,7 @@ class Pieces:
                 self.set(a, b, new_states[state])
 
     def close_at(self, end: int) -> None:
-        """The size was unknown and is this."""
+        """Set the size, which was unknown."""
         self.release(end, self.end)
         self._bytes[MISSING] -= self.end - end
         while len(self._starts) > 1 and self._starts[-1] >= end:
@@ -194,10 +194,10 @@ class Pieces:
         self.end = end
 
     def steps(self, start: int, end: int, count: int) -> tuple[int, ...]:
-        """Where the bytes of the range are, coarsely: runs in `count` equal steps, start and end by turns.
+        """Which steps of a bar the range's bytes cover: runs in `count` equal steps, start and end by turns.
 
-        Empty where they are in order from its start on. What is on the disk shows as one step at least, and so does a gap
-        before the end, so that only what is complete reaches the last step.
+        Empty if they are in order from the start of the range. Bytes on the disk show as at least one step, and so does a gap
+        before the end, so that only a complete range reaches the last step.
         """
         ranges = self.present(start, end)
         if ranges.reach(start) - start >= ranges.total_bytes:
@@ -217,7 +217,7 @@ class Pieces:
 
 
 def encode_runs(pieces: Pieces, most_bytes: int) -> bytes:
-    """What is on the disk, for the journal; where that is too long, the shortest runs are left out and not trusted."""
+    """The bytes on the disk, for the journal; if that is too long, the shortest runs are left out and not trusted."""
     runs = [run for run in pieces.runs() if run[2] & _PRESENT]
     most = most_bytes // _RUN.size
     if len(runs) > most:
@@ -226,9 +226,9 @@ def encode_runs(pieces: Pieces, most_bytes: int) -> bytes:
 
 
 def decode_runs(data: bytes, *, only_synced: bool) -> list[Run]:
-    """What `encode_runs` gave; raises `ValueError` for other bytes.
+    """The runs that `encode_runs` encoded; raises `ValueError` for other bytes.
 
-    With `only_synced`, what was not synced does not count: there may have been a power cut since.
+    With `only_synced`, bytes that were not synced are left out: a power cut may have lost them.
     """
     runs = list(_RUN.iter_unpack(data)) if len(data) % _RUN.size == 0 else [(1, 0, 0)]
     at = 0
@@ -257,7 +257,7 @@ class RangeSet:
         return sum(end - start for start, end in self)
 
     def add(self, start: int, end: int) -> None:
-        """Put the bytes in; those that are in already stay."""
+        """Add the bytes; bytes that are already in it stay."""
         if start >= end:
             return
         first = bisect_left(self._ends, start)
@@ -269,13 +269,13 @@ class RangeSet:
         self._ends[first:last] = [end]
 
     def remove(self, start: int, end: int) -> None:
-        """Take the bytes out; those that are not in do not matter."""
+        """Remove the bytes; bytes that are not in it are ignored."""
         kept = [*self.within(0, start), *self.within(end, UNKNOWN_END)]
         self._starts = [piece[0] for piece in kept]
         self._ends = [piece[1] for piece in kept]
 
     def reach(self, start: int) -> int:
-        """One past the last byte that is in the set without a gap from `start` on; `start` where that one is missing."""
+        """One past the last byte in the set without a gap from `start`; `start` if that byte is not in it."""
         index = bisect_right(self._starts, start) - 1
         return self._ends[index] if index >= 0 and self._ends[index] > start else start
 

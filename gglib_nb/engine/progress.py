@@ -1,4 +1,4 @@
-"""How far a transfer is, as reported to the kernel: bytes, and the one most useful notice. Only reads the files' state."""
+"""The progress of a transfer as reported to the kernel: bytes, and the most useful notice. Only reads the files' state."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -11,7 +11,7 @@ from gglib_nb.engine.http import SilentError
 from gglib_nb.engine.local import TargetCheck
 from gglib_nb.engine.retry import Outage
 
-# A line that receives nothing for so long is called stalled; connections are replaced later than that.
+# A line that receives nothing for this long is called stalled; connections are replaced later.
 _SILENT_S: Final = 2.0
 
 
@@ -19,7 +19,7 @@ _SILENT_S: Final = 2.0
 
 
 def reports_of(file: DownloadFile) -> list[FileProgress]:
-    """How far a file is: one report for each part."""
+    """The progress of a file: one report for each part."""
     return [FileProgress(*_bytes_and_status(file, part), *_steps(file, part)) for part in file.parts]
 
 
@@ -36,7 +36,7 @@ def _bytes_and_status(file: DownloadFile, part: Part) -> tuple[int, ShardStatus]
 
 
 def _checked_bytes(check: TargetCheck, part: Part, left_bytes: int) -> tuple[int, ShardStatus]:
-    """How far the check has hashed a file, or else how far the process is that has its lease."""
+    """How many bytes the check has hashed of a file, or else how many the process has that holds its lease."""
     hashed, owners = check.hashed_bytes, check.owner_bytes
     reached = hashed if hashed is not None else owners
     count = left_bytes if reached is None else max(0, reached - part.start)
@@ -45,7 +45,7 @@ def _checked_bytes(check: TargetCheck, part: Part, left_bytes: int) -> tuple[int
 
 
 def _steps(file: DownloadFile, part: Part) -> tuple[tuple[int, ...], int]:
-    """Which steps of its bar have arrived, and how many are verified; nothing of a part that is not fetched now."""
+    """Which steps of its bar have arrived, and how many are verified; empty for a part that is not being fetched."""
     if file.opened is None or not part.size_bytes or part.end is None or file.stage is Stage.DONE:
         return (), 0
     verified_bytes = min(max(0, file.opened.hasher.digest.front - part.start), part.size_bytes)
@@ -56,7 +56,7 @@ def _steps(file: DownloadFile, part: Part) -> tuple[tuple[int, ...], int]:
 
 
 class Line(Value, frozen=True):
-    """The network as a transfer sees it: its clock, when the last byte came, the bytes so far, the outage if there is one."""
+    """The network for one transfer: its clock, when the last byte came, the bytes so far, the outage if there is one."""
 
     now_s: float
     moved_s: float
@@ -65,7 +65,7 @@ class Line(Value, frozen=True):
 
 
 class Notice(Value, frozen=True):
-    """The notice fields of `Progress`; the kind is None while bytes simply arrive."""
+    """The notice fields of `Progress`; the kind is None while bytes arrive normally."""
 
     kind: NoticeKind | None
     seconds: float | None = None
@@ -101,7 +101,7 @@ def notice_of(files: Sequence[DownloadFile], line: Line) -> Notice:
         return Notice("verifying" if is_hashing else "finalizing", is_finalizing=True)
     checks = [file.check for file in unfinished if file.stage is Stage.CHECKING and file.check is not None]
     if any(check.owner_bytes is not None for check in checks):
-        return Notice("waiting")  # the kernel may know for which process
+        return Notice("waiting")  # the kernel may know for which process it waits
     if line.outage is not None:
         return Notice("offline", text=line.outage.since_text)
     if any(file.requests for file in unfinished):

@@ -1,8 +1,8 @@
 """From a file's name at a commit to the URL that serves its bytes, its size and its SHA-256.
 
-By hand, hop by hop: the Hub's own redirect carries the SHA-256 in `X-Linked-ETag`; the CDN's `ETag` is a Xet hash of the same shape, or
-an MD5. So headers count only while the endpoint's own origin answers. A GET of one byte is sent, since HEAD answers differently on
-some hubs; nothing of the CDN is asked here. Makes one try: `engine.retry` decides on another.
+Redirects are followed here one by one: the Hub's own redirect carries the SHA-256 in `X-Linked-ETag`; the CDN's `ETag` is a
+Xet hash of the same shape, or an MD5. So headers count only while the endpoint's own origin answers. It sends a GET of one byte,
+because HEAD differs on some hubs, and no request to the CDN. Makes one attempt: `engine.retry` decides on another.
 """
 
 import socket
@@ -32,26 +32,26 @@ from gglib_nb.domain.values import Value
 from gglib_nb.engine.http import BusyError, ExchangeError, Session, WrongAnswerError, host_text
 from gglib_nb.errors import GatedRepoError, GglibError, HubUnavailableError, InvalidTokenError, RemoteChangedError
 
-# A renamed repository takes one, a small file another; more are a circle.
+# A renamed repository takes one, a small file another; more are a redirect loop.
 _HOP_LIMIT: Final = 6
 
 
 class Remote(Value, frozen=True):
-    """Where a file's bytes are and what is known of them."""
+    """Where a file's bytes are, and the facts known about it."""
 
     url: str  # serves the bytes; signed, so it appears in no log
-    size_bytes: int | None  # None unknown
-    sha256: str | None  # of the content; None unknown
+    size_bytes: int | None  # None if unknown
+    sha256: str | None  # of the content; None if unknown
     takes_ranges: bool = True  # False where the answer showed that it sends the whole only
-    # `sha256` is an `ETag` of unknown kind, which a mirror may pass on from the CDN. A match proves the file; a mismatch alone proves nothing.
+    # `sha256` is an `ETag` of unknown kind, which a mirror may copy from the CDN. A match proves the file; a mismatch alone proves nothing.
     has_guessed_sha256: bool = False
 
 
 def resolve(session: Session, asked: Asked, planned: PlannedFile, failures: int = 0) -> Remote:
     """Ask the hub where the file is, or a mirror if the hub cannot provide it.
 
-    A mirror is asked only for a file of a known SHA-256, which its answer must not contradict, and never for what the hub
-    refuses this user. After each failure of a storage, another of them is asked first.
+    A mirror is asked only for a file of a known SHA-256, which its answer must not contradict, and never for a file that the
+    hub refuses this user. After each failure of a storage, a different hub or mirror is asked first.
 
     Raises:
         ExchangeError, GglibError: As `_resolve_at`; those of the hub itself.
@@ -74,10 +74,10 @@ def _resolve_at(session: Session, asked: Asked, planned: PlannedFile) -> Remote:
     """Ask one hub where the file is.
 
     Raises:
-        ExchangeError: No answer came, or one that asks to come back later, or one that is not of a hub.
-        HubError: The hub refuses, or redirects to what is no address.
-        RemoteChangedError: It is not the file that was planned.
-        InvalidConfigError: A certificate or a proxy is in the way.
+        ExchangeError: No answer came, or it asks to come back later, or it is not from a hub.
+        HubError: The hub refuses, or redirects to an invalid address.
+        RemoteChangedError: It is not the planned file.
+        InvalidConfigError: A certificate or a proxy prevents the request.
     """
     session.check()
     url = web_address(asked.file_url)
@@ -96,10 +96,11 @@ def _resolve_at(session: Session, asked: Asked, planned: PlannedFile) -> Remote:
 def follow(url: str, location: str, asked: Asked, *, has_digest: bool) -> str:
     """The address that a redirect names.
 
-    With a known digest any source will do; without one, TLS must not be left, nor the public internet for a private network.
+    With a known digest any source is accepted; without one, a redirect must not go from HTTPS to HTTP, nor from the public
+    internet to a private network.
 
     Raises:
-        HubUnavailableError: It is no address, or one where a trustworthy hub would not send us.
+        HubUnavailableError: It is no address, or one to which a trustworthy hub would not redirect.
     """
     try:
         target = at_mirror(redirect_target(url, location), asked.endpoint, url)
@@ -118,7 +119,7 @@ def follow(url: str, location: str, asked: Asked, *, has_digest: bool) -> str:
 
 
 def _is_inside(host: str) -> bool:
-    """Whether a host is on this machine or in a private network; False where its name cannot be looked up here."""
+    """Whether a host is on this machine or in a private network; False if its name cannot be looked up here."""
     try:
         found = {str(one[4][0]) for one in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)}
     except (OSError, UnicodeError):
@@ -127,7 +128,7 @@ def _is_inside(host: str) -> bool:
 
 
 def _served_by_the_hub(session: Session, url: str, status: int, headers: Mapping[str, str], asked: Asked) -> Remote:
-    """What an answer of the endpoint's own origin says that is not a redirect."""
+    """The facts in an answer of the endpoint's own origin that is not a redirect."""
     if status in TRANSIENT_STATUSES:
         raise BusyError(status, asked_wait_s(status, headers))
     if status not in (200, 206, 416):

@@ -1,8 +1,8 @@
-"""The retry policy: what a failed exchange means, when its file is asked for again, and when to give up. And whether there is a network.
+"""The retry policy: what a failed exchange means, when its file is requested again, and when to give up. Also whether there is a network.
 
-One table, `Troubles.failed`: an error, and whether others receive bytes, give the next step. Patience is measured in seconds without a
-new byte, never in numbers of tries; time in which a server asked us to wait, and in which there was no network, does not count. Time and
-chance are arguments. What the step does to files and connections is left to the transfer.
+One table, `Troubles.failed`: an error, and whether other connections receive bytes, give the next step. Patience is measured in
+seconds without a new byte, never in numbers of attempts; time in which a server asked to wait, or without a network, does not
+count. Time and chance are arguments. The transfer carries out the step.
 """
 
 import random
@@ -34,11 +34,11 @@ from gglib_nb.errors import (
     StalledError,
 )
 
-# While others receive bytes, a connection that broke is replaced after so long.
+# While others receive bytes, a broken connection is replaced after this long.
 _SOON_S: Final = 0.2
-# While others receive bytes, a file that is refused for so long may have an address that has expired without saying so.
+# While others receive bytes, a file that is refused for this long may have an address that has expired without saying so.
 _REFUSED_FOR_LONG_S: Final = 60.0
-# One step without a new byte counts for so long at most: a process that was stopped for an hour has not tried for an hour.
+# One step without a new byte counts for at most this long: a process suspended for an hour has not tried for an hour.
 _LONGEST_STEP_S: Final = 60.0
 _WRONG_RANGES: Final = 2
 _MOST_REDIRECTS: Final = 6
@@ -57,12 +57,12 @@ class Step(Enum):
 
 
 def can_retry(error: GglibError) -> bool:
-    """Whether trying again can help although nothing is changed."""
+    """Whether another attempt can help although nothing is changed."""
     return isinstance(error, _RETRYABLE)
 
 
 def backoff_s(failures: int, timeouts: Timeouts, chance: float) -> float:
-    """How long to wait after so many failures in a row; `chance`, between 0 and 1, spreads the waits of many clients."""
+    """Seconds to wait after this many failures in a row; `chance`, between 0 and 1, spreads the waits of many clients."""
     delay_s = min(timeouts.longest_delay_s, timeouts.first_delay_s * 2.0 ** min(failures - 1, 16))
     return delay_s * (0.5 + chance / 2)
 
@@ -71,9 +71,9 @@ class Troubles:
     """What failed for one remote file since its last new byte. One thread uses it: the file's owner.
 
     Attributes:
-        retry_at_s: Nothing is asked before, by the owner's clock.
-        text: What the present wait is for, in words; empty without.
-        last: The error that it is for; None without.
+        retry_at_s: No request is sent before, by the owner's clock.
+        text: The reason for the present wait, in words; empty if there is none.
+        last: The error that caused it; None if there is none.
     """
 
     def __init__(self, asked: Asked, timeouts: Timeouts) -> None:
@@ -90,7 +90,7 @@ class Troubles:
         return self._failures
 
     def received(self) -> None:
-        """A new byte came: what failed before is forgiven."""
+        """Reset the failures: a new byte arrived."""
         self.text, self.last = "", None
         self._failures = self._redirects = self._refusals = self._wrong_ranges = 0
         self._failed_s: float | None = None
@@ -99,16 +99,16 @@ class Troubles:
         self._refused_since_s: float | None = None
 
     def network_is_back(self) -> None:
-        """What failed before was the network's fault: ask again at once."""
+        """Retry at once: the network caused the earlier failures."""
         self.received()
         self.retry_at_s = 0.0
 
     def failed(
         self, error: ExchangeError, now_s: float, *, others_receive: bool = False, is_offline: bool = False
     ) -> Step:
-        """An exchange failed: what to do; raises a `GglibError` if no new byte came for so long that the transfer fails.
+        """The next step after a failed exchange; raises a `GglibError` if no byte has arrived for so long that the transfer fails.
 
-        While other connections to this server receive bytes, or nothing can be reached at all, it says nothing about the file.
+        While other connections to this server receive bytes, or nothing can be reached at all, a failure says nothing about the file.
         """
         match error:
             case RangeIgnoredError():
@@ -153,7 +153,7 @@ class Troubles:
             self._soon(now_s)
             return Step.RESOLVE
         self._refusals += 1
-        if self._refusals > 1:  # the first one is answered at once: signed addresses expire
+        if self._refusals > 1:  # the first refusal is retried at once: signed addresses expire
             self._wait(error, now_s)
         return Step.RESOLVE
 
@@ -180,8 +180,8 @@ class Troubles:
         if self._patience_s <= 0 or self._asked_s > self._timeouts.longest_asked_s:
             raise self._final(error)
         self._failures += 1
-        own_s = backoff_s(self._failures, self._timeouts, random.random())  # noqa: S311  # spreads load, guards nothing
-        # What the server asks for is a floor: with `Retry-After: 0` it would be asked again at once for minutes.
+        own_s = backoff_s(self._failures, self._timeouts, random.random())  # noqa: S311  # spreads load; not security-relevant
+        # The server's wait is a minimum: with `Retry-After: 0` it would be asked again at once for minutes.
         self.retry_at_s = now_s + max(own_s, asked_s or 0.0)
         self._patience_s += min(asked_s or 0.0, _LONGEST_STEP_S)
         self.text, self.last = str(error), error
@@ -216,13 +216,13 @@ class Troubles:
                 return HubUnavailableError(f"The Hub's response for {name} cannot be used ({error}); try again later.")
 
 
-# The first probe follows the failure at once; while nothing is reached they become rarer, up to this.
+# The first probe follows the failure at once; while they fail they become rarer, up to this interval.
 _FIRST_INTERVAL_S: Final = 1.0
 _LONGEST_INTERVAL_S: Final = 20.0
 
 
 class Outage(Value, frozen=True):
-    """The network is gone since this moment, by the monotonic clock and as a time of day, such as `10:42`."""
+    """The network has been down since this moment, by the monotonic clock and as a time of day, such as `10:42`."""
 
     since_s: float
     since_text: str
@@ -233,10 +233,10 @@ def _in_thread(work: Callable[[], None]) -> None:
 
 
 class Connectivity:
-    """Whether the hub can be reached at all; shared by all transfers. Methods may be called from any thread and never wait.
+    """Whether the hub can be reached at all; shared by all transfers. Methods may be called from any thread and never block.
 
-    Without a network nothing fails: everything waits, and one probe asks the hub for anything. Any answer means that the network
-    works and the failure was the download's own.
+    Without a network nothing fails: every transfer waits, and one probe sends the hub a request. Any answer means that the network
+    works and the failure belongs to the download.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class Connectivity:
         self._interval_s = _FIRST_INTERVAL_S
 
     def failed(self, now_s: float) -> None:
-        """An exchange failed for a reason of the line: have the hub asked, if that is due."""
+        """Record a connection failure, and start a probe if one is due."""
         with self._lock:
             if self._is_probing or now_s < self._next_probe_s:
                 return
@@ -263,7 +263,7 @@ class Connectivity:
             self._is_probing = False
 
     def probe_when_due(self, now_s: float) -> None:
-        """While the network is gone: have the hub asked again from time to time."""
+        """While the network is down: probe the hub from time to time."""
         if self.outage is not None:
             self.failed(now_s)
 

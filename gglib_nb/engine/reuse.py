@@ -1,7 +1,7 @@
-"""Files of this machine that may have the tensors of one that is fetched: found, compared with it, and copied from.
+"""Files on this machine that may have the tensors of a file being fetched: finds, compares and copies from them.
 
-Looks into the folder of the repository (any commit, any variant, any split) and at the files that it is given. A donor is only ever
-read; one that cannot be read, or that changes meanwhile, gives nothing, and never ends a download.
+Searches the folder of the repository (any commit, any variant, any split) and the files it is given. A donor is only
+read; one that is unreadable, or that changes meanwhile, is left out and never makes a download fail.
 """
 
 import os
@@ -36,14 +36,14 @@ from gglib_nb.engine.pieces import MIB, Range, RangeSet
 from gglib_nb.errors import GgufError
 from gglib_nb.system import matching, read_at
 
-# Variants are in the repository's folder or in one of their own; deeper than that nothing is looked for.
+# Variants are in the repository's folder or in one of their own; deeper folders are not searched.
 _PATTERNS: Final = ("*.gguf", "*/*.gguf", "*/*/*.gguf")
 # A header costs milliseconds to read, and a repository has dozens of files at most.
 _MOST_FILES: Final = 128
 
 
 class CopySource(Value, frozen=True):
-    """A file that may be copied from, with its name for a person, and its size and modification time when it was looked at."""
+    """A file that may be copied from, with its name for users, and its size and modification time when it was checked."""
 
     path: Path
     name: str
@@ -51,13 +51,13 @@ class CopySource(Value, frozen=True):
     mtime_ns: int
 
     def is_unchanged(self, descriptor: int) -> bool:
-        """Whether this open file is still the one that was looked at. Raises `OSError` where it cannot be asked any more."""
+        """Whether this open file is unchanged since it was checked. Raises `OSError` if its status cannot be read."""
         found = os.fstat(descriptor)
         return (found.st_size, found.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
 
 
 class DonorFile(CopySource, frozen=True):
-    """One that may give tensors; its name is the quantization where it is of the same repository, else its file name."""
+    """A file that may have tensors; its name is the quantization if it is of the same repository, else its file name."""
 
     is_of_repository: bool  # whether it is in the folder of the repository that is fetched from
     table: TensorTable  # its header, and the positions of its tensors
@@ -66,13 +66,13 @@ class DonorFile(CopySource, frozen=True):
 def find_donors(
     target: Path, repo_id: str, others: Iterable[str], least_bytes: int, stop: threading.Event
 ) -> tuple[DonorFile, ...]:
-    """The files that may give tensors to a target; none where all of them together could not give enough.
+    """The files that may have tensors of a target; none if all of them together could not have enough.
 
     Args:
-        target: What is fetched; a file that is there, of another commit, is a donor too.
-        repo_id: Where it is fetched from.
-        others: Further files to look at, of which some may be gone.
-        least_bytes: Less than this is not worth it.
+        target: The file to fetch; a file of another commit at this path is a donor too.
+        repo_id: Its repository.
+        others: Further files to check, some of which may no longer exist.
+        least_bytes: Fewer bytes are not worth it.
         stop: Ends the search.
     """
     names = tuple(repo_id.split("/"))
@@ -114,31 +114,31 @@ def _table(path: Path, _device: int, _inode: int, size_bytes: int, _mtime_ns: in
 
 # --- Comparing --------------------------------------------------------------------------------------------------------
 
-# A shard but the first has a header of some kilobytes; that of a whole model has its vocabulary in it and is about as long
-# as a donor's. A longer one than the last is not read.
+# Any shard but the first has a header of some kilobytes; that of a whole model contains its vocabulary and is about as long
+# as a donor's. A header longer than the last of these is not read.
 _FIRST_BYTES: Final = 64 * 1024
 _MARGIN_BYTES: Final = 64 * 1024
 _LAST_BYTES: Final = 64 * MIB
 
 
 Comparison = Generator[tuple[Range, ...], RangeSet, tuple[Copy, ...]]
-"""Yields what has to be fetched before its next step, is sent what has been fetched, and returns what can be copied.
+"""Yields the ranges to fetch before its next step, is sent the fetched ones, and returns the runs that can be copied.
 
-Reads files, except until it first yields, so it belongs on a thread of its own.
+Reads files, except before its first yield, so it runs on a thread of its own.
 """
 
 
 def compare_tensors(
     partial: Path, size_bytes: int, seed: str, donors: Sequence[DonorFile], limits: ReuseLimits
 ) -> Comparison:
-    """Looks at the header, then at samples of the largest tensors, then at all samples.
+    """Compares the header, then samples of the largest tensors, then all samples.
 
     Args:
         partial: The file that is being fetched.
-        size_bytes: Its size when it is whole.
-        seed: Decides where samples are taken; that of the same file is always the same.
-        donors: What may be copied from.
-        limits: What it may cost.
+        size_bytes: Its size when complete.
+        seed: Decides where samples are taken; always the same for the same file.
+        donors: The files to copy from.
+        limits: Its cost limits.
     """
     fetched = yield ()
     end, wanted = max(_FIRST_BYTES, fetched.reach(0)), None
@@ -168,7 +168,7 @@ def _known(ranges: Sequence[Range], fetched: RangeSet) -> list[Range]:
 
 
 def _agreeing(sampling: Sampling, known: Sequence[Range], partial: Path, donors: Sequence[DonorFile]) -> list[Copy]:
-    """The copies whose samples are the same in a donor."""
+    """The copies whose samples are equal in a donor."""
     with partial.open("rb", buffering=0) as file, _OpenDonors(donors) as opened:
 
         def agrees(probe: Copy) -> bool:
@@ -180,23 +180,23 @@ def _agreeing(sampling: Sampling, known: Sequence[Range], partial: Path, donors:
 
 # --- Copying ----------------------------------------------------------------------------------------------------------
 
-# More that is copied and not hashed yet has to be read from the disk again.
+# If more copied bytes than this are not hashed yet, they have to be read from the disk again.
 _FAR_BEHIND_BYTES: Final = 96 * MIB
 _LOOK_S: Final = 0.01
 
 
 class CopyEnded(Value, frozen=True):
-    """Event: the copying is over; where the lease was not looked at for too long, the rest can be copied if it is still ours."""
+    """Event: the copying is over; if the lease was not checked for too long, the rest can be copied if it is still held."""
 
     copy: "TensorCopy"
     is_lease_stale: bool
 
 
 class TensorCopy:
-    """The copying into one partial file, on a thread of its own. The coordinator makes, revokes and asks it.
+    """The copying into one partial file, on a thread of its own. The coordinator creates, revokes and queries it.
 
-    It works like a connection that is very fast: bytes are written under its lock and only while it is not revoked, what is
-    written is taken over by the coordinator, and its end is an event. It decides nothing; what it did not copy is fetched.
+    It works like a very fast connection: it writes under its lock and only while it is not revoked, the coordinator collects the
+    written ranges, and its end is an event. It decides nothing; bytes that it did not copy are fetched.
     """
 
     def __init__(
@@ -208,12 +208,12 @@ class TensorCopy:
             for copy in copies
             for start, end in opened.pieces.missing(copy.target_offset, copy.target_end)
         ]
-        # What it has yet to copy, as far as the coordinator has taken note: it is not fetched meanwhile.
+        # The bytes it has yet to copy, as far as the coordinator knows: they are not fetched meanwhile.
         self.pending: Final = RangeSet((copy.target_offset, copy.target_end) for copy in self.copies)
         counts: Counter[str] = Counter()
         for copy in self.copies:
             counts[donors[copy.donor].name] += copy.length
-        self.names: Final = tuple(name for name, _ in counts.most_common())  # the file that gives most first
+        self.names: Final = tuple(name for name, _ in counts.most_common())  # the file with most bytes first
         self._opened: Final = opened
         self._donors: Final = donors
         self._inbox: Final = inbox
@@ -222,16 +222,16 @@ class TensorCopy:
         self._revoked: Final = threading.Event()
 
     def start(self) -> None:
-        """Begin."""
+        """Start the thread."""
         threading.Thread(target=self._run, name="gglib-copy", daemon=True).start()
 
     def revoke(self) -> None:
-        """Nothing is written any more once this has returned. Called by the coordinator."""
+        """Stop writing: once this returns, it writes nothing more. Called by the coordinator."""
         with self._lock:
             self._revoked.set()
 
     def take_written(self) -> list[Range]:
-        """What was copied since the last call. Called by the coordinator."""
+        """The ranges copied since the last call. Called by the coordinator."""
         with self._lock:
             written, self._written = self._written, []
         for start, end in written:
@@ -244,12 +244,12 @@ class TensorCopy:
             self._copy_all()
         except LeaseLostError:
             is_lease_stale = True
-        except Exception as error:  # noqa: BLE001  # what it could not write, a connection will try and report
+        except Exception as error:  # noqa: BLE001  # if it failed to write, a connection will try to and report the error
             sys.stderr.write(f"tensors were not copied: {error}\n")
         self._inbox.put(CopyEnded(self, is_lease_stale))
 
     def _copy_all(self) -> None:
-        """In the order of the file, so that the digest can follow."""
+        """Copy in the order of the file, so that the digest can follow."""
         with _OpenDonors(self._donors) as donors:
             for copy in self.copies:
                 if not self._copy_run(donors, copy):
@@ -268,20 +268,20 @@ class TensorCopy:
                 count = self._opened.copy(source, source_at, at, copy_step(source_at, at, end - at))
                 if count == 0:
                     donors.leave_out(copy.donor, "it is shorter than it was")
-                elif donors.descriptor(copy.donor) is not None:  # else what was copied counts for nothing
+                elif donors.descriptor(copy.donor) is not None:  # else the copied bytes do not count
                     self._written.append((at, at + count))
             at += count
         return True
 
     @property
     def _is_far_ahead(self) -> bool:
-        """Whether the digest should follow first; not while it reads what an earlier run left, which takes long."""
+        """Whether to wait for the hasher; not while it reads an earlier run's bytes, which takes long."""
         hasher = self._opened.hasher
         return hasher.digest.front >= self._opened.left_end and hasher.behind_bytes > _FAR_BEHIND_BYTES
 
 
 class _OpenDonors(ExitStack):
-    """Donors that are being read, by their number; one that is gone, changed or at its end is left out from then on."""
+    """Donors that are being read, by number; one that is deleted, changed or at its end is left out from then on."""
 
     def __init__(self, donors: Sequence[CopySource]) -> None:
         super().__init__()
@@ -289,7 +289,7 @@ class _OpenDonors(ExitStack):
         self._descriptors: dict[int, int | None] = {}
 
     def descriptor(self, number: int) -> int | None:
-        """That of a donor which can be read and is what it was; None where it is left out."""
+        """The descriptor of a readable, unchanged donor; None if it is left out."""
         try:
             if number not in self._descriptors:
                 self._descriptors[number] = opened = open_regular(self._donors[number].path)
@@ -302,7 +302,7 @@ class _OpenDonors(ExitStack):
         return self._descriptors[number]
 
     def read(self, number: int, offset: int, length: int) -> bytes:
-        """Bytes of a donor; empty where it is left out."""
+        """Bytes of a donor; empty if it is left out."""
         try:
             return b"" if (source := self.descriptor(number)) is None else read_at(source, length, offset)
         except OSError as error:

@@ -1,4 +1,4 @@
-"""How long the engine waits for what: numbers only, the same for every part of it."""
+"""All waiting times of the engine: numbers only, shared by all its parts."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Final, Self
 from gglib_nb.domain.values import Value
 
 TIMEOUTS_VARIABLE: Final = "GGLIB_ENGINE_TIMEOUTS"
-"""Other numbers for an engine process, as a JSON object of the fields below, for tests."""
+"""A JSON object of the fields below, which overrides them in an engine process, for tests."""
 
 _HUB_VARIABLE: Final = "HF_HUB_DOWNLOAD_TIMEOUT"  # huggingface_hub's: seconds without a byte
 
@@ -17,15 +17,15 @@ class Timeouts(Value, frozen=True):
     """The limits of waiting and trying.
 
     Attributes:
-        connect_s: For a connection to be made.
+        connect_s: To make a connection.
         answer_s: For the head of an answer, and for its first byte; `HF_HUB_DOWNLOAD_TIMEOUT` sets it.
-        stall_s: Without another byte on a connection before it is made anew.
-        first_delay_s: Before the second try.
-        longest_delay_s: Between two tries, unless the server asks for more.
-        longest_asked_s: A server that asks to wait longer ends the transfer.
+        stall_s: Without another byte on a connection before it is replaced.
+        first_delay_s: Before the second attempt.
+        longest_delay_s: Between two attempts, unless the server asks for more.
+        longest_asked_s: A server that asks for a longer wait ends the transfer.
         give_up_s: Without a new byte, from the first failure on, before the transfer fails.
-        idle_s: For how long a connection without a request is kept for the next one.
-        lease_s: Without a sign of life before another process's lease is taken over.
+        idle_s: How long a connection without a request is kept for the next one.
+        lease_s: Without a heartbeat before another process's lease is taken over.
     """
 
     connect_s: float = 10.0
@@ -40,11 +40,11 @@ class Timeouts(Value, frozen=True):
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """The usual ones, but for what `HF_HUB_DOWNLOAD_TIMEOUT` and `TIMEOUTS_VARIABLE` say.
+        """The defaults, with the overrides in `HF_HUB_DOWNLOAD_TIMEOUT` and `TIMEOUTS_VARIABLE`.
 
         Raises:
-            TypeError: It names another field.
-            ValueError: It is no JSON object.
+            TypeError: An unknown field.
+            ValueError: Not a JSON object.
         """
         named = environ.get(_HUB_VARIABLE, "").strip()
         answer_s = float(named) if re.fullmatch(r"\d{1,6}(\.\d+)?", named, re.ASCII) else 0.0

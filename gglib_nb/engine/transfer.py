@@ -1,8 +1,8 @@
-"""One transfer: one thread, one inbox of typed events, and everything that follows from them.
+"""One transfer: one thread, one inbox of typed events, and the reactions to them.
 
-`Transfer` takes one event after the other from its inbox; `handle` matches on all of them. Whatever takes long (asking the
-hub, reading files, syncing, renaming) is a job on a thread of its own, which knows nothing of the transfer and ends with an
-event. So all state of a transfer belongs to its thread, and a test can drive it by events alone.
+`Transfer` takes one event after the other from its inbox; `handle` matches all of them. Each long operation (asking the
+hub, reading files, syncing, renaming) is a job on a thread of its own, which does not know the transfer and ends with an
+event. So all state of a transfer belongs to its thread, and a test can drive it with events alone.
 """
 
 import contextlib
@@ -43,27 +43,27 @@ from gglib_nb.system import free_bytes, log_path
 _TICK_S: Final = 0.1
 _RECORD_S: Final = 0.5
 _RENEW_S: Final = 1.0
-# How long a stop waits for a rename that has begun, and an end for a partial file that is being opened.
+# How long a stop waits for a rename that has begun, and the end for a partial file that is being opened.
 _STOP_WAIT_S: Final = 0.5
 _CLOSE_WAIT_S: Final = 1.0
-# So long after the last byte an outage is believed.
+# After the last byte, an outage is believed only after this long.
 _FLOWING_S: Final = 2.0
 _MOST_OPEN_FILES: Final = MOST_CONNECTIONS
-# While one is copied, the network is free for the next; more at once only make a disk seek.
+# While tensors are copied into one file, the network is free for the next; more copies at once only make a disk seek.
 _MOST_COPIED_FILES: Final = 2
 
 
 class Outbox(Protocol):
-    """Takes what is reported."""
+    """Receives the reports."""
 
     def post(self, event: Report) -> None:
-        """Send it, without waiting."""
+        """Queue a report; never blocks."""
 
 
 class Transfer:
-    """One attempt. `start`, `stop`, `join` and `is_over` are for any thread; everything else belongs to its own.
+    """One attempt. `start`, `stop`, `join` and `is_over` may be called from any thread; the rest belongs to its own.
 
-    The outbox gets the progress, and one event that ends the attempt. A test may give the clock and a way to do jobs.
+    The outbox gets the progress, and one event that ends the attempt. A test may pass the clock and a way to run jobs.
     """
 
     def __init__(
@@ -106,18 +106,18 @@ class Transfer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End within a second; the end is reported."""
+        """Stop within a second; the end is reported."""
         self._stop.set()
         self.inbox.put(Stop())
 
     def join(self, timeout_s: float) -> None:
-        """Wait for its end."""
+        """Wait for the end of its thread."""
         self._thread.join(timeout_s)
 
     def _main(self) -> None:
         try:
             end = self._run()
-        except Exception as error:  # noqa: BLE001  # also a bug must end the attempt, or its slot is occupied for ever
+        except Exception as error:  # noqa: BLE001  # a bug must end the attempt too, or its slot is occupied forever
             wrong = self._as_ours(error)
             end = TransferFailed(self._command.attempt, to_wire(wrong), can_retry(wrong))
         finally:
@@ -142,7 +142,7 @@ class Transfer:
                 return self._stopped()
 
     def _take(self, until_s: float) -> bool:
-        """Handle the events in the inbox, or the first that comes; whether a stop was among them."""
+        """Handle the events in the inbox, or the first to arrive; returns whether a stop was among them."""
         with contextlib.suppress(queue.Empty):
             event = self.inbox.get(timeout=max(0.0, until_s - time.monotonic()))
             while not isinstance(event, Stop):
@@ -158,7 +158,7 @@ class Transfer:
         return TransferFinished(self._command.attempt, stored)
 
     def _stopped(self) -> Report:
-        """What was renamed already is done; everything else is left for a resume."""
+        """The report of a stop: finished if all files were already renamed; else the rest is left for a resume."""
         self._gate.close()
         deadline_s = time.monotonic() + _STOP_WAIT_S
         while any(file.is_renaming for file in self._open) and (left_s := deadline_s - time.monotonic()) > 0:
@@ -169,7 +169,7 @@ class Transfer:
         return self._finished(time.monotonic()) if self.is_done else TransferStopped(self._command.attempt)
 
     def _as_ours(self, error: Exception) -> GglibError:
-        """The error for the kernel; a full disk says what is missing, a bug leaves its traceback in the log."""
+        """The error for the kernel; a full disk states the missing space, and a bug's traceback goes to the log."""
         path = self.files[0].path
         if isinstance(error, OSError):
             error = storage_error(error, path)
@@ -183,19 +183,19 @@ class Transfer:
         return StorageError(f"The engine failed ({cause}); see {log_path() or 'its log'}.")
 
     def close(self) -> None:
-        """Revoke everything, write the journals, close the files, give the leases back. Harmless when repeated."""
+        """Revoke all requests, write the journals, close the files, release the leases. May be called again."""
         self._stop.set()
         self._gate.close()
         self._wait_for_opening()
         for file in self._open:
-            with contextlib.suppress(OSError, GglibError):  # the attempt ends whatever the disk says
+            with contextlib.suppress(OSError, GglibError):  # the attempt ends even if the disk fails
                 file.close()
         self._connections.close_all()
         self._shared.disk_space.release(self._command.attempt)
         self.inbox.close()
 
     def _wait_for_opening(self) -> None:
-        """Partial files that are being opened are closed with the others: afterwards the targets are free."""
+        """Wait for partial files that are being opened, so that `close` closes them too and the targets are free afterwards."""
         deadline_s = time.monotonic() + _CLOSE_WAIT_S
         while any(file.is_opening for file in self._open) and (left_s := deadline_s - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
@@ -218,7 +218,7 @@ class Transfer:
         return not self._pending and not self._open
 
     def scan(self) -> None:
-        """See what earlier runs left."""
+        """Read what earlier runs left."""
         by_index: dict[int, FileProgress] = {}
         for file in self.files:
             file.scan(is_replaced=self._replaces)
@@ -226,7 +226,7 @@ class Transfer:
         self._reports = [by_index[index] for index in range(len(by_index))]
 
     def handle(self, event: Event, now_s: float) -> None:  # noqa: C901  # one case for each event
-        """Take note of an event; raises `Exception`."""
+        """Handle an event; raises `Exception`."""
         match event:
             case Tick():
                 self._tick(now_s)
@@ -257,7 +257,7 @@ class Transfer:
                 assert_never(event)
 
     def advance(self, now_s: float) -> None:
-        """Do everything that can be done now; raises `GglibError` or `OSError`."""
+        """Start everything that can start now; raises `GglibError` or `OSError`."""
         fetching = [file for file in self._open if file.stage.is_fetching]
         has_work = any(file.unassigned_bytes or file.requests for file in fetching)
         self._connections.adjust_share(has_work=has_work or any(file.size_bytes is None for file in fetching))
@@ -305,9 +305,9 @@ class Transfer:
     # The network -----------------------------------------------------------------------------------------------------
 
     def _look_at_network(self, now_s: float) -> None:
-        """Wait while nothing can be reached, and begin again when the network is back; raises `NetworkError`."""
+        """Wait while nothing can be reached, and restart when the network is back; raises `NetworkError`."""
         connectivity = self._shared.connectivity
-        # Bytes that still come contradict an outage: the hub may be gone and its CDN not.
+        # Bytes that still arrive contradict an outage: the hub may be down but not its CDN.
         outage = connectivity.outage if now_s - self._connections.moved_s > _FLOWING_S else None
         if outage is None and self._outage is not None:
             for file in self.files:
@@ -348,7 +348,7 @@ class Transfer:
     # Files from stage to stage ---------------------------------------------------------------------------------------
 
     def _open_next(self) -> None:
-        """Open files until those that are open have enough to fetch, so that connections never idle between shards."""
+        """Open files until the open ones have enough to fetch, so that connections never idle between shards."""
         while self._pending and self._wants_another_file():
             file = self._pending.pop()
             file.advance(Cause.OPENED)
@@ -358,7 +358,7 @@ class Transfer:
 
     def _wants_another_file(self) -> bool:
         if any(file.stage is Stage.CHECKING for file in self._open):
-            return False  # also where another process has it: then it is followed file by file
+            return False  # also if another process has it: then its progress is followed file by file
         fetching = [file for file in self._open if file.stage.is_fetching]
         if sum(file.copy is not None for file in fetching) >= _MOST_COPIED_FILES:
             return False
@@ -374,7 +374,7 @@ class Transfer:
         self._do("check", file, jobs.check_target, file.check, search)
 
     def _limits(self, file: DownloadFile) -> ReuseLimits:
-        """Those of one file: what must be gained is meant for the whole download, so a file is responsible for its share."""
+        """The limits of one file: the least gain is for the whole download, so each file has to reach its share."""
         limits, size_bytes = self._shared.reuse_limits, file.size_bytes or 0
         all_bytes = sum(one.size_bytes or 0 for one in self.files) or 1
         return replace(limits, least_gain_bytes=limits.least_gain_bytes * size_bytes // all_bytes)
@@ -412,12 +412,12 @@ class Transfer:
         owner = [str(one.parent) for one in file.path.parents if one.match(self._command.repo_id)]
         self._known_folders = tuple(
             dict.fromkeys((*self._known_folders, *owner))
-        )  # it exists while its disk is mounted
+        )  # its folder exists while its disk is mounted
         if file.stage is Stage.COMPARING and file.check is not None:
             file.begin_comparison(file.check.comparison(opened.path, self._limits(file)))
 
     def _lose(self, now_s: float, files: Iterable[DownloadFile]) -> None:
-        """Other processes have these files, or they were taken away: begin as at the beginning; raises `StorageError`."""
+        """Other processes have these files, or they were deleted: start them again; raises `StorageError`."""
         for file in files:
             for part in file.parts:
                 self._connections.abandon_part(file, part, now_s)
@@ -425,7 +425,7 @@ class Transfer:
             self._check(file)
 
     def _wrong(self, file: DownloadFile, part: Part, now_s: float) -> None:
-        """Have a wrong part fetched again: first what was copied on a guess, then all of it, once; raises `IntegrityError`."""
+        """Fetch a wrong part again: first its copied bytes, then all of it, once; raises `IntegrityError`."""
         file.end_copy()
         if file.forget_copied(part):
             return
@@ -446,7 +446,7 @@ class Transfer:
                 f"{host_text(origin_of(self._shared.session.endpoint))} sent a file for {file.parts[0].planned.path_in_repo} that is not a "
                 "GGUF file (a web page, an empty file or a Git LFS pointer). It was not kept. Check the repository, then retry."
             )
-        opened.record()  # should the rename not happen, a resume finds everything
+        opened.record()  # if the rename fails, a resume finds everything
         stored = file.as_stored()
         file.advance(Cause.VERIFIED)
         self._do("finalize", file, jobs.finalize, opened, stored, self._gate, self._replaces, file.facts is not None)
@@ -468,9 +468,9 @@ class Transfer:
     # Requests --------------------------------------------------------------------------------------------------------
 
     def _ended(self, request: Request, error: Exception | None, now_s: float) -> None:
-        """A connection is done with a request; raises `GglibError`."""
+        """A connection has ended a request; raises `GglibError`."""
         if not self._connections.ended(request, now_s):
-            return  # it was taken away before
+            return  # it was revoked before
         file, part = request.file, request.part
         file.settle()  # the digest should not wait for the next tick
         request.forgive_if_received()
@@ -490,7 +490,7 @@ class Transfer:
     def _failed(self, request: Request, error: ExchangeError, now_s: float) -> None:
         part = request.part
         if part.remote is None or part.remote.url != request.url:
-            return  # it was about an address that has been replaced since
+            return  # it concerned an address that has been replaced since
         others_receive = self._connections.others_receive(now_s)
         match self._trouble(part, error, now_s, others_receive=others_receive):
             case Step.WHOLE:
@@ -506,7 +506,7 @@ class Transfer:
                 pass
 
     def _take_stalled(self, now_s: float) -> None:
-        """Take the requests away from connections that receive nothing; raises `GglibError`."""
+        """Abandon the requests of connections that receive nothing; raises `GglibError`."""
         timeouts = self._shared.timeouts
         for request in self._connections.stalled(now_s, timeouts):
             self._connections.abandon(request, now_s)
@@ -518,7 +518,7 @@ class Transfer:
     # The disk --------------------------------------------------------------------------------------------------------
 
     def _record(self, file: DownloadFile, now_s: float) -> bool:
-        """Write the journal, and begin a sync if one is due; False where the file is not ours any more.
+        """Write the journal, and start a sync if one is due; False if the file is no longer ours.
 
         Raises:
             TransferError: The journal cannot be written.
@@ -536,7 +536,7 @@ class Transfer:
         return True
 
     def _read_facts(self, file: DownloadFile) -> None:
-        """Read the header once it may have arrived: it is known at the end, and a shard of another set ends at once."""
+        """Parse the header once it may have arrived: its facts are ready at the end, and a shard of another set fails early."""
         reach = file.reach_to_look_at()
         if reach is not None and file.opened is not None:
             first = file.parts[0].planned
@@ -546,9 +546,9 @@ class Transfer:
     # Tensors of other files ------------------------------------------------------------------------------------------
 
     def _compare(self, file: DownloadFile, opened: PartialFile) -> None:
-        """Take the next step, if its bytes are on the disk."""
+        """Take the next step of the comparison, if its bytes are on the disk."""
         if file.parts[0].is_whole or opened.journal.is_copy_wrong:
-            self._end_comparison(file, ())  # a server that sends only the whole would send all of it for every sample
+            self._end_comparison(file, ())  # a server that sends only the whole would send it for every sample
         elif (step := file.take_comparison()) is not None:
             self._do("compare", file, jobs.compare, file.version, *step)
 
@@ -567,7 +567,7 @@ class Transfer:
             self._copy(file, copies)
 
     def _copy(self, file: DownloadFile, copies: Sequence[Copy]) -> None:
-        assert file.opened is not None  # noqa: S101  # the callers have looked
+        assert file.opened is not None  # noqa: S101  # the callers have checked
         file.begin_copy(TensorCopy(file.opened, file.donors, copies, self.inbox))
 
     def _copied(self, event: CopyEnded, now_s: float) -> None:

@@ -1,7 +1,7 @@
-"""Whether the engine process still answers: the commands it got, its last report, and what follows from silence.
+"""Detects an engine process that no longer responds, from the commands it got and the time of its last report.
 
 A process can be alive and silent: stopped, swapped out, blocked by a dead network disk. While an attempt runs it reports ten
-times a second. Pure but for its lock: the caller brings the time.
+times a second. Pure except for its lock: the caller passes the time.
 """
 
 import threading
@@ -15,7 +15,7 @@ SILENT_AFTER_S: Final = 3.0
 KILLED_AFTER_S: Final = 30.0
 # A stop takes a second; nothing else may start in its slot before it is confirmed.
 STOP_LIMIT_S: Final = 10.0
-# An interpreter on a slow network disk may take long to begin; after the first limit that is reported.
+# An interpreter on a slow network disk may take long to start; after the first limit that is reported.
 START_REPORT_S: Final = 20.0
 START_LIMIT_S: Final = 120.0
 
@@ -23,7 +23,7 @@ Verdict = Literal["well", "silent", "not started", "dead"]
 
 
 class Watchdog:
-    """Watches one process, from its start on. Methods may be called from any thread."""
+    """Watches one process from its start. Methods may be called from any thread."""
 
     def __init__(self, now_s: float) -> None:
         self._lock = threading.Lock()
@@ -33,10 +33,10 @@ class Watchdog:
         self._stops: dict[int, float] = {}
 
     def sent(self, command: wire.Command, now_s: float) -> None:
-        """The process was sent a command."""
+        """Record that a command was sent to the process."""
         with self._lock:
             if isinstance(command, wire.StartTransfer | wire.CheckFiles) and not self._running:
-                self._heard_s = max(self._heard_s, now_s)  # it had no reason to report before
+                self._heard_s = max(self._heard_s, now_s)  # it had nothing to report before
             match command:
                 case wire.StartTransfer(attempt):
                     self._running.add(("attempt", attempt))
@@ -48,7 +48,7 @@ class Watchdog:
                     pass
 
     def heard(self, event: wire.ProcessReport, now_s: float) -> None:
-        """The process said something."""
+        """Record a report of the process."""
         with self._lock:
             self._heard_s = now_s
             if isinstance(event, wire.Ready):
@@ -60,18 +60,18 @@ class Watchdog:
                 self._running.discard(("check", event.check))
 
     def overslept(self, for_s: float) -> None:
-        """The watcher itself stood still for so long, with its process or its machine: nothing is known of that time."""
+        """Exclude a time in which the watcher itself was suspended, with its process or the machine."""
         with self._lock:
             self._heard_s += for_s
             self._stops = {attempt: asked_s + for_s for attempt, asked_s in self._stops.items()}
 
     def silent_s(self, now_s: float) -> float:
-        """Seconds since it last said something, while it has a reason to; 0 without one."""
+        """Seconds since its last report while it should report; 0 otherwise."""
         with self._lock:
             return max(0.0, now_s - self._heard_s) if self._running else 0.0
 
     def verdict(self, now_s: float) -> Verdict:
-        """What is to be thought of it now."""
+        """The state of the process, by its silence and its overdue stops."""
         silent_s = self.silent_s(now_s)
         with self._lock:
             if not self._is_ready:
