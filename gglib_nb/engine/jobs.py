@@ -215,7 +215,7 @@ def check_of(
     Raw splits have no donors, because the whole file has one header. Nor does a file whose digest the hub does not state:
     nothing could verify the copied bytes.
     """
-    seen, file.seen_lease = file.seen_lease, None  # used once: every file of an attempt is watched from the beginning of the attempt
+    seen, file.seen_lease = file.seen_lease, None  # for the first check only
     lease = Lease(lease_path(file.path), shared.timeouts.lease_s, seen, command.gone_owners)
     check = TargetCheck(
         tuple(part.known for part in file.parts), command, known_folders, shared.link_folders, lease, stop

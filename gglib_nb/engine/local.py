@@ -77,8 +77,8 @@ class TargetCheck:
         self.target = Path(files[0].target)
         self.lease = lease  # of the partial file; renewed by the coordinator while `has_lease`
         self.has_lease = False
-        self.hashed_bytes: int | None = None  # how many bytes of a local file are hashed; None while none is being hashed
-        self.owner_bytes: int | None = None  # how many bytes the other owner of the lease has; None while no other process has it
+        self.hashed_bytes: int | None = None  # of a local file, so far; None while none is hashed
+        self.owner_bytes: int | None = None  # what another owner of the lease has; None without one
         self._command = command
         self._link_folders = link_folders
         self._stop = stop
