@@ -1,25 +1,25 @@
 /**
- * Adding: the field for a repository, what the Hub suggests, and the variants that a repository has.
+ * Adding a download: the repository field, suggestions from the Hub, and the variants of a repository.
  */
 
 const SUGGEST_MS = 300;
 
-/** What the field is about. */
+/** The state of the field, its suggestions and its offer. */
 class Adder {
   /** @type {Listing|null} */
-  found = null;
+  suggestions = null;
   /** @type {Listing|null} */
   offer = null;
   isFiltering = false;
   text = "";
-  /** Which suggestion is chosen, and which of its cells: itself, or the link to its page. */
+  /** The index of the selected suggestion (-1 for none) and of its cell: 0 the name, 1 the link to its page. */
   row = -1;
   cell = 0;
   filters = /** @type {Record<string, string>} */ ({});
-  wanted = /** @type {Set<string>} */ (new Set());
+  companions = /** @type {Set<string>} */ (new Set());
   id = `gglib-${Math.random().toString(36).slice(2)}`;
   #timer = 0;
-  #asked = 0;
+  #generation = 0;
 
   /** @param {PanelView} app */
   constructor(app) {
@@ -27,52 +27,52 @@ class Adder {
   }
 
   /** @param {string} text */
-  typed(text) {
+  onInput(text) {
     clearTimeout(this.#timer);
     this.text = text.trim();
-    this.#forget();
-    if (this.text.length < 2) this.#suggest(null);
+    this.#discardOffer();
+    if (this.text.length < 2) this.#showSuggestions(null);
     else this.#timer = window.setTimeout(() => void this.#search(), SUGGEST_MS);
   }
 
-  /** What was said of another text is not said beside this one. */
-  #forget() {
-    this.#asked += 1;
+  /** Removes the offer and the feedback of the previous text, and discards its pending replies. */
+  #discardOffer() {
+    this.#generation += 1;
     this.offer = null;
-    this.app.asking.forget("adder");
+    this.app.requests.clear("adder");
   }
 
-  /** Who has gone elsewhere is offered nothing any more, also by an answer that comes later. */
-  leave() {
+  /** Closes the suggestions and discards pending replies. */
+  closeSuggestions() {
     clearTimeout(this.#timer);
-    this.#asked += 1;
-    this.#suggest(null);
+    this.#generation += 1;
+    this.#showSuggestions(null);
   }
 
   async #search() {
-    const asked = (this.#asked += 1);
-    // Suggestions are a courtesy: without them the field works too.
+    const generation = (this.#generation += 1);
+    // Suggestions are optional: a failed search is ignored.
     const found = await this.app.kernel.ask("search", { text: this.text, ...this.filters }).catch(() => null);
-    if (asked === this.#asked) this.#suggest(found);
+    if (generation === this.#generation) this.#showSuggestions(found);
   }
 
   /** @param {string} name @param {string} value */
-  narrow(name, value) {
+  setFilter(name, value) {
     this.filters[name] = value;
     if (this.text.length >= 2) void this.#search();
   }
 
   toggleFilters() {
     this.isFiltering = !this.isFiltering;
-    this.app.changed();
+    this.app.schedulePaint();
   }
 
   /** @param {Listing|null} found */
-  #suggest(found) {
-    this.found = found?.rows?.length ? found : null;
+  #showSuggestions(found) {
+    this.suggestions = found?.rows?.length ? found : null;
     this.row = -1;
-    if (this.found?.news) this.app.announce(this.found.news);
-    this.app.changed();
+    if (this.suggestions?.news) this.app.announce(this.suggestions.news);
+    this.app.schedulePaint();
   }
 
   /** @param {string} repo */
@@ -84,34 +84,34 @@ class Adder {
   }
 
   async show() {
-    this.leave();
-    this.#forget();
-    const asked = this.#asked;
+    this.closeSuggestions();
+    this.#discardOffer();
+    const generation = this.#generation;
     if (!this.text || !this.app.isLive) return;
-    const offer = await this.app.asking.send("adder", "offer", { repo_id: this.text }, "offer");
-    if (asked !== this.#asked) return this.app.asking.forget("adder");
+    const offer = await this.app.requests.send("adder", "offer", { repo_id: this.text }, "offer");
+    if (generation !== this.#generation) return this.app.requests.clear("adder");
     this.offer = offer;
-    this.wanted.clear();
-    this.app.changed();
+    this.companions.clear();
+    this.app.schedulePaint();
   }
 
-  /** Up and down lead from one suggestion to the next, right to its page and left back. @param {KeyboardEvent} event */
-  key(event) {
-    const rows = this.found?.rows ?? [];
+  /** Up and down select a suggestion, right its page link, left its name. @param {KeyboardEvent} event */
+  onKeyDown(event) {
+    const rows = this.suggestions?.rows ?? [];
     const step = { ArrowDown: 1, ArrowUp: this.row < 0 ? 0 : -1 }[event.key];
     const cell = { ArrowRight: 1, ArrowLeft: 0 }[event.key];
     if (step !== undefined && rows.length) Object.assign(this, { row: (this.row + step + rows.length) % rows.length, cell: 0 });
     else if (cell !== undefined && this.cell !== cell && rows[this.row]?.link) this.cell = cell;
-    else if (event.key === "Enter" && !event.isComposing) this.#enter(rows[this.row]);
-    else if (event.key === "Escape" && this.found) this.leave();
+    else if (event.key === "Enter" && !event.isComposing) this.#submit(rows[this.row]);
+    else if (event.key === "Escape" && this.suggestions) this.closeSuggestions();
     else return;
-    // JupyterLab swallows the line break inside a cell, and with it the form's own submit: the key itself is heeded.
+    // JupyterLab prevents the default action of Enter inside a cell, including form submission, so Enter is handled here.
     event.preventDefault();
-    this.app.changed();
+    this.app.schedulePaint();
   }
 
   /** @param {Row|undefined} chosen */
-  #enter(chosen) {
+  #submit(chosen) {
     if (!chosen) void this.show();
     else if (this.cell === 0) this.pick(chosen.id);
     else /** @type {HTMLElement|null} */ (this.app.root.querySelector(`#${this.id}-${this.row}-page a`))?.click();
@@ -121,9 +121,9 @@ class Adder {
 /** @param {PanelView} app */
 function adderOf(app) {
   const { adder } = app;
-  const { text, mood, alternatives } = app.asking.feedback("adder");
+  const { text, mood, alternatives } = app.requests.feedback("adder");
   const onfocusout = (/** @type {FocusEvent} */ { currentTarget, relatedTarget }) =>
-    /** @type {Node} */ (currentTarget).contains(/** @type {Node|null} */ (relatedTarget)) || adder.leave();
+    /** @type {Node} */ (currentTarget).contains(/** @type {Node|null} */ (relatedTarget)) || adder.closeSuggestions();
   const others = alternatives.map((repo) => button("gglib-button", { key: repo, onclick: () => adder.pick(repo) }, repo));
   return h("div", { key: "adder", class: "gglib-adder" }, [
     h("div", { class: "gglib-question", onfocusout }, fieldOf(app), adder.isFiltering && filtersOf(app), suggestionsOf(app)),
@@ -136,7 +136,7 @@ function adderOf(app) {
 /** @param {PanelView} app */
 function fieldOf(app) {
   const { adder, texts, isLive } = app;
-  const isBusy = app.asking.feedback("adder").busy.length > 0;
+  const isBusy = app.requests.feedback("adder").busy.length > 0;
   const chosen = adder.row < 0 ? null : `${adder.id}-${adder.row}${adder.cell ? "-page" : ""}`;
   const onsubmit = (/** @type {Event} */ event) => {
     event.preventDefault();
@@ -147,9 +147,9 @@ function fieldOf(app) {
   const field = h("input", {
     ...{ type: "text", class: "gglib-field", placeholder: texts.field_hint, title: texts.field_title, autocomplete: "off", spellcheck: "false" },
     ...{ role: "combobox", disabled: !isLive, "aria-label": texts.field, "aria-autocomplete": "list", "aria-haspopup": "grid" },
-    ...{ "aria-expanded": String(adder.found !== null), "aria-controls": `${adder.id}-list`, "aria-activedescendant": chosen },
-    oninput: (/** @type {Event} */ event) => adder.typed(/** @type {HTMLInputElement} */ (event.target).value),
-    onkeydown: (/** @type {KeyboardEvent} */ event) => adder.key(event),
+    ...{ "aria-expanded": String(adder.suggestions !== null), "aria-controls": `${adder.id}-list`, "aria-activedescendant": chosen },
+    oninput: (/** @type {Event} */ event) => adder.onInput(/** @type {HTMLInputElement} */ (event.target).value),
+    onkeydown: (/** @type {KeyboardEvent} */ event) => adder.onKeyDown(event),
   });
   return h("form", { class: "gglib-add", onsubmit }, [
     h("div", { class: "gglib-search" }, icon("search"), field),
@@ -162,8 +162,8 @@ function fieldOf(app) {
 function filtersOf({ adder, texts, model }) {
   const fields = model.get("snapshot").filters.map(({ id, label, hint, choices }) => {
     const value = adder.filters[id] ?? "";
-    const set = (/** @type {Event} */ event) => adder.narrow(id, /** @type {HTMLInputElement} */ (event.target).value);
-    // Enter alone makes no change inside a cell of JupyterLab.
+    const set = (/** @type {Event} */ event) => adder.setFilter(id, /** @type {HTMLInputElement} */ (event.target).value);
+    // In a JupyterLab cell, Enter fires no change event.
     const enter = (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && set(event);
     const common = { key: id, class: "gglib-field", "aria-label": label, onchange: set };
     if (!choices) return h("input", { ...common, type: "text", placeholder: hint, onkeydown: enter });
@@ -176,9 +176,9 @@ function filtersOf({ adder, texts, model }) {
 /** @param {PanelView} app */
 function suggestionsOf(app) {
   const { adder, texts } = app;
-  const rows = (adder.found?.rows ?? []).map((row, at) => {
+  const rows = (adder.suggestions?.rows ?? []).map((row, at) => {
     const isChosen = (/** @type {number} */ cell) => String(at === adder.row && cell === adder.cell);
-    const page = row.link && iconControl("page", app.say("card", row.name ?? ""), { href: row.link, ...BESIDE, tabindex: -1 });
+    const page = row.link && iconControl("page", app.text("card", row.name ?? ""), { href: row.link, ...NEW_TAB, tabindex: -1 });
     const name = { id: `${adder.id}-${at}`, role: "gridcell", class: "gglib-suggestion", "aria-selected": isChosen(0), onclick: () => adder.pick(row.id) };
     return h("div", { key: row.id, role: "row" }, [
       h("div", name, [
@@ -189,7 +189,7 @@ function suggestionsOf(app) {
     ]);
   });
   const grid = { id: `${adder.id}-list`, class: "gglib-options", role: "grid", "aria-label": texts.found, hidden: !rows.length };
-  // The field keeps the focus, and with it its suggestions, while one of them or its link is pressed.
+  // Keeps the focus in the field during a click; otherwise focusout would close the suggestions.
   return h("div", { ...grid, onmousedown: (/** @type {Event} */ event) => event.preventDefault() }, rows);
 }
 
@@ -203,10 +203,10 @@ function offerOf(app, offer) {
   };
   const boxes = choices.map(({ id, label }) => {
     const onchange = (/** @type {Event} */ { target }) =>
-      /** @type {HTMLInputElement} */ (target).checked ? adder.wanted.add(id) : adder.wanted.delete(id);
+      /** @type {HTMLInputElement} */ (target).checked ? adder.companions.add(id) : adder.companions.delete(id);
     return h("label", { key: id, class: "gglib-companion" }, h("input", { type: "checkbox", onchange }), label);
   });
-  const fields = (/** @type {Row} */ { id }) => ({ repo_id: view.title, key: id, revision, choices: [...adder.wanted] });
+  const fields = (/** @type {Row} */ { id }) => ({ repo_id: view.title, key: id, revision, choices: [...adder.companions] });
   return h("section", { class: "gglib-offer", "aria-label": view.title }, [
     h("header", {}, [
       h("strong", {}, view.title ?? ""),
@@ -229,6 +229,6 @@ function variantOf(app, row, fields) {
     h("span", { class: "gglib-amount" }, measure),
     h("span", { class: "gglib-tags" }, factsOf(lines, "gglib-tag"), note && h("span", { class: "gglib-owner" }, note)),
     actions.map((action) => actionButton(app, at, action, fields)),
-    below(app, at, name, fields),
+    feedbackOf(app, at, name, fields),
   ]);
 }

@@ -1,9 +1,9 @@
 /**
- * One keyed renderer: a view is written down as a tree, and the document is brought to it. Elements with the same key stay, and
- * with them focus, selection and scrolling. Text from outside reaches the page as text nodes only.
+ * A keyed renderer: a view is described as a tree, and the document is updated to match it. Elements with the same key are kept,
+ * including focus, selection and scroll position. Untrusted text becomes text nodes only.
  */
 
-/** Strokes on a grid of 16. @type {Record<string, string>} */
+/** SVG paths on a 16 by 16 grid. @type {Record<string, string>} */
 const ICONS = {
   pause: "M5.5 3.5v9M10.5 3.5v9",
   paused: "M6 4.5v7M10 4.5v7",
@@ -33,20 +33,20 @@ const ICONS = {
   filter: "M2.5 4h11M4.5 8h7M6.5 12h3",
   search: "M7 2.5a4.5 4.5 0 1 1 0 9a4.5 4.5 0 1 1 0-9M10.5 10.5L14 14",
 };
-/** Actions that share an icon with another one. @type {Record<string, string>} */
-const SAME_ICON = { remove: "cancel", dismiss: "cancel", discard: "delete", loading: "code", repair: "retry", update: "downloading", inspect: "search", export: "page" };
+/** Actions that use the icon of another action. @type {Record<string, string>} */
+const ICON_ALIASES = { remove: "cancel", dismiss: "cancel", discard: "delete", loading: "code", repair: "retry", update: "downloading", inspect: "search", export: "page" };
 
-/** What a person or the browser changes by itself, so it is a property. */
+/** Set as properties, not attributes: the user or the browser can change them. */
 const PROPERTIES = new Set(["value", "checked", "disabled", "hidden"]);
 
-/** What was drawn last. @type {WeakMap<Node, Node_|string>} */
-const drawn = new WeakMap();
-/** What was drawn last in an element. @type {WeakMap<Node, {wanted: string[], nodes: Node[]}>} */
-const inside = new WeakMap();
+/** The last rendered tree of each node. @type {WeakMap<Node, TreeNode|string>} */
+const rendered = new WeakMap();
+/** The last rendered children of each element, with their keys. @type {WeakMap<Node, {wanted: string[], nodes: Node[]}>} */
+const renderedChildren = new WeakMap();
 
 /**
- * A part of a tree. `key` tells it from its siblings, `on…` are handlers, `style` is an object.
- * @param {string} tag @param {Record<string, any>|null} props @param {any[]} children @returns {Node_}
+ * A node of the tree. `key` identifies it among its siblings, `on…` props are event handlers, `style` is an object.
+ * @param {string} tag @param {Record<string, any>|null} props @param {any[]} children @returns {TreeNode}
  */
 function h(tag, props = null, ...children) {
   const kept = children.flat(3).filter((child) => child !== null && child !== undefined && child !== false && child !== "");
@@ -54,17 +54,17 @@ function h(tag, props = null, ...children) {
 }
 
 /**
- * A part that is drawn only where something that it depends on is new.
- * @param {string} tag @param {string} key @param {any[]} memo @param {() => Node_} draw @returns {Node_}
+ * A node that is rendered only when an item of `memo` has changed.
+ * @param {string} tag @param {string} key @param {any[]} memo @param {() => TreeNode} draw @returns {TreeNode}
  */
 const unlessSame = (tag, key, memo, draw) => ({ tag, props: { key, memo }, children: [], draw });
 
-/** Brings what is in an element to this tree. @param {Node} parent @param {(Node_|string)[]} children */
+/** Updates the children of an element to match these nodes. @param {Node} parent @param {(TreeNode|string)[]} children */
 function patch(parent, children) {
   const counts = /** @type {Map<string, number>} */ (new Map());
   const wanted = children.map((child) => keyOf(child, counts));
-  const last = inside.get(parent);
-  // Most updates change texts and attributes only: then the document is not asked what it contains.
+  const last = renderedChildren.get(parent);
+  // Most updates change only text and attributes; skip reading the document then.
   if (last && last.nodes.length === parent.childNodes.length && isEqual(wanted, last.wanted)) {
     last.nodes.forEach((node, at) => update(node, children[at] ?? ""));
     return;
@@ -72,7 +72,7 @@ function patch(parent, children) {
   const known = new Map(last?.wanted.map((key, at) => [key, last.nodes[at]]));
   const nodes = children.map((child, at) => {
     const key = wanted[at] ?? "";
-    const node = known.get(key) ?? made(child);
+    const node = known.get(key) ?? createNode(child);
     known.delete(key);
     update(node, child);
     return node;
@@ -84,10 +84,10 @@ function patch(parent, children) {
     if (node === cursor) cursor = cursor.nextSibling;
     else parent.insertBefore(node, cursor);
   }
-  inside.set(parent, { wanted, nodes });
+  renderedChildren.set(parent, { wanted, nodes });
 }
 
-/** @param {Node_|string} child @param {Map<string, number>} counts */
+/** @param {TreeNode|string} child @param {Map<string, number>} counts */
 function keyOf(child, counts) {
   if (typeof child === "object" && child.props.key !== undefined) return `${child.tag} =${child.props.key}`;
   const kind = typeof child === "object" ? `${child.tag}.${child.props.class ?? ""}` : "text";
@@ -96,29 +96,29 @@ function keyOf(child, counts) {
   return `${kind} ${number}`;
 }
 
-/** @param {Node_|string} child @returns {Node} */
-function made(child) {
+/** @param {TreeNode|string} child @returns {Node} */
+function createNode(child) {
   if (typeof child !== "object") return document.createTextNode(String(child));
-  const isDrawing = child.tag === "svg" || child.tag === "path";
-  return isDrawing ? document.createElementNS("http://www.w3.org/2000/svg", child.tag) : document.createElement(child.tag);
+  const isSvg = child.tag === "svg" || child.tag === "path";
+  return isSvg ? document.createElementNS("http://www.w3.org/2000/svg", child.tag) : document.createElement(child.tag);
 }
 
-/** @param {Node} node @param {Node_|string} child */
+/** @param {Node} node @param {TreeNode|string} child */
 function update(node, child) {
   if (typeof child !== "object") {
     if (node.nodeValue !== String(child)) node.nodeValue = String(child);
     return;
   }
-  const before = drawn.get(node);
+  const before = rendered.get(node);
   const old = typeof before === "object" ? before.props : {};
   const { memo } = child.props;
   if (memo && old.memo && isEqual(memo, old.memo)) return;
   const { props, children } = child.draw?.() ?? child;
-  drawn.set(node, memo ? { ...child, props: { ...props, memo } } : child);
+  rendered.set(node, memo ? { ...child, props: { ...props, memo } } : child);
   const element = /** @type {HTMLElement} */ (node);
   for (const name in props) setProperty(element, name, props[name], old[name]);
   for (const name in old) if (!(name in props)) setProperty(element, name, undefined, old[name]);
-  // Without it JupyterLab takes the keys of a focused element for commands to the notebook: `b` adds a cell.
+  // Without this attribute JupyterLab handles keys of a focused element as notebook commands: `b` adds a cell.
   if ((!before || props.href !== old.href) && element.tabIndex >= 0) setProperty(element, "data-lm-suppress-shortcuts", "true", undefined);
   patch(element, children);
 }
@@ -129,11 +129,11 @@ function setProperty(element, name, value, old) {
   if (name === "style") for (const part in value) value[part] !== old?.[part] && element.style.setProperty(part, value[part]);
   else if (name.startsWith("on")) {
     if (Boolean(value) === Boolean(old)) return;
-    // The one that was drawn last. Without its result: `false` would keep the browser from doing its part.
-    /** @type {any} */ (element)[name] = value ? (/** @type {Event} */ event) => void /** @type {Node_|undefined} */ (drawn.get(element))?.props[name]?.(event) : null;
+    // Calls the latest handler. Its result is discarded: `false` would prevent the browser's default action.
+    /** @type {any} */ (element)[name] = value ? (/** @type {Event} */ event) => void /** @type {TreeNode|undefined} */ (rendered.get(element))?.props[name]?.(event) : null;
   }
   else if (value === old) return;
-  // What a person is typing is not overwritten.
+  // Do not overwrite what the user is typing.
   else if (name === "value" && element.matches(":focus")) return;
   else if (PROPERTIES.has(name)) /** @type {any} */ (element)[name] = value ?? false;
   else if (value === null || value === undefined || value === false) element.removeAttribute(name);
@@ -145,37 +145,37 @@ const isEqual = (one, other) => one.length === other.length && one.every((part, 
 
 /** @param {string} id */
 const icon = (id) =>
-  h("svg", { class: "gglib-icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("path", { d: ICONS[SAME_ICON[id] ?? id] ?? "" }));
+  h("svg", { class: "gglib-icon", viewBox: "0 0 16 16", "aria-hidden": "true" }, h("path", { d: ICONS[ICON_ALIASES[id] ?? id] ?? "" }));
 
 /** @param {string} kind Its class. @param {Record<string, any>} props @param {any[]} children */
 const button = (kind, props, ...children) => h("button", { type: "button", class: kind, ...props }, ...children);
 
-/** A button or a link that shows an icon and says its label. @param {string} id @param {string} label @param {Record<string, any>} props */
+/** A button or link with an icon and an accessible label. @param {string} id @param {string} label @param {Record<string, any>} props */
 const iconControl = (id, label, props) =>
   h(props.href ? "a" : "button", { type: props.href ? null : "button", title: label, "aria-label": label, ...props, class: `gglib-icon-button ${props.class ?? ""}` }, icon(id));
 
-/** A progress bar's attributes. @param {string} label @param {number|null} part @param {string} text */
+/** The ARIA attributes of a progress bar. @param {string} label @param {number|null} part @param {string} text */
 const progressOf = (label, part, text) => ({
   ...{ role: "progressbar", "aria-label": label, "aria-valuemin": 0, "aria-valuemax": 100 },
   ...{ "aria-valuenow": part === null ? null : Math.floor(part * 100), "aria-valuetext": text },
 });
 
-/** What leads to a page beside this one. */
-const BESIDE = { target: "_blank", rel: "noopener noreferrer" };
+/** Attributes of links that open in a new tab. */
+const NEW_TAB = { target: "_blank", rel: "noopener noreferrer" };
 
-/** A list of pieces with their moods. @param {Fact[]} facts @param {string} name Their class. */
+/** One element per fact, with its mood. @param {Fact[]} facts @param {string} name Their class. */
 const factsOf = (facts, name = "") => facts.map(({ text, mood }) => h("span", { class: name || null, "data-mood": mood ?? null }, text));
 
-/** Only a web address becomes one. @param {string} url @param {string} text */
-const pageLink = (url, text) => h("a", { class: "gglib-link", ...BESIDE, href: /^https?:\/\//.test(url) ? url : null }, text);
+/** A link; other addresses than http and https are shown without `href`. @param {string} url @param {string} text */
+const pageLink = (url, text) => h("a", { class: "gglib-link", ...NEW_TAB, href: /^https?:\/\//.test(url) ? url : null }, text);
 
-/** A name that keeps its end where it does not fit. @param {string} name @param {number} at */
-const cutName = (name, at) => [h("span", { key: 1 }, name.slice(0, at)), h("span", { key: 2 }, name.slice(at))];
+/** A name in two parts; CSS truncates the first. @param {string} name @param {number} at */
+const splitName = (name, at) => [h("span", { key: 1 }, name.slice(0, at)), h("span", { key: 2 }, name.slice(at))];
 
-/** A path that keeps its file's name. @param {string} path */
-const cutPath = (path) => cutName(path, Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1);
+/** A path whose file name is not truncated. @param {string} path */
+const splitPath = (path) => splitName(path, Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1);
 
-/** The clipboard, also where a hub is served over plain HTTP. @param {string} text */
+/** Copies to the clipboard. The fallback is for pages served over plain HTTP, such as some JupyterHubs. @param {string} text */
 async function copy(text) {
   if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
   const area = document.body.appendChild(document.createElement("textarea"));

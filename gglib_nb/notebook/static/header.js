@@ -1,19 +1,19 @@
 /**
- * What is above the lists: totals, the rate of the last minute and a half as a line, limits, and lines about the queue as a whole.
+ * The area above the lists: totals, a graph of the last 90 seconds' rate, limits, and notices about the queue.
  */
 
 const SAMPLES = 90;
-const NOTIFIES = "gglib_nb notifies";
+const NOTIFY_KEY = "gglib_nb notifies";
 
 /** @param {PanelView} app @param {Header} header */
 function headerOf(app, header) {
   const { texts } = app;
-  const counts = app.isLive ? header.counts : app.say("last_seen", header.counts);
+  const counts = app.isLive ? header.counts : app.text("last_seen", header.counts);
   const pace = app.fresh(header.pace ?? []).map(({ text }) => text);
   return h("header", { key: "header", class: "gglib-header" }, [
     h("div", { class: "gglib-totals" }, [
       h("strong", { role: "heading", "aria-level": "2" }, texts.title),
-      // The summary takes the place of counts that say nothing, so that the end of a run moves nothing.
+      // After a run the summary replaces the counts, so that the layout does not shift.
       (!header.summary || header.has_work) && h("span", { class: "gglib-counts" }, counts),
       header.summary && h("p", { class: "gglib-summary", role: "status", "data-mood": header.mood ?? null }, header.summary),
     ]),
@@ -30,7 +30,7 @@ function headerOf(app, header) {
       toggle("limits", texts.limits ?? "", app.isLimits, () => app.toggleLimits(), "aria-expanded"),
       (header.actions ?? []).map((action) => actionButton(app, "queue", action, () => ({ action: action.id }))),
     ]),
-    below(app, "queue", "", ({ id }) => ({ action: id })),
+    feedbackOf(app, "queue", "", ({ id }) => ({ action: id })),
     app.isLimits && limits(app, header.fields ?? []),
   ]);
 }
@@ -38,21 +38,21 @@ function headerOf(app, header) {
 /** @param {string} name @param {string} label @param {boolean} isOn @param {() => void} onclick @param {string} state */
 const toggle = (name, label, isOn, onclick, state) => button("gglib-button", { key: name, [state]: String(isOn), onclick }, icon(name), label);
 
-/** The rates of the last minute and a half as a line; null for none. @param {number[]} rates */
+/** The graph of the last 90 seconds; null with fewer than three samples or no traffic. @param {number[]} rates */
 function graphOf(rates) {
   if (rates.length < 3 || !rates.some((one) => one > 0)) return null;
-  const most = Math.max(...rates);
+  const maxRate = Math.max(...rates);
   const start = SAMPLES - rates.length;
-  return { start, line: `M${rates.map((one, at) => `${start + at} ${(19 - (one / most) * 17).toFixed(1)}`).join("L")}` };
+  return { start, line: `M${rates.map((one, at) => `${start + at} ${(19 - (one / maxRate) * 17).toFixed(1)}`).join("L")}` };
 }
 
-/** Each field asks the kernel for itself, once it is left or Enter is pressed, and shows what holds. @param {PanelView} app @param {Field[]} fields */
+/** Each field sends its value on blur or Enter, and then shows the value in effect. @param {PanelView} app @param {Field[]} fields */
 function limits(app, fields) {
   const set = (/** @type {Event} */ { target }, /** @type {Field} */ { id, value }) => {
     const input = /** @type {HTMLInputElement} */ (target);
     if (input.value === (input.dataset.asked ?? value)) return;
     input.dataset.asked = input.value;
-    void app.asking.send("limits", id, { id, value: input.value }, "set");
+    void app.requests.send("limits", id, { id, value: input.value }, "set");
   };
   const shown = (/** @type {HTMLInputElement} */ input, /** @type {Field} */ { value }) => {
     if (input.dataset.asked === undefined && input.value !== value) input.value = value;
@@ -69,14 +69,14 @@ function limits(app, fields) {
           disabled: !app.isLive,
           value: field.value,
           onchange: (/** @type {Event} */ event) => set(event, field),
-          // Enter alone makes no change inside a cell of JupyterLab, which swallows the line break.
+          // In a JupyterLab cell, Enter fires no change event.
           onkeydown: (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && set(event, field),
           onfocus: (/** @type {Event} */ { target }) => delete (/** @type {HTMLElement} */ (target).dataset.asked),
           onblur: (/** @type {Event} */ { target }) => shown(/** @type {HTMLInputElement} */ (target), field),
         }),
       ]),
     ),
-    below(app, "limits", "", () => ({})),
+    feedbackOf(app, "limits", "", () => ({})),
     typeof Notification !== "undefined" &&
       h("label", { key: "notify", class: "gglib-companion" }, [
         h("input", { type: "checkbox", checked: app.notifies, onchange: (/** @type {Event} */ event) => app.askToNotify(event) }),
@@ -85,22 +85,22 @@ function limits(app, fields) {
   ]);
 }
 
-/** Lines about the queue as a whole. @param {PanelView} app @param {Notice[]} notices */
+/** Notices about the whole queue. @param {PanelView} app @param {Notice[]} notices */
 function noticesOf(app, notices) {
   const lines = notices.map(({ kind, text, action }) =>
     h("p", { key: kind, "data-kind": kind }, [
       h("span", {}, text),
       action && actionButton(app, kind, action, () => ({ action: action.id })),
-      action && below(app, kind, "", ({ id }) => ({ action: id })),
+      action && feedbackOf(app, kind, "", ({ id }) => ({ action: id })),
     ]),
   );
   return h("div", { key: "notices", class: "gglib-notices", role: "status", hidden: !lines.length }, lines);
 }
 
-/** A person wanted notifications, and the browser allows them. */
-function mayNotify() {
+/** Whether the user enabled notifications and the browser permits them. */
+function canNotify() {
   try {
-    return localStorage.getItem(NOTIFIES) === "yes" && Notification.permission === "granted";
+    return localStorage.getItem(NOTIFY_KEY) === "yes" && Notification.permission === "granted";
   } catch {
     return false;
   }
@@ -111,15 +111,15 @@ function notify(title, text) {
   try {
     new Notification(title, { body: text, silent: true, tag: text });
   } catch {
-    // Chrome on Android has the class and refuses to make one.
+    // Chrome on Android has the class, but its constructor throws.
   }
 }
 
 /** @param {"localStorage"|"sessionStorage"} place @param {string} name @param {string} value */
-function remember(place, name, value) {
+function store(place, name, value) {
   try {
     window[place].setItem(name, value);
   } catch {
-    // A host may forbid it or be full; the choice holds in this view all the same.
+    // Storage may be disabled or full; the choice still applies to this view.
   }
 }

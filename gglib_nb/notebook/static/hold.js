@@ -1,17 +1,17 @@
 /**
- * Rows stay where they are while a pointer is at work among them; they are dragged by their grips.
+ * Keeps the order of the rows while the pointer moves over them, so that no click hits the wrong row. Also drag and drop.
  */
 
-/** A pointer that has not moved for so long aims at nothing. */
+/** A pointer that has not moved for this long no longer holds the rows. */
 const REST_MS = 3000;
-const FREE_MS = 700;
-const NEAR_PX = 4;
-const EDGE_PX = 24;
-const STEP_PX = 12;
+const SUSPENDED_MS = 700;
+const MOVED_PX = 4;
+const SCROLL_EDGE_PX = 24;
+const SCROLL_STEP_PX = 12;
 
 /** @typedef {{key: string, list: string, title?: string, view?: View, row?: Row, count?: number}} Entry */
 
-/** What the lists show, from top to bottom. @param {PanelState} state @returns {Entry[]} */
+/** The headings and rows of all views, from top to bottom. @param {PanelState} state @returns {Entry[]} */
 function entriesOf({ views, rows }) {
   return views.flatMap((view) => {
     const shown = (view.rows ?? []).flatMap((id) => rows[id] ?? []);
@@ -21,13 +21,13 @@ function entriesOf({ views, rows }) {
 }
 
 /**
- * The entries in the order that a person has under the pointer: nothing moves, headings stay, what is new comes last. A heading
- * counts what is below it and of its list; one without any is not added.
+ * The next entries in the order shown now: rows and headings keep their places, new entries are appended. A heading counts the rows
+ * of its list below it; a heading without rows is not added.
  * @param {Entry[]} shown @param {Entry[]} next @returns {Entry[]}
  */
 function heldOrder(shown, next) {
-  const fresh = new Map(next.map((entry) => [entry.key, entry]));
-  const kept = shown.flatMap((old) => fresh.get(old.key) ?? (old.title ? old : []));
+  const nextByKey = new Map(next.map((entry) => [entry.key, entry]));
+  const kept = shown.flatMap((old) => nextByKey.get(old.key) ?? (old.title ? old : []));
   const known = new Set(kept.map(({ key }) => key));
   const held = [...kept, ...next.filter(({ key }) => !known.has(key))];
   return held
@@ -35,71 +35,71 @@ function heldOrder(shown, next) {
     .filter((entry) => !entry.title || entry.count || known.has(entry.key));
 }
 
-/** How many rows below a heading are of its list. @param {Entry[]} entries @param {number} at */
+/** The number of rows of a heading's list up to the next heading. @param {Entry[]} entries @param {number} at */
 function countBelow(entries, at) {
   const end = entries.findIndex((entry, index) => index > at && entry.title);
   return entries.slice(at + 1, end < 0 ? undefined : end).filter(({ list }) => list === entries[at]?.list).length;
 }
 
-/** Whether rows may move now. */
+/** Decides whether rows may be reordered now. */
 class Hold {
-  #untilMs = 0;
-  #freeUntilMs = 0;
+  #activeUntilMs = 0;
+  #suspendedUntilMs = 0;
   #isDragging = false;
   isHeld = false;
   shown = /** @type {Entry[]} */ ([]);
-  #moved = /** @type {{id: string, x: number, y: number}|null} */ (null);
+  #lastMove = /** @type {{id: string, x: number, y: number}|null} */ (null);
 
-  /** @param {() => void} changed */
-  constructor(changed) {
-    this.changed = changed;
+  /** @param {() => void} schedulePaint */
+  constructor(schedulePaint) {
+    this.schedulePaint = schedulePaint;
   }
 
-  /** What a list tells of its pointer. */
+  /** The pointer event handlers of the list. */
   handlers() {
     return {
-      onpointermove: (/** @type {PointerEvent} */ event) => this.#point(event),
-      onpointerdown: (/** @type {PointerEvent} */ event) => this.#point(event),
+      onpointermove: (/** @type {PointerEvent} */ event) => this.#onPointer(event),
+      onpointerdown: (/** @type {PointerEvent} */ event) => this.#onPointer(event),
       onpointerleave: () => {
-        this.#untilMs = 0;
-        this.#moved = null;
-        this.changed();
+        this.#activeUntilMs = 0;
+        this.#lastMove = null;
+        this.schedulePaint();
       },
     };
   }
 
   /** @param {PointerEvent} event */
-  #point({ pointerType, clientX, clientY }) {
-    if (pointerType !== "touch") this.#untilMs = performance.now() + REST_MS;
-    if (this.#moved && Math.hypot(clientX - this.#moved.x, clientY - this.#moved.y) > NEAR_PX) this.#moved = null;
+  #onPointer({ pointerType, clientX, clientY }) {
+    if (pointerType !== "touch") this.#activeUntilMs = performance.now() + REST_MS;
+    if (this.#lastMove && Math.hypot(clientX - this.#lastMove.x, clientY - this.#lastMove.y) > MOVED_PX) this.#lastMove = null;
   }
 
-  /** Which row a press on a move button is meant for: the one that the press before moved away, if the pointer has not moved since. @param {MouseEvent} event @param {string} id */
-  again({ clientX: x, clientY: y }, id) {
-    this.#moved = { id: this.#moved?.id ?? id, x, y };
-    return this.#moved.id;
+  /** The id of the row that a press on a move button applies to: the previously moved row, unless the pointer has moved since. @param {MouseEvent} event @param {string} id */
+  moveTarget({ clientX: x, clientY: y }, id) {
+    this.#lastMove = { id: this.#lastMove?.id ?? id, x, y };
+    return this.#lastMove.id;
   }
 
-  /** Who asked for a change may see it although the pointer is here. */
-  free() {
-    this.#freeUntilMs = performance.now() + FREE_MS;
-    this.changed();
+  /** Lets rows move for a moment despite the pointer, because the user requested a change. */
+  suspend() {
+    this.#suspendedUntilMs = performance.now() + SUSPENDED_MS;
+    this.schedulePaint();
   }
 
-  get #holds() {
+  get #isActive() {
     const nowMs = performance.now();
-    return this.#isDragging || (nowMs < this.#untilMs && nowMs > this.#freeUntilMs);
+    return this.#isDragging || (nowMs < this.#activeUntilMs && nowMs > this.#suspendedUntilMs);
   }
 
-  /** Whether it is to be painted although there is no news: a pointer has come to rest. */
-  get isDue() {
-    return this.isHeld && !this.#holds;
+  /** Whether the hold has ended and the view needs a paint. */
+  get isOver() {
+    return this.isHeld && !this.#isActive;
   }
 
-  /** The order to show; rows keep their height while they are held. @param {Entry[]} next @param {Iterable<HTMLElement>} rows */
+  /** The entries to show; held rows keep their height. @param {Entry[]} next @param {Iterable<HTMLElement>} rows */
   order(next, rows) {
-    if (this.#holds !== this.isHeld) {
-      this.isHeld = this.#holds;
+    if (this.#isActive !== this.isHeld) {
+      this.isHeld = this.#isActive;
       for (const row of rows) row.style.setProperty("--gg-held", this.isHeld ? `${row.getBoundingClientRect().height}px` : "");
     }
     this.shown = this.isHeld ? heldOrder(this.shown, next) : next;
@@ -107,16 +107,16 @@ class Hold {
   }
 
   /**
-   * Follows a row that is dragged by its grip, with a mouse, a pen or a finger, until it is let go.
+   * Moves a row with the pointer (mouse, pen or touch) until it is dropped or the drag is cancelled.
    * @param {PointerEvent} start @param {Row} dragged @param {HTMLElement} list
-   * @returns {Promise<number|null>} the position to move it to; null for none
+   * @returns {Promise<number|null>} The new position; null if unchanged or cancelled.
    */
   async drag(start, dragged, list) {
     const grip = /** @type {HTMLElement} */ (start.currentTarget);
     const row = /** @type {HTMLElement} */ (grip.closest(".gglib-row"));
-    const places = this.shown.flatMap(({ row: one }) => (one?.position ? [one] : []));
-    const over = new AbortController();
-    const { signal } = over;
+    const queued = this.shown.flatMap(({ row: one }) => (one?.position ? [one] : []));
+    const dragging = new AbortController();
+    const { signal } = dragging;
     const from = dragged.position ?? 0;
     let position = from;
     start.preventDefault();
@@ -124,24 +124,24 @@ class Hold {
     grip.setPointerCapture(start.pointerId);
     this.#isDragging = true;
     const isDropped = await new Promise((resolve) => {
-      const follow = (/** @type {PointerEvent} */ { clientY }) => {
+      const onMove = (/** @type {PointerEvent} */ { clientY }) => {
         const box = list.getBoundingClientRect();
-        list.scrollTop += clientY < box.top + EDGE_PX ? -STEP_PX : clientY > box.bottom - EDGE_PX ? STEP_PX : 0;
+        list.scrollTop += clientY < box.top + SCROLL_EDGE_PX ? -SCROLL_STEP_PX : clientY > box.bottom - SCROLL_EDGE_PX ? SCROLL_STEP_PX : 0;
         row.classList.add("is-dragged");
         row.style.transform = `translateY(${clientY - start.clientY}px)`;
-        position = positionAt(clientY, places, from, list);
-        showTarget(places, list, position, from);
+        position = positionAt(clientY, queued, from, list);
+        showTarget(queued, list, position, from);
       };
-      grip.addEventListener("pointermove", follow, { signal });
+      grip.addEventListener("pointermove", onMove, { signal });
       grip.addEventListener("pointerup", () => resolve(true), { signal });
       grip.addEventListener("lostpointercapture", () => resolve(false), { signal });
       grip.addEventListener("keydown", ({ key }) => key === "Escape" && resolve(false), { signal });
     });
-    over.abort();
+    dragging.abort();
     this.#isDragging = false;
     row.style.transform = "";
     row.classList.remove("is-dragged");
-    showTarget(places, list, null, from);
+    showTarget(queued, list, null, from);
     return isDropped && position !== from ? position : null;
   }
 }
@@ -149,7 +149,7 @@ class Hold {
 /** @param {HTMLElement} list @param {string} id */
 const rowElement = (list, id) => /** @type {HTMLElement|null} */ (list.querySelector(`.gglib-row[data-key="${CSS.escape(id)}"]`));
 
-/** The furthest position whose row the pointer has passed the middle of. @param {number} y @param {Row[]} rows @param {number} from @param {HTMLElement} list */
+/** The drop position: the furthest row whose middle the pointer has passed. @param {number} y @param {Row[]} rows @param {number} from @param {HTMLElement} list */
 function positionAt(y, rows, from, list) {
   let position = from;
   for (const { id, position: at = 0 } of rows) {
@@ -162,7 +162,7 @@ function positionAt(y, rows, from, list) {
   return position;
 }
 
-/** @param {Row[]} rows @param {HTMLElement} list @param {number|null} position @param {number} from */
+/** Marks the drop position in the list; null clears the mark. @param {Row[]} rows @param {HTMLElement} list @param {number|null} position @param {number} from */
 function showTarget(rows, list, position, from) {
   const side = position !== null && position < from ? "before" : "after";
   for (const { id, position: at } of rows) {

@@ -1,58 +1,58 @@
 /**
- * Asking the kernel, and the page's one copy of what it said. Every question is asked again after a while until it is answered; the
- * kernel does each once.
+ * Requests to the kernel, and the page's copy of the kernel's state. A request without a reply is sent again with the same id and a
+ * growing delay; the kernel executes it once.
  */
 
 const DEADLINE_MS = 4000;
-const LONGEST_MS = 60_000;
+const MAX_DEADLINE_MS = 60_000;
 
-/** @typedef {{resolve: (result: any) => void, reject: (error: Error) => void, heard: (text: string) => void, timer: number}} Waiting */
+/** @typedef {{resolve: (result: any) => void, reject: (error: Error) => void, onProgress: (text: string) => void, timer: number}} PendingRequest */
 
-/** Asks the kernel of one model. */
+/** Sends requests to the kernel of one model and matches the replies. */
 class Kernel {
-  #waiting = /** @type {Map<string, Waiting>} */ (new Map());
+  #pending = /** @type {Map<string, PendingRequest>} */ (new Map());
   #prefix = Math.random().toString(36).slice(2);
   #count = 0;
   /** @type {Promise<void>|null} */
   #syncing = null;
   isLost = false;
 
-  /** @param {Model} model @param {() => void} lost Called when nothing can be sent any more. */
-  constructor(model, lost = () => {}) {
+  /** @param {Model} model @param {() => void} onLost Called when the front end refuses to send. */
+  constructor(model, onLost = () => {}) {
     this.model = model;
-    this.lost = lost;
+    this.onLost = onLost;
     this.receive = (/** @type {Reply|Progress|Changes} */ message) => {
       if (message.kind === "reply") this.#settle(message);
-      else if (message.kind === "progress") this.#waiting.get(message.cid)?.heard(message.text);
+      else if (message.kind === "progress") this.#pending.get(message.cid)?.onProgress(message.text);
     };
     model.on("msg:custom", this.receive);
   }
 
-  /** @param {string} kind @param {object} fields @param {(text: string) => void} heard How far it is, where the kernel says so. @returns {Promise<any>} */
-  ask(kind, fields = {}, heard = () => {}) {
+  /** @param {string} kind @param {object} fields @param {(text: string) => void} onProgress @returns {Promise<any>} */
+  ask(kind, fields = {}, onProgress = () => {}) {
     const cid = `${this.#prefix}-${(this.#count += 1)}`;
     return new Promise((resolve, reject) => {
-      this.#waiting.set(cid, { resolve, reject, heard, timer: 0 });
+      this.#pending.set(cid, { resolve, reject, onProgress, timer: 0 });
       this.#send({ cid, kind, ...fields }, DEADLINE_MS);
     });
   }
 
   /** @param {{cid: string, kind: string}} request @param {number} deadlineMs */
   #send(request, deadlineMs) {
-    const waiting = this.#waiting.get(request.cid);
-    if (!waiting) return;
-    waiting.timer = window.setTimeout(() => this.#send(request, Math.min(2 * deadlineMs, LONGEST_MS)), deadlineMs);
+    const pending = this.#pending.get(request.cid);
+    if (!pending) return;
+    pending.timer = window.setTimeout(() => this.#send(request, Math.min(2 * deadlineMs, MAX_DEADLINE_MS)), deadlineMs);
     try {
       this.model.send(request);
     } catch {
-      // A front end refuses to send to a kernel that was shut down or has died, and says so in no other way.
+      // Front ends throw here when the kernel was shut down or has died; they report it in no other way.
       this.isLost = true;
-      this.abandon();
-      this.lost();
+      this.rejectAll();
+      this.onLost();
     }
   }
 
-  /** Brings the model up to date. Several at once are one. */
+  /** Requests the state, if the model's is out of date. Concurrent calls share one request. */
   sync() {
     this.#syncing ??= this.#sync().finally(() => (this.#syncing = null));
     return this.#syncing;
@@ -63,35 +63,35 @@ class Kernel {
     if (state) this.model.set("snapshot", state);
   }
 
-  /** The kernel is gone: nothing that waits will be answered. */
-  abandon() {
+  /** Rejects every pending request, because the kernel will not reply. */
+  rejectAll() {
     const error = new Error(this.model.get("snapshot").texts.unanswered);
-    for (const { reject, timer } of this.#waiting.values()) {
+    for (const { reject, timer } of this.#pending.values()) {
       clearTimeout(timer);
       reject(error);
     }
-    this.#waiting.clear();
+    this.#pending.clear();
   }
 
   close() {
     this.model.off("msg:custom", this.receive);
-    for (const { timer } of this.#waiting.values()) clearTimeout(timer);
-    this.#waiting.clear();
+    for (const { timer } of this.#pending.values()) clearTimeout(timer);
+    this.#pending.clear();
   }
 
   /** @param {Reply} reply */
   #settle({ cid, result, error, alternatives }) {
-    const asked = this.#waiting.get(cid);
-    if (!asked) return;
-    this.#waiting.delete(cid);
-    clearTimeout(asked.timer);
-    if (error) asked.reject(Object.assign(new Error(error), { alternatives: alternatives ?? [] }));
-    else asked.resolve(result ?? null);
+    const pending = this.#pending.get(cid);
+    if (!pending) return;
+    this.#pending.delete(cid);
+    clearTimeout(pending.timer);
+    if (error) pending.reject(Object.assign(new Error(error), { alternatives: alternatives ?? [] }));
+    else pending.resolve(result ?? null);
   }
 }
 
 /**
- * The next state; the same object where the changes are in it already, null where some are missing in between.
+ * The state after these changes; the same object if it already contains them, null if earlier changes are missing.
  * @param {PanelState} state @param {Changes} changes @returns {PanelState|null}
  */
 function applied(state, { seq, header, views, rows }) {
@@ -100,18 +100,18 @@ function applied(state, { seq, header, views, rows }) {
   const next = { ...state, seq, header: header ?? state.header, views: views ?? state.views, rows: { ...state.rows } };
   for (const row of rows ?? []) next.rows[row.id] = row;
   if (views) {
-    const kept = new Set(views.flatMap((view) => view.rows ?? []));
-    for (const id of Object.keys(next.rows)) if (!kept.has(id)) delete next.rows[id];
+    const listed = new Set(views.flatMap((view) => view.rows ?? []));
+    for (const id of Object.keys(next.rows)) if (!listed.has(id)) delete next.rows[id];
   }
   return next;
 }
 
 /**
- * Once per model: changes go into the model's own `snapshot`, so that a new view and a notebook saved with its widgets have the
- * newest state. `save_changes` is never called: the kernel knows better.
+ * Called once per model. Applies changes to the model's `snapshot`, so that new views and saved notebooks contain the latest state.
+ * Never calls `save_changes`: the kernel owns the state.
  * @param {Model} model
  */
-function follow(model) {
+function followChanges(model) {
   const kernel = new Kernel(model);
   model.on("msg:custom", (/** @type {Changes} */ message) => {
     if (message.kind !== "changes") return;
@@ -119,5 +119,5 @@ function follow(model) {
     if (next) model.set("snapshot", next);
     else void kernel.sync().catch(() => {});
   });
-  model.on("comm_live_update", () => kernel.abandon());
+  model.on("comm_live_update", () => kernel.rejectAll());
 }

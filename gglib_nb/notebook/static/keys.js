@@ -1,17 +1,17 @@
 /**
- * The keyboard: a row is one stop of the Tab key, the arrows lead on from there, and focus is never lost. A control that goes away
- * hands its focus to what is nearest to it.
+ * Keyboard navigation: each row is one tab stop, the arrow keys move focus within and between rows. When a focused control is
+ * removed, the nearest control gets the focus.
  */
 
 const CONTROLS = "button, a[href]";
 
 /** @param {Element} node */
-const isSeen = (node) => node.getClientRects().length > 0;
+const isRendered = (node) => node.getClientRects().length > 0;
 
-/** Knows what has the focus in one view. */
+/** Tracks the focus of one view. */
 class Keys {
-  /** What has the focus and all that it is in, from the inside out; empty where a person is elsewhere. @type {HTMLElement[]} */
-  #path = [];
+  /** The focused element and its ancestors, innermost first; empty if the focus is outside the view. @type {HTMLElement[]} */
+  #focusPath = [];
   #rowIndex = -1;
 
   /** @param {PanelView} app @param {HTMLElement} root */
@@ -19,47 +19,47 @@ class Keys {
     this.app = app;
     this.root = root;
     root.addEventListener("focusin", (event) => {
-      this.#path = /** @type {HTMLElement[]} */ (event.composedPath().filter((node) => node instanceof HTMLElement && root.contains(node)));
-      const row = this.#path.find((node) => node.matches(".gglib-row"));
-      if (row) this.#stopAt(row, /** @type {HTMLElement} */ (this.#path[0]));
+      this.#focusPath = /** @type {HTMLElement[]} */ (event.composedPath().filter((node) => node instanceof HTMLElement && root.contains(node)));
+      const row = this.#focusPath.find((node) => node.matches(".gglib-row"));
+      if (row) this.#setTabStop(row, /** @type {HTMLElement} */ (this.#focusPath[0]));
     });
-    // Of what is taken away the page hears while it is still there; of a person who goes elsewhere, for good.
+    // A removed element also fires focusout, but is not rendered in the next microtask: then the path is kept, to move the focus.
     root.addEventListener("focusout", () =>
       queueMicrotask(() => {
-        const [last] = this.#path;
-        if (last && isSeen(last) && !last.matches(":focus")) this.#path = [];
+        const [last] = this.#focusPath;
+        if (last && isRendered(last) && !last.matches(":focus")) this.#focusPath = [];
       }),
     );
   }
 
-  /** To be called around a paint: what was moved or replaced keeps the focus. @param {() => void} paint */
-  around(paint) {
-    const [last] = this.#path;
-    const row = this.#path.find((node) => node.matches(".gglib-row"));
+  /** Paints, and restores the focus if its element was moved or replaced. @param {() => void} paint */
+  keepFocus(paint) {
+    const [last] = this.#focusPath;
+    const row = this.#focusPath.find((node) => node.matches(".gglib-row"));
     if (row) this.#rowIndex = this.#rows().indexOf(row);
     paint();
-    for (const one of this.#rows()) {
-      const stop = one.querySelector('[tabindex="0"]:is(button, a)');
-      if (!stop || one.querySelector(":is(button, a[href]):not([tabindex])")) this.#stopAt(one, stop);
+    for (const other of this.#rows()) {
+      const stop = other.querySelector('[tabindex="0"]:is(button, a)');
+      if (!stop || other.querySelector(":is(button, a[href]):not([tabindex])")) this.#setTabStop(other, stop);
     }
     if (!last) return;
-    if (isSeen(last)) this.restore();
-    else this.#handOn(row);
+    if (isRendered(last)) this.restore();
+    else this.#focusNearest(row);
   }
 
-  /** Puts the focus back after what has it was taken out of the page and put in again. */
+  /** Focuses the last focused element again after it was removed from the page and reinserted. */
   restore() {
     const { activeElement } = /** @type {Document|ShadowRoot} */ (this.root.getRootNode());
-    if (activeElement === null || activeElement === document.body) this.#path[0]?.focus({ preventScroll: true });
+    if (activeElement === null || activeElement === document.body) this.#focusPath[0]?.focus({ preventScroll: true });
   }
 
-  /** @param {HTMLElement|undefined} row */
-  #handOn(row) {
-    const stays = row?.isConnected ? row : undefined;
+  /** Focuses the control nearest to a removed one. @param {HTMLElement|undefined} row */
+  #focusNearest(row) {
+    const connected = row?.isConnected ? row : undefined;
     const rows = this.#rows();
-    const inPlace = row && !stays ? rows[Math.min(this.#rowIndex, rows.length - 1)] : undefined;
-    const around = stays ?? inPlace ?? this.#path.find((node) => node.isConnected && isSeen(node));
-    const target = (stays ?? inPlace)?.querySelector(".gglib-open") ?? [...(around?.querySelectorAll(`${CONTROLS}, input`) ?? [])].find(isSeen);
+    const replacement = row && !connected ? rows[Math.min(this.#rowIndex, rows.length - 1)] : undefined;
+    const around = connected ?? replacement ?? this.#focusPath.find((node) => node.isConnected && isRendered(node));
+    const target = (connected ?? replacement)?.querySelector(".gglib-open") ?? [...(around?.querySelectorAll(`${CONTROLS}, input`) ?? [])].find(isRendered);
     /** @type {HTMLElement|undefined} */ (target ?? undefined)?.focus({ preventScroll: true });
   }
 
@@ -68,8 +68,8 @@ class Keys {
     return [...this.root.querySelectorAll(".gglib-list .gglib-row")].map((row) => /** @type {HTMLElement} */ (row));
   }
 
-  /** Makes one control of a row the stop of the Tab key. @param {HTMLElement} row @param {Element|null} wanted */
-  #stopAt(row, wanted) {
+  /** Makes one control of a row its tab stop. @param {HTMLElement} row @param {Element|null} wanted */
+  #setTabStop(row, wanted) {
     const all = [...row.querySelectorAll(CONTROLS)];
     const stop = wanted?.matches(CONTROLS) ? wanted : (row.querySelector(".gglib-open") ?? all[0]);
     for (const control of all) {
@@ -78,37 +78,37 @@ class Keys {
     }
   }
 
-  /** @param {KeyboardEvent} event @param {Row} row @param {string} at The row's place. */
-  row(event, row, at) {
+  /** @param {KeyboardEvent} event @param {Row} row @param {string} at The key of the row's feedback. */
+  onKeyDown(event, row, at) {
     const element = /** @type {HTMLElement} */ (event.currentTarget);
     const target = /** @type {HTMLElement} */ (event.target);
     const step = { ArrowUp: -1, ArrowDown: 1 }[event.key];
     if (target.tagName === "PRE") return;
-    if (step !== undefined && event.altKey) this.#shift(step, row, at);
-    else if (step !== undefined) this.#enter(element, step, target.dataset.action);
-    else if (!this.#walk(element, event.key)) return;
+    if (step !== undefined && event.altKey) this.#moveRow(step, row, at);
+    else if (step !== undefined) this.#focusRow(element, step, target.dataset.action);
+    else if (!this.#focusInRow(element, event.key)) return;
     event.preventDefault();
   }
 
   /** @param {number} step @param {Row} row @param {string} at */
-  #shift(step, { actions = [], id }, at) {
+  #moveRow(step, { actions = [], id }, at) {
     const action = actions.find((one) => one.id === (step < 0 ? "up" : "down"));
     if (!action || action.is_off || !this.app.isLive) return;
-    this.app.hold.free();
-    void this.app.asking.send(at, action.id, { action: action.id, id });
+    this.app.hold.suspend();
+    void this.app.requests.send(at, action.id, { action: action.id, id });
   }
 
-  /** Goes to the same control of the next row, or to its stop. @param {HTMLElement} row @param {number} step @param {string} [action] */
-  #enter(row, step, action) {
+  /** Focuses the same control of the next row, or its tab stop. @param {HTMLElement} row @param {number} step @param {string} [action] */
+  #focusRow(row, step, action) {
     const rows = this.#rows();
     const next = rows[rows.indexOf(row) + step];
     const same = action && next?.querySelector(`[data-action="${action}"]`);
     /** @type {HTMLElement|null|undefined} */ (same || next?.querySelector('[tabindex="0"]:is(button, a)'))?.focus();
   }
 
-  /** @param {HTMLElement} row @param {string} key */
-  #walk(row, key) {
-    const stops = [...row.querySelectorAll(CONTROLS)].filter(isSeen);
+  /** Moves the focus within a row; false for other keys. @param {HTMLElement} row @param {string} key */
+  #focusInRow(row, key) {
+    const stops = [...row.querySelectorAll(CONTROLS)].filter(isRendered);
     const now = stops.findIndex((stop) => stop.matches(":focus"));
     const last = stops.length - 1;
     const to = { ArrowLeft: Math.max(0, now - 1), ArrowRight: Math.min(last, now + 1), Home: 0, End: last }[key];

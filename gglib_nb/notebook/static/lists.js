@@ -1,65 +1,65 @@
 /**
- * Lists that are asked for: the models on the disk, in the place of the downloads, and the downloads that ended before.
+ * Lists that the page requests: the models on the disk, shown instead of the downloads, and earlier downloads.
  */
 
 const MODELS_MS = 10_000;
 
-/** The lists of one view. */
+/** The requested lists of one view. */
 class Lists {
   models = /** @type {Listing|null} */ (null);
   earlier = /** @type {Listing|null} */ (null);
   filter = "";
   isEarlierOpen = false;
-  #askedMs = 0;
+  #requestedMs = 0;
 
   /** @param {PanelView} app */
   constructor(app) {
     this.app = app;
   }
 
-  /** Something may have changed on the disk. */
+  /** Requests the models again at the next call of `requestModels`. */
   expire() {
-    this.#askedMs = 0;
+    this.#requestedMs = 0;
   }
 
-  /** Once a second while the models are shown. */
-  async askModels() {
+  /** Called every second while the models are shown; requests them at most every 10 seconds. */
+  async requestModels() {
     const nowMs = performance.now();
-    if (nowMs - this.#askedMs < MODELS_MS && this.#askedMs) return;
-    this.#askedMs = nowMs;
-    this.models = (await this.app.asking.send("disk", "models", {}, "models")) ?? this.models;
-    this.app.changed();
+    if (nowMs - this.#requestedMs < MODELS_MS && this.#requestedMs) return;
+    this.#requestedMs = nowMs;
+    this.models = (await this.app.requests.send("disk", "models", {}, "models")) ?? this.models;
+    this.app.schedulePaint();
   }
 
-  /** Where the database cannot be read, a line above the lists has said so. */
-  async askEarlier() {
+  /** Ignores failures: a notice reports a database that cannot be read. */
+  async requestEarlier() {
     this.earlier = await this.app.kernel.ask("earlier").catch(() => this.earlier);
-    this.app.changed();
+    this.app.schedulePaint();
   }
 
-  /** Models of which the name has every word that was typed. */
+  /** The models whose name contains every word of the filter. */
   modelsOf() {
     const { app, models } = this;
     const words = this.filter.toLowerCase().split(/\s+/).filter(Boolean);
     const rows = (models?.rows ?? []).filter(({ id }) => words.every((word) => id.toLowerCase().includes(word)));
-    const typed = (/** @type {Event} */ event) => {
+    const onInput = (/** @type {Event} */ event) => {
       this.filter = /** @type {HTMLInputElement} */ (event.target).value;
-      app.changed();
+      app.schedulePaint();
     };
     const label = app.texts.model_filter_title;
     return h("section", { key: "models", class: "gglib-models", "aria-label": app.texts.models }, [
       h("div", { class: "gglib-models-head" }, [
-        h("input", { type: "search", class: "gglib-field", placeholder: app.texts.model_filter, "aria-label": label, oninput: typed }),
+        h("input", { type: "search", class: "gglib-field", placeholder: app.texts.model_filter, "aria-label": label, oninput: onInput }),
         h("span", { class: "gglib-owner", role: "status" }, models?.view.note ?? ""),
         (models?.view.actions ?? []).map((action) => actionButton(app, "models", action, () => ({ action: action.id }))),
-        below(app, "models", "", ({ id }) => ({ action: id })),
-        below(app, "disk", "", () => ({})),
+        feedbackOf(app, "models", "", ({ id }) => ({ action: id })),
+        feedbackOf(app, "disk", "", () => ({})),
       ]),
       h("div", { class: "gglib-list", role: "list", "aria-label": app.texts.models }, rows.map((row) => rowOf(app, "models", row))),
     ]);
   }
 
-  /** What ended before and is in no list of the queue. */
+  /** Earlier downloads that are in no list of the queue. */
   earlierOf() {
     const { app, earlier } = this;
     const shown = new Set(Object.values(app.state.rows).flatMap(({ past_id }) => past_id ?? []));
@@ -67,8 +67,8 @@ class Lists {
     if (!rows.length || !earlier) return null;
     const open = () => {
       this.isEarlierOpen = !this.isEarlierOpen;
-      if (this.isEarlierOpen) void this.askEarlier();
-      app.changed();
+      if (this.isEarlierOpen) void this.requestEarlier();
+      app.schedulePaint();
     };
     const label = [icon("open"), h("span", {}, `${earlier.view.title} · ${rows.length}`)];
     const opener = { type: "button", class: "gglib-earlier-opener gglib-open", "aria-expanded": String(this.isEarlierOpen), onclick: open };
@@ -76,7 +76,7 @@ class Lists {
       h("div", { class: "gglib-heading" }, [
         h("span", { role: "heading", "aria-level": "3" }, h("button", opener, label)),
         this.isEarlierOpen && (earlier.view.actions ?? []).map((action) => actionButton(app, "earlier", action, () => ({ action: action.id }))),
-        below(app, "earlier", "", ({ id }) => ({ action: id })),
+        feedbackOf(app, "earlier", "", ({ id }) => ({ action: id })),
       ]),
       this.isEarlierOpen &&
         h("div", { class: "gglib-list", role: "list", "aria-label": earlier.view.title }, rows.map((row) => rowOf(app, "earlier", row))),

@@ -1,37 +1,37 @@
 /**
- * The download panel's page: an anywidget module of plain scripts, checked by tsc through JSDoc and joined by esm.py. The kernel says
- * what is read and what can be done; the page holds one copy of that (`kernel`) and draws it (`dom`): one `view` is a `picture` of its
- * `header`, `adder`, `lists` and `row`s, with what a person does to it in `hold`, `keys` and `asking`. `types` are those of the wire.
+ * The download panel: an anywidget module of plain scripts, checked by tsc through JSDoc and joined by panel.py. The kernel supplies
+ * every text and action; the page keeps a copy of that state (`kernel`) and renders it (`dom`). A `view` renders its `picture` of `header`,
+ * `adder`, `lists` and `row`s; `hold`, `keys` and `requests` handle user input. `types` declares the messages.
  */
 
 /**
- * The widget of one model. Jupyter draws an output anew when the kernel brings its static part up to date: the view's element is
- * dropped and a new one wants a view. The old view goes on in there, as if nothing had happened.
+ * The widget of one model. Jupyter renders an output again when the kernel updates its static part: it drops the view's element and
+ * calls `render` with a new one. The existing view then moves into the new element and keeps its state.
  *
- * What ends a view is the function that `render` returns: not every version of anywidget gives a signal.
+ * The function that `render` returns closes the view: not every version of anywidget passes a signal.
  */
 export default () => {
   let views = /** @type {PanelView[]} */ ([]);
-  // A view's own model forgets its handlers with its element; this one lasts.
-  let lasting = /** @type {Model|null} */ (null);
+  // The model that `render` gets drops its listeners with its element; this one keeps them.
+  let sharedModel = /** @type {Model|null} */ (null);
   return {
     /** @param {{model: Model}} props */
     initialize({ model }) {
-      lasting = model;
-      follow(model);
+      sharedModel = model;
+      followChanges(model);
     },
     /** @param {{model: Model, el: HTMLElement}} props */
     render({ model, el }) {
       views = views.filter(({ isClosed }) => !isClosed);
-      let view = views.find(({ isStray }) => isStray);
+      let view = views.find(({ isDetached }) => isDetached);
       if (view) view.moveTo(el);
       else {
-        view = new PanelView(lasting ?? model, el);
+        view = new PanelView(sharedModel ?? model, el);
         views.push(view);
         view.open();
       }
-      const shown = view;
-      return () => shown.el === el && shown.close();
+      const current = view;
+      return () => current.el === el && current.close();
     },
   };
 };

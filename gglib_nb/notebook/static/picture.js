@@ -1,11 +1,11 @@
 /**
- * The whole picture of a view, from top to bottom.
+ * The root component of a view: its parts from top to bottom.
  */
 
-/** For more downloads than this no room is kept free; the panel gets longer with each that ends then. */
-const MOST_KEPT_ROWS = 3;
+/** Space is reserved for at most this many rows; with more, the panel grows as downloads finish. */
+const MAX_RESERVED_ROWS = 3;
 
-/** The whole picture. @param {PanelView} app @param {Entry[]} entries @returns {Node_[]} */
+/** The parts of the panel. @param {PanelView} app @param {Entry[]} entries @returns {TreeNode[]} */
 function panelOf(app, entries) {
   const { header, views } = app.state;
   const isEmpty = !views.some(({ id }) => id !== "elsewhere");
@@ -24,35 +24,35 @@ function panelOf(app, entries) {
 function listOf(app, entries) {
   const rows = entries.map((entry) => (entry.row ? rowOf(app, entry.list, entry.row) : headingOf(app, entry)));
   const attributes = { class: "gglib-list", role: "list", "aria-label": app.texts.list, tabindex: -1 };
-  return h("div", { key: "list", ...attributes, "data-held": app.hold.isHeld ? "true" : null, style: roomOf(entries), ...app.hold.handlers() }, rows);
+  return h("div", { key: "list", ...attributes, "data-held": app.hold.isHeld ? "true" : null, style: reservedSpaceOf(entries), ...app.hold.handlers() }, rows);
 }
 
 /**
- * Room for all that runs and waits once it is done: what ends takes more than what waits, and kept free from the start, the cells
- * below the panel stay where they are.
+ * The rows to reserve space for: completed rows are taller than queued ones, and with reserved space the cells below the panel do not
+ * move.
  * @param {Entry[]} entries
  */
-function roomOf(entries) {
+function reservedSpaceOf(entries) {
   const live = entries.filter(({ list, row }) => row && (list === "active" || list === "pending"));
-  const opening = live.map(({ row }) => row?.bars?.length ?? 0).filter((files) => files > 1 && files <= 6);
-  const rows = live.length ? Math.min(entries.filter(({ row }) => row).length, MOST_KEPT_ROWS) : 0;
-  return { "--gg-rows": String(rows), "--gg-files": String(Math.max(0, ...opening)) };
+  const fileCounts = live.map(({ row }) => row?.bars?.length ?? 0).filter((files) => files > 1 && files <= 6);
+  const rows = live.length ? Math.min(entries.filter(({ row }) => row).length, MAX_RESERVED_ROWS) : 0;
+  return { "--gg-rows": String(rows), "--gg-files": String(Math.max(0, ...fileCounts)) };
 }
 
-/** A list's title, with what can be done to all of it. @param {PanelView} app @param {Entry} entry */
+/** A list's title, with the actions for the whole list. @param {PanelView} app @param {Entry} entry */
 function headingOf(app, { key, title, count, view }) {
   const at = `heading ${view?.id}`;
   return h("div", { key, class: "gglib-heading", role: "listitem", "data-key": view?.id }, [
     h("span", { role: "heading", "aria-level": "3" }, count ? `${title} · ${count}` : (title ?? "")),
     (view?.actions ?? []).map((action) => actionButton(app, at, action, () => ({ action: action.id, id: view?.id }))),
-    below(app, at, "", ({ id }) => ({ action: id, id: view?.id })),
+    feedbackOf(app, at, "", ({ id }) => ({ action: id, id: view?.id })),
   ]);
 }
 
-/** What a person sees before the first download. @param {PanelView} app */
+/** Shown before the first download. @param {PanelView} app */
 function emptyOf(app) {
   const { texts } = app;
-  // Of all hosts marimo alone shows a widget in a shadow root, and has no magics.
+  // Only marimo renders widgets in a shadow root; it has no magics.
   const command = ("host" in app.el.getRootNode() ? texts.empty_call : texts.empty_magic) ?? "";
   return h("div", { key: "empty", class: "gglib-empty" }, [
     icon("downloading"),

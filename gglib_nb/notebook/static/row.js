@@ -1,28 +1,28 @@
 /**
- * One row of any list, and its parts: bars, facts, buttons, what it opens to. Draws what the kernel wrote; knows no status.
+ * A row of any list: bars, facts, buttons and details. It renders the kernel's text and has no logic per status.
  */
 
-/** Actions that stand in one place, so that focus stays with what takes the other back. @type {Record<string, string>} */
+/** Actions that share the key of their opposite, so that the button keeps the focus. @type {Record<string, string>} */
 const SLOTS = { resume: "pause", remove: "cancel", undo: "cancel" };
 const MOVES = ["top", "up", "down"];
-/** More parts of a bar than this are not told apart; neighbours share one then. */
-const MOST_SEGMENTS = 40;
-/** Steps in which the kernel says where a file's bytes are, as in `domain.download`. */
+/** With more files than this, neighbouring files share a segment. */
+const MAX_SEGMENTS = 40;
+/** The resolution of `runs` and `verified`, as in `domain.download`. */
 const BAR_STEPS = 128;
 
-/** A button that asks the kernel. @param {PanelView} app @param {string} at Where it is. @param {Action} action @param {() => {id?: string, [name: string]: unknown}} fields */
+/** A button that sends a request. @param {PanelView} app @param {string} at The key of its feedback. @param {Action} action @param {() => {id?: string, [name: string]: unknown}} fields */
 function actionButton(app, at, action, fields) {
-  const feedback = app.asking.feedback(at);
+  const feedback = app.requests.feedback(at);
   const { id, label, aria, is_off, is_primary } = action;
-  const isWorded = action.is_worded || !(id in ICONS || id in SAME_ICON);
+  const isWorded = action.is_worded || !(id in ICONS || id in ICON_ALIASES);
   const kind = isWorded ? `gglib-button ${is_primary ? "gglib-primary" : ""}` : "gglib-icon-button";
   const isOff = is_off || feedback.done.includes(id) || !app.isLive;
   const press = (/** @type {MouseEvent} */ event) => {
     const isMove = MOVES.includes(id);
-    // The second click of a double click is meant for what the first one was.
+    // Ignore the second click of a double click.
     if (isOff || (event.detail > 1 && !isMove)) return;
-    const asked = fields();
-    void app.asking.press(at, action, isMove && event.detail ? { ...asked, id: app.hold.again(event, asked.id ?? "") } : asked);
+    const request = fields();
+    void app.requests.press(at, action, isMove && event.detail ? { ...request, id: app.hold.moveTarget(event, request.id ?? "") } : request);
   };
   return button(
     `${kind} gglib-do-${id}`,
@@ -37,23 +37,23 @@ function actionButton(app, at, action, fields) {
       "data-action": id,
       onclick: press,
     },
-    (!isWorded || id in ICONS || id in SAME_ICON) && icon(id),
+    (!isWorded || id in ICONS || id in ICON_ALIASES) && icon(id),
     isWorded && h("span", {}, feedback.done.includes(id) ? feedback.text : label),
   );
 }
 
-/** A button that copies. @param {PanelView} app @param {string} label @param {string} text @param {string} name */
+/** A button that copies text. @param {PanelView} app @param {string} label @param {string} text @param {string} name */
 function copyButton(app, label, text, name = "copy") {
   const isDone = app.copied === label;
   const props = { key: `copy ${name}`, class: "gglib-copy", onclick: () => app.copy(label, text) };
   return iconControl(isDone ? "completed" : name, isDone ? (app.texts.copied ?? "") : label, props);
 }
 
-/** What is said beside a control: words, a question with its answers, lines to copy. @param {PanelView} app @param {string} at @param {string} name @param {(action: Action) => object} fields */
-function below(app, at, name, fields) {
-  const { confirm, mood, done, text, code } = app.asking.feedback(at);
+/** The feedback below a control: message, confirmation, code to copy. @param {PanelView} app @param {string} at @param {string} name @param {(action: Action) => object} fields */
+function feedbackOf(app, at, name, fields) {
+  const { confirm, mood, done, text, code } = app.requests.feedback(at);
   const lines = code.map(({ title, text: shown }) =>
-    h("div", { class: "gglib-program" }, h("strong", {}, title), codeBox(app, `${title}: ${name}`, shown, app.say("copy_text", `${title}: ${name}`))),
+    h("div", { class: "gglib-program" }, h("strong", {}, title), codeBox(app, `${title}: ${name}`, shown, app.text("copy_text", `${title}: ${name}`))),
   );
   return [
     confirm && confirmBox(app, at, confirm, fields),
@@ -64,10 +64,10 @@ function below(app, at, name, fields) {
 
 /** @param {PanelView} app @param {string} at @param {Action} action @param {(action: Action) => object} fields */
 function confirmBox(app, at, action, fields) {
-  const close = () => app.asking.dismiss(at);
+  const close = () => app.requests.dismiss(at);
   const onkeydown = (/** @type {KeyboardEvent} */ { key }) => key === "Escape" && close();
-  const isBusy = app.asking.feedback(at).busy.includes(action.id);
-  const yes = () => app.isLive && void app.asking.send(at, action.id, fields(action)).then(close);
+  const isBusy = app.requests.feedback(at).busy.includes(action.id);
+  const yes = () => app.isLive && void app.requests.send(at, action.id, fields(action)).then(close);
   return h("div", { class: "gglib-confirm", role: "group", "aria-label": action.confirm, onkeydown }, [
     h("span", {}, action.confirm),
     button("gglib-button gglib-danger", { "aria-busy": isBusy ? "true" : null, onclick: yes }, h("span", {}, action.yes)),
@@ -102,33 +102,33 @@ function rowBar(app, { name = "", part = null, progress, bars = [] }) {
     "div",
     {
       class: "gglib-bar gglib-divided",
-      ...progressOf(app.say("progress", name), part, progress),
+      ...progressOf(app.text("progress", name), part, progress),
       "data-unknown": isUnknown ? "true" : null,
-      "data-fine": segments.length > MOST_SEGMENTS / 2 ? "true" : null,
+      "data-fine": segments.length > MAX_SEGMENTS / 2 ? "true" : null,
     },
     parts.length ? parts : h("div", { class: "gglib-segment gglib-map" }, mapOf(only ?? { part })),
   );
 }
 
 /**
- * A download's files as parts of its bar, in proportion to their sizes. Neighbours of a large number share a part.
+ * The segments of a bar, in proportion to the sizes of the files. With many files, neighbours share a segment.
  * @param {Bar[]} bars @returns {{weight: number, part: number, status: string, isCompanion: boolean}[]}
  */
 function segmentsOf(bars) {
-  const usual = bars.reduce((sum, { weight }) => sum + weight, 0) / bars.filter(({ weight }) => weight).length || 1;
+  const meanWeight = bars.reduce((sum, { weight }) => sum + weight, 0) / bars.filter(({ weight }) => weight).length || 1;
   const files = bars.filter(({ tag }) => !tag);
-  const together = Math.ceil(files.length / MOST_SEGMENTS) || 1;
-  const groups = files.flatMap((_, at) => (at % together ? [] : [files.slice(at, at + together)]));
+  const groupSize = Math.ceil(files.length / MAX_SEGMENTS) || 1;
+  const groups = files.flatMap((_, at) => (at % groupSize ? [] : [files.slice(at, at + groupSize)]));
   return [...groups, ...bars.filter(({ tag }) => tag).map((bar) => [bar])].map((group) => {
-    const weight = group.reduce((sum, bar) => sum + (bar.weight || usual), 0);
-    const done = group.reduce((sum, bar) => sum + (bar.weight || usual) * (bar.part ?? 0), 0);
+    const weight = group.reduce((sum, bar) => sum + (bar.weight || meanWeight), 0);
+    const done = group.reduce((sum, bar) => sum + (bar.weight || meanWeight) * (bar.part ?? 0), 0);
     const statuses = group.map(({ status }) => status);
     const moving = group.find(({ part, status }) => status !== statuses[0] && part !== 1 && part !== 0) ?? group[0];
     return { weight, part: done / weight, status: moving?.status ?? "", isCompanion: Boolean(group[0]?.tag) };
   });
 }
 
-/** Where a file's bytes are: what arrived is pale, what is verified is full. @param {Partial<Bar>} bar */
+/** A file's byte map: received ranges are pale, verified bytes solid. @param {Partial<Bar>} bar */
 function mapOf({ part = null, runs = [], verified = 0 }) {
   const isDone = part === 1;
   const inset = (/** @type {number} */ start, /** @type {number} */ end) => ({
@@ -143,28 +143,28 @@ function mapOf({ part = null, runs = [], verified = 0 }) {
   ];
 }
 
-/** One file of an opened row. @param {PanelView} app @param {Bar} bar @param {number} at */
+/** One file in the details of a row. @param {PanelView} app @param {Bar} bar @param {number} at */
 function fileLine(app, bar, at) {
   const tail = /-\d+-of-\d+\.\w+$/.exec(bar.name)?.index ?? bar.name.length;
-  const name = h("span", { class: "gglib-file" }, cutName(bar.name, tail));
+  const name = h("span", { class: "gglib-file" }, splitName(bar.name, tail));
   return h("div", { key: at, class: "gglib-shard", "data-status": bar.status }, [
     h("span", { class: "gglib-which", title: bar.name }, name, bar.tag && h("span", { class: "gglib-chip" }, bar.tag)),
-    h("div", { class: "gglib-bar gglib-map", ...progressOf(app.say("progress", bar.name), bar.part, bar.percent) }, mapOf(bar)),
+    h("div", { class: "gglib-bar gglib-map", ...progressOf(app.text("progress", bar.name), bar.part, bar.percent) }, mapOf(bar)),
     h("span", { class: "gglib-amount" }, bar.amount),
     h("span", { class: "gglib-state" }, bar.state),
   ]);
 }
 
-/** A row, drawn where something of it is new. @param {PanelView} app @param {string} list Which list it is in. @param {Row} row */
+/** A row; rendered only when its data has changed. @param {PanelView} app @param {string} list The id of its list. @param {Row} row */
 function rowOf(app, list, row) {
   const at = `${list} ${row.id}`;
   const { name = "" } = row;
   const isOpen = Boolean(row.reason || row.code || row.bars?.length) && app.isOpen(row);
-  const memo = [row, list, app.asking.feedback(at), isOpen, app.isLive, app.isFresh, app.copied.endsWith(name) && app.copied];
+  const memo = [row, list, app.requests.feedback(at), isOpen, app.isLive, app.isFresh, app.copied.endsWith(name) && app.copied];
   return unlessSame("div", row.id, memo, () => drawnRow(app, list, row, at, isOpen));
 }
 
-/** @param {PanelView} app @param {string} list @param {Row} row @param {string} at Where it is. @param {boolean} isOpen */
+/** @param {PanelView} app @param {string} list @param {Row} row @param {string} at The key of its feedback. @param {boolean} isOpen */
 function drawnRow(app, list, row, at, isOpen) {
   const { name = "", bars = [] } = row;
   const canOpen = Boolean(row.reason || row.code || bars.length);
@@ -174,7 +174,7 @@ function drawnRow(app, list, row, at, isOpen) {
     (isStopped ? [] : (row.actions ?? []))
       .filter(({ is_worded }) => isOfFiles === Boolean(row.path && !is_worded))
       .map((action) => actionButton(app, at, action, () => fields(action)));
-  const onkeydown = (/** @type {KeyboardEvent} */ event) => app.keys.row(event, row, at);
+  const onkeydown = (/** @type {KeyboardEvent} */ event) => app.keys.onKeyDown(event, row, at);
   const grip = { class: "gglib-grip", "aria-disabled": app.isLive ? null : "true", onpointerdown: (/** @type {PointerEvent} */ event) => app.drag(event, row, at) };
   const opener = { class: "gglib-open", "aria-expanded": String(isOpen), onclick: () => app.toggle(row, !isOpen) };
   return h(
@@ -182,14 +182,14 @@ function drawnRow(app, list, row, at, isOpen) {
     { key: row.id, class: `gglib-row${isOpen ? " is-open" : ""}`, role: "listitem", "data-key": row.id, "data-status": isStopped ? "stopped" : row.status, "data-mood": row.mood, onkeydown },
     h("div", { class: "gglib-lead" }, [
       h("span", { class: "gglib-badge" }, row.icon ? icon(isStopped ? "stopped" : row.icon) : String(row.position ?? "")),
-      Boolean(row.position) && iconControl("grip", app.say("reorder", name), grip),
+      Boolean(row.position) && iconControl("grip", app.text("reorder", name), grip),
     ]),
     titleOf(row),
     h("span", { class: "gglib-measure" }, row.measure ?? ""),
-    unlessSame("div", "actions", [JSON.stringify(row.actions), app.asking.feedback(at), isOpen, canOpen, app.isLive, isStopped, row.path], () =>
-      h("div", { class: "gglib-actions", role: "toolbar", "aria-label": app.say("row_actions", name) }, [
+    unlessSame("div", "actions", [JSON.stringify(row.actions), app.requests.feedback(at), isOpen, canOpen, app.isLive, isStopped, row.path], () =>
+      h("div", { class: "gglib-actions", role: "toolbar", "aria-label": app.text("row_actions", name) }, [
         buttons(false),
-        canOpen && iconControl("open", app.say("details", name), opener),
+        canOpen && iconControl("open", app.text("details", name), opener),
       ]),
     ),
     rowBar(app, row),
@@ -199,34 +199,34 @@ function drawnRow(app, list, row, at, isOpen) {
       row.link && pageLink(row.link, app.texts.help_link ?? ""),
     ]),
     row.path && pathOf(app, row, buttons(true)),
-    below(app, at, name, fields),
+    feedbackOf(app, at, name, fields),
     isOpen &&
       h("div", { class: "gglib-details" }, [
         row.reason && h("p", { class: "gglib-reason" }, row.reason),
-        row.code && codeBox(app, app.say("code", name), row.code, app.say("copy_code", name)),
+        row.code && codeBox(app, app.text("code", name), row.code, app.text("copy_code", name)),
         (bars.length > 1 || !row.code) && bars.map((bar, index) => fileLine(app, bar, index)),
       ]),
   );
 }
 
-/** Where a model is, and what can be done with its files. @param {PanelView} app @param {Row} row @param {Node_[]} buttons */
+/** A model's path, and the actions for its files. @param {PanelView} app @param {Row} row @param {TreeNode[]} buttons */
 function pathOf(app, { path = "", folder = "", name = "", code }, buttons) {
   const address = folderAddress(folder);
   return h("div", { class: "gglib-path" }, [
-    h("code", { title: path }, cutPath(path)),
+    h("code", { title: path }, splitPath(path)),
     h("span", { class: "gglib-model-actions" }, [
-      copyButton(app, app.say("copy_path", name), path),
-      code && copyButton(app, app.say("copy_code", name), code, "code"),
-      address && iconControl("folder", app.say("folder", name), { href: address, ...BESIDE }),
+      copyButton(app, app.text("copy_path", name), path),
+      code && copyButton(app, app.text("copy_code", name), code, "code"),
+      address && iconControl("folder", app.text("folder", name), { href: address, ...NEW_TAB }),
       buttons,
     ]),
   ]);
 }
 
 /**
- * The address at which Jupyter shows a folder; null where that is not below the server's root, where its path has a name with a
- * dot in front, which Jupyter does not show, or where this is no page of Jupyter.
- * @param {string} folder With `~` for the home folder, as the server writes its own. @param {Record<string, string>} settings
+ * The URL at which Jupyter shows a folder; null if the folder is not below the server's root, if its path contains a hidden folder,
+ * or if this is not a Jupyter page.
+ * @param {string} folder With `~` for the home folder, as in the server's root. @param {Record<string, string>} settings
  */
 function folderAddress(folder, settings = pageSettings()) {
   const { baseUrl, serverRoot } = settings;
@@ -239,7 +239,7 @@ function folderAddress(folder, settings = pageSettings()) {
   return [`${baseUrl}${isNotebook ? "tree" : "lab/tree"}`, ...names.map(encodeURIComponent)].join("/");
 }
 
-/** @returns {Record<string, string>} What Jupyter's server says of itself to its pages; empty on any other page. */
+/** @returns {Record<string, string>} The configuration that Jupyter's server puts into its pages; empty on other pages. */
 function pageSettings() {
   try {
     return JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}");

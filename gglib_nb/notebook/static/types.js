@@ -1,6 +1,6 @@
 /**
- * The shapes of what crosses between this page and the kernel, as in messages.py and rows.py (a test compares the fields). What has
- * its usual value is left out on the way. Types only.
+ * The types of the messages between this page and the kernel, as in messages.py (a test compares the fields). Fields with their
+ * default value are omitted from a message. Types only.
  */
 
 /** @typedef {{text: string, mood?: string, is_live?: boolean}} Fact */
@@ -30,12 +30,12 @@
 /** @typedef {{kind: "reply", cid: string, result?: any, error?: string, alternatives?: string[]}} Reply */
 /** @typedef {{kind: "progress", cid: string, text: string}} Progress */
 /** @typedef {{get: (name: "snapshot") => PanelState, set: (name: "snapshot", value: PanelState) => void,
- *   send: (content: object) => void, on: (event: string, heard: (message: any) => void) => void,
- *   off: (event: string, heard: (message: any) => void) => void}} Model */
+ *   send: (content: object) => void, on: (event: string, listener: (message: any) => void) => void,
+ *   off: (event: string, listener: (message: any) => void) => void}} Model */
 /**
- * What is said and asked beside one row, list or field: its words, the actions that wait for an answer, what has to be confirmed
- * (and by which button), and the lines it brought up, by which action.
+ * The feedback shown beside one row, list or field: its text, the pending actions (busy), the action to confirm and the button that
+ * requested it (opener), the code blocks and the action that opened them (shown), and the actions that are completed (done).
  * @typedef {{text: string, mood: string, busy: string[], confirm: Action|null, opener: string, code: Code[], shown: string, done: string[],
  *   alternatives: string[]}} Feedback
  */
-/** @typedef {{tag: string, props: Record<string, any>, children: (Node_|string)[], draw?: () => Node_}} Node_ */
+/** @typedef {{tag: string, props: Record<string, any>, children: (TreeNode|string)[], draw?: () => TreeNode}} TreeNode */

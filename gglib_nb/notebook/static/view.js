@@ -1,44 +1,44 @@
 /**
- * One view of the panel: its life on the page, what it hears and asks, and its picture, painted once per frame at most.
+ * One view of the panel: its lifecycle, its connection to the kernel, and painting, at most once per frame.
  */
 
-const SILENCE_MS = 3000;
-/** While something runs there is news every second: a rate that is older is not shown any more. */
+const UNRESPONSIVE_MS = 3000;
+/** During downloads the kernel sends changes every second; an older rate is not shown. */
 const STALE_MS = 2500;
-const BUSY_MS = 5000;
-const IDLE_MS = 20_000;
+const BUSY_POLL_MS = 5000;
+const IDLE_POLL_MS = 20_000;
 const COPIED_MS = 1500;
-const MOST_SPOKEN = 8;
-const MOST_OPENED = 200;
-const OPENED = "gglib_nb opened rows";
+const MAX_ANNOUNCEMENTS = 8;
+const MAX_OPEN_ROWS = 200;
+const OPEN_ROWS_KEY = "gglib_nb opened rows";
 
 class PanelView {
   isLive = true;
-  /** Rates and remaining times are true now. */
+  /** Whether rates and remaining times are current. */
   isFresh = true;
   isModels = false;
   isLimits = false;
   isClosed = false;
   banner = "";
   copied = "";
-  notifies = mayNotify();
+  notifies = canNotify();
   graph = /** @type {{start: number, line: string}|null} */ (null);
   #rates = /** @type {number[]} */ ([]);
-  #opened = new Map(recalled());
+  #openRows = new Map(storedOpenRows());
   #frame = 0;
   #focusNext = "";
-  #heardMs = performance.now();
-  #askedMs = 0;
-  #patienceMs = BUSY_MS;
-  #isSilent = false;
-  #isOnScreen = true;
-  /** What the kernel was told last; null before. @type {boolean|null} */
-  #isLookedAt = null;
-  #isPlaced = false;
+  #receivedMs = performance.now();
+  #requestedMs = 0;
+  #pollAfterMs = BUSY_POLL_MS;
+  #isUnresponsive = false;
+  #isInViewport = true;
+  /** The visibility that the kernel knows; null before the first report. @type {boolean|null} */
+  #reportedVisible = null;
+  #wasAttached = false;
   #id = Math.random().toString(36).slice(2);
-  #scrolled = /** @type {Map<Element, number>} */ (new Map());
-  #mostHeight = 0;
-  #closing = new AbortController();
+  #scrollTops = /** @type {Map<Element, number>} */ (new Map());
+  #reservedHeight = 0;
+  #controller = new AbortController();
 
   /** @param {Model} model @param {HTMLElement} el */
   constructor(model, el) {
@@ -51,10 +51,10 @@ class PanelView {
     this.news = this.root.appendChild(document.createElement("div"));
     this.news.className = "gglib-offscreen";
     this.news.setAttribute("aria-live", "polite");
-    this.kernel = new Kernel(model, () => this.#checkLife());
-    this.hold = new Hold(() => this.changed());
+    this.kernel = new Kernel(model, () => this.#updateConnection());
+    this.hold = new Hold(() => this.schedulePaint());
     this.keys = new Keys(this, this.root);
-    this.asking = new Asking(this);
+    this.requests = new Requests(this);
     this.adder = new Adder(this);
     this.lists = new Lists(this);
   }
@@ -67,224 +67,224 @@ class PanelView {
     return this.state.texts;
   }
 
-  /** A text of the kernel with a name in it. @param {string} key @param {string} name */
-  say(key, name) {
+  /** A text of the kernel with its placeholder replaced by a name. @param {string} key @param {string} name */
+  text(key, name) {
     return (this.texts[key] ?? "").replace(/\{\w+\}/, () => name);
   }
 
-  // Its life ----------------------------------------------------------------------------------------------------
+  // Lifecycle ---------------------------------------------------------------------------------------------------
 
   open() {
     const { model, root } = this;
-    const { signal } = this.#closing;
-    const hears = {
-      "msg:custom": (/** @type {Changes|Reply|Progress} */ message) => this.#hear(message.kind === "changes" ? (message.news ?? []) : []),
-      "change:snapshot": () => this.#hear([]),
-      comm_live_update: () => this.#checkLife(true),
+    const { signal } = this.#controller;
+    const listeners = {
+      "msg:custom": (/** @type {Changes|Reply|Progress} */ message) => this.#onMessage(message.kind === "changes" ? (message.news ?? []) : []),
+      "change:snapshot": () => this.#onMessage([]),
+      comm_live_update: () => this.#updateConnection(true),
     };
-    this.#stand(this.el);
-    for (const [event, hear] of Object.entries(hears)) model.on(event, hear);
-    const second = setInterval(() => this.#tick(), 1000);
-    const sight = new IntersectionObserver((entries) => {
-      this.#isOnScreen = entries.some(({ isIntersecting }) => isIntersecting);
-      this.#look();
+    this.#attach(this.el);
+    for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
+    const timer = setInterval(() => this.#tick(), 1000);
+    const viewport = new IntersectionObserver((entries) => {
+      this.#isInViewport = entries.some(({ isIntersecting }) => isIntersecting);
+      this.#reportVisibility();
     });
-    const size = new ResizeObserver(() => this.#keepHeight());
-    sight.observe(root);
-    size.observe(root);
-    document.addEventListener("visibilitychange", () => this.#look(), { signal });
-    for (const event of ["pointerdown", "keydown"]) root.addEventListener(event, () => this.release(), { signal });
-    const scrolled = (/** @type {Event} */ { target }) => target instanceof Element && this.#scrolled.set(target, target.scrollTop);
+    const resize = new ResizeObserver(() => this.#keepHeight());
+    viewport.observe(root);
+    resize.observe(root);
+    document.addEventListener("visibilitychange", () => this.#reportVisibility(), { signal });
+    for (const event of ["pointerdown", "keydown"]) root.addEventListener(event, () => this.releaseHeight(), { signal });
+    const scrolled = (/** @type {Event} */ { target }) => target instanceof Element && this.#scrollTops.set(target, target.scrollTop);
     root.addEventListener("scroll", scrolled, { capture: true, passive: true, signal });
     signal.addEventListener("abort", () => {
-      clearInterval(second);
+      clearInterval(timer);
       cancelAnimationFrame(this.#frame);
-      sight.disconnect();
-      size.disconnect();
-      for (const [event, hear] of Object.entries(hears)) model.off(event, hear);
+      viewport.disconnect();
+      resize.disconnect();
+      for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
       this.kernel.close();
       root.remove();
     });
-    this.#checkLife(true);
+    this.#updateConnection(true);
     this.#paint();
-    void this.lists.askEarlier();
+    void this.lists.requestEarlier();
   }
 
   close() {
     if (this.isLive) void this.kernel.ask("look", { view: this.#id, is_shown: false }).catch(() => {});
     this.isClosed = true;
-    this.#closing.abort();
+    this.#controller.abort();
   }
 
-  /** Its element was taken off the page, and not with all of its cell, as JupyterLab does to one that is out of sight. */
-  get isStray() {
-    return this.#isPlaced && !this.el.isConnected && !this.el.closest(".jp-Cell");
+  /** Whether its element was removed from the page without its cell (JupyterLab removes whole cells that are out of view). */
+  get isDetached() {
+    return this.#wasAttached && !this.el.isConnected && !this.el.closest(".jp-Cell");
   }
 
-  /** Goes on in another element, with all that a person has opened and typed. @param {HTMLElement} el */
+  /** Moves the view into another element; input and open rows are kept. @param {HTMLElement} el */
   moveTo(el) {
-    this.#stand(el);
-    this.changed();
-    // In that very moment: the next key would go to the notebook, and with two of them it deletes a cell.
-    const arrival = new MutationObserver(() => {
+    this.#attach(el);
+    this.schedulePaint();
+    // Restore the focus at once: otherwise the next keys go to the notebook, where `d d` deletes a cell.
+    const insertion = new MutationObserver(() => {
       if (!el.isConnected) return;
-      arrival.disconnect();
-      // What a page forgets of what is taken out of it and put in again.
-      for (const [element, top] of this.#scrolled) element.scrollTop = top;
+      insertion.disconnect();
+      // Removing an element from the page resets its scroll position.
+      for (const [element, top] of this.#scrollTops) element.scrollTop = top;
       this.keys.restore();
     });
-    arrival.observe(document, { childList: true, subtree: true });
+    insertion.observe(document, { childList: true, subtree: true });
   }
 
   /** @param {HTMLElement} el */
-  #stand(el) {
+  #attach(el) {
     this.el = el;
-    this.#isPlaced = false;
+    this.#wasAttached = false;
     el.classList.add("gglib-panel-host");
     el.append(this.root);
   }
 
-  /** JupyterLab marks the views of a widget whose kernel is gone with a class, and sends nothing to one that was shut down. @param {boolean} isNew */
-  #checkLife(isNew = false) {
-    if (isNew) this.kernel.isLost = false;
+  /** Updates `isLive`. JupyterLab adds a class to views without a kernel, and refuses to send to one that was shut down. @param {boolean} isNewConnection */
+  #updateConnection(isNewConnection = false) {
+    if (isNewConnection) this.kernel.isLost = false;
     this.isLive = !this.el.closest(".jupyter-widgets-disconnected") && !this.kernel.isLost;
     this.isFresh = this.isLive;
-    this.#isSilent = false;
+    this.#isUnresponsive = false;
     this.banner = (this.isLive ? "" : this.texts[this.state.header.has_work ? "gone_at_work" : "gone"]) ?? "";
     this.root.dataset.live = String(this.isLive);
-    if (!this.isLive) this.kernel.abandon();
-    else if (isNew) {
-      this.#isLookedAt = null;
-      this.#greet();
-      this.#look();
+    if (!this.isLive) this.kernel.rejectAll();
+    else if (isNewConnection) {
+      this.#reportedVisible = null;
+      this.#requestState();
+      this.#reportVisibility();
     }
-    this.changed();
+    this.schedulePaint();
   }
 
-  // News --------------------------------------------------------------------------------------------------------
+  // Kernel ------------------------------------------------------------------------------------------------------
 
   /** @param {News[]} news */
-  #hear(news) {
-    // Not when it is painted: a hidden page is not.
+  #onMessage(news) {
+    // Notify here, not in the paint: hidden pages are not painted.
     for (const { text, is_end } of news) if (is_end && document.hidden && this.notifies) notify(this.texts.notification ?? "", text);
     if (news.length) {
       this.announce(news.map(({ text }) => text).join(" "));
       this.lists.expire();
     }
-    this.#heardMs = performance.now();
-    this.#patienceMs = this.state.header.is_busy ? BUSY_MS : IDLE_MS;
-    this.#fallSilent(false);
+    this.#receivedMs = performance.now();
+    this.#pollAfterMs = this.state.header.is_busy ? BUSY_POLL_MS : IDLE_POLL_MS;
+    this.#setUnresponsive(false);
   }
 
-  /** @param {boolean} isSilent */
-  #fallSilent(isSilent) {
+  /** @param {boolean} isUnresponsive */
+  #setUnresponsive(isUnresponsive) {
     if (this.isLive) {
-      this.#isSilent = isSilent;
-      this.isFresh = !isSilent;
-      this.banner = isSilent ? (this.texts.silent ?? "") : "";
+      this.#isUnresponsive = isUnresponsive;
+      this.isFresh = !isUnresponsive;
+      this.banner = isUnresponsive ? (this.texts.silent ?? "") : "";
     }
-    this.changed();
+    this.schedulePaint();
   }
 
-  /** What is shown may be old: the kernel is asked, and its silence is said. */
-  #greet() {
-    this.#askedMs = performance.now();
-    const silence = setTimeout(() => this.#fallSilent(true), SILENCE_MS);
+  /** Requests the current state; without a reply, shows that the kernel does not respond. */
+  #requestState() {
+    this.#requestedMs = performance.now();
+    const timeout = setTimeout(() => this.#setUnresponsive(true), UNRESPONSIVE_MS);
     this.kernel.sync().then(
       () => {
-        clearTimeout(silence);
-        this.#hear([]);
+        clearTimeout(timeout);
+        this.#onMessage([]);
       },
-      () => clearTimeout(silence),
+      () => clearTimeout(timeout),
     );
   }
 
   /**
-   * Once a second. Without news the last message was dropped on the way, or the kernel was ended from elsewhere: it is asked, and
-   * more and more rarely again.
+   * Called every second. If no message arrives, a message was lost or the kernel was shut down elsewhere: requests the state, with
+   * doubling intervals.
    */
   #tick() {
-    if (this.hold.isDue) this.changed();
-    if (!this.isLive || !this.#isShown) return;
+    if (this.hold.isOver) this.schedulePaint();
+    if (!this.isLive || !this.#isVisible) return;
     const { is_busy, bytes_per_second } = this.state.header;
-    this.#rates = [...this.#rates, is_busy && !this.#isSilent ? (bytes_per_second ?? 0) : 0].slice(-SAMPLES);
+    this.#rates = [...this.#rates, is_busy && !this.#isUnresponsive ? (bytes_per_second ?? 0) : 0].slice(-SAMPLES);
     this.graph = graphOf(this.#rates);
-    if (this.graph) this.changed();
+    if (this.graph) this.schedulePaint();
     const nowMs = performance.now();
-    const quietMs = nowMs - this.#heardMs;
-    if (is_busy && this.isFresh && quietMs > STALE_MS) {
+    const sinceMessageMs = nowMs - this.#receivedMs;
+    if (is_busy && this.isFresh && sinceMessageMs > STALE_MS) {
       this.isFresh = false;
-      this.changed();
+      this.schedulePaint();
     }
-    if (Math.min(quietMs, nowMs - this.#askedMs) > this.#patienceMs) {
-      this.#patienceMs *= 2;
-      this.#greet();
+    if (Math.min(sinceMessageMs, nowMs - this.#requestedMs) > this.#pollAfterMs) {
+      this.#pollAfterMs *= 2;
+      this.#requestState();
     }
-    if (this.isModels) void this.lists.askModels();
+    if (this.isModels) void this.lists.requestModels();
   }
 
-  get #isShown() {
-    return this.#isOnScreen && !document.hidden && !this.isClosed;
+  get #isVisible() {
+    return this.#isInViewport && !document.hidden && !this.isClosed;
   }
 
-  /** The kernel sends no counters to views that nobody sees; before one is seen again it is asked for them. */
-  #look() {
-    const isShown = this.#isShown;
-    if (!isShown) this.release();
-    if (isShown === this.#isLookedAt || !this.isLive) return;
-    const isBack = isShown && this.#isLookedAt === false;
-    this.#isLookedAt = isShown;
+  /** Reports visibility: the kernel sends no counters without a visible view. A view that becomes visible requests the state. */
+  #reportVisibility() {
+    const isShown = this.#isVisible;
+    if (!isShown) this.releaseHeight();
+    if (isShown === this.#reportedVisible || !this.isLive) return;
+    const isVisibleAgain = isShown && this.#reportedVisible === false;
+    this.#reportedVisible = isShown;
     void this.kernel.ask("look", { view: this.#id, is_shown: isShown }).catch(() => {});
-    if (!isBack) return;
+    if (!isVisibleAgain) return;
     this.isFresh = false;
-    this.changed();
-    this.#greet();
+    this.schedulePaint();
+    this.#requestState();
   }
 
-  /** Says it to a screen reader, after what was said before, which it may still be reading. @param {string} text */
+  /** Appends a text to the live region, where a screen reader may still be reading earlier ones. @param {string} text */
   announce(text) {
     this.news.append(Object.assign(document.createElement("p"), { textContent: text }));
-    if (this.news.childElementCount > MOST_SPOKEN) this.news.firstElementChild?.remove();
+    if (this.news.childElementCount > MAX_ANNOUNCEMENTS) this.news.firstElementChild?.remove();
   }
 
-  // What a person does ------------------------------------------------------------------------------------------
+  // User actions ------------------------------------------------------------------------------------------------
 
   /** @param {boolean} isOn */
   showModels(isOn) {
     this.isModels = isOn;
     this.lists.expire();
-    if (isOn) void this.lists.askModels();
-    this.changed();
+    if (isOn) void this.lists.requestModels();
+    this.schedulePaint();
   }
 
   toggleLimits() {
     this.isLimits = !this.isLimits;
-    this.changed();
+    this.schedulePaint();
   }
 
-  /** A row nobody touched is open as the kernel says, but opens and closes nothing under a pointer. @param {Row} row */
+  /** The user's choice, else the kernel's `is_open`; while rows are held, the kernel's value changes nothing. @param {Row} row */
   isOpen({ id, is_open = false }) {
     const shown = rowElement(this.root, id);
-    const byItself = this.hold.isHeld && shown ? shown.classList.contains("is-open") : is_open;
-    return this.#opened.get(id) ?? byItself;
+    const byDefault = this.hold.isHeld && shown ? shown.classList.contains("is-open") : is_open;
+    return this.#openRows.get(id) ?? byDefault;
   }
 
   /** @param {Row} row @param {boolean} isOpen */
   toggle({ id }, isOpen) {
-    this.#opened.delete(id);
-    this.#opened.set(id, isOpen);
-    remember("sessionStorage", OPENED, JSON.stringify([...this.#opened].slice(-MOST_OPENED)));
-    this.hold.free();
+    this.#openRows.delete(id);
+    this.#openRows.set(id, isOpen);
+    store("sessionStorage", OPEN_ROWS_KEY, JSON.stringify([...this.#openRows].slice(-MAX_OPEN_ROWS)));
+    this.hold.suspend();
   }
 
   /** @param {string} label @param {string} text */
   async copy(label, text) {
     await copy(text);
     this.copied = label;
-    this.changed();
+    this.schedulePaint();
     setTimeout(() => {
       this.copied = "";
-      this.changed();
+      this.schedulePaint();
     }, COPIED_MS);
   }
 
@@ -293,8 +293,8 @@ class PanelView {
     const list = /** @type {HTMLElement} */ (/** @type {HTMLElement} */ (event.currentTarget).closest(".gglib-list"));
     if (!this.isLive) return;
     const position = await this.hold.drag(event, row, list);
-    this.hold.free();
-    if (position !== null) await this.asking.send(at, "top", { action: "move", id: row.id, position });
+    this.hold.suspend();
+    if (position !== null) await this.requests.send(at, "top", { action: "move", id: row.id, position });
   }
 
   /** @param {Event} event */
@@ -302,40 +302,40 @@ class PanelView {
     const box = /** @type {HTMLInputElement} */ (target);
     this.notifies = box.checked && (await Notification.requestPermission()) === "granted";
     box.checked = this.notifies;
-    remember("localStorage", NOTIFIES, this.notifies ? "yes" : "no");
+    store("localStorage", NOTIFY_KEY, this.notifies ? "yes" : "no");
   }
 
   // Painting ----------------------------------------------------------------------------------------------------
 
-  changed() {
+  schedulePaint() {
     if (!this.isClosed) this.#frame ||= requestAnimationFrame(() => this.#paint());
   }
 
-  /** What is true of facts now: without news, what changes all the time is left out. @param {Fact[]} facts */
+  /** The facts that are still valid: without recent messages, live facts are left out. @param {Fact[]} facts */
   fresh(facts) {
     return this.isFresh ? facts : facts.filter(({ is_live }) => !is_live);
   }
 
-  /** After the next paint this gets the focus. @param {string} selector */
+  /** Focuses an element after the next paint. @param {string} selector */
   focusNext(selector) {
     this.#focusNext = selector;
-    this.changed();
+    this.schedulePaint();
   }
 
   #paint() {
     this.#frame = 0;
-    this.#isPlaced ||= this.el.isConnected;
+    this.#wasAttached ||= this.el.isConnected;
     const rows = /** @type {HTMLElement[]} */ ([...this.root.querySelectorAll(".gglib-list .gglib-row")]);
     const entries = this.hold.order(entriesOf(this.state), rows);
-    this.keys.around(() => patch(this.body, panelOf(this, entries)));
-    this.#makeRoom();
+    this.keys.keepFocus(() => patch(this.body, panelOf(this, entries)));
+    this.#fitSuggestions();
     const target = this.#focusNext && this.root.querySelector(this.#focusNext);
     this.#focusNext = "";
     if (target instanceof HTMLElement) target.focus();
   }
 
-  /** A panel that is short gets as long as its suggestions: outside of it they would not be seen. */
-  #makeRoom() {
+  /** Makes the panel tall enough for its suggestions, which the output would clip. */
+  #fitSuggestions() {
     const options = this.root.querySelector(".gglib-options:not([hidden])");
     if (!options && !this.root.style.paddingBottom) return;
     this.root.style.paddingBottom = "";
@@ -344,26 +344,26 @@ class PanelView {
   }
 
   /**
-   * A panel that gets shorter by itself would pull the cells below it up while somebody reads them: it keeps its height until a
-   * person does something to it, or until it is out of sight.
+   * A panel that shrinks would move the cells below it while the user reads them. It keeps its height until the user interacts with
+   * it or it is out of view.
    */
   #keepHeight() {
     const { height } = this.root.getBoundingClientRect();
-    if (height <= this.#mostHeight) return;
-    this.#mostHeight = height;
+    if (height <= this.#reservedHeight) return;
+    this.#reservedHeight = height;
     this.root.style.minHeight = `${height}px`;
   }
 
-  release() {
-    this.#mostHeight = 0;
+  releaseHeight() {
+    this.#reservedHeight = 0;
     this.root.style.minHeight = "";
   }
 }
 
-/** Rows that were opened and closed before in this tab. @returns {[string, boolean][]} */
-function recalled() {
+/** The open and closed rows stored in this tab. @returns {[string, boolean][]} */
+function storedOpenRows() {
   try {
-    return JSON.parse(sessionStorage.getItem(OPENED) ?? "[]");
+    return JSON.parse(sessionStorage.getItem(OPEN_ROWS_KEY) ?? "[]");
   } catch {
     return [];
   }

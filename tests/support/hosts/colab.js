@@ -1,11 +1,11 @@
-// Colab's page, which alone has the kernel. Each output is a frame of another origin, which requests by messages a model's
-// state, recorded here from the comm messages, and a channel to its comm.
+// Colab's page. Only this page is connected to the kernel; each output is a frame of another origin. A frame requests a model's state
+// (recorded here from the comm messages) and uses a message port as its comm.
 
 import { runCell, showText, startKernel, WIDGET } from "./kernel.js";
 
 const models = new Map();
 
-function take(comm, { content }) {
+function registerModel(comm, { content }) {
   const { state, ...rest } = content.data;
   const model = { comm, state: { ...state }, ports: new Set(), ...rest };
   models.set(comm.commId, model);
@@ -19,7 +19,7 @@ function take(comm, { content }) {
 window.startHost = async (token) => {
   const kernel = await startKernel(token);
   Object.defineProperty(kernel, "supportsSubshells", { get: () => false });
-  kernel.registerCommTarget("jupyter.widget", take);
+  kernel.registerCommTarget("jupyter.widget", registerModel);
 
   let outputs = 0;
   window.run = (code) =>

@@ -1,4 +1,4 @@
-// One output of Colab: its own manager, models made from the page's state, comms that iterate over the page's messages.
+// One output frame of Colab: its own widget manager, models built from the page's state, and comms over a message port.
 
 import * as base from "@jupyter-widgets/base";
 import { ManagerBase } from "@jupyter-widgets/base-manager";
@@ -38,7 +38,7 @@ class Manager extends ManagerBase {
     return loaded;
   }
   _get_comm_info() {
-    throw new Error("Colab does not tell which comms there are");
+    throw new Error("Colab does not list its comms");
   }
   get_model(modelId) {
     if (!this._models.has(modelId)) this._models.set(modelId, this._make(modelId));
@@ -51,10 +51,10 @@ class Manager extends ManagerBase {
         {},
       );
     }
-    const answer = new Promise((resolve) => this.port.addEventListener("message", ({ data }) => resolve(data), { once: true }));
+    const reply = new Promise((resolve) => this.port.addEventListener("message", ({ data }) => resolve(data), { once: true }));
     this.port.start();
     this.port.postMessage({ state: modelId });
-    const { state } = (await answer).model;
+    const { state } = (await reply).model;
     const model = {
       model_name: state._model_name,
       model_module: state._model_module,

@@ -1,4 +1,4 @@
-// A kernel of the server that serves this page, through JupyterLab's own client. For the host pages; bundled by esbuild.
+// Starts a kernel on the server of this page, with JupyterLab's client. Used by the host pages; bundled by esbuild.
 
 import { KernelManager, ServerConnection } from "@jupyterlab/services";
 
@@ -17,13 +17,13 @@ export async function startKernel(token) {
   return kernel;
 }
 
-const shown = new Map();
+const outputs = new Map();
 
-/** Runs a cell; `show(output, data)` gets the element of each output that is not a stream. Resolves at its end. */
+/** Runs a cell and calls `show(element, data)` for each output with display data. Resolves when the cell ends. */
 export async function runCell(kernel, code, show) {
   const cell = document.body.appendChild(document.createElement("section"));
   const future = kernel.requestExecute({ code, allow_stdin: true });
-  updates(kernel, show);
+  connectUpdates(kernel, show);
   future.onIOPub = ({ header, content }) => {
     if (header.msg_type === "stream") {
       cell.appendChild(document.createElement("pre")).textContent = content.text;
@@ -31,26 +31,26 @@ export async function runCell(kernel, code, show) {
       cell.appendChild(document.createElement("pre")).textContent = `${content.ename}: ${content.evalue}`;
     } else if (header.msg_type === "display_data" || header.msg_type === "execute_result") {
       const output = cell.appendChild(document.createElement("div"));
-      if (content.transient?.display_id) shown.set(content.transient.display_id, output);
+      if (content.transient?.display_id) outputs.set(content.transient.display_id, output);
       show(output, content.data);
     }
   };
   await future.done;
 }
 
-const updated = new WeakSet();
+const connected = new WeakSet();
 
-/** Updates outputs by their display ids, even after their cell has ended. */
-function updates(kernel, show) {
-  if (updated.has(kernel)) return;
-  updated.add(kernel);
+/** Applies `update_display_data` messages, also after the cell has ended. */
+function connectUpdates(kernel, show) {
+  if (connected.has(kernel)) return;
+  connected.add(kernel);
   kernel.iopubMessage.connect((_, { header, content }) => {
-    const output = header.msg_type === "update_display_data" && shown.get(content.transient.display_id);
+    const output = header.msg_type === "update_display_data" && outputs.get(content.transient.display_id);
     if (output) show(output, content.data);
   });
 }
 
-/** The output of a host that cannot show the widget. */
+/** Shows HTML or text instead of the widget. */
 export function showText(output, data) {
   if (data["text/html"]) output.innerHTML = data["text/html"];
   else output.replaceChildren(Object.assign(document.createElement("pre"), { textContent: data["text/plain"] }));

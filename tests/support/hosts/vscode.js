@@ -1,4 +1,4 @@
-// VS Code's webview: all outputs on one page, its own widget manager, scripts loaded by requirejs, no subshells.
+// VS Code's webview: all outputs on one page, VS Code's widget manager, scripts loaded by requirejs, no subshells.
 
 import { activate } from "@vscode/jupyter-ipywidgets8";
 import { runCell, showText, startKernel, WIDGET } from "./kernel.js";
