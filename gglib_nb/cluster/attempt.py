@@ -16,7 +16,7 @@ class ClusterHost(Value, frozen=True):
 
     name: str
     folder_id: str  # hosts with the same one see the same files
-    models_directory: str  # there
+    models_directory: str  # on that host
     free_bytes: int | None = None  # on the disk of that folder; None unknown
 
 
@@ -24,7 +24,7 @@ class ClusterHost(Value, frozen=True):
 class Copy:
     """One host's transfer for an attempt."""
 
-    number: int  # the attempt's number for the engine of that host
+    number: int  # the attempt's number for that host's engine
     attempt: "PlacedAttempt"
     host: ClusterHost
     progress: Progress | None = None  # the latest
@@ -41,7 +41,7 @@ class Copy:
 
     @property
     def shown(self) -> HostProgress:
-        """How it is shown."""
+        """Its progress, for users."""
         downloaded_bytes = sum(file.downloaded_bytes for file in self.files)
         is_finished = isinstance(self.end, TransferFinished)
         return HostProgress(self.host.name, downloaded_bytes, self.attempt.size_bytes, is_finished)
@@ -85,13 +85,13 @@ class PlacedAttempt:
 
     @property
     def served_folders(self) -> set[str]:
-        """Folders that have their copy, are getting it, or cannot have it."""
+        """Folders that have a copy, are getting one, or cannot have one."""
         return {copy.host.folder_id for copy in self.copies}
 
     def progress(self, now_s: float, waiting_hosts: Sequence[str]) -> Progress:
-        """The report of its progress, once a host has reported, with the hosts whose turn has not come.
+        """The progress report, once a host has reported, with the hosts whose copies have not started.
 
-        The time is that of this machine, since the clocks of two hosts cannot be compared.
+        The time is that of this machine, because the clocks of two hosts cannot be compared.
         """
         latest = [copy.progress for copy in self.copies if copy.progress is not None]
         waiting = [HostProgress(host, 0, self.size_bytes) for host in waiting_hosts]
@@ -117,7 +117,7 @@ class PlacedAttempt:
 
 
 def _together(files: Sequence[FileProgress]) -> FileProgress:
-    """One file in all copies."""
+    """The progress of one file over all copies."""
     statuses = {file.status for file in files}
     order = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING, ShardStatus.QUEUED)
     status = next((one for one in order if one in statuses), ShardStatus.FINISHED)

@@ -13,7 +13,7 @@ _CONNECT_S: Final = 10.0
 
 
 def connection_to(engine: object) -> tuple[Connect, bool]:
-    """How to get a client, and whether a lost one can be replaced.
+    """A function that returns a client, and whether a lost one can be replaced.
 
     Args:
         engine: `dask://host:port` (or `tls://…`, as Dask writes addresses), a `distributed.Client`, a cluster object such as

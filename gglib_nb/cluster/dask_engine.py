@@ -53,7 +53,7 @@ class DaskEngine:
         Args:
             configure: Its limits are for all hosts together.
             on_event: Called with each report, in order; must not block.
-            connect: Returns the client, at the start and when it was lost.
+            connect: Returns the client, at the start and after it was lost.
             models_directory: The kernel's, with the targets of commands.
             can_come_back: Whether to wait for a lost cluster; a closed client does not come back.
         """
@@ -68,7 +68,7 @@ class DaskEngine:
         self._owns_client = False
         self._was_connected = False
         self._workers: dict[str, Introduction | str] = {}
-        """What each worker said of itself, or why it cannot be used, by address."""
+        """What each worker reported about itself, or why it cannot be used, by address."""
         self._wake: Final = threading.Event()
         self._is_closed = False
         self._thread: threading.Thread | None = None
@@ -119,11 +119,11 @@ class DaskEngine:
             closing.join(max(0.1, deadline_s - time.monotonic()))
 
     def abandon(self) -> None:
-        """In a forked child: the threads, the client and its connections are the parent's."""
+        """In a forked child: keep the threads, the client and its connections for the parent."""
         self._is_closed = True
 
     def _do(self, actions: list[Action]) -> None:
-        """Carries out actions; with the lock held, so that they have the order of their causes."""
+        """Carries out actions, with the lock held, so that they keep the order of their causes."""
         for action in actions:
             if not isinstance(action, Tell):
                 if not self._is_closed:
@@ -132,7 +132,7 @@ class DaskEngine:
                 link.send(action.command)
 
     def _heard(self, host: str, link: HostLink, event: ProcessReport | HostLost) -> None:
-        """A link's event; those of a replaced link are ignored."""
+        """Handles a link's event; ignores events of a replaced link."""
         with self._lock:
             if self._links.get(host) is not link:
                 return
@@ -151,7 +151,7 @@ class DaskEngine:
                 self._look()
             except ClusterError as error:
                 self._unreachable(error)
-            except Exception as error:  # noqa: BLE001 - whatever Dask raises: it cannot be asked now
+            except Exception as error:  # noqa: BLE001 - any error of Dask: the cluster is unavailable now
                 self._unreachable(ClusterError(f"The Dask cluster does not answer ({type(error).__name__}: {error})."))
             # If no cluster was ever reached, the next command tries again.
             self._wake.wait(_LOOK_S if self._was_connected else None)
@@ -207,7 +207,7 @@ class DaskEngine:
             self._do(waits if is_waited_for else self._dispatcher.fail_waiting(error))
 
     def _introduce(self, client: Client, usable: set[str]) -> None:
-        """Asks each new worker once for its host; a host without a link gets one to its first worker."""
+        """Asks each new worker once for its host, and links a host without a link to its first worker."""
         known = {
             address for address, said in self._workers.items() if isinstance(said, str) or said["host"] in self._links
         }

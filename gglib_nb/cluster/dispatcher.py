@@ -1,7 +1,7 @@
-"""Which host of a cluster runs which attempt. Commands of the queue and reports of hosts in, commands and reports out.
+"""Decides which host of a cluster runs which attempt. Takes the queue's commands and the hosts' reports, returns actions.
 
-No clock, no threads, no network. Every method returns what has to be done, in order: a `Tell` is a command for one host's engine,
-everything else a report for the queue. The caller gives the time and makes one call at a time.
+No clock, no threads, no network. Every method returns the actions to carry out, in order: a `Tell` is a command for one host's
+engine, anything else a report for the queue. The caller passes the time and makes one call at a time.
 
 * An attempt runs on one host, or, if it is wanted everywhere, on one host of each folder.
 * An attempt for which no host has a slot waits here; nothing is lost while the cluster has no host.
@@ -108,7 +108,7 @@ def shares_of(limit: int, running: Mapping[str, int]) -> dict[str, int]:
 
 
 def spread(folders: Mapping[str, str], served: Collection[str]) -> list[str]:
-    """One host for each folder that is not served yet, by name: hosts that share a folder need one copy."""
+    """One host for each folder without a copy, by name: hosts that share a folder need one copy."""
     firsts = {folder: host for host, folder in sorted(folders.items(), reverse=True) if folder not in served}
     return sorted(firsts.values())
 
@@ -137,7 +137,7 @@ class Dispatcher:
         return [number for number, attempt in self._attempts.items() if not attempt.running]
 
     def take(self, command: EngineCommand) -> list[Action]:  # noqa: C901 - one case per command
-        """A command of the queue."""
+        """Handles a command of the queue."""
         match command:
             case Configure():
                 self._configure = command
@@ -159,14 +159,14 @@ class Dispatcher:
         return self._place()
 
     def host_joined(self, host: ClusterHost, here: str | None) -> list[Action]:
-        """A host has joined the cluster; `here` is the identity of this machine's own models folder, None if it has none."""
+        """Adds a host; `here` is the identity of this machine's own models folder, None if it has none."""
         self._here = here
         self._hosts[host.name] = host
         self._shares[host.name] = self._configure
         return [EnginesChanged(len(self._hosts)), Tell(host.name, self._configure), *self._place()]
 
     def host_left(self, name: str, reason: str) -> list[Action]:
-        """A host has left the cluster, and its transfers are lost."""
+        """Removes a host; its transfers are lost."""
         if name not in self._hosts:
             return []
         lost = self._lose(name, reason)
@@ -174,24 +174,24 @@ class Dispatcher:
         return [EnginesChanged(len(self._hosts)), *lost, *self._continue()]
 
     def space_changed(self, name: str, free_bytes: int | None) -> None:
-        """A host's disk has this much free space now."""
+        """Updates the free space of a host's disk."""
         if name in self._hosts:
             self._hosts[name] = replace(self._hosts[name], free_bytes=free_bytes)
 
     def fail_waiting(self, error: GglibError) -> list[Action]:
-        """The cluster will not come back: waiting attempts fail."""
+        """Fails waiting attempts, because the cluster will not come back."""
         ends = [TransferFailed(number, to_wire(error), can_retry=True) for number in self.waiting]
         for end in ends:
             del self._attempts[end.attempt]
         return [*ends]
 
     def say_absence(self, reason: str) -> list[Action]:
-        """Why there is no host, for attempts that wait for one."""
+        """Reports why there is no host, for attempts that wait for one."""
         self._absence = reason
         return self._say_waits()
 
     def heard(self, host: str, report: ProcessReport, now_s: float) -> list[Action]:
-        """The engine of a host reported something."""
+        """Handles a report of a host's engine."""
         match report:
             case Ready():
                 self._owners[host] = report.owner
@@ -211,7 +211,7 @@ class Dispatcher:
                 return [EngineSilent(report.silent_s, attempts)] if attempts else []
 
     def _check(self, command: CheckFiles) -> list[Action]:
-        """Hash files on the host whose folder they are in, else on one that shares this machine's folder."""
+        """Hashes files on the host whose folder they are in, else on one that shares this machine's folder."""
         paths = [PurePath(file.path) for file in command.files]
         for name, host in sorted(self._hosts.items()):
             if all(path.is_relative_to(host.models_directory) for path in paths) or host.folder_id == self._here:
@@ -245,7 +245,7 @@ class Dispatcher:
         return [*self._conclude(attempt), *self._place()]
 
     def _conclude(self, attempt: PlacedAttempt) -> list[Action]:
-        """The end of an attempt, if none of its copies runs or has yet to start."""
+        """Ends an attempt if none of its copies runs or has yet to start."""
         is_partial = not attempt.copies or bool(self._yet_to_serve(attempt))
         if attempt.running or (is_partial and not attempt.is_stopping):
             return []
@@ -259,7 +259,7 @@ class Dispatcher:
         return [self._finish(attempt)]
 
     def _finish(self, attempt: PlacedAttempt) -> TransferFinished:
-        """The files: with the queue's paths if this machine sees a copy, else with those of the first copy's host."""
+        """The result: with the queue's paths if this machine sees a copy, else with those of the first copy's host."""
         first = min(attempt.copies, key=lambda copy: copy.host.folder_id != self._here)
         found = [host for host in self._hosts.values() if host.folder_id in attempt.served_folders]
         found.sort(key=lambda host: (host.name != first.host.name, host.name))
@@ -272,7 +272,7 @@ class Dispatcher:
         return TransferFinished(attempt.number, files, hosts)
 
     def _lose(self, host: str, reason: str) -> list[Action]:
-        """The engine of a host ended: its checks and its transfers are lost."""
+        """Handles the end of a host's engine: its checks and its transfers are lost."""
         if owner := self._owners.pop(host, ""):
             self._gone_owners = [*self._gone_owners[1 - _GONE_KEPT :], owner]
         checks = [check for check, where in self._checks.items() if where == host]
@@ -300,7 +300,7 @@ class Dispatcher:
     # Placing -------------------------------------------------------------------------------------------------------
 
     def _place(self) -> list[Action]:
-        """Starts every copy that can start, and reports what the other attempts wait for."""
+        """Starts every copy that can start, and reports why the other attempts wait."""
         starts = [
             Tell(host, self._begin(attempt, host))
             for attempt in self._attempts.values()
@@ -309,8 +309,8 @@ class Dispatcher:
         return [*self._share(), *starts, *self._say_waits()]
 
     def _hosts_for(self, attempt: PlacedAttempt) -> Iterator[str]:
-        """The hosts on which copies of an attempt start now; each has to be started before the next is asked for."""
-        folders: list[str | None] = [None]  # any will do
+        """The hosts on which copies of an attempt start now; start each copy before asking for the next host."""
+        folders: list[str | None] = [None]  # any host
         if attempt.everywhere:
             folders = [self._hosts[first].folder_id for first in self._yet_to_serve(attempt)]
         elif attempt.copies:
@@ -353,7 +353,7 @@ class Dispatcher:
         return [TransferWaits(attempt.number, reason) for attempt in news]
 
     def _share(self) -> list[Action]:
-        """Sends each busy host its share of the limits, last to those whose share of the bandwidth rises."""
+        """Sends each busy host its share of the limits, starting with the hosts whose bandwidth does not rise."""
         running = {name: len(self._running_on(name)) for name in self._hosts}
         limit = self._configure.bandwidth_limit_bytes_per_second
         bandwidths = {} if limit is None else shares_of(limit, running)

@@ -1,7 +1,7 @@
-"""Whether two hosts see the same models folder: a small file in the folder has its name.
+"""Finds whether two hosts see the same models folder: a small file in the folder contains its name.
 
-Paths do not show that (two machines may mount one share at different places, or have different disks at one path),
-and device numbers differ between machines. So the first host writes a random name there, and hosts that read the
+Paths cannot show that (two machines may mount one share at different places, or have different disks at one path),
+and device numbers differ between machines. So the first host writes a random name into the folder, and hosts that read the
 same name see the same folder.
 """
 
@@ -14,7 +14,7 @@ _NAME: Final = ".gglib-nb-folder"
 
 
 def folder_id(folder: Path) -> str | None:
-    """The name of a folder, which gets one now if it has none; None if it cannot be written or read."""
+    """The name of a folder, which is written now if it has none; None if it cannot be written or read."""
     path = folder / _NAME
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ def existing_folder_id(folder: Path) -> str | None:
 
 
 def _leave_name(path: Path) -> None:
-    # Written completely before it gets its name, so that no host reads half of it; if two do so at once, one wins.
+    # Written completely before it gets its final name, so that no host reads half of it; if two hosts write at once, one wins.
     mine = path.with_name(f"{_NAME}.{secrets.token_hex(8)}")
     mine.write_text(secrets.token_hex(16), encoding="ascii")
     try:

@@ -22,7 +22,7 @@ from gglib_nb.engine.protocol import Command, ProcessReport, decode_report, enco
 
 # The interval of exchanges with a host that gets no commands; they also fetch lost events.
 _EXCHANGE_S: Final = 2.0
-# A user's task can block a worker's loop for long; its engine continues meanwhile.
+# A user's task can block a worker's loop for a long time; its engine continues meanwhile.
 _PATIENCE_S: Final = 60.0
 _ANSWER_S: Final = 35.0
 _AGAIN_S: Final = 0.5
@@ -46,12 +46,12 @@ class HostLink:
         on_event: Callable[["HostLink", ProcessReport | HostLost], None],
         free_bytes: int | None = None,
     ) -> None:
-        """Open the link, which has a name of its own, in the background.
+        """Open the link, which has a unique name, in the background.
 
         `on_event` is called with each report of the host, in order, and finally with `HostLost`, unless the link was closed.
         """
         self.worker: Final = worker
-        self.free_bytes = free_bytes  # on the disk of its models folder; None unknown
+        self.free_bytes = free_bytes  # on the disk of its models folder; None if unknown
         self.heard_s = time.monotonic()  # when the host last sent anything
         self._client: Final = client
         self._name: Final = name
@@ -69,7 +69,7 @@ class HostLink:
         self._lines.put(encode(command))
 
     def lose(self, reason: str) -> None:
-        """The host is lost: nothing more is sent or received."""
+        """Mark the host as lost: nothing more is sent or received."""
         with self._receiving:
             if self._is_over:
                 return
@@ -85,7 +85,7 @@ class HostLink:
         self._lines.put(None)
 
     def wait_closed(self, timeout_s: float) -> None:
-        """Wait until the host has received that."""
+        """Wait until the host has received the command to end."""
         self._thread.join(timeout_s)
 
     def _work(self) -> None:
@@ -93,15 +93,15 @@ class HostLink:
         try:
             self._client.subscribe_topic(topic_of(self._name), self._receive)
             key = f"{OPERATION}-{self._name}"
-            # The worker holds this as long as the client exists; that is how it knows.
+            # The worker holds this key while the client exists; that is how it detects the client's end.
             held = self._client.scatter({key: True}, workers=[self.worker])
             inherited = os.environ.get("GGLIB_MODELS_DIR", "")
             self._exchange_all(models_directory=str(self._models_directory), inherited=inherited, alive_key=key)
-        except Exception as error:  # noqa: BLE001 - whatever Dask raises, this host cannot be used now
+        except Exception as error:  # noqa: BLE001 - after any error of Dask this host cannot be used
             self.lose(f"{type(error).__name__}: {error}")
         finally:
-            held.clear()  # the scheduler removes it from the worker
-            with contextlib.suppress(Exception):  # a client that is closed has no topics
+            held.clear()  # the scheduler then removes it from the worker
+            with contextlib.suppress(Exception):  # a closed client has no topics
                 self._client.unsubscribe_topic(topic_of(self._name))
 
     def _exchange_all(self, **opening: str) -> None:
@@ -132,7 +132,7 @@ class HostLink:
         return lines, False
 
     def _deliver(self, number: int, data: bytes, opening: dict[str, str]) -> Answer | None:
-        """One exchange; it has a number, so it can be repeated without harm."""
+        """One exchange; it is numbered, so it can be repeated safely."""
         message = {"op": OPERATION, "link": self._name, "number": number, "data": data, **opening}
         deadline_s = time.monotonic() + _PATIENCE_S
         while True:
@@ -149,7 +149,7 @@ class HostLink:
             time.sleep(_AGAIN_S)
 
     async def _broadcast(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Asks the worker through the scheduler: its reply by its address, empty if it did not answer."""
+        """Sends the worker a message through the scheduler: its reply by its address, empty if it did not answer."""
         scheduler = self._client.scheduler
         if scheduler is None:
             raise ConnectionError("the client is not connected to a scheduler")
@@ -157,15 +157,15 @@ class HostLink:
         return reply
 
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
-        """An event of the topic, on the client's own loop."""
+        """Handles an event of the topic, on the client's own loop."""
         self._take(event[1]["number"], event[1]["line"])
 
     def _take(self, number: int, line: str) -> None:
-        """Pass on the next report; events and answers bring it once or twice, in any order."""
+        """Passes on the next report; events and answers deliver it once or twice, in any order."""
         with self._receiving:
             if number == self._heard + 1 and not self._is_over:
                 self._heard = number
                 self.heard_s = time.monotonic()
                 self._on_event(self, decode_report(line.encode()))
         if number > self._heard:
-            self._lines.put(b"")  # a report was lost: ask now
+            self._lines.put(b"")  # a report was lost: ask for it now

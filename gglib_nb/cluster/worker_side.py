@@ -1,13 +1,13 @@
-"""The part that runs inside a Dask worker: the engine process of its host, owned by one kernel's link.
+"""The code that runs inside a Dask worker: the engine process of its host, owned by one kernel's link.
 
-`introduce` runs on each worker once, out of band, and adds a handler to it. All else goes through that handler, on the
+`introduce` runs on each worker once, out of band, and adds a handler to it. The link then uses only that handler, on the
 worker's event loop, so that it never waits for the user's tasks, which may occupy every thread for hours. (A Dask actor would: its
 creation is a task. It would also keep an adaptive cluster from retiring the worker.) Nothing here blocks that loop.
 
 The kernel's client keeps a piece of data on this worker; the scheduler removes it when the client has ended. So
 the engine ends with its client, with its worker (its parent), and on command.
 
-Commands may contain the token, so they are read only here, and never part of an error's text.
+Commands may contain the token, so they are decoded only here, and are never part of an error's text.
 """
 
 import asyncio
@@ -58,23 +58,23 @@ _RUNNING: Final = (Status.init, Status.running, Status.paused, Status.closing_gr
 class Introduction(TypedDict):
     """A worker's description of itself."""
 
-    version: str  # of this package, there
+    version: str  # of this package on the worker
     host: str  # the name of its host: `GGLIB_HOST` of the worker's environment, else the machine's name
     # Absolute path of its models folder: `GGLIB_MODELS_DIR` of its environment, else the kernel's.
     models_directory: str
     folder_id: str | None  # the name in that folder (`folder`); None if it cannot be written
-    free_bytes: int | None  # on the disk of that folder; None unknown
+    free_bytes: int | None  # on the disk of that folder; None if unknown
 
 
 class Answer(TypedDict):
-    """The answer to a link: numbered reports without a receipt, as lines; and the free space of the models folder, None unknown."""
+    """The answer to a link: unacknowledged numbered reports, as lines; and the free space of the models folder, None if unknown."""
 
     reports: list[tuple[int, str]]
     free_bytes: int | None
 
 
 def package_version() -> str:
-    """The version of this package, here."""
+    """The version of this package on this host."""
     return version("gglib-nb")
 
 
@@ -84,7 +84,7 @@ async def introduce(models_directory: str, inherited: str, dask_worker: Worker |
     Args:
         models_directory: The kernel's; used if the worker's environment names no other.
         inherited: `GGLIB_MODELS_DIR` of the kernel's environment, which workers that it starts inherit.
-        dask_worker: Given by Dask.
+        dask_worker: Passed by Dask.
     """
     assert dask_worker is not None  # noqa: S101 - Dask gives it
     if OPERATION not in dask_worker.handlers:
@@ -156,11 +156,11 @@ class HostEngine:
 
     @property
     def is_closed(self) -> bool:
-        """Whether its engine was ended for good."""
+        """Whether its engine was ended permanently."""
         return self._end.is_set()
 
     def exchange(self, number: int, heard: int, data: bytes) -> Answer | None:
-        """Runs a batch of commands, once; returns reports without a receipt. None: the engine has ended."""
+        """Runs a batch of commands, once; returns unacknowledged reports. None: the engine has ended."""
         if self.is_closed:
             return None
         if number > self._taken:
@@ -211,13 +211,13 @@ class HostEngine:
                 return command
 
     def _existing(self, path: str) -> str:
-        """A path in this host's models folder unchanged, one in the kernel's folder as it is here."""
+        """A path in this host's models folder unchanged, one in the kernel's folder converted to this host's."""
         is_own = Path(path).is_relative_to(self._folder) and ".." not in Path(path).parts
         return path if is_own else self._target(path)
 
     def _donors(self, of_kernel: tuple[str, ...]) -> Iterator[str]:
         for donor in of_kernel:
-            with contextlib.suppress(RequestError):  # files elsewhere on the kernel's machine are not here
+            with contextlib.suppress(RequestError):  # other files of the kernel's machine do not exist on this host
                 yield self._target(donor)
 
     def _target(self, of_kernel: str) -> str:
@@ -232,7 +232,7 @@ class HostEngine:
         with self._lock:
             self._last_report += 1
             self._kept.append((self._last_report, line))
-            # A closing worker accepts no more; the link asks again, or loses this host.
+            # A closing worker accepts no more calls; the link asks again, or loses this host.
             with contextlib.suppress(Exception):
                 self._worker.log_event(self._topic, {"number": self._last_report, "line": line})
 
