@@ -1,1 +1,1 @@
-"""The way out of this machine: proxies, certificates, addresses. Knows no hub, no files, no tokens."""
+"""Connections to other machines: proxies, certificates, addresses. Knows no hub, no files, no tokens."""

@@ -1,7 +1,7 @@
-"""The hub client's httpx client: our own proxies, certificates and address racing; no signed address in a log.
+"""The hub client's httpx client, with our own proxies, certificates and address racing, and no signed address in a log.
 
 httpx reads the proxies by itself, but ignores `REQUESTS_CA_BUNDLE`, tries a host's addresses one after the other, and
-logs every URL it requests with its signature. Imported late: httpx takes a fifth of a second. The engine does not use it.
+logs every requested URL with its signature. Imported late: httpx takes a fifth of a second. The engine does not use it.
 """
 
 import atexit
@@ -29,12 +29,12 @@ else:
     except ImportError:  # before 1.31
         import httpx
 
-_ANY_ADDRESS: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::", None: None}  # noqa: S104  # whence, not where
+_ANY_ADDRESS: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::", None: None}  # noqa: S104  # the local address, not the remote one
 _CONNECT_S: Final = 10.0
 _STATUS: Final = re.compile(r"(\d{3})\b")
-# What decides the way to a host: another value means another client.
+# The variables that select the route to a host: when one changes, a new client is created.
 _WAYS: Final = re.compile(r"(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|(?:REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE)
-# The names under which httpx 0 and 2 and the libraries below them log.
+# The logger names of httpx 0 and 2 and of the libraries below them.
 _LOGGERS: Final = tuple(
     f"{library}{version}{part}"
     for library, parts in (("httpx", ("",)), ("httpcore", (".connection", ".http11", ".http2", ".proxy", ".socks")))
@@ -44,9 +44,9 @@ _LOGGERS: Final = tuple(
 
 
 class WaysOut(httpx.BaseTransport):
-    """Sends each request the way it has to go: through its proxy, or directly by the family of addresses that works.
+    """Sends each request by its route: through its proxy, or directly by the family of addresses that works.
 
-    Raises `InvalidConfigError` where the environment names certificates or proxies that cannot be used.
+    Raises `InvalidConfigError` if the environment names proxies or certificates that cannot be used.
     """
 
     def __init__(self, proxies: Proxies) -> None:
@@ -68,7 +68,7 @@ class WaysOut(httpx.BaseTransport):
             family = working_family(host, port, timeouts.get("connect") or _CONNECT_S)
         except TimeoutError as error:
             raise httpx.ConnectTimeout("timed out", request=request) from error
-        except (OSError, UnicodeError) as error:  # UnicodeError: a name that no host has
+        except (OSError, UnicodeError) as error:  # UnicodeError: an impossible host name
             raise httpx.ConnectError(str(error), request=request) from error
         try:
             return self._transport(None, _ANY_ADDRESS.get(family)).handle_request(request)
@@ -101,20 +101,20 @@ def _made(proxy: str | None, local_address: str | None, tls: ssl.SSLContext) -> 
             "The proxy settings (ALL_PROXY) name a SOCKS proxy, which needs the package socksio. Install it, then "
             "restart the kernel."
         ) from None
-    except (ValueError, httpx.InvalidURL):  # whose text may quote a part of the password
+    except (ValueError, httpx.InvalidURL):  # its text may quote a part of the password
         raise InvalidConfigError("The proxy settings (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used.") from None
 
 
 def refused_status(error: BaseException) -> int | None:
-    """The status with which a proxy refused to connect, from httpx's error; None where it is another error."""
+    """The status with which a proxy refused to connect, from httpx's error; None for another error."""
     match = _STATUS.match(str(error)) if isinstance(error, httpx.ProxyError) else None
     return int(match[1]) if match else None
 
 
 class _LogFilter(logging.Filter):
-    """What the HTTP library may log: no signatures, no tokens, and no line for each of our requests in a user's cells.
+    """Filters the HTTP library's log: no signatures, no tokens, and no line for each of our requests in a user's cells.
 
-    The lines for requests of our own threads, which the library logs at INFO, are kept where the user asked for DEBUG.
+    Lines for requests of our own threads, which the library logs at INFO, are kept if the user asked for DEBUG.
     """
 
     @override
@@ -139,18 +139,18 @@ def shared_client() -> httpx.Client:
     """
     from huggingface_hub.utils import _http, get_session
 
-    # There is no public answer to whether `set_client_factory` was called.
+    # There is no public way to ask whether `set_client_factory` was called.
     factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
     if factory is not getattr(_http, "default_client_factory", None):
         return get_session()
     with _shared_lock:
-        # Another one if the environment has changed, and in a forked child, which must not use its parent's connections.
+        # A new client if the environment has changed, and in a forked child, which must not use its parent's connections.
         key = (os.getpid(), *(os.environ.get(name) for name in sorted(os.environ) if _WAYS.fullmatch(name)))
         if key not in _shared:
             close_shared_clients()
             for name in _LOGGERS:
                 logging.getLogger(name).addFilter(_log_filter)
-            # It follows no redirects by itself, looks for no passwords (`.netrc`), and each request has its own timeout.
+            # It does not follow redirects or search for passwords (`.netrc`), and each request has its own timeout.
             _shared[key] = httpx.Client(transport=WaysOut(Proxies.from_environment()), trust_env=False, timeout=None)  # noqa: S113
         return _shared[key]
 

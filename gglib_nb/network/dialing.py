@@ -1,8 +1,8 @@
 """Connects to a host that has several addresses: the next one is tried before the present one has failed.
 
-A host's IPv6 address may lead nowhere while its IPv4 address works; a client that tries one after the other waits for a timeout at
-every connection. As in RFC 8305 ("happy eyeballs"), families take turns, each try has a quarter of a second before the
-next one begins beside it, and the family that won goes first the next time.
+A host's IPv6 address may be unreachable while its IPv4 address works; a client that tries one after the other waits for a
+timeout at every connection. As in RFC 8305 ("happy eyeballs"), families take turns, each attempt has a quarter of a second
+before the next one begins beside it, and the family that won is tried first the next time.
 """
 
 import errno
@@ -28,11 +28,11 @@ _won: dict[str, socket.AddressFamily] = {}
 
 
 def connect(host: str, port: int, timeout_s: float) -> socket.socket:
-    """A TCP connection to the address of the host that answers first, all within the time; the name lookup comes on top.
+    """A TCP connection to the address of the host that answers first, within the timeout; the name lookup takes extra time.
 
     Raises:
-        TimeoutError: None answered in time.
-        OSError: The name is not known, or every address refused.
+        TimeoutError: No address answered in time.
+        OSError: The name is unknown, or every address refused.
     """
     winner = _first_connected(_addresses(host, port), time.monotonic() + timeout_s)
     with _lock:
@@ -45,9 +45,9 @@ def connect(host: str, port: int, timeout_s: float) -> socket.socket:
 
 
 def working_family(host: str, port: int, timeout_s: float) -> socket.AddressFamily | None:
-    """Which family of a host's addresses answers, for clients that connect by themselves; None where there is no choice.
+    """The family of a host's addresses that answers, for clients that connect by themselves; None if there is no choice.
 
-    Connects once to find out, where the host has addresses of several families and that is not known yet. Raises as `connect`.
+    Connects once to find out, if the host has addresses of several families and it is not known yet. Raises as `connect`.
     """
     with _lock:
         known = _won.get(host)
@@ -66,7 +66,7 @@ def forget(host: str) -> None:
 
 
 def _addresses(host: str, port: int) -> list[_Address]:
-    """Families take turns, the one that won last first; else the order of the system, which knows its routes."""
+    """Families take turns, the last winner first; else in the order of the system, which knows its routes."""
     found: list[_Address] = [(one[0], one[4]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     if not found:
         raise OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
@@ -87,7 +87,7 @@ def _first_connected(addresses: Iterable[_Address], deadline_s: float) -> socket
             if waiting and now_s >= next_try_s:
                 error, next_try_s = _try(*waiting.popleft(), pending, losers), now_s + _NEXT_TRY_S
                 if error is not None:
-                    first_error, next_try_s = first_error or error, 0.0  # the next one begins at once
+                    first_error, next_try_s = first_error or error, 0.0  # the next attempt begins at once
                 continue
             until_s = min(deadline_s, next_try_s) if waiting else deadline_s
             for key, _ in pending.select(max(0.0, until_s - now_s)):
@@ -102,12 +102,12 @@ def _first_connected(addresses: Iterable[_Address], deadline_s: float) -> socket
 def _try(
     family: socket.AddressFamily, address: object, pending: selectors.BaseSelector, losers: ExitStack
 ) -> OSError | None:
-    """Begin to connect; the error if that has failed already."""
+    """Begin to connect; returns the error if that has failed already."""
     try:
         one = losers.enter_context(socket.socket(family, socket.SOCK_STREAM))
         one.setblocking(False)
-        code = one.connect_ex(address)  # type: ignore[arg-type]  # as getaddrinfo gave it
-    except OSError as error:  # this system has no such family
+        code = one.connect_ex(address)  # type: ignore[arg-type]  # as returned by getaddrinfo
+    except OSError as error:  # this system does not support the family
         return error
     if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
         return OSError(code, os.strerror(code))

@@ -1,8 +1,8 @@
 """Which proxy a request goes through, from the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
 
 The standard library reads the variables (and on macOS the system's settings). Two forms of `NO_PROXY` that it does not
-know are added: networks such as `10.0.0.0/8`, and `*.example.com`. The hub client and the engine share this module, so listing
-and downloading use the same proxy.
+support are added: networks such as `10.0.0.0/8`, and `*.example.com`. The hub client and the engine share this module, so
+listing and downloading use the same proxy.
 """
 
 from collections.abc import Mapping
@@ -31,7 +31,7 @@ class Proxy:
         """The proxy that an address names.
 
         Raises:
-            InvalidConfigError: It is not the address of a proxy. The text quotes nothing of it: it may hold a password.
+            InvalidConfigError: It is not the address of a proxy. The text quotes nothing of it: it may contain a password.
         """
         try:
             parts = urlsplit(url)
@@ -59,15 +59,15 @@ class Proxy:
 
 @dataclass(frozen=True, slots=True)
 class Proxies:
-    """The proxies as they were named when this was made: by `http`, `https` or `all`, and the entries of `NO_PROXY`."""
+    """The proxies as named when this object was created: by `http`, `https` or `all`, and the entries of `NO_PROXY`."""
 
     by_scheme: Mapping[str, str] = field(repr=False)  # may hold a password
     exempt: tuple[str, ...] = ()
 
     @classmethod
     def from_environment(cls) -> Self:
-        """What the environment says now."""
-        from urllib.request import getproxies  # 15 ms, which an import does not pay
+        """The proxies in the present environment."""
+        from urllib.request import getproxies  # 15 ms, which would slow the import
 
         found = getproxies()
         named = {scheme: found[scheme] for scheme in ("http", "https", "all") if found.get(scheme)}
@@ -78,7 +78,7 @@ class Proxies:
         )
 
     def for_url(self, url: str) -> str | None:
-        """Address of the proxy for a URL; None where the host is reached directly."""
+        """Address of the proxy for a URL; None if the host is reached directly."""
         from urllib.request import proxy_bypass
 
         parts = urlsplit(url)
@@ -99,5 +99,5 @@ def _covers(entry: str, host: str) -> bool:
 
 
 def is_final(status: int) -> bool:
-    """Whether a proxy's refusal lasts until a setting changes: it wants a login, or does not allow the host."""
+    """Whether a proxy's refusal lasts until a setting changes: it requires a login, or does not allow the host."""
     return 300 <= status < 500 and status not in _PASSING

@@ -1,8 +1,8 @@
 """Which certificates are trusted: one TLS context for the hub client and the engine.
 
-As httpx: `SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's certificates, else those of certifi. Added to these are the authorities of
-`REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, which httpx ignores although companies often name their own certificate there. Imports neither
-httpx nor huggingface_hub, because the engine's start waits for this module.
+As in httpx: `SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's certificates, else those of certifi. Also trusted are the
+authorities of `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, which httpx ignores although companies often name their own certificate
+there. Imports neither httpx nor huggingface_hub, because the engine's start waits for this module.
 """
 
 import contextlib
@@ -22,10 +22,10 @@ _lock = threading.Lock()
 
 
 def tls_context() -> ssl.SSLContext:
-    """The context that the environment asks for now.
+    """The context for the present environment.
 
     Raises:
-        InvalidConfigError: What a variable names is not there or holds no certificates.
+        InvalidConfigError: A variable names a file or folder that does not exist or contains no certificates.
     """
     with _lock:
         return _made(tuple(os.environ.get(name, "") for name in _VARIABLES))
@@ -33,7 +33,7 @@ def tls_context() -> ssl.SSLContext:
 
 @cache
 def _made(named: tuple[str, ...]) -> ssl.SSLContext:
-    """Made once for each environment: reading the certificates takes a tenth of a second."""
+    """Created once for each environment: reading the certificates takes a tenth of a second."""
     by_variable = dict(zip(_VARIABLES, named, strict=True))
     try:
         context = _context(by_variable["SSL_CERT_FILE"], by_variable["SSL_CERT_DIR"])
@@ -54,7 +54,7 @@ def _context(file: str, folder: str) -> ssl.SSLContext:
     if file or folder:
         return ssl.create_default_context(cafile=file or None, capath=None if file else folder)
     with contextlib.suppress(ImportError):
-        if sys.platform in ("darwin", "win32"):  # whose certificates are in no file that OpenSSL reads
+        if sys.platform in ("darwin", "win32"):  # OpenSSL cannot read these systems' certificates from a file
             import truststore
 
             return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -68,5 +68,5 @@ def _context(file: str, folder: str) -> ssl.SSLContext:
 
 
 def _has_certificates(folder: str | None) -> bool:
-    """Whether OpenSSL finds certificates there: it looks them up by a hash of their name."""
+    """Whether OpenSSL finds certificates in a folder: it looks them up by a hash of their name."""
     return folder is not None and any(Path(folder).glob("[0-9a-f]*.[0-9]"))

@@ -1,7 +1,7 @@
 """Opens a byte stream to an origin: directly, through a CONNECT tunnel or a SOCKS 5 proxy, with or without TLS.
 
-Sources: RFC 9110, 9.3.6 (CONNECT), RFC 1928 and 1929 (SOCKS 5 and its login). Our own SOCKS, thirty lines, because socksio, which httpx
-uses, has had no release since 2020 and takes every packet for a whole reply. Knows no requests and no files.
+Sources: RFC 9110, 9.3.6 (CONNECT), RFC 1928 and 1929 (SOCKS 5 and its login). SOCKS is implemented here, in thirty lines, because
+socksio, which httpx uses, has had no release since 2020 and assumes that every packet is a whole reply. Knows no requests and no files.
 """
 
 import base64
@@ -33,7 +33,7 @@ _SOCKS_REASONS: Final = {
 
 
 class ProxyRefusedError(OSError):
-    """A proxy does not open the tunnel; 407 and 403 are also for a SOCKS proxy that wants a login or does not allow the host."""
+    """A proxy refuses the tunnel; 407 and 403 also mean a SOCKS proxy that requires a login or does not allow the host."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"the proxy answered {status}")
@@ -56,7 +56,7 @@ class _NestedTls:
         return 0
 
     def sendall(self, data: Buffer) -> None:
-        self._run(lambda: self._tls.write(data))  # all of it: memory takes what it is given
+        self._run(lambda: self._tls.write(data))  # all of it: the memory buffer accepts any length
 
     def settimeout(self, value: float | None) -> None:
         self._outer.settimeout(value)
@@ -96,11 +96,11 @@ def open_stream(
     """Connect to an origin.
 
     Args:
-        origin: Where to.
-        proxy: On the way there; None: directly. For plain HTTP through an HTTP proxy the stream ends at the proxy.
-        tls: Gives the TLS context.
-        timeout_s: For all of it, without the name lookup.
-        on_socket: Is given each socket as soon as it is connected, to shut it from another thread; may raise.
+        origin: The origin to connect to.
+        proxy: The proxy to use; None: directly. For plain HTTP through an HTTP proxy the stream ends at the proxy.
+        tls: Returns the TLS context.
+        timeout_s: For everything except the name lookup.
+        on_socket: Is called with each socket as soon as it is connected, so that another thread can shut it down; may raise.
 
     Raises:
         OSError: The connection failed; `ProxyRefusedError`, `ssl.SSLError` and `TimeoutError` among others.
@@ -139,7 +139,7 @@ class DeadlineReader(io.RawIOBase):
     """A stream's bytes for `http.client`."""
 
     def __init__(self, stream: Stream, deadline_s: float | None) -> None:
-        self.deadline_s = deadline_s  # until when a read may take; None: as long as the stream's own timeout
+        self.deadline_s = deadline_s  # when reads have to end; None: after the stream's own timeout
         self.has_ended = False  # the stream was read to its end
         self._stream = stream
         self._recv_into = stream.recv_into
@@ -169,15 +169,15 @@ def read_head(reader: DeadlineReader, method: str) -> http.client.HTTPResponse:
     """The final answer to a request: interim ones (100, 102, 103) are skipped. Raises `OSError` and `HTTPException`."""
     buffer = io.BufferedReader(reader)
     for _ in range(_MOST_INTERIM_ANSWERS):
-        # It asks for a file once; the buffer may hold the next answer as well.
+        # It asks for a file once; the buffer may contain the next answer too.
         source = SimpleNamespace(makefile=lambda _mode: buffer)
-        response = _Response(source, method=method)  # type: ignore[arg-type]  # it needs no more of a socket
+        response = _Response(source, method=method)  # type: ignore[arg-type]  # it needs no other method of a socket
         response.begin()
-        if reader.has_ended:  # `http.client` takes a head that was cut for a whole one
+        if reader.has_ended:  # `http.client` accepts a truncated head as complete
             raise http.client.RemoteDisconnected("the connection ended inside the headers of the response")
         if response.status >= 200:
             return response
-        response.fp = None  # type: ignore[assignment]  # or it closes the buffer as it is collected
+        response.fp = None  # type: ignore[assignment]  # otherwise it closes the buffer when it is collected
     raise http.client.HTTPException("only interim responses")
 
 
@@ -185,14 +185,14 @@ def _connect_through(stream: Stream, proxy: Proxy, target: str, deadline_s: floa
     fields = {"Host": target, **login_of(proxy)}
     lines = [f"CONNECT {target} HTTP/1.1", *(f"{name}: {text}" for name, text in fields.items())]
     stream.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
-    # As for HEAD: what follows the head belongs to the tunnel.
+    # As for HEAD: bytes after the head belong to the tunnel.
     response = read_head(DeadlineReader(stream, deadline_s), "HEAD")
     if not 200 <= response.status < 300:
         raise ProxyRefusedError(response.status)
 
 
 def login_of(proxy: Proxy) -> dict[str, str]:
-    """The header that carries a proxy's login; empty without one."""
+    """The header with a proxy's login; empty if there is none."""
     if proxy.login is None:
         return {}
     return {"Proxy-Authorization": f"Basic {base64.b64encode(':'.join(proxy.login).encode()).decode()}"}
@@ -246,7 +246,7 @@ def _socks_address(host: str, port: int, *, is_local: bool) -> bytes:
 
 
 def _with_tls(stream: Stream, context: ssl.SSLContext, host: str, on_socket: Callable[[socket.socket], None]) -> Stream:
-    assert isinstance(stream, socket.socket)  # noqa: S101  # nothing was nested yet
+    assert isinstance(stream, socket.socket)  # noqa: S101  # nothing is nested yet
     if isinstance(stream, ssl.SSLSocket):
         return _NestedTls(stream, context, host)
     wrapped = context.wrap_socket(stream, server_hostname=host)
