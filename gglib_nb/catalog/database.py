@@ -1,9 +1,9 @@
 """The user's one SQLite file: one connection per thread, and SQLite's errors mapped to ours.
 
-A connection stays open between uses, because the last one that closes writes the whole log back to the file and
-waits for the disk. It is never shared between threads or carried over a fork, and it is opened again where the file was
-replaced or deleted. A file that SQLite finds damaged is moved aside, never deleted, and a new one is created: what it
-recorded is on the disk as files, and a queue that cannot be read must not stop another.
+A connection stays open between uses, because closing the last one writes the whole log back to the file and
+waits for the disk. It is never shared between threads or carried over a fork, and it is reopened if the file was
+replaced or deleted. A file that SQLite reports as damaged is renamed, never deleted, and a new one is created: the models that
+it recorded are on the disk as files, and an unreadable queue must not stop another one.
 
 It knows nothing of models and queues; those are in `store`, `queues` and `history`.
 """
@@ -82,8 +82,8 @@ class Database:
     """The file. Every method may be called from any thread, and from several processes at once.
 
     Args:
-        path: Where it is; it and its folder are created at the first use, not before.
-        busy_timeout_s: How long a piece of work waits for another program's lock.
+        path: The path of the file; it and its folder are created at the first use.
+        busy_timeout_s: How long an operation waits for another program's lock.
 
     Attributes:
         path: As given.
@@ -108,10 +108,10 @@ class Database:
         """This thread's connection, with the schema of this version; not to be used after the block.
 
         Args:
-            is_light: A power failure (not a kill) may lose what is written, so nothing waits for the disk.
+            is_light: A power failure (not a kill) may lose the writes, so they do not wait for the disk.
 
         Raises:
-            CatalogError: It could not be opened, or what was done with it failed. A damaged one has been moved aside:
+            CatalogError: The database could not be opened, or an operation in the block failed. A damaged file has been renamed:
                 the next call creates a new one.
         """
         looked_at = _identity(self.path)
@@ -160,7 +160,7 @@ class Database:
             own.sqlite.close()
 
     def _move_aside(self, damaged: tuple[int, int], error: CatalogError) -> None:
-        """Moves the damaged file, unless another process has done so meanwhile and a new one is in its place."""
+        """Renames the damaged file, unless another process has done so meanwhile and a new one is in its place."""
         guard = self.path.with_name(f"{self.path.name}.moving")
         with suppress(OSError):
             if time.time() - guard.stat().st_mtime > _MOVING_S:
@@ -178,7 +178,7 @@ class Database:
         number = 0
         while (aside := self.path.with_name(_aside_name(self.path.name, when, number))).exists():
             number += 1
-        # The file goes last: as soon as its name is free, another thread creates a new one, whose log must not be moved.
+        # The file is renamed last: as soon as its name is free, another thread creates a new one, whose log must not be moved.
         for suffix in _COMPANIONS:
             with suppress(FileNotFoundError):
                 self.path.with_name(self.path.name + suffix).replace(aside.with_name(aside.name + suffix))
@@ -199,7 +199,7 @@ def consistent(connection: sqlite3.Connection) -> Iterator[None]:
 
 def network_filesystem(folder: Path) -> str | None:
     """The kind of network filesystem that holds a folder; None if local or unknown."""
-    import psutil  # takes 20 ms, which loading the extension avoids
+    import psutil  # takes 20 ms, which would slow the extension's start
 
     places = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
     mounted = next((kind for place in (folder, *folder.parents) if (kind := places.get(place))), "")
@@ -225,7 +225,7 @@ def _set_journal(connection: sqlite3.Connection, wanted: str) -> None:
     try:
         connection.execute(f"PRAGMA journal_mode = {wanted}")
     except sqlite3.OperationalError as error:
-        # The switch does not wait for others. It belongs to the file, so the next process that opens it retries.
+        # The switch does not wait for others. The mode belongs to the file, so the next process that opens it retries.
         if getattr(error, "sqlite_errorname", None) != "SQLITE_BUSY":
             raise
 
@@ -235,7 +235,7 @@ def _aside_name(name: str, when: str, number: int) -> str:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """The identity of the file there; None if there is none."""
+    """The identity of the file at a path; None if there is none."""
     try:
         found = path.stat()
     except OSError:

@@ -17,7 +17,7 @@ from gglib_nb.system import exists
 class History:
     """The downloads that ended last. Every method may be called from any thread, and from several processes at once.
 
-    Every method raises `CatalogError`, in one sentence, when the database cannot be read or written.
+    Every method raises `CatalogError` when the database cannot be read or written.
     """
 
     def __init__(self, database: Database) -> None:
@@ -31,7 +31,7 @@ class History:
             connection.execute(_DELETE_OLDEST, (MOST_REMEMBERED,))
 
     def newest(self) -> list[PastDownload]:
-        """All that are stored, the newest first; does not create the database."""
+        """All stored downloads, the newest first; does not create the database."""
         if not exists(self._database.path):
             return []
         with self._database.open() as connection:

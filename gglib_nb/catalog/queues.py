@@ -1,7 +1,7 @@
-"""The queues of all kernels in the user's database: each writes its own, sees the others, and adopts abandoned ones.
+"""The queues of all kernels in the user's database: each kernel writes its own, reads the others, and adopts abandoned ones.
 
-Rows and transactions only. The caller decides whether a kernel still runs. This is done under the write lock, so
-that one of two kernels gets everything and the other nothing. No row has a time that is compared with a
+Rows and transactions only. The caller decides whether a kernel still runs. The decision is made under the write lock, so
+that one of two kernels gets everything and the other nothing. No time in a row is compared with a
 clock: `beat` only grows.
 
 Targets are stored relative to the models folder and checked when they are read, so that no download leaves it.
@@ -31,14 +31,14 @@ class KernelRecord(Value, frozen=True):
     """The kernel that a queue belongs to."""
 
     owner: str  # unique to one manager at one time
-    title: str  # its name for users, such as its notebook's; empty unknown
+    title: str  # its name for users, such as its notebook's; empty if unknown
     place: str  # machine, boot and process namespace
     pid: int  # its process there
-    start: str  # what distinguishes the process from a later one with its id; empty unknown
-    models_directory: str  # where its downloads go, links followed
+    start: str  # what distinguishes the process from a later one with its id; empty if unknown
+    models_directory: str  # where its downloads are stored, links resolved
     endpoint: str  # the hub it uses
     beat: float = 0.0  # changes with every heartbeat, and is larger than all earlier ones of any kernel
-    is_released: bool = False  # it has given up its queue: the next kernel may adopt it
+    is_released: bool = False  # it has released its queue: the next kernel may adopt it
 
 
 IsGone = Callable[[KernelRecord], bool]
@@ -48,7 +48,7 @@ Describe = Callable[[KernelRecord], str]
 class Queues:
     """The queue of one kernel among all. One thread at a time uses it, several processes may at once.
 
-    Every method raises `CatalogError`, in one sentence, when the database cannot be read or written.
+    Every method raises `CatalogError` when the database cannot be read or written.
     """
 
     def __init__(self, database: Database, kernel: KernelRecord, models_directory: Path) -> None:
@@ -63,7 +63,7 @@ class Queues:
         self._kernel: Final = kernel
         self._models_directory: Final = models_directory
         self._written: dict[str, tuple[StoredDownload, int]] | None = None
-        """What the database has of this queue, by name; None unknown."""
+        """This queue as stored in the database, by name; None if unknown."""
 
     # This kernel's -----------------------------------------------------------------------------------------------
 
@@ -71,7 +71,7 @@ class Queues:
         """Stores this queue and the progress of its live downloads; writes only what changed."""
         kept = [one for one in queue.downloads if is_kept(one.plan, self._models_directory)]
         wanted = _with_positions(kept, self._written or {})
-        written, self._written = self._written, None  # unknown if it fails in the middle
+        written, self._written = self._written, None  # unknown if the transaction fails
         owner = self._kernel.owner
         with self._database.open(is_light=True) as connection, atomic(connection):
             is_known = self._put_kernel(connection, queue, _progress(items))
@@ -100,12 +100,12 @@ class Queues:
             connection.execute("DELETE FROM kernel WHERE owner = ?", (self._kernel.owner,))
 
     def release(self) -> None:
-        """Gives up this queue: the next kernel adopts it."""
+        """Releases this queue: the next kernel adopts it."""
         with self._database.open(is_light=True) as connection:
             connection.execute("UPDATE kernel SET is_released = 1 WHERE owner = ?", (self._kernel.owner,))
 
     def _put_kernel(self, connection: sqlite3.Connection, queue: StoredQueue, progress: str) -> bool:
-        """Writes the row of this kernel; whether there was one."""
+        """Writes the row of this kernel; returns whether it existed."""
         values = (queue.is_processing, _text(queue.limits), progress)
         if connection.execute(_UPDATE_KERNEL, (*values, self._kernel.owner)).rowcount:
             return True
@@ -123,7 +123,7 @@ class Queues:
 
         Args:
             is_gone: Whether a kernel has stopped; its downloads are shown as left by it.
-            describe: Its name for users.
+            describe: Returns its name for users.
             is_silent: Whether its last heartbeat was too long ago; its downloads are shown without a rate.
         """
         found: list[ElsewhereDownload] = []
@@ -145,7 +145,7 @@ class Queues:
         """
         with self._database.open() as connection:
             if not _left_in(connection, self._kernel, is_gone):
-                return None  # without the write lock, since there rarely is one
+                return None  # without the write lock, because there is rarely an abandoned queue
             with atomic(connection):
                 kernels = _left_in(connection, self._kernel, is_gone)
                 if not kernels:
@@ -273,10 +273,10 @@ def to_row(stored: StoredDownload, models_directory: Path) -> str:
 
 
 def from_row(row: str, models_directory: Path) -> StoredDownload:
-    """The stored download.
+    """Reads a stored download.
 
     Raises:
-        ValueError: It is not one, or would write outside of its folder.
+        ValueError: It is not valid, or would write outside its folder.
     """
     try:
         stored = _downloads.decode(row)
@@ -328,7 +328,7 @@ def _as_seen(item: QueuedDownload) -> ElsewhereDownload:
 
 
 def _seen(progress: str, owner: str, *, is_left: bool, is_silent: bool) -> tuple[ElsewhereDownload, ...]:
-    """Reads that back, as downloads of `owner`; empty if it cannot be read."""
+    """Reads `progress`, as downloads of `owner`; empty if it cannot be read."""
     try:
         found = _elsewhere.decode(progress)
     except (msgspec.MsgspecError, RecursionError):
@@ -338,6 +338,6 @@ def _seen(progress: str, owner: str, *, is_left: bool, is_silent: bool) -> tuple
         return tuple(
             replace(one, owner=owner, is_left=is_left, bytes_per_second=None, eta_seconds=None, notice=notice)
             for one in found
-            if not (is_left and one.status.is_active and one.progress == 1.0)  # it had every byte: nothing is left
+            if not (is_left and one.status.is_active and one.progress == 1.0)  # it had every byte
         )
     return tuple(replace(one, owner=owner) for one in found)

@@ -1,6 +1,6 @@
 """The registered models: domain values in and out of the database. No layer above contains SQL.
 
-It does not look at the models' files; the caller checks whether they still exist.
+It does not check whether the models' files exist; the caller does.
 """
 
 import sqlite3
@@ -22,17 +22,17 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import CatalogError, ModelNotFoundError
 
 _BUSY_TIMEOUT_S: Final = 5.0
-_COMMANDS_S: Final = 90 * 86_400.0  # no queue is adopted that late
+_COMMANDS_S: Final = 90 * 86_400.0  # older queues are not adopted
 
 
 class Catalog:
     """The models database. Every method may be called from any thread, and from several processes at once.
 
     Args:
-        place: The SQLite file, which is created at the first use and not before, or its path.
+        place: The SQLite file, which is created at the first use, or its path.
         busy_timeout_s: How long a call waits for another program's lock before it raises `CatalogError`; for a path.
 
-    All methods raise `CatalogError`, in one sentence, when the database cannot be read or written.
+    All methods raise `CatalogError` when the database cannot be read or written.
     """
 
     def __init__(self, place: Database | Path, *, busy_timeout_s: float = _BUSY_TIMEOUT_S) -> None:
@@ -61,11 +61,11 @@ class Catalog:
         return [_model_of(values, tuple(files.get(row, ())), tuple(hosts.get(row, ()))) for row, *values in found]
 
     def find(self, text: DownloadId | str, others: Callable[[], Sequence[Model]] = tuple) -> Model:
-        """The model that a user means by a text, as `find_model` reads it.
+        """The model that a user's text names, as `find_model` interprets it.
 
         Args:
-            text: What was typed.
-            others: Gives more models, such as those in other programs' folders; called only if no registered one matches.
+            text: The user's text.
+            others: Returns more models, such as those in other programs' folders; called only if no registered one matches.
 
         Raises:
             ModelNotFoundError: None matches; the text names similar ones.
@@ -91,7 +91,7 @@ class Catalog:
         return model
 
     def update_files(self, files: Iterable[StoredFile]) -> None:
-        """Updates what is recorded of files, in every model that has them.
+        """Updates the records of files, in every model that has them.
 
         A model that was registered again meanwhile, with other content at the same path, is not changed.
         """
@@ -103,7 +103,7 @@ class Catalog:
                     _keep_index(connection, file)
 
     def block_digests(self, sha256: str) -> str:
-        """The short digests of the blocks of a content (`domain.content_index`), in hexadecimal; empty unknown."""
+        """The short digests of the blocks of a content (`domain.content_index`), in hexadecimal; empty if unknown."""
         with self._open() as connection:
             found = connection.execute(_SELECT_INDEX, (sha256, BLOCK_BYTES)).fetchone()
         return "" if found is None else bytes(found[0]).hex()
@@ -134,7 +134,7 @@ class Catalog:
             return dict(connection.execute("SELECT name, used_at_s FROM model_use").fetchall())
 
     def close(self) -> None:
-        """Ends the use of the catalog: calls in progress finish, later ones raise `CatalogError`."""
+        """Closes the catalog: calls in progress finish, later ones raise `CatalogError`."""
         self._is_closed = True
         self.database.close()
 
@@ -154,7 +154,7 @@ class Catalog:
 
 
 def known_files(models: Sequence[Model]) -> dict[str, StoredFile]:
-    """What was recorded of each file of models, the newest first, by path, without files that are known to be wrong."""
+    """The records of the models' files, from the newest model first, by path, without files that are known to be wrong."""
     return {file.target: file for model in reversed(models) for file in model.files if file.wrong_ranges is None}
 
 
@@ -180,7 +180,7 @@ def _register(connection: sqlite3.Connection, model: Model) -> None:
 
 
 def _with_what_was_known(connection: sqlite3.Connection, model: Model) -> Model:
-    """Registered again, it keeps its origin, and the last known state of its repository unless it has a newer one."""
+    """A model that is registered again keeps its origin, and the last known state of its repository unless it has a newer one."""
     found = connection.execute(_SELECT_KNOWN_MODEL, (str(model.id),)).fetchone()
     if found is None or model.checked_at_s is not None:
         return model
@@ -199,7 +199,7 @@ def _keep_index(connection: sqlite3.Connection, file: StoredFile) -> None:
 
 
 def _verified_at_s(connection: sqlite3.Connection, file: StoredFile, registered_at_s: float) -> float | None:
-    """When it was last hashed: as it says, as an earlier row of this file says, or just now."""
+    """When it was last hashed: from the file, from an earlier row of this file, or the time of registration."""
     if file.verified_at_s is not None or not file.is_verified:
         return file.verified_at_s
     found = connection.execute(_SELECT_VERIFIED_AT, (file.target, file.sha256, file.mtime_ns)).fetchone()
