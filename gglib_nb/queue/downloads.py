@@ -1,7 +1,7 @@
-"""All downloads of the queue: pending, active, stopping or ended; which one has an id, a slot or a path.
+"""All downloads of the queue: pending, active, stopping or ended; which download has an id, a slot or a path.
 
-Passive: only `gglib_nb.queue.machine` adds and removes. Every refusal that depends on where a download is
-is made here, so that each sentence is written once.
+Passive: only `gglib_nb.queue.machine` adds and removes. Every refusal that depends on a download's place is
+made here, so that each sentence is written once.
 """
 
 from collections.abc import Collection, Hashable, Iterable, Iterator
@@ -18,7 +18,7 @@ from gglib_nb.errors import AlreadyQueuedError, NotInQueueError
 from gglib_nb.queue.entry import Entry
 
 _ENDED_KEPT: Final = 200
-"""Ended downloads kept to be shown, so that a session of weeks does not grow without limit. Failures always stay."""
+"""How many ended downloads are kept, so that a session of weeks does not grow without limit. Failures always stay."""
 
 
 _Found = dict[Entry, None]  # a set that keeps its order
@@ -57,14 +57,14 @@ class Downloads:
         yield from self.pending
 
     def position(self, entry: Entry) -> int:
-        """1-based among the pending downloads; 0 if it is not pending."""
+        """1-based position among the pending downloads; 0 if it is not pending."""
         if not entry.status.is_pending:
             return 0
-        # The last one is asked for most, right after it was queued.
+        # The last one is requested most often, right after it was queued.
         return len(self.pending) if self.pending[-1] is entry else self.pending.index(entry) + 1
 
     def add_pending(self, entry: Entry, index: int | None = None) -> None:
-        """Adds a waiting download: as the last, or before the one at `index`."""
+        """Adds a waiting download: at the end, or before the one at `index`."""
         self.pending.insert(len(self.pending) if index is None else index, entry)
         _add(self._live, entry)
 
@@ -74,7 +74,7 @@ class Downloads:
         _remove(self._live, entry)
 
     def move_pending(self, entry: Entry, position: int) -> int:
-        """Moves a waiting download; returns its position, which is the nearest possible one."""
+        """Moves a waiting download; returns its new position, the nearest possible one."""
         self.pending.remove(entry)
         index = min(max(position, 1) - 1, len(self.pending))
         self.pending.insert(index, entry)
@@ -126,7 +126,7 @@ class Downloads:
         return attempt
 
     def take_finished(self, attempt: int) -> Entry | None:
-        """Removes a download that finished in spite of its stop from its place.
+        """Removes a download that finished despite its stop from its place.
 
         None if it was queued again with other files, or removed: then it counts as stopped.
         """
@@ -167,11 +167,11 @@ class Downloads:
         return self._ended_as(id, *DownloadStatus)
 
     def same(self, plan: PlannedDownload) -> Entry | None:
-        """The live download that is the same one, or that has its id."""
+        """The live download that is the same as the plan's, or that has its id."""
         return self._first_live(self._live.get(plan.identity, {}) | self._meant_by(plan.id))
 
     def same_ended(self, plan: PlannedDownload) -> bool:
-        """Whether an ended download is the same one, or has its id."""
+        """Whether an ended download is the same as the plan's, or has its id."""
         return any(_is_same(entry, plan) for entry in self.ended)
 
     def stop_of(self, entry: Entry) -> Stop | None:
@@ -179,13 +179,13 @@ class Downloads:
         return next((stop for stop in self.stopping.values() if stop.entry is entry), None)
 
     def same_stopping(self, plan: PlannedDownload) -> Stop | None:
-        """The unconfirmed stop of a cancelled download that is the same one, or that has its id."""
-        # (One that was queued again with other files may be over before its first attempt has stopped.)
+        """The unconfirmed stop of a cancelled download that is the same as the plan's, or that has its id."""
+        # (A download that was queued again with other files may end before its first attempt has stopped.)
         cancelled = (stop for stop in self.stopping.values() if stop.entry.status is DownloadStatus.CANCELLED)
         return next((stop for stop in cancelled if _is_same(stop.entry, plan)), None)
 
     def known(self, id: DownloadId) -> Entry:  # noqa: A002
-        """The live download meant by `id`; without it, `NotInQueueError` says what happened to it."""
+        """The live download meant by `id`; if there is none, `NotInQueueError` says what happened to it."""
         if (entry := self.find_live(id)) is not None:
             return entry
         ended = self.find_ended(id)
@@ -220,8 +220,8 @@ class Downloads:
     def failure(self, id: DownloadId, what: str, otherwise: str) -> Entry:  # noqa: A002
         """The failed download meant by `id`.
 
-        Without it, `NotInQueueError`: one that is live cannot be `what` (`retried`); of an unknown one the text ends with
-        `otherwise`.
+        If there is none, `NotInQueueError`: for a live download the text says that it cannot be `what` (`retried`); for an unknown
+        one it ends with `otherwise`.
         """
         if (entry := self._ended_as(id, DownloadStatus.FAILED)) is not None:
             return entry
@@ -255,7 +255,7 @@ class Downloads:
         return [one for one in reversed(running) if one not in stays] if is_of_use else []
 
     def held_plans(self) -> list[PlannedDownload]:
-        """What attempts are downloading now, also those that are stopping."""
+        """The plans of all attempts that run or are stopping."""
         return [entry.plan for entry in self.running()] + [stop.plan for stop in self.stopping.values()]
 
     def held_targets(self) -> list[str]:
@@ -274,7 +274,7 @@ class Downloads:
         return not (self.active or self.stopping or any(queued))
 
     def check_targets(self, plan: PlannedDownload) -> None:
-        """Refuses a plan that would write what another live download writes.
+        """Refuses a plan that would write a file of another live download.
 
         Raises:
             AlreadyQueuedError: It names the other one.
@@ -294,7 +294,7 @@ class Downloads:
     # Showing -----------------------------------------------------------------------------------------------------
 
     def views(self) -> tuple[QueuedDownload, ...]:
-        """Every live download as shown to readers; an unchanged one is the same object as last time."""
+        """Every live download as shown to users; an unchanged one is the same object as last time."""
         active = [entry.view(0) for entry in self.active.values()]
         return (*active, *(entry.view(position) for position, entry in enumerate(self.pending, start=1)))
 
@@ -312,7 +312,7 @@ class Downloads:
         return known_sum(entry.remaining_bytes for entry in self.live() if entry.status is not DownloadStatus.PAUSED)
 
     def check_invariants(self) -> None:
-        """Everything that holds between two events; raises `AssertionError` on the first that does not."""
+        """Checks everything that holds between two events; raises `AssertionError` on the first violation."""
         identities = [entry.plan.identity for entry in self.live()]
         _hold(len(set(identities)) == len(identities), "a download is live twice")
         _hold(all(entry.status.is_pending for entry in self.pending), "pending, with another status")
@@ -377,7 +377,7 @@ def _hold(condition: bool, broken: str) -> None:
 
 
 def _slots(plans: Iterable[PlannedDownload], engine_count: int) -> int:
-    """Slots that they need; a download on every host needs one of each engine."""
+    """Slots that the plans need; a download on every host needs one of each engine."""
     return sum(engine_count if plan.everywhere else 1 for plan in plans)
 
 

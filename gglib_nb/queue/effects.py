@@ -1,4 +1,4 @@
-"""What the queue machine wants done, in order. Named as commands; values only."""
+"""The effects of the queue machine, in order. Named as commands; values only."""
 
 from msgspec import Struct
 
@@ -8,7 +8,7 @@ from gglib_nb.domain.references import DownloadId
 
 
 class QueuePosition(Struct, frozen=True):
-    """Where a queued download is."""
+    """The place of a queued download."""
 
     id: DownloadId  # the queue's id for it
     position: int  # 1-based among pending downloads; 0 if it is already running
@@ -53,11 +53,11 @@ class RegisterModel(Struct, frozen=True):
     """Write the model to the catalog if the plan says so, and start the plan's command."""
 
     attempt: int
-    plan: PlannedDownload  # what was downloaded
-    files: tuple[StoredFile, ...]  # where it is
+    plan: PlannedDownload  # of the download
+    files: tuple[StoredFile, ...]  # the model's files
     at_s: float  # Unix time
     hosts: tuple[HostFolder, ...] = ()  # the hosts that have it, if it is not on this machine
-    queued_at_s: float = 0.0  # with the plan's id, it says which download this is, also in the next kernel
+    queued_at_s: float = 0.0  # with the plan's id, it identifies the download, also in the next kernel
 
 
 class StoreQueue(Struct, frozen=True):
@@ -65,7 +65,7 @@ class StoreQueue(Struct, frozen=True):
 
 
 class Announce(Struct, frozen=True):
-    """Tell the listeners."""
+    """Notify the listeners."""
 
     event: QueueEvent
 
@@ -77,6 +77,6 @@ class Reply(Struct, frozen=True):
 
 
 Work = StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | LimitConcurrency | RegisterModel | StoreQueue
-"""What is done outside the queue."""
+"""Actions outside the queue."""
 
 Effect = Work | Announce | Reply

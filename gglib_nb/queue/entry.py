@@ -1,7 +1,7 @@
 """One download inside the machine: its state, and its view for readers.
 
-Mutable, and changed only by `gglib_nb.queue.machine`. The view is rebuilt when something changed and is otherwise
-the same object, so that a reader can tell by identity what is new.
+Mutable, and changed only by `gglib_nb.queue.machine`. The view is rebuilt only when something changed; otherwise it
+is the same object, so that readers can detect changes by identity.
 """
 
 from dataclasses import dataclass, field
@@ -48,15 +48,15 @@ class Entry:
     """One download.
 
     Attributes:
-        plan: What it downloads.
+        plan: The plan to download.
         queued_at_s: Unix time.
         aliases: Ids that were found to mean this download.
         ran_s: Seconds in which the engine ran it, until the last change of status.
         stored: Its files, once they have their final names.
         hosts: The hosts of a cluster that download it or have it; empty on this machine.
-        peer: The other kernel that downloads the same, in words; None unknown.
-        place: Where it was when it was cancelled; only meaningful then.
-        then: What runs once it is complete; None: nothing.
+        peer: The other kernel that downloads the same, in words; None if unknown.
+        place: Its place when it was cancelled; only meaningful then.
+        then: The command or callable that runs once it is complete; None if there is none.
     """
 
     plan: PlannedDownload
@@ -98,7 +98,7 @@ class Entry:
 
     @classmethod
     def restored(cls, restored: RestoredDownload) -> Self:
-        """A download from the queue of a previous kernel, as it was there; if it was running, it waits now."""
+        """A download from the queue of a previous kernel, with its status there; if it was running, it waits now."""
         stored = restored.stored
         entry = cls(stored.plan, stored.queued_at_s, stored.status, set(stored.aliases), stored.started_at_s)
         entry.ended_at_s, entry.error, entry.can_retry = stored.ended_at_s, stored.error, stored.can_retry
@@ -129,7 +129,7 @@ class Entry:
         self._kept = None
 
     def register_at_end(self) -> None:
-        """Registers it once it is complete, as a later request asks."""
+        """Register it once it is complete, because a later request asks for that."""
         self.plan = replace(self.plan, add_to_db=True)
         self._kept = None
 
@@ -142,12 +142,12 @@ class Entry:
         self._is_changed, self._kept = True, None
 
     def hold(self) -> None:
-        """Not running: no rate, no notice; the bars stay as they are."""
+        """It does not run: no rate, no notice; the bars keep their state."""
         self._rate, self._notice, self._is_shared = RateEstimator(), None, False
         self._is_changed, self._kept = True, None
 
     def end(self, at_s: float) -> None:
-        """It has ended for good."""
+        """It has ended, successfully or not."""
         self.hold()
         self.ended_at_s = at_s
 
@@ -157,11 +157,11 @@ class Entry:
         self.error, self.can_retry = error, can_retry
 
     def leave_to(self, peer: str) -> None:
-        """Ended here, and continued by another kernel."""
+        """It ended here, and another kernel continues it."""
         self._notice = ("elsewhere", f"{peer} continues it")
 
     def keep(self, stored: tuple[StoredFile, ...], hosts: tuple[HostFolder, ...] = ()) -> None:
-        """Every file has its final name, on every host that was asked for."""
+        """Every file has its final name, on every requested host."""
         self.hold()
         self.stored, self.ended_at_s = stored, None
         size = self.plan.size_bytes
@@ -175,7 +175,7 @@ class Entry:
         )
 
     def settle(self, at_s: float, unregistered: GglibError | None = None, remark: str = "") -> None:
-        """Complete: notes where its data came from, and why it is not registered if it should be."""
+        """It is complete: notes the source of its data, and why it is not registered if it should be."""
         self.end(at_s)
         if self._received_bytes and at_s > self._attempt_at_s:
             self._mean_rate = self._received_bytes / (at_s - self._attempt_at_s)
@@ -191,7 +191,7 @@ class Entry:
             self._notice = self._reuse_notice
 
     def progress(self, event: Progress) -> tuple[ShardProgress, ...]:
-        """Takes a sample; returns the files that changed."""
+        """Adds a sample; returns the files that changed."""
         self.hosts = event.hosts
         self._copies = max(1, len(event.hosts)) if self.plan.everywhere else 1
         sizes = (None if file.size_bytes is None else file.size_bytes * self._copies for file in self.plan.files)
@@ -224,12 +224,12 @@ class Entry:
         return notice_of(kind, seconds, f"{self.peer} is downloading it" if self._is_shared and self.peer else text)
 
     def hold_up(self, kind: str, seconds: float | None, text: str) -> None:
-        """Its state is unknown now: no rate, no time left, and the bars stay as they are."""
+        """Its state is unknown now: no rate, no time left, and the bars keep their state."""
         self.hold()
         self._notice = notice_of(kind, seconds, text)
 
     def wait_for_hours(self, opens_at: str | None) -> bool:
-        """Notes until when it waits; None: it does not. Returns whether that changed."""
+        """Notes until when it waits (None: it does not wait); returns whether that changed."""
         notice = None if opens_at is None else notice_of("hours", None, opens_at)
         if notice == self._notice:
             return False
@@ -246,7 +246,7 @@ class Entry:
         return self._losses <= _LOSSES_ALLOWED
 
     def renew(self, plan: PlannedDownload, at_s: float) -> None:
-        """Queued again: as if new, except for the bars, which stay until the engine reports."""
+        """It is queued again: as if new, except for the bars, which stay until the engine reports."""
         has_same_files = plan.files == self.plan.files
         self.plan = plan
         if not has_same_files:
@@ -283,12 +283,12 @@ class Entry:
 
     @property
     def total_bytes(self) -> int | None:
-        """Bytes of all files, in every copy that is downloaded; None unknown."""
+        """Bytes of all files, in every copy that is downloaded; None if unknown."""
         return None if self.plan.size_bytes is None else self.plan.size_bytes * self._copies
 
     @property
     def remaining_bytes(self) -> int | None:
-        """Bytes left; None unknown."""
+        """Bytes left; None if unknown."""
         total = self.total_bytes
         return None if total is None else max(0, total - self.downloaded_bytes)
 
@@ -310,7 +310,7 @@ class Entry:
         return all(file.is_verified for file in self.stored)
 
     def kept(self) -> StoredDownload:
-        """What is stored of it; the same object as before if nothing of that changed."""
+        """Its stored form; the same object as before if nothing in it changed."""
         if self._kept is None:
             is_at_rest = self.status in (DownloadStatus.PAUSED, DownloadStatus.FAILED)
             self._kept = StoredDownload(
@@ -374,7 +374,7 @@ class Entry:
 
 
 def _arrived_bytes(planned: tuple[PlannedFile, ...], stored: tuple[StoredFile, ...]) -> list[int]:
-    """All of each file; if the hub gave no size, the size of the file at its target."""
+    """The size of each file; if the hub stated none, that of the file at its target."""
     # One stored file for each target, in the order of its first part. (On another host its path differs.)
     sizes = dict(zip(dict.fromkeys(file.target for file in planned), (file.size_bytes for file in stored), strict=True))
     return [sizes[file.target] if file.size_bytes is None else file.size_bytes for file in planned]

@@ -1,6 +1,6 @@
-"""The events of the queue machine: requests of users, and reports of the parts that work for it.
+"""The events of the queue machine: requests of users, and reports of the other parts.
 
-One class per outcome, never a code in a string. `handle` is given the time.
+One class per outcome, never a code in a string. The time is passed to `handle`.
 """
 
 from collections.abc import Mapping
@@ -31,17 +31,17 @@ from gglib_nb.errors import GglibError
 
 
 class Request(Struct, frozen=True):
-    """What a user asks of the queue."""
+    """A user's request to the queue."""
 
 
 class AboutOne(Request, frozen=True):
-    """What a user asks of one download."""
+    """A user's request about one download."""
 
     id: DownloadId
 
 
 class RequestReceived(Request, frozen=True):
-    """A download was requested; its files are being listed. `text` is what was asked for."""
+    """A download was requested; its files are being listed. `text` is the user's request."""
 
     request: int
     text: str
@@ -51,9 +51,9 @@ class PlanResolved(Request, frozen=True):
     """A request became a plan. Replies with a `QueuePosition`."""
 
     request: int
-    plan: PlannedDownload  # what it became
+    plan: PlannedDownload  # the plan of the request
     starts: bool  # whether the queue starts
-    joins: bool  # if the same download is pending or active, that is no error: its position is the reply
+    joins: bool  # if the same download is pending or active, its position is the reply instead of an error
 
 
 class CancelRequested(AboutOne, frozen=True):
@@ -135,7 +135,7 @@ class ConcurrencyChanged(Request, frozen=True):
 
 
 class DownloadHoursChanged(Request, frozen=True):
-    """Downloads run in these hours of the day only; None: at any time. `is_open`: whether it is such an hour now."""
+    """Run downloads only in these hours of the day; None: at any time. `is_open`: whether it is such an hour now."""
 
     hours: DailyHours | None
     is_open: bool
@@ -145,7 +145,7 @@ class DownloadHoursChanged(Request, frozen=True):
 
 
 class RequestDropped(Struct, frozen=True):
-    """Listing failed, the plan was refused, or the caller gave up."""
+    """Listing failed, the plan was refused, or the caller cancelled."""
 
     request: int
 
@@ -158,10 +158,10 @@ class HoursTurned(Struct, frozen=True):
 
 
 class DownloadsRestored(Struct, frozen=True):
-    """Downloads of kernels that have stopped belong to this queue now. Replies with an `Adoption`.
+    """Downloads of kernels that have stopped now belong to this queue. Replies with an `Adoption`.
 
-    Those that ran come before everything that waits here, the rest behind it. What is already in this queue stays as it
-    is; what can no longer be in it fails with the reason.
+    Those that ran come before everything that waits here, the rest after it. A download that is already in this queue does not
+    change; one that can no longer be queued fails with the reason.
     """
 
     downloads: tuple[RestoredDownload, ...]  # in their order
@@ -188,11 +188,11 @@ class ModelRegistered(Struct, frozen=True):
 
     attempt: int
     files: tuple[StoredFile, ...] | None = None  # its files; None: those that the engine stored
-    remark: str = ""  # what a user should know about its content, or empty
+    remark: str = ""  # a note for users about its content, or empty
 
 
 class RegistrationFailed(Struct, frozen=True):
-    """The files could not be registered: the download is complete, and says so."""
+    """The files could not be registered: the download is complete, and shows this."""
 
     attempt: int
     error: GglibError

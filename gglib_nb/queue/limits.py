@@ -8,7 +8,7 @@ from gglib_nb.errors import InvalidConfigError
 
 
 class Limits:
-    """Changed by the machine only.
+    """Only the machine changes it.
 
     Attributes:
         max_size: Downloads that may wait.
@@ -17,7 +17,7 @@ class Limits:
         bandwidth_bytes_per_second: Of everything together; None: unlimited.
         hours: When downloads run; None: at any time.
         is_open: Whether it is such an hour.
-        set_by_user: The limits that outlive the kernel.
+        set_by_user: The limits that are kept after the kernel ends.
     """
 
     def __init__(
@@ -48,18 +48,18 @@ class Limits:
         return None if self.is_open or self.hours is None else f"{self.hours.start:%H:%M}"
 
     def set_size(self, max_size: int) -> None:
-        """Changes how many downloads may wait; those that wait stay."""
+        """Changes how many downloads may wait; waiting ones stay."""
         _check_count("max_queue_size", max_size)
         self.max_size = max_size
         self.set_by_user = replace(self.set_by_user, max_size=max_size)
 
     def set_concurrency(self, max_concurrent: int) -> None:
-        """Changes how many downloads run at once; those that run stay."""
+        """Changes how many downloads run at once; running ones continue."""
         _check_count("max_concurrent", max_concurrent)
         self.max_concurrent = max_concurrent
 
     def set_bandwidth(self, bytes_per_second: int | None) -> None:
-        """Changes the bandwidth."""
+        """Changes the bandwidth limit."""
         if bytes_per_second is not None:
             _check_count("The bandwidth limit in bytes per second", bytes_per_second)
         self.bandwidth_bytes_per_second = bytes_per_second

@@ -1,19 +1,19 @@
 """The queue: which download runs, which waits, which has ended. A pure state machine.
 
 `handle(event) -> list[Effect]` is the only way to change anything. No clock, no I/O, no threads,
-no logging; the time comes with the event, and what has to be done is returned in order.
-An event that is refused raises one of `gglib_nb.errors.QueueError` before anything has changed.
+no logging; the time comes with the event, and the effects are returned in order.
+A refused event raises one of `gglib_nb.errors.QueueError` before anything has changed.
 
-Where a download is (`TRANSITIONS` says how it gets from status to status):
+The place of a download (`TRANSITIONS` has the changes of status):
 
-    queued, paused                          in `downloads.pending`, whose order is the order of running
+    queued, paused                          in `downloads.pending`, in the order in which they run
     downloading, finalizing, registering    in `downloads.active`, by attempt
     completed, failed, cancelled            in `downloads.ended`, the newest last
 
-What the table does not say:
+Rules that are not in the table:
 
-* Cancel and pause of a running download show at once, but its slot and its targets stay occupied until the engine says
-  that the attempt stopped: it is also in `downloads.stopping`. If the engine says "finished" instead, the rename was
+* Cancel and pause of a running download show at once, but its slot and its targets stay occupied until the engine reports
+  that the attempt stopped: it is also in `downloads.stopping`. If the engine reports "finished" instead, the rename was
   done before the stop arrived, and that wins. So cancel and pause do not change a download that is being registered.
 * An event of an attempt that is neither active nor stopping is stale and changes nothing.
 * Only downloading, finalizing and stopping attempts occupy a slot: a slow catalog never stops the queue.
@@ -66,8 +66,8 @@ class QueueMachine:
     """The queue of one manager.
 
     Attributes:
-        limits: How much it may do; only to be read.
-        version: Grows with every event that was handled.
+        limits: Its limits; read-only for callers.
+        version: Grows with every handled event.
     """
 
     def __init__(
@@ -95,11 +95,11 @@ class QueueMachine:
     # What happens ------------------------------------------------------------------------------------------------
 
     def handle(self, event: on.Event, at_s: float) -> list[Effect]:
-        """Handles one event, at a Unix time; returns what has to be done for it, in order.
+        """Handles one event, at a Unix time; returns its effects, in order.
 
         Raises:
             QueueError: The request is refused; nothing has changed.
-            InvalidConfigError: A limit that cannot work; nothing has changed.
+            InvalidConfigError: A limit is invalid; nothing has changed.
             DownloadCancelledError: A plan for a request that was cancelled meanwhile.
         """
         self._effects, self._is_to_be_stored, self._at_s = [], False, at_s
@@ -251,7 +251,7 @@ class QueueMachine:
             self._cancel(entry, discards=event.discards)
 
     def _cancel(self, entry: Entry, *, discards: bool, position: int | None = None) -> None:
-        """Cancels it; `position` is where it would be put back to, None: where it is now."""
+        """Cancels it; `position` is where it would be put back, None: where it is now."""
         goes_on_elsewhere = entry.waits_for_peer
         position = self._downloads.position(entry) if position is None else position
         entry.place = Place(position, entry.status is DownloadStatus.PAUSED, self._is_processing)
@@ -317,7 +317,7 @@ class QueueMachine:
 
     def _pause_all(self) -> None:
         self._held.update(self._resolving)
-        # Those that ran are put at the front one by one, so the first is put there last.
+        # Running downloads are put at the front one by one, so the first is put there last.
         for entry in reversed(list(self._downloads.live())):
             self._pause(entry)
 
@@ -397,7 +397,7 @@ class QueueMachine:
         self._do(do.Reply(Adoption(**outcomes)))
 
     def _take_up(self, restored: RestoredDownload, place: int) -> str | None:
-        """What happened to it, as a field of `Adoption`; None if this queue has already decided about it."""
+        """The result for one download, as a field of `Adoption`; None if this queue has already decided about it."""
         plan, entry = restored.stored.plan, Entry.restored(restored)
         if self._downloads.same(plan) or self._downloads.same_stopping(plan) or self._downloads.same_ended(plan):
             return None
@@ -525,7 +525,7 @@ class QueueMachine:
     def _fail_registration(self, event: on.RegistrationFailed) -> None:
         entry = self._downloads.registering(event.attempt)
         if entry is not None and entry.plan.is_update:
-            # It has not replaced the old version, so it is not yet what was asked for.
+            # It has not replaced the old version, so the request is not fulfilled yet.
             self._fail(event.attempt, event.error, can_retry=True)
         else:
             self._complete(event.attempt, unregistered=event.error)
@@ -545,7 +545,7 @@ class QueueMachine:
     # Steps -------------------------------------------------------------------------------------------------------
 
     def _go_on(self) -> None:
-        """Starts what can start, and summarizes the run if nothing is left to do.
+        """Starts every download that can start, and summarizes the run if nothing is left to do.
 
         A stopping attempt frees its slot only when the engine confirms it; a download that only waited, as for its hour,
         is removed at once.
@@ -632,12 +632,12 @@ class QueueMachine:
 
     @property
     def wanted_targets(self) -> frozenset[str]:
-        """Every path that a live download, or an attempt that is stopping, writes or is going to write."""
+        """Every path that a live or stopping download writes or will write."""
         live = (target for entry in self._downloads.live() for target in entry.plan.targets)
         return frozenset(live).union(self._downloads.held_targets())
 
     def plan_about(self, id: DownloadId, targets: frozenset[str]) -> PlannedDownload | None:  # noqa: A002 - the port's word
-        """The queued or stopping download that is this one or writes one of these paths; None if there is none."""
+        """The queued or stopping download that has this id or writes one of these paths; None if there is none."""
         plans = [entry.plan for entry in self._downloads.live()]
         plans += [stop.plan for stop in self._downloads.stopping.values()]
         return next((plan for plan in plans if plan.id == id or plan.targets & targets), None)
@@ -687,11 +687,11 @@ class QueueMachine:
         )
 
     def stored(self) -> StoredQueue:
-        """What has to be stored; downloads that did not change are the same objects as last time."""
+        """The queue to store; unchanged downloads are the same objects as last time."""
         return StoredQueue(self._downloads.kept(), self.limits.set_by_user, self._is_processing)
 
     def check_invariants(self) -> None:
-        """Everything that holds between two events; raises `AssertionError` on the first that does not."""
+        """Checks everything that holds between two events; raises `AssertionError` on the first violation."""
         self._downloads.check_invariants()
         if self._is_processing and self._next_start() is not None:
             raise AssertionError("a slot is free and a download waits for it")
@@ -705,7 +705,7 @@ def _already(entry: Entry, more: str = ". %gguf status shows it.") -> AlreadyQue
 
 
 def _missing(wanted: PlannedDownload, live: PlannedDownload) -> list[str]:
-    """What the request asks for and the live download of the same model does not do."""
+    """The options of the request that the live download of the same model lacks."""
     companions = sorted(set(wanted.companions) - set(live.companions))
     found = {
         f"without its {', '.join(companions)}": bool(companions),

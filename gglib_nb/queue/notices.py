@@ -1,6 +1,6 @@
-"""The one line that says what a download is doing.
+"""The one line that describes what a download is doing.
 
-Worded only here, so that the panel, the terminal and a program that reads the snapshot show the same words.
+Written only here, so that the panel, the terminal and a program that reads the snapshot show the same words.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -29,7 +29,7 @@ _PHRASES: Final[Mapping[str, _Phrase]] = {
 
 
 def reused(reused_bytes: int, total_bytes: int | None, names: Sequence[str]) -> str:
-    """What was copied instead of downloaded: `13.2 of 17.0 GB taken from Q4_K_M on this disk`."""
+    """How much was copied instead of downloaded: `13.2 of 17.0 GB taken from Q4_K_M on this disk`."""
     return f"{part(reused_bytes, total_bytes)} taken from {sources(names)} on this disk"
 
 
@@ -41,11 +41,11 @@ def sources(names: Sequence[str]) -> str:
 
 
 def notice_of(kind: str | None, seconds: float | None, text: str) -> tuple[str, str] | None:
-    """Kind and sentence of a notice; None: nothing to say.
+    """Kind and sentence of a notice; None if there is nothing to say.
 
     Args:
-        kind: What the engine calls it; one of another version is shown by its words, or by its name.
-        seconds: How long it has lasted, or until it ends; None unknown.
+        kind: The engine's name for it; an unknown kind of another version is shown by its text, or by its name.
+        seconds: How long it has lasted, or until it ends; None if unknown.
         text: Words that belong to it, such as `429`, or empty.
     """
     if kind is None:

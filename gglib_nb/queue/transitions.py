@@ -50,12 +50,12 @@ TRANSITIONS: Final[TransitionTable[DownloadStatus, Cause]] = TransitionTable(
         (_S.FINALIZING, Cause.PAUSED): _S.PAUSED,
         (_S.FINALIZING, Cause.ENGINE_LOST): _S.DOWNLOADING,
         (_S.REGISTERING, Cause.REGISTERED): _S.COMPLETED,
-        # An update that cannot replace the old version; any other download is complete without a row too.
+        # An update that cannot replace the old version; any other download is complete even if it is not registered.
         (_S.REGISTERING, Cause.FAILED): _S.FAILED,
         (_S.FAILED, Cause.RETRIED): _S.QUEUED,
-        # Stopped, but not confirmed by the engine yet: the same download can be wanted again ...
+        # Stopped, but not confirmed by the engine yet: the same download can be requested again ...
         (_S.CANCELLED, Cause.REQUEUED): _S.QUEUED,
-        # ... and a rename that was already done wins over the stop.
+        # ... and a rename that was already done has precedence over the stop.
         (_S.CANCELLED, Cause.STORED): _S.REGISTERING,
         (_S.PAUSED, Cause.STORED): _S.REGISTERING,
         (_S.QUEUED, Cause.STORED): _S.REGISTERING,
