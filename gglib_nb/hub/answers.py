@@ -1,6 +1,6 @@
-"""A hub's JSON as domain values. Pure: what it cannot read is an error of the hub, never a KeyError.
+"""A hub's JSON as domain values. Pure: an invalid answer is an error of the hub, never a KeyError.
 
-Field names are the Hub's (`huggingface_hub.hf_api.ModelInfo`, `RepoFile`); other hubs leave some out.
+Field names are the Hub's (`huggingface_hub.hf_api.ModelInfo`, `RepoFile`); other hubs omit some.
 """
 
 import re
@@ -24,9 +24,9 @@ def listing(info: Json, asked_id: str, read_files: Callable[[str, str], tuple[Hu
     """Reads a repository's info.
 
     Args:
-        info: As the hub sent it.
-        asked_id: Its id, where a mirror leaves that out.
-        read_files: Gives the files of an id at a commit.
+        info: The hub's answer.
+        asked_id: The requested id, in case a mirror omits it.
+        read_files: Returns the files of an id at a commit.
     """
     with _as_the_hub_writes():
         repo_id, commit_sha = info.get("id") or info.get("modelId") or asked_id, info["sha"]
@@ -45,21 +45,21 @@ def files(entries: Iterable[Json]) -> tuple[HubFile, ...]:
 
 
 def siblings(info: Json) -> list[dict[str, Any]]:
-    """The files of a repository's info as a tree would list them; sizes and digests are there if `blobs` was asked for."""
+    """The files of a repository's info in the form of a tree; sizes and digests are there if `blobs` was requested."""
     with _as_the_hub_writes():
         found = ((one["rfilename"], one.get("size"), (one.get("lfs") or {}).get("sha256")) for one in info["siblings"])
         return [{"type": "file", "path": path, "size": size, "lfs": {"oid": oid}} for path, size, oid in found]
 
 
 def expanded(entries: Iterable[Json], field: str, keys: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
-    """The texts under some keys of a field of files in an expanded tree, by path; empty where the hub leaves one out."""
+    """The texts under some keys of a field of files in an expanded tree, by path; empty if the hub omits one."""
     with _as_the_hub_writes():
         said = {entry["path"]: entry.get(field) or {} for entry in entries if entry["type"] == "file"}
         return {path: tuple(_text(one, key) or "" for key in keys) for path, one in said.items()}
 
 
 def repo_summary(row: Json) -> RepoSummary | None:
-    """One row of a search, its texts as the hub has them, not made printable; None: its id is not of the form `owner/name`."""
+    """One row of a search, with the hub's texts, not made printable; None: its id is not of the form `owner/name`."""
     try:
         check_repo_id(row["id"])
     except (KeyError, TypeError, InvalidRepoIdError):
@@ -95,8 +95,8 @@ def _as_the_hub_writes() -> Iterator[None]:
 
 
 def _file(entry: Json) -> HubFile:
-    # `oid` beside `lfs` is a git id, and `xetHash` a Merkle hash: neither is the content's SHA-256. Where access is
-    # not granted, digests may be masked with stars.
+    # `oid` beside `lfs` is a git id, and `xetHash` a Merkle hash: neither is the content's SHA-256. Without
+    # access, digests may be masked with stars.
     digest = (entry.get("lfs") or {}).get("oid")
     path: str = entry["path"]
     return HubFile(path, _count(entry, "size"), sha256_of(digest) if isinstance(digest, str) else None)

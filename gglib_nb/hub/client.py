@@ -1,7 +1,7 @@
-"""What can be asked of a hub: listings, access, search, and the first bytes of a file.
+"""Reads a hub: listings, access, search, and the first bytes of a file.
 
 Synchronous, for a small pool of threads: every call may wait for the network, within its timeouts. It decides
-nothing about variants, queues or folders, and moves no files.
+nothing about variants, queues or folders, and downloads no files.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -40,13 +40,13 @@ SEARCH_ORDERS: Final = {
 _ROW_FIELDS: Final = ("downloads", "likes", "lastModified", "gated", "gguf")
 _HEAD_FIELDS: Final = tuple(("expand", name) for name in ("sha", "gated", "private"))
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
-_MOST_ENTRIES: Final = 250_000  # more than any repository has; what is kept of one takes a few hundred bytes
+_MOST_ENTRIES: Final = 250_000  # more than any repository has; each stored entry takes a few hundred bytes
 _MOST_SCANNED: Final = 100
 _MOST_REVISIONS: Final = 10
 _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
 _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
-_HINTING: Final = Patience(tries=1, timeout_s=5.0)  # an error is not held back for what it could name besides
-_LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)  # a header is not waited for long
+_HINTING: Final = Patience(tries=1, timeout_s=5.0)  # an error does not wait long for suggestions
+_LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)  # a header is not worth a long wait
 
 _NOT_PROVIDED: Final = (
     NetworkError,
@@ -71,9 +71,8 @@ class HubClient(Transport):
         mirrors: Base URLs of hubs that are asked, without a token, for listings and parts of files that this one cannot provide.
         is_anonymous: Send no token.
 
-    Every call raises, besides what it names itself: `InvalidTokenError`, `RateLimitedError`, `HubUnavailableError`, `NetworkError`,
-    `OfflineError`, `InvalidConfigError` (proxy, certificate), `InvalidRepoIdError` (nothing was asked), and `ManagerClosedError`
-    after `close`.
+    Every call also raises: `InvalidTokenError`, `RateLimitedError`, `HubUnavailableError`, `NetworkError`, `OfflineError`,
+    `InvalidConfigError` (proxy, certificate), `InvalidRepoIdError` (without a request), and `ManagerClosedError` after `close`.
     """
 
     def __init__(
@@ -89,7 +88,7 @@ class HubClient(Transport):
         self._mirrors = [
             HubClient(url, is_offline=is_offline, patience=patience or _LOOKING, is_anonymous=True) for url in mirrors
         ]
-        patience = patience or (_LOOKING if self._mirrors else None)  # an unreachable hub is not waited for long
+        patience = patience or (_LOOKING if self._mirrors else None)  # do not wait long for an unreachable hub
         super().__init__(
             endpoint, token, is_offline=is_offline, patience=patience or Patience(), is_anonymous=is_anonymous
         )
@@ -103,16 +102,16 @@ class HubClient(Transport):
         super().close()
 
     def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
-        """All files of a repository at the commit that a revision means now.
+        """All files of a repository at the commit that a revision names now.
 
-        The revision is resolved once, and the files are those of that commit, also when a branch moves meanwhile.
+        The revision is resolved once, and the files are those of that commit, even if a branch moves meanwhile.
 
         Args:
             repo_id: `owner/name`; a former name finds the repository under its present one.
             revision: Branch, tag or commit; None is the default branch.
 
         Raises:
-            RepoNotFoundError: There is none, or none that the token opens.
+            RepoNotFoundError: There is none, or the token has no access to it.
             RevisionNotFoundError: The repository has no such revision; the text names those it has.
         """
         check_repo_id(repo_id)
@@ -137,14 +136,14 @@ class HubClient(Transport):
         return answers.listing(info, repo_id, self._files)
 
     def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
-        """The commits that changed files last, by path in the repository; files of which the hub does not tell are left out."""
+        """The last commit that changed each file, by path in the repository; files for which the hub states none are left out."""
         found = self._expanded(repo_id, commit_sha, paths, "lastCommit", ("title", "date"))
         return {path: FileCommit(*texts) for path, texts in found.items()}
 
     def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, str]:
-        """What the Hub's security scan says of files, by path: `safe`, `unsafe`, `queued`, ...
+        """The results of the Hub's security scan, by path: `safe`, `unsafe`, `queued`, ...
 
-        Files that the Hub has not scanned are left out, and so are those behind the first hundred of a folder.
+        Files that the Hub has not scanned are left out, as are those after the first hundred of a folder.
         """
         found = self._expanded(repo_id, commit_sha, paths, "securityFileStatus", ("status",), _MOST_SCANNED)
         return {path: state for path, (state,) in found.items() if state}
@@ -169,16 +168,16 @@ class HubClient(Transport):
         return {path: texts for path, texts in found.items() if path in wanted}
 
     def check_access(self, repository: RepoListing | str) -> None:
-        """Asks whether the files of a repository may be had, before anything is queued.
+        """Checks whether the files of a repository may be downloaded, before anything is queued.
 
         Args:
-            repository: A listing, of which an open one costs no request; or an id.
+            repository: A listing (an open one costs no request), or an id.
 
         Raises:
             GatedRepoError: Its terms have to be accepted first; `accept_url` is the page.
-            RepoNotFoundError: There is none, or none that the token opens.
+            RepoNotFoundError: There is none, or the token has no access to it.
         """
-        forgiven: tuple[type[Exception], ...] = (NoRouteError,)  # then the download will show
+        forgiven: tuple[type[Exception], ...] = (NoRouteError,)  # then the download will show it
         if not isinstance(repository, str):
             if repository.gate is None:
                 return
@@ -202,14 +201,14 @@ class HubClient(Transport):
         """Repositories that hold GGUF files.
 
         Args:
-            words: Looked for in the ids; empty finds all.
-            max_parameters: Leaves out models with more parameters, and those of which the hub does not say how
-                many; None keeps all.
+            words: Searched in the ids; empty finds all.
+            max_parameters: Leaves out models with more parameters, and those for which the hub states no
+                number; None keeps all.
             licence: As the Hub names it, such as `apache-2.0`; None is any.
             task: As the Hub names it, such as `text-generation` or `image-text-to-text`; None is any.
-            quantized_from: Only what was made of this repository; None is anything.
+            quantized_from: Only quantizations of this repository; None is any.
             sort: One of `SEARCH_ORDERS`, highest or newest first.
-            limit: Rows at most.
+            limit: Most rows to return.
 
         Raises:
             RequestError: There is no such order.
@@ -231,11 +230,11 @@ class HubClient(Transport):
         return list(islice(found, limit))
 
     def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
-        """Bytes of a file from `offset` on, such as its GGUF header; fewer than `length` at its end, none beyond it.
+        """Bytes of a file from `offset`, such as its GGUF header; fewer than `length` at its end, none beyond it.
 
         Raises:
             GatedRepoError: As `check_access`.
-            HubError: There is no such file, or more than 67 MB are asked for.
+            HubError: There is no such file, or more than 67 MB are requested.
         """
         check_repo_id(repo_id)
         if length <= 0:
@@ -249,9 +248,9 @@ class HubClient(Transport):
         )
 
     def _info(self, asked: Asked) -> dict[str, Any]:
-        """What the hub says of a repository at a revision; mirrors have not all of these routes and parameters."""
+        """The hub's info about a repository at a revision; mirrors lack some of these routes and parameters."""
         route = f"/api/models/{asked.repo_id}"
-        # By its name also where none was given: a mirror without its hub (olah, offline) has only what was asked by name.
+        # Uses the branch's name even if none was given: a mirror without its hub (olah, offline) has only what was requested by name.
         named = f"{route}/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"
         by_name, by_default = ([(at, params) for params in (_HEAD_FIELDS, ())] for at in (named, route))
         if asked.revision is not None:
@@ -264,7 +263,7 @@ class HubClient(Transport):
     def _first_of(
         self, tries: Sequence[tuple[str, Params]], asked: Asked, *, is_optional: bool = False
     ) -> dict[str, Any]:
-        """The answer of the first route and parameters that the hub has; unless optional, the last may be refused."""
+        """The answer of the first route and parameters that the hub has; unless optional, the last one's refusal is raised."""
         for route, params in tries[:-1]:
             with suppress(NoRouteError):
                 return self.json(route, asked, params, is_optional=True)
@@ -284,7 +283,7 @@ class HubClient(Transport):
         return answers.files(entries)
 
     def _revisions(self, asked: Asked) -> str:
-        """The names a person could have meant, as a sentence; empty where the hub does not tell."""
+        """The existing revision names, as a sentence; empty if the hub does not state them."""
         try:
             names = answers.revision_names(self._hurried.json(f"/api/models/{asked.repo_id}/refs", asked))
         except GglibError:

@@ -1,7 +1,7 @@
-"""The one place where httpx's and huggingface_hub's errors become ours.
+"""The one place that maps httpx's and huggingface_hub's errors to ours.
 
-An error in no row of the table is a mistake of the program and keeps its traceback. What a refusal of the Hub means is in
-`domain.hub_answers`, for the engine too. Sends nothing itself.
+An error in no row of the table is a bug and keeps its traceback. The meaning of the Hub's refusals is in
+`domain.hub_answers`, because the engine needs it too. Sends no requests.
 """
 
 import json
@@ -42,7 +42,7 @@ _UNREACHABLE: Final = "{host} cannot be reached; check the connection, HF_ENDPOI
 _BAD_ADDRESS: Final = "{endpoint} redirected to an invalid address. Check HF_ENDPOINT."
 _UNUSABLE: Final = "{endpoint} sent an invalid response ({kind}); try again later."
 _NOT_JSON: Final = "{endpoint} did not answer like a Hub. Open it in a browser: the network may ask for a login, or HF_ENDPOINT may be wrong."
-# The last: JSON that is nested deeper than anything the Hub sends.
+# The last one: JSON that is nested deeper than anything the Hub sends.
 _UNREADABLE_JSON: Final = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -63,19 +63,19 @@ def hub_error(error: BaseException, asked: Asked) -> GglibError | None:
 
 @cache
 def _table() -> tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], type[GglibError], str], ...]:
-    """What an error means, the most specific first. Built at the first error: importing huggingface_hub takes a while."""
+    """The meaning of each error, the most specific first. Built at the first error: importing huggingface_hub takes a while."""
     from huggingface_hub import errors
 
     from gglib_nb.network.client import httpx
 
-    # Two are newer than the oldest huggingface_hub that is supported.
+    # Two are newer than the oldest supported huggingface_hub.
     names = ("LocalTokenNotFoundError", "OIDCError", "DeviceCodeError")
     log_in_failures = tuple(kind for name in names if (kind := getattr(errors, name, None)) is not None)
     invalid_answers = (httpx.TooManyRedirects, httpx.DecodingError, httpx.CookieConflict)
     return (
         # From renewing a login, and from the hooks of a user's own client.
         (errors.OfflineModeIsEnabled, OfflineError, OFFLINE),
-        ((errors.HfHubHTTPError, httpx.HTTPStatusError), HubError, ""),  # its answer says what it means
+        ((errors.HfHubHTTPError, httpx.HTTPStatusError), HubError, ""),  # its answer has the meaning
         (log_in_failures, InvalidTokenError, _NOT_LOGGED_IN),
         (httpx.TimeoutException, NetworkError, "{host} did not answer in time; check the connection and try again."),
         (httpx.ProxyError, NetworkError, "The proxy for {host} failed; check HTTPS_PROXY, HTTP_PROXY and NO_PROXY."),
@@ -88,7 +88,7 @@ def _table() -> tuple[tuple[type[BaseException] | tuple[type[BaseException], ...
 
 
 def _of_the_way(error: BaseException, host: str) -> GglibError | None:
-    """For a proxy that refuses us, or a certificate; None for any other error."""
+    """The error for a proxy that refuses the connection, or for a certificate; None for any other error."""
     import ssl
 
     from gglib_nb.network.client import httpx, refused_status
@@ -103,22 +103,22 @@ def _of_the_way(error: BaseException, host: str) -> GglibError | None:
 
 
 def _host(error: BaseException, asked: Asked) -> str:
-    """Which host the failed request was for: the hub, or another that it redirects to."""
-    with suppress(RuntimeError, AttributeError):  # an error of httpx that was raised without its request
-        if netloc := error.request.url.netloc:  # type: ignore[attr-defined]  # as httpx's have it
+    """The host of the failed request: the hub, or another that it redirects to."""
+    with suppress(RuntimeError, AttributeError):  # an httpx error that was raised without its request
+        if netloc := error.request.url.netloc:  # type: ignore[attr-defined]  # present on httpx's errors
             return str(netloc, "ascii")
     return urlsplit(asked.endpoint).netloc
 
 
 def refusal(response: "httpx.Response", body: bytes, token: str | None) -> Refusal:
-    """An answer that is a no; its reason without the token, should it repeat that."""
+    """The refusal in an answer; the token is removed from its reason."""
     headers = {name.lower(): text for name, text in response.headers.items()}
     had_token = "authorization" in response.request.headers
     return Refusal.of(response.status_code, headers, text=_reason(body), token=token, had_token=had_token)
 
 
 def _reason(body: bytes) -> str:
-    """The words of a refusal's body: `{"error": …}`, or `{"errors": [{"message": …}]}`."""
+    """The text of a refusal's body: `{"error": …}`, or `{"errors": [{"message": …}]}`."""
     with suppress(ValueError, RecursionError, AttributeError, TypeError):
         said = json.loads(body)
         texts = said.get("error") or [one["message"] for one in said["errors"]]
@@ -127,7 +127,7 @@ def _reason(body: bytes) -> str:
 
 
 def redact(error: BaseException, secret: str | None) -> None:
-    """Takes a secret, and whatever looks like one, out of the texts of an error and of all that are chained to it."""
+    """Removes a secret, and anything that looks like one, from the texts of an error and of all errors chained to it."""
     for link in _chain(error):
         link.args = tuple(redacted(part, secret) if isinstance(part, str) else part for part in link.args)
 

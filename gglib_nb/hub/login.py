@@ -1,4 +1,4 @@
-"""Logging in: huggingface_hub checks the token with the Hub and stores it, where every program of the user finds it."""
+"""Logging in: huggingface_hub checks the token with the Hub and stores it for all programs of the user."""
 
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.errors import HubUnavailableError, InvalidTokenError
@@ -8,7 +8,7 @@ def log_in(token: str) -> None:
     """Check a token with the Hub and store it as `hf auth login` does.
 
     Args:
-        token: Of a user; it appears in no error.
+        token: A user's token; it appears in no error.
 
     Raises:
         InvalidTokenError: The Hub does not accept it; nothing is stored.

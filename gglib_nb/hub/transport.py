@@ -1,8 +1,8 @@
-"""How a hub is asked: one GET after another, with timeouts, retries, and the token for its own origin only.
+"""Sends requests to a hub: one GET after another, with timeouts, retries, and the token for its own origin only.
 
-Not through `HfApi`: its listings have no timeout, sleep for as long as a 429 asks, and cannot be interrupted; `model_info` never
-retries. Of huggingface_hub come the token, the user agent and the settings; it is imported at the first request, since that takes half
-a second. Knows no repositories.
+It does not use `HfApi`: its listings have no timeout, sleep for as long as a 429 asks, and cannot be interrupted; `model_info` never
+retries. The token, the user agent and the settings come from huggingface_hub, which is imported at the first request, because that
+takes half a second. Knows no repositories.
 """
 
 import copy
@@ -40,14 +40,14 @@ if TYPE_CHECKING:
 _Result = TypeVar("_Result")
 Params = Sequence[tuple[str, str]]
 
-_MOST_PAGES: Final = 1000  # of 1000 entries: more than any repository has; ends a hub that pages in a circle
+_MOST_PAGES: Final = 1000  # of 1000 entries: more than any repository has; ends an endless listing
 _LONGEST_WAIT_S: Final = 8.0
 _LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024  # some mirrors send a listing in one page
 _LARGEST_REFUSAL_BYTES: Final = 64 * 1024
 _MOST_SKIPPED_BYTES: Final = 64 * 1024 * 1024
 _LONGEST_ANSWER_S: Final = 60.0
 _MOST_HOPS: Final = 6
-# What a mirror or proxy without a route answers; with `X-Error-Code` it is the hub's word about the repository.
+# The statuses of a mirror or proxy without a route; with `X-Error-Code` they are the hub's answer about the repository.
 _NO_ROUTE: Final = frozenset({400, 404, 405, 501})
 _TRANSIENT: Final = (NetworkError, HubUnavailableError, RateLimitedError)
 
@@ -57,25 +57,25 @@ class NoRouteError(Exception):
 
 
 class Patience(Value, frozen=True):
-    """How long to try when the hub does not answer as it should."""
+    """How long to retry when the hub does not respond properly."""
 
-    tries: int = 5  # how often one request is sent, at most
-    first_wait_s: float = 0.5  # before the second try; doubled before each further one, up to 8 s
-    # No try starts later than this after the first; a longer wait that the hub asks for is an error.
+    tries: int = 5  # most requests sent
+    first_wait_s: float = 0.5  # before the second attempt; doubled before each further one, up to 8 s
+    # No attempt starts later than this after the first; a longer wait that the hub asks for is an error.
     budget_s: float = 30.0
     # For connecting and for each read; None is huggingface_hub's (`HF_HUB_ETAG_TIMEOUT`, 10 s).
     timeout_s: float | None = None
 
     def wait_s(self, attempt: int, error: GglibError) -> float:
-        """Seconds between this attempt (from 0) and the next; the hub's own figure where it gave one."""
+        """Seconds between this attempt (from 0) and the next; the hub's own value if it stated one."""
         if isinstance(error, RateLimitedError) and error.retry_after_s is not None:
-            return error.retry_after_s + 1  # it counts in whole seconds, of which one may have begun
-        spread = random.uniform(0.75, 1.25)  # noqa: S311  # so that many kernels do not come back at once
+            return error.retry_after_s + 1  # the hub counts whole seconds, and one may have begun
+        spread = random.uniform(0.75, 1.25)  # noqa: S311  # so that many kernels do not return at once
         return min(_LONGEST_WAIT_S, self.first_wait_s * 2.0**attempt) * spread
 
 
 class _Tokens:
-    """The token that was given and the one that was sent last, outside of the client's own attributes and `repr`."""
+    """The given token and the last one sent, kept out of the client's own attributes and `repr`."""
 
     def __init__(self, given: str | None) -> None:
         self.given = given
@@ -83,7 +83,7 @@ class _Tokens:
 
 
 class Transport:
-    """Asks one hub. Safe from any thread. Its arguments are those of `HubClient`."""
+    """Sends requests to one hub. Safe from any thread. Its arguments are those of `HubClient`."""
 
     def __init__(
         self,
@@ -103,14 +103,14 @@ class Transport:
         self._closing = threading.Event()
 
     def with_patience(self, patience: Patience) -> Self:
-        """The same, but for its patience; both are closed together."""
+        """A copy with another patience; closing one closes both."""
         other = copy.copy(self)
         other._patience = patience  # noqa: SLF001  # our own class
         return other
 
     @property
     def endpoint(self) -> str:
-        """The hub's base URL, without a `/` at its end."""
+        """The hub's base URL, without a trailing `/`."""
         if self._endpoint:
             return self._endpoint
         from huggingface_hub import constants
@@ -119,7 +119,7 @@ class Transport:
 
     @property
     def token(self) -> str | None:
-        """The token as it would be sent now; None: anonymous. May ask the network, to renew a login.
+        """The token as it would be sent now; None: anonymous. May use the network, to renew a login.
 
         Raises:
             InvalidTokenError: No header can carry it, or the stored login cannot be used.
@@ -145,7 +145,7 @@ class Transport:
 
     @property
     def user_agent(self) -> str:
-        """What we call ourselves, with the versions of huggingface_hub and Python."""
+        """Our `User-Agent`, with the versions of huggingface_hub and Python."""
         from importlib.metadata import version as version_of  # 25 ms, paid with the first request
 
         from huggingface_hub.utils import build_hf_headers
@@ -154,19 +154,19 @@ class Transport:
         return build_hf_headers(token=False, library_name="gglib_nb", library_version=version)["user-agent"]
 
     def close(self) -> None:
-        """Ends the waiting of requests under way, which raise `ManagerClosedError`; later ones do too."""
+        """Ends the waits of requests in progress, which raise `ManagerClosedError`, as do later ones."""
         self._closing.set()
 
     def json(self, route: str, asked: Asked, params: Params = (), *, is_optional: bool = False) -> dict[str, Any]:
-        """The JSON object that a route below the endpoint answers with.
+        """The JSON object in the answer of a route below the endpoint.
 
         Raises:
-            NoRouteError: With `is_optional`: the hub does not have the route, or not with these parameters.
+            NoRouteError: With `is_optional`: the hub lacks the route, or does not support these parameters.
         """
         return self._page(dict, self.endpoint + route, asked, params, is_optional)[0]
 
     def pages(self, route: str, asked: Asked, params: Params, *, is_optional: bool = False) -> Iterator[dict[str, Any]]:
-        """The rows of a listing; further pages are asked for as their rows are. Raises `NoRouteError` as `json`."""
+        """The rows of a listing; further pages are requested when their rows are needed. Raises `NoRouteError` as `json`."""
         url = self.endpoint + route
         for _ in range(_MOST_PAGES):
             page, following = self._page(list, url, asked, params, is_optional)
@@ -177,14 +177,14 @@ class Transport:
         raise HubUnavailableError(f"{self.endpoint} sent a list that does not end. Try again later.")
 
     def range(self, asked: Asked, offset: int, length: int) -> bytes:
-        """Bytes of a file from `offset` on: fewer than `length` at its end, none beyond it. Holds no more than was asked for."""
+        """Bytes of a file from `offset`: fewer than `length` at its end, none beyond it. Holds no more than requested."""
         data, is_at_end, has_ranges = bytearray(), False, True
 
         def ask() -> tuple[bytes, bool]:
             nonlocal has_ranges
             found = self._part(asked, offset + len(data), length - len(data), has_ranges=has_ranges)
             if found is None:
-                has_ranges = False  # the next try asks for the whole
+                has_ranges = False  # the next attempt requests the whole file
                 raise HubUnavailableError("The Hub's storage sent another part of the file than requested.")
             return found
 
@@ -197,7 +197,7 @@ class Transport:
     def _follow(
         self, url: str, *, params: Params = (), headers: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator["httpx.Response"]:
-        """One request and its redirects; the last body is not read yet. Foreign errors come as they are."""
+        """One request and its redirects; the last body is not read yet. Errors of httpx are not mapped."""
         for _ in range(_MOST_HOPS):
             with self._get(url, params, headers) as response:
                 if not response.has_redirect_location:
@@ -216,11 +216,11 @@ class Transport:
             raise OfflineError(OFFLINE.format(endpoint=self.endpoint))
 
     def _check_status(self, response: "httpx.Response", asked: Asked) -> None:
-        """Raises the error that a refusal means; reads no more of its body than a text can be long."""
+        """Raises the error that a refusal means; reads only as much of its body as a message needs."""
         if response.is_success:
             return
         if not self._is_own(str(response.url)):
-            # Of a storage; not chained to httpx's error, whose text has the signed URL. A retry gets another one.
+            # From a storage; not chained to httpx's error, whose text has the signed URL. A retry gets another one.
             raise HubUnavailableError(f"The Hub's storage refused the Hub's own link ({response.status_code}).")
         said = refusal(response, self._body(response, _LARGEST_REFUSAL_BYTES), self._tokens.sent)
         error = hub_refusal(said, asked, time.time())
@@ -229,7 +229,7 @@ class Transport:
         raise error
 
     def _persist(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
-        """Asks until there is an answer, an error that is not transient, or no patience left."""
+        """Retries until there is an answer, a permanent error, or no patience left."""
         deadline_s = time.monotonic() + self._patience.budget_s
         for attempt in range(self._patience.tries - 1):
             try:
@@ -264,7 +264,7 @@ class Transport:
         request = client.build_request("GET", url, params=list(params) or None, headers=sent, timeout=timeout_s)
         try:
             response = client.send(request, stream=True, follow_redirects=False)
-        except RuntimeError as error:  # another thread's failure closed the session that all share
+        except RuntimeError as error:  # another thread's failure closed the shared session
             raise httpx.ReadError("the shared session was closed") from error
         with closing(response):
             yield response
@@ -280,7 +280,7 @@ class Transport:
         return sent
 
     def _usable_token(self) -> str | None:
-        """The token; None where the file of the stored login cannot be read, because a public repository needs none."""
+        """The token; None if the file of the stored login cannot be read, because a public repository needs none."""
         self._unread_login = ""
         try:
             return self.token
@@ -298,7 +298,7 @@ class Transport:
             return False
 
     def _target(self, url: str, location: str) -> str:
-        """Where a redirect or a further page is."""
+        """The target of a redirect or of a link to the next page."""
         try:
             return at_mirror(redirect_target(url, location), self.endpoint, url)
         except ValueError:
@@ -308,7 +308,7 @@ class Transport:
     def _page(
         self, kind: type[_Result], url: str, asked: Asked, params: Params, is_optional: bool
     ) -> tuple[_Result, str | None]:
-        """An answer's JSON, which has to be of this kind, and the address of the next page."""
+        """An answer's JSON, which must be of this kind, and the address of the next page."""
 
         def ask() -> tuple[object, str | None]:
             with self._follow(url, params=params) as response:
@@ -326,9 +326,9 @@ class Transport:
     def _part(self, asked: Asked, offset: int, length: int, *, has_ranges: bool) -> tuple[bytes, bool] | None:
         """Some of these bytes, at least one unless the file ends before, and whether they are its last; None for another range.
 
-        A server may send less than it is asked for. Of the whole no more is read than has to be.
+        A server may send less than requested. Of a whole file no more is read than necessary.
         """
-        # A compressed answer has no ranges: CloudFront ignores `Range` then.
+        # A compressed answer has no ranges: CloudFront ignores `Range` for it.
         headers = {"accept-encoding": "identity"}
         if has_ranges:
             headers["range"] = f"bytes={offset}-{offset + length - 1}"
@@ -337,7 +337,7 @@ class Transport:
                 return b"", True
             self._check_status(response, asked)
             if response.status_code != 206:
-                if offset + length > _MOST_SKIPPED_BYTES:  # the bytes before it would have to be read and held
+                if offset + length > _MOST_SKIPPED_BYTES:  # the bytes before it would have to be read and stored
                     raise HubUnavailableError("The Hub's storage sends only whole files, not parts of them.")
                 data = self._read(response, offset + length)
                 return data[offset:], len(data) < offset + length
@@ -351,7 +351,7 @@ class Transport:
             return data, offset + wanted == found.size_bytes
 
     def _body(self, response: "httpx.Response", largest_bytes: int) -> bytes:
-        """The body, within bounds of size and time; of a refusal its beginning."""
+        """The body, within limits of size and time; of a refusal its beginning."""
         data = self._read(response, largest_bytes + 1, longest_s=_LONGEST_ANSWER_S)
         if len(data) > largest_bytes and response.is_success:
             raise HubError(
@@ -360,7 +360,7 @@ class Transport:
         return data
 
     def _read(self, response: "httpx.Response", most_bytes: int, *, longest_s: float = math.inf) -> bytes:
-        """The first bytes of a body. A read that brings a byte now and then never times out, so all of it has a limit too."""
+        """The first bytes of a body. A read that gets a byte now and then never times out, so the whole has a limit too."""
         data, deadline_s = bytearray(), time.monotonic() + longest_s
         for chunk in response.iter_bytes():
             self._check_open()
