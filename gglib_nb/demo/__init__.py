@@ -1,8 +1,8 @@
 """The embedded hub: a Hub-compatible server on loopback, with generated or real GGUF repositories.
 
-It is the default of the quickstart where there is no internet; the tests' faulty hub is a subclass of it.
+The quickstart uses it by default if there is no internet; the tests' faulty hub is a subclass of it.
 It imitates the real Hub from the outside: it imports nothing else of this package, nothing imports it, and the
-real `huggingface_hub` client working against it is the proof that it does.
+real `huggingface_hub` client proves that it is compatible.
 """
 
 from gglib_nb.demo.content import Content, bytes_content, file_content, noise_content

@@ -1,6 +1,6 @@
 """The embedded hub as a command: `python -m gglib_nb.demo`.
 
-Serves generated repositories, or a folder of real files, until it is told to stop. Prints on its first line
+Serves generated repositories, or a folder of real files, until it is stopped. Its first line of output is
 the URL to use as `HF_ENDPOINT`.
 """
 
@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _hash_all(repositories: Sequence[DemoRepository]) -> None:
-    """Compute every SHA-256 now (about 1 s per GiB), so that no client waits for it within its timeout."""
+    """Compute every SHA-256 now (about 1 s per GiB), so that no client waits for it until it times out."""
     for repository in repositories:
         commit = repository.commit()
         for file in commit.files.values() if commit else ():

@@ -1,7 +1,7 @@
 """The CDN origin: signed URLs that expire, and the bytes of files behind them, whole or a range.
 
-Knows no tokens and no repositories' rules: who holds a valid URL gets the bytes. Its `ETag` has the shape of
-a SHA-256 and is none, as at the real CDN.
+Knows no tokens and no access rules: any client with a valid URL gets the bytes. Its `ETag` looks like
+a SHA-256 but is not one, as at the real CDN.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ class Cdn:
         self._subjects: dict[str, Located] = {}
 
     def sign(self, subject: Located) -> str:
-        """Return an absolute URL that gives the file to anyone for the next `ttl_s` seconds."""
+        """Return an absolute URL that gives the file to any client for the next `ttl_s` seconds."""
         key = hashlib.sha256(f"{subject.repo_id} {subject.commit_sha} {subject.file.path}".encode()).hexdigest()
         path = f"/xet-bridge-us/{hashlib.sha256(subject.repo_id.encode()).hexdigest()[:24]}/{key}"
         with self._lock:
@@ -69,7 +69,7 @@ class Cdn:
 
 
 def access_denied(message: str) -> Response:
-    """A 403 as storage gives it: XML, without `X-Error-Code`, so that it is no news about the repository."""
+    """A 403 as a storage sends it: XML, without `X-Error-Code`, so that it says nothing about the repository."""
     body = (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>AccessDenied</Code><Message>{message}</Message></Error>'
     )
@@ -77,7 +77,7 @@ def access_denied(message: str) -> Response:
 
 
 def file_response(request: Request, subject: Located, etag: str) -> Response:
-    """Answer a request for a file with 200, 206 or 416, as its `Range` header asks; `etag` has its quotes."""
+    """Answer a request for a file with 200, 206 or 416, depending on its `Range` header; `etag` has its quotes."""
     size_bytes = subject.file.size_bytes
     if request.range is None:
         return whole_file(subject, etag)
@@ -95,14 +95,14 @@ def whole_file(subject: Located, etag: str) -> Response:
 
 
 def range_not_satisfiable(subject: Located) -> Response:
-    """A 416 that tells the size."""
+    """A 416 that states the size."""
     body = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>InvalidRange</Code></Error>'
     response = text_response(416, body, "application/xml").having(Content_Range=f"bytes */{subject.file.size_bytes}")
     return replace(response, subject=subject)
 
 
 def _resolve_range(wanted: ByteRange, size_bytes: int) -> tuple[int, int] | None:
-    """Turn a requested range into (offset, length); `None` where no byte of the file is in it."""
+    """Turn a requested range into (offset, length); `None` if it contains no byte of the file."""
     first, last = wanted
     if first is None:
         first, last = max(0, size_bytes - (last or 0)), size_bytes - 1

@@ -1,6 +1,6 @@
-"""The repositories the embedded hub offers when it is given none: one for each thing worth seeing.
+"""The repositories that the embedded hub serves by default: one for each feature worth seeing.
 
-They take no space on a disk and no time to make: the weights are made up while they are sent.
+They take no disk space and no time to create: the weights are generated while they are sent.
 """
 
 from gglib_nb.demo.content import bytes_content, noise_content
@@ -17,7 +17,7 @@ def generated_repositories() -> list[DemoRepository]:
     * `tiny-llama-GGUF`: one model in eight quantizations, 11 to 59 MB.
     * `sharded-llama-GGUF`: `Q4_K_M` in three shards in a folder, and `Q8_0` in one file.
     * `vision-llama-GGUF`: two quantizations, the `mmproj` file for pictures and an importance matrix.
-    * `gated-llama-GGUF`: its bytes only come with a token that was granted access.
+    * `gated-llama-GGUF`: its bytes require a token with access.
     """
     return [_tiny(), _sharded(), _vision(), _gated()]
 

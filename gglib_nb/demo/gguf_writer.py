@@ -1,7 +1,7 @@
-"""Writes GGUF files, version 3: a header of real facts, and made-up weights behind it.
+"""Writes GGUF files, version 3: a real header, followed by generated weights.
 
-The format is that of `docs/gguf.md` in ggml; the `gguf` package reads what is written here. Nothing is
-written to a disk: a file is a `Content` whose weights are made up where they are read. Knows no models.
+The format is that of `docs/gguf.md` in ggml; the `gguf` package can read the files. Nothing is
+written to a disk: a file is a `Content` whose weights are generated when they are read. Knows no models.
 """
 
 import math
@@ -41,7 +41,7 @@ _TENSOR_TYPES: Mapping[TensorType, tuple[int, int, int]] = {
     "Q6_K": (14, 256, 210),
     "I8": (24, 1, 1),
 }
-# Number and format of the value types, by the Python type; the most special come first.
+# Number and format of the value types, by the Python type; the most specific come first.
 _VALUE_TYPES: Sequence[tuple[type, int, str]] = (
     (bool, 7, "<?"),
     (U16, 2, "<H"),
@@ -77,9 +77,9 @@ def gguf_content(metadata: Mapping[str, Value], tensors: Sequence[Tensor], seed:
 
     Args:
         metadata: keys and values of the header; `int` is written as uint32, `float` as float32.
-        tensors: what it holds, in order.
-        seed: files with another seed hold other weights. With the same seed a tensor of one name and type is the same
-            in all of them, as in the quantizations that were made from one source.
+        tensors: its tensors, in order.
+        seed: files with another seed have other weights. With the same seed a tensor of one name and type is the same
+            in all of them, as in quantizations made from one source.
     """
     infos, weights, offset = [], [], 0
     for tensor in tensors:
@@ -99,7 +99,7 @@ def _tensor_info(tensor: Tensor, offset: int) -> bytes:
 
 
 def _typed(value: Value) -> bytes:
-    """A value behind the number of its type; an array takes its type from its first element."""
+    """A value preceded by the number of its type; an array takes its type from its first element."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         number, data = _scalar(value)
         return struct.pack("<I", number) + data

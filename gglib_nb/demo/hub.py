@@ -17,13 +17,13 @@ class DemoHub:
     """A Hub-compatible server on loopback. A context manager; usable from any thread.
 
     Args:
-        repositories: what it serves.
+        repositories: the repositories to serve.
         bytes_per_second: limit for all file bytes together; `None` means unlimited.
-        signed_url_ttl_s: seconds for which a URL of the CDN works.
-        tokens: the repository ids each known token opens, `*` for all.
+        signed_url_ttl_s: seconds for which a URL of the CDN is valid.
+        tokens: the repository ids that each known token gives access to, `*` for all.
         page_size: entries per page of a listing.
-        port: port of the hub's origin; 0 takes a free one.
-        tls: the certificate with which both origins speak HTTPS; `None` means plain HTTP.
+        port: port of the hub's origin; 0 selects a free one.
+        tls: the certificate with which both origins serve HTTPS; `None` means plain HTTP.
 
     Raises:
         OSError: the port is taken.
@@ -60,7 +60,7 @@ class DemoHub:
         return dict(self._hub.repositories)
 
     def start(self) -> Self:
-        """Begin to answer."""
+        """Begin to serve."""
         self._hub_server.start()
         self._cdn_server.start()
         return self
@@ -78,18 +78,18 @@ class DemoHub:
         self.stop()
 
     def answer(self, line: Line, request: Request, respond: Callable[[Request], Response]) -> bool:
-        """Answer a request; the one place to override for a hub that answers otherwise, such as the tests' faulty one.
+        """Answer a request; the one method to override for a hub that responds differently, such as the tests' faulty one.
 
         Args:
-            line: the connection on which it came; a connection has one as long as it lives.
-            request: what is asked, at either origin.
+            line: the connection of the request; a connection has one `Line` for its lifetime.
+            request: the request, at either origin.
             respond: makes the right response.
 
         Returns:
             Whether the connection can be used for another request.
 
         Raises:
-            OSError: the client has gone; the connection is closed.
+            OSError: the client has disconnected; the connection is closed.
         """
         return send(line, request, respond(request))
 

@@ -1,6 +1,6 @@
-"""What the Hub's listing routes answer with: model info, tree entries, references, search rows, pages for people.
+"""The answers of the Hub's listing routes: model info, tree entries, references, search rows, pages for people.
 
-Pure functions of repositories and queries. Knows nothing of sockets, tokens or pages of results. One trap is
+Pure functions of repositories and queries. Knows nothing of sockets, tokens or pages of results. One quirk is
 the Hub's own: the SHA-256 is called `sha256` in `siblings` and `oid` in tree entries.
 """
 
@@ -17,7 +17,7 @@ _ROW_FIELDS = ("private", "gated", "downloads", "likes", "tags", "pipeline_tag",
 
 
 def model_info(repository: DemoRepository, commit: Commit, *, with_blobs: bool, expand: Sequence[str]) -> Row:
-    """What `/api/models/{repo}` says; with `expand` only the fields asked for and the ids."""
+    """The answer of `/api/models/{repo}`; with `expand` only the requested fields and the ids."""
     ids: Row = {"_id": repository.object_id, "id": repository.repo_id}
     fields = _fields(repository, commit)
     if expand:
@@ -38,7 +38,7 @@ def model_row(repository: DemoRepository, commit: Commit, *, full: bool, expand:
 
 
 def is_match(repository: DemoRepository, query: dict[str, list[str]]) -> bool:
-    """Whether a repository belongs to the answer of a search."""
+    """Whether a repository is a result of a search."""
     wanted_tags = [*query.get("filter", []), *query.get("pipeline_tag", []), *query.get("library", [])]
     tags = {*repository.tags, repository.pipeline_tag}
     return (
@@ -50,13 +50,13 @@ def is_match(repository: DemoRepository, query: dict[str, list[str]]) -> bool:
 
 
 def sort_key(repository: DemoRepository, field: str) -> tuple[object, str]:
-    """The order of search results: the field, then the id."""
+    """The order of search results: by the field, then by the id."""
     numbers = _numbers(repository)
     return numbers.get(field, numbers["trendingScore"]), repository.repo_id
 
 
 def tree_entries(commit: Commit, folder: str, *, recursive: bool) -> list[Row] | None:
-    """The entries below a folder (`""` is the root); `None` where there is no such folder."""
+    """The entries below a folder (`""` is the root); `None` if there is no such folder."""
     prefix = f"{folder}/" if folder else ""
     files = [file for path, file in commit.files.items() if path.startswith(prefix)]
     if folder and not files:
@@ -69,7 +69,7 @@ def tree_entries(commit: Commit, folder: str, *, recursive: bool) -> list[Row] |
 
 
 def expanded(entry: Row, repository: DemoRepository, commit: Commit) -> Row:
-    """An entry with what `expand=true` adds."""
+    """An entry with the additional fields of `expand=true`."""
     last_commit = {"id": commit.sha, "title": commit.title, "date": repository.last_modified}
     if entry["type"] == "directory":
         return entry | {"lastCommit": last_commit}
@@ -97,7 +97,7 @@ def folder_entry(commit: Commit, path: str) -> Row:
 
 
 def references(repository: DemoRepository) -> dict[str, list[Row]]:
-    """What `/refs` says; names like `v1.0` are tags, `refs/pr/1` pull requests, the rest branches."""
+    """The answer of `/refs`; names like `v1.0` are tags, `refs/pr/1` pull requests, the rest branches."""
     answer: dict[str, list[Row]] = {"branches": [], "converts": [], "tags": [], "pullRequests": []}
     for name, sha in repository.names.items():
         if name.startswith("refs/pr/"):
@@ -111,7 +111,7 @@ def references(repository: DemoRepository) -> dict[str, list[Row]]:
 
 
 def page_lines(repositories: Iterable[DemoRepository]) -> Iterator[str]:
-    """The text a browser shows in the place of the Hub's pages."""
+    """The text that a browser shows instead of the Hub's pages."""
     for repository in repositories:
         commit = repository.commit()
         files = list(commit.files.values()) if commit else []

@@ -1,4 +1,4 @@
-"""A small Llama that never learned anything: right names, shapes and header, weights of noise.
+"""A small untrained Llama: real names, shapes and header, random weights.
 
 Made for every quantization, whole, split, and with a vision projector. Knows nothing of repositories.
 """
@@ -36,10 +36,10 @@ class Llama:
     """A model's shape; the defaults make 30 million parameters.
 
     Attributes:
-        name: what the header calls it.
+        name: its name in the header.
         embedding: length of an embedding; like `feed_forward` a multiple of 256, the block of the K types.
-        chat_template: how a conversation is written down; another one is another commit of the same model.
-        training: another text stands for more training: every weight is another.
+        chat_template: the template of a conversation; a different one represents another commit of the same model.
+        training: a different text represents more training: every weight differs.
     """
 
     name: str
@@ -75,7 +75,7 @@ class Llama:
         ]
 
     def vision_projector(self) -> Content:
-        """The file that lets the model see: an `mmproj` in F16."""
+        """The file for image input: an `mmproj` in F16."""
         metadata: dict[str, Value] = {
             "general.architecture": "clip",
             "general.type": "mmproj",
@@ -93,7 +93,7 @@ class Llama:
         return gguf_content(metadata, tensors, f"{self.name} mmproj")
 
     def hub_facts(self, total_file_size_bytes: int) -> dict[str, object]:
-        """What the Hub's `gguf` field says of it."""
+        """The Hub's `gguf` field for it."""
         return {
             "total": self.parameters,
             "architecture": "llama",
@@ -168,5 +168,5 @@ class Llama:
 
 
 def split_metadata(index: int, shards: int, tensors: int) -> dict[str, Value]:
-    """The header entries of one shard: which it is (from 0), of how many, and all shards' tensors together."""
+    """The header entries of one shard: its index (from 0), the number of shards, and the number of tensors in all of them."""
     return {"split.no": U16(index), "split.count": U16(shards), "split.tensors.count": I32(tensors)}

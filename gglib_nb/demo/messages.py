@@ -1,6 +1,6 @@
-"""HTTP requests and responses as values, and the reading of a request from a stream.
+"""HTTP requests and responses as values, and a reader of requests from a stream.
 
-The routes turn a `Request` into a `Response`, the server sends it. Nothing here touches a socket or knows a route.
+The routes turn a `Request` into a `Response`, and the server sends it. Nothing here touches a socket or knows a route.
 """
 
 import json
@@ -21,7 +21,7 @@ _LONGEST_LINE = 65_536
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """One request as it came in.
+    """One request as received.
 
     Attributes:
         origin: the name of the origin it was sent to, `hub` or `cdn`.
@@ -56,13 +56,13 @@ class Request:
 
     @property
     def token(self) -> str | None:
-        """The bearer token; `None` where there is none."""
+        """The bearer token; `None` if there is none."""
         kind, _, token = self.headers.get("authorization", "").partition(" ")
         return token if kind.lower() == "bearer" and token else None
 
     @property
     def range(self) -> ByteRange | None:
-        """The one range asked for as (first, last), `(None, n)` for the last n bytes; `None` where there is none."""
+        """The one requested range as (first, last), `(None, n)` for the last n bytes; `None` if there is none."""
         match = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("range", "").strip())
         if match is None or match[0] == "bytes=-":
             return None
@@ -75,7 +75,7 @@ class Response:
     """One answer: status, headers, and `length` bytes of `content` from `offset`.
 
     Attributes:
-        subject: the file of a repository the answer is about; `None` where it is about none.
+        subject: the repository file that the answer is about; `None` if there is none.
     """
 
     status: int
@@ -112,7 +112,7 @@ def json_response(value: object, status: int = 200) -> Response:
 
 
 def read_request(stream: BinaryIO, origin: str, connection_id: int) -> Request | None:
-    """Read the next request of a connection; `None` where the peer has closed or does not speak HTTP/1."""
+    """Read the next request of a connection; `None` if the peer has closed it or does not speak HTTP/1."""
     words = stream.readline(_LONGEST_LINE).decode("latin-1").split()
     if len(words) != 3 or not words[2].startswith("HTTP/1."):
         return None

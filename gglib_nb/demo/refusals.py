@@ -1,7 +1,7 @@
-"""The Hub's ways to say no, and who may see what.
+"""The Hub's refusals, and the access rules of repositories.
 
-Which status, `X-Error-Code` and `X-Error-Message` belong together is the order in which
-`huggingface_hub.utils.hf_raise_for_status` reads them. Over plain HTTP the client needs the code: it tells a
+The combinations of status, `X-Error-Code` and `X-Error-Message` follow the order in which
+`huggingface_hub.utils.hf_raise_for_status` reads them. Over plain HTTP the client needs the code: it distinguishes a
 missing repository from a bare 401 only on `https://`.
 """
 
@@ -26,17 +26,17 @@ class RefusedError(Exception):
 
 
 def refusal(status: int, error_code: str | None, message: str) -> Response:
-    """An answer with the Hub's error headers and `{"error": message}`; `error_code` is left out where `None`."""
+    """An answer with the Hub's error headers and `{"error": message}`; `error_code` is omitted if `None`."""
     return json_response({"error": message}, status).having(X_Error_Code=error_code, X_Error_Message=message)
 
 
 def bad_token() -> Response:
-    """The answer to a token that does not exist."""
+    """The answer to an unknown token."""
     return refusal(401, None, BAD_TOKEN_MESSAGE)
 
 
 def repository_not_found(request: Request) -> Response:
-    """The answer for a repository that is not there or must not be known to be."""
+    """The answer for a repository that does not exist or must appear not to."""
     if request.token is None:
         return refusal(401, "RepoNotFound", "Invalid username or password.")
     return refusal(404, "RepoNotFound", "Repository not found")
@@ -48,27 +48,27 @@ def revision_not_found(revision: str) -> Response:
 
 
 def entry_not_found(commit_sha: str) -> Response:
-    """The answer for a path that is not in the commit; names the commit, so that clients can remember it."""
+    """The answer for a path that is not in the commit; names the commit, so that clients can cache it."""
     return refusal(404, "EntryNotFound", "Entry not found").having(X_Repo_Commit=commit_sha)
 
 
 class Access:
-    """Who may open which repository.
+    """The access rules of repositories.
 
     Args:
-        tokens: the repositories each known token opens, `*` for all; an unknown token is refused everywhere.
+        tokens: the repositories that each known token gives access to, `*` for all; an unknown token is refused everywhere.
     """
 
     def __init__(self, tokens: Mapping[str, Collection[str]]) -> None:
         self._tokens = tokens
 
     def check_token(self, request: Request) -> None:
-        """Raise `RefusedError` with 401 for a token that does not exist."""
+        """Raise `RefusedError` with 401 for an unknown token."""
         if request.token is not None and request.token not in self._tokens:
             raise RefusedError(bad_token())
 
     def is_granted(self, request: Request, repository: DemoRepository) -> bool:
-        """Whether the request's token opens this repository."""
+        """Whether the request's token gives access to this repository."""
         granted = self._tokens.get(request.token or "", ())
         return EVERYTHING in granted or repository.repo_id in granted
 
@@ -77,7 +77,7 @@ class Access:
         return not repository.private or self.is_granted(request, repository)
 
     def check_listing(self, request: Request, repository: DemoRepository) -> None:
-        """Raise `RefusedError` where the repository is disabled, or private and not for this token."""
+        """Raise `RefusedError` if the repository is disabled, or private without access for this token."""
         if not self.can_list(request, repository):
             raise RefusedError(repository_not_found(request))
         if repository.disabled:

@@ -1,7 +1,7 @@
-"""What the embedded hub serves: repositories, their revisions and files, as values.
+"""The embedded hub's data: repositories, their revisions and files, as values.
 
-Knows nothing of HTTP. A commit is a frozen set of files; branches and tags are names of commits. What names
-point to can change while the hub runs; a commit never does.
+Knows nothing of HTTP. A commit is a frozen set of files; branches and tags are names of commits. Branches can be
+moved to other commits while the hub runs; a commit never changes.
 """
 
 import hashlib
@@ -45,7 +45,7 @@ class DemoFile:
 
     @cached_property
     def lfs_pointer(self) -> bytes:
-        """The text that git holds in the place of an LFS file."""
+        """The text that git stores in place of an LFS file."""
         text = f"version https://git-lfs.github.com/spec/v1\noid sha256:{self.content.sha256}\nsize {self.size_bytes}\n"
         return text.encode()
 
@@ -82,13 +82,13 @@ class DemoRepository:
 
     Attributes:
         repo_id: `owner/name`.
-        files: what the branch `main` holds at first.
+        files: the first files of the branch `main`.
         revisions: further branches and tags by name, such as `v1.0` or `refs/pr/1`.
-        gated: `"auto"` and `"manual"` refuse the bytes (not the listing) to who was not granted access.
-        private: whether it does not exist for who was not granted access.
+        gated: `"auto"` and `"manual"` refuse the bytes (not the listing) to clients without access.
+        private: whether it appears not to exist to clients without access.
         disabled: whether every request is refused with the Hub's text for that.
         renamed_from: former ids, which redirect here.
-        gguf: what the Hub says of the repository's GGUF header; `None` where it says nothing.
+        gguf: the Hub's facts about the repository's GGUF header; `None` if it states none.
         unsafe: paths of files that the Hub's scan marks as unsafe.
     """
 
@@ -122,7 +122,7 @@ class DemoRepository:
 
     @property
     def object_id(self) -> str:
-        """24 hex digits that stay with the repository: the Hub's `_id`."""
+        """24 hex digits that never change for the repository: the Hub's `_id`."""
         return hashlib.sha256(self.repo_id.encode()).hexdigest()[:24]
 
     @property
@@ -134,7 +134,7 @@ class DemoRepository:
     def move(self, name: str, files: Iterable[DemoFile], title: str = "Upload") -> str:
         """Make a commit of `files`, point the branch `name` to it, and return its id.
 
-        Earlier commits can still be asked for by their id.
+        Earlier commits remain available by their id.
         """
         by_path = {file.path: file for file in sorted(files, key=lambda file: file.path)}
         with self._lock:
@@ -146,7 +146,7 @@ class DemoRepository:
         return sha
 
     def commit(self, revision: str = "main") -> Commit | None:
-        """Return the commit of a branch, a tag or a commit id; `None` where there is none."""
+        """Return the commit of a branch, a tag or a commit id; `None` if there is none."""
         with self._lock:
             name = revision.removeprefix("refs/heads/").removeprefix("refs/tags/")
             return self._commits.get(self._names.get(name, revision))
@@ -165,8 +165,8 @@ def repositories_from_folder(folder: Path) -> list[DemoRepository]:
     """Make repositories of a folder.
 
     Args:
-        folder: laid out as `<owner>/<name>/…` it gives one repository for each; otherwise it is one
-            repository itself, `local/<its name>`. Hidden folders are left out.
+        folder: if its layout is `<owner>/<name>/…`, each of these becomes a repository; otherwise it becomes one
+            itself, `local/<its name>`. Hidden folders are left out.
 
     Raises:
         NotADirectoryError: `folder` is not a folder.

@@ -1,6 +1,6 @@
-"""The hub origin: which answer belongs to which request.
+"""The hub origin: maps each request to its answer.
 
-What the real Hub answers is written down in the Hub protocol's facts: 302 to the CDN for LFS files with the
+The answers follow the real Hub's protocol: 302 to the CDN for LFS files with the
 SHA-256 in `X-Linked-ETag`, 307 to a cache for small ones, `Link` for further pages. Knows no sockets.
 """
 
@@ -32,8 +32,8 @@ class Hub:
     """Answers requests at the hub's origin.
 
     Args:
-        cdn: where the bytes of LFS files are.
-        access: who may see what.
+        cdn: serves the bytes of LFS files.
+        access: the access rules.
         page_size: entries per page of a listing; with `expand` it is 50 at most, as at the Hub.
     """
 
@@ -45,7 +45,7 @@ class Hub:
         self.repositories: dict[str, DemoRepository] = {}
 
     def add(self, repository: DemoRepository) -> None:
-        """Serve one more repository, or another in the place of one of the same id."""
+        """Serve another repository, replacing one of the same id."""
         self.repositories = {**self.repositories, repository.repo_id: repository}
 
     def respond(self, request: Request) -> Response:
@@ -160,7 +160,7 @@ class Hub:
         return response.having(X_Repo_Commit=subject.commit_sha)
 
     def _renamed(self, request: Request, repo_id: str) -> Response | None:
-        """A relative 307 to the same place under the new id, where the id is a former one."""
+        """A relative 307 to the same path under the new id, if the id is a former one."""
         for repository in self.repositories.values():
             if repo_id in repository.renamed_from:
                 return _redirect(307, request.target.replace(repo_id, repository.repo_id, 1))
@@ -193,7 +193,7 @@ def _redirect(status: int, location: str) -> Response:
 def _page_of(
     request: Request, rows: Sequence[_Row], page_size: int, origin_url: str
 ) -> tuple[Sequence[_Row], dict[str, str]]:
-    """The rows that a request asks for by `limit` and `cursor`, and a `Link` to the next page; bad ones raise `ValueError`."""
+    """The rows requested by `limit` and `cursor`, and a `Link` to the next page; invalid values raise `ValueError`."""
     query = request.query
     limit = min(page_size, int(query["limit"][0])) if "limit" in query else page_size
     start = int(urlsafe_b64decode(query["cursor"][0])) if "cursor" in query else 0

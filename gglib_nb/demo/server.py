@@ -1,6 +1,6 @@
-"""One origin on loopback: accepts connections and keeps a thread for each until it is stopped.
+"""One origin on loopback: accepts connections and serves each on a thread until it is stopped.
 
-HTTP/1.1 with keep-alive on blocking sockets, answers in slices at the speed allowed. Nothing here knows a route or
+HTTP/1.1 with keep-alive on blocking sockets; answers are sent in slices at the allowed speed. Nothing here knows a route or
 a repository.
 """
 
@@ -33,7 +33,7 @@ class Line:
         return min(limit.slice_bytes(SLICE_BYTES) for limit in self.limits)
 
     def wait_for(self, size_bytes: int) -> None:
-        """Wait until the limits let so many bytes pass."""
+        """Wait until the limits allow this many bytes."""
         for limit in self.limits:
             limit.take(size_bytes)
 
@@ -42,10 +42,10 @@ def send(line: Line, request: Request, response: Response) -> bool:
     """Send an answer; a HEAD gets no body.
 
     Returns:
-        Whether it was sent to its end, so that the connection can be used again.
+        Whether it was sent completely, so that the connection can be used again.
 
     Raises:
-        OSError: the client has gone.
+        OSError: the client has disconnected.
     """
     line.socket.sendall(head(response, {"Content-Length": str(response.length)}))
     end = response.offset + (0 if request.method == "HEAD" else response.length)
@@ -70,14 +70,14 @@ def head(response: Response, framing: Mapping[str, str]) -> bytes:
 
 
 class OriginServer:
-    """A server for one origin; it listens when it is made and serves from `start` on.
+    """A server for one origin; it listens once created and serves from `start` on.
 
     Args:
         origin: its name.
-        port: where to listen on 127.0.0.1; 0 takes a free port.
-        answer: sends the response to a request; whether the connection can be used for another.
+        port: the port on 127.0.0.1; 0 selects a free one.
+        answer: sends the response to a request; returns whether the connection can be used for another.
         limit: the speed of all its connections together.
-        tls: the certificate to speak HTTPS with; `None` means plain HTTP.
+        tls: the certificate for HTTPS; `None` means plain HTTP.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class OriginServer:
         self.port: int = self._listener.getsockname()[1]
         self.url = f"{'http' if tls is None else 'https'}://127.0.0.1:{self.port}"
         if tls is not None:
-            # The thread of a connection shakes hands when it first reads, so that a slow client delays no other.
+            # The thread of a connection does the handshake at its first read, so that a slow client delays no other.
             self._listener = tls.wrap_socket(self._listener, server_side=True, do_handshake_on_connect=False)
         self._acceptor = Thread(target=self._accept, name=f"demo-{origin}", daemon=True)
 
@@ -119,11 +119,11 @@ class OriginServer:
         self.drop_connections()
 
     def drop_connections(self) -> None:
-        """Close all connections at once; what is under way is cut."""
+        """Close all connections at once; answers in progress are cut off."""
         with self._lock:
             for connected in self._sockets:
                 with contextlib.suppress(OSError):
-                    # Past `SSLSocket.shutdown`, which would let its thread go on without TLS.
+                    # Not `SSLSocket.shutdown`, which would let its thread continue without TLS.
                     socket.socket.shutdown(connected, socket.SHUT_RDWR)
 
     def _accept(self) -> None:
@@ -131,7 +131,7 @@ class OriginServer:
             try:
                 connected, _ = self._listener.accept()
             except OSError:
-                continue  # its client has gone already
+                continue  # its client has already disconnected
             with self._lock:
                 if self._stopped.is_set():
                     connected.close()
@@ -140,7 +140,7 @@ class OriginServer:
             Thread(target=self._serve, args=(connected,), name=f"demo-{self._origin}-connection", daemon=True).start()
 
     def _serve(self, connected: socket.socket) -> None:
-        # A client may leave at any moment, or not trust us; that ends its connection and is no error here.
+        # A client may disconnect at any moment, or reject the certificate; that ends its connection and is no error here.
         with contextlib.suppress(OSError), connected:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._converse(connected)

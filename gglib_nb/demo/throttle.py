@@ -1,18 +1,18 @@
 """Speed limits that can be changed while bytes flow.
 
-A throttle hands out positions in one line of bytes: who reserves, waits until the line has moved that far.
+A throttle hands out positions in one sequence of bytes: each caller reserves and waits until its position is reached.
 So any number of connections share one limit fairly and each waits once per slice. Knows nothing of sockets.
 """
 
 import time
 from threading import Condition
 
-# How much of an idle time is made up for, in seconds of full speed.
+# How much idle time can be made up for, in seconds at full speed.
 _BURST_S = 0.05
 
 
 class Throttle:
-    """A limit in bytes per second, shared by all who `take` from it. Safe from any thread.
+    """A limit in bytes per second, shared by all callers of `take`. Safe from any thread.
 
     Args:
         bytes_per_second: `None` means unlimited, 0 means that nothing passes until the limit is changed.
@@ -27,7 +27,7 @@ class Throttle:
         self._closed = False
 
     def set(self, bytes_per_second: float | None) -> None:
-        """Change the limit; those who wait now go on at the new one."""
+        """Change the limit; waiting callers continue at the new one."""
         with self._changed:
             self._advance()
             if bytes_per_second is None or self._rate is None:
@@ -36,13 +36,13 @@ class Throttle:
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Let everybody through at once, for good."""
+        """Let all callers through at once, permanently."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
     def slice_bytes(self, largest: int) -> int:
-        """How many bytes to take at a time so that the flow is even: a hundredth of a second's worth."""
+        """How many bytes to take at a time for an even flow: a hundredth of a second's worth."""
         rate = self._rate
         return largest if rate is None else max(2048, min(largest, int(rate / 100)))
 
