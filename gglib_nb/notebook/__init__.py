@@ -1,1 +1,1 @@
-"""What a person sees: the magic, the panel, and the same as text."""
+"""The user interface: the magic, the panel, and their output as text."""

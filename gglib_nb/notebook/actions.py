@@ -1,6 +1,6 @@
-"""Carries out the requests of the panel's page, and words the answers.
+"""Executes the requests of the panel's page and formats the results.
 
-Every function here waits for the manager's operations, so the panel calls it on a thread of the manager's. Knows no widget.
+Every function here blocks on the manager's operations, so the panel calls it on one of the manager's threads. Independent of the widget.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from gglib_nb.manager.manager import SyncOperations
 
 SendProgress = Callable[[str], None]
-"""Sends the page a sentence about the progress of the request."""
+"""Sends the page one sentence about the request's progress."""
 
-# What a running manager can change: the operation, and the attribute of the snapshot with its value.
+# Settings that a running manager can change: the operation, and the snapshot's attribute with the value.
 LIVE: Final[Mapping[str, tuple[str, str]]] = {
     "max_concurrent": ("set_max_concurrent", "max_concurrent"),
     "max_queue_size": ("set_max_queue_size", "max_size"),
@@ -34,7 +34,7 @@ LIVE: Final[Mapping[str, tuple[str, str]]] = {
     "engine": ("set_engine", ""),
 }
 POSITIONS: Final = ("top", "up", "down", "last")
-"""Where a waiting download can be moved, beside a number."""
+"""Named positions to which a waiting download can be moved."""
 _LAST_POSITION: Final = 1_000_000  # the queue clamps a position beyond its end
 _MOST_SUGGESTIONS: Final = 8
 _CONTENTS_WIDTH: Final = 100
@@ -42,15 +42,15 @@ _UNUSED_S: Final = listings.UNUSED_DAYS * 86_400.0
 
 
 def act(operations: "SyncOperations", request: messages.Request, send: SendProgress) -> Answer | Listing | None:
-    """Carries out a request.
+    """Executes a request.
 
     Args:
-        operations: Of the panel's manager.
-        request: As it was parsed; not `Sync` and not `SetVisible`, which the panel answers itself.
-        send: For a request that takes long.
+        operations: The operations of the panel's manager.
+        request: Any request except `Sync` and `SetVisible`, which the panel answers itself.
+        send: Called with the progress of a slow request.
 
     Raises:
-        GglibError: The manager refuses, or this kernel does not know what the page requests.
+        GglibError: The manager refuses the request, or the action is unknown.
     """
     match request:
         case messages.Act():
@@ -105,10 +105,10 @@ def _set(operations: "SyncOperations", name: str, text: str) -> None:
 
 
 def retry_all(operations: "SyncOperations") -> int:
-    """Queues the failed downloads that a retry can help, the oldest first; returns how many.
+    """Queues the failed downloads that can be retried, oldest first; returns how many.
 
     Raises:
-        GglibError: The first refusal, raised after all were tried.
+        GglibError: The first refusal; raised after trying all of them.
     """
     refusals, failures = [], rows.retry_order(operations.get_queue_snapshot())
     for failure in failures:
@@ -121,7 +121,7 @@ def retry_all(operations: "SyncOperations") -> int:
     return len(failures)
 
 
-# The operation on a row, and the sentence for a screen reader; empty where a changed row says it.
+# The operation on a row, and the announcement for screen readers; empty if the changed row is announced.
 _ROW_ACTIONS: Final[Mapping[str, tuple[Callable[["SyncOperations", str], object], str]]] = {
     "run_now": (lambda operations, id_: operations.run_now(id_), ""),
     "pause": (lambda operations, id_: operations.pause(id_), ""),

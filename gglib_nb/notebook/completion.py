@@ -1,6 +1,6 @@
-"""What Tab offers after `%gguf`: verbs, options and their values, and what each verb says its words can be.
+"""Tab completion after `%gguf`: verbs, options and their values, and the values that each verb offers for its arguments.
 
-Pure text about what is known already: pressing a key sends no request.
+Pure, and uses only data that is in memory: a keystroke sends no request.
 """
 
 import re
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 
 # Also after an assignment: `p = %gguf path …`.
 _LINE: Final = re.compile(r"\s*(?:[\w, ]+=\s*)?%gguf\s+(.*)")
-# Without the percent sign, if IPython's automagic allows that.
+# Without the percent sign, if IPython's automagic is on.
 _AUTOMAGIC_LINE: Final = re.compile(r"\s*gguf\s+(.*)")
 
 
 @dataclass(frozen=True, slots=True)
 class Tab:
-    """What is known when Tab is pressed."""
+    """The data available for a completion."""
 
     snapshot: "QueueSnapshot | None" = None  # None before the manager's first use
     seen: tuple[DownloadId, ...] = ()  # repositories and variants that were shown in this kernel
     models: Callable[[], Sequence[DownloadId]] = tuple  # the registered models; called only if they are offered
-    fragment: str = ""  # the word before the cursor, as far as it is typed
-    given: tuple[str, ...] = ()  # the words before it, without options
+    fragment: str = ""  # the incomplete word before the cursor
+    given: tuple[str, ...] = ()  # the words before the fragment, without options
 
 
 def words_before(before_cursor: str, *, has_automagic: bool = False) -> list[str] | None:
-    """The words after `%gguf` up to the cursor, the last one as far as it is typed; None on any other line.
+    """The words after `%gguf` up to the cursor, the last one possibly incomplete; None for any other line.
 
     Args:
         before_cursor: The line up to the cursor.
-        has_automagic: Whether the percent sign may be left out.
+        has_automagic: Whether the percent sign is optional.
     """
     if (found := _LINE.fullmatch(before_cursor)) is not None:
         return re.split(r"\s+", found[1])
@@ -44,13 +44,13 @@ def words_before(before_cursor: str, *, has_automagic: bool = False) -> list[str
     if found is None:
         return None
     words = re.split(r"\s+", found[1])
-    # `gguf = 1` and `gguf in names` are Python.
+    # `gguf = 1` and `gguf in names` are Python code.
     is_verb = words[0] in VERBS if len(words) > 1 else any(verb.startswith(words[0]) for verb in VERBS)
     return words if is_verb else None
 
 
 def complete(words: Sequence[str], known: Tab) -> list[str]:
-    """What can replace the last word, best first."""
+    """The replacements for the last word, best first."""
     *given, fragment = words
     if not given:
         return [verb.name for verb in all_verbs() if _continues(fragment, verb.name)]

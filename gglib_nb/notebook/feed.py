@@ -1,7 +1,7 @@
-"""From snapshots of the queue to what the page is sent: everything once, then whole rows that changed.
+"""Converts snapshots of the queue to messages: the whole state once, then each changed row in full.
 
-Pure: no widget, no thread, no clock. Relies on the promise of `QueueSnapshot` that an item which did not change is the same
-object as before, so that an update costs what changed and not what exists.
+Pure: no widget, no thread, no clock. Relies on `QueueSnapshot` reusing the objects of unchanged items, so that the cost of an
+update depends on the number of changed items only.
 """
 
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from gglib_nb.notebook.listings import FILTERS
 from gglib_nb.notebook.messages import Changes, Header, News, PanelState, Row, View
 
 _LONG_S: Final = 60
-"""The user still remembers a download that ends sooner."""
+"""Shorter downloads end without a notification: the user still remembers them."""
 
 
 class _SentRow(NamedTuple):
@@ -31,7 +31,7 @@ class _Sent(NamedTuple):
 
 
 class Feed:
-    """Keeps what the page was sent last. `advance` is called by one thread at a time; `state` may be read by any."""
+    """The last state sent to the page. `advance` must not be called concurrently; `state` may be read by any thread."""
 
     def __init__(self, snapshot: QueueSnapshot) -> None:
         self._sent = _sent(0, snapshot, {})
@@ -49,7 +49,7 @@ class Feed:
         return self._sent.seq
 
     def advance(self, snapshot: QueueSnapshot, *, counts: bool = True) -> Changes | None:
-        """Takes the next snapshot; returns what the page has to be sent, None for nothing.
+        """Advances to a snapshot and returns the changes to send; None if there are none.
 
         Args:
             snapshot: Ignored if it is not newer than the previous one.

@@ -1,6 +1,6 @@
-"""Numbers and times as people read them. Pure; knows nothing of downloads.
+"""Human-readable numbers and times. Pure, and independent of downloads.
 
-Sizes, rates, durations and percents are those of `gglib_nb.domain.units`, where errors and a script's progress find them too.
+Sizes, rates, durations and percentages are in `gglib_nb.domain.units`, because errors and scripts use them too.
 """
 
 import os
@@ -18,7 +18,7 @@ _LARGE: Final = ("", " k", " M", " B", " T")
 
 
 def count(number: int | None) -> str:
-    """A large number in short: `7.6 B` parameters, `12.3 k` downloads."""
+    """A large number, abbreviated: `7.6 B` parameters, `12.3 k` downloads."""
     return UNKNOWN if number is None else scaled(number, 1000, _LARGE, gap="")
 
 
@@ -28,7 +28,7 @@ def plural(number: int, noun: str) -> str:
 
 
 def amount(downloaded_bytes: int, total_bytes: int | None) -> str:
-    """How much of how much; a single size before the first byte and once everything is downloaded."""
+    """Downloaded and total size; only the total before the first byte and after the last."""
     if downloaded_bytes in (0, total_bytes):
         return size(total_bytes)
     return f"{size(downloaded_bytes)} of {size(total_bytes)}"
@@ -45,7 +45,7 @@ def day(at_s: float | None) -> str:
 
 
 def folder(path: str) -> str:
-    """The folder of a file, with `~` for this user's home folder, as Jupyter's server writes its own."""
+    """The folder of a file, with `~` for the home folder, as in Jupyter's configuration."""
     return tilde(os.path.dirname(path))  # noqa: PTH120 - as below
 
 

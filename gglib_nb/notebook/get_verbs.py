@@ -27,7 +27,7 @@ _MOST_ROWS: Final = 20
 
 
 def _repositories(tab: Tab) -> Iterable[str]:
-    """Repositories; and the variants of one once its name is complete."""
+    """Repositories, or the variants of a repository whose name is complete."""
     snapshot = tab.snapshot
     queued = () if snapshot is None else (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_cancelled)
     ids = [*tab.seen, *(item.id for item in queued), *tab.models()]
@@ -110,7 +110,7 @@ def _submit(session: Session, wanted: DownloadId, options: dict[str, Any], *, st
 
 
 def _first_report(id_: DownloadId, session: Session) -> QueuedDownload | None:
-    """The download after the engine's first report, for which it waits a moment: a file that you have is not downloaded."""
+    """The download after a short wait for the engine's first report: a file that you already have is reused."""
     until_s = time.monotonic() + _FIRST_REPORT_S
     while (item := find_item(id_, session.manager.snapshot)) is not None and time.monotonic() < until_s:
         if not item.status.is_active or item.notice_kind != "connecting" or item.downloaded_bytes:
@@ -121,7 +121,7 @@ def _first_report(id_: DownloadId, session: Session) -> QueuedDownload | None:
 
 @contextmanager
 def _numbering_alternatives(session: Session) -> Iterator[None]:
-    """The repositories that an error suggests can be named by number, too."""
+    """Numbers the repositories that an error suggests."""
     try:
         yield
     except NoGgufFilesError as error:

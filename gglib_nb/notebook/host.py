@@ -1,6 +1,6 @@
-"""What runs the cells: a kernel with a user, a program that executes a notebook, or no kernel at all.
+"""The host that runs the cells: a kernel with a user, a program that executes a notebook, or no kernel.
 
-Imports nothing: in a script there is no IPython, and none is loaded to find that out.
+Imports nothing: a script has no IPython, and detecting that must not load it.
 """
 
 import os
@@ -16,10 +16,10 @@ def kernel() -> Any | None:  # noqa: ANN401 - ipykernel's
 
 
 def has_user() -> bool:
-    """Whether a user sees the outputs: a client that allows input has one, papermill has none. True if a kernel does not say."""
+    """Whether a user sees the outputs: a client that allows input has a user, papermill does not. True if the kernel does not report it."""
     return (running := kernel()) is not None and getattr(running, "_allow_stdin", None) is not False
 
 
 def is_recording() -> bool:
-    """Whether the outputs are kept for readers without a kernel. Voilà runs cells as papermill does, and then opens a page."""
+    """Whether the outputs are saved for readers without a kernel. Voilà executes cells like papermill, but then opens a page."""
     return not has_user() and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")

@@ -1,6 +1,6 @@
 """An inspection and a comparison of models, as blocks. Pure.
 
-A chat template is shown as text and never run.
+A chat template is shown as text and never rendered.
 """
 
 from collections.abc import Iterable
@@ -25,7 +25,7 @@ _KEY_COLUMNS: Final = (Column("Key", is_code=True), Column("Value"))
 
 
 def inspection_blocks(one: Inspection) -> list[Block]:
-    """What `%gguf inspect` shows of one model."""
+    """The output of `%gguf inspect` for one model."""
     return [
         Line(one.name, STRONG),
         *(Line(f"{name}: {value}") for name, value in _facts(one)),
@@ -39,7 +39,7 @@ def inspection_blocks(one: Inspection) -> list[Block]:
 
 
 def comparison_blocks(found: Comparison) -> list[Block]:
-    """What differs between two models."""
+    """The differences between two models."""
     is_same = found.is_same_template
     return [
         Line(_difference_sentence(found), STRONG),
@@ -50,7 +50,7 @@ def comparison_blocks(found: Comparison) -> list[Block]:
 
 
 def warnings_of(one: Inspection) -> tuple[str, ...]:
-    """What a user should know before using the model; empty if there is nothing."""
+    """A warning to read before using the model; empty if there is none."""
     found: list[str] = []
     if not one.has_chat_template:
         found.append("It has no chat template: set one in the program that loads it.")

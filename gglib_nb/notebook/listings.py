@@ -19,7 +19,7 @@ _ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad
 _HERE: Final = "already downloaded"
 _DAY_S: Final = 86_400
 UNUSED_DAYS: Final = 30
-"""The panel offers to delete models that were not used for longer."""
+"""The panel offers to delete models that have been unused for longer than this."""
 
 
 def _listing(
@@ -67,7 +67,7 @@ _MODEL_COLUMNS: Final[Columns[ModelSummary]] = (
 
 
 def model_list(models: Sequence[ModelSummary], use: DiskUse) -> Listing:
-    """The models on this disk, and their share of it."""
+    """The models on this disk, and the disk space they use."""
     here = f"{formats.plural(len(models), 'model')} · {_disk_line(use)}" if models else "No models on this disk yet."
     unused_bytes = sum(model.size_bytes for model in models if _is_unused(model, time.time()))
     unused = f"{formats.size(unused_bytes)} not used for {UNUSED_DAYS} days" if unused_bytes else ""
@@ -82,7 +82,7 @@ def _disk_line(use: DiskUse) -> str:
 
 
 def missing_stores(use: DiskUse) -> str:
-    """Names the folders of `model_stores` that do not exist; empty if all do."""
+    """The folders of `model_stores` that do not exist, in a sentence; empty if all exist."""
     names = ", ".join(use.missing_stores)
     return printable(f"not found: {names} (is the disk mounted?)") if names else ""
 
@@ -131,11 +131,11 @@ def _model_row(model: ModelSummary) -> Row:
 
 
 def model_table(models: Sequence[ModelSummary], use: DiskUse) -> Table:
-    """The models, then how much of the disk they use.
+    """The models, and the disk space they use.
 
     Args:
         models: In the order of the rows.
-        use: Of all models, including those that are not shown.
+        use: The disk space used by all models, including those that are not shown.
     """
     hint = " · ".join(filter(None, (_disk_line(use), missing_stores(use))))
     return Table(*tables.numbered("#", _MODEL_COLUMNS, models), hint, folds=True)
@@ -161,7 +161,7 @@ _CHANGES: Final[Mapping[Change, str]] = {
 
 
 def update_table(found: Sequence[ModelUpdate]) -> Table:
-    """The models, a line for each file that differs on the Hub."""
+    """The models, with a line for each file that differs on the Hub."""
     lines = []
     for update in found:
         if update.changes and not update.problem:
@@ -180,7 +180,7 @@ def update_table(found: Sequence[ModelUpdate]) -> Table:
 
 
 def update_blocks(found: Sequence[ModelUpdate]) -> list[Block]:
-    """What differs on the Hub, and the diff of each chat template that changed."""
+    """The differences from the Hub, and a diff of each changed chat template."""
     changed = [(update.id, file.template_diff) for update in found for file in update.changes if file.template_diff]
     return [
         update_table(found),
@@ -218,14 +218,14 @@ _PARTIAL_HINT: Final = "Finish them: %gguf partials --queue. Delete one: %gguf p
 
 
 def earlier_list(past: Sequence[PastDownload]) -> Listing:
-    """Downloads that ended, in this and in other kernels."""
+    """The ended downloads of this and other kernels, for the panel."""
     return _listing(
         "earlier", [*map(rows.past_row, past)], title="Earlier", actions=(rows.clear("earlier", "Earlier"),)
     )
 
 
 def history_table(past: Sequence[PastDownload]) -> Table:
-    """Downloads that ended, the newest first."""
+    """The ended downloads, newest first."""
     return Table(*tables.numbered("Row", _HISTORY_COLUMNS, past), _HISTORY_HINT, folds=True)
 
 
@@ -252,7 +252,7 @@ _COMPANIONS: Final = {"mmproj": "the vision projector (mmproj", "imatrix": "the 
 
 
 def offer(plan: RepoPlan) -> Listing:
-    """The variants of a repository, and what each would need."""
+    """The variants of a repository, with the size and fit of each."""
     best = plan_table.better_fit(plan)
     found = tuple(_variant_row(one, plan.context_tokens, is_best=one is best) for one in plan.variants)
     shown = plan.recommended or next(iter(plan.variants), None)

@@ -1,8 +1,7 @@
-"""`%gguf` in a shell: reads a line, runs its verb, shows the answer. The only module that knows IPython's magics and completer.
+"""`%gguf` in a shell: reads a line, runs its verb, shows the result. The only module that uses IPython's magics and completer.
 
-A magic runs on the main thread and waits there for the manager's futures; it never enters or patches an event loop.
-Grammar errors become `UsageError`, errors of this package one line of output; everything else keeps its traceback, since it is
-a bug and should look like one.
+A magic runs on the main thread and blocks on the manager's futures; it never runs or patches an event loop. Grammar errors
+become `UsageError`, and errors of this package are shown in one line; any other exception is a bug and keeps its traceback.
 """
 
 import importlib
@@ -64,7 +63,7 @@ class ShellScreen(Screen):
 
     @property
     def _redraws(self) -> bool:
-        """Whether an output is updated in place; what is saved without a user should read as a log."""
+        """Whether outputs are updated in place; without a user they are saved, and should read like a log."""
         return not self._is_terminal and host.has_user()
 
     @property
@@ -107,7 +106,7 @@ class ShellScreen(Screen):
         elif (sidecar := _sidecar_class()) is None:
             self.print(_NO_SIDECAR)
         else:
-            self._close_sidecar()  # a new one comes to the front, also after the user has closed the old one
+            self._close_sidecar()  # opening a new sidecar brings it to the front, even if the user closed the old one
             self._sidecar = sidecar(title="Downloads")
             with self._sidecar:
                 display(panel)
@@ -116,7 +115,7 @@ class ShellScreen(Screen):
     def _panel_of(self, manager: "DownloadManager") -> "Panel":
         from gglib_nb.notebook.panel import Panel
 
-        # `Widget.close_all()` leaves a panel without its comm.
+        # After `Widget.close_all()`, the panel has no comm.
         if self._panel is None or self._panel.comm is None or self._panel_manager is not manager:
             self.close()
             self._panel, self._panel_manager = Panel(manager), manager
@@ -128,7 +127,7 @@ class ShellScreen(Screen):
             self._sidecar = None
 
     def show(self, answer: Answer) -> None:
-        """Shows the answer of a verb."""
+        """Shows the result of a verb."""
         if answer.value is not None or not answer.text:
             return
         if answer.html is None:
@@ -150,11 +149,11 @@ class ShellScreen(Screen):
 
 @magics_class
 class GgufMagics(Magics):
-    """The magic, and the previous meaning of its name.
+    """The magic, and the magic that it replaced.
 
     Args:
-        shell: Where it is registered.
-        find_manager: Gives the manager at the first line that needs one.
+        shell: The shell in which it is registered.
+        find_manager: Returns the manager; called by the first line that needs it.
     """
 
     def __init__(self, shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]") -> None:
@@ -180,13 +179,13 @@ class GgufMagics(Magics):
             return answer.value
 
     def _show_notices(self) -> None:
-        """Shows each notice of the manager once in a cell; the panel shows it too."""
+        """Prints each notice of the manager once; the panel shows it too."""
         if (manager := self._session.known_manager) is not None:
             for notice in self._session.new_notices(manager):
                 self._screen.print(printable(notice.text))
 
     def install(self) -> None:
-        """Takes the name `%gguf`, and joins the completer."""
+        """Registers `%gguf` and its completions."""
         magics = self._shell.magics_manager
         self._replaced = (magics.magics["line"].get(_NAME), magics.registry.get(type(self).__name__))
         magics.register(self)
@@ -210,7 +209,7 @@ class GgufMagics(Magics):
         return None if words is None else (words[-1], completion.complete(words, self._known()))
 
     def _known(self) -> completion.Tab:
-        # Tab alone must not create a manager, which would resume the downloads that another kernel left.
+        # Completion must not create a manager: that would resume the downloads of earlier kernels.
         manager = self._session.known_manager
         if manager is None:
             return completion.Tab(seen=self._session.seen)
@@ -231,11 +230,11 @@ def _sidecar_class() -> Any:  # noqa: ANN401 - of a package without types that n
 
 @contextmanager
 def _one_line_errors() -> Iterator[None]:
-    """Shows an error that a user can correct in one line, with its class, attributes and cause kept."""
+    """Shows an error that a user can correct in one line; keeps its class, attributes and cause."""
     try:
         yield
     except GrammarError as error:
-        # Exactly this class: IPython compares with `is`, and prints the traceback of a subclass (ipython#14024).
+        # No subclass: IPython compares with `is`, and prints the traceback of a subclass (ipython#14024).
         raise UsageError(str(error)) from None
     except GglibError as error:
         raise _in_one_line(error) from error.__cause__
@@ -253,23 +252,22 @@ def _in_one_line(error: BaseException) -> BaseException:
 
 
 class LineCompleter:
-    """Completes the lines of `%gguf`, and suppresses the completions of Python and of files there.
+    """Completes `%gguf` lines, and suppresses Python and file completions there.
 
-    The running IPython decides how: by matchers with a context since 8.6, by matchers of lines before.
+    Uses the matcher API of the running IPython: context matchers since 8.6, line matchers before.
 
     Args:
         shell: The running IPython.
-        offer: The end of a line that is replaced, and the texts that can replace it; None for any other line. Must answer
-            from memory.
+        offer: Returns the text to replace and its replacements; None for any other line. Must not block.
     """
 
     def __init__(self, shell: InteractiveShell, offer: Callable[[str], tuple[str, list[str]] | None]) -> None:
-        self._shell: Any = shell  # the parts used here are untyped, and differ between versions
+        self._shell: Any = shell  # the attributes used here are untyped and differ between versions
         self._offer: Final = offer
         self._matcher: object = None
 
     def join(self) -> None:
-        """Offers completions from now on."""
+        """Registers the matcher."""
         if hasattr(completer, "context_matcher"):
 
             @completer.context_matcher()
@@ -282,7 +280,7 @@ class LineCompleter:
         self._matchers.append(self._matcher)
 
     def leave(self) -> None:
-        """Restores the completer."""
+        """Removes the matcher."""
         with suppress(ValueError):
             self._matchers.remove(self._matcher)
 
@@ -303,7 +301,7 @@ class LineCompleter:
         return {"completions": offered, "matched_fragment": fragment, "suppress": True, "ordered": True}
 
     def _match_line(self, _line: str) -> list[str]:
-        """What can replace the last word; IPython before 8.6 asks no other matcher unless this is empty."""
+        """The replacements for the last word; IPython before 8.6 calls no other matcher unless this is empty."""
         before_cursor: str = self._shell.Completer.text_until_cursor
         found = self._offer(before_cursor)
         if found is None:
@@ -315,7 +313,7 @@ class LineCompleter:
 
 
 class _NothingElse(list["SimpleCompletion"]):
-    """No completions, and none of other matchers: IPython suppresses others only for a matcher that claims to have some."""
+    """An empty result that suppresses other matchers: IPython does that only if a matcher reports completions."""
 
     @override
     def __len__(self) -> int:
@@ -327,7 +325,7 @@ class _NothingElse(list["SimpleCompletion"]):
 
 class _Settings(Configurable):
     def given(self) -> dict[str, Any]:
-        """What the profile sets, by name."""
+        """The settings of the profile, by name."""
         return {name: value for name in self.trait_names(config=True) if (value := getattr(self, name)) is not None}
 
 
@@ -354,7 +352,7 @@ def _has_manager() -> bool:
 
 
 def load(shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]" = _manager_of_kernel) -> None:
-    """Registers `%gguf`; twice is harmless. Starts nothing and prints nothing.
+    """Registers `%gguf`; repeated calls have no effect. Starts nothing and prints nothing.
 
     Args:
         shell: The running IPython.

@@ -1,10 +1,10 @@
-"""What crosses between the panel's page and the kernel: the structs of both directions, and one parser.
+"""The messages between the panel's page and the kernel: the structs of both directions, and one parser.
 
-The page sends requests and gets a `Reply` for each; `Changes` and `Progress` come unasked. A request that is sent again with
-the same `cid` is answered again and done once. No message carries a token.
+The page sends requests and gets a `Reply` for each; the kernel sends `Changes` and `Progress` without a request. A request that is
+sent again with the same `cid` is executed once and answered again. No message contains a token.
 
-Every text in these structs is ready to be shown: made in `rows` and `listings`, in the words of the user, without control
-characters. Text in terminals and static HTML is made of the same structs.
+Every text in these structs is formatted for the user by `rows` and `listings`, without control characters. Terminal text and static
+HTML are rendered from the same structs.
 """
 
 from typing import Any, Literal
@@ -14,29 +14,29 @@ import msgspec
 from gglib_nb.errors import RequestError
 
 Mood = Literal["plain", "good", "warn", "bad"]
-"""How a text is meant; shown as a colour, never by the colour alone."""
+"""The tone of a text; shown as a colour, never by colour alone."""
 
 # Parts of the panel --------------------------------------------------------------------------------------------------
 
 
 class Fact(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One piece of the line of facts under a title."""
+    """One item in the line of facts below a title."""
 
     text: str
     mood: Mood = "plain"
-    is_live: bool = False  # true only while the kernel answers, such as a rate; a page without news hides it
+    is_live: bool = False  # valid only for a moment, such as a rate; hidden without recent messages
 
 
 class Action(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Something that can be done now."""
+    """An action that the user can start now."""
 
-    id: str  # what the page requests, and the name of the icon
+    id: str  # sent in the request, and the name of the icon
     label: str  # a word or two, for a button or a menu
     aria: str = ""  # the label with its object, for a screen reader; empty where the label is enough
-    confirm: str = ""  # a question to be answered with `yes` before the page sends the request
-    yes: str = ""  # the label of that answer
+    confirm: str = ""  # a question that the user confirms before the page sends the request
+    yes: str = ""  # the label of the confirm button
     is_worded: bool = False  # the label is shown beside the icon
-    is_primary: bool = False  # what most people want here
+    is_primary: bool = False  # the main action
     is_off: bool = False  # possible for rows like this one, but not now
 
 
@@ -44,33 +44,33 @@ class Bar(msgspec.Struct, frozen=True, omit_defaults=True):
     """The progress of one file."""
 
     name: str  # without its folder
-    status: str  # as in `ShardStatus`, for the look
+    status: str  # a `ShardStatus`, for styling
     state: str  # the same in words
-    amount: str  # how much of how much
+    amount: str  # downloaded and total size
     part: float | None  # 0 to 1; None unknown
     percent: str
     weight: int  # its size relative to the others; 0 unknown
     tag: str = ""  # the kind of a companion; empty for a file of the model itself
     runs: tuple[int, ...] = ()  # stored bytes as start, end, start, end in steps of `BAR_STEPS`; empty: from the start
-    verified: int = 0  # how far from its start it is verified, in the same steps
+    verified: int = 0  # verified bytes from the start, in the same steps
 
 
 class Row(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """One line of a list: a download, a model, a variant, a repository."""
 
-    id: str  # what the verbs and the kernel take
-    status: str = ""  # for the look: a `DownloadStatus`, a model's state, or empty
+    id: str  # accepted by the verbs and the kernel
+    status: str = ""  # for styling: a `DownloadStatus`, a model's state, or empty
     title: str = ""  # its name without the owner
     tag: str = ""  # its quantization
     origin: str = ""  # its owner, and its revision if one was requested
-    name: str = ""  # title and tag, as other texts call it
-    position: int = 0  # 1-based among the waiting ones; 0 for all others
+    name: str = ""  # title and tag, for other texts
+    position: int = 0  # 1-based, of a waiting download; 0 for all others
     icon: str = ""  # empty where the position is shown
     measure: str = ""  # the number at its right end: a percentage or a size
     lines: tuple[Fact, ...] = ()  # the most important first
-    note: str = ""  # one line: what happens now, or why it failed
+    note: str = ""  # one line: the current step, or the reason of a failure
     mood: Mood = "plain"  # of the note
-    link: str = ""  # a web page where the user has to do something first
+    link: str = ""  # a web page on which the user must act first
     part: float | None = None  # progress, 0 to 1; None unknown
     progress: str = ""  # the same in words; empty for a row without a bar
     bars: tuple[Bar, ...] = ()  # one for each file, companions last
@@ -78,7 +78,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     reason: str = ""  # why this variant was chosen; empty if the user named it
     path: str = ""  # the file that a program opens; empty unless it is on this disk
     folder: str = ""  # the folder of that file, with `~` for the home folder
-    code: str = ""  # the lines of Python that load it; empty unless it is on this disk
+    code: str = ""  # Python code that loads it; empty unless it is on this disk
     past_id: str = ""  # its id among the earlier downloads; empty unless it has ended
     actions: tuple[Action, ...] = ()  # in the order of the buttons
 
@@ -114,14 +114,14 @@ class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
 class Header(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The whole queue."""
 
-    counts: str  # how many run and wait, and how many places are free
+    counts: str  # the numbers of active and waiting downloads and free slots
     summary: str = ""  # the result of the last run; empty during a run and before the first
     mood: Mood = "plain"  # of the summary
     rate: str = ""  # of all downloads together; empty if unknown or nothing runs
     pace: tuple[Fact, ...] = ()  # remaining time, limit, hours
     bytes_per_second: float | None = None  # the rate as a number, for a graph; None unknown
-    is_busy: bool = False  # something runs
-    has_work: bool = False  # something runs or waits
+    is_busy: bool = False  # a download is active
+    has_work: bool = False  # a download is active or waiting
     actions: tuple[Action, ...] = ()
     fields: tuple[Field, ...] = ()
     notices: tuple[Notice, ...] = ()
@@ -140,9 +140,9 @@ class Filter(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PanelState(msgspec.Struct, frozen=True):
-    """Everything: the widget's `snapshot`, and the answer to `Sync`."""
+    """The whole state: the widget's `snapshot`, and the answer to `Sync`."""
 
-    seq: int  # of the last `Changes` in it
+    seq: int  # of the last `Changes` included
     header: Header
     views: tuple[View, ...]  # from top to bottom
     rows: dict[str, Row]
@@ -158,9 +158,9 @@ class News(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Changes(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="changes", tag_field="kind"):
-    """What is new since the previous message."""
+    """The changes since the previous message."""
 
-    seq: int  # one more than that of the previous message; a page that misses one requests everything
+    seq: int  # one more than in the previous message; after a gap the page requests the whole state
     header: Header | None = None  # None: unchanged
     views: tuple[View, ...] | None = None  # None: unchanged; rows that are in no view are removed
     rows: tuple[Row, ...] = ()  # every changed row, whole
@@ -175,14 +175,14 @@ class Code(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """The result of a request, where the page has to show something."""
+    """The result of a request that the page shows."""
 
     text: str = ""  # beside the button
     mood: Mood = "plain"
     news: str = ""  # for a screen reader
     confirm: Action | None = None  # a question that the user has to answer first
     code: tuple[Code, ...] = ()  # shown below the row
-    is_queued: bool = False  # the button has nothing more to do
+    is_queued: bool = False  # the action is completed; its button is disabled
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -198,7 +198,7 @@ class Listing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     view: View
     rows: tuple[Row, ...] = ()
     link: str = ""  # its page on the Hub
-    warning: str = ""  # what the user has to do before downloading
+    warning: str = ""  # what the user must do before downloading
     warning_link: str = ""
     choices: tuple[Choice, ...] = ()
     revision: str | None = None  # as requested; None is the default branch
@@ -215,7 +215,7 @@ class Reply(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag="
 
 
 class Progress(msgspec.Struct, frozen=True, tag="progress", tag_field="kind"):
-    """How far a request is."""
+    """The progress of a request."""
 
     cid: str
     text: str
@@ -229,13 +229,13 @@ class _Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
 
 class Sync(_Request, frozen=True, tag="sync"):
-    """What is new since `seq`? Nothing if it is the last; else everything."""
+    """Requests the whole state, unless `seq` is the latest."""
 
     seq: int
 
 
 class SetVisible(_Request, frozen=True, tag="look"):
-    """Whether this view is visible. Without a visible view, mere counters are not sent."""
+    """Reports whether a view is visible. Without a visible view, changes of counters alone are not sent."""
 
     view: str
     is_shown: bool
@@ -246,26 +246,26 @@ class Act(_Request, frozen=True, tag="act"):
 
     action: str
     id: str = ""  # the row's or the list's; empty for the queue
-    position: int | None = None  # where a dragged row was dropped, 1 is next to run; None for all other actions
+    position: int | None = None  # the new position of a dragged row, 1 is next; None for all other actions
 
 
 class Set(_Request, frozen=True, tag="set"):
-    """Sets a limit, as it was typed; empty removes it."""
+    """Sets a limit from the typed text; an empty text removes it."""
 
     id: str  # as in `settings`
     value: str
 
 
 class ListModels(_Request, frozen=True, tag="models"):
-    """Which models are on this disk?"""
+    """Requests the models on this disk."""
 
 
 class ListEarlier(_Request, frozen=True, tag="earlier"):
-    """Which downloads have ended, in this and in other kernels?"""
+    """Requests the ended downloads of this and other kernels."""
 
 
 class Search(_Request, frozen=True, tag="search"):
-    """Which repositories match these words? Empty filters match all."""
+    """Searches repositories by words and filters; an empty filter matches all."""
 
     text: str
     max_parameters: str = ""
@@ -274,13 +274,13 @@ class Search(_Request, frozen=True, tag="search"):
 
 
 class Offer(_Request, frozen=True, tag="offer"):
-    """Which variants does this repository have?"""
+    """Requests the variants of a repository."""
 
     repo_id: str  # or the address of its page
 
 
 class Add(_Request, frozen=True, tag="add"):
-    """Queue this variant, with these companions."""
+    """Queues a variant with these companions."""
 
     repo_id: str
     key: str
@@ -292,10 +292,10 @@ Request = Sync | SetVisible | Act | Set | ListModels | ListEarlier | Search | Of
 
 
 def parse_request(content: object) -> Request:
-    """Reads what a page sent.
+    """Parses a message from a page.
 
     Raises:
-        RequestError: It is none of the requests, or a field is missing, unknown or of another type.
+        RequestError: The kind is unknown, or a field is missing, unknown or of the wrong type.
     """
     try:
         request: Request = msgspec.convert(content, Request)
@@ -305,5 +305,5 @@ def parse_request(content: object) -> Request:
 
 
 def plain(message: msgspec.Struct) -> Any:  # noqa: ANN401 - JSON
-    """A message as dicts, lists, strings and numbers and nothing else: not every host encodes messages with JSON."""
+    """A message as plain dicts, lists, strings and numbers: not every host encodes messages as JSON."""
     return msgspec.to_builtins(message, str_keys=True)

@@ -24,7 +24,7 @@ _STOPPED: Final = "Stopped checking. Earlier results are kept."
 
 
 class Lines(str):
-    """A text that keeps its lines when it is the value of a cell."""
+    """A text whose line breaks are kept when it is the value of a cell."""
 
     __slots__ = ()
 
@@ -39,7 +39,7 @@ def _models(tab: Tab) -> Iterable[str]:
 
 
 def folders(tab: Tab) -> Iterable[str]:
-    """Folders whose path begins as typed. One with a space in its name would be two words, and is left out."""
+    """Folders whose path starts with this text. Names with a space are left out: they would be read as two words."""
     above, slash, begun = tab.fragment.rpartition("/")
     try:
         names = sorted(path.name for path in Path(f"{above}{slash}").expanduser().iterdir() if path.is_dir())

@@ -1,7 +1,7 @@
-"""Outputs of cells that are updated after the cell has ended, and those of the panel.
+"""Cell outputs that are updated after the cell has ended, and the outputs of the panel.
 
-Saved notebooks, nbconvert, GitHub and papermill have only the text and HTML of the panel; nor does a user have more whose
-notebook server lacks the widget, where no page ever answers. Knows IPython's displays; of the queue only whether it is idle.
+Saved notebooks, nbconvert, GitHub and papermill show only the text and HTML of the panel. So does a notebook server without the
+widget, where no page ever answers. Depends on IPython's displays; of the queue it uses only whether it is idle.
 """
 
 import asyncio
@@ -21,13 +21,13 @@ from gglib_nb.notebook import host
 from gglib_nb.notebook.rows import no_page_text, still_text
 
 Data = dict[str, Any]
-"""The same content in several kinds: `text/plain`, `text/html`, ..."""
+"""The same content by MIME type: `text/plain`, `text/html`, ..."""
 Bundle = tuple[Data, Data]
-"""Data by kind, and metadata."""
+"""Data by MIME type, and metadata."""
 
 _STATIC_KINDS: Final = ("text/plain", "text/html")
 _MOST_OUTPUTS: Final = 20
-"""Older ones most likely belong to cells that were run again."""
+"""Older outputs most likely belong to cells that were run again."""
 _PAGE_WAIT_S: Final = 8
 _LATE_S: Final = 0.5
 _STATIC_EVERY_S: Final = 10.0
@@ -36,8 +36,8 @@ _STATIC_EVERY_S: Final = 10.0
 class CellOutput:
     """An output of the cell that creates it. Safe from threads, one at a time.
 
-    It keeps the publisher of that cell: user code such as `%%capture` replaces the shell's for the duration of another cell,
-    and must not capture what a background thread shows.
+    It keeps the display publisher of that cell: user code such as `%%capture` replaces the shell's publisher during another cell,
+    and must not capture the updates of a background thread.
     """
 
     def __init__(self) -> None:
@@ -48,28 +48,28 @@ class CellOutput:
 
     @property
     def is_shown(self) -> bool:
-        """Whether anything was shown."""
+        """Whether the output has been shown."""
         return self._shown is not None
 
     @property
     def is_captured(self) -> bool:
-        """Whether the cell captures its outputs: those cannot be updated."""
+        """Whether the cell captures its outputs: captured outputs cannot be updated."""
         return isinstance(self._publisher, CapturingDisplayPublisher)
 
     def show(self, data: Data, metadata: Data | None = None) -> None:
-        """Replaces what was shown; sends nothing if nothing changed."""
+        """Replaces the content; sends nothing if it is unchanged."""
         if data == self._shown or (self.is_shown and self.is_captured):
             return
         self._is_updated, self._shown = self.is_shown, data
         self._publish(data, metadata, update=self._is_updated)
 
     def finish(self, data: Data) -> None:
-        """Shows the end also in a front end that ignores updates: clears the output, and shows it again as a new one."""
+        """Shows the final content in front ends that ignore updates: clears the output and displays a new one."""
         if data == self._shown and not self._is_updated:
             return
         if self.is_shown and not self.is_captured:
             self._publish(dict.fromkeys(data, ""), None, update=True)
-            # A display with an id that was seen before updates the earlier output as well (JupyterLab, nbclient).
+            # A display with an existing id also updates the earlier output (JupyterLab, nbclient).
             self._transient = {"display_id": uuid.uuid4().hex}
         self._shown = data
         self._publish(data, None, update=False)
@@ -80,18 +80,18 @@ class CellOutput:
 
 
 class PanelOutputs:
-    """The outputs of one panel. `show` is called in a cell, `follow` and `page_answered` on any thread; nothing here waits.
+    """The outputs of one panel. `show` is called in a cell, `follow` and `page_answered` on any thread; no method blocks.
 
-    They are updated once after each run of the queue, when nothing is active or waiting: with a user at once. A program that
-    executes a notebook to save it takes no messages between two cells: there it is at the end of a cell, and without the live
-    view, which nbconvert would show instead and has no kernel for.
+    They are updated after each run of the queue, when nothing is active or waiting. With a user, that happens at once. A program
+    that executes a notebook to save it receives no messages between cells: then it happens at the end of a cell, and the live view
+    is left out, because nbconvert would prefer it and has no kernel.
 
-    If no page answers within some seconds in which the kernel was free to receive, the outputs show text and HTML with the time
-    of their last update in place of the live view, until a page answers.
+    If no page answers within some seconds in which the kernel was idle, the outputs replace the live view by text and HTML with the
+    time of their last update, until a page answers.
 
     Args:
-        bundle: The panel as it is now, with this caption below its text and HTML.
-        snapshot: The queue as it is now.
+        bundle: Returns the current panel, with this caption below its text and HTML.
+        snapshot: Returns the current queue.
     """
 
     def __init__(self, bundle: Callable[[str], Bundle], snapshot: Callable[[], QueueSnapshot]) -> None:
@@ -107,11 +107,11 @@ class PanelOutputs:
         self._updated_s = 0.0
 
     def show(self) -> None:
-        """Shows the panel in the cell that runs now."""
+        """Shows the panel in the running cell."""
         output = CellOutput()
         output.show(*self._bundle(still_text(time.time())))
         if host.kernel() is None:
-            return  # a terminal cannot update what it has printed
+            return  # a terminal cannot update printed text
         if self._shell is None:
             self._shell = get_ipython()
             self._shell.events.register("post_run_cell", self._end_cell)
@@ -129,14 +129,14 @@ class PanelOutputs:
             self._update_in_thread(always=is_old)
 
     def page_answered(self) -> None:
-        """A page has sent a message, so it shows the live view."""
+        """Records that a page has sent a message, so the live view works."""
         self._has_page = True
         if self._lacks_page:
             self._lacks_page = False
             self._update_in_thread(always=True)
 
     def close(self) -> None:
-        """Leaves the outputs as they are."""
+        """Stops updating the outputs."""
         with self._lock:
             self._outputs.clear()
         if self._shell is not None:
@@ -148,11 +148,11 @@ class PanelOutputs:
         return host.is_recording() and not self._has_page
 
     def _wait_for_page(self) -> None:
-        """Counts the seconds in which the kernel was free and no page answered; while a cell runs, none can."""
+        """Counts the seconds in which the kernel was idle and no page answered; during a cell, a page cannot answer."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
-            return  # without a loop, it is unknown when this kernel is free
+            return  # without an event loop, idle time cannot be measured
         free_s = 0
 
         def tick(due_s: float) -> None:
@@ -182,7 +182,7 @@ class PanelOutputs:
 
     def _update_in_thread(self, *, always: bool) -> None:
         self._updated_s = time.monotonic()
-        # A kernel's display waits until everything that cells have printed is sent.
+        # A kernel's display blocks until the output of cells is flushed.
         options = {"always": always}
         threading.Thread(target=self._update, kwargs=options, name="gglib-outputs", daemon=True).start()
 
@@ -201,6 +201,6 @@ class PanelOutputs:
 
 
 def _is_idle(snapshot: QueueSnapshot) -> bool:
-    """Whether nothing is active or waiting; what is paused waits for the user."""
+    """Whether no download is active or waiting; paused ones do not count."""
     is_busy = any(item.status.is_active or item.status is DownloadStatus.QUEUED for item in snapshot.items)
     return not is_busy and not snapshot.resolving

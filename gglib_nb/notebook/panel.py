@@ -1,7 +1,7 @@
 """The live panel: one widget over one manager, shown in any number of views.
 
-Connects parts and decides nothing: what the page is sent comes from `feed`, its requests are carried out by `actions`, the structs
-are in `messages`, the page is in `static/`.
+Only connects the parts: `feed` computes the changes to send, `actions` executes the page's requests, `messages` declares the
+structs, and `static/` contains the page.
 """
 
 import logging
@@ -34,18 +34,18 @@ _MOST_VIEWS: Final = 20
 _log: Final = logging.getLogger(__name__)
 
 PACE_S: Final = 0.18
-"""Digits that change more often cannot be read, and a message costs the kernel a millisecond."""
+"""Digits that change faster are unreadable, and each message costs the kernel a millisecond."""
 
 
 def joined(folder: Path, suffix: str) -> str:
-    """All files of a folder with this suffix as one text, without lines that are only a comment.
+    """The concatenated files of a folder with this suffix, without comment lines.
 
-    A front end loads a widget's module from text, so an import in it leads nowhere (anywidget #78). The scripts in `static/`
-    therefore share one scope, and one of them exports the widget. Comments are left out because the module is saved with every
-    notebook that keeps its widgets.
+    A front end loads a widget's module from text, so it cannot import other files (anywidget #78). The scripts in `static/`
+    therefore share one scope, and one of them exports the widget. Comments are removed because notebooks that save their widgets
+    contain the module.
 
     Raises:
-        OSError: One of them cannot be read.
+        OSError: A file cannot be read.
     """
     files = sorted(folder.glob(f"*{suffix}"))
     lines = [line.strip() for file in files for line in file.read_text(encoding="utf-8").splitlines()]
@@ -53,7 +53,7 @@ def joined(folder: Path, suffix: str) -> str:
 
 
 def _is_comment(line: str) -> bool:
-    # A line that begins with a type in a comment goes on with an expression.
+    # A line that starts with a type comment, followed by code, is no comment.
     is_block = line.startswith("/*") and ("*/" not in line or line.endswith("*/"))
     return is_block or line.startswith(("//", "*"))
 
@@ -61,12 +61,11 @@ def _is_comment(line: str) -> bool:
 class Panel(anywidget.AnyWidget):
     """The download panel; one model, any number of views.
 
-    It lives until `close`, which ends its subscription; the downloads continue. Requests are handled on whatever thread ipykernel
-    gives them to, and answered from whatever thread the manager finishes them on: `send` is safe from threads, setting traits
-    is not, so nothing here sets one after construction.
+    `close` ends its subscription; the downloads continue. Requests are handled on a thread of ipykernel, and answered on a thread
+    of the manager: `send` is thread-safe, setting traits is not, so no trait is set after construction.
 
     Attributes:
-        snapshot: What a page gets when it opens or reloads, computed at that moment; the trait itself stays None.
+        snapshot: The state for a page that opens or reloads, computed when it is read; the trait's own value is always None.
     """
 
     _esm = joined(_STATIC, ".js")
@@ -76,23 +75,23 @@ class Panel(anywidget.AnyWidget):
         sync=True,
         echo_update=False,
         to_json=lambda _none, panel: messages.plain(panel.state),
-        # The page keeps its own copy under the same name, for a notebook saved with its widgets; a host may send it back.
+        # The page stores its copy under the same name, for notebooks that save widgets; a host may send it back.
         from_json=lambda _page, _panel: None,
     )
 
     def __init__(self, manager: "DownloadManager", *, pace_s: float = PACE_S) -> None:
-        """Shows the queue of a manager.
+        """Creates a panel for the queue of a manager.
 
         Args:
-            manager: The queue and the models to show.
-            pace_s: Least time between two messages that bring nothing but counters; everything else is sent at once.
+            manager: The manager whose queue and models are shown.
+            pace_s: The minimum interval of messages with only counters; other changes are sent at once.
         """
         self._manager = manager
         self._pace_s = pace_s
         self._due_s = 0.0
         self._feed = Feed(manager.snapshot)
         self._publishing = Lock()
-        # A page sends a request again if its answer was lost: the newest ones by id, None while there is no answer.
+        # Recent replies by request id, for requests that are sent again; None while the request is running.
         self._replies: OrderedDict[str, Any] = OrderedDict()
         self._replying = Lock()
         self._shown_views: OrderedDict[str, bool] = OrderedDict()
@@ -105,7 +104,7 @@ class Panel(anywidget.AnyWidget):
 
     @property
     def state(self) -> messages.PanelState:
-        """Everything as of the last message. Readable from any thread."""
+        """The state as of the last message. Readable from any thread."""
         return self._feed.state
 
     @override
@@ -144,7 +143,7 @@ class Panel(anywidget.AnyWidget):
 
     @property
     def _is_watched(self) -> bool:
-        # Read it only while `_publishing` is held. A page that opens has not sent yet whether it is visible.
+        # Requires `_publishing`. A page that has just opened has not reported its visibility yet.
         return not self._shown_views or any(self._shown_views.values())
 
     # From the page -------------------------------------------------------------------------------------------------
@@ -171,7 +170,7 @@ class Panel(anywidget.AnyWidget):
                 with self._publishing:
                     self._shown_views[request.view] = request.is_shown
                     self._shown_views.move_to_end(request.view)
-                    if len(self._shown_views) > _MOST_VIEWS:  # a page that is reloaded sends nothing
+                    if len(self._shown_views) > _MOST_VIEWS:  # a page that reloads reports no closed view
                         self._shown_views.popitem(last=False)
                 self._reply(messages.Reply(cid=request.cid))
             case _:
@@ -181,7 +180,7 @@ class Panel(anywidget.AnyWidget):
                     started.add_done_callback(partial(self._answer, request.cid))
 
     def _is_new(self, cid: str) -> bool:
-        """Whether the request has to be carried out; one that was answered before gets the same answer again."""
+        """Whether the request is new; a request that was already answered gets the same reply again."""
         with self._replying:
             is_new, reply = cid not in self._replies, self._replies.get(cid)
             self._replies.setdefault(cid, None)
@@ -205,7 +204,7 @@ class Panel(anywidget.AnyWidget):
             text = str(error)
         else:
             _log.error("A request of the panel failed.", exc_info=error)
-            # The text of a foreign error can hold anything, a token included; its name cannot.
+            # The message of a foreign error could contain a token; its class name cannot.
             text = f"The kernel could not do that ({type(error).__name__}). Its log has the details."
         alternatives = error.alternatives if isinstance(error, NoGgufFilesError) else ()
         self._reply(messages.Reply(cid=cid, error=text, alternatives=tuple(alternatives)))
@@ -219,11 +218,11 @@ class Panel(anywidget.AnyWidget):
 
 
 def _keep_subshell(comm: object) -> None:
-    """Leaves every message of the page on the subshell that the page chose for it.
+    """Keeps every message of the page on the subshell that the page chose for it.
 
     JupyterLab sends a widget's messages to a subshell, so that they are handled while a cell runs. ipykernel 7.4
-    sends replies to the shell that published last, which for us is the main one as soon as the queue's thread has
-    published: a click would then wait for the cell. `_reply_subshell_for(data, chosen)` is where it decides.
+    sends replies to the shell that published last. After the queue's thread has published, that is the main shell, and a
+    click would wait for the cell. ipykernel decides this in `_reply_subshell_for(data, chosen)`.
     """
     if hasattr(comm, "_reply_subshell_for"):
         comm._reply_subshell_for = lambda _data, chosen: chosen  # noqa: SLF001 - there is no public way

@@ -1,7 +1,7 @@
-"""The variants of a repository and their fit, as a table between sentences.
+"""The variants of a repository and their fit, as a table with explanations.
 
-Pure. A user with 25 variants asks which one to download, whether it fits, and how large it is. So the recommended one is named
-above the table and its row is marked, the fit is a word and a bar in the same colour, and details are less visible.
+Pure. With 25 variants, a user needs to know which one to download, whether it fits, and how large it is. So the recommended variant
+is named above the table and its row is marked, the fit is a word and a bar in the same colour, and details are less visible.
 """
 
 from dataclasses import replace
@@ -48,7 +48,7 @@ def fit_look(placement: Placement) -> tuple[Mood, str]:
 
 
 def fit_in_short(placement: Placement, asked_tokens: int | None) -> str:
-    """For a cell: `GPU, up to 48k`, `GPU, q8_0 cache`, `GPU, 28 of 32 layers`, `RAM`, `too large`; empty where unknown."""
+    """The text of a cell: `GPU, up to 48k`, `GPU, q8_0 cache`, `GPU, 28 of 32 layers`, `RAM`, `too large`; empty where unknown."""
     match placement.fit:
         case "gpu":
             longest = placement.longest_gpu_context
@@ -68,7 +68,7 @@ def fit_in_short(placement: Placement, asked_tokens: int | None) -> str:
 
 
 def own_arguments(placement: Placement, asked_tokens: int | None) -> str:
-    """The arguments in which one variant differs from another: `-ngl 28`, `-ngl 99 -ctk q8_0 -ctv q8_0`."""
+    """The arguments that differ between variants: `-ngl 28`, `-ngl 99 -ctk q8_0 -ctv q8_0`."""
     text = "".join(f"{argument} " for argument in placement.arguments)
     for same in (f"-c {asked_tokens} ", "-fa on ", "-np 1 "):
         text = text.replace(same, "")
@@ -116,7 +116,7 @@ def _reductions(placement: Placement, asked_tokens: int | None) -> tuple[str, ..
 
 
 def plan_blocks(plan: RepoPlan) -> list[Block]:
-    """What `%gguf plan` shows."""
+    """The output of `%gguf plan`."""
     return [
         Line(_title(plan), STRONG),
         Line(_machine(plan), QUIET),
@@ -134,7 +134,7 @@ def _title(plan: RepoPlan) -> str:
 
 
 def _machine(plan: RepoPlan) -> str:
-    """Memory and disk; empty if unknown."""
+    """The memory and disk of this machine; empty if unknown."""
     parts = [] if plan.machine is None else _memory_parts(plan.machine)
     if plan.free_bytes is not None:
         after = f", {_left(plan.free_bytes - plan.queued_bytes)} after the queue" if plan.queued_bytes else ""
@@ -167,7 +167,7 @@ def _advice(plan: RepoPlan) -> list[str]:
 
 
 def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
-    """What to type to download a variant, after a space."""
+    """The command that downloads a variant, after a space."""
     if variant.scan_finding:
         return " Choose another row: the Hub's security scan warns of this one."
     if variant.is_queued:
@@ -224,7 +224,7 @@ def measures(variant: VariantPlan) -> tuple[str, str, str]:
 
 
 def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
-    """What it needs, with a bar for its share of the largest memory of this machine."""
+    """The required memory, with a bar for its share of this machine's largest memory."""
     memory = variant.memory
     if memory is None:
         return Cell("")
@@ -239,7 +239,7 @@ def _here(variant: VariantPlan) -> Cell:
     if variant.present_bytes:
         share = variant.present_bytes / variant.size_bytes if variant.size_bytes else None
         return Cell(f"{formats.percent(share)}, {formats.size(variant.bytes_to_go)} left", rank=share)
-    if variant.reusable_bytes and variant.size_bytes:  # in other files; at most, since their bytes were not compared
+    if variant.reusable_bytes and variant.size_bytes:  # in other files; an upper bound: not compared
         share = variant.reusable_bytes / variant.size_bytes
         return Cell(f"up to {formats.percent(share)} on this disk", rank=share)
     return Cell("")
@@ -290,7 +290,7 @@ def _companion_line(companion: PlannedCompanion) -> str:
 
 
 def _caveats(plan: RepoPlan) -> str:
-    """What the estimates leave out, each once; after a space."""
+    """What the estimates exclude, without duplicates; after a space."""
     memories = [variant.memory for variant in plan.variants if variant.memory is not None]
     notes = list(dict.fromkeys(note for memory in memories for note in memory.notes))[:_MOST_NOTES]
     about = ["~: rough estimate."] if any(memory.is_rough for memory in memories) else []

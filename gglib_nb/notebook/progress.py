@@ -1,6 +1,6 @@
-"""Progress while a cell waits: bars that a terminal redraws, lines in a log, one output that a notebook updates.
+"""Progress while a cell waits: redrawn bars in a terminal, lines in a log, one updated output in a notebook.
 
-Each class is given the newest state at any rate, and knows no manager.
+Each class accepts the latest state at any rate, and is independent of the manager.
 """
 
 import os
@@ -22,17 +22,17 @@ from gglib_nb.notebook.session import Progress
 Screen = Callable[[], os.terminal_size]
 """The terminal's size at each drawing, since the user may resize it."""
 _State = TypeVar("_State")
-# ECMA-48: cursor to the start of the line so many lines up; erase to the end of the screen; erase to the end of the line.
+# ECMA-48: cursor up n lines, to the start of the line; erase to the end of the screen; erase to the end of the line.
 _UP: Final = "\x1b[{}F"
 _ERASE_BELOW: Final = "\x1b[J"
 _ERASE_LINE: Final = "\x1b[K"
 _SEEN, _STARTED, _ENDED = -1, 0, 4  # quarters of a download
 _PACE_S: Final = 0.2
-"""Digits that change more often cannot be read, and every message redraws the output."""
+"""Digits that change faster are unreadable, and every message redraws the output."""
 
 
 def only(snapshot: QueueSnapshot, id_: DownloadId | None) -> QueueSnapshot:
-    """The same queue with one download; None keeps all."""
+    """The queue reduced to one download; None keeps all."""
     if id_ is None:
         return snapshot
 
@@ -58,7 +58,7 @@ class TextLine:
     """One line of progress in a stream: redrawn in place on a terminal; in a log a line at the start and at each quarter."""
 
     def __init__(self, stream: TextIO, *, is_terminal: bool, screen: Screen = shutil.get_terminal_size) -> None:
-        self._stream: Final = stream  # characters that its encoding lacks are replaced
+        self._stream: Final = stream  # characters missing from its encoding are replaced
         self._is_terminal: Final = is_terminal
         self._screen: Final = screen
         self._quarters = -1
@@ -71,7 +71,7 @@ class TextLine:
         quarters = int(4 * (fraction or 0.0))
         if self._is_terminal and line != self._drawn:
             self._drawn = line
-            # One column less than the width: a line that fills the last one wraps on some terminals.
+            # One column less than the width: on some terminals a full line wraps.
             write_text(self._stream, f"\r{line[: self._screen().columns - 1]}{_ERASE_LINE}")
         elif not self._is_terminal and quarters > self._quarters:
             self._quarters = quarters
@@ -87,7 +87,7 @@ class TextLine:
 class TextQueue:
     """The queue, or one download, in a stream: bars on a terminal; in a log a line at the start, 25, 50, 75 % and the end.
 
-    With `only` it shows that download alone, also if it had ended before; else all that were seen running.
+    With `only` it shows that download, even if it has already ended; otherwise every download that was seen running.
     """
 
     def __init__(
@@ -101,7 +101,7 @@ class TextQueue:
         self._drawn: Sequence[str] = []
 
     def show(self, snapshot: QueueSnapshot) -> None:
-        """Writes what is new."""
+        """Writes the changes."""
         shown = only(snapshot, self._only)
         started = [line for item in shown.items if (line := self._milestone(item))]
         ended = [*shown.recent_completed, *shown.recent_failures, *shown.recent_cancelled]
@@ -112,12 +112,12 @@ class TextQueue:
             write_text(self._stream, "".join(f"{line}\n" for line in [*started, *ends]))
 
     def close(self) -> None:
-        """Erases the bars; the lines about what ended stay."""
+        """Erases the bars; the lines of ended downloads are kept."""
         self._redraw([], [])
 
     def _milestone(self, item: QueuedDownload) -> str:
         before = self._reached.get(item.id, _SEEN)
-        if item.status.is_pending or before == _ENDED:  # paused, or queued again: it starts anew
+        if item.status.is_pending or before == _ENDED:  # paused, or queued again: reporting restarts
             before = self._reached[item.id] = _SEEN
         reached = min(_ENDED - 1, int(4 * (item.progress or 0.0)))
         if item.status.is_pending or reached <= before:
@@ -136,7 +136,7 @@ class TextQueue:
 
     def _bars(self, snapshot: QueueSnapshot) -> list[str]:
         screen = self._screen()
-        # One column less than the width: a line that fills the last one wraps on some terminals, and the way up is miscounted.
+        # One column less than the width: on some terminals a full line wraps, and the cursor would move up too few lines.
         width = max(render.NARROWEST, screen.columns - 1)
         running = [item for item in snapshot.items if item.status.is_active]
         lines = [line for item in running for line in render.download_lines(item, width)]
@@ -154,12 +154,12 @@ class TextQueue:
 
 
 class LiveOutput(Generic[_State]):
-    """One output of a cell that is updated while the cell waits, and stays as the record of the end.
+    """One output of a cell, updated while the cell waits, and kept with the final state.
 
     Args:
-        draw: Text and HTML of a state, with a caption.
-        continues: Whether what a state shows goes on without the cell.
-        clock: Seconds that only grow.
+        draw: Returns text and HTML of a state, with a caption.
+        continues: Whether the downloads of a state continue without the cell.
+        clock: A monotonic clock in seconds.
     """
 
     def __init__(
@@ -176,14 +176,14 @@ class LiveOutput(Generic[_State]):
         self._due_s = 0.0
 
     def show(self, state: _State) -> None:
-        """Updates the output, five times a second at most."""
+        """Updates the output, at most five times a second."""
         self._newest = state
         if self._clock() >= self._due_s and not self._output.is_captured:
             self._due_s = self._clock() + _PACE_S
             self._output.show(self._draw(state, ""))
 
     def close(self) -> None:
-        """Shows the end, or that the downloads continue if the cell stopped waiting."""
+        """Shows the final state, or that the downloads continue if the cell stopped waiting."""
         if self._newest is not None:
             now = formats.minute(time.time())
             caption = f"As of {now}. This cell no longer waits; %gguf shows the queue."

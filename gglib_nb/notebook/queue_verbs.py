@@ -22,7 +22,7 @@ from gglib_nb.notebook.verb import Argument, GrammarError, Option, read_count, v
 if TYPE_CHECKING:
     from gglib_nb.engine.local import Leftover
 
-# A database that another program has locked must not keep the queue from being shown.
+# The queue is shown even if another program has locked the database.
 _OTHERS_S: Final = 1.0
 _KEPT: Final = "Downloaded data is kept."
 
@@ -50,7 +50,7 @@ _ALL: Final = Option("--all", help="All of them.", replaces="reference")
 
 
 def show_queue(session: Session) -> Answer:
-    """The queue as it is now, and those of other kernels."""
+    """The current queue, and the queues of other kernels."""
     manager, width = session.manager, session.screen.width
     with suppress(TimeoutError):
         manager.submit(manager.sync.see_others).result(_OTHERS_S)
@@ -69,7 +69,7 @@ def panel(
 ) -> Answer:
     """Show the live panel."""
     if session.known_manager is not None:
-        session.adopt(session.manager)  # downloads that kernels have left since then
+        session.adopt(session.manager)  # the downloads of kernels that have ended since the manager was created
     return Answer() if session.screen.show_panel(session.manager, beside=beside) else show_queue(session)
 
 

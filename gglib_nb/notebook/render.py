@@ -1,10 +1,10 @@
-"""The queue as plain text and as static HTML: the structs of `rows`, set in lines and in tables.
+"""The queue as plain text and static HTML, rendered from the structs of `rows`.
 
 Text is for terminals, logs and the `text/plain` of every output; HTML for nbconvert, GitHub, nbviewer and saved notebooks. Both
-are deterministic, and write no sentence of their own but the commands that replace buttons.
+are deterministic, and add only the commands that replace buttons.
 
-No line of text is wider than requested, except paths and commands, which users copy. In HTML everything from outside is escaped;
-styles are inline and nothing depends on them, since GitHub and untrusted notebooks remove them. No script, no class, no image.
+No line of text is wider than requested, except paths and commands, which users copy. HTML escapes all untrusted text; styles are
+inline, and optional because GitHub and untrusted notebooks remove them. No script, no class, no image.
 """
 
 import textwrap
@@ -24,7 +24,7 @@ _MOST_ROWS: Final = 40
 _MOST_ENDED: Final = 5
 _MOST_FILES: Final = 8
 _COMMANDS: Final = {"retry": "Retry: %gguf retry {id}", "queue_partials": "Resume them: %gguf partials --queue"}
-"""What to type for an action, in outputs that have no buttons."""
+"""The command for each action, in outputs without buttons."""
 _MOVING: Final = ("downloading", "verifying")
 
 _FILL: Final = "#1976d2"
@@ -37,7 +37,7 @@ _FIXED: Final = f"{_CELL};white-space:nowrap;font-variant-numeric:tabular-nums"
 
 
 def _sections(snapshot: QueueSnapshot) -> Iterator[tuple[View, list[tuple[int, Row]], str]]:
-    """The lists of the queue: each with its first rows, the number of each row if a command takes it, and what was left out."""
+    """The lists of the queue: the first rows, the number of each row if a command accepts it, and the number of omitted rows."""
     context = (snapshot.pending_count, snapshot.active_count)
     found = {id_: rows.download_row(item, *context) for id_, item in rows.downloads(snapshot).items()}
     found |= rows.other_rows(snapshot)
@@ -49,7 +49,7 @@ def _sections(snapshot: QueueSnapshot) -> Iterator[tuple[View, list[tuple[int, R
 
 
 def _overview(snapshot: QueueSnapshot) -> str:
-    """The queue in one line; how to begin if it is empty."""
+    """The queue in one line; a hint on how to start if it is empty."""
     if not (snapshot.items or snapshot.resolving or snapshot.recent_failures or snapshot.recent_completed):
         return _EMPTY
     head = rows.header(snapshot)
@@ -62,7 +62,7 @@ def _notice(notice: Notice) -> str:
 
 
 def facts(row: Row) -> str:
-    """What is known of a row, in one line."""
+    """The facts of a row, in one line."""
     return " · ".join(fact.text for fact in row.lines)
 
 
@@ -71,7 +71,7 @@ def _facts_and_note(row: Row) -> str:
 
 
 def _command(row: Row) -> str:
-    """What to type next; empty for nothing."""
+    """The command for the first action that has one; empty if none has."""
     found = (_COMMANDS.get(action.id, "") for action in row.actions)
     return printable(next((text.format(id=row.id) for text in found if text), ""))
 
@@ -82,7 +82,7 @@ def _name(row: Row, view: str) -> str:
 
 
 def _shown_files(row: Row) -> list[tuple[str, Bar]]:
-    """Title and bar of the files that are shown: all of a few, else those that move."""
+    """Title and bar of the files to show: all if there are few, otherwise the active ones."""
     if len(row.bars) < 2:
         return []
     count = sum(not bar.tag for bar in row.bars)
@@ -98,7 +98,7 @@ def render_text(snapshot: QueueSnapshot, width: int = 88, caption: str = "") -> 
 
     Args:
         snapshot: What to show.
-        width: Columns to keep to; below 40 counts as 40.
+        width: The maximum width in columns; at least 40.
         caption: A line below it.
     """
     width = max(NARROWEST, width)
@@ -189,7 +189,7 @@ def render_html(snapshot: QueueSnapshot, caption: str = "", *, is_redrawn: bool 
     Args:
         snapshot: What to show.
         caption: A line below it.
-        is_redrawn: It is updated in place: what a user opened would close again, so nothing has to be opened.
+        is_redrawn: The output is updated in place. An update would close opened details, so there are none.
     """
     head, overview = rows.header(snapshot), _overview(snapshot)
     parts = [quiet(_notice(notice)) for notice in head.notices]
@@ -214,7 +214,7 @@ def download_html(item: QueuedDownload, caption: str = "") -> str:
 
 
 def bar_html(part: float | None) -> str:
-    """A bar that only decorates: the percentage beside it says the same, also to a screen reader."""
+    """A decorative bar, hidden from screen readers: the percentage is beside it."""
     edge = f"{(part or 0.0) * 100:.1f}%"
     paint = f"linear-gradient(90deg,{_FILL} {edge},{_EMPTY_BAR} {edge})"
     shape = "display:inline-block;width:9em;height:.6em;border-radius:.3em;vertical-align:middle"

@@ -1,4 +1,4 @@
-"""What an operation on models did or will do, in sentences. Pure."""
+"""Sentences about the results and plans of operations on models. Pure."""
 
 from collections.abc import Sequence
 from typing import Final
@@ -13,19 +13,19 @@ _MOST_RANGES: Final = 5
 
 
 def deletion_question(plan: Deletion) -> str:
-    """What a deletion would delete."""
+    """The files that a deletion would delete."""
     files = formats.plural(len(plan.deleted), "file")
     return printable(f"{plan.id}: {files}, {formats.size(plan.freed_bytes)} will be freed.{_kept(plan.kept)}")
 
 
 def deleted(deletion: Deletion) -> str:
-    """What a deletion deleted."""
+    """The files that a deletion deleted."""
     files, freed = formats.plural(len(deletion.deleted), "file"), formats.size(deletion.freed_bytes)
     return printable(f"Deleted {deletion.id}: {files}; {freed} freed.{_kept(deletion.kept)}")
 
 
 def pruning_question(plan: PrunePlan) -> str:
-    """What deleting several models frees."""
+    """The disk space that deleting several models frees."""
     missing = (
         f" {formats.size(plan.missing_bytes)} more cannot be freed: the other models are in the queue or stored elsewhere."
         if plan.missing_bytes
@@ -35,13 +35,13 @@ def pruning_question(plan: PrunePlan) -> str:
 
 
 def pruned(plan: PrunePlan) -> str:
-    """How much is deleted, such as `2 models and 1 unfinished download`."""
+    """A count of what is deleted, such as `2 models and 1 unfinished download`."""
     counts = ((len(plan.models), "model"), (len(plan.unfinished), "unfinished download"))
     return " and ".join(formats.plural(count, noun) for count, noun in counts if count)
 
 
 def verified(verification: Verification) -> str:
-    """The result of a verification, and what to do about it."""
+    """The result of a verification, and the next step."""
     if not verification.is_right:
         faults = " ".join(f"{file.path} {_fault(file)}." for file in verification.faults)
         return printable(f"{verification.id} is damaged. {faults} Repair it: %gguf repair {verification.id}")
@@ -53,7 +53,7 @@ def verified(verification: Verification) -> str:
 
 
 def repaired(repair: Repair) -> str:
-    """What a repair will do."""
+    """The plan of a repair."""
     if not repair.is_needed:
         return printable(f"{repair.id} is correct; there is nothing to repair.")
     files, size = formats.plural(len(repair.faulty_paths), "file"), formats.size(repair.bytes_to_fetch)
@@ -64,7 +64,7 @@ def repaired(repair: Repair) -> str:
 
 
 def updating(update: QueuedUpdate) -> str:
-    """What an update will do."""
+    """The plan of an update."""
     if not update.is_needed:
         return printable(f"{update.id} is up to date.")
     return printable(
@@ -74,7 +74,7 @@ def updating(update: QueuedUpdate) -> str:
 
 
 def imported(report: ImportReport, folder: str) -> str:
-    """Which files of a folder were added, and which were not."""
+    """The files of a folder that were added, and those that were not."""
     are_verified = all(model.state == "verified" for model in report.imported)
     check = "All files are verified." if are_verified else "Check one with: %gguf verify ID"
     head = f"{formats.plural(len(report.imported), 'model')} of {folder} added. {check}"

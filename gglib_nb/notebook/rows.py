@@ -1,7 +1,7 @@
-"""Downloads in words: every sentence, size, rate and list of possible actions about them.
+"""Downloads as rows: every sentence, size, rate and action of a download.
 
-Pure: values in, structs of `messages` out. The terminal's text, the static HTML and the page all render these structs; none of
-them formats a number, knows a status or writes a sentence of its own. Text from outside has no control characters.
+Pure: converts values to structs of `messages`. The terminal's text, the static HTML and the page render these structs; they format
+no numbers, have no logic per status and add no sentences. Untrusted text is stripped of control characters.
 """
 
 from collections.abc import Iterator
@@ -27,20 +27,20 @@ from gglib_nb.notebook.messages import Action, Bar, Fact, Field, Header, Mood, N
 
 _MOST_CHARACTERS: Final = 60  # of a command
 _MOST_OPEN_FILES: Final = 6
-"""The divided bar shows more files than this well enough; their lines would fill the screen."""
+"""With more files than this, the divided bar is enough; file lines would fill the screen."""
 _WARNINGS: Final = frozenset({"stalled", "retrying", "waiting", "offline"})
 _NOTICE_ACTIONS: Final = {"partials": Action("queue_partials", "Resume them", is_worded=True)}
 _SHOWN_WHEN_DONE: Final = frozenset({"reused", "unregistered", "remark"})
 
 
 def facts(*found: Fact | str) -> tuple[Fact, ...]:
-    """Those that are not empty."""
+    """The facts that are not empty."""
     every = (Fact(one) if isinstance(one, str) else one for one in found)
     return tuple(fact for fact in every if fact.text)
 
 
 def action(id_: str, label: str, name: str, *, is_worded: bool = False, is_off: bool = False) -> Action:
-    """An action of the row with this name."""
+    """An action of the row with this name; the name is part of its accessible label."""
     return Action(id_, label, f"{label} {name}", is_worded=is_worded, is_off=is_off)
 
 
@@ -57,9 +57,9 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
     """A download of this queue.
 
     Args:
-        item: As the queue shows it.
-        pending_count: How many wait; a row can be moved among them.
-        active_count: How many run; a waiting one can replace one of them.
+        item: The download.
+        pending_count: The number of waiting downloads, among which a row can be moved.
+        active_count: The number of active downloads; a waiting one can replace one of them.
     """
     title, tag, name = names(item.display_name, item.quantization)
     path = item.paths[0] if item.status is DownloadStatus.COMPLETED and item.paths else ""
@@ -92,7 +92,7 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
 
 
 def _resolving_row(text: str) -> Row:
-    """A request whose files are still being listed."""
+    """A queued request whose files are still being listed."""
     plain = printable(text)
     return Row(
         id=f"resolving {plain}", status="resolving", title=plain, name=plain, icon="search", note="listing its files"
@@ -134,7 +134,7 @@ def outcome(item: PastDownload) -> Fact:
 
 
 def time_taken(item: PastDownload) -> str:
-    """How long it took; empty for one that was not downloaded."""
+    """The duration of a download; empty if nothing was downloaded."""
     return "" if item.was_present or item.took_s is None else formats.duration(item.took_s)
 
 
@@ -161,7 +161,7 @@ def past_row(item: PastDownload) -> Row:
 
 
 def _hosts(item: QueuedDownload) -> str:
-    """The hosts of a cluster that have it or download it, and the progress of each; empty on this machine."""
+    """The cluster hosts that have the model or download it, with their progress; empty on this machine."""
     if len(item.hosts) < 2 or all(one.is_finished for one in item.hosts):
         return printable(f"on {', '.join(one.host for one in item.hosts)}") if item.hosts else ""
     return printable(", ".join(f"{one.host} {_host_progress(one)}" for one in item.hosts))
@@ -185,7 +185,7 @@ def _destination(item: QueuedDownload) -> str:
 
 
 def _then(item: QueuedDownload) -> Fact:
-    """The command that runs once it is complete."""
+    """The command that runs after the download completes."""
     if item.then is None:
         return Fact("")
     words: dict[str, str] = {"waiting": "then", "done": "ran"}
@@ -344,7 +344,7 @@ def _pending_actions(item: QueuedDownload, name: str, pending_count: int, active
 
 
 def file_actions(name: str) -> list[Action]:
-    """What can be done with the files of a model on this disk."""
+    """The actions for the files of a model on this disk."""
     return [action("verify", "Verify", name), Action("delete", "Delete", f"Delete {name} from the disk")]
 
 
@@ -405,7 +405,7 @@ def _run_summary(run: QueueRunSummary) -> tuple[str, Mood]:
 
 
 def downloads(snapshot: QueueSnapshot) -> dict[str, QueuedDownload]:
-    """Every download by id, in the order of the lists; of two with one id, the one in the queue comes before those that ended."""
+    """Every download by id, in the order of the lists; a queued download takes precedence over an ended one with the same id."""
     ended = (*snapshot.recent_failures, *snapshot.recent_completed, *snapshot.recent_cancelled)
     found: dict[str, QueuedDownload] = {}
     for item in (*snapshot.items, *ended):
@@ -414,7 +414,7 @@ def downloads(snapshot: QueueSnapshot) -> dict[str, QueuedDownload]:
 
 
 def other_rows(snapshot: QueueSnapshot) -> dict[str, Row]:
-    """The rows that are no downloads of this queue, by id."""
+    """The rows that are not downloads of this queue, by id."""
     found = (*map(_resolving_row, snapshot.resolving), *map(_elsewhere_row, snapshot.elsewhere))
     return {row.id: row for row in found}
 
@@ -427,7 +427,7 @@ def view_of(status: DownloadStatus) -> str:
 
 
 def views(snapshot: QueueSnapshot) -> tuple[View, ...]:
-    """The lists of the queue, from top to bottom; empty ones are left out. An id is in one list."""
+    """The lists of the queue, from top to bottom, without empty ones. Each id is in one list."""
     ids: dict[str, list[str]] = {}
     for id_, item in downloads(snapshot).items():
         ids.setdefault(view_of(item.status), []).append(id_)
@@ -455,12 +455,12 @@ def clear(id_: str, title: str) -> Action:
 
 
 def retry_order(snapshot: QueueSnapshot) -> tuple[QueuedDownload, ...]:
-    """The failures that a retry can help, in the order in which they are queued again: the oldest first."""
+    """The failed downloads that can be retried, in the order in which they are queued again: oldest first."""
     return tuple(item for item in reversed(snapshot.recent_failures) if item.can_retry)
 
 
 def news(before: QueuedDownload | None, item: QueuedDownload) -> str:
-    """A change for a screen reader: starts and ends, not progress; empty for nothing."""
+    """The announcement of a change for screen readers: starts and ends, no progress; empty if there is none."""
     old = None if before is None else before.status
     if old is item.status or (old is None and not item.status.is_active):
         return ""
@@ -560,11 +560,11 @@ PANEL_TEXTS: Final = {
     "model_filter_title": "Show only models whose name contains this",
     "earlier": "Earlier",
 }
-"""All other words of the page, by name; `{name}` is a row's name."""
+"""All other texts of the page, by key; `{name}` is replaced by a row's name."""
 
 
 def still_text(at_s: float) -> str:
-    """The caption of a still picture of the panel: a saved notebook, or a page without the widget.
+    """The caption of a static copy of the panel: a saved notebook, or a page without the widget.
 
     Args:
         at_s: Unix time of the data.
@@ -573,7 +573,7 @@ def still_text(at_s: float) -> str:
 
 
 def no_page_text(at_s: float) -> str:
-    """The caption where no page shows the live panel.
+    """The caption if no page shows the live panel.
 
     Args:
         at_s: Unix time of the data.

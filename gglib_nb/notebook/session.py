@@ -1,4 +1,4 @@
-"""What a verb works with: the manager, what was listed before, and the screen on which it answers. Knows no IPython."""
+"""The context of a verb: the manager, the last tables, and the screen that shows the answer. Independent of IPython."""
 
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -22,9 +22,9 @@ _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 _State = TypeVar("_State")
 _Shown_contra = TypeVar("_Shown_contra", contravariant=True)
-# A lock cannot be interrupted on Windows; an interrupt is noticed this late there.
+# On Windows waiting for a lock cannot be interrupted: the delay until an interrupt is noticed.
 _POLL_S: Final = 0.25
-# Reading the queues of earlier kernels takes milliseconds; a database that another program has locked must not block the cell.
+# Reading the queues of earlier kernels takes milliseconds; a database locked by another program must not block the cell.
 _ADOPT_S: Final = 3.0
 
 
@@ -45,17 +45,17 @@ class Answer:
 
 
 class View(Protocol[_Shown_contra]):
-    """What shows progress while a line waits."""
+    """Shows progress while a line waits."""
 
     def show(self, state: _Shown_contra, /) -> None:
-        """Shows the newest state. May be called at any rate."""
+        """Shows the latest state. May be called at any rate."""
 
     def close(self) -> None:
-        """Ends it."""
+        """Ends the progress output."""
 
 
 Progress = tuple[str, float | None]
-"""A text, and how much is done, 0 to 1 (None unknown)."""
+"""A text, and the completed fraction, 0 to 1 (None: unknown)."""
 
 
 def progress_of(what: str, done_bytes: int, total_bytes: int) -> Progress:
@@ -73,11 +73,11 @@ class _NoView:
 
 
 class Screen:
-    """Where a verb answers. This one has no user and shows nothing; `magic` has the one of a shell."""
+    """Shows the output of verbs. This one has no user and shows nothing; `magic` has the screen of a shell."""
 
     @property
     def width(self) -> int | None:
-        """Columns of characters that text keeps to; None: any."""
+        """The maximum width of text in columns; None: unlimited."""
         return None
 
     @property
@@ -86,11 +86,11 @@ class Screen:
         return False
 
     def ask(self, _question: str, /) -> bool:
-        """Whether the user says yes; False without a user."""
+        """Whether the user answers yes; False without a user."""
         return False
 
     def ask_secret(self, _question: str, /) -> str:
-        """What the user types, which is not shown; empty without a user."""
+        """Reads input without echoing it; empty without a user."""
         return ""
 
     def progress_line(self) -> View[Progress]:
@@ -98,7 +98,7 @@ class Screen:
         return _NoView()
 
     def queue_view(self, _only: DownloadId | None, /) -> View[QueueSnapshot]:
-        """Starts a view of one download; None: of the whole queue."""
+        """Starts a view of one download; None: the whole queue."""
         return _NoView()
 
     def show_panel(self, manager: "DownloadManager", *, beside: bool) -> bool:
@@ -111,14 +111,14 @@ class Session:
     """One kernel's use of `%gguf`.
 
     Args:
-        find_manager: Gives the manager; called by the first line that needs it.
-        screen: Where verbs answer.
-        has_manager: Whether there is a manager already, which then cannot change all of its settings.
+        find_manager: Returns the manager; called by the first line that needs it.
+        screen: Shows the output of verbs.
+        has_manager: Whether the manager exists; then some of its settings cannot be changed.
 
     Attributes:
-        rows: Repositories and variants of the last table of them.
-        models: Ids of the last table of models.
-        partials: Targets of the last table of unfinished downloads.
+        rows: The repositories and variants of the last such table.
+        models: The ids of the last table of models.
+        partials: The targets of the last table of unfinished downloads.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Session:
 
     @property
     def manager(self) -> "DownloadManager":
-        """The manager; the first use resumes what earlier kernels left."""
+        """The manager; the first use resumes the downloads of earlier kernels."""
         manager = self._find_manager()
         if manager is not self._adopted:
             self.adopt(manager)
@@ -153,17 +153,17 @@ class Session:
     def call(
         self, operation: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Result:
-        """Runs an operation on a thread of the manager's, and waits for it as `settle` does."""
+        """Runs an operation on one of the manager's threads, and waits for it with `settle`."""
         return settle(self.manager.submit(operation, *args, **kwargs))
 
     def call_with_progress(
         self, describe: Callable[[_State], Progress], operation: Callable[..., _Result], *args: object
     ) -> _Result:
-        """The same for an operation with `on_progress`, and shows a line of progress.
+        """Like `call`, for an operation with `on_progress`; shows a line of progress.
 
         Args:
-            describe: Words a state that the operation reports.
-            operation: What to run.
+            describe: Returns the text for a state that the operation reports.
+            operation: The operation to run.
             args: Its arguments, without `on_progress`.
         """
         reached: deque[_State] = deque(maxlen=1)
@@ -179,16 +179,16 @@ class Session:
             line.close()
 
     def answer(self, *blocks: Block) -> Answer:
-        """An answer of these blocks."""
+        """An answer with these blocks."""
         return Answer(blocks_text(blocks, self.screen.width), blocks_html(blocks))
 
     def refusal(self, question: str, command: str, *, is_confirmed: bool = False) -> Answer | None:
         """Asks before something is deleted; None if the user agrees.
 
         Args:
-            question: What would be deleted.
-            command: What to type if no user can answer here.
-            is_confirmed: The user has agreed already.
+            question: The question, with what would be deleted.
+            command: The command to suggest if no user can answer.
+            is_confirmed: Whether the user has already confirmed.
         """
         if is_confirmed:
             return None
@@ -198,12 +198,12 @@ class Session:
 
     @property
     def known_manager(self) -> "DownloadManager | None":
-        """The manager where a line has used it before."""
+        """The manager if a line has already used it, otherwise None."""
         return self._adopted
 
     @property
     def has_manager(self) -> bool:
-        """Whether there is a manager already."""
+        """Whether the manager exists."""
         return self._adopted is not None or self._has_manager()
 
     def new_notices(self, manager: "DownloadManager") -> list[QueueNotice]:
@@ -214,33 +214,33 @@ class Session:
         return new
 
     def adopt(self, manager: "DownloadManager") -> None:
-        """Resumes the downloads that earlier kernels left."""
+        """Resumes the downloads of earlier kernels."""
         with suppress(TimeoutError):
             manager.submit(manager.sync.adopt).result(_ADOPT_S)
         self._adopted = manager
 
     @property
     def seen(self) -> tuple[DownloadId, ...]:
-        """Repositories and variants that were named or listed, each once."""
+        """The repositories and variants that were named or listed, without duplicates."""
         return tuple(self._seen)
 
     def list_rows(self, rows: Iterable[DownloadId]) -> None:
-        """Takes the rows of a table of repositories or variants, which can be named by number from now on."""
+        """Stores the rows of a table of repositories or variants, so that lines can refer to them by number."""
         self.rows = tuple(rows)
         for id_ in self.rows:
             self.note(id_)
 
     def note(self, id_: DownloadId) -> None:
-        """Takes a repository or a variant, which Tab offers from now on."""
+        """Adds a repository or a variant to the completions."""
         self._seen[DownloadId(id_.repo_id)] = None
         self._seen[id_] = None
 
 
 def settle(future: "Future[_Result]", meanwhile: Callable[[], None] = lambda: None) -> _Result:
-    """Waits for a future on the main thread, so that an interrupt ends the wait.
+    """Waits for a future on the main thread; an interrupt ends the wait.
 
     Args:
-        future: Cancelled when the wait ends early, which withdraws a request that is not resolved yet.
+        future: Cancelled if the wait ends early; that withdraws a request that is not resolved yet.
         meanwhile: Called a few times a second.
 
     Raises:

@@ -1,6 +1,6 @@
 """The verbs about settings: the two limits that users change most, all settings, and help.
 
-The token is not a setting here: whether there is one is shown, but it is never set or saved.
+The token is not a setting: whether there is one is shown, never its value, and only `login` stores it.
 """
 
 import difflib
@@ -269,7 +269,7 @@ def help_(session: Session, name: Annotated[str | None, Argument("VERB", offers=
     return Answer(help_of(VERBS[name]))
 
 
-# What users type who know a shell or another downloader, and the line that does it.
+# Commands of shells and other downloaders, and the equivalent line.
 _OTHER_WORDS: Final = {
     "list": "%gguf status for the queue, or %gguf models for your models",
     "ls": "%gguf status for the queue, or %gguf models for your models",
@@ -283,7 +283,7 @@ _OTHER_WORDS: Final = {
 
 
 def unknown_verb(name: str) -> str:
-    """What to write in place of a word that is no verb."""
+    """Suggestions for a word that is not a verb."""
     if (meant := _OTHER_WORDS.get(name.lower())) is not None:
         return f"{name!r} is not a verb. Write: {meant}"
     near = difflib.get_close_matches(name.lower(), VERBS, n=2, cutoff=0.5)

@@ -1,10 +1,9 @@
-"""The functions of `gglib_nb`: operations of this kernel's manager, which is created on first use.
+"""The functions of `gglib_nb`: operations of this kernel's shared manager, which is created on first use.
 
-While downloads run, the kernel shows its server that it is busy. Servers end a kernel that has been idle for long
-(`cull_idle_timeout`), and JupyterHub whole servers; a download in the background is no activity to them. jupyter_server counts a
-message of the kernel as activity unless frameworks send its kind by themselves
-(`MappingKernelManager.untracked_message_types`: output, status and the like). So a message of a kind of its own is sent now and
-then; front ends ignore kinds that they do not know, and show nothing.
+While downloads run, the kernel signals activity to its server. Servers stop idle kernels (`cull_idle_timeout`), JupyterHub stops
+idle servers, and neither counts a background download as activity. jupyter_server counts a kernel message as activity unless its
+type is in `MappingKernelManager.untracked_message_types`, such as output and status. So a message of a custom type is sent
+periodically; front ends ignore unknown types.
 """
 
 import logging
@@ -29,7 +28,7 @@ _Result = TypeVar("_Result")
 
 _MESSAGE_TYPE: Final = "gglib_activity"
 _RECHECK_S: Final = 60.0
-"""While it is switched off: how soon a change of the setting is noticed."""
+"""While the signal is switched off: the delay until a changed setting is noticed."""
 
 _log: Final = logging.getLogger("gglib_nb")
 _lock: Final = threading.Lock()
@@ -95,7 +94,7 @@ def _awaited(
         try:
             result: _Result = await getattr(get_manager(), operation.__name__)(*args, **kwargs)
         except GglibError as error:
-            raise error.with_traceback(None) from None  # the caller's line is enough
+            raise error.with_traceback(None) from None  # the traceback ends at the caller's line
         return result
 
     _describe(shortcut, operation)

@@ -1,6 +1,6 @@
 """The blocks of an answer - lines, tables, long texts - each as plain text and as static HTML.
 
-Pure. Text may come from anywhere: it is made printable, and escaped in HTML, here and nowhere else.
+Pure. Untrusted text is made printable, and escaped in HTML, only in this module.
 """
 
 import textwrap
@@ -23,8 +23,8 @@ _PLAIN_ROW: Final = "background:none"
 TABLE: Final = "border-collapse:collapse;border:0;margin:.4em 0;color:inherit"
 STRONG: Final = "font-weight:600"
 QUIET: Final = "opacity:.75"
-"""Style of what is less important: no colour of its own, which could be unreadable on a host's background."""
-# Each mixed with the colour of the text around it, so that it can be read on light and dark backgrounds alike.
+"""The style of less important text: without a colour, which could be unreadable on a host's background."""
+# Each is mixed with the surrounding text colour, so that it is readable on light and dark backgrounds.
 GOOD: Final = "color-mix(in srgb,#2e7d32 45%,currentcolor)"
 SLOW: Final = "color-mix(in srgb,#1976d2 42%,currentcolor)"
 WARN: Final = "color-mix(in srgb,#ef6c00 48%,currentcolor)"
@@ -34,7 +34,7 @@ _DIFF: Final = {"+": "background:rgba(67,160,71,.22)", "-": "background:rgba(229
 _WIDE: Final = 150  # columns of characters
 _MOST_LINES: Final = 1_000
 _LONGEST_LINE: Final = 2_000
-# The script makes buttons of the heads: without scripts (GitHub, untrusted notebooks) nothing looks clickable.
+# The script turns the column heads into buttons: without scripts (GitHub, untrusted notebooks) nothing looks clickable.
 _SORT_SCRIPT: Final = """<script>
 (() => {
   const table = document.currentScript?.previousElementSibling;
@@ -75,9 +75,9 @@ class Column:
 
     title: str
     is_number: bool = False  # aligned to the right
-    is_code: bool = False  # in a fixed pitch in HTML, since users type it
+    is_code: bool = False  # monospaced in HTML, because users type it
     is_quiet: bool = False  # less visible in HTML
-    importance: int = 1  # a column above 1 is folded, the highest first: its cells move to a line below their row
+    importance: int = 1  # columns above 1 are folded, highest first: their cells move to a line below the row
     is_spare: bool = False  # only in HTML and in wide text
 
 
@@ -97,7 +97,7 @@ Columns = Sequence[tuple[Column, Callable[[_Item], str | Cell]]]
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row; a marked one stands out."""
+    """One row; a marked row is highlighted."""
 
     cells: tuple[Cell, ...]
     is_marked: bool = False
@@ -110,14 +110,14 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Row]  # as many cells as columns in each
     hint: str = ""
-    folds: bool = False  # HTML cannot know its width: fold every column above importance 1
-    sorts: bool = False  # in HTML, by a click on a head, where scripts may run
+    folds: bool = False  # HTML has no known width: fold every column above importance 1
+    sorts: bool = False  # HTML only: a click on a head sorts, if scripts are allowed
 
     def text(self, width: int | None = None) -> str:
         """Lines of text.
 
         Args:
-            width: Columns of characters to keep to where folding allows it; None: any.
+            width: The width in columns that folding aims at; None: unlimited.
         """
         filled = [at for at in self._filled() if (width or 0) >= _WIDE or not self.columns[at].is_spare]
         kept = filled if width is None else self._fitting(filled, width)
@@ -140,7 +140,7 @@ class Table:
         return "\n".join([*lines, *([printable(self.hint)] if self.hint else [])])
 
     def html(self) -> str:
-        """HTML with inline styles, since saved notebooks carry no style sheet."""
+        """HTML with inline styles, because saved notebooks have no style sheet."""
         filled = self._filled()
         kept = [at for at in filled if self.columns[at].importance == 1] if self.folds else filled
         folded = [at for at in filled if at not in kept]
@@ -153,7 +153,7 @@ class Table:
         return [at for at in range(len(self.columns)) if any(row.cells[at].text for row in self.rows)]
 
     def _fitting(self, filled: list[int], width: int) -> list[int]:
-        """The columns that fit, without the least important ones."""
+        """The columns that fit; the least important are removed first."""
         widths = {
             at: max(len(self.columns[at].title), *(len(printable(row.cells[at].text)) for row in self.rows))
             for at in filled
@@ -182,7 +182,7 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line, with the style of its HTML; empty text is left out."""
+    """One line, with the style of its HTML; empty text is omitted."""
 
     text: str
     style: str = ""
@@ -274,8 +274,8 @@ def numbered(number: str, columns: "Columns[_Item]", items: Iterable[_Item]) -> 
 
     Args:
         number: The title of the first column.
-        columns: The others, each with its cell for an item.
-        items: In the order of the rows.
+        columns: The other columns, each with a function from an item to its cell.
+        items: The items in the order of the rows.
     """
     found = [row(str(at), *(cell(item) for _, cell in columns)) for at, item in enumerate(items, 1)]
     return [Column(number, is_number=True), *(column for column, _ in columns)], found

@@ -1,7 +1,7 @@
-"""What a verb of `%gguf` is: one function whose signature is its arguments and whose docstring is its help.
+"""The verbs of `%gguf`: each is a function; its signature declares the arguments, and its docstring is the help.
 
-Reads a line into a call of such a function, and writes usage, help and the reference page from it. Knows no verb by name, no
-IPython and no manager.
+Parses a line into a call of such a function, and generates usage, help and the reference page. Independent of the individual verbs,
+IPython and the manager.
 """
 
 import difflib
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 Group = Literal["get", "queue", "models", "settings"]
 Offers = Callable[["Tab"], Iterable[str]]
-"""What Tab offers for a word."""
+"""The completions for a word."""
 
 GROUP_TITLES: Final[dict[Group, str]] = {
     "get": "Find and download models",
@@ -35,7 +35,7 @@ GROUP_TITLES: Final[dict[Group, str]] = {
 }
 CANCELLED: Final = "Interrupted. The request was cancelled."
 """The `interrupted` of a verb that changes nothing before it is complete."""
-# A word as a shell reads it; of a quotation that is not closed, its mark alone.
+# A word as in a shell; for an unclosed quotation, only its quotation mark.
 _WORD: Final = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:\\.|[^"\\])*"|'[^']*')+|["'\\]""")
 _NUMBER: Final = re.compile(r"#\d+")
 _DASHED: Final = re.compile(r"-\D|--.")
@@ -46,7 +46,7 @@ _read_rate: Final = partial(parse_bytes, bare_unit="MB")
 
 
 class GrammarError(ValueError):
-    """The line cannot be read; its text is one line that says how to write it."""
+    """The line cannot be parsed; the message is one line with the correct form."""
 
 
 def _offer_nothing(_tab: "Tab") -> Iterable[str]:
@@ -57,7 +57,7 @@ def _offer_nothing(_tab: "Tab") -> Iterable[str]:
 class Argument:
     """A word without `--` in front; required unless the parameter has a default."""
 
-    name: str  # as usage and help show it, such as `ID`
+    name: str  # shown in usage and help, such as `ID`
     help: str = ""  # one sentence; empty if the name is enough
     read: Callable[[str], Any] = str  # text to value; raises `GrammarError`
     offers: Offers = _offer_nothing
@@ -76,9 +76,9 @@ class Option:
     value: str = ""  # name of its value in usage and help, such as `REVISION`; empty: it has none
     help: str = ""
     read: Callable[[str], Any] = str  # text to value; raises `GrammarError`
-    choices: tuple[str, ...] = ()  # all values; empty: any
+    choices: tuple[str, ...] = ()  # the allowed values; empty: any
     offers: Offers = _offer_nothing  # for the value, if there are no choices
-    is_repeated: bool = False  # may be given several times; the value is a tuple
+    is_repeated: bool = False  # may be repeated; the value is a tuple
     replaces: str = ""  # parameter of an argument: exactly one of both must be given
 
 
@@ -102,7 +102,7 @@ class Verb:
 
     @property
     def usage(self) -> str:
-        """How it is written, without `%gguf`."""
+        """The usage, without `%gguf`."""
         replacing = [each for _, each in self.options.values() if each.replaces]
         others = [f"[{_written(each)}]" for _, each in self.options.values() if not each.replaces]
         words = [
@@ -113,23 +113,23 @@ class Verb:
 
     @property
     def details(self) -> list[tuple[str, str]]:
-        """Arguments and options that have something to explain, each with its explanation."""
+        """The arguments and options that have a help text, with that text."""
         arguments = [(each.name, each.help) for _, each in self.arguments]
         options = [(f"{each.name} {each.value}".rstrip(), _option_help(each)) for _, each in self.options.values()]
         return [(name, text) for name, text in (*arguments, *options) if text]
 
     def read(self, words: Sequence[str]) -> "Call":
-        """Reads the words after the verb.
+        """Parses the words after the verb.
 
         Raises:
-            GrammarError: They do not fit; the text says how to write it.
+            GrammarError: The words do not match; the message has the usage.
         """
         with self.usage_in_errors():
             return Call(self, self._arguments(words))
 
     @contextmanager
     def usage_in_errors(self) -> Iterator[None]:
-        """Adds to a `GrammarError` how the verb is written."""
+        """Adds the verb's usage to a `GrammarError`."""
         try:
             yield
         except GrammarError as error:
@@ -195,14 +195,14 @@ class Verb:
 
 
 def verb(group: Group, *, interrupted: str = "") -> "Callable[[Callable[..., Answer]], Verb]":
-    """Makes a verb of a function, which takes the session and the arguments and returns the answer.
+    """Registers a function as a verb; it takes the session and the arguments and returns the answer.
 
     Every parameter but the session is annotated with `Annotated[type, Argument(…) or Option(…)]`. The first paragraph of the
     docstring is the verb's line in `%gguf help`; `%gguf help VERB` shows the others.
 
     Args:
-        group: Where help lists it.
-        interrupted: The message after an interrupt; empty for the usual sentence.
+        group: The group in which help lists it.
+        interrupted: The message after an interrupt; empty for the default.
     """
 
     def register(function: "Callable[..., Answer]") -> Verb:
@@ -219,7 +219,7 @@ VERBS: Final[dict[str, Verb]] = {}
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A line that was read."""
+    """A parsed line."""
 
     verb: Verb
     arguments: dict[str, Any]
@@ -228,7 +228,7 @@ class Call:
         """Runs the verb.
 
         Raises:
-            GrammarError: A word cannot be read; the text says how to write it.
+            GrammarError: A word cannot be parsed; the message has the usage.
             GglibError: The verb was refused; nothing has changed.
             KeyboardInterrupt: The wait was interrupted.
         """
@@ -237,7 +237,7 @@ class Call:
 
 
 def split_words(line: str) -> list[str]:
-    """The words of a line, as a shell splits them; a comment is left out.
+    """The words of a line, split as in a shell, without comments.
 
     A comment begins with a `#` at the start of a word, unless the word is a number such as `#2`.
 
@@ -266,7 +266,7 @@ def _checked(option: Option, text: str) -> Any:  # noqa: ANN401 - as the option 
 def _value(read: Callable[[str], Any], text: str) -> Any:  # noqa: ANN401 - as it is read
     try:
         return read(text)
-    except GglibError as error:  # a reader of the domain's
+    except GglibError as error:  # from a parser in the domain
         raise GrammarError(str(error)) from error
 
 

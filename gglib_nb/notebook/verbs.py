@@ -1,4 +1,4 @@
-"""All verbs of `%gguf`, and how a line is read. A new verb is one function in one of the modules imported here."""
+"""All verbs of `%gguf`, and the parser of lines. A new verb is one function in one of the modules imported here."""
 
 from typing import Final
 
@@ -11,10 +11,10 @@ _HELP: Final = ("-h", "--help")
 
 
 def parse(line: str) -> Call:
-    """Reads what follows `%gguf`; an empty line shows the panel.
+    """Parses the text after `%gguf`; an empty line shows the panel.
 
     Raises:
-        GrammarError: It cannot be read; the text says how to write it.
+        GrammarError: The line cannot be parsed; the message has the correct form.
     """
     name, *rest = split_words(line) or ["panel"]
     if name in _HELP:
