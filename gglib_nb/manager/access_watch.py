@@ -1,7 +1,7 @@
-"""Continues downloads that failed for lack of access, once the Hub grants it.
+"""Retries downloads that failed for lack of access, once the Hub grants it.
 
-A thread of its own, which exists only while such a failure is in the list: it asks the Hub about each repository once in a
-while, and retries what has become accessible.
+Uses a thread of its own, which exists only while such a failure is in the list: it asks the Hub about each repository from time
+to time, and retries the downloads that have become accessible.
 """
 
 import threading
@@ -21,10 +21,10 @@ class AccessWatch:
     """One manager's watch.
 
     Args:
-        snapshot: Gives the queue.
+        snapshot: Returns the queue.
         check: Asks the Hub whether a repository may be downloaded; raises `GglibError` if not.
-        retry: Puts a failed download back into the queue.
-        interval_s: Seconds between two looks.
+        retry: Queues a failed download again.
+        interval_s: Seconds between two checks.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class AccessWatch:
         self._wake.set()
 
     def retry(self, waiting: Iterable[DownloadId]) -> list[DownloadId]:
-        """Retries the downloads to whose repositories the Hub grants access now; returns them."""
+        """Retries the downloads whose repositories the Hub gives access to now; returns them."""
         retried: list[DownloadId] = []
         for id_ in waiting:
             with suppress(GglibError):  # no access yet, the queue is full, or the manager is closed
@@ -80,7 +80,7 @@ class AccessWatch:
 
 
 def waiting_for_access(snapshot: QueueSnapshot) -> list[DownloadId]:
-    """The failed downloads that access would help."""
+    """The failed downloads that access would fix."""
     return [item.id for item in snapshot.recent_failures if _waits_for_access(item)]
 
 

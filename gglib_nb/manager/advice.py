@@ -1,7 +1,7 @@
-"""What is known before anything is queued: what a repository offers and would cost, and which repositories there are.
+"""Advice before anything is queued: what a repository offers and would cost, and which repositories exist.
 
-A plan reads a listing and, for each model, the first bytes of a GGUF header: the quantizations of one model differ in their
-weights only, so one header is enough for all of them. How much of a variant could be copied from files of this machine is
+A plan reads a listing and, for each model, the first bytes of a GGUF header: the quantizations of one model differ only in their
+weights, so one header is enough for all of them. How much of a variant could be copied from files on this machine is
 estimated from the ends of headers.
 """
 
@@ -75,14 +75,14 @@ _NO_FINDING: Final = frozenset({"safe", "unscanned", "queued", "scanning", "pend
 
 _KIB: Final = 1024
 _MIB: Final = 1024**2
-# How much is read of a header, and how much at once. Converters write what the estimate needs in the first kilobytes,
-# before the vocabulary. mlx writes its keys in no order; then the vocabulary (up to some 16 MB) is read first.
+# How much of a header is read, in total and at once. Converters write the keys for the estimate in the first kilobytes,
+# before the vocabulary. mlx writes its keys in any order; then the vocabulary (up to some 16 MB) is read first.
 _LOOKS: Final = ((256 * _KIB, 256 * _KIB), (32 * _MIB, 2 * _MIB))
 # Repositories with more models are rare, and each further one costs two requests.
 _MOST_MODELS: Final = 8
 _AT_ONCE: Final = 8
-# Every shard but the first has its whole header in this. Of others the description of the tensors is read, a few thousand
-# bytes before and behind its place in a local file.
+# The whole header of any shard but the first is within this length. Of other files the description of the tensors is read, a
+# few thousand bytes before and behind its place in a local file.
 _BEGIN_BYTES: Final = 64 * _KIB
 _BEFORE_BYTES: Final = 8 * _KIB
 _BEHIND_BYTES: Final = 64 * _KIB
@@ -102,7 +102,7 @@ ModelWords = tuple[str, ...]
 
 
 class AdviceOperations(Operations):
-    """What can be asked before something is queued."""
+    """Operations that need no queued download."""
 
     @operation
     def plan(
@@ -125,7 +125,7 @@ class AdviceOperations(Operations):
 
         Raises:
             RequestError: The quantization names no variant, several, or an incomplete one; or the context is not a
-                positive whole number.
+                HubError: The Hub refuses, or does not answer.
             HubError: The Hub's answer is no, or there is none.
         """
         if context is not None and (type(context) is not int or context < 1):
@@ -146,12 +146,12 @@ class AdviceOperations(Operations):
     ) -> list[RepoSummary]:
         """The Hub's repositories with GGUF files that match the words, highest or newest first.
 
-        With each, whether it likely fits this machine and whether a model of it is here. Arguments are those of
+        For each one, whether it likely fits this machine and whether a model of it is registered. Arguments are those of
         `HubClient.search`.
 
         Raises:
             RequestError: There is no such order.
-            HubError: The Hub's answer is no, or there is none.
+            HubError: The Hub refuses, or does not answer.
         """
         parts = self._parts
         found = parts.at_hub(
@@ -162,11 +162,11 @@ class AdviceOperations(Operations):
 
     @cached_property
     def _memory(self) -> MachineMemory:
-        """What this machine has, asked once for all searches, since that takes its time."""
+        """The machine's memory, queried once for all searches, because that takes time."""
         return machine_memory()
 
     def _registered(self) -> list[Model]:
-        """The registered models; none where the database cannot be read, because advice needs no database."""
+        """The registered models; none if the database cannot be read, because advice needs no database."""
         with suppress(CatalogError):
             return self._parts.catalog.models()
         return []
@@ -179,7 +179,7 @@ class AdviceOperations(Operations):
         with pointing_to_children(hub, repo_id):
             listing = hub.list_files(repo_id, revision)
             variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-            machine = machine_memory()  # what is free changes
+            machine = machine_memory()  # the free memory changes
             choice, undecided = _choice(listing, variants, quantization, machine.ram_bytes)
         shown = variants.offered if quantization is None or choice is None else (choice.variant,)
         gate = _gate(hub, listing)
@@ -227,7 +227,7 @@ class AdviceOperations(Operations):
 
 
 def _unsafe_files(hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]) -> dict[str, str]:
-    """What the Hub's scan warns of; a mirror without a scan says nothing."""
+    """The findings of the Hub's scan; none from a mirror without a scan."""
     paths = [path for variant in variants for path in variant.files]
     with suppress(GglibError):
         states = hub.scan_states(listing.repo_id, listing.commit_sha, paths)
@@ -236,7 +236,7 @@ def _unsafe_files(hub: "HubClient", listing: RepoListing, variants: Iterable[Var
 
 
 def _qualities(hub: "HubClient", listing: RepoListing, variants: Sequence[Variant]) -> dict[str, Quality]:
-    """What the publisher states of the variants; nothing if it cannot be read."""
+    """The publisher's quality figures of the variants; none if they cannot be read."""
     texts = {}
     for file in [file for file in listing.files if states_quality(file.path)][:_MOST_TEXTS]:
         with suppress(GglibError):
@@ -256,7 +256,7 @@ def _gate(hub: "HubClient", listing: RepoListing) -> GatedRepoError | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _View:
-    """What a plan is made of; gives its rows."""
+    """The data of a plan; makes its rows."""
 
     listing: RepoListing
     variants: Variants
@@ -274,7 +274,7 @@ class _View:
     models_directory: Path
 
     def row(self, variant: Variant) -> VariantPlan:
-        """What one variant would cost."""
+        """The cost of one variant."""
         files = files_of(self.models_directory, self.listing.repo_id, zip(variant.files, variant.sizes, strict=True))
         companions = self._companions(variant)
         is_queued = variant.key in self.queued_keys
@@ -306,12 +306,12 @@ class _View:
     def _present(self, variant: Variant) -> int:
         try:
             files = shard_files(self.models_directory, self.listing, variant)
-        except HubUnavailableError:  # parts of unknown length: nothing of them can be there
+        except HubUnavailableError:  # parts of unknown length: none of them can be on the disk
             return 0
         return sum(present_by_file(files, self.listing.commit_sha))
 
     def _free_after(self, variant: Variant, own_bytes: int) -> int | None:
-        """Free once all that is queued and this are there; what is queued itself is counted already."""
+        """Free space once everything queued and this variant are downloaded; its own bytes in the queue count once."""
         if self.disk.free_bytes is None or variant.size_bytes is None:
             return None
         return self.disk.free_bytes - self.queued_bytes - own_bytes
@@ -335,7 +335,7 @@ class _View:
 def _choice(
     listing: RepoListing, variants: Variants, quantization: str | None, ram_bytes: int
 ) -> tuple[Choice | None, str]:
-    """What the rule takes; None, and why, where nothing was asked for and the rule takes nothing."""
+    """The recommended variant; None, and why, if nothing was requested and the rule selects none."""
     try:
         return choose(variants, quantization, ram_bytes, repository=listing.repo_id), ""
     except (AmbiguousQuantizationError, IncompleteShardSetError, NoGgufFilesError) as error:
@@ -345,7 +345,7 @@ def _choice(
 
 
 def _queued_keys(listing: RepoListing, snapshot: QueueSnapshot) -> frozenset[str]:
-    """The variants of this commit that are in the queue, requested by any revision."""
+    """The keys of this commit's variants that are in the queue, requested by any revision."""
     here = (listing.repo_id, listing.commit_sha)
     return frozenset(item.id.quantization or "" for item in snapshot.items if (item.repo_id, item.commit_sha) == here)
 
@@ -357,7 +357,7 @@ def _planned(companion: Companion) -> PlannedCompanion:
 def judged(
     found: Iterable[RepoSummary], memory: MachineMemory, repos_here: frozenset[str], endpoint: str
 ) -> list[RepoSummary]:
-    """The same rows, with how large the recommended variant likely is, whether it fits, and whether it is here."""
+    """The same rows, with the likely size of the recommended variant, whether it fits, and whether it is registered."""
     return [
         replace(
             row,
@@ -371,7 +371,7 @@ def judged(
 
 
 def _fit(parameter_count: int | None, memory: MachineMemory) -> Fit:
-    """In the best place: what fits the GPU fits; else what the machine's memory says."""
+    """The fit in the best place: the GPUs if it fits there; else the machine's memory."""
     needed = likely_memory_bytes(parameter_count)
     in_gpu = fit_of(needed, memory.vram_bytes)
     return in_gpu if in_gpu in ("fits", "tight") else fit_of(needed, memory.ram_bytes)
@@ -381,16 +381,16 @@ def _fit(parameter_count: int | None, memory: MachineMemory) -> Fit:
 
 
 def model_of(variant: Variant) -> ModelWords:
-    """Which model a variant is a quantization of."""
+    """The model that a variant is a quantization of."""
     return parse_path(variant.files[0]).model
 
 
 def read_headers(
     hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]
 ) -> Mapping[ModelWords, GgufHeader]:
-    """The header of every model among the variants, of eight at most; those that cannot be read are left out.
+    """The header of each model among the variants, eight at most; unreadable ones are left out.
 
-    Whether a program can load such a file is not ours to say, and a plan is worth having without an estimate.
+    Whether a program can load such a file is not decided here, and a plan is useful without an estimate.
     """
     chosen = {model_of(variant): variant for variant in sorted(variants, key=_readability)}
     found = _at_once({model: partial(_header, hub, listing, chosen[model]) for model in list(chosen)[:_MOST_MODELS]})
@@ -408,7 +408,7 @@ def _at_once(calls: Mapping[_Key, Callable[[], _Answer]]) -> dict[_Key, _Answer]
 
 
 def _readability(variant: Variant) -> tuple[bool, bool, int]:
-    """The best comes last: whole, for this machine's byte order, small."""
+    """The sort key of a variant by how easily its header can be read: the best, whole and small and of this byte order, is last."""
     return variant.is_complete, not variant.is_big_endian, -(variant.size_bytes or 0)
 
 
@@ -439,10 +439,9 @@ def reusable_bytes(
     models: Iterable[Model],
     limits: ReuseLimits = _LIMITS,
 ) -> Mapping[str, int]:
-    """How many bytes of each variant need not be fetched if all that looks the same is; by the variants' keys.
+    """How many bytes of each variant need not be downloaded if all tensors that look the same are; by the variants' keys.
 
-    Variants of which that is not known are left out. Without a file that could give something nothing is asked. `limits` are
-    the engine's.
+    Variants for which that is unknown are left out. Without a possible donor no request is sent. `limits` are the engine's.
     """
     chosen = [one for one in variants if one.is_complete and one.split != "bytes"]
     if not chosen or sum(len(one.files) for one in chosen) > _MOST_FILES:
@@ -463,7 +462,7 @@ def reusable_bytes(
 def _gain(
     hub: "HubClient", listing: RepoListing, path: str, size_bytes: int | None, donors: Sequence[DonorFile]
 ) -> int | None:
-    """Of one file; None where its header could not be read."""
+    """The gain for one file; None if its header could not be read."""
     if size_bytes is None:
         return None
     with suppress(*_UNREADABLE):

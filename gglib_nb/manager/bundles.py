@@ -41,18 +41,18 @@ from gglib_nb.system import free_bytes, open_file, sync_folder
 _SLICE_BYTES: Final = 4 * 1024**2
 _CARD: Final = "README.md"
 _TEMPORARY: Final = ".copying"
-# Where a file system refuses a file for its size, the parts are a whole number of these.
+# If a file system refuses a file for its size, the size of its parts is a multiple of this.
 _PART_UNIT_BYTES: Final = 1024**2
 
 _Pieces = Sequence[tuple[Path, int]]
-"""Files that are one behind the other, with their sizes."""
+"""Consecutive files, with their sizes."""
 
 ReadCard = Callable[[Model], bytes | None]
-"""The model card of a model's repository; None if it cannot be had."""
+"""The model card of a model's repository; None if it cannot be read."""
 
 
 class BundleProgress(Value, frozen=True):
-    """How far an export or import is.
+    """The progress of an export or import.
 
     Attributes:
         path: The file that is being written or checked.
@@ -85,7 +85,7 @@ class BundleReport(Value, frozen=True):
 
 
 class Bundler:
-    """One export or import: it counts what is done and can be stopped."""
+    """One export or import: counts finished bytes and can be stopped."""
 
     def __init__(
         self,
@@ -100,10 +100,10 @@ class Bundler:
         self._done_bytes = 0
 
     def advance(self, path: Path, count: int) -> None:
-        """Count bytes as done.
+        """Count bytes as finished.
 
         Raises:
-            DownloadInterruptedError: It was stopped; what is written is kept and continued next time.
+            DownloadInterruptedError: It was stopped; written data is kept and continued next time.
         """
         self._done_bytes += count
         if self._is_stopped():
@@ -118,7 +118,7 @@ class Bundler:
         return digest.hexdigest()
 
     def hash_file(self, path: Path, digest: "hashlib._Hash", limit_bytes: int = sys.maxsize) -> int:
-        """Feed a file to a digest; how many bytes it had."""
+        """Feed a file to a digest; returns its number of bytes."""
         count = 0
         with _reading(path) as file:
             while data := file.read(min(_SLICE_BYTES, limit_bytes - count)):
@@ -139,9 +139,9 @@ def export_models(
     on_progress: OnBundleProgress | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> BundleReport:
-    """Write a bundle, or add to one, as the operation `export` says.
+    """Write a bundle, or add to one, as documented for the operation `export`.
 
-    What an earlier export has written is verified and kept; a copy that was interrupted continues. Each model is in the
+    Files of an earlier export are verified and kept; an interrupted copy is continued. Each model is in the
     manifest only once all of its files are verified. `on_progress` and `is_stopped` are called after every few megabytes.
 
     Raises:
@@ -234,7 +234,7 @@ def read_manifest(folder: Path) -> BundleManifest:
     """The manifest of a bundle.
 
     Raises:
-        RequestError: It is none, or describes what a bundle may not hold.
+        RequestError: It is none, or contains an entry that is not allowed in a bundle.
         StorageError: It cannot be read.
     """
     path = folder / MANIFEST_NAME
@@ -262,13 +262,13 @@ def import_models(
     on_progress: Callable[[ImportProgress], None] | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[Model, ...]:
-    """Bring the models of a bundle into the models folder and register each under the repository it came from.
+    """Copy the models of a bundle into the models folder and register each under the repository it came from.
 
-    Every file is hashed on its way. Files that are there already are verified and kept, also those of a registered model
-    in another folder; a copy that was interrupted continues. `on_progress` and `is_stopped` are called after every few megabytes.
+    Every file is hashed while it is copied. Existing files are verified and kept, including those of a registered model
+    in another folder; an interrupted copy is continued. `on_progress` and `is_stopped` are called after every few megabytes.
 
     Raises:
-        RequestError: The manifest describes what a bundle may not hold.
+        RequestError: The manifest contains an entry that is not allowed in a bundle.
         StorageError: A file is missing, cannot be written, or another file has its place.
         IntegrityError: A file of the bundle is damaged; it is not registered.
         DownloadInterruptedError: It was stopped; the import can be continued later.
@@ -336,7 +336,7 @@ def _import_file(bundler: Bundler, folder: Path, repo_id: str, file: BundledFile
 
 
 class _TooLargeError(StorageError):
-    """The file system holds no file of this size."""
+    """The file system cannot store a file of this size."""
 
 
 def _copy_verified(
@@ -352,7 +352,7 @@ def _copy_verified(
     """Copy a file, or join its parts, hashing every byte; continues where an earlier copy stopped.
 
     `sha256` of None is unknown, `advice` says what to do if the source is damaged, and with `may_split` the copy is stored in
-    parts if the file system cannot hold it in one piece. Returns its SHA-256 and the sizes of these parts.
+    parts if the file system cannot store it in one piece. Returns its SHA-256 and the sizes of these parts.
     """
     for source in sources:
         if not source.is_file():
@@ -363,7 +363,7 @@ def _copy_verified(
     try:
         actual, kept_bytes = _copy(bundler, pieces, targets)
     except _TooLargeError:
-        # What was written before the file system refused more is the first part.
+        # The bytes written before the file system refused more are the first part.
         limit_bytes = _temporary(target).stat().st_size // _PART_UNIT_BYTES * _PART_UNIT_BYTES
         if not may_split or targets is not whole or limit_bytes == 0:
             raise
@@ -372,7 +372,7 @@ def _copy_verified(
             os.truncate(_temporary(target), limit_bytes)
             _temporary(target).replace(_temporary(targets[0][0]))
         actual, kept_bytes = _copy(bundler, pieces, targets)
-    if kept_bytes and sha256 not in (None, actual):  # what an earlier copy left may be what is wrong
+    if kept_bytes and sha256 not in (None, actual):  # the bytes of an earlier copy may be the wrong ones
         _delete(targets)
         actual, _ = _copy(bundler, pieces, targets)
     if sha256 not in (None, actual):
@@ -404,7 +404,7 @@ def _delete(targets: _Pieces) -> None:
 
 
 def _copy(bundler: Bundler, sources: _Pieces, targets: _Pieces) -> tuple[str, int]:
-    """Copy sources, one after another, to targets; the digest of all, and the bytes that an earlier copy left."""
+    """Copy sources, one after another, to targets; returns the digest of all, and the bytes that an earlier copy left."""
     digest = hashlib.sha256()
     kept_bytes = begin = 0
     for target, size_bytes in targets:
@@ -492,14 +492,14 @@ def _damaged(path: Path, expected: str | None, actual: str, advice: str) -> Inte
 
 @contextlib.contextmanager
 def _reading(path: Path) -> Iterator[io.FileIO]:
-    """A regular file, opened without waiting for a writer of a pipe."""
+    """A regular file, opened without blocking on a pipe."""
     with _storage_errors(path), io.FileIO(open_regular(path), "rb") as file:
         yield file
 
 
 @contextlib.contextmanager
 def _storage_errors(path: Path) -> Iterator[None]:
-    """Turns errors of the system into ours, in one place."""
+    """Maps errors of the system to ours, in one place."""
     try:
         yield
     except OSError as error:

@@ -1,10 +1,10 @@
 """Runs each operation of a manager, a blocking function, on its own thread, and answers every call.
 
-It never runs on the caller's thread: a models folder on a network share that hangs must not block the kernel's main thread, and
-an interrupt has to end the wait. Inside an operation, `settled` waits: if the caller gives up, so does the operation.
+An operation never runs on the caller's thread: a models folder on a network share that hangs must not block the kernel's main
+thread, and an interrupt has to end the wait. Inside an operation, `settled` waits: if the caller cancels, so does the operation.
 
-The threads are daemons, not those of `ThreadPoolExecutor`, which the interpreter waits for at exit: a kernel must be able to
-end while a request hangs.
+The threads are daemons, unlike those of `ThreadPoolExecutor`, which the interpreter waits for at exit: a kernel must be able to
+exit while a request hangs.
 """
 
 import inspect
@@ -22,7 +22,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
 from gglib_nb.errors import GglibError, ManagerClosedError, copy_of
 
 _LOOK_EVERY_S: Final = 0.1
-# How long an operation may take to notice that its manager closes; then its caller is answered.
+# How long an operation may take to notice that its manager closes; then its caller gets an error.
 _GRACE_S: Final = 0.2
 
 _log: Final = logging.getLogger("gglib_nb")
@@ -49,7 +49,7 @@ def fail(future: "Future[Any]", error: BaseException) -> None:
 
 
 class DaemonThreadPool:
-    """A few threads that take calls in the order in which they came; with one thread a FIFO."""
+    """A few threads that run calls in the order of their submission; one thread is a FIFO."""
 
     def __init__(self, name: str, count: int) -> None:
         self._name: Final = name
@@ -61,7 +61,7 @@ class DaemonThreadPool:
         self._is_closed = False
 
     def submit(self, call: Callable[[], _Result]) -> "Future[_Result]":
-        """Runs `call` on one of the threads; cancelling the future before it began skips it.
+        """Runs `call` on one of the threads; cancelling the future before it begins skips it.
 
         After `close` the future holds `ManagerClosedError`.
         """
@@ -77,7 +77,7 @@ class DaemonThreadPool:
         return future
 
     def close(self) -> None:
-        """Lets every thread end after what it does now and what waits already."""
+        """Lets every thread end after its present call and the waiting ones."""
         with self._lock:
             self._is_closed = True
             self._jobs.put(None)
@@ -90,18 +90,18 @@ class DaemonThreadPool:
                     succeed(future, call())
                 except BaseException as error:  # noqa: BLE001 - the future's owner gets it
                     fail(future, error)
-            del call, future, job  # an idle thread must keep nothing alive
+            del call, future, job  # an idle thread must keep no reference
             self._idle.release()
         self._jobs.put(None)  # for the other threads
 
 
 class _Call:
-    """One operation under way.
+    """One operation in progress.
 
     Attributes:
         answer: The caller's future; cancelling it cancels what the operation waits for.
-        is_cancelled: Whether the caller gave up.
-        waits_for: What the operation's thread waits for now.
+        is_cancelled: Whether the caller cancelled it.
+        waits_for: The future that the operation's thread waits for now.
     """
 
     __slots__ = ("answer", "is_cancelled", "waits_for")
@@ -112,7 +112,7 @@ class _Call:
         self.waits_for: Future[Any] | None = None
 
     def cancel(self) -> None:
-        """Ends what the operation waits for, now or next."""
+        """Cancels the present or next wait of the operation."""
         self.is_cancelled = True
         if (waits_for := self.waits_for) is not None:
             waits_for.cancel()
@@ -127,7 +127,7 @@ class _Call:
 
 
 class _Here(threading.local):
-    """What this thread does: the operation it runs, and whether it may wait for one."""
+    """The state of this thread: the operation it runs, and whether it may wait for one."""
 
     call: _Call | None = None
     may_wait = True
@@ -144,7 +144,7 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
         meanwhile: Called ten times a second while waiting, and once more at the end, on this thread.
 
     Raises:
-        CancelledError: The caller of this operation gave up.
+        CancelledError: The caller of this operation cancelled it.
     """
     call = _here.call
     if call is not None:
@@ -152,8 +152,8 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
         if call.is_cancelled:
             future.cancel()
     try:
-        # A thread of a caller wakes ten times a second, since a lock cannot be interrupted on every system, or by every signal.
-        # (`futures.wait` never calls a future done that was only cancelled.)
+        # A caller's thread wakes ten times a second, because a lock cannot be interrupted on every system, or by every signal.
+        # (`futures.wait` never treats a future that was only cancelled as done.)
         while (meanwhile is not None or call is None) and not future.done():
             futures.wait([future], timeout=_LOOK_EVERY_S)
             if meanwhile is not None:
@@ -170,7 +170,7 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
 
 
 def has_given_up() -> bool:
-    """Whether the caller of the operation on this thread gave up; for operations that work long without waiting."""
+    """Whether the caller cancelled the operation on this thread; for operations that work for a long time without waiting."""
     return _here.call is not None and _here.call.is_cancelled
 
 
@@ -186,22 +186,22 @@ def all_settled(waiting: "Iterable[Future[_Result]]") -> list[_Result]:
 
 
 def public_error(error: GglibError) -> GglibError:
-    """The error as a user's code gets it, to be raised `from None`: its text says what happened and what to do next.
+    """The error for a user's code, to be raised `from None`: its text says what happened and what to do next.
 
-    The steps on our threads, and the errors of other libraries below it, would print a hundred lines more. They go to the log
-    at DEBUG, and stay as `__context__`.
+    The frames on our threads, and the errors of other libraries below it, would print a hundred more lines. They are logged
+    at DEBUG, and kept as `__context__`.
     """
     _log.debug("An operation has failed", exc_info=error)
     return copy_of(error)
 
 
 def refuse_to_wait() -> None:
-    """From now on, an operation that this thread calls and waits for is an error: it would wait for itself."""
+    """Makes it an error for this thread to call an operation and wait for it: the operation would wait for this thread."""
     _here.may_wait = False
 
 
 class Calls:
-    """The operations under way of one manager. Every method may be called from any thread."""
+    """The operations in progress of one manager. Every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -232,8 +232,8 @@ class Calls:
     def run(
         self, operation: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Result:
-        """Runs an operation and waits for it; within an operation it is part of that one."""
-        if self._refusal == FORKED:  # also of a child that an operation's own thread forked
+        """Runs an operation and waits for it; a call within an operation runs as part of that one."""
+        if self._refusal == FORKED:  # also in a child that an operation's own thread forked
             raise ManagerClosedError(FORKED)
         if _here.call is not None:
             return operation(*args, **kwargs)
@@ -245,7 +245,7 @@ class Calls:
         return settled(self.submit(operation, *args, **kwargs))
 
     def close(self) -> None:
-        """Refuses every further operation, and answers those that do not end within a moment."""
+        """Refuses new operations, and fails those that do not end within a moment."""
         with self._lock:
             self._refusal = self._refusal or CLOSED
             left = list(self._under_way)
@@ -267,7 +267,7 @@ class Calls:
 
 
 class CoroutineMethod(Protocol[_Parameters, _Result_co]):
-    """What a type checker sees of a coroutine method."""
+    """The type of a coroutine method."""
 
     def __get__(self, instance: object, owner: type) -> Callable[_Parameters, Coroutine[Any, Any, _Result_co]]:
         """The method of an instance."""
@@ -282,7 +282,7 @@ def coroutine(operation: Callable[Concatenate[Any, _Parameters], _Result]) -> Co
 
     @wraps(operation)
     async def awaiting(self: Any, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:  # noqa: ANN401
-        from asyncio import wrap_future  # 30 ms, which an import does not pay
+        from asyncio import wrap_future  # 30 ms, which would slow the import
 
         try:
             result: _Result = await wrap_future(self._calls.submit(body, self.sync, *args, **kwargs))

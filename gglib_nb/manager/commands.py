@@ -1,7 +1,7 @@
-"""What runs once a download is complete: a shell line, which is stored with the download, or a callable of this kernel.
+"""Runs a command once a download is complete: a shell line, stored with the download, or a callable of this kernel.
 
-A shell line is recorded in the models database before it starts, so it starts once, whatever kernel completes the download.
-Nothing here waits for it on the queue thread; how it ends is posted to the queue, which shows it.
+A shell line is recorded in the models database before it starts, so it starts only once, whichever kernel completes the download.
+The queue thread does not wait for it; its result is posted to the queue, which shows it.
 """
 
 import os
@@ -42,23 +42,23 @@ class Commands:
         self._callables: Final[dict[DownloadId, tuple[str, Completed]]] = {}
 
     def keep(self, id_: DownloadId, name: str, then: Completed) -> None:
-        """Calls `then` when the download is complete."""
+        """Stores `then`, to be called when the download is complete."""
         with self._lock:
             self._callables[id_] = (name, then)
         self._report(id_, Then(name))
 
     def drop(self, id_: DownloadId) -> None:
-        """Forgets the callable of an earlier download with this id."""
+        """Removes the callable of an earlier download with this id."""
         with self._lock:
             self._callables.pop(id_, None)
 
     def hear(self, event: QueueEvent) -> None:
-        """Something happened in the queue."""
+        """Handles an event of the queue."""
         if isinstance(event, DownloadCompleted):
             self.complete(event.download)
 
     def complete(self, download: QueuedDownload) -> None:
-        """The download is complete: its callable runs, on a thread of its own."""
+        """Runs the callable of a complete download, on a thread of its own."""
         with self._lock:
             name, then = self._callables.pop(download.id, ("", None))
         if then is not None:
@@ -77,7 +77,7 @@ class Commands:
         if is_first:
             path = next((file.target for file in effect.files if file.kind == "shard"), "")
             threading.Thread(target=self._run, args=(plan.id, line, path), name="gglib-then", daemon=True).start()
-        else:  # by a kernel that stopped before it stored the queue
+        else:  # started by a kernel that stopped before it stored the queue
             self._report(plan.id, Then(line, "done"))
 
     def _call(self, download: QueuedDownload, name: str, then: Completed) -> None:

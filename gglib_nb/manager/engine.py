@@ -1,7 +1,7 @@
-"""What moves the bytes, as the queue sees it: effects become commands, reports become events.
+"""The queue's interface to the engine: effects become commands, reports become events.
 
-The seam between the queue and an engine: a process on this machine (`engine.client`), or processes on the hosts of a
-Dask cluster (`cluster`). The only module that knows both the engine's protocol and the queue's events.
+An engine is a process on this machine (`engine.client`), or processes on the hosts of a
+Dask cluster (`cluster`). Only this module knows both the engine's protocol and the queue's events.
 """
 
 import itertools
@@ -27,27 +27,27 @@ _LOST: Final = "The download process stopped during the check. Run verify again.
 
 
 class TransferEngine(Protocol):
-    """Runs the attempts it is given. Methods may be called from any thread, and none but `close` waits.
+    """Runs the attempts it is given. Methods may be called from any thread, and only `close` blocks.
 
-    Every attempt that was started ends with one report: finished, failed, stopped, or in an `EngineLost` that names it
+    Every attempt that was started ends with one report: finished, failed, stopped, or an `EngineLost` that names it
     or all. Reports come in order, on a thread of the engine's.
     """
 
     @property
     def pid(self) -> int | None:
-        """Process id of the engine on this machine; None while there is none."""
+        """Process id of the engine on this machine; None if there is none."""
 
     def start(self) -> None:
-        """Have it ready for the first transfer; costs nothing where it is."""
+        """Start the engine if it does not run, so that it is ready for the first transfer."""
 
     def send(self, command: wire.EngineCommand) -> None:
-        """Have a command carried out, in the order of calls; starts the engine where that is needed."""
+        """Queue a command for the engine, in the order of calls; starts the engine if needed."""
 
     def close(self, timeout_s: float = 2.0) -> None:
-        """End it within the time, leaving what was fetched for a resume; that is no loss, and is not reported as one."""
+        """End it within the time, so that transfers can be resumed; this is not reported as a loss."""
 
     def abandon(self) -> None:
-        """In a forked child: let go of what is the parent's, without a lock and without a word to the engine."""
+        """In a forked child: release the parent's resources, without a lock or a message to the engine."""
 
 
 MakeEngine = Callable[[wire.Configure, Callable[[wire.Report], None]], TransferEngine]
@@ -55,7 +55,7 @@ MakeEngine = Callable[[wire.Configure, Callable[[wire.Report], None]], TransferE
 
 
 def engine_for(config: DownloadManagerConfig) -> MakeEngine:
-    """The engine that a configuration asks for.
+    """The engine that a configuration names.
 
     Raises:
         InvalidConfigError: There is no such engine, or Dask is needed and not installed.
@@ -85,8 +85,8 @@ class FileCheck:
     """One run of the engine's hashing.
 
     Attributes:
-        answer: What was found of each file; cancelling it ends the run. Fails with `EngineLostError` when the engine ends.
-        reading: Index of the file that is read now, and the bytes read of all files; None before the first report.
+        answer: The results for each file; cancelling it ends the run. Fails with `EngineLostError` when the engine ends.
+        reading: Index of the file being read, and the bytes read of all files; None before the first report.
     """
 
     __slots__ = ("answer", "file_count", "reading")
@@ -98,12 +98,12 @@ class FileCheck:
 
 
 class Engine:
-    """The engine of one manager. Methods may be called from any thread, and none but `close` waits.
+    """The engine of one manager. Methods may be called from any thread, and only `close` blocks.
 
     Args:
         config: Of the manager.
-        user_agent: Finds the `User-Agent` for the hub; called when the engine is made, since that loads huggingface_hub.
-        tell: Takes the events that reports become.
+        user_agent: Returns the `User-Agent` for the hub; called when the engine is made, because it loads huggingface_hub.
+        tell: Receives the events made from reports.
 
     Attributes:
         known_folders: Folders of registered models in the models folder: if none exists when a transfer starts, its disk is
@@ -140,16 +140,16 @@ class Engine:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the engine on this machine; None while there is none."""
+        """Process id of the engine on this machine; None if there is none."""
         return None if self._engine is None else self._engine.pid
 
     def start(self) -> None:
-        """Has the engine started if it does not run, so that it is ready when the files of a request are known."""
+        """Starts the engine if it does not run, so that it is ready when the files of a request are known."""
         if (engine := self._ready()) is not None:
             engine.start()
 
     def configure(self, **changes: Any) -> None:  # noqa: ANN401 - fields of `Configure`
-        """Changes fields of the engine's `Configure`, of a running one too."""
+        """Changes fields of the engine's `Configure`, also of a running one."""
         with self._lock:
             changed = structs.replace(self._configure, **changes)
             if changed != self._configure:
@@ -158,9 +158,9 @@ class Engine:
                     self._engine.send(changed)
 
     def change(self, make: MakeEngine) -> None:
-        """Puts another engine in the place of this one, which runs no attempt and is not listened to any more.
+        """Replaces this engine, which runs no attempt, by another; reports of the old one are ignored.
 
-        The old one ends on a thread of its own, since that takes its time.
+        The old one ends on a thread of its own, because that takes time.
         """
         self._fail_checks(EngineLostError(_LOST))
         with self._lock:
@@ -202,7 +202,7 @@ class Engine:
                 assert_never(effect)
 
     def check(self, files: Sequence[wire.FileToCheck]) -> FileCheck:
-        """Has files hashed, in the engine because a cell that computes slows every thread of the kernel."""
+        """Hashes files in the engine's process, because a cell that computes slows every thread of the kernel."""
         check, number = FileCheck(len(files)), next(self._check_numbers)
         with self._lock:
             if self._is_closed:
@@ -214,7 +214,7 @@ class Engine:
         return check
 
     def close(self, timeout_s: float) -> None:
-        """Stops the engine, leaving what it fetched for a resume; checks get an error."""
+        """Stops the engine, so that transfers can be resumed; checks get an error."""
         with self._lock:
             self._is_closed = True
             engine = self._engine
@@ -223,7 +223,7 @@ class Engine:
             engine.close(timeout_s)
 
     def abandon(self) -> None:
-        """In a forked child: lets go of the pipe, which is the parent's."""
+        """In a forked child: releases the pipe, which is the parent's."""
         self._lock = threading.RLock()
         self._is_closed = True
         if self._engine is not None:
@@ -234,9 +234,9 @@ class Engine:
             engine.send(command)
 
     def _ready(self) -> TransferEngine | None:
-        """The engine, made where there is none; None after `close`."""
+        """The engine, created if there is none; None after `close`."""
         if self._engine is None and not self._is_closed:
-            user_agent = self._user_agent()  # before the lock, since that takes its time
+            user_agent = self._user_agent()  # before taking the lock, because it takes time
             with self._lock:
                 self._make_engine(user_agent)
         return self._engine
@@ -264,7 +264,7 @@ class Engine:
                 self._tell(on.TransferFailed(report.attempt, from_wire(report.error), report.can_retry))
             case _:
                 if isinstance(report, reports.EngineLost) and report.attempts is None:
-                    self._fail_checks(EngineLostError(_LOST))  # (of several engines, each check ends by itself)
+                    self._fail_checks(EngineLostError(_LOST))  # (with several engines, each check ends by itself)
                 self._tell(report)
 
     def _end_check(self, report: wire.CheckEnded) -> None:

@@ -1,6 +1,6 @@
 """Searches a folder for GGUF files and makes models of them: nothing is moved, copied or hashed.
 
-Reads names, headers and the small files of other programs, in a limited number of files and folders. Runs on a
+Reads names, headers and the small files of other programs, for a limited number of files and folders. Runs on a
 worker thread and makes no requests.
 """
 
@@ -29,7 +29,7 @@ from gglib_nb.manager.inspection import reading
 _MOST_FILES: Final = 5_000
 _MOST_FOLDERS: Final = 50_000
 _SHA256_DIGITS: Final = 64
-# Parts of the Hugging Face cache that have the same files under other names, or no files.
+# Parts of the Hugging Face cache that contain the same files under other names, or no files.
 _PASSED_OVER: Final = frozenset({"blobs", ".locks", ".no_exist", "refs", "trees", ".git"})
 
 OnImportProgress = Callable[[ImportProgress], None]
@@ -131,7 +131,7 @@ class Importer:
                 self._skip(found.path, f"is a companion file ({companion.kind}), not a model")
 
     def _header(self, found: _Found) -> GgufHeader | None:
-        """None if it cannot be read; the reason is given if a model would be made of it."""
+        """The header; None if unreadable, and the reason is recorded if the file would be part of a model."""
         self._done_files += 1
         if self._tell is not None:
             self._tell(ImportProgress(str(found.path), self._done_files, self._total_files))
@@ -204,10 +204,10 @@ def _stored(found: _Found, kind: str, headers: Mapping[str, GgufHeader]) -> Stor
 
 
 def stored_file(path: Path, path_in_repo: str, kind: str, sha256: str | None, facts: Facts | None = None) -> StoredFile:
-    """What is recorded of a file that is here, and was not hashed.
+    """The record of a local file that was not hashed.
 
     Raises:
-        OSError: It is not here.
+        OSError: It does not exist.
     """
     found = path.stat()
     return StoredFile(
@@ -224,7 +224,7 @@ def stored_file(path: Path, path_in_repo: str, kind: str, sha256: str | None, fa
 
 
 def _kinds_by_header(headers: Mapping[str, GgufHeader]) -> dict[str, HeaderKind]:
-    """The kinds of the files by their headers; a later shard, whose header does not say, has the kind of the first."""
+    """The kinds of the files by their headers; a later shard, whose header does not state one, has the kind of the first."""
     kinds = {path: kind for path, header in headers.items() if (kind := kind_of_header(header)) is not None}
     names = [parse_path(path) for path in headers]
     of_set = {(name.folder, name.stem): kinds[name.path] for name in names if name.split and name.path in kinds}
@@ -251,7 +251,7 @@ def _groups(found: list[_Found]) -> Iterator[_Group]:
 
 
 def _is_main(root: str, commit_sha: str | None) -> bool:
-    """Whether a snapshot of the Hugging Face cache is that of its default branch; True unknown."""
+    """Whether a snapshot of the Hugging Face cache is that of its default branch; True if unknown."""
     if commit_sha is None:
         return True
     refs = Path(root).parents[1] / "refs" / "main"
@@ -262,7 +262,7 @@ def _is_main(root: str, commit_sha: str | None) -> bool:
 
 
 def stated_sha256(path: Path) -> str | None:
-    """The file's SHA-256 according to the Hugging Face cache, or a folder that `hf download` filled; None unknown."""
+    """The file's SHA-256 according to the Hugging Face cache, or a folder that `hf download` filled; None if unknown."""
     if path.is_symlink() and _is_sha256(name := os.path.basename(os.readlink(path))):  # noqa: PTH115, PTH119 - one step only
         return name
     for folder in path.parents[:4]:

@@ -1,4 +1,4 @@
-"""`inspect`: reads the headers of a model, from its files here or, before a download, from the Hub in a few requests.
+"""`inspect`: reads the headers of a model, from its local files or, before a download, from the Hub in a few requests.
 
 Plain blocking functions for a worker thread.
 """
@@ -29,7 +29,7 @@ _WINDOW_BYTES: Final = 2 * 1024**2
 
 @contextmanager
 def reading(path: Path) -> Iterator[tuple[ReadBytes, int]]:
-    """What reads a file of this machine, and its size. Raises `OSError`."""
+    """A function that reads a local file, and its size. Raises `OSError`."""
     fd = open_regular(path)
     try:
         yield lambda offset, length: read_at(fd, length, offset), os.fstat(fd).st_size
@@ -38,12 +38,12 @@ def reading(path: Path) -> Iterator[tuple[ReadBytes, int]]:
 
 
 def remote_reader(hub: "HubClient", listing: RepoListing, path: str) -> ReadBytes:
-    """What reads a file of a repository."""
+    """A function that reads a file of a repository."""
     return partial(hub.read_range, listing.repo_id, listing.commit_sha, path)
 
 
 def inspect_model(model: Model) -> Inspection:
-    """What the files of a registered model contain.
+    """The contents of a registered model's files.
 
     Raises:
         StorageError: A file is missing or cannot be read.
@@ -60,7 +60,7 @@ def inspect_model(model: Model) -> Inspection:
 
 
 def inspect_variant(hub: "HubClient", listing: RepoListing, variant: Variant) -> Inspection:
-    """What a variant of a repository contains, without downloading it: only headers are read.
+    """The contents of a variant of a repository, without downloading it: only headers are read.
 
     Raises:
         HubError: The Hub refuses, or cannot be reached.

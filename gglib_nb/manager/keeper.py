@@ -1,8 +1,8 @@
 """The thread that stores a queue in the user's database, and reads the queues of other kernels there.
 
 The queue thread only reports that something changed; this one asks it for the latest state when it is ready, so a busy disk
-does not delay the queue, and many changes become one write. While something is stored, it writes a heartbeat; while the queue
-is watched, or other kernels have downloads, it reads those. If the database cannot be used, it says so once and tries again:
+does not delay the queue, and many changes become one write. While a queue is stored, it writes heartbeats; while the queue
+is watched, or other kernels have downloads, it reads those. If the database cannot be used, it reports that once and tries again:
 downloads do not need it.
 """
 
@@ -47,7 +47,7 @@ _BEAT_S: Final = 1.0
 # If nothing runs, or if every write goes over the network, heartbeats may be less frequent.
 _SLOW_BEAT_S: Final = 5.0
 _LOOK_S: Final = 1.0
-# Two slow heartbeats and the looks at them: what another kernel last said of its downloads is out of date after this.
+# Two slow heartbeats and the reads of them: another kernel's last report of its downloads is outdated after this.
 UNHEARD_S: Final = 15.0
 # Four slow heartbeats: a kernel of another machine or container counts as stopped after this.
 SILENT_S: Final = 20.0
@@ -77,7 +77,7 @@ class QueueKeeper:
         self._is_closing = False
         self._is_over = False
         self._hands_on = False
-        self._asked: list[tuple[Future[Any], bool]] = []  # and whether it is to adopt; else it is to look
+        self._asked: list[tuple[Future[Any], bool]] = []  # and whether to adopt, or only to look
         self._adopted = Adoption()
         self._is_kept = False
         self._beat_at_s = self._look_at_s = self._retry_at_s = self._watch_until_s = 0.0
@@ -89,13 +89,13 @@ class QueueKeeper:
     # From any thread ---------------------------------------------------------------------------------------------
 
     def changed(self) -> None:
-        """Something changed that has to be stored."""
+        """Marks the queue as changed, so that it is stored."""
         with self._woken:
             self._is_changed = True
             self._wake()
 
     def hear(self, event: announced.QueueEvent) -> None:
-        """Something happened in the queue; ended downloads are recorded."""
+        """Handles an event of the queue; records ended downloads."""
         completed = announced.DownloadCompleted | announced.ThenChanged
         if not isinstance(event, completed | announced.DownloadFailed | announced.DownloadCancelled):
             return
@@ -105,7 +105,7 @@ class QueueKeeper:
                 self._wake()
 
     def wake(self) -> None:
-        """The queue is watched from now on."""
+        """Starts reading other kernels' downloads, because the queue is watched."""
         with self._woken:
             self._wake()
 
@@ -124,7 +124,7 @@ class QueueKeeper:
         return self._ask(adopts=False)
 
     def close(self, timeout_s: float) -> None:
-        """Stores the last state, or deletes the queue if it is not to be adopted; waits a moment for that."""
+        """Stores the last state, or deletes the queue if it is not to be adopted; waits briefly for that."""
         with self._woken:
             thread, self._is_closing = self._thread, True
             self._woken.notify()
@@ -192,7 +192,7 @@ class QueueKeeper:
         return Queues(self._database, kernel, config.models_directory)
 
     def _of_disk(self, look: Callable[[], _Result], otherwise: _Result) -> _Result:
-        """The result of a call on the models folder, or a default if it does not answer in time."""
+        """The result of a call on the models folder, or a default if it does not return in time."""
         looking = self._disk.submit(look)
         try:
             return looking.result(_DISK_S)
@@ -201,7 +201,7 @@ class QueueKeeper:
             return otherwise
 
     def _sleep(self) -> bool:
-        """Waits until there is something to do; False at the end."""
+        """Waits until there is work to do; False at the end."""
         with self._woken:
             while not self._is_closing:
                 timeout_s = self._rest_s()
@@ -228,7 +228,7 @@ class QueueKeeper:
         return any(item.notice_kind == "waiting" for item in snapshot.items)
 
     def _take_turn(self, asked: set[bool]) -> None:
-        """Does what is due; `asked` says whether it was asked to adopt (True), or to look (False), or both."""
+        """Does the work that is due; `asked` says whether to adopt (True), to look (False), or both."""
         if True in asked or time.monotonic() < self._watch_until_s:
             self._adopt(is_asked=True in asked)
         if self._is_changed:
@@ -253,7 +253,7 @@ class QueueKeeper:
 
     def _take_up(self, left: StoredQueue) -> None:
         if any(one.plan.then for one in left.downloads) and others_may_write(self._database.path):
-            # A command is run as this user: it must not come from another one.
+            # A command runs as this user: it must not come from another one.
             left = replace(
                 left, downloads=tuple(replace(one, plan=replace(one.plan, then=None)) for one in left.downloads)
             )
@@ -340,7 +340,7 @@ class QueueKeeper:
     def _beat(self) -> None:
         self._put_off_beat()
         if not self._queues.beat(self._queue.snapshot.items):
-            # Another machine took this kernel for stopped, or the database is new: two queues then, one transfer.
+            # Another machine considers this kernel stopped, or the database is new: then there are two queues and one transfer.
             self._store()
 
     def _put_off_beat(self) -> None:
@@ -393,7 +393,7 @@ class QueueKeeper:
         return self._silent_s(record) > SILENT_S
 
     def _silent_s(self, record: KernelRecord) -> float:
-        """How long ago the beat of a kernel changed, by the clock of this process only."""
+        """Seconds since the beat of a kernel changed, by the clock of this process only."""
         beat, since_s = self._beats.get(record.owner, (None, 0.0))
         if beat != record.beat:
             since_s = time.monotonic()
@@ -456,14 +456,14 @@ def _adoption_text(adopted: Adoption) -> str:
 
 
 def _bytes_on_disk(plan: PlannedDownload) -> tuple[int, ...]:
-    """How much of each file is on the disk; 0 if the file at a target may be the one to replace."""
+    """How many bytes of each file are on the disk; 0 if the file at a target may be the one to replace."""
     if plan.force or plan.replaces or any(file.wrong_ranges is not None for file in plan.files):
         return (0,) * len(plan.files)
     return present_by_file(plan.files, plan.commit_sha)
 
 
 def _is_complete(plan: PlannedDownload, known: Mapping[str, StoredFile]) -> bool:
-    """Whether its kernel had downloaded and registered all of it, and was killed before it had stored that."""
+    """Whether its kernel had downloaded and registered all of it, and was killed before it stored that."""
     looks = look_at(plan.targets)
     for target in plan.targets:
         parts = [file for file in plan.files if file.target == target]

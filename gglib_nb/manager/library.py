@@ -1,4 +1,4 @@
-"""The files of registered models: looked at, deleted, verified, repaired; and partial files in the models folder.
+"""The files of registered models: checking, deleting, verifying, repairing; and partial files in the models folder.
 
 Plain functions: the engine hashes, the caller asks the Hub and posts to the queue.
 """
@@ -35,7 +35,7 @@ from gglib_nb.system import allocated_bytes
 
 OnVerifyProgress = Callable[[VerifyProgress], None]
 VERSION: Final = re.compile(r"@[0-9a-f]{8}")
-"""The folder of a new version, or of an old one that is kept, by the first digits of its commit."""
+"""The folder of a new version, or of an old one that is kept, named by the first digits of its commit."""
 
 
 def look_at(paths: Iterable[str]) -> dict[str, FileLook | None]:
@@ -48,18 +48,18 @@ def look_at(paths: Iterable[str]) -> dict[str, FileLook | None]:
 
 
 def bytes_of(models: Iterable[Model]) -> int:
-    """What models take of the disk; a file of several models is counted once."""
+    """The disk space of models; a file of several models is counted once."""
     return sum({file.target: file.size_bytes for model in models for file in model.files}.values())
 
 
 def refuse_lost_folder(models_directory: Path, models: Iterable[Model]) -> None:
     """Refuses to write below a models folder that is not mounted: downloads would fill the disk under its mount point.
 
-    It counts as lost if models are registered in it and none of their owners' folders exists. To go on after the models were
-    deleted on purpose, a user creates the folder that the error names.
+    It counts as not mounted if models are registered in it and none of their owners' folders exists. To continue after the models
+    were deleted on purpose, a user creates the folder that the error names.
 
     Raises:
-        StorageError: It is lost.
+        StorageError: It is not mounted.
     """
     owners = owner_folders(models_directory, models)
     if not is_disk_gone(owners):
@@ -96,7 +96,7 @@ def make_home(folder: Path, repo_id: str) -> None:
 
 
 def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
-    """What deleting a model would delete; the files that the `others` use stay.
+    """The files that deleting a model would delete; files that the `others` use stay.
 
     Raises:
         StorageError: Its files belong to the Hugging Face cache, which has its own command for that.
@@ -118,7 +118,7 @@ def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
 
 
 def delete_files(paths: Iterable[str], models_directory: Path) -> None:
-    """Deletes files that exist, and folders of the models folder that are empty then.
+    """Deletes files that exist, and folders of the models folder that are then empty.
 
     Raises:
         StorageError: One cannot be deleted; those before it are.
@@ -148,7 +148,7 @@ def is_in_hub_cache(path: Path) -> bool:
 def _remove_empty_folders(folder: Path, models_directory: Path) -> None:
     while folder != models_directory and folder.is_relative_to(models_directory):
         try:
-            os.rmdir(folder)  # noqa: PTH106 - it refuses what is not empty, which is the point
+            os.rmdir(folder)  # noqa: PTH106 - it fails for a folder that is not empty, as intended
         except OSError:
             return
         folder = folder.parent
@@ -160,9 +160,9 @@ def partial_requests(
     wanted: Collection[str],
     targets: Collection[str] | None = None,
 ) -> list[DownloadRequest | DownloadId]:
-    """What resumes the partial files in the models folder, by path: a request, or the id of a model to be updated.
+    """The requests that resume the partial files in the models folder, by path; or the id of a model to be updated.
 
-    The place of a file, `<owner>/<repo>/<path in repo>` or `<owner>/<repo>/@<commit>/<path in repo>`, says what it belongs to.
+    The place of a file, `<owner>/<repo>/<path in repo>` or `<owner>/<repo>/@<commit>/<path in repo>`, shows what it belongs to.
 
     Args:
         models_directory: The folder.
@@ -197,14 +197,14 @@ def _requests(repo_id: str, paths: Iterable[str]) -> Iterator[DownloadRequest]:
 
 
 def write_preset(file: Path, models: Iterable[Model]) -> PresetFile:
-    """Brings the file up to date with the models that are here; the old one stays whole until the new one is.
+    """Updates the file with the models on this machine; the old one remains complete until the new one is.
 
     Raises:
         StorageError: It cannot be read or written.
     """
     here = [model for model in models if _is_loadable(model)]
     try:
-        target = Path(os.path.realpath(file))  # a link stays a link
+        target = Path(os.path.realpath(file))  # a link remains a link
         old = target.read_text(encoding="utf-8") if target.exists() else ""
         text, left_out = merged_preset(old, here)
         new = target.with_name(f"{target.name}.new")
@@ -251,7 +251,7 @@ def verify_files(
 def _teller(
     check: FileCheck, models: Sequence[Model], files: Sequence[FileToCheck], tell: OnVerifyProgress
 ) -> Callable[[], None]:
-    """Passes on the progress of a check, when it is called and something is new."""
+    """A function that passes on the progress of a check if it is new."""
     owners = {file.target: str(model.id) for model in reversed(models) for file in model.files}
     total_bytes = sum(file.size_bytes for file in files)
     last: tuple[int, int] | None = None
@@ -276,7 +276,7 @@ def _to_record(file: StoredFile, result: CheckedFile | None, at_s: float) -> Sto
         sha256=result.sha256,
         mtime_ns=result.mtime_ns,
         is_verified=file.is_verified or stated_sha256(Path(file.target)) == result.sha256,
-        # If the Hub gives no SHA-256, this one detects later changes.
+        # If the Hub states no SHA-256, this one detects later changes.
         verified_at_s=at_s if result.verdict == "right" else None,
         wrong_ranges=None,
         block_digests=result.block_digests,
@@ -287,7 +287,7 @@ def _to_record(file: StoredFile, result: CheckedFile | None, at_s: float) -> Sto
 
 
 def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> PlannedDownload:
-    """Downloads the wrong and missing parts of a model and keeps the rest; `listing` is of its commit.
+    """A plan that downloads the wrong and missing parts of a model and keeps the rest; `listing` is of its commit.
 
     Raises:
         RemoteChangedError: The Hub no longer has these files, or has others with their names.

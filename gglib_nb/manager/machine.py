@@ -1,8 +1,8 @@
-"""What this machine has for models: memory, in all and free now, and disk space where downloads go.
+"""This machine's resources for models: memory, total and free, and disk space where downloads are stored.
 
-Asks psutil, cgroups, `nvidia-smi`, sysfs and sysctl, and needs no GPU library; changes nothing. Everything
-that cannot be asked is None, never 0. What a partial file has allocated is gone from the free space already, so only the
-rest of each file counts; the engine, which refuses what does not fit, counts the same way.
+Queries psutil, cgroups, `nvidia-smi`, sysfs and sysctl, and needs no GPU library; changes nothing. A value that
+cannot be queried is None, never 0. The space that a partial file has allocated is not free any more, so only the
+rest of each file counts; the engine, which refuses files that do not fit, counts the same way.
 """
 
 import os
@@ -54,25 +54,25 @@ def given_folder(folder: str | os.PathLike[str]) -> Path:
 
 
 def machine_memory() -> MachineMemory:
-    """Asks the machine; takes up to 3 s where an NVIDIA driver has to wake up, so not for the kernel's loop."""
+    """Queries the machine; takes up to 3 s if an NVIDIA driver has to wake up, so not for the kernel's loop."""
     ram = ram_bytes()
     free = _ram_free_bytes(ram)
     gpus = [*_nvidia(ram, free), *_amd(_DRM, free)]
-    # llama.cpp uses a processor's own GPU only where there is no other.
+    # llama.cpp uses a processor's own GPU only if there is no other.
     own = [gpu for gpu in gpus if not gpu.is_shared]
     return MachineMemory(ram, tuple(own or gpus or _apple(ram, free)), free)
 
 
 def ram_bytes() -> int:
-    """Memory this process may have: the machine's, or less where a container or a service manager sets a limit."""
-    import psutil  # costs 10 ms, which an import does not pay
+    """Memory this process may have: the machine's, or less if a container or a service manager sets a limit."""
+    import psutil  # costs 10 ms, which would slow the import
 
     return min([psutil.virtual_memory().total, *(limit for limit, _used in _cgroup_limits(_CGROUPS, _OWN_CGROUPS))])
 
 
 def _ram_free_bytes(ram: int) -> int:
-    """What of it can be taken now without swapping; file caches count as free."""
-    import psutil  # costs 10 ms, which an import does not pay
+    """The part of it that is available without swapping; file caches count as free."""
+    import psutil  # costs 10 ms, which would slow the import
 
     limits = ((limit, used) for limit, used in _cgroup_limits(_CGROUPS, _OWN_CGROUPS) if limit <= ram)
     return min([psutil.virtual_memory().available, *(max(0, limit - used) for limit, used in limits)])
@@ -83,7 +83,7 @@ def _cgroup_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
 
     A group without a limit says `max`, or a number beyond all memory. `own` names the groups as `/proc/self/cgroup`
     does (cgroups(7)): `0::<path>` for v2, `<n>:memory:<path>` for v1. A container that sees its own group as the root
-    finds the limit there, whatever the path says.
+    finds the limit there, whatever the path.
     """
     for controllers, group in _own_groups(own):
         if not controllers:
@@ -100,7 +100,7 @@ def _cgroup_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
 
 
 def _own_groups(own: Path) -> Iterator[tuple[str, PurePosixPath]]:
-    """Controllers (none for v2) and path below their root; where the system does not tell, the roots themselves."""
+    """Controllers (none for v2) and path below their root; the roots themselves if the system does not state them."""
     try:
         lines = own.read_text().splitlines()
     except (OSError, ValueError):
@@ -128,9 +128,9 @@ def _nvidia(ram: int, ram_free: int) -> list[Gpu]:
 
 
 def _visible(devices: Sequence[tuple[str, str]], stated: str | None) -> list[int]:
-    """The places of the devices that a variable such as `CUDA_VISIBLE_DEVICES` leaves: by number or beginning of the UUID.
+    """The indices of the devices in a variable such as `CUDA_VISIBLE_DEVICES`: by number or beginning of the UUID.
 
-    The first that names nothing ends the list (CUDA C Programming Guide, "Environment variables").
+    The first entry that names no device ends the list (CUDA C Programming Guide, "Environment variables").
     """
     if stated is None:
         return list(range(len(devices)))
@@ -170,7 +170,7 @@ def _amd_gpu(folder: Path, ram_free: int) -> Gpu | None:
 
 
 def _apple(ram: int, ram_free: int) -> list[Gpu]:
-    """The part of the unified memory that Metal lets a GPU have: the limit that is set, else the default one."""
+    """The part of the unified memory that Metal gives a GPU: the configured limit, else the default one."""
     if (platform.system(), platform.machine()) != ("Darwin", "arm64"):
         return []
     stated = _answer("sysctl", "-n", "iogpu.wired_limit_mb").strip()
@@ -180,7 +180,7 @@ def _apple(ram: int, ram_free: int) -> list[Gpu]:
 
 
 def _answer(program: str, *arguments: str) -> str:
-    """What a program of the system prints; nothing where it is not there, fails or hangs."""
+    """The output of a system program; empty if it does not exist, fails or hangs."""
     path = shutil.which(program)
     if path is None:
         return ""
@@ -207,7 +207,7 @@ def _number_in(path: Path) -> int | None:
 
 
 def _stat_of(path: Path, name: str) -> int:
-    """One line of a file of names and numbers; 0 where it is not there."""
+    """One line of a file of names and numbers; 0 if it is missing."""
     try:
         lines = (line.split() for line in path.read_text().splitlines())
         return next((int(words[1]) for words in lines if words[:1] == [name]), 0)
@@ -216,25 +216,25 @@ def _stat_of(path: Path, name: str) -> int:
 
 
 Sizes = dict[Path, int]
-"""Files by their final path, with the bytes of the whole."""
+"""Files by their final path, with their full sizes."""
 
 
 class DiskSpace(Value, frozen=True):
     """One filesystem."""
 
-    device: int | None  # its number; None where nothing of the path can be looked at
-    free_bytes: int | None  # what this user may still write on it; None unknown
+    device: int | None  # its number; None if nothing of the path can be read
+    free_bytes: int | None  # what this user may still write on it; None if unknown
 
 
 def disk_space_at(folder: Path) -> DiskSpace:
-    """The filesystem of a folder that need not exist yet; a link counts as where it leads, also when that is nothing yet."""
+    """The filesystem of a folder that need not exist yet; links are followed, also to a folder that does not exist yet."""
     there = existing_folder(Path(os.path.realpath(folder)))
     found = status_of(there)
     return DiskSpace(None, None) if found is None else DiskSpace(found.st_dev, free_bytes(there))
 
 
 def files_of(models_directory: Path, repo_id: str, files: Iterable[tuple[str, int | None]]) -> Sizes:
-    """What files of a repository become on the disk: the parts of a byte split one file; unknown sizes are left out.
+    """The files of a repository as stored on the disk: the parts of a byte split are one file; unknown sizes are left out.
 
     Raises:
         RequestError: A name that cannot be stored.
@@ -248,7 +248,7 @@ def files_of(models_directory: Path, repo_id: str, files: Iterable[tuple[str, in
 
 
 def bytes_to_write(files: Sizes) -> int:
-    """What these files will still take of the disk."""
+    """The disk space that these files still need."""
     return sum(_bytes_to_write(target, size_bytes) for target, size_bytes in files.items())
 
 
@@ -260,7 +260,7 @@ def queued_files(snapshot: QueueSnapshot, models_directory: Path, device: int | 
         try:
             found |= files_of(models_directory, item.repo_id, parts)
         except RequestError:
-            continue  # it was refused when it was queued
+            continue  # the queue refused it
     return {target: size for target, size in found.items() if disk_space_at(target.parent).device == device}
 
 

@@ -1,7 +1,7 @@
 """`DownloadManager`: one queue of downloads, as coroutines, and without a loop under `sync`.
 
-Each operation is a blocking function, of which `coroutine` makes the coroutine. Cancelling the awaiter of a request that is
-still being resolved drops the request; cancelling the awaiter of a download does not touch the download.
+Each operation is a blocking function, from which `coroutine` makes the coroutine. Cancelling the awaiter of a request that is
+still being resolved drops the request; cancelling the awaiter of a download does not affect the download.
 """
 
 import atexit
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 _INSIDE: Final = frozenset({"catalog", "hub", "origins"})
 CLOSE_TIMEOUT_S: Final = 2.0
-"""A kernel that ends waits no longer than this; the engine stops by itself when its input closes."""
+"""The longest wait of a kernel that exits; the engine stops by itself when its input closes."""
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -57,7 +57,7 @@ class SyncOperations(StorageOperations, AdviceOperations):
     """
 
     def close(self) -> None:
-        """Stops everything within about 2 s, keeps what was fetched; waiting calls get `DownloadInterruptedError`."""
+        """Stops everything within about 2 s, keeps downloaded data; waiting calls get `DownloadInterruptedError`."""
         self._parts.close(CLOSE_TIMEOUT_S)
 
     @override
@@ -72,15 +72,15 @@ class DownloadManager:
     `gglib_nb.get_manager()` gives the kernel's own, which ends with the kernel. Without a loop, use `manager.sync`.
 
     Args:
-        config: Its settings; None takes what was saved, else what the environment says, else the defaults.
-        settings: Fields of `DownloadManagerConfig`, which are used instead of those of `config`.
+        config: Its settings; None: the saved ones, else those of the environment, else the defaults.
+        settings: Fields of `DownloadManagerConfig`, which override those of `config`.
 
     Attributes:
         config: Its settings.
         sync: The same operations as calls that wait.
 
     Raises:
-        InvalidConfigError: A setting has a value that cannot work.
+        InvalidConfigError: A setting has an invalid value.
         TypeError: There is no such setting.
     """
 
@@ -158,12 +158,12 @@ class DownloadManager:
 
     @property
     def snapshot(self) -> QueueSnapshot:
-        """The queue, immutable and not older than the last answer."""
+        """The queue, immutable and not older than the last reply."""
         return self._parts.queue.snapshot
 
     @property
     def engine(self) -> object:
-        """Where transfers run: None on this machine, else as it was set."""
+        """Where transfers run: None on this machine, else as configured."""
         return self._parts.engine_setting
 
     @property
@@ -178,14 +178,14 @@ class DownloadManager:
 
             future = manager.submit(manager.sync.queue_smart, "owner/repo", "Q4_K_M")
 
-        Cancelling the future ends what the function waits for. After `close` the future holds `ManagerClosedError`.
+        Cancelling the future ends the waits of the function. After `close` the future holds `ManagerClosedError`.
         """
         return self._parts.calls.submit(function, *args, **kwargs)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Calls `listener` with a snapshot at most ten times a second, and always after the last change.
 
-        It is called on the queue's own thread, so it must not wait. Returns what ends it.
+        It is called on the queue's own thread, so it must not block. Returns a function that ends the subscription.
 
         Raises:
             ManagerClosedError: The manager is closed.
@@ -195,7 +195,7 @@ class DownloadManager:
         return unsubscribe
 
     def subscribe_events(self, listener: EventListener) -> Callable[[], None]:
-        """Calls `listener` with every event, on the queue's own thread. Returns what ends it.
+        """Calls `listener` with every event, on the queue's own thread. Returns a function that ends the subscription.
 
         Raises:
             ManagerClosedError: The manager is closed.
@@ -224,7 +224,7 @@ class DownloadManager:
 
     @property
     def hub(self) -> HubClient:
-        """What asks the Hub."""
+        """The client of the Hub."""
         return self._parts.hub
 
     # The end -----------------------------------------------------------------------------------------------------
@@ -235,12 +235,12 @@ class DownloadManager:
         return self._parts.is_closed
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
-        """Does what `sync.close` does; later operations raise `ManagerClosedError`. Twice is harmless."""
+        """Does what `sync.close` does; later operations raise `ManagerClosedError`. May be called again."""
         self._parts.close(timeout_s)
 
     async def aclose(self) -> None:
         """Does what `close` does, without blocking the loop."""
-        from asyncio import to_thread  # 30 ms, which an import does not pay
+        from asyncio import to_thread  # 30 ms, which would slow the import
 
         await to_thread(self.close)
 
@@ -270,7 +270,7 @@ class DownloadManager:
 
     @override
     def __dir__(self) -> list[str]:
-        # What is promised and nothing else; `catalog`, `hub` and `origins` are for this package.
+        # The public names only; `catalog`, `hub` and `origins` are for this package.
         return sorted(
             name for name in [*vars(type(self)), "config", "sync"] if not (name.startswith("_") or name in _INSIDE)
         )
@@ -283,7 +283,7 @@ class EventStream:
     """Every event from its creation on, after a first one with the whole queue; ends when the manager closes.
 
     Args:
-        subscribe: Takes what is called with each event and what is called at the end; gives what ends the subscription.
+        subscribe: Takes a function for each event and one for the end; returns a function that ends the subscription.
     """
 
     def __init__(
@@ -301,13 +301,13 @@ class EventStream:
         return await self._buffer.take()
 
     async def aclose(self) -> None:
-        """Ends the stream; what was not read is dropped."""
+        """Ends the stream; unread events are dropped."""
         self._unsubscribe()
         self._buffer.end()
 
 
 class _Buffer:
-    """What was not read yet, of one reader. `put` and `end` may be called from any thread."""
+    """The unread events of one reader. `put` and `end` may be called from any thread."""
 
     def __init__(self) -> None:
         self._has_ended = False
@@ -317,7 +317,7 @@ class _Buffer:
         self._reader: AsyncFuture[None] | None = None
 
     def put(self, event: QueueEvent) -> None:
-        """Adds an event, in the place of the one it replaces, and wakes the reader."""
+        """Adds an event, replacing an outdated one, and wakes the reader."""
         key = (self._has_begun and _replaced_by_later(event)) or object()  # the first event stays the first
         with self._lock:
             self._has_begun = True
@@ -326,13 +326,13 @@ class _Buffer:
         self._wake()
 
     def end(self) -> None:
-        """Nothing more will come; the reader gets what is left and then the end."""
+        """Ends the stream; the reader gets the remaining events and then the end."""
         self._has_ended = True
         self._wake()
 
     async def take(self) -> QueueEvent:
         """The oldest event, as soon as there is one; `StopAsyncIteration` at the end."""
-        from asyncio import get_running_loop  # 30 ms, which an import does not pay
+        from asyncio import get_running_loop  # 30 ms, which would slow the import
 
         while True:
             with self._lock:
@@ -347,7 +347,7 @@ class _Buffer:
         with self._lock:
             reader, self._reader = self._reader, None
         if reader is not None:
-            with suppress(RuntimeError):  # the loop was closed, and with it the reader
+            with suppress(RuntimeError):  # the loop was closed, and so was the reader
                 reader.get_loop().call_soon_threadsafe(_resolve, reader)
 
 
@@ -357,7 +357,7 @@ def _resolve(reader: "AsyncFuture[None]") -> None:
 
 
 def _replaced_by_later(event: QueueEvent) -> object | None:
-    """What a later event of the same key replaces; None where every one counts."""
+    """The key of events that a later one replaces; None if every event counts."""
     match event:
         case SnapshotChanged():
             return SnapshotChanged
@@ -381,10 +381,10 @@ def get_manager() -> DownloadManager:
     """The manager that the magics, the panel and `gglib_nb.download` share, made on first use.
 
     It adopts the queues of kernels that have stopped, for the same models folder and hub. It is closed when the interpreter
-    ends; the next kernel continues.
+    exits; the next kernel continues.
 
     Raises:
-        InvalidConfigError: A setting has a value that cannot work.
+        InvalidConfigError: A setting has an invalid value.
     """
     global _current  # noqa: PLW0603 - one per kernel is the point
     with _current_lock:
@@ -399,8 +399,8 @@ def model_path(reference: IdLike) -> Path:
     """The file of a registered model, without making a manager: that would resume an earlier kernel's queue.
 
     Raises:
-        InvalidConfigError: A setting has a value that cannot work.
-        ModelNotFoundError: No model matches, or its file is gone.
+        InvalidConfigError: A setting has an invalid value.
+        ModelNotFoundError: No model matches, or its file no longer exists.
         AmbiguousQuantizationError: Several match.
         CatalogError: The models database cannot be read.
     """
@@ -408,7 +408,7 @@ def model_path(reference: IdLike) -> Path:
     config = DownloadManagerConfig.of_kernel() if manager is None else manager.config
     catalog = Catalog(config.database_path)
     stores = Stores(config.model_stores, catalog.models)
-    # On a thread, since the state folder may be on a disk that hangs; not one of the manager's, which a forked child lacks.
+    # On a thread, because the state folder may be on a disk that hangs; not one of the manager's, which a forked child lacks.
     return Calls().run(path_of, catalog, reference, stores.models)
 
 
@@ -425,7 +425,7 @@ def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
 
     An interrupt in a cell cancels the coroutine.
     """
-    import asyncio  # 30 ms, which an import does not pay
+    import asyncio  # 30 ms, which would slow the import
 
     try:
         loop = asyncio.get_running_loop()

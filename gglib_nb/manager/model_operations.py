@@ -1,6 +1,6 @@
-"""The operations on registered models: what is here, forget, delete, verify, repair, update, import.
+"""The operations on registered models: list, forget, delete, verify, repair, update, import.
 
-Each is stated once, as a blocking function; what they do is in the modules they call.
+Each is a blocking function, defined once; the modules that it calls do the work.
 """
 
 import time
@@ -53,11 +53,11 @@ from gglib_nb.system import is_file
 
 
 class ModelOperations(QueueOperations):
-    """What can be asked of registered models."""
+    """Operations on registered models."""
 
     @operation
     def models(self) -> list[ModelSummary]:
-        """The registered models, the newest first, and whether their files are as they were recorded.
+        """The registered models, the newest first, and whether their files are unchanged since they were recorded.
 
         Nothing is hashed and no request is made. `pandas.DataFrame(rows)` has a column for each field.
         """
@@ -71,7 +71,7 @@ class ModelOperations(QueueOperations):
 
     @operation
     def disk_use(self) -> DiskUse:
-        """How much of the disk the registered models take, and how much is left."""
+        """How much of the disk the registered models take, and how much is free."""
         folder = self._parts.config.models_directory
         self._parts.stores.models()  # finds which of them are missing
         missing = tuple(map(str, self._parts.stores.missing))
@@ -79,16 +79,16 @@ class ModelOperations(QueueOperations):
 
     @operation
     def path(self, id: IdLike) -> Path:  # noqa: A002 - the port's word
-        """The file of a registered model that a program opens: its first shard. Nothing is asked of the Hub.
+        """The file of a registered model that a program opens: its first shard. Sends no request to the Hub.
 
         Raises:
-            ModelNotFoundError: Also if its file is gone.
+            ModelNotFoundError: Also if its file no longer exists.
         """
         return path_of(self._parts.catalog, id, self._parts.stores.models)
 
     @operation
     def write_preset(self, file: "str | PathLike[str]") -> PresetFile:
-        """Writes a `models.ini`, from which `llama-server --models-preset FILE` serves every model that is here.
+        """Writes a `models.ini`, from which `llama-server --models-preset FILE` serves every model on this machine.
 
         Lines that a user added to the file stay; those that name files of models are updated.
 
@@ -112,7 +112,7 @@ class ModelOperations(QueueOperations):
                 `transformers`.
 
         Raises:
-            RequestError: There is no such program here.
+            RequestError: There is no such program.
         """
         return loading_lines(self.find_model(id), program)
 
@@ -162,7 +162,7 @@ class ModelOperations(QueueOperations):
 
     @operation
     def forget(self, id: IdLike) -> None:  # noqa: A002 - the port's word
-        """Takes a model off the list; its files stay where they are."""
+        """Removes a model from the list; its files stay."""
         self._parts.catalog.forget(id)
 
     @operation
@@ -171,7 +171,7 @@ class ModelOperations(QueueOperations):
 
         Args:
             id: Of a model.
-            dry_run: Only say what would go and what that would free.
+            dry_run: Only return what would be deleted and how much that would free.
 
         Raises:
             AlreadyQueuedError: A download in the queue writes one of its files; cancel that first.
@@ -320,12 +320,12 @@ class ModelOperations(QueueOperations):
 
     @operation
     def partials(self) -> list[Leftover]:
-        """The partial downloads in the models folder, and in those of `to` that are known, by path."""
+        """The partial downloads in the models folder, and in the known folders of `to`, by path."""
         return [one for folder in self._homes() for one in leftovers(folder)]
 
     @operation
     def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
-        """Deletes the partial files of these targets, unless they are in the queue or in use; returns those that are gone."""
+        """Deletes the partial files of these targets, unless they are in the queue or in use; returns the deleted targets."""
         return discard_leftovers(frozenset(targets) - self._wanted_targets())
 
     @operation
@@ -356,7 +356,7 @@ class ModelOperations(QueueOperations):
     def _resume(self, partial: DownloadRequest | DownloadId) -> DownloadId:
         if isinstance(partial, DownloadRequest):
             return self._queue(partial, starts=True, joins=True).id
-        # Whether the old version was to be kept is not known any more; what is kept can be deleted.
+        # Whether the old version was to be kept is no longer known; a kept version can be deleted.
         self.update(partial, keep=True)
         return partial
 
@@ -373,7 +373,7 @@ class ModelOperations(QueueOperations):
         return list(dict.fromkeys([self._parts.config.models_directory, *map(self._home_of, models), *asked_for]))
 
     def _own_model(self, id_: IdLike) -> Model:
-        """A model of ours, which may be changed.
+        """One of our models, which may be changed.
 
         Raises:
             StorageError: It belongs to another program.
@@ -398,7 +398,7 @@ class ModelOperations(QueueOperations):
 
 
 def _with_counted_parameters(catalog: Catalog, model: Model) -> Model:
-    """The model with the tensors of each shard counted, which rows of earlier versions lack; written down once."""
+    """The model with the tensors of each shard counted, which rows of earlier versions lack; recorded once."""
     if model.parameter_count is not None or len(model.shards) < 2:
         return model
     if any("tensor_parameters" in file.facts for file in model.shards):
@@ -414,15 +414,15 @@ def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]]
     Args:
         catalog: The registered models.
         id_: Of a model.
-        stored: Gives the models of read-only stores.
+        stored: Returns the models of read-only stores.
 
     Raises:
-        ModelNotFoundError: No model matches the id, or its file is gone.
+        ModelNotFoundError: No model matches the id, or its file no longer exists.
         AmbiguousQuantizationError: Several match; `choices` has their ids.
     """
     model = catalog.find(id_, stored)
     path = Path(model.paths[0])
-    if not is_file(path) and not model.hosts:  # where a cluster's host has it, the path is that host's
+    if not is_file(path) and not model.hosts:  # the path of a model on a cluster's host is that host's
         raise ModelNotFoundError(
             f"The file of {model.id} is missing: {path}. To download it again: %gguf queue {model.id}. To take it off the "
             f"list: %gguf forget {model.id}"

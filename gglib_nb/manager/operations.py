@@ -1,7 +1,7 @@
-"""The operations on the queue: what is downloaded, in which order, within which limits, and what became of it.
+"""The operations on the queue: downloads, their order, their limits, and their results.
 
-Each is stated once, as a blocking function; `manager` makes the coroutines of them. Those on registered models are in
-`model_operations`, those that look before anything is queued in `advice`.
+Each is a blocking function, defined once; `manager` makes the coroutines. Those on registered models are in
+`model_operations`, those before anything is queued in `advice`.
 """
 
 from collections.abc import Callable
@@ -67,12 +67,12 @@ class SmartQueueResult(_PositionAndShards):
         finished = await queued.wait()
 
     Attributes:
-        position: 1-based among pending downloads; 0 where it ran at once.
+        position: 1-based among pending downloads; 0 if it started at once.
         shard_count: Files of the model itself.
         id: The queue's id for the download.
-        path: Where the model's first file is, once the download is complete: what a program opens.
-        reason: Why this variant; empty where it was asked for by name.
-        is_new: False where the same download was pending or active already and has been joined.
+        path: The path of the model's first file once the download is complete; programs open it.
+        reason: Why this variant; empty if it was requested by name.
+        is_new: False if the same download was already pending or active and has been joined.
         sync: `wait` and `cancel` as calls that wait.
     """
 
@@ -85,7 +85,7 @@ class SmartQueueResult(_PositionAndShards):
 
     @classmethod
     def of(cls, queued: QueuePosition, operations: "QueueOperations") -> Self:
-        """The same from the queue's own answer."""
+        """The same from the queue's reply."""
         result = cls(queued.position, queued.shard_count)
         result.id, result.reason, result.is_new = queued.id, queued.reason, queued.is_new
         result.path, result.sync = Path(queued.path), SyncHandle(queued.id, operations)
@@ -107,12 +107,12 @@ class FinishedDownload(Value, frozen=True):
 
     Attributes:
         id: The queue's id for the download.
-        paths: The model's files in shard order; the first is what a program opens.
-        total_bytes: Of all its files; None where the hub did not say.
-        is_verified: Whether every file hashed to what the hub states.
-        was_present: Whether all files were there already.
-        reused_bytes: Of `total_bytes`, those that were copied from other files on this machine instead of fetched.
-        reused_from: What those files are called (`Q4_K_M`), the one that gave most first.
+        paths: The model's files in shard order; programs open the first.
+        total_bytes: Of all its files; None if the hub stated no size.
+        is_verified: Whether every file has the SHA-256 that the hub states.
+        was_present: Whether all files were already on the disk.
+        reused_bytes: Those of `total_bytes` that were copied from other files on this machine.
+        reused_from: Labels of those files (`Q4_K_M`), the one with the most bytes first.
     """
 
     id: DownloadId
@@ -138,7 +138,7 @@ class FinishedDownload(Value, frozen=True):
 
 
 class QueueOperations(Operations):
-    """What can be asked of the queue."""
+    """Operations on the queue."""
 
     # Queueing ----------------------------------------------------------------------------------------------------
 
@@ -265,7 +265,7 @@ class QueueOperations(Operations):
     def put_back(self, *ids: IdLike) -> tuple[int, ...]:
         """Undoes `cancel_download`, `remove_from_queue` and `cancel_all`: puts downloads back in their places, as they were.
 
-        Returns their positions, 0 of one that runs. After an error, none is put back.
+        Returns their positions, 0 for one that runs. After an error, none is put back.
 
         Raises:
             QueueFullError: No more downloads may wait.
@@ -288,7 +288,7 @@ class QueueOperations(Operations):
 
     @operation
     def remove_from_queue(self, id: IdLike) -> None:  # noqa: A002
-        """Takes a pending download out."""
+        """Removes a pending download from the queue."""
         self._post(on.RemovalRequested(self._id(id)))
 
     @operation
@@ -299,7 +299,7 @@ class QueueOperations(Operations):
 
     @operation
     def pause(self, id: IdLike) -> None:  # noqa: A002
-        """Holds a download back; an active one becomes pending at position 1."""
+        """Pauses a download; an active one becomes pending at position 1."""
         self._post(on.PauseRequested(self._id(id)))
 
     @operation
@@ -310,24 +310,24 @@ class QueueOperations(Operations):
 
     @operation
     def run_now(self, id: IdLike) -> None:  # noqa: A002
-        """Runs a waiting download now, paused or not; where no slot is free, the one that started last waits behind it."""
+        """Runs a waiting download now, paused or not; if no slot is free, the one that started last waits behind it."""
         self._parts.engine.start()
         self._post(on.RunRequested(self._id(id)))
 
     @operation
     def pause_all(self) -> None:
-        """Holds back everything that is active, queued or being listed."""
+        """Pauses everything that is active, queued or being listed."""
         self._post(on.AllPauseRequested())
 
     @operation
     def resume_all(self) -> None:
-        """Lets everything that is paused run again, in its order."""
+        """Resumes everything that is paused, in its order."""
         self._parts.engine.start()
         self._post(on.AllResumeRequested())
 
     @operation
     def clear_ended(self, status: DownloadStatus | str) -> None:
-        """Takes what ended in this way off the lists; files and partial files stay.
+        """Removes the downloads that ended with this status from the lists; files and partial files stay.
 
         Args:
             status: `completed`, `failed` or `cancelled`.
@@ -341,14 +341,14 @@ class QueueOperations(Operations):
 
     @operation
     def retry(self, id: IdLike) -> int:  # noqa: A002
-        """Brings a failure back to the queue; the processor runs."""
+        """Queues a failed download again; the processor runs."""
         self._prepare()
         position: int = self._post(on.RetryRequested(self._id(id, find_failure)))
         return position
 
     @operation
     def clear_failed(self, id: IdLike | None = None) -> None:  # noqa: A002
-        """Forgets one failed download, or all of them where None."""
+        """Forgets one failed download, or all of them if None."""
         self._post(
             on.EndedCleared(DownloadStatus.FAILED) if id is None else on.FailureCleared(self._id(id, find_failure))
         )
@@ -357,7 +357,7 @@ class QueueOperations(Operations):
 
     @operation
     def set_max_queue_size(self, max_size: int) -> None:
-        """Changes how many downloads may wait; what waits already stays, also above the new limit."""
+        """Changes how many downloads may wait; waiting ones stay, even above the new limit."""
         self._post(on.QueueLimitChanged(max_size))
 
     @operation
@@ -367,7 +367,7 @@ class QueueOperations(Operations):
 
     @operation
     def set_max_concurrent(self, max_concurrent: int) -> None:
-        """Changes how many downloads run at once; with fewer, what runs already ends in its own time."""
+        """Changes how many downloads run at once; with fewer, running ones continue to their end."""
         self._post(on.ConcurrencyChanged(max_concurrent))
 
     @operation
@@ -409,9 +409,9 @@ class QueueOperations(Operations):
 
     @operation
     def set_download_hours(self, hours: DailyHours | str | None) -> None:
-        """Lets downloads run in these hours of the day only, such as `22:00-7:00`; None at any time.
+        """Allows downloads only in these hours of the day, such as `22:00-7:00`; None at any time.
 
-        Outside of them what runs is stopped, keeps its bytes and waits at the head of the queue.
+        Outside of them, running downloads are stopped, keep their bytes and wait at the head of the queue.
         """
         wanted: DailyHours | None = checked_setting("download_hours", hours)
         is_open = wanted is None or wanted.contains(local_time())
@@ -450,7 +450,7 @@ class QueueOperations(Operations):
 
     @operation
     def wait(self, id: IdLike) -> FinishedDownload:  # noqa: A002
-        """Ends when the download does; raises its own error, `DownloadCancelledError` when it was cancelled."""
+        """Returns when the download is complete; raises its own error, `DownloadCancelledError` if it was cancelled."""
         return FinishedDownload.of(settled(self._parts.queue.wait(self._id(id))))
 
     @operation
@@ -462,7 +462,7 @@ class QueueOperations(Operations):
 
     @operation
     def adopt(self) -> Adoption:
-        """Adopts the queues of kernels that have stopped, with their pauses, failures and limits; what ran is resumed.
+        """Adopts the queues of kernels that have stopped, with their pauses, failures and limits; running ones are resumed.
 
         From then on, this queue is kept for the next kernel, too. `get_manager` calls this once. If the models database
         cannot be used, nothing is adopted, and a notice of the snapshot says so.
@@ -492,7 +492,7 @@ class QueueOperations(Operations):
         return self._parts.history.clear()
 
     def _write_down(self) -> None:
-        """What has ended until now is in the database after this."""
+        """Writes all ended downloads to the database."""
         settled(self._parts.queue.ask(lambda _machine: None))
         settled(self._parts.keeper.look())
 
@@ -503,7 +503,7 @@ class QueueOperations(Operations):
         return settled(self._parts.queue.post(event))
 
     def _id(self, reference: IdLike, find: FindDownload = find_download) -> DownloadId:
-        """The id of the download that a caller means: by its id, a part that only one has, or `#n`.
+        """The id of the download that a caller means: by its id, a part that matches only one, or `#n`.
 
         Raises:
             NotInQueueError: None matches, or several do.

@@ -1,4 +1,4 @@
-"""What one manager consists of, made and closed in one place; and what its operations are made of."""
+"""The parts of one manager, made and closed in one place, and the base of its operations."""
 
 import itertools
 import os
@@ -38,7 +38,7 @@ from gglib_nb.system import call_in_forked_children
 
 # More at once only make the Hub refuse for a while.
 _HUB_THREADS: Final = 4
-# What writing the last state of the queue may take of the time in which a manager closes.
+# The share of a closing manager's time in which the last state of the queue may be written.
 _KEEP_S: Final = 1.0
 
 _Parameters = ParamSpec("_Parameters")
@@ -46,16 +46,16 @@ _Result = TypeVar("_Result")
 
 
 class Parts:
-    """Everything that one manager owns. Nothing is asked of the Hub and no process is started before it is needed.
+    """All parts of one manager. No request is sent and no process is started before it is needed.
 
     Attributes:
-        origins: Where each value of `config` comes from.
-        history: What ended, in all kernels.
-        hub: Asked on the threads of `at_hub` only.
-        engine_setting: Where the engine runs: None: on this machine, else as it was set.
+        origins: The source of each value of `config`.
+        history: The ended downloads of all kernels.
+        hub: Used only on the threads of `at_hub`.
+        engine_setting: Where the engine runs: None: on this machine, else as configured.
         stores: Models of other programs.
-        access: Continues downloads that wait for access.
-        commands: What runs when a download is complete.
+        access: Retries downloads that wait for access.
+        commands: Runs commands when downloads are complete.
 
     Raises:
         InvalidConfigError: The configured engine cannot be used.
@@ -99,19 +99,19 @@ class Parts:
     def at_hub(
         self, ask: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Result:
-        """Asks the Hub on one of its few threads, and waits for the answer."""
+        """Calls the Hub on one of its few threads, and waits for the answer."""
         return settled(self.ask_hub(ask, *args, **kwargs))
 
     def ask_hub(
         self, ask: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> "Future[_Result]":
-        """Asks the Hub on one of its few threads."""
+        """Calls the Hub on one of its few threads."""
         return self._hub_threads.submit(partial(ask, *args, **kwargs))
 
     def queue_plan(
         self, text: str, plan: Callable[[], PlannedDownload], *, starts: bool = True, joins: bool = True
     ) -> QueuePosition:
-        """Announces a request, makes its plan, and queues that; after an error, the queue is as it was before.
+        """Announces a request, makes its plan, and queues it; after an error, the queue is as before.
 
         Raises:
             QueueError: The queue refuses it.
@@ -129,18 +129,18 @@ class Parts:
         except BaseException:
             dropping = self.queue.post(on.RequestDropped(number))
             with suppress(GglibError):
-                dropping.result()  # not `settled`: the request is dropped also when the caller gave up
+                dropping.result()  # not `settled`: the request is dropped even if the caller cancelled
             raise
         return place
 
     def note_known_folders(self, plan: PlannedDownload | None = None) -> None:
-        """The transfers that start from now on notice if the disk of the models folder is not mounted.
+        """Makes transfers that start from now on check that the disk of the models folder is mounted.
 
         Raises:
             StorageError: The disk of the plan's folder is not mounted.
         """
         if self.engine_setting is not None:
-            return  # a cluster's hosts have folders of their own
+            return  # a cluster's hosts have their own folders
         usual = self.config.models_directory
         with suppress(CatalogError):
             models = self.catalog.models()
@@ -149,15 +149,15 @@ class Parts:
             self.engine.known_folders = owner_folders(usual, models)
 
     def storage_use_bytes(self) -> int:
-        """What the registered models take and the queue will take."""
+        """The disk space of the registered models and of the queued downloads."""
         queued_bytes = sum(item.total_bytes or 0 for item in self.queue.snapshot.items)
         return bytes_of(self.catalog.models()) + queued_bytes
 
     def _refuse_over_limit(self, plan: PlannedDownload) -> None:
-        """Refuses a download with which the models would take more than `storage_limit_bytes`.
+        """Refuses a download with which the models would exceed `storage_limit_bytes`.
 
         Raises:
-            DiskFullError: They would.
+            DiskFullError: They would exceed it.
         """
         limit_bytes = self.config.storage_limit_bytes
         if limit_bytes is None or plan.is_update or any(item.id == plan.id for item in self.queue.snapshot.items):
@@ -173,8 +173,8 @@ class Parts:
             )
 
     def renew_token(self) -> None:
-        """The attempts that start from now on get the current token; the user may have logged in."""
-        with suppress(InvalidTokenError):  # the hub says so where a token is needed
+        """Passes the current token to attempts that start from now on, because the user may have logged in."""
+        with suppress(InvalidTokenError):  # the hub refuses if a token is needed
             self.engine.configure(token=self.hub.token)
 
     @property
@@ -183,9 +183,9 @@ class Parts:
         return self.queue.is_closed and not self.queue.is_forked
 
     def close(self, timeout_s: float) -> None:
-        """Stops everything within the time, keeps what was fetched, and answers every call. Twice is harmless.
+        """Stops everything within the time, keeps downloaded data, and answers every call. May be called again.
 
-        In a forked child it does nothing, since everything is the parent's.
+        In a forked child it does nothing, because everything belongs to the parent.
         """
         if self.queue.is_forked:
             return
@@ -207,7 +207,7 @@ class Parts:
             stopping.join(max(0.0, deadline_s - time.monotonic()))
 
     def abandon(self) -> None:
-        """In a forked child: refuses every operation, so that nothing waits for a thread of the parent's."""
+        """In a forked child: refuses every operation, so that no call waits for a thread of the parent's."""
         self.calls.abandon()
         self.queue.abandon()
         self.engine.abandon()
@@ -244,14 +244,14 @@ call_in_forked_children(_abandon_all)
 
 
 class Operations:
-    """A group of operations: blocking functions, each stated once with its contract. `manager` has all of them."""
+    """A group of operations: blocking functions, each defined once with its contract. `manager` has all of them."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts: Final = parts
 
     @property
     def calls(self) -> Calls:
-        """What runs the operations."""
+        """Runs the operations."""
         return self._parts.calls
 
 

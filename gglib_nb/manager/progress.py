@@ -1,7 +1,7 @@
 """Shows a download while a caller waits for it in Python: draws bars, calls a callback, or logs one line a minute.
 
-The operation's own thread looks at the snapshots, so a busy loop does not freeze the bars; the caller gets the result after the
-last line is drawn. `progress_bars` draws on a terminal; a notebook brings its own view (`use_views`).
+The operation's own thread reads the snapshots, so a busy loop does not freeze the bars; the caller gets the result after the
+last line is drawn. `progress_bars` draws on a terminal; a notebook registers its own view (`use_views`).
 """
 
 import logging
@@ -33,7 +33,7 @@ class ProgressView(Protocol):
         """Called after a change, at most ten times a second."""
 
     def close(self) -> None:
-        """The download has ended, or the wait for it."""
+        """The download has ended, or the wait for it was cancelled."""
 
 
 MakeView = Callable[[], ProgressView | None]
@@ -44,7 +44,7 @@ def use_views(make: MakeView) -> None:
     """Sets how this process shows downloads, such as in the cell that waits.
 
     Args:
-        make: Gives a view of one more download; None: standard error is better. Called on the caller's thread.
+        make: Returns a view of one more download; None: use standard error. Called on the caller's thread.
     """
     global _make_view_of_place  # noqa: PLW0603 - a process runs in one place
     _make_view_of_place = make
@@ -54,7 +54,7 @@ def use_views(make: MakeView) -> None:
 def shown(
     progress: Progress, id_: DownloadId, snapshot: Callable[[], QueueSnapshot]
 ) -> Iterator[Callable[[], None] | None]:
-    """Shows a download during the block; its value is to be called ten times a second, unless it is None.
+    """Shows a download during the block; call its value ten times a second, unless it is None.
 
     A view that fails is not used again; the download continues.
     """

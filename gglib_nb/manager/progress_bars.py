@@ -1,7 +1,7 @@
-"""Progress on a terminal: a line for a download, and below it a bar for each file that moves, drawn by tqdm.
+"""Progress on a terminal: a line for a download, and below it a bar for each active file, drawn by tqdm.
 
-tqdm knows terminals: their width, rows, encodings, and several bars at once. Its own rate is not used, since it knows neither
-of stalls nor of what was there before.
+tqdm handles terminals: their width, rows, encodings, and several bars at once. Its own rate is not used, because it ignores
+stalls and bytes that were already on the disk.
 """
 
 import os
@@ -20,7 +20,7 @@ _USUAL: Final = (80, 24)
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]  # generic in its stub only
-    """A bar with our words behind it; as many of them as there is room for."""
+    """A bar followed by our words, as many as fit."""
 
     words: tuple[str, ...] = ()
 
@@ -44,14 +44,14 @@ class ProgressBars:
         self._files: Final[dict[int, _Bar]] = {}
 
     def show(self, download: QueuedDownload) -> None:
-        """Draws how it is now."""
+        """Draws the present state."""
         if self._bar is None:
             self._bar = self._new(_clipped(name_of(download)), download.total_bytes, leave=True)
         self._draw_files(download)
         _draw(self._bar, download.downloaded_bytes, parts_of(download))
 
     def close(self) -> None:
-        """The line of the download stays, as it was last."""
+        """Ends the bars; the download's line keeps its last state."""
         self._drop_files(keeping=set())
         if self._bar is not None:
             self._bar.close()
@@ -84,7 +84,7 @@ class ProgressBars:
 
 
 def _size(stream: TextIO) -> dict[str, Any]:
-    """How large the terminal is: looked up anew at each drawing, unless it does not know (one of a container says 0)."""
+    """The size of the terminal: read again at each drawing, unless the terminal does not know it (a container's says 0)."""
     try:
         is_known = os.get_terminal_size(stream.fileno()).columns > 0
     except (AttributeError, OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The one thread that owns the queue machine: events in, effects out in their order, snapshots published.
+"""The one thread that owns the queue machine: handles events, carries out effects in order, publishes snapshots.
 
 Other threads post: operations, the engine's reader, the keeper. So effects happen in the order of events, an interrupt in a cell
 cannot corrupt the state, and the queue keeps running while a cell blocks the kernel. Nothing here waits for the Hub, for
@@ -67,9 +67,9 @@ class QueueThread:
 
     Args:
         machine: Used only by this thread from now on.
-        run: Carries out an effect; must not wait.
+        run: Carries out an effect; must not block.
         beside: Fields of the snapshot that the machine does not have.
-        clock: The local time, for the hours in which downloads run.
+        clock: Returns the local time, for the hours in which downloads run.
     """
 
     def __init__(
@@ -103,17 +103,17 @@ class QueueThread:
     # From any thread ---------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Starts to handle what was posted."""
+        """Starts to handle posted events."""
         self._thread.start()
 
     @property
     def snapshot(self) -> QueueSnapshot:
-        """The queue, at least as new as the last answer that was given."""
+        """The queue, at least as new as the last reply."""
         return self._snapshot
 
     @property
     def is_closed(self) -> bool:
-        """Whether everything is refused from now on."""
+        """Whether every call is refused from now on."""
         return bool(self._refusal)
 
     @property
@@ -123,7 +123,7 @@ class QueueThread:
 
     @property
     def is_watched(self) -> bool:
-        """Whether anything follows the snapshots."""
+        """Whether there are subscribers to the snapshots."""
         return bool(self._listeners)
 
     def post(self, event: on.Event) -> "Future[Any]":
@@ -196,7 +196,7 @@ class QueueThread:
         Raises:
             ManagerClosedError: The thread has ended.
         """
-        # At once, not on the thread: after this call `is_watched` is true for the keeper.
+        # At once, not on the thread: the keeper has to see `is_watched` after this call.
         with self._lock:
             if self._refusal:
                 raise ManagerClosedError(self._refusal)
@@ -212,7 +212,7 @@ class QueueThread:
         """Calls `listener` on this thread with the whole queue, and then with every event as it happens.
 
         Args:
-            listener: Must not wait.
+            listener: Must not block.
             ended: Called when no more events can come.
 
         Raises:
@@ -232,7 +232,7 @@ class QueueThread:
         return end
 
     def close(self, timeout_s: float) -> None:
-        """Ends the thread; what still waits for a download gets `DownloadInterruptedError`."""
+        """Ends the thread; waits for downloads get `DownloadInterruptedError`."""
         with self._lock:
             if not self._refusal:
                 self._refusal = CLOSED
@@ -246,11 +246,11 @@ class QueueThread:
         self._refusal = FORKED
 
     def _do(self, act: Callable[[], _Result]) -> "Future[_Result]":
-        """Has something done on the thread; the future gets its result."""
+        """Runs a function on the thread; the future gets its result."""
         return self._put(lambda future: succeed(future, act()))
 
     def _put(self, act: "Callable[[Future[Any]], None]") -> "Future[Any]":
-        """Has something done on the thread, which answers the future or keeps it until it can; it gets an error at once."""
+        """Runs a function on the thread, which answers the future or keeps it until it can; an error is set at once."""
         future: Future[Any] = Future()
         future.add_done_callback(self._forget)
         with self._lock:
@@ -270,13 +270,13 @@ class QueueThread:
                 self._look_at_clock()
                 self._look_at_conditions()
                 self._publish()
-        except BaseException:  # noqa: BLE001 - the log has it, and every caller is answered
+        except BaseException:  # noqa: BLE001 - it is logged, and every caller is answered
             _log.exception("The download queue has failed; this manager accepts no more downloads")
         finally:
             self._end()
 
     def _next(self) -> _Posted | None:
-        """What was posted; nothing to do when it is time to publish, or a deadline has come; None at the end."""
+        """The next posted item; a no-op when it is time to publish, or at a deadline; None at the end."""
         due_s = [deadline_s for _, deadline_s in self._conditions.values()]
         due_s.append(self._publish_at_s if self._has_changed() else math.inf)
         due_s.append(self._clock_at_s if self._machine.limits.hours is not None else math.inf)
@@ -302,7 +302,7 @@ class QueueThread:
             for kind in _READ_BY_THEN:
                 self._notices.pop(kind, None)
         if not isinstance(event, reports.Progress):
-            self._snapshot = self._seen()  # the callbacks below find it there
+            self._snapshot = self._seen()  # the callbacks below read it
         for effect in effects:
             if isinstance(effect, do.Reply):
                 reply = effect.value
@@ -315,7 +315,7 @@ class QueueThread:
     def _run(self, effect: do.Work) -> None:
         try:
             self._run_effect(effect)
-        except Exception:  # noqa: BLE001 - the effects behind it have to be carried out all the same
+        except Exception:  # noqa: BLE001 - the following effects have to be carried out anyway
             _log.exception("The download queue could not start %s", type(effect).__name__)
 
     def _announce(self, event: announced.QueueEvent) -> None:
@@ -326,7 +326,7 @@ class QueueThread:
             _call(listener, event)
 
     def _forget(self, done: "Future[Any]") -> None:
-        """Drops a wait that was cancelled."""
+        """Drops a cancelled wait."""
         if done.cancelled():
             self._do(lambda: self._drop(done))
 
@@ -380,7 +380,7 @@ class QueueThread:
             _call(event_listener, announced.SnapshotChanged(self._snapshot))
 
     def _end(self) -> None:
-        """Answers every open future; nothing is handled from now on."""
+        """Answers every open future; no event is handled after this."""
         with self._lock:
             self._refusal = self._refusal or CLOSED
         for id_, futures in self._waiters.items():

@@ -1,4 +1,4 @@
-"""From a request to a plan: which commit, which variant, which files, and where each one goes.
+"""From a request to a plan: the commit, the variant, the files, and the place of each.
 
 Asks the Hub and the catalog, so it runs on a worker thread; changes nothing.
 """
@@ -42,11 +42,11 @@ class Resolver:
     stored_models: Callable[[], Sequence[Model]]
 
     def resolve(self, request: DownloadRequest, *, is_update: bool = False) -> PlannedDownload:
-        """The plan for a request; a model that is here is downloaded to its folder again.
+        """The plan for a request; a registered model is downloaded to its own folder again.
 
         Raises:
-            RequestError: It names no variant, several, or one that cannot be downloaded; or another folder than the model
-                has; or, unless `is_update`, a file of which another version is here.
+            RequestError: It names no variant, several, or one that cannot be downloaded; or another folder than the model's; or,
+                unless `is_update`, a file of which another version is registered.
             HubError: The Hub refused, or did not answer.
         """
         check_repo_id(request.repo_id)
@@ -59,9 +59,7 @@ class Resolver:
         variant = choice.variant
         id_ = DownloadId(listing.repo_id, variant.key, request.revision)
         models: list[Model] = []
-        with suppress(
-            CatalogError
-        ):  # files that are here are hashed then, and nothing is reused; the keeper reports it
+        with suppress(CatalogError):  # existing files are hashed then, and nothing is reused; the keeper reports it
             models = self.catalog.models()
         folder = self._folder(id_, request.to, models)
         files = (*shard_files(folder, listing, variant), *_companions(request, listing, variants, variant, folder))
@@ -98,7 +96,7 @@ class Resolver:
 
 
 def home_of(model: Model, models_directory: Path) -> Path:
-    """The folder that a model was downloaded to: the models folder, unless another one was asked for."""
+    """The folder that a model was downloaded to: the models folder, unless another one was requested."""
     is_elsewhere = model.origin == "hub" and not model.hosts and bool(model.paths)
     if is_elsewhere and not (path := Path(model.paths[0])).is_relative_to(models_directory):
         for folder in path.parents:
@@ -128,7 +126,7 @@ def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) 
 
     Raises:
         RequestError: A name that cannot be stored.
-        HubUnavailableError: The Hub does not give the size of a part, so the place of the next one is unknown.
+        HubUnavailableError: The Hub does not state the size of a part, so the place of the next one is unknown.
     """
     if len(variant.files) > _MOST_FILES:
         raise RequestError(
@@ -204,7 +202,7 @@ def _with_known_time(file: PlannedFile, known: StoredFile | None, files: tuple[P
 def registered_donors(models: Iterable[Model], wanted_path: str) -> tuple[str, ...]:
     """Paths of registered files that may be the same model as a file of a repository, by their names; the newest first.
 
-    One name may have more in front than the other, as `Qwen_Qwen3-8B` has and `Qwen3-8B` has not.
+    One name may have additional words in front: `Qwen_Qwen3-8B` and `Qwen3-8B` agree.
     """
     wanted = parse_path(wanted_path).base_words
     files = (file for model in models for file in model.shards if file.size_bytes)
@@ -219,7 +217,7 @@ def _ends_alike(one: Sequence[str], other: Sequence[str]) -> bool:
 
 @contextmanager
 def pointing_to_children(hub: "HubClient", repo_id: str) -> Iterator[None]:
-    """Where a repository has no GGUF files, names those that were made of it.
+    """If a repository has no GGUF files, names repositories that were made from it.
 
     Raises:
         NoGgufFilesError: As the block raised it, or with `alternatives`.
@@ -228,7 +226,7 @@ def pointing_to_children(hub: "HubClient", repo_id: str) -> Iterator[None]:
         yield
     except NoGgufFilesError:
         names: tuple[str, ...] = ()
-        with suppress(GglibError):  # if the Hub has no such search, the first error says enough
+        with suppress(GglibError):  # if the Hub has no such search, the first error is sufficient
             names = tuple(row.repo_id for row in hub.search(quantized_from=repo_id, limit=_MOST_CHILDREN))
         if not names:
             raise

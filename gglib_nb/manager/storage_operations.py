@@ -1,6 +1,6 @@
-"""The operations before and after a download: inspect and compare, carry in bundles, tidy up.
+"""The operations before and after a download: inspect and compare, bundles, pruning, login.
 
-Each is stated once, as a blocking function; what they do is in the modules they call.
+Each is a blocking function, defined once; the modules that it calls do the work.
 """
 
 import time
@@ -32,18 +32,18 @@ _LONGEST_CARD_BYTES: Final = 1024**2
 
 
 class StorageOperations(ModelOperations):
-    """What can be asked of models before they are here and after."""
+    """Operations on models and storage, before and after a download."""
 
     @operation
     def inspect(self, id: IdLike, *, on_hub: bool = False) -> Inspection:  # noqa: A002 - the port's word
-        """What a model contains: metadata, chat template, tokenizer, tensors by type.
+        """The contents of a model: metadata, chat template, tokenizer, tensors by type.
 
         A registered model is read from its files; anything else from the Hub, where only headers are read and nothing is
         downloaded.
 
         Args:
             id: Id of a registered model or a part that matches only one; else `owner/repo`, with or without `:QUANT`.
-            on_hub: Read what the Hub has now, also of a model that is here.
+            on_hub: Read the Hub's present version, even if the model is registered.
 
         Raises:
             ModelNotFoundError: No model matches the id, and it names no repository.
@@ -65,11 +65,11 @@ class StorageOperations(ModelOperations):
 
     @operation
     def compare(self, first: IdLike, second: IdLike | None = None) -> Comparison:
-        """How two models differ: keys with other values, and the chat templates as a diff.
+        """How two models differ: keys with different values, and the chat templates as a diff.
 
         Args:
             first: As for `inspect`.
-            second: As for `inspect`; None: what the Hub has now of the first, which must be registered.
+            second: As for `inspect`; None: the Hub's present version of the first, which must be registered.
 
         Raises:
             GglibError: As for `inspect`.
@@ -89,20 +89,20 @@ class StorageOperations(ModelOperations):
     ) -> BundleReport:
         """Write models into a bundle: a folder with their files, cards, and a manifest with every SHA-256.
 
-        Files are linked where the disk is the same and copied elsewhere; on a file system that cannot hold a large file,
+        Files are linked if the bundle is on the same disk and copied otherwise; on a file system that cannot store a large file,
         in parts. Every copy is verified. Run it again to continue after an interruption, or to add models.
 
         Args:
             ids: One registered model or several, as for `path`.
-            folder: Where the bundle goes.
-            on_progress: Called after every few megabytes on a thread of the manager's; it must not wait.
+            folder: The folder of the bundle.
+            on_progress: Called after every few megabytes on a thread of the manager's; it must not block.
 
         Raises:
             ModelNotFoundError: No model matches an id.
             AmbiguousQuantizationError: Several do; `choices` has their ids.
             RequestError: `ids` or `folder` is empty.
             StorageError: A model's file is missing, or the folder cannot be written.
-            DiskFullError: There is not enough room in the folder.
+            DiskFullError: The folder does not have enough room.
             IntegrityError: A model's file is damaged.
         """
         models = [self.find_model(id_) for id_ in ([ids] if isinstance(ids, str | DownloadId) else ids)]
@@ -122,15 +122,15 @@ class StorageOperations(ModelOperations):
     ) -> PrunePlan:
         """Delete models to free space, those unused for longest first, and abandoned partial downloads.
 
-        Models that are queued stay, and so do those of the Hugging Face cache and outside of the models folder.
+        Queued models are kept, and so are those in the Hugging Face cache and outside the models folder.
 
         Args:
             keep_bytes: Delete until the models take no more than this; None: no limit.
-            unused_s: Delete everything that was not used for so many seconds; None: no limit.
-            dry_run: Only say what would be deleted.
+            unused_s: Delete models that were not used for this many seconds; None: no limit.
+            dry_run: Only return what would be deleted.
 
         Raises:
-            StorageError: A file cannot be deleted; what was deleted before it is gone.
+            StorageError: A file cannot be deleted; those before it are.
             CatalogError: The models database cannot be read or written.
         """
         plan = plan_pruning(
@@ -149,7 +149,7 @@ class StorageOperations(ModelOperations):
         Downloads that failed for lack of access are retried.
 
         Args:
-            token: Of a user. It appears in no error and no log.
+            token: A user's token. It appears in no error and no log.
 
         Returns:
             The downloads that are retried.
@@ -175,7 +175,7 @@ class StorageOperations(ModelOperations):
         try:
             return self._parts.at_hub(hub.read_range, model.id.repo_id, model.commit_sha, _CARD, 0, _LONGEST_CARD_BYTES)
         except GglibError:
-            return None  # a bundle without a card is still a bundle, and the machine may be offline
+            return None  # a card is optional, and the machine may be offline
 
     def _model_uses(self) -> list[ModelUse]:
         catalog, folder = self._parts.catalog, self._parts.config.models_directory

@@ -1,7 +1,7 @@
 """Read-only stores: folders of other programs whose models are listed and reused, and never changed.
 
-LM Studio's folder, a lab's shared folder, a Hugging Face cache, Ollama's store. They are looked through on a thread of their
-own, because a folder on a network that hangs must hold up nothing; until it answers, what was found before counts.
+LM Studio's folder, a lab's shared folder, a Hugging Face cache, Ollama's store. They are searched on a thread of their
+own, because a folder on a network that hangs must not delay other work; until it responds, the previous result is used.
 """
 
 import threading
@@ -27,10 +27,10 @@ class Stores:
 
     Args:
         folders: The stores.
-        registered: Gives the registered models: what is registered is not listed a second time.
+        registered: Returns the registered models, which are not listed a second time.
 
     Attributes:
-        missing: Folders that did not exist at the last look: not mounted, perhaps.
+        missing: Folders that did not exist at the last search, perhaps because their disk is not mounted.
     """
 
     def __init__(self, folders: Sequence[Path], registered: Callable[[], list[Model]]) -> None:
@@ -43,7 +43,7 @@ class Stores:
         self._looked_at_s = float("-inf")
 
     def models(self) -> tuple[Model, ...]:
-        """The models found in the stores, at most half a minute old; after five seconds, what was found before."""
+        """The models found in the stores, at most half a minute old; after five seconds of search, the previous result."""
         if not self._folders:
             return ()
         with self._lock:
@@ -80,7 +80,7 @@ def _models_of(folder: Path, known: list[Model]) -> list[Model]:
     if (folder / "manifests").is_dir() and (folder / "blobs").is_dir():
         return [model for model in _ollama_models(folder) if all(model.id != other.id for other in known)]
     importer = Importer(known, 0.0, None)
-    with suppress(GglibError, OSError):  # what was found until then counts
+    with suppress(GglibError, OSError):  # the models found before an error count
         importer.look_through(folder)
     return [replace(model, origin="store") for model in importer.models]
 

@@ -1,7 +1,7 @@
 """New versions of registered models: what has changed on the Hub, the plan to download it, and replacing the old one.
 
-**Checking** compares a file with another SHA-256 by its header and samples of its tensors: is it a corrected chat template, or
-another quantization?
+**Checking** compares a file with another SHA-256 by its header and samples of its tensors, to distinguish a corrected chat
+template from another quantization.
 
 **Updating** downloads the new version to `<owner>/<repo>/@<commit>/<path in repo>`. Then, on the thread that writes the catalog:
 
@@ -77,7 +77,7 @@ def _with_commits(hub: "HubClient", listing: RepoListing, changes: Sequence[File
     try:
         commits = hub.file_commits(listing.repo_id, listing.commit_sha, wanted) if wanted else {}
     except HubError:
-        commits = {}  # the changes are known all the same
+        commits = {}  # the changes are known without them
     return tuple(
         replace(file, commit_title=commit.title, commit_date=commit.date)
         if (commit := commits.get(file.path_in_repo)) is not None
@@ -108,7 +108,7 @@ def _change(hub: "HubClient", model: Model, file: StoredFile, listing: RepoListi
 
 
 def _parts(listing: RepoListing, path_in_repo: str) -> tuple[HubFile, ...]:
-    """The files of the listing that are one file here: one, or the pieces of a byte split."""
+    """The files of the listing that are one local file: one, or the pieces of a byte split."""
     place = parse_path(path_in_repo).place
     if place == path_in_repo:
         return tuple(file for file in listing.files if file.path == path_in_repo)
@@ -125,7 +125,7 @@ def _compared(hub: "HubClient", listing: RepoListing, remote: HubFile, file: Sto
                 read(at, length) == read_remote(other, length) for at, other, length in _sampled(mine, theirs)
             )
     except (GgufError, HubError, OSError):
-        return FileChange(file.path_in_repo, "content")  # it is known to be another file all the same
+        return FileChange(file.path_in_repo, "content")  # it is known to be another file anyway
     before, after = (inspection_of(name, 0, [table]) for name, table in (("here", mine), ("on the Hub", theirs)))
     found = compare(before, after)
     return FileChange(
@@ -163,7 +163,7 @@ def _middle(mine: Tensor, theirs: Tensor) -> tuple[int, int, int]:
 
 
 def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, keeps_old: bool) -> PlannedDownload:
-    """Makes an update of the plan of a fresh download of the same variant."""
+    """Turns the plan of a fresh download of the same variant into an update."""
     # A repository that was renamed on the Hub keeps its id and its folder here, so that the next update finds them.
     here, there = (models_directory / name for name in (model.id.repo_id, plan.id.repo_id))
     usual = [here / Path(file.target).relative_to(there) for file in plan.files]
@@ -187,10 +187,10 @@ def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, 
 
 
 def refuse_unupdatable(model: Model, models_directory: Path) -> None:
-    """Refuses models whose files are not ours to replace.
+    """Refuses models whose files may not be replaced.
 
     Raises:
-        RequestError: Its repository is unknown, or its files are outside of the models folder.
+        RequestError: Its repository is unknown, or its files are outside the models folder.
     """
     refuse_unrepairable(model)
     if not _are_below(model, models_directory / model.id.repo_id):
@@ -206,7 +206,7 @@ def is_listed(model: Model, listing: RepoListing) -> bool:
 
 
 def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
-    """Whether a download now would give the files that are here, by their digests."""
+    """Whether a download now would produce the files on the disk, by their digests."""
     here = sorted((file.kind, file.sha256 or "") for file in model.files)
     there = sorted((file.kind, file.sha256 or "") for file in fresh.files)
     is_known = all(file.sha256 for file in fresh.files)
@@ -232,7 +232,7 @@ def _usual_path(models_directory: Path, repo_id: str, target: Path) -> Path:
 
 
 def settle_interrupted(catalog: Catalog, model: Model, models_directory: Path) -> tuple[StoredFile, ...]:
-    """The files of a model, with their usual names also where an update was interrupted after all of them were there."""
+    """The files of a model, with their usual names also if an update was interrupted after all files were complete."""
     is_kept = model.commit_sha is not None and model.id.revision == model.commit_sha
     paths = map(Path, model.paths)
     if is_kept or all(_usual_path(models_directory, model.id.repo_id, path) == path for path in paths):
@@ -274,14 +274,14 @@ def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps
     """Replaces the version of `new.id` in the catalog by `new`; returns the files with their new names.
 
     Raises:
-        StorageError: A file cannot be renamed; the catalog points to the new version where it is.
+        StorageError: A file cannot be renamed; the catalog points to the new version at its present place.
         CatalogError: The models database cannot be written.
     """
     models = {str(model.id): model for model in catalog.models()}
     old = models.pop(str(new.id), None)
     others = {file.target: file for model in models.values() for file in model.files}
     try:
-        # Before the new version is recorded: if this is interrupted, the next try finds the old one.
+        # Before the new version is recorded: after an interruption, the next attempt finds the old one.
         kept = _kept(catalog, old, models_directory) if keeps_old and old and old.commit_sha != new.commit_sha else None
         catalog.register(new)
         final = tuple(_named(file, new.id.repo_id, models_directory, others) for file in new.files)
@@ -314,7 +314,7 @@ def _kept(catalog: Catalog, old: Model, models_directory: Path) -> Model | None:
         files.append(replace(file, target=str(place)))
     kept = replace(old, id=DownloadId(repo_id, old.id.quantization, commit_sha), files=tuple(files))
     catalog.register(kept)
-    if not all(exists(Path(file.target)) for file in old.files):  # without links, the files have moved
+    if not all(exists(Path(file.target)) for file in old.files):  # on filesystems without links, the files have moved
         catalog.register(replace(old, files=tuple(files)))
     return kept
 
@@ -332,7 +332,7 @@ def _named(file: StoredFile, repo_id: str, models_directory: Path, others: Mappi
 
 
 def _link(source: Path, place: Path) -> None:
-    """Gives a file another name, replacing a file of that name; without links on the filesystem, it is renamed."""
+    """Links a file under another name, replacing a file of that name; on filesystems without links, renames it."""
     place.parent.mkdir(parents=True, exist_ok=True)
     if not exists(source):
         return
