@@ -109,7 +109,7 @@ def _check(model: BundledModel) -> None:
     seen: set[str] = set()
     names = [name for file in model.files for name in (file.path_in_repo, *file.stored_paths)]
     for name in [*names, *([model.card] if model.card is not None else [])]:
-        target_path(Path(), repo_id, name)  # refuses what would leave the repository's folder
+        target_path(Path(), repo_id, name)  # refuses a path outside the repository's folder
     for file in model.files:
         is_sound = (
             _SHA256.fullmatch(file.sha256)

@@ -18,7 +18,7 @@ from gglib_nb.domain.values import Value
 CompanionKind = Literal["mmproj", "imatrix", "adapter", "vocab", "draft", "other"]
 
 HeaderKind = CompanionKind | Literal["model", "likely model"]
-"""What a header says a file is. A `likely model` is one unless its name begins or ends with a word for a companion."""
+"""A header's statement of what a file is. A `likely model` is one unless its name begins or ends with a word for a companion."""
 
 COMPANION_KINDS: Final[tuple[CompanionKind, ...]] = ("mmproj", "draft")
 """Kinds that can be downloaded with a model. Files of the other kinds are requested by their own paths."""

@@ -234,7 +234,7 @@ class Then(Value, frozen=True):
 
 
 class _Named:
-    """What downloads of this kernel and of others say alike."""
+    """The properties that downloads of this kernel and of others share."""
 
     __slots__ = ()
     id: DownloadId

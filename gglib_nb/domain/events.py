@@ -1,4 +1,4 @@
-"""What `DownloadManager.events()` yields. Frozen values; names in the past tense."""
+"""The events that `DownloadManager.events()` yields. Frozen values; names in the past tense."""
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueRunSummary, QueueSnapshot, ShardProgress
 from gglib_nb.domain.references import DownloadId
@@ -39,7 +39,7 @@ class StatusChanged(Value, frozen=True):
 
 
 class NoticeChanged(Value, frozen=True):
-    """The line that says what is happening changed; None: no line."""
+    """The notice of a download changed; None: no notice."""
 
     id: DownloadId
     notice: str | None

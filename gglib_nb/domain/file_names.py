@@ -1,4 +1,4 @@
-"""What the name of a file says: folder, stem, quantization label, and whether it is one piece of a larger file.
+"""The facts in a file's name: folder, stem, quantization label, and whether it is one piece of a larger file.
 
 A label is an open value: any text in the shape of a label is one, known here or not.
 """

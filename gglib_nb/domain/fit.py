@@ -26,10 +26,10 @@ from gglib_nb.domain.values import Value, known_sum
 FitClass = Literal["gpu", "gpu_reduced", "gpu_partly", "ram", "too_large", "unknown"]
 
 _MIB: Final = 1024**2
-# What a driver's context and a display take of a GPU; llama.cpp leaves 1 GiB free (`--fit-target`), which a full GPU
+# What a driver's context and a display use of a GPU; llama.cpp leaves 1 GiB free (`--fit-target`), which a full GPU
 # rarely needs.
 _GPU_RESERVE_BYTES: Final = 768 * _MIB
-# What the system and a notebook take of RAM.
+# What the system and a notebook use of RAM.
 _RAM_RESERVE_BYTES: Final = 2048 * _MIB
 _RAM_RESERVE_SHARE: Final = 0.1
 _SHORTEST_CONTEXT: Final = 4096
@@ -127,7 +127,7 @@ class Placement(Value, frozen=True):
 
 
 class ModelShape(NamedTuple):
-    """What placing needs to know of a model."""
+    """The facts about a model that its placement needs."""
 
     header: GgufHeader
     weights_bytes: int  # all its files, and what is loaded with them
@@ -189,7 +189,7 @@ def place(
         return Placement("unknown")
     blocks, gpus = shape.block_count, len(machine.gpus)
     if gpus:
-        # At the end of each of several GPUs, part of a layer stays free.
+        # Part of a layer remains free at the end of each of several GPUs.
         budget = machine.gpu_budget_bytes - (gpus - 1) * shape.block_bytes
         if (fitting := next(_reductions(shape, budget, gpus, context_tokens, cache_type), None)) is not None:
             fit: FitClass = "gpu" if fitting == (context_tokens, cache_type) else "gpu_reduced"
@@ -247,7 +247,7 @@ def _split(
         if not 0 < count < blocks:
             return None
         on_gpus, in_ram = fitting[-1], max(0, everything - fitting[-1])
-    # Shared GPUs have taken their part of RAM.
+    # Shared GPUs use part of RAM.
     if in_ram + (on_gpus if machine.is_unified else 0) > machine.ram_budget_bytes:
         return None
     return Placement("gpu_partly", count, blocks, cpu_expert_layers, context_tokens, cache_type, on_gpus, in_ram)

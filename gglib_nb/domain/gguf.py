@@ -184,7 +184,7 @@ def placed(infos: Sequence[Tensor], data_start: int, size_bytes: int) -> tuple[T
 
 
 class _ReadLimitError(GgufError):
-    """The header is longer than may be read; what was read so far is right."""
+    """The header is longer than may be read; the part read so far is right."""
 
 
 class _Window:
@@ -223,12 +223,12 @@ class _Window:
         return values
 
     def skip(self, length: int) -> None:
-        """Passes over bytes without asking for them."""
+        """Skips bytes without reading them."""
         self._check(length)
         self.position += length
 
     def skip_strings(self, count: int) -> None:
-        """Passes over strings, each after its length. A vocabulary has a quarter of a million."""
+        """Skips strings, each after its length. A vocabulary has a quarter of a million."""
         unpack = _U64.unpack_from
         while count:
             self._require(_U64.size)
@@ -294,7 +294,7 @@ class _Reader:
             parameters = sum(self.tensor_parameters() for _ in range(tensor_count))
             header_bytes = _aligned(self._window.position, self._metadata.get("general.alignment", DEFAULT_ALIGNMENT))
         except _ReadLimitError:
-            pass  # the rest stays unknown, as the caller wanted
+            pass  # the rest remains unknown, as the caller requested
         return GgufHeader(
             version,
             tensor_count,

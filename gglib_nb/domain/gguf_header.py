@@ -58,7 +58,7 @@ class _Number(_Text):
 
 
 class Keys:
-    """What the keys of a header say: each None without such a key, or with one of another type."""
+    """The values of a header's keys; each None without such a key, or with one of another type."""
 
     __slots__ = ()
     metadata: Mapping[str, Scalar]
@@ -89,7 +89,7 @@ class Keys:
 
 
 class GgufHeader(Keys, Value, frozen=True):
-    """What a GGUF header says. Every property is None without such a key, or with one of another type.
+    """The contents of a GGUF header. Every property is None without such a key, or with one of another type.
 
     Attributes:
         version: Of the format.

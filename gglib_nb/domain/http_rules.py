@@ -19,7 +19,7 @@ from gglib_nb.domain.values import Value
 TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 LARGEST_SIZE: Final = 2**63 - 1
-"""The largest size that the protocol between kernel and engine carries; a server that states more is not believed."""
+"""The largest size that the protocol between kernel and engine supports; a larger stated size is ignored."""
 
 _THE_HUB: Final = "https://huggingface.co"
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -33,7 +33,7 @@ _SHA256: Final = re.compile(r'(?:W/)?"?([0-9a-fA-F]{64})"?')
 _EXPIRY: Final = re.compile(r"[?&](?:Expires|expires|se)=(\d{10})(?:[.&]|$)")
 _AMZ_EXPIRY: Final = re.compile(r"X-(?:Amz|Goog)-(Date|Expires)=(\d{8}T\d{6}Z|\d{1,7})(?:&|$)")
 _HOST: Final = re.compile(r"[0-9A-Za-z._~%:-]+")
-# What browsers leave as it is in a path or a query; everything else is quoted, and so is no line break ever sent.
+# Browsers leave these unquoted in a path or a query; everything else is quoted, so that no line break is ever sent.
 _UNQUOTED: Final = "!$%&'()*+,-./:;=?@[]_~|^"
 
 Origin = tuple[str, str, int]
@@ -142,13 +142,13 @@ def redirect_target(base: str, location: str) -> str:
     """
     if not location.strip():
         raise ValueError("no address")
-    with suppress(UnicodeError):  # not UTF-8, or already text: its characters are quoted as they are
+    with suppress(UnicodeError):  # not UTF-8, or already text: its characters are quoted unchanged
         location = location.encode("latin-1").decode()
     return web_address(urljoin(base, location.strip()))
 
 
 def at_mirror(target: str, endpoint: str, asked: str) -> str:
-    """Where to go for the target of a redirect.
+    """The address to request for the target of a redirect.
 
     A mirror may name the Hub itself, which then cannot be reached, or not with this token: the mirror is asked instead,
     unless it was asked just now.

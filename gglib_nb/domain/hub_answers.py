@@ -92,7 +92,7 @@ class Refusal(Value, frozen=True):
 
 def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | InvalidConfigError:
     """The error that says what happened and what to do; `now_s` is the Unix time, to say until when to wait."""
-    # A mirror may answer a search so too.
+    # A mirror may respond to a search in this way too.
     match refusal.code if asked.repo_id is not None else "":
         case "GatedRepo":
             return _gated(refusal, asked)
@@ -203,7 +203,7 @@ def _no_revision(asked: Asked) -> HubError:
 
 
 def _no_file(asked: Asked) -> HubError:
-    if asked.path is None:  # a mirror may say so of a revision
+    if asked.path is None:  # a mirror may respond to an unknown revision in this way
         return _no_revision(asked)
     where = "on its default branch" if asked.revision is None else f"at {asked.revision}"
     return HubError(f"{asked.repo_id} has no file {asked.path!r} {where}; %gguf plan shows the current files.")

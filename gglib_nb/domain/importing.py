@@ -1,6 +1,6 @@
-"""From which repository a GGUF file in a folder comes, as far as its path shows.
+"""The repository that a GGUF file in a folder comes from, as far as its path shows it.
 
-Folders that other programs keep, by their own documentation: the Hugging Face cache
+Folders of other programs, by their own documentation: the Hugging Face cache
 (`models--<owner>--<repo>/snapshots/<commit>/<path>`), LM Studio and this package (`<owner>/<repo>/<path>`), llama.cpp
 (`<owner>_<repo>_<file>` beside `manifest=<owner>=<repo>=<tag>.json`).
 """

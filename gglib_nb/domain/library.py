@@ -233,7 +233,7 @@ def plan_pruning(
 ) -> PrunePlan:
     """Choose what to delete.
 
-    Abandoned downloads always go first. `unused_s` selects the models, and limits the abandoned downloads to those,
+    Abandoned downloads always come first. `unused_s` selects the models, and limits the abandoned downloads to those,
     that were unused for that long; `keep_bytes` selects models, those unused for longest first, until the rest is no
     larger. With both, both hold.
 

@@ -1,4 +1,4 @@
-"""What a user means by a text that names a download, a model or a row: one rule for all of them.
+"""What a user's text names, a download, a model or a row: one rule for all of them.
 
 `#2` or `2` is the second row of the verb's list. Any other text is an id, or a part of an id that matches only one, in
 any case.

@@ -8,7 +8,7 @@
 * state: for each recurrent layer and each sequence, the last inputs of its convolution and its state, in F32;
 * overhead: the largest buffers of one batch of 512 tokens: logits, two activations and the attention mask.
 
-If the header is silent, llama.cpp decides by the architecture. The tables below repeat its decisions, each with the
+If the header states nothing, llama.cpp decides by the architecture. The tables below repeat its decisions, each with the
 file and the function of llama.cpp that makes it; `benchmarks/llama_memory.py` compares the results with a real one.
 """
 
@@ -115,7 +115,7 @@ class MemoryEstimate(Value, frozen=True):
 
 
 class LayerCache(NamedTuple):
-    """What one layer keeps."""
+    """The cache and state of one layer."""
 
     values: int  # numbers for each token: keys, values, and keys of an indexer
     has_window: bool = False  # whether it looks back only as far as the sliding window
@@ -123,7 +123,7 @@ class LayerCache(NamedTuple):
 
 
 class CacheLayout(NamedTuple):
-    """What the layers keep; those that keep nothing are listed too."""
+    """The caches of all layers; layers that keep nothing are listed too."""
 
     layers: tuple[LayerCache, ...]
     window_tokens: int  # the sliding window; 0 without one
@@ -182,7 +182,7 @@ def overhead_bytes(header: GgufHeader, context_tokens: int) -> int:
 
 
 def cache_layout(header: GgufHeader) -> CacheLayout | None:
-    """What the layers keep; None: the header does not say."""
+    """The caches of the layers; None: the header does not state enough."""
     architecture = header.architecture or ""
     is_causal = header.metadata.get(f"{architecture}.attention.causal") is not False
     if not is_causal or architecture in _CACHELESS:

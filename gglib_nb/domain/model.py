@@ -108,7 +108,7 @@ class Model(Value, frozen=True):
 
 
 def remark_on(model: Model, others: Iterable[Model]) -> str:
-    """What is odd about a model's content, as one line; empty: nothing. `others` are the other registered models."""
+    """An oddity of a model's content, as one line; empty: none. `others` are the other registered models."""
     facts = model.facts
     if not facts:
         return "it is not a GGUF file that can be read"
@@ -137,7 +137,7 @@ Of a model on a cluster's hosts whose files cannot be seen from here it is what 
 """
 ModelOrder = Literal["newest", "name", "size", "parameters", "verified", "checked", "used"]
 
-# Its header is read once more right after it was registered; that is not a use.
+# The header is read once more right after registration; that is not a use.
 _SETTLING_S: Final = 60.0
 
 

@@ -9,9 +9,9 @@ from gglib_nb.domain.quality import Quality
 from gglib_nb.domain.values import Value
 
 Fit = Literal["fits", "tight", "too large", "unknown"]
-# Part of the memory that a model may take before the rest of the machine (or the display, on a GPU) starts to feel it.
+# The share of memory that a model may take before the rest of the machine (or the display, on a GPU) slows down.
 _COMFORTABLE: Final = 0.85
-_ENOUGH_BITS: Final = 8.6  # Q8_0; more bits answer no better
+_ENOUGH_BITS: Final = 8.6  # Q8_0; more bits do not give better answers
 # Of Q4_K_M in llama.cpp's models of medium size, and the cache and buffers of some thousand tokens.
 _LIKELY_BITS: Final = 4.85
 _LIKELY_CONTEXT_BYTES: Final = 1536 * 1024**2
@@ -165,7 +165,7 @@ class RepoPlan(Value, frozen=True):
 
 
 def fit_of(needed_bytes: int | None, available_bytes: int | None) -> Fit:
-    """Whether the memory suffices; `tight` leaves less than 15 % of it to everything else."""
+    """Whether the memory suffices; `tight` leaves less than 15 % of it for everything else."""
     if needed_bytes is None or available_bytes is None:
         return "unknown"
     if needed_bytes > available_bytes:

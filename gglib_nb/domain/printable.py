@@ -1,4 +1,4 @@
-"""Makes foreign text harmless to show: no character of it controls a terminal or changes the direction of a line."""
+"""Makes foreign text safe to show: no character of it controls a terminal or changes the direction of a line."""
 
 import unicodedata
 from typing import Final

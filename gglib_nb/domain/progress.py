@@ -12,7 +12,7 @@ _LEAST_OBSERVED_FOR_ETA_S: Final = 5.0
 """A connection takes seconds to reach its speed; an earlier estimate falls from 21 minutes to 2."""
 
 _LEAST_BYTES_PER_SECOND: Final = 1.0
-"""Less is what hours of silence leave of an old rate: nothing, and an ETA that no number can hold."""
+"""A smaller value is the remainder of an old rate after hours of silence: it counts as 0, or the ETA would overflow."""
 
 
 class RateEstimator:
@@ -47,7 +47,7 @@ class RateEstimator:
         return self._eta_s
 
     def observe(self, now_s: float, received_bytes: int, remaining_bytes: int | None, *, is_stalled: bool) -> None:
-        """Takes one sample, also when no byte arrived.
+        """Takes one sample, even if no byte arrived.
 
         Args:
             now_s: Monotonic time; going backwards counts as no time at all.

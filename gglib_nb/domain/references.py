@@ -73,7 +73,7 @@ class DownloadId(Value, frozen=True):
 
 
 def parse_pasted(text: str) -> DownloadId:
-    """Parses what people paste: an id, an address on the Hub, or a command of llama.cpp, Ollama or the Hub's client.
+    """Parses pasted text: an id, an address on the Hub, or a command of llama.cpp, Ollama or the Hub's client.
 
     The page of a file or a folder requests the variant of that path, which may contain `/`.
 

@@ -1,6 +1,6 @@
-"""What an engine reports to the queue: lines of its protocol, and events of the queue machine.
+"""The reports of an engine to the queue: lines of its protocol, and events of the queue machine.
 
-Of the protocol, only `TransferFailed` is missing, since an error is a value in the queue and JSON in a line.
+`TransferFailed` is missing, because an error is a value in the queue and JSON in a line.
 """
 
 from typing import Literal
@@ -26,7 +26,7 @@ class FileProgress(Struct, frozen=True, forbid_unknown_fields=True):
         downloaded_bytes: Bytes on the disk.
         status: Its stage.
         arrived_steps: Which parts have arrived, as in `gglib_nb.domain.download.ShardProgress`.
-        verified_steps: How far its digest has come, as there.
+        verified_steps: How many steps are hashed, in the same unit.
     """
 
     downloaded_bytes: int
@@ -36,19 +36,19 @@ class FileProgress(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Progress(Message, frozen=True):
-    """Sampled at 10 Hz while an attempt runs, also when nothing changed.
+    """Sampled at 10 Hz while an attempt runs, even if nothing changed.
 
     Attributes:
         sampled_s: The machine's monotonic clock at the moment of sampling.
         files: One for every file.
         received_bytes: Bytes received from the network in this attempt.
-        notice_kind: What is happening; None when bytes simply arrive.
-        notice_s: Seconds that belong to the notice: how long it has stalled, when it retries; None without.
-        notice_text: Detail for the notice (`429`, `connection reset`); empty without.
+        notice_kind: The condition to report; None while bytes arrive normally.
+        notice_s: Seconds that belong to the notice: how long it has stalled, when it retries; None if there are none.
+        notice_text: Detail for the notice (`429`, `connection reset`); empty if there is none.
         is_finalizing: All bytes have arrived; the files are verified, synced and renamed.
-        reused_bytes: Bytes on the disk that were copied from files of this machine, in this attempt or an earlier one.
-        reused_from: Names of those files, the one that gave most first.
-        hosts: Of each host of a cluster; empty on this machine. With several, `files` counts all copies.
+        reused_bytes: Bytes on the disk that were copied from files on this machine, in this attempt or an earlier one.
+        reused_from: Names of those files, the one with the most bytes first.
+        hosts: The progress on each host of a cluster; empty on this machine. With several, `files` counts all copies.
     """
 
     attempt: int
@@ -65,7 +65,7 @@ class Progress(Message, frozen=True):
 
 
 class TransferWaits(Message, frozen=True):
-    """An attempt was started and no engine can take it now, for this reason; it begins by itself when one can."""
+    """An attempt was started but no engine can take it now, for this reason; it starts automatically when one can."""
 
     attempt: int
     reason: str
@@ -103,7 +103,7 @@ class EngineSilent(Message, frozen=True):
     Attributes:
         silent_s: Seconds since its last report.
         attempts: Those without reports; None: all, because there is no other engine.
-        detail: What is known of the cause, such as that it has not started, and where its log is; empty without.
+        detail: What is known of the cause, such as that it has not started, and where its log is; empty if nothing is known.
     """
 
     silent_s: float

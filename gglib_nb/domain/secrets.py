@@ -13,7 +13,7 @@ _SECRETS: Final = re.compile(
     r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # of logins: JSON web tokens
     r"|(?<=Bearer )\S+|(?<=Authorization: Basic )\S+"
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # name and password in an address
-    # What opens a signed address: of S3, CloudFront, Azure, Google.
+    # Signatures of signed addresses: of S3, CloudFront, Azure, Google.
     r"|(?<=[?&])(?:X-(?:Amz|Goog)-[\w-]+|Signature|Policy|Key-Pair-Id|Expires|sig|(?:access_)?token)=[^&\s'\"<>]+",
     re.IGNORECASE,
 )

@@ -16,7 +16,7 @@ UNKNOWN: Final = "—"
 
 _DECIMAL: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 _BINARY: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
-# What is longer is not worth telling apart, and a column has to end somewhere.
+# Longer durations need not be distinguished, and a column has a limited width.
 _LONGEST_S: Final = (99 * 60 + 59) * 60
 
 
@@ -63,7 +63,7 @@ def percent(fraction: float | None) -> str:
     """A fraction of 0 to 1 in whole percents, rounded down, so that nothing unfinished is `100 %`."""
     if fraction is None:
         return UNKNOWN
-    # The addend gives back what binary fractions lose: 0.29 * 100 is 28.999999999999996.
+    # The addend compensates the rounding of binary fractions: 0.29 * 100 is 28.999999999999996.
     return f"{math.floor(min(1.0, max(0.0, fraction)) * 100 + 1e-9)} %"
 
 

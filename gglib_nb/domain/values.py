@@ -13,7 +13,7 @@ from msgspec.structs import fields
 
 
 class _DataclassFields:
-    """The attribute by which `dataclasses` knows a dataclass, made of the fields of the Struct."""
+    """The attribute by which `dataclasses` recognizes a dataclass, made from the fields of the Struct."""
 
     def __get__(self, _value: object, kind: type[Struct]) -> dict[str, Any]:
         if kind not in _made:
