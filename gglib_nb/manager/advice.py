@@ -125,8 +125,8 @@ class AdviceOperations(Operations):
 
         Raises:
             RequestError: The quantization names no variant, several, or an incomplete one; or the context is not a
-                HubError: The Hub refuses, or does not answer.
-            HubError: The Hub's answer is no, or there is none.
+                positive whole number.
+            HubError: The Hub refuses, or does not answer.
         """
         if context is not None and (type(context) is not int or context < 1):
             raise RequestError(f"context is {context!r}; it must be a whole number of tokens, 1 or more.")

@@ -84,7 +84,7 @@ class ProgressBars:
 
 
 def _size(stream: TextIO) -> dict[str, Any]:
-    """The size of the terminal: read again at each drawing, unless the terminal does not know it (a container's says 0)."""
+    """The size of the terminal: read again at each drawing, unless the terminal does not know it (0 in a container)."""
     try:
         is_known = os.get_terminal_size(stream.fileno()).columns > 0
     except (AttributeError, OSError, ValueError):

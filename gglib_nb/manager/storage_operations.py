@@ -126,7 +126,7 @@ class StorageOperations(ModelOperations):
 
         Args:
             keep_bytes: Delete until the models take no more than this; None: no limit.
-            unused_s: Delete models that were not used for this many seconds; None: no limit.
+            unused_s: Delete models and abandoned downloads unused for this many seconds; None: no limit.
             dry_run: Only return what would be deleted.
 
         Raises:
