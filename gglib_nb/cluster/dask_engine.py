@@ -131,7 +131,7 @@ class DaskEngine:
             elif (link := self._links.get(action.host)) is not None:
                 link.send(action.command)
 
-    def _heard(self, host: str, link: HostLink, event: ProcessReport | HostLost) -> None:
+    def _handle(self, host: str, link: HostLink, event: ProcessReport | HostLost) -> None:
         """Handles a link's event; ignores events of a replaced link."""
         with self._lock:
             if self._links.get(host) is not link:
@@ -142,7 +142,7 @@ class DaskEngine:
                     self._do(self._dispatcher.host_left(host, event.reason))
                     self._wake.set()
                 case _:
-                    self._do(self._dispatcher.heard(host, event, time.monotonic()))
+                    self._do(self._dispatcher.take_report(host, event, time.monotonic()))
 
     def _watch(self) -> None:
         while not self._is_closed:
@@ -167,7 +167,7 @@ class DaskEngine:
             if link.worker not in usable:
                 link.lose(f"its worker {link.worker} has stopped")
             elif silent_s >= _SILENT_AFTER_S:
-                self._heard(host, link, EngineSilent(silent_s))
+                self._handle(host, link, EngineSilent(silent_s))
             with self._lock:
                 self._dispatcher.space_changed(host, link.free_bytes)
         self._workers = {address: said for address, said in self._workers.items() if address in usable}
@@ -233,9 +233,9 @@ class DaskEngine:
         with self._lock:
             if name in self._links or self._is_closed:
                 return
-            heard = partial(self._heard, name)
+            handle = partial(self._handle, name)
             self._links[name] = HostLink(
-                client, worker, secrets.token_hex(8), self._models_directory, heard, said["free_bytes"]
+                client, worker, secrets.token_hex(8), self._models_directory, handle, said["free_bytes"]
             )
             self._do(self._dispatcher.host_joined(host, here))
 

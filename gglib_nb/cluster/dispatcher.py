@@ -190,7 +190,7 @@ class Dispatcher:
         self._absence = reason
         return self._say_waits()
 
-    def heard(self, host: str, report: ProcessReport, now_s: float) -> list[Action]:
+    def take_report(self, host: str, report: ProcessReport, now_s: float) -> list[Action]:
         """Handles a report of a host's engine."""
         match report:
             case Ready():

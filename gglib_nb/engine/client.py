@@ -47,7 +47,7 @@ _LOG_LIMIT_BYTES: Final = 256 * 1024
 _WAIT_AFTER_END_S: Final = 5.0
 _WATCH_S: Final = 1.0
 # A poll that took longer: this process or the whole machine was suspended meanwhile (a laptop, a paused container).
-_OVERSLEPT_S: Final = 3.0
+_SUSPENDED_S: Final = 3.0
 # A process that ended sooner after its start than this will probably do so again: the next one starts after a pause.
 _SHORT_LIFE_S: Final = 3.0
 _FIRST_PAUSE_S: Final = 0.5
@@ -253,7 +253,7 @@ class EngineClient:
             *lines, rest = (rest + data).split(b"\n")
             for line in lines:
                 event = wire.decode_report(line)
-                self._watchdog.heard(event, time.monotonic())
+                self._watchdog.reported(event, time.monotonic())
                 self._report(event)
 
     def _read(self, process: subprocess.Popen[bytes], pipe: PipeReader) -> bytes:
@@ -261,8 +261,8 @@ class EngineClient:
         asked_s = time.monotonic()
         while (data := pipe.read(_WATCH_S)) is None:
             now_s = time.monotonic()
-            if now_s - asked_s > _OVERSLEPT_S:
-                self._watchdog.overslept(now_s - asked_s)
+            if now_s - asked_s > _SUSPENDED_S:
+                self._watchdog.exclude(now_s - asked_s)
             asked_s = now_s
             verdict = self._watchdog.verdict(now_s)
             if verdict == "dead":

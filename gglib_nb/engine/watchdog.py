@@ -27,7 +27,7 @@ class Watchdog:
 
     def __init__(self, now_s: float) -> None:
         self._lock = threading.Lock()
-        self._heard_s = now_s
+        self._reported_s = now_s
         self._is_ready = False
         self._running: set[tuple[str, int]] = set()
         self._stops: dict[int, float] = {}
@@ -36,7 +36,7 @@ class Watchdog:
         """Record that a command was sent to the process."""
         with self._lock:
             if isinstance(command, wire.StartTransfer | wire.CheckFiles) and not self._running:
-                self._heard_s = max(self._heard_s, now_s)  # it had nothing to report before
+                self._reported_s = max(self._reported_s, now_s)  # it had nothing to report before
             match command:
                 case wire.StartTransfer(attempt):
                     self._running.add(("attempt", attempt))
@@ -47,10 +47,10 @@ class Watchdog:
                 case _:
                     pass
 
-    def heard(self, event: wire.ProcessReport, now_s: float) -> None:
+    def reported(self, event: wire.ProcessReport, now_s: float) -> None:
         """Record a report of the process."""
         with self._lock:
-            self._heard_s = now_s
+            self._reported_s = now_s
             if isinstance(event, wire.Ready):
                 self._is_ready = True
             elif isinstance(event, reports.TransferFinished | wire.TransferFailed | reports.TransferStopped):
@@ -59,16 +59,16 @@ class Watchdog:
             elif isinstance(event, wire.CheckEnded):
                 self._running.discard(("check", event.check))
 
-    def overslept(self, for_s: float) -> None:
+    def exclude(self, for_s: float) -> None:
         """Exclude a time in which the watcher itself was suspended, with its process or the machine."""
         with self._lock:
-            self._heard_s += for_s
+            self._reported_s += for_s
             self._stops = {attempt: asked_s + for_s for attempt, asked_s in self._stops.items()}
 
     def silent_s(self, now_s: float) -> float:
         """Seconds since its last report while it should report; 0 otherwise."""
         with self._lock:
-            return max(0.0, now_s - self._heard_s) if self._running else 0.0
+            return max(0.0, now_s - self._reported_s) if self._running else 0.0
 
     def verdict(self, now_s: float) -> Verdict:
         """The state of the process, by its silence and its overdue stops."""

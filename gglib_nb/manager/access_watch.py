@@ -43,7 +43,7 @@ class AccessWatch:
         self._thread: threading.Thread | None = None
         self._is_closed = False
 
-    def hear(self, event: QueueEvent) -> None:
+    def handle(self, event: QueueEvent) -> None:
         """Starts watching once a download waits for access; called with every event of the queue."""
         is_failure = isinstance(event, DownloadFailed) and _waits_for_access(event.download)
         is_restored = isinstance(event, SnapshotChanged) and waiting_for_access(event.snapshot) != []

@@ -52,7 +52,7 @@ class Commands:
         with self._lock:
             self._callables.pop(id_, None)
 
-    def hear(self, event: QueueEvent) -> None:
+    def handle(self, event: QueueEvent) -> None:
         """Handles an event of the queue."""
         if isinstance(event, DownloadCompleted):
             self.complete(event.download)

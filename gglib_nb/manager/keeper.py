@@ -94,7 +94,7 @@ class QueueKeeper:
             self._is_changed = True
             self._wake()
 
-    def hear(self, event: announced.QueueEvent) -> None:
+    def handle(self, event: announced.QueueEvent) -> None:
         """Handles an event of the queue; records ended downloads."""
         completed = announced.DownloadCompleted | announced.ThenChanged
         if not isinstance(event, completed | announced.DownloadFailed | announced.DownloadCancelled):

@@ -71,7 +71,7 @@ class Parts:
             config.endpoint, config.hf_token, is_offline=config.is_offline, mirrors=config.mirrors
         )
         self.engine_setting = config.engine
-        self.engine: Final = Engine(config, lambda: self.hub.user_agent, lambda event: self.queue.tell(event))  # noqa: PLW0108 - it is made below
+        self.engine: Final = Engine(config, lambda: self.hub.user_agent, lambda event: self.queue.notify(event))  # noqa: PLW0108 - it is made below
         machine = QueueMachine(
             max_size=config.max_queue_size,
             max_concurrent=config.max_concurrent,
@@ -90,10 +90,10 @@ class Parts:
         self._requests: Final = itertools.count(1)
         self.queue.start()
         self.access: Final = AccessWatch(lambda: self.queue.snapshot, self.hub.check_access, self._retry)
-        self.queue.subscribe_events(self.keeper.hear)
-        self.queue.subscribe_events(self.access.hear)
-        self.commands: Final = Commands(self.catalog, lambda id_, then: self.queue.tell(on.ThenReported(id_, then)))
-        self.queue.subscribe_events(self.commands.hear)
+        self.queue.subscribe_events(self.keeper.handle)
+        self.queue.subscribe_events(self.access.handle)
+        self.commands: Final = Commands(self.catalog, lambda id_, then: self.queue.notify(on.ThenReported(id_, then)))
+        self.queue.subscribe_events(self.commands.handle)
         _living.add(self)
 
     def at_hub(
@@ -229,7 +229,7 @@ class Parts:
         if effect.plan.add_to_db:
             registered = register_download(self.catalog, self.config, effect)
         self.commands.start(effect)
-        self.queue.tell(registered)
+        self.queue.notify(registered)
 
 
 _living: Final["weakref.WeakSet[Parts]"] = weakref.WeakSet()

@@ -133,7 +133,7 @@ class QueueThread:
         """
         return self._do(lambda: self._take(event))
 
-    def tell(self, event: on.Event) -> None:
+    def notify(self, event: on.Event) -> None:
         """Gives the machine an event without a reply, such as a report of the engine."""
         self.post(event).add_done_callback(_log_error)
 

@@ -68,7 +68,7 @@ class Cluster:
         return self.do(self.dispatcher.take(StopTransfer(number)))
 
     def hear(self, host, report, now_s=5.0):
-        return self.do(self.dispatcher.heard(host, report, now_s))
+        return self.do(self.dispatcher.take_report(host, report, now_s))
 
     def of(self, kind):
         return [action for action in self.actions if isinstance(action, kind)]

@@ -19,14 +19,14 @@ START = StartTransfer(1, "owner/name", "c" * 40, (), force=False)
 def a_running_one() -> Watchdog:
     """Ready at 0, with a command to start attempt 1 at 100."""
     watchdog = Watchdog(0.0)
-    watchdog.heard(Ready(7), 0.0)
+    watchdog.reported(Ready(7), 0.0)
     watchdog.sent(START, 100.0)
     return watchdog
 
 
 def test_silence_without_work_is_ignored() -> None:
     watchdog = Watchdog(0.0)
-    watchdog.heard(Ready(7), 0.0)
+    watchdog.reported(Ready(7), 0.0)
 
     assert (watchdog.verdict(10_000.0), watchdog.silent_s(10_000.0)) == ("well", 0.0)
 
@@ -48,7 +48,7 @@ def test_silence_while_an_attempt_runs_counts_from_its_start(after_s, verdict) -
 def test_every_message_ends_a_silence() -> None:
     watchdog = a_running_one()
 
-    watchdog.heard(Progress(1, 0.0, (), 0), 120.0)
+    watchdog.reported(Progress(1, 0.0, (), 0), 120.0)
 
     assert (watchdog.verdict(121.0), watchdog.silent_s(121.0)) == ("well", 1.0)
 
@@ -57,18 +57,18 @@ def test_every_message_ends_a_silence() -> None:
 def test_after_the_last_attempt_ends_silence_is_ignored(end) -> None:
     watchdog = a_running_one()
 
-    watchdog.heard(end, 101.0)
+    watchdog.reported(end, 101.0)
 
     assert watchdog.verdict(1_000.0) == "well"
 
 
 def test_a_file_check_counts_as_work() -> None:
     watchdog = Watchdog(0.0)
-    watchdog.heard(Ready(7), 0.0)
+    watchdog.reported(Ready(7), 0.0)
     watchdog.sent(CheckFiles(1, ()), 100.0)
     assert watchdog.verdict(100.0 + KILLED_AFTER_S) == "dead"
 
-    watchdog.heard(CheckEnded(1, ()), 101.0)
+    watchdog.reported(CheckEnded(1, ()), 101.0)
 
     assert watchdog.verdict(1_000.0) == "well"
 
@@ -77,7 +77,7 @@ def test_an_unconfirmed_stop_is_fatal_even_if_others_report() -> None:
     watchdog = a_running_one()
     watchdog.sent(StopTransfer(1), 110.0)
 
-    watchdog.heard(Progress(2, 0.0, (), 0), 110.0 + STOP_LIMIT_S)
+    watchdog.reported(Progress(2, 0.0, (), 0), 110.0 + STOP_LIMIT_S)
 
     assert watchdog.verdict(109.0 + STOP_LIMIT_S) == "well"
     assert watchdog.verdict(110.0 + STOP_LIMIT_S) == "dead"
@@ -85,7 +85,7 @@ def test_an_unconfirmed_stop_is_fatal_even_if_others_report() -> None:
 
 def test_stopping_an_ended_attempt_needs_no_confirmation() -> None:
     watchdog = a_running_one()
-    watchdog.heard(TransferStopped(1), 101.0)
+    watchdog.reported(TransferStopped(1), 101.0)
 
     watchdog.sent(StopTransfer(1), 102.0)
 
@@ -105,7 +105,7 @@ def test_time_the_watchdog_slept_does_not_count_as_silence() -> None:
     watchdog = a_running_one()
     watchdog.sent(StopTransfer(1), 101.0)
 
-    watchdog.overslept(3_600.0)
+    watchdog.exclude(3_600.0)
 
     assert (watchdog.verdict(3_702.0), watchdog.silent_s(3_702.0)) == ("well", 2.0)
     assert watchdog.verdict(3_701.0 + STOP_LIMIT_S) == "dead"
