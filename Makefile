@@ -13,10 +13,10 @@ demo: .venv/ready-demo  ## JupyterLab on the first notebook; HEADLESS=1 runs it 
 	@$(BIN)/python tools/demo.py $(if $(HEADLESS),--headless) $(if $(REPO),--repo $(REPO))
 
 # The browser tests run first and alone: synchronous Playwright breaks asynchronous test plugins in its process. The other
-# tests wait more than they compute, so a process for each core (but at most four) runs the files one by one.
+# tests wait more than they compute, so three processes share them, a file at a time, also on two cores.
 test: .venv/ready-dev  ## The default suite
 	@$(PYTEST) -m "browser and not network $(SPEED)" tests/browser
-	@$(PYTEST) -p xdist -n auto --maxprocesses 4 --dist loadfile -m "not browser and not network $(SPEED)" tests
+	@$(PYTEST) -p xdist -n 3 --dist loadfile -m "not browser and not network $(SPEED)" tests
 
 ci:  ## Everything, as CI runs it
 	@.ci/run
