@@ -197,8 +197,8 @@ def _shards(stem: str, sizes_bytes: Sequence[int]) -> Iterator[tuple[str, Conten
 
 def _gguf_of(size_bytes: int, metadata: dict[str, Value], seed: str) -> Content:
     """A file of exactly this size: its header and one tensor of noise."""
-    header_bytes = gguf_content(metadata, [Tensor("weight", (32,), "I8")], seed).size_bytes - 32
-    return gguf_content(metadata, [Tensor("weight", (size_bytes - header_bytes,), "I8")], seed)
+    header_bytes = gguf_content(metadata, [Tensor(f"{seed}.weight", (32,), "I8")], seed).size_bytes - 32
+    return gguf_content(metadata, [Tensor(f"{seed}.weight", (size_bytes - header_bytes,), "I8")], seed)
 
 
 def _make_certificates(folder: Path) -> None:
