@@ -48,7 +48,7 @@ _BEAT_S: Final = 1.0
 _SLOW_BEAT_S: Final = 5.0
 _LOOK_S: Final = 1.0
 # Two slow heartbeats and the reads of them: another kernel's last report of its downloads is outdated after this.
-UNHEARD_S: Final = 15.0
+OUTDATED_S: Final = 15.0
 # Four slow heartbeats: a kernel of another machine or container counts as stopped after this.
 SILENT_S: Final = 20.0
 _RETRY_S: Final = 10.0
@@ -358,7 +358,7 @@ class QueueKeeper:
         others = self._queue.snapshot.elsewhere
         if not self._looked_at[0] or (self._looked_at == seen_before and not others):
             return
-        found = self._queues.others(self._is_gone, self._describe, lambda one: self._silent_s(one) > UNHEARD_S)
+        found = self._queues.others(self._is_gone, self._describe, lambda one: self._silent_s(one) > OUTDATED_S)
         if found != others:
             owners = {
                 (one.id.repo_id, one.commit_sha, one.id.quantization): one.owner

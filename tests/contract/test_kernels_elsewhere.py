@@ -82,7 +82,7 @@ def test_a_kernel_without_heartbeats_has_no_rate(
     kernel: DownloadManager, elsewhere: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper, "SILENT_S", 60.0)
-    monkeypatch.setattr(keeper, "UNHEARD_S", SILENT_S)
+    monkeypatch.setattr(keeper, "OUTDATED_S", SILENT_S)
     kernel.sync.see_others()
     (before,) = kernel.snapshot.elsewhere
 

@@ -191,15 +191,19 @@ def test_a_callable_is_called_for_a_stored_model(manager: DownloadManager) -> No
 # Restarts
 
 
-def test_a_command_runs_once_even_after_a_restart(make_hub: Callable[..., FaultyHub], tmp_path: Path) -> None:
-    hub = make_hub([one_model("demo/long", 8 * MB)])
+def kill_with_a_command(hub: FaultyHub, folder: Path, out: Path) -> None:
+    """Kill a kernel in the middle of a download with a command that writes to `out`."""
     hub.set_speed(2 * MB)
-    out = tmp_path / "out"
-    with QueueProcess(tmp_path, hub.url) as first:
+    with QueueProcess(folder, hub.url) as first:
         first.value(f"manager.sync.queue_smart('demo/long', then='echo ran >> {out}') and None")
         hub.wait_for(lambda _records: hub.bytes_sent() > MB, timeout_s=30)
         first.kill()
     hub.set_speed(None)
+
+
+def test_a_command_runs_once_even_after_a_restart(make_hub: Callable[..., FaultyHub], tmp_path: Path) -> None:
+    hub, out = make_hub([one_model("demo/long", 8 * MB)]), tmp_path / "out"
+    kill_with_a_command(hub, tmp_path, out)
 
     for _ in range(2):
         with QueueProcess(tmp_path, hub.url) as later:
@@ -213,14 +217,8 @@ def test_a_command_runs_once_even_after_a_restart(make_hub: Callable[..., Faulty
 def test_a_line_from_a_database_that_others_can_write_is_not_run(
     make_hub: Callable[..., FaultyHub], tmp_path: Path
 ) -> None:
-    hub = make_hub([one_model("demo/long", 8 * MB)])
-    hub.set_speed(2 * MB)
-    out = tmp_path / "out"
-    with QueueProcess(tmp_path, hub.url) as first:
-        first.value(f"manager.sync.queue_smart('demo/long', then='echo ran >> {out}') and None")
-        hub.wait_for(lambda _records: hub.bytes_sent() > MB, timeout_s=30)
-        first.kill()
-    hub.set_speed(None)
+    hub, out = make_hub([one_model("demo/long", 8 * MB)]), tmp_path / "out"
+    kill_with_a_command(hub, tmp_path, out)
     (database,) = tmp_path.rglob("gglib_nb.sqlite3")
     database.chmod(0o666)
 

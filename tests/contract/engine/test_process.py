@@ -217,6 +217,14 @@ def test_after_a_kill_only_missing_bytes_are_requested(hub, engine) -> None:
     assert asked_bytes(hub, before) <= SIZE - 20_000_000 + 15_000_000
 
 
+def test_a_file_named_only_part_is_not_an_unfinished_download(tmp_path) -> None:
+    folder = tmp_path / "owner" / "model"
+    folder.mkdir(parents=True)
+    (folder / ".part").touch()
+
+    assert leftovers(tmp_path) == []
+
+
 def test_files_left_by_a_killed_engine_can_be_deleted_after_a_cancel(hub, engine) -> None:
     """Found by an endurance run (seed 99): no process used that file again, so its lease was left over."""
     begin_slowly(engine, hub)
