@@ -29,8 +29,9 @@ _MOST_CHARACTERS: Final = 60  # of a command
 _MOST_OPEN_FILES: Final = 6
 """With more files than this, the divided bar is enough; file lines would fill the screen."""
 _WARNINGS: Final = frozenset({"stalled", "retrying", "waiting", "offline"})
-_NOTICE_ACTIONS: Final = {"partials": Action("queue_partials", "Resume them", is_worded=True)}
 _SHOWN_WHEN_DONE: Final = frozenset({"reused", "unregistered", "remark"})
+_NOTICE_ACTIONS: Final = {"partials": Action("queue_partials", "Resume them", is_worded=True)}
+_ENDS: Final[dict[str, Mood]] = {"completed": "good", "done": "good", "failed": "bad"}
 
 
 def facts(*found: Fact | str) -> tuple[Fact, ...]:
@@ -62,53 +63,54 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
         active_count: The number of active downloads; a waiting one can replace one of them.
     """
     title, tag, name = names(item.display_name, item.quantization)
-    path = item.paths[0] if item.status is DownloadStatus.COMPLETED and item.paths else ""
-    files = (*item.shards, *item.companions)
+    status, files = item.status, (*item.shards, *item.companions)
+    path = item.paths[0] if status is DownloadStatus.COMPLETED and item.paths else ""
+    owner, revision = item.repo_id.partition("/")[0], item.id.revision
+    companions = zip(item.companions, item.companion_paths, strict=False)
+    projector = next((path for file, path in companions if file.kind == "mmproj"), None)
+    is_bad = status is DownloadStatus.FAILED or (item.then is not None and item.then.error)
+    has_bar = status.is_active or (item.downloaded_bytes and status is not DownloadStatus.COMPLETED)
+    percent = _percent(item.progress)
     return Row(
         id=str(item.id),
-        status=item.status.value,
+        status=status.value,
         title=title,
         tag=tag,
         name=name,
-        origin=_origin(item),
+        origin=printable(owner if revision is None else f"{owner} @ {revision}"),
         position=item.position,
-        icon=_icon(item),
+        icon="" if status is DownloadStatus.QUEUED else "downloading" if status.is_active else status.value,
         measure=_measure(item),
-        lines=facts(*_facts(item), _hosts(item), _destination(item), _then(item)),
+        lines=facts(
+            *_facts(item),
+            _hosts(item.hosts),
+            "" if item.to is None or item.paths else f"to {printable(formats.tilde(item.to))}",
+            _then(item),
+        ),
         note=_note(item),
-        mood=_note_mood(item),
+        mood="bad" if is_bad else "warn" if item.notice_kind in _WARNINGS and status.is_active else "plain",
         link=item.error.accept_url or "" if isinstance(item.error, GatedRepoError) else "",
         part=item.progress,
-        progress=_progress(item),
+        progress=", ".join(filter(None, (percent, _files_done(files)))) if has_bar else "",
         bars=tuple(map(_bar, files)),
-        is_open=item.status.is_active and 1 < len(files) <= _MOST_OPEN_FILES,
+        is_open=status.is_active and 1 < len(files) <= _MOST_OPEN_FILES,
         reason=printable(item.reason),
         path=path,
         folder=formats.folder(path) if path else "",
-        code=python_lines(path, _projector(item)) if path else "",
+        code=python_lines(path, projector) if path else "",
         past_id="" if item.ended_at_s is None else f"{item.id} {item.ended_at_s}",
         actions=tuple(_actions(item, name, pending_count, active_count)),
-    )
-
-
-def _resolving_row(text: str) -> Row:
-    """A queued request whose files are still being listed."""
-    plain = printable(text)
-    return Row(
-        id=f"resolving {plain}", status="resolving", title=plain, name=plain, icon="search", note="listing its files"
     )
 
 
 def _elsewhere_row(item: ElsewhereDownload) -> Row:
     """A download of another kernel, without actions."""
     title, tag, name = names(item.display_name, item.id.quantization)
-    note, pace = "", tuple[Fact, ...]()
+    note, pace = printable(item.notice or item.status.value), tuple[Fact, ...]()
     if item.is_left:
         note = "Its kernel has stopped. Run %gguf to resume it here."
     elif item.bytes_per_second is not None:
-        pace = _pace(item.bytes_per_second, item.eta_seconds)
-    else:
-        note = printable(item.notice or item.status.value)
+        note, pace = "", _pace(item.bytes_per_second, item.eta_seconds)
     percent = formats.percent(item.progress)
     return Row(
         id=f"{item.owner} {item.id}",
@@ -128,14 +130,18 @@ def _elsewhere_row(item: ElsewhereDownload) -> Row:
 
 def outcome(item: PastDownload) -> Fact:
     """How a download ended."""
-    moods: dict[str, Mood] = {"completed": "good", "failed": "bad"}
     text = "already downloaded" if item.was_present else item.outcome.value
-    return Fact(text, moods.get(item.outcome.value, "plain"))
+    return Fact(text, _ENDS.get(item.outcome.value, "plain"))
 
 
-def time_taken(item: PastDownload) -> str:
+def time_taken(item: PastDownload | QueuedDownload) -> str:
     """The duration of a download; empty if nothing was downloaded."""
     return "" if item.was_present or item.took_s is None else formats.duration(item.took_s)
+
+
+def rate(bytes_per_second: float | None) -> str:
+    """A rate; empty if unknown."""
+    return "" if bytes_per_second is None else formats.rate(bytes_per_second)
 
 
 def past_row(item: PastDownload) -> Row:
@@ -160,57 +166,35 @@ def past_row(item: PastDownload) -> Row:
     )
 
 
-def _hosts(item: QueuedDownload) -> str:
+def _hosts(hosts: tuple[HostProgress, ...]) -> str:
     """The cluster hosts that have the model or download it, with their progress; empty on this machine."""
-    if len(item.hosts) < 2 or all(one.is_finished for one in item.hosts):
-        return printable(f"on {', '.join(one.host for one in item.hosts)}") if item.hosts else ""
-    return printable(", ".join(f"{one.host} {_host_progress(one)}" for one in item.hosts))
+    if len(hosts) < 2 or all(one.is_finished for one in hosts):
+        return printable(f"on {', '.join(one.host for one in hosts)}") if hosts else ""
+
+    def progress(one: HostProgress) -> str:
+        if one.is_finished:
+            return "done"
+        done, total = one.downloaded_bytes, one.total_bytes
+        return f"{100 * done // total} %" if total else formats.size(done)
+
+    return printable(", ".join(f"{one.host} {progress(one)}" for one in hosts))
 
 
-def _host_progress(one: HostProgress) -> str:
-    if one.is_finished:
-        return "done"
-    if not one.total_bytes:
-        return formats.size(one.downloaded_bytes)
-    return f"{100 * one.downloaded_bytes // one.total_bytes} %"
-
-
-def _origin(item: QueuedDownload) -> str:
-    owner = item.repo_id.partition("/")[0]
-    return printable(owner if item.id.revision is None else f"{owner} @ {item.id.revision}")
-
-
-def _destination(item: QueuedDownload) -> str:
-    return "" if item.to is None or item.paths else f"to {printable(formats.tilde(item.to))}"
-
-
-def _then(item: QueuedDownload) -> Fact:
+def _then(item: QueuedDownload) -> str | Fact:
     """The command that runs after the download completes."""
     if item.then is None:
-        return Fact("")
-    words: dict[str, str] = {"waiting": "then", "done": "ran"}
-    moods: dict[str, Mood] = {"done": "good", "failed": "bad"}
+        return ""
     state = item.then.state
     line = printable(redacted(item.then.text))
     shown = line if len(line) <= _MOST_CHARACTERS else f"{line[: _MOST_CHARACTERS - 1]}…"
-    return Fact(f"{words.get(state, state)}: {shown}", moods.get(state, "plain"))
-
-
-def _icon(item: QueuedDownload) -> str:
-    if item.status is DownloadStatus.QUEUED:
-        return ""
-    return "downloading" if item.status.is_active else item.status.value
+    word = {"waiting": "then", "done": "ran"}.get(state, state)
+    return Fact(f"{word}: {shown}", _ENDS.get(state, "plain"))
 
 
 def _measure(item: QueuedDownload) -> str:
     if item.status is DownloadStatus.QUEUED and not item.downloaded_bytes:
         return formats.size(item.total_bytes)
     return formats.percent(item.progress) if item.status.is_active or item.status.is_pending else ""
-
-
-def rate(bytes_per_second: float | None) -> str:
-    """A rate; empty if unknown."""
-    return "" if bytes_per_second is None else formats.rate(bytes_per_second)
 
 
 def _pace(bytes_per_second: float | None, eta_seconds: float | None) -> tuple[Fact, ...]:
@@ -223,10 +207,12 @@ def _facts(item: QueuedDownload) -> tuple[Fact | str, ...]:
     amount = formats.amount(item.downloaded_bytes, item.total_bytes)
     match item.status:
         case DownloadStatus.DOWNLOADING:
-            downloaded = f"{formats.size(item.downloaded_bytes)} of {total}"
-            return (downloaded, *_pace(item.bytes_per_second, item.eta_seconds), _files_done(item))
+            pace = _pace(item.bytes_per_second, item.eta_seconds)
+            done = _files_done((*item.shards, *item.companions))
+            return (f"{formats.size(item.downloaded_bytes)} of {total}", *pace, done)
         case DownloadStatus.COMPLETED:
-            return (total, *_done_facts(item))
+            pace = ("already downloaded",) if item.was_present else (time_taken(item), rate(item.bytes_per_second))
+            return (total, *pace, _verified(item.is_verified))
         case DownloadStatus.FAILED | DownloadStatus.CANCELLED:
             return (f"{amount} kept" if item.downloaded_bytes else total,)
         case DownloadStatus.QUEUED:
@@ -235,16 +221,10 @@ def _facts(item: QueuedDownload) -> tuple[Fact | str, ...]:
             return (amount,)
 
 
-def _done_facts(item: QueuedDownload) -> Iterator[Fact | str]:
-    if item.was_present:
-        yield "already downloaded"
-    else:
-        if item.took_s is not None:
-            yield formats.duration(item.took_s)
-        yield rate(item.bytes_per_second)
-    if item.is_verified is not None:
-        unverified = Fact("not verified: the Hub gives no SHA-256", "warn")
-        yield Fact("SHA-256 verified", "good") if item.is_verified else unverified
+def _verified(is_verified: bool | None) -> str | Fact:
+    if is_verified is None:
+        return ""
+    return Fact("SHA-256 verified", "good") if is_verified else Fact("not verified: the Hub gives no SHA-256", "warn")
 
 
 def _note(item: QueuedDownload) -> str:
@@ -253,30 +233,17 @@ def _note(item: QueuedDownload) -> str:
             return printable(str(item.error)) if item.error else "It failed for an unknown reason."
         case DownloadStatus.COMPLETED if item.then is not None and item.then.error:
             return printable(redacted(f"The command failed: {item.then.error}"))
-        case DownloadStatus.COMPLETED:
-            return printable(item.notice or "") if item.notice_kind in _SHOWN_WHEN_DONE else ""
-        case DownloadStatus.DOWNLOADING | DownloadStatus.QUEUED | DownloadStatus.CANCELLED:
-            return printable(item.notice or "")
-        case _:
+        case DownloadStatus.COMPLETED if item.notice_kind not in _SHOWN_WHEN_DONE:
+            return ""
+        case DownloadStatus.PAUSED | DownloadStatus.FINALIZING | DownloadStatus.REGISTERING:
             return printable(item.notice or item.status.value)
+        case _:
+            return printable(item.notice or "")
 
 
-def _note_mood(item: QueuedDownload) -> Mood:
-    if item.status is DownloadStatus.FAILED or (item.then is not None and item.then.error):
-        return "bad"
-    return "warn" if item.notice_kind in _WARNINGS and item.status.is_active else "plain"
-
-
-def _files_done(item: QueuedDownload) -> str:
-    files = (*item.shards, *item.companions)
+def _files_done(files: tuple[ShardProgress, ...]) -> str:
     done = sum(file.status is ShardStatus.FINISHED for file in files)
     return f"{done} of {formats.plural(len(files), 'file')} done" if len(files) > 1 else ""
-
-
-def _progress(item: QueuedDownload) -> str:
-    if item.status is DownloadStatus.COMPLETED or not (item.status.is_active or item.downloaded_bytes):
-        return ""
-    return ", ".join(filter(None, (_percent(item.progress), _files_done(item))))
 
 
 def _percent(part: float | None) -> str:
@@ -285,10 +252,8 @@ def _percent(part: float | None) -> str:
 
 def _bar(file: ShardProgress) -> Bar:
     is_done = file.status is ShardStatus.FINISHED
-    part = None if file.size_bytes is None else 1.0
-    if is_done:
-        part = 1.0
-    elif file.size_bytes:
+    part = None if file.size_bytes is None and not is_done else 1.0
+    if file.size_bytes and not is_done:
         part = min(1.0, file.downloaded_bytes / file.size_bytes)
     return Bar(
         name=printable(file.path_in_repo.rpartition("/")[2]),
@@ -304,43 +269,36 @@ def _bar(file: ShardProgress) -> Bar:
     )
 
 
-def _projector(item: QueuedDownload) -> str | None:
-    paths = zip(item.companions, item.companion_paths, strict=False)
-    return next((path for bar, path in paths if bar.kind == "mmproj"), None)
-
-
-def _actions(item: QueuedDownload, name: str, pending_count: int, active_count: int) -> list[Action]:
+def _actions(item: QueuedDownload, name: str, pending_count: int, active_count: int) -> Iterator[Action]:
     match item.status:
         case DownloadStatus.QUEUED | DownloadStatus.PAUSED:
-            return _pending_actions(item, name, pending_count, active_count)
+            yield from _pending_actions(item, name, pending_count, active_count)
         case DownloadStatus.DOWNLOADING:
-            return [action("pause", "Pause", name), action("cancel", "Cancel", name)]
+            yield from (action("pause", "Pause", name), action("cancel", "Cancel", name))
         case DownloadStatus.FINALIZING | DownloadStatus.REGISTERING:
-            return [action("cancel", "Cancel", name)]
+            yield action("cancel", "Cancel", name)
         case DownloadStatus.FAILED:
-            again = [action("retry", "Retry", name, is_worded=True)] if item.can_retry else []
-            return [*again, action("dismiss", "Dismiss", name)]
+            yield from [action("retry", "Retry", name, is_worded=True)] if item.can_retry else []
+            yield action("dismiss", "Dismiss", name)
         case DownloadStatus.CANCELLED:
+            yield action("undo", "Undo", name, is_worded=True)
             discard = Action("discard", "Delete partial files", f"Delete the partial files of {name}")
-            return [action("undo", "Undo", name, is_worded=True), *([discard] if item.downloaded_bytes else [])]
+            yield from [discard] if item.downloaded_bytes else []
         case DownloadStatus.COMPLETED:
-            return file_actions(name) if item.paths else []
+            yield from file_actions(name) if item.paths else []
 
 
-def _pending_actions(item: QueuedDownload, name: str, pending_count: int, active_count: int) -> list[Action]:
-    is_first, is_last = item.position <= 1, item.position >= pending_count
-    moves = [
-        action("top", "Move to top", name, is_off=is_first),
-        action("up", "Move up", name, is_off=is_first),
-        action("down", "Move down", name, is_off=is_last),
-    ]
+def _pending_actions(item: QueuedDownload, name: str, pending_count: int, active_count: int) -> Iterator[Action]:
+    if pending_count > 1:
+        is_first, is_last = item.position <= 1, item.position >= pending_count
+        yield action("top", "Move to top", name, is_off=is_first)
+        yield action("up", "Move up", name, is_off=is_first)
+        yield action("down", "Move down", name, is_off=is_last)
+    if active_count:
+        yield action("run_now", "Run now", name)
     is_paused = item.status is DownloadStatus.PAUSED
-    return [
-        *(moves if pending_count > 1 else []),
-        *([action("run_now", "Run now", name)] if active_count else []),
-        action("resume", "Resume", name) if is_paused else action("pause", "Pause", name),
-        action("remove", "Remove", name),
-    ]
+    yield action("resume", "Resume", name) if is_paused else action("pause", "Pause", name)
+    yield action("remove", "Remove", name)
 
 
 def file_actions(name: str) -> list[Action]:
@@ -355,15 +313,21 @@ def header(snapshot: QueueSnapshot) -> Header:
     """The whole queue."""
     is_busy = snapshot.active_count > 0
     is_waiting = any(item.status is DownloadStatus.QUEUED for item in snapshot.items)
-    has_ended = snapshot.last_run is not None and not is_busy and not is_waiting
-    summary, mood = _run_summary(snapshot.last_run) if snapshot.last_run and has_ended else ("", "plain")
-    free = max(0, snapshot.max_size - snapshot.pending_count)
+    summary, mood = ("", "plain") if is_busy or is_waiting else _run_summary(snapshot.last_run)
+    free = formats.plural(max(0, snapshot.max_size - snapshot.pending_count), "place")
+    limit = snapshot.bandwidth_limit_bytes_per_second
+    # The remaining time of the queue is a guess until it is known for one of the downloads.
+    is_known = any(item.eta_seconds is not None for item in snapshot.items)
     return Header(
-        counts=f"{snapshot.active_count} active · {snapshot.pending_count} waiting · {formats.plural(free, 'place')} free",
+        counts=f"{snapshot.active_count} active · {snapshot.pending_count} waiting · {free} free",
         summary=summary,
         mood=mood,
         rate=rate(snapshot.bytes_per_second) if is_busy else "",
-        pace=_queue_pace(snapshot),
+        pace=facts(
+            *_pace(None, snapshot.eta_seconds if is_known else None),
+            "" if limit is None else f"limited to {formats.rate(limit)}",
+            "" if snapshot.waits_until is None else f"waiting until {snapshot.waits_until}",
+        ),
         bytes_per_second=snapshot.bytes_per_second,
         is_busy=is_busy,
         has_work=bool(snapshot.items or snapshot.resolving),
@@ -373,57 +337,47 @@ def header(snapshot: QueueSnapshot) -> Header:
     )
 
 
-def _queue_pace(snapshot: QueueSnapshot) -> tuple[Fact, ...]:
-    limit = snapshot.bandwidth_limit_bytes_per_second
-    # The remaining time of the queue is a guess until it is known for one of the downloads.
-    is_known = any(item.eta_seconds is not None for item in snapshot.items)
-    return (
-        *_pace(None, snapshot.eta_seconds if is_known else None),
-        *facts("" if limit is None else f"limited to {formats.rate(limit)}"),
-        *facts("" if snapshot.waits_until is None else f"waiting until {snapshot.waits_until}"),
-    )
-
-
-def _run_summary(run: QueueRunSummary) -> tuple[str, Mood]:
+def _run_summary(run: QueueRunSummary | None) -> tuple[str, Mood]:
     """The result of a run of the queue, and its mood."""
-    sizes = [item.total_bytes for item in run.items if item.outcome is DownloadStatus.COMPLETED]
-    known = sum(size for size in sizes if size is not None)
-    is_known = known and None not in sizes and not run.is_truncated
-    others = [
-        f"{number} {word}"
-        for number, word in ((run.models_failed, "failed"), (run.models_cancelled, "cancelled"))
-        if number
-    ]
+    if run is None:
+        return "", "plain"
+    failed = f"{run.models_failed} failed" if run.models_failed else ""
+    cancelled = f"{run.models_cancelled} cancelled" if run.models_cancelled else ""
+    others = list(filter(None, (failed, cancelled)))
     time = formats.duration(run.ended_at_s - run.started_at_s)
     if run.models_completed:
-        size = f", {formats.size(known)}" if is_known else ""
+        sizes = [item.total_bytes for item in run.items if item.outcome is DownloadStatus.COMPLETED]
+        known = sum(size for size in sizes if size is not None)
+        size = f", {formats.size(known)}" if known and None not in sizes and not run.is_truncated else ""
         parts = [f"{formats.plural(run.models_completed, 'model')} complete{size}", *others]
-        return f"Finished in {time}: {', '.join(parts)}.", "warn" if run.models_failed else "good"
-    if run.models_failed:
+        return f"Finished in {time}: {', '.join(parts)}.", "warn" if failed else "good"
+    if failed:
         return f"No model completed: {', '.join(others)} after {time}.", "bad"
     return f"Stopped after {time}: {', '.join(others) or 'nothing completed'}.", "warn"
 
 
 def downloads(snapshot: QueueSnapshot) -> dict[str, QueuedDownload]:
     """Every download by id, in the order of the lists; a queued download takes precedence over an ended one with the same id."""
-    ended = (*snapshot.recent_failures, *snapshot.recent_completed, *snapshot.recent_cancelled)
     found: dict[str, QueuedDownload] = {}
+    ended = (*snapshot.recent_failures, *snapshot.recent_completed, *snapshot.recent_cancelled)
     for item in (*snapshot.items, *ended):
         found.setdefault(str(item.id), item)
     return found
 
 
 def other_rows(snapshot: QueueSnapshot) -> dict[str, Row]:
-    """The rows that are not downloads of this queue, by id."""
-    found = (*map(_resolving_row, snapshot.resolving), *map(_elsewhere_row, snapshot.elsewhere))
-    return {row.id: row for row in found}
+    """The rows that are not downloads of this queue, by id: requests whose files are still being listed, and other kernels'."""
+    plain = map(printable, snapshot.resolving)
+    resolving = (
+        Row(id=f"resolving {text}", status="resolving", title=text, name=text, icon="search", note="listing its files")
+        for text in plain
+    )
+    return {row.id: row for row in (*resolving, *map(_elsewhere_row, snapshot.elsewhere))}
 
 
 def view_of(status: DownloadStatus) -> str:
     """The list that shows a download with this status."""
-    if status.is_pending or status.is_active:
-        return "pending" if status.is_pending else "active"
-    return status.value
+    return "pending" if status.is_pending else "active" if status.is_active else status.value
 
 
 def views(snapshot: QueueSnapshot) -> tuple[View, ...]:
@@ -431,22 +385,18 @@ def views(snapshot: QueueSnapshot) -> tuple[View, ...]:
     ids: dict[str, list[str]] = {}
     for id_, item in downloads(snapshot).items():
         ids.setdefault(view_of(item.status), []).append(id_)
-    others = other_rows(snapshot)
-    resolving = [id_ for id_, row in others.items() if row.status == "resolving"]
-    retry = [Action("retry_all", "Retry all", is_worded=True)] if retry_order(snapshot) else []
-    found = [
-        _view("active", "", ids.get("active", [])),
-        _view("pending", "Up next", [*ids.get("pending", []), *resolving]),
-        _view("failed", "Failed", ids.get("failed", []), *retry, clear("failed", "Failed")),
-        _view("completed", "Done", ids.get("completed", []), clear("completed", "Done")),
-        _view("cancelled", "Cancelled", ids.get("cancelled", []), clear("cancelled", "Cancelled")),
-        _view("elsewhere", "In other kernels", [id_ for id_ in others if id_ not in resolving]),
-    ]
-    return tuple(view for view in found if view.rows)
-
-
-def _view(id_: str, title: str, rows: list[str], *actions: Action) -> View:
-    return View(id=id_, title=title, rows=tuple(rows), actions=actions)
+    for id_, row in other_rows(snapshot).items():
+        ids.setdefault("pending" if row.status == "resolving" else "elsewhere", []).append(id_)
+    titles = {"failed": "Failed", "completed": "Done", "cancelled": "Cancelled"}
+    actions = {id_: (clear(id_, title),) for id_, title in titles.items()}
+    if retry_order(snapshot):
+        actions["failed"] = (Action("retry_all", "Retry all", is_worded=True), *actions["failed"])
+    titles = {"active": "", "pending": "Up next", **titles, "elsewhere": "In other kernels"}
+    return tuple(
+        View(id=id_, title=title, rows=tuple(ids[id_]), actions=actions.get(id_, ()))
+        for id_, title in titles.items()
+        if id_ in ids
+    )
 
 
 def clear(id_: str, title: str) -> Action:
@@ -459,40 +409,32 @@ def retry_order(snapshot: QueueSnapshot) -> tuple[QueuedDownload, ...]:
     return tuple(item for item in reversed(snapshot.recent_failures) if item.can_retry)
 
 
+_NEWS: Final = {
+    DownloadStatus.DOWNLOADING: "{} started.",
+    DownloadStatus.COMPLETED: "{} is complete.",
+    DownloadStatus.PAUSED: "{} is paused.",
+    DownloadStatus.QUEUED: "{} is waiting in the queue again.",
+    DownloadStatus.CANCELLED: "{} was cancelled.",
+}
+
+
 def news(before: QueuedDownload | None, item: QueuedDownload) -> str:
     """The announcement of a change for screen readers: starts and ends, no progress; empty if there is none."""
-    old = None if before is None else before.status
-    if old is item.status or (old is None and not item.status.is_active):
+    old, new = None if before is None else before.status, item.status
+    if old is new or (old is None and not new.is_active):
         return ""
     name = names(item.display_name, item.quantization)[2]
-    match item.status:
-        case DownloadStatus.DOWNLOADING:
-            return f"{name} started."
-        case DownloadStatus.COMPLETED:
-            return f"{name} is complete."
-        case DownloadStatus.FAILED:
-            return f"{name} failed: {_note(item)}"
-        case DownloadStatus.PAUSED:
-            return f"{name} is paused."
-        case DownloadStatus.QUEUED if old is not None:
-            return f"{name} is waiting in the queue again."
-        case DownloadStatus.CANCELLED:
-            return f"{name} was cancelled."
-        case _:
-            return ""
+    return f"{name} failed: {_note(item)}" if new is DownloadStatus.FAILED else _NEWS.get(new, "").format(name)
 
 
-def _queue_actions(snapshot: QueueSnapshot) -> list[Action]:
+def _queue_actions(snapshot: QueueSnapshot) -> Iterator[Action]:
     live = snapshot.items
-    is_paused = bool(live) and all(item.status is DownloadStatus.PAUSED for item in live)
-    number = len(live) + len(snapshot.resolving)
-    actions = []
     if len(live) > 1:
-        actions.append(Action("resume_all", "Resume all") if is_paused else Action("pause_all", "Pause all"))
-    if number:
+        is_paused = all(item.status is DownloadStatus.PAUSED for item in live)
+        yield Action("resume_all", "Resume all") if is_paused else Action("pause_all", "Pause all")
+    if number := len(live) + len(snapshot.resolving):
         question = f"Cancel {formats.plural(number, 'download')}? Downloaded data is kept."
-        actions.append(Action("cancel_all", "Cancel all", confirm=question, yes="Yes, cancel all"))
-    return actions
+        yield Action("cancel_all", "Cancel all", confirm=question, yes="Yes, cancel all")
 
 
 def _fields(snapshot: QueueSnapshot) -> tuple[Field, ...]:
