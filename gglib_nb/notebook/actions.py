@@ -12,7 +12,7 @@ from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId, parse_pasted
 from gglib_nb.errors import GglibError, RequestError
-from gglib_nb.notebook import formats, inspection_view, listings, messages, results, rows
+from gglib_nb.notebook import formats, listings, messages, plan_table, results, rows
 from gglib_nb.notebook.messages import Answer, Code, Listing
 from gglib_nb.notebook.tables import blocks_text
 from gglib_nb.settings import SETTINGS, checked_setting
@@ -66,7 +66,7 @@ def act(operations: "SyncOperations", request: messages.Request, send: SendProgr
             return _search(operations, request)
         case messages.Offer():
             wanted = parse_pasted(request.repo_id)
-            return listings.offer(operations.plan(wanted.repo_id, wanted.quantization, revision=wanted.revision))
+            return plan_table.offer(operations.plan(wanted.repo_id, wanted.quantization, revision=wanted.revision))
         case messages.Add():
             return _add(operations, request)
         case _:
@@ -209,7 +209,7 @@ def _act_on_model(operations: "SyncOperations", request: messages.Act, send: Sen
 def _act_on_storage(operations: "SyncOperations", id_: str, action: str) -> Answer:
     match action:
         case "inspect":
-            text = blocks_text(inspection_view.inspection_blocks(operations.inspect(id_)), _CONTENTS_WIDTH)
+            text = blocks_text(results.inspection_blocks(operations.inspect(id_)), _CONTENTS_WIDTH)
             return Answer(code=(Code("Contents", text),))
         case "export":
             return Answer(code=(Code("Run this in a cell, with a folder of yours", f"%gguf export {id_} FOLDER"),))

@@ -8,12 +8,12 @@ from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.library import Change, DiskUse, FileChange, ModelUpdate
 from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import ModelState, ModelSummary
-from gglib_nb.domain.plan import Fit, RepoPlan, VariantPlan
+from gglib_nb.domain.plan import Fit
 from gglib_nb.domain.printable import printable
 from gglib_nb.engine.local import Leftover
-from gglib_nb.notebook import formats, plan_table, rows, tables
-from gglib_nb.notebook.messages import Action, Choice, Fact, Filter, Listing, Mood, Row, View
-from gglib_nb.notebook.tables import COLORS, Block, Cell, Column, Columns, Diff, Line, Table
+from gglib_nb.notebook import formats, rows
+from gglib_nb.notebook.messages import Action, Fact, Filter, Listing, Mood, Row, View
+from gglib_nb.notebook.tables import COLORS, Block, Cell, Column, Diff, Line, Table, row, table
 
 _ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad": "failed", "plain": "models"}
 _HERE: Final = "already downloaded"
@@ -40,36 +40,39 @@ _STATES: Final[dict[ModelState, Mood]] = {
 }
 
 
+def _or_unknown(number: int | None) -> str:
+    return formats.UNKNOWN if number is None else str(number)
+
+
 def _state_cell(model: ModelSummary) -> Cell:
     if model.store:
         return Cell("read-only")
     return Cell(f"{model.state}{', update' if model.has_update else ''}", color=COLORS[_STATES[model.state]])
 
 
-_MODEL_COLUMNS: Final[Columns[ModelSummary]] = (
-    (Column("Model", is_code=True), lambda model: model.id),
-    (Column("Size", is_number=True), lambda model: formats.size(model.size_bytes)),
-    (Column("State"), _state_cell),
-    (Column("Parameters", is_number=True, importance=2), lambda model: formats.count(model.parameter_count)),
-    (Column("Quantization", importance=4), lambda model: model.quantization or formats.UNKNOWN),
-    (Column("With", importance=3), lambda model: "mmproj" if model.projector_path else ""),
-    (Column("Architecture", importance=5), lambda model: model.architecture or formats.UNKNOWN),
-    (
-        Column("Context", is_number=True, importance=6),
-        lambda model: formats.UNKNOWN if model.context_length is None else str(model.context_length),
-    ),
-    (Column("Used", importance=5), lambda model: formats.day(model.last_used_at_s)),
-    (Column("Verified", importance=7), lambda model: formats.day(model.verified_at_s)),
-    (Column("Checked", importance=8), lambda model: formats.day(model.checked_at_s)),
-    (Column("Folder", is_code=True, importance=9), lambda model: model.folder),
-    (Column("Hosts", importance=2), lambda model: model.hosts),  # only on a cluster
+_MODEL_COLUMNS: Final = (
+    Column("Model", lambda model: model.id, is_code=True),
+    Column("Size", lambda model: formats.size(model.size_bytes), is_number=True),
+    Column("State", _state_cell),
+    Column("Parameters", lambda model: formats.count(model.parameter_count), is_number=True, importance=2),
+    Column("Quantization", lambda model: model.quantization or formats.UNKNOWN, importance=4),
+    Column("With", lambda model: "mmproj" if model.projector_path else "", importance=3),
+    Column("Architecture", lambda model: model.architecture or formats.UNKNOWN, importance=5),
+    Column("Context", lambda model: _or_unknown(model.context_length), is_number=True, importance=6),
+    Column("Used", lambda model: formats.day(model.last_used_at_s), importance=5),
+    Column("Verified", lambda model: formats.day(model.verified_at_s), importance=7),
+    Column("Checked", lambda model: formats.day(model.checked_at_s), importance=8),
+    Column("Folder", lambda model: model.folder, is_code=True, importance=9),
+    Column("Hosts", lambda model: model.hosts, importance=2),  # only on a cluster
 )
 
 
 def model_list(models: Sequence[ModelSummary], use: DiskUse) -> Listing:
     """The models on this disk, and the disk space they use."""
     here = f"{formats.plural(len(models), 'model')} · {_disk_line(use)}" if models else "No models on this disk yet."
-    unused_bytes = sum(model.size_bytes for model in models if _is_unused(model, time.time()))
+    used_s = time.time() - UNUSED_DAYS * _DAY_S
+    old = [one for one in models if not one.store and (one.last_used_at_s or one.registered_at_s) < used_s]
+    unused_bytes = sum(model.size_bytes for model in old)
     unused = f"{formats.size(unused_bytes)} not used for {UNUSED_DAYS} days" if unused_bytes else ""
     note = " · ".join(filter(None, (here, unused, missing_stores(use))))
     actions = (Action("prune", "Free space", is_worded=True),) if unused_bytes else ()
@@ -85,10 +88,6 @@ def missing_stores(use: DiskUse) -> str:
     """The folders of `model_stores` that do not exist, in a sentence; empty if all exist."""
     names = ", ".join(use.missing_stores)
     return printable(f"not found: {names} (is the disk mounted?)") if names else ""
-
-
-def _is_unused(model: ModelSummary, now_s: float) -> bool:
-    return not model.store and now_s - (model.last_used_at_s or model.registered_at_s) > UNUSED_DAYS * _DAY_S
 
 
 def _model_row(model: ModelSummary) -> Row:
@@ -138,7 +137,7 @@ def model_table(models: Sequence[ModelSummary], use: DiskUse) -> Table:
         use: The disk space used by all models, including those that are not shown.
     """
     hint = " · ".join(filter(None, (_disk_line(use), missing_stores(use))))
-    return Table(*tables.numbered("#", _MODEL_COLUMNS, models), hint, folds=True)
+    return table(models, _MODEL_COLUMNS, hint, number="#", folds=True)
 
 
 # Updates ---------------------------------------------------------------------------------------------------------
@@ -160,32 +159,23 @@ _CHANGES: Final[Mapping[Change, str]] = {
 }
 
 
-def update_table(found: Sequence[ModelUpdate]) -> Table:
-    """The models, with a line for each file that differs on the Hub."""
-    lines = []
+def update_blocks(found: Sequence[ModelUpdate]) -> list[Block]:
+    """The models, with a line for each file that differs on the Hub, and a diff of each changed chat template."""
+    lines, diffs = [], list[Block]()
     for update in found:
-        if update.changes and not update.problem:
-            lines += [
-                tables.row(update.id, _change(file), file.path_in_repo, file.commit_title, file.commit_date[:10])
-                for file in update.changes
-            ]
-        else:
-            lines.append(tables.row(update.id, update.problem or "up to date", "", "", ""))
+        changes = () if update.problem else update.changes
+        lines += [
+            row(update.id, _change(file), file.path_in_repo, file.commit_title, file.commit_date[:10])
+            for file in changes
+        ] or [row(update.id, update.problem or "up to date", "", "", "")]
+        for file in update.changes:
+            if file.template_diff:
+                diffs += [Line(f"Chat template of {update.id}:"), Diff(file.template_diff)]
     number = sum(update.has_update is True for update in found)
+    hint = "No updates." if all(update.has_update is False for update in found) else "No updates are known."
     if number:
         hint = f"{number} of {len(found)} have an update: %gguf update ID"
-    else:
-        hint = "No updates." if all(update.has_update is False for update in found) else "No updates are known."
-    return Table(_UPDATE_COLUMNS, lines, hint, folds=True)
-
-
-def update_blocks(found: Sequence[ModelUpdate]) -> list[Block]:
-    """The differences from the Hub, and a diff of each changed chat template."""
-    changed = [(update.id, file.template_diff) for update in found for file in update.changes if file.template_diff]
-    return [
-        update_table(found),
-        *(block for id_, diff in changed for block in (Line(f"Chat template of {id_}:"), Diff(diff))),
-    ]
+    return [Table(_UPDATE_COLUMNS, lines, hint, folds=True), *diffs]
 
 
 def _change(file: FileChange) -> str:
@@ -196,23 +186,23 @@ def _change(file: FileChange) -> str:
 
 # Earlier and unfinished downloads --------------------------------------------------------------------------------
 
-_HISTORY_COLUMNS: Final[Columns[PastDownload]] = (
-    (Column("Ended", importance=3), lambda past: formats.minute(past.ended_at_s)),
-    (Column("Download", is_code=True), lambda past: str(past.id)),
-    (Column("Outcome"), lambda past: Cell(rows.outcome(past).text, color=COLORS[rows.outcome(past).mood])),
-    (Column("Size", is_number=True), lambda past: formats.size(past.total_bytes)),
-    (Column("Took", is_number=True, importance=4), rows.time_taken),
-    (Column("Rate", is_number=True, importance=5), lambda past: rows.rate(past.bytes_per_second)),
-    (Column("Why", importance=6), lambda past: past.error),
+_HISTORY_COLUMNS: Final = (
+    Column("Ended", lambda past: formats.minute(past.ended_at_s), importance=3),
+    Column("Download", lambda past: str(past.id), is_code=True),
+    Column("Outcome", lambda past: Cell(rows.outcome(past).text, COLORS[rows.outcome(past).mood])),
+    Column("Size", lambda past: formats.size(past.total_bytes), is_number=True),
+    Column("Took", rows.time_taken, is_number=True, importance=4),
+    Column("Rate", lambda past: rows.rate(past.bytes_per_second), is_number=True, importance=5),
+    Column("Why", lambda past: past.error, importance=6),
 )
 _HISTORY_HINT: Final = "Download one again: %gguf queue ROW. Clear the list: %gguf history --clear"
 _PARTIAL_COLUMNS: Final = (
-    Column("Here", is_number=True),
-    Column("Of", is_number=True, importance=2),
-    Column("On disk", is_number=True, importance=4),
-    Column("Last byte", importance=3),
-    Column("In use"),
-    Column("File", is_code=True),
+    Column("Here", lambda one: formats.size(one.downloaded_bytes), is_number=True),
+    Column("Of", lambda one: formats.size(one.size_bytes), is_number=True, importance=2),
+    Column("On disk", lambda one: formats.size(one.disk_bytes), is_number=True, importance=4),
+    Column("Last byte", lambda one: formats.minute(one.modified_s), importance=3),
+    Column("In use", lambda one: "yes" if one.is_in_use else ""),
+    Column("File", lambda one: one.target, is_code=True),
 )
 _PARTIAL_HINT: Final = "Finish them: %gguf partials --queue. Delete one: %gguf partials --discard #ROW"
 
@@ -226,92 +216,12 @@ def earlier_list(past: Sequence[PastDownload]) -> Listing:
 
 def history_table(past: Sequence[PastDownload]) -> Table:
     """The ended downloads, newest first."""
-    return Table(*tables.numbered("Row", _HISTORY_COLUMNS, past), _HISTORY_HINT, folds=True)
+    return table(past, _HISTORY_COLUMNS, _HISTORY_HINT, number="Row", folds=True)
 
 
 def partial_table(found: Sequence[Leftover]) -> Table:
     """Unfinished downloads in the models folder."""
-    lines = [
-        tables.row(
-            formats.size(one.downloaded_bytes),
-            formats.size(one.size_bytes),
-            formats.size(one.disk_bytes),
-            formats.minute(one.modified_s),
-            "yes" if one.is_in_use else "",
-            one.target,
-        )
-        for one in found
-    ]
-    return Table(_PARTIAL_COLUMNS, lines, _PARTIAL_HINT)
-
-
-# Variants of a repository ----------------------------------------------------------------------------------------
-
-_MEASURES: Final = ("{} bits", "KL divergence {}", "perplexity {}")
-_COMPANIONS: Final = {"mmproj": "the vision projector (mmproj", "imatrix": "the importance matrix (imatrix"}
-
-
-def offer(plan: RepoPlan) -> Listing:
-    """The variants of a repository, with the size and fit of each."""
-    best = plan_table.better_fit(plan)
-    found = tuple(_variant_row(one, plan.context_tokens, is_best=one is best) for one in plan.variants)
-    shown = plan.recommended or next(iter(plan.variants), None)
-    companions = {one.kind: one.size_bytes for one in shown.companions} if shown else {}
-    free = "" if plan.free_bytes is None else f"{formats.size(plan.free_bytes)} free on the disk"
-    return Listing(
-        view=View(id="offer", title=printable(plan.repo_id), rows=tuple(row.id for row in found), note=free),
-        rows=found,
-        link=plan.page_url or "",
-        warning="" if plan.has_access or not plan.accept_url else "You have to accept its terms first.",
-        warning_link=plan.accept_url or "",
-        choices=tuple(Choice(kind, _choice(kind, size)) for kind, size in companions.items()),
-        revision=plan.revision,
-    )
-
-
-def _variant_row(variant: VariantPlan, context_tokens: int | None, *, is_best: bool) -> Row:
-    title = printable(variant.name or variant.key)
-    fit = plan_table.fit_in_short(variant.placement, context_tokens)
-    arguments = plan_table.own_arguments(variant.placement, context_tokens)
-    rest = variant.bytes_to_go
-    is_full = variant.free_bytes_after is not None and variant.free_bytes_after < 0
-    details = (
-        *(form.format(text) for form, text in zip(_MEASURES, plan_table.measures(variant), strict=True) if text),
-        formats.plural(variant.shard_count, "file") if variant.shard_count > 1 else "",
-        f"{formats.size(rest)} to download" if rest and rest != variant.size_bytes else "",
-        f"llama-server {arguments}" if arguments not in ("", "-ngl 99") else "",
-        printable(variant.why),
-    )
-    download = Action(
-        "add",
-        "Download",
-        f"Download {title}",
-        is_worded=True,
-        is_primary=variant.is_recommended and not variant.scan_finding,
-        is_off=not variant.is_complete,
-    )
-    return Row(
-        id=str(variant.key),
-        title=title,
-        name=title,
-        measure=formats.size(variant.size_bytes),
-        lines=rows.facts(
-            Fact("recommended" if variant.is_recommended else "best that fits" if is_best else "", "good"),
-            Fact(_HERE if variant.is_present else "", "good"),
-            "in the queue" if variant.is_queued else "",
-            Fact("" if variant.is_complete else "incomplete on the Hub", "bad"),
-            Fact("disk too full" if is_full else "", "bad"),
-            Fact(f"{printable(variant.scan_finding)}: do not load it" if variant.scan_finding else "", "bad"),
-            Fact(fit, plan_table.fit_look(variant.placement)[0]),
-        ),
-        note=" · ".join(filter(None, details)),
-        actions=(download,),
-    )
-
-
-def _choice(kind: str, size_bytes: int | None) -> str:
-    name = _COMPANIONS.get(kind, f"the companion file ({printable(kind)}")
-    return f"Also download {name}, {formats.size(size_bytes)})"
+    return table(found, _PARTIAL_COLUMNS, _PARTIAL_HINT)
 
 
 # Repositories ----------------------------------------------------------------------------------------------------
@@ -322,13 +232,11 @@ _FITS: Final[dict[Fit, tuple[str, Fact]]] = {
     "too large": ("no", Fact("too large for memory", "bad")),
     "unknown": ("", Fact("")),
 }
+_SIZES: Final = (4, 8, 14, 32, 70)  # billions of parameters
 _TASKS: Final = ("text-generation", "image-text-to-text", "feature-extraction", "automatic-speech-recognition")
 FILTERS: Final = (
     Filter(
-        "max_parameters",
-        "Largest model",
-        "any size",
-        tuple((f"{one}000000000", f"up to {one} B") for one in (4, 8, 14, 32, 70)),
+        "max_parameters", "Largest model", "any size", tuple((f"{one}{'0' * 9}", f"up to {one} B") for one in _SIZES)
     ),
     Filter("task", "Task", "any task", tuple((task, task) for task in _TASKS)),
     Filter("licence", "Licence", "any licence"),
@@ -340,18 +248,19 @@ def _likely_size(repo: RepoSummary) -> str:
     return "" if repo.likely_size_bytes is None else f"~{formats.size(repo.likely_size_bytes)}"
 
 
-_SEARCH_COLUMNS: Final[Columns[RepoSummary]] = (
-    (Column("Repository", is_code=True), lambda repo: repo.repo_id),
-    (Column("Parameters", is_number=True, importance=4), lambda repo: formats.count(repo.parameter_count)),
-    (Column("Size", is_number=True, importance=3), _likely_size),
-    (Column("Fits", importance=2), lambda repo: _FITS[repo.fit][0]),
-    (Column("Downloads", is_number=True, importance=6), lambda repo: formats.count(repo.downloads)),
-    (Column("Likes", is_number=True, importance=7), lambda repo: formats.count(repo.likes)),
-    (Column("Changed", importance=5), lambda repo: (repo.modified_at or formats.UNKNOWN)[:10]),
-    (
-        Column("Note"),
-        lambda repo: ", ".join(filter(None, (_HERE if repo.is_here else "", "gated" if repo.gate else ""))),
-    ),
+def _remarks(repo: RepoSummary) -> str:
+    return ", ".join(filter(None, (_HERE if repo.is_here else "", "gated" if repo.gate else "")))
+
+
+_SEARCH_COLUMNS: Final = (
+    Column("Repository", lambda repo: repo.repo_id, is_code=True),
+    Column("Parameters", lambda repo: formats.count(repo.parameter_count), is_number=True, importance=4),
+    Column("Size", _likely_size, is_number=True, importance=3),
+    Column("Fits", lambda repo: _FITS[repo.fit][0], importance=2),
+    Column("Downloads", lambda repo: formats.count(repo.downloads), is_number=True, importance=6),
+    Column("Likes", lambda repo: formats.count(repo.likes), is_number=True, importance=7),
+    Column("Changed", lambda repo: (repo.modified_at or formats.UNKNOWN)[:10], importance=5),
+    Column("Note", _remarks),
 )
 _SEARCH_HINT: Final = "~: estimated for Q4_K_M. See the variants: %gguf plan ROW. Download: %gguf queue ROW"
 
@@ -386,4 +295,4 @@ def _suggestion_row(repo: RepoSummary) -> Row:
 
 def search_table(found: Sequence[RepoSummary]) -> Table:
     """Repositories that a search found."""
-    return Table(*tables.numbered("Row", _SEARCH_COLUMNS, found), _SEARCH_HINT)
+    return table(found, _SEARCH_COLUMNS, _SEARCH_HINT, number="Row")

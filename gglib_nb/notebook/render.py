@@ -61,13 +61,9 @@ def _notice(notice: Notice) -> str:
     return f"{notice.text} {command}".rstrip()
 
 
-def facts(row: Row) -> str:
-    """The facts of a row, in one line."""
-    return " · ".join(fact.text for fact in row.lines)
-
-
-def _facts_and_note(row: Row) -> str:
-    return " · ".join(filter(None, (facts(row), row.note)))
+def facts(row: Row, note: str = "") -> str:
+    """The facts of a row, and the note if given, in one line."""
+    return " · ".join(filter(None, (*(fact.text for fact in row.lines), note)))
 
 
 def _command(row: Row) -> str:
@@ -115,7 +111,7 @@ def render_text(snapshot: QueueSnapshot, width: int = 88, caption: str = "") -> 
 
 def download_lines(item: QueuedDownload, width: int = 88) -> list[str]:
     """One download as lines of text, running or ended."""
-    return list(_lines(rows.download_row(item, 1, 1), rows.view_of(item.status), 0, width))
+    return _lines(rows.download_row(item, 1, 1), rows.view_of(item.status), 0, width)
 
 
 def ending(item: QueuedDownload) -> str:
@@ -131,31 +127,31 @@ def ending(item: QueuedDownload) -> str:
             return printable(f"{row.id} was cancelled: {facts(row)}")
 
 
-def _lines(row: Row, view: str, number: int, width: int) -> Iterator[str]:
-    name = _name(row, view)
+def _lines(row: Row, view: str, number: int, width: int) -> list[str]:
+    name, numbered = _name(row, view), f"#{number} " if number else ""
     match view:
         case "active":
-            yield _clip(f"  {name}", width)
-            yield from _wrap(f"  {_text_bar(row.part, width)} {row.measure:>5}  {facts(row)}", width, indent=4)
-            yield from ([_clip(f"    {row.note}", width)] if row.note else [])
-            yield from (_clip(line, width) for line in _file_lines(row, width))
+            meter = f"  {_text_bar(row.part, width)} {row.measure:>5}  {facts(row)}"
+            note = [f"    {row.note}"] if row.note else []
+            below = [_clip(line, width) for line in (*note, *_file_lines(row, width))]
+            return [_clip(f"  {name}", width), *_wrap(meter, width, indent=4), *below]
         case "pending" if row.position:
             words = "  ".join(filter(None, (row.measure, facts(row), row.note)))
-            yield _clip(f"  {f'#{row.position}':>3} {name}  {words}", width)
+            return [_clip(f"  {f'#{row.position}':>3} {name}  {words}", width)]
         case "pending":
-            yield _clip(f"  {name}  {row.note}", width)
+            return [_clip(f"  {name}  {row.note}", width)]
         case "failed":
-            yield _clip(f"  {f'#{number} ' if number else ''}{name}  {facts(row)}", width)
-            yield from (f"    {line}" for line in (*_wrap(row.note, width - 4), _command(row)) if line)
+            below = [f"    {line}" for line in (*_wrap(row.note, width - 4), _command(row)) if line]
+            return [_clip(f"  {numbered}{name}  {facts(row)}", width), *below]
         case "elsewhere":
-            yield _clip(f"  {name}  {row.measure}  {row.origin}", width)
-            yield _clip(f"    {_facts_and_note(row)}", width)
+            below = [f"    {facts(row, row.note)}"]
+            return [_clip(line, width) for line in (f"  {name}  {row.measure}  {row.origin}", *below)]
         case _:
-            words = _facts_and_note(row)
-            is_short = len(name) + len(words) + 4 <= width
-            yield f"  {name}  {words}" if is_short else _clip(f"  {name}", width)
-            yield from ([] if is_short else (f"    {line}" for line in _wrap(words, width - 4)))
-            yield from ([f"    {printable(row.path)}"] if row.path else [])
+            words = facts(row, row.note)
+            lines = [f"  {name}  {words}"]
+            if len(name) + len(words) + 4 > width:
+                lines = [_clip(f"  {name}", width), *(f"    {line}" for line in _wrap(words, width - 4))]
+            return [*lines, f"    {printable(row.path)}"] if row.path else lines
 
 
 def _file_lines(row: Row, width: int) -> Iterator[str]:
@@ -197,7 +193,7 @@ def render_html(snapshot: QueueSnapshot, caption: str = "", *, is_redrawn: bool 
     for view, listed, more in _sections(snapshot):
         if view.title:
             parts.append(f'<div style="margin-top:.6em"><strong>{escape(view.title)}</strong></div>')
-        parts.append(_table(_cells(row, view.id, number, _files(row, is_redrawn=is_redrawn)) for number, row in listed))
+        parts.append(_table(_cells(row, view.id, number, folds=not is_redrawn) for number, row in listed))
         parts += [quiet(more)] if more else []
     parts += [quiet(line) for line in (head.summary, caption) if line]
     return f'<div style="line-height:1.4">{"".join(parts)}</div>'
@@ -209,7 +205,7 @@ def download_html(item: QueuedDownload, caption: str = "") -> str:
     files = _file_rows(row) if item.status.is_active else []
     # In one table, so that all bars are aligned.
     indented = [(f'<span style="{QUIET};padding-left:1.5em">{title}</span>', *rest) for title, *rest in files]
-    table = _table([_cells(row), *indented])
+    table = _table([_cells(row, has_files=False), *indented])
     return f'<div style="line-height:1.4">{table}{quiet(caption) if caption else ""}</div>'
 
 
@@ -221,7 +217,9 @@ def bar_html(part: float | None) -> str:
     return f'<span aria-hidden="true" style="{shape};background:{paint}"></span>'
 
 
-def _cells(row: Row, view: str = "", number: int = 0, files: str = "") -> tuple[str, ...]:
+def _cells(
+    row: Row, view: str = "", number: int = 0, *, folds: bool = False, has_files: bool = True
+) -> tuple[str, ...]:
     """Name, notes and files; bar and percentage; facts."""
     parts = [f"{f'#{number} ' if number else ''}<code>{escape(_name(row, view))}</code>"]
     if row.note:
@@ -234,16 +232,11 @@ def _cells(row: Row, view: str = "", number: int = 0, files: str = "") -> tuple[
         parts.append(quiet(row.origin))
     if row.path:
         parts.append(f"<div><code>{escape(printable(row.path))}</code></div>")
+    if has_files and row.status == "downloading" and (files := _file_rows(row)):
+        parts.append(details(f"{len(row.bars)} files", _table(files)) if folds else _table(files))
     measure = escape(row.measure)
     meter = f"{bar_html(row.part)} {measure}" if row.progress and measure else measure
-    return "".join(parts) + files, meter, escape(facts(row))
-
-
-def _files(row: Row, *, is_redrawn: bool) -> str:
-    shown = _file_rows(row) if row.status == "downloading" else []
-    if not shown or is_redrawn:
-        return _table(shown) if shown else ""
-    return details(f"{len(row.bars)} files", _table(shown))
+    return "".join(parts), meter, escape(facts(row))
 
 
 def _file_rows(row: Row) -> list[tuple[str, ...]]:
@@ -254,11 +247,9 @@ def _file_rows(row: Row) -> list[tuple[str, ...]]:
 
 
 def _table(lines: Iterable[Sequence[str]]) -> str:
-    return f'<table style="{TABLE}">{"".join(map(_line, lines))}</table>'
-
-
-def _line(cells: Sequence[str]) -> str:
-    """The first cell may wrap, the others stay on one line each."""
-    styles = [_CELL, *[_FIXED] * (len(cells) - 1)]
-    inside = "".join(f'<td style="{style}">{cell}</td>' for style, cell in zip(styles, cells, strict=True))
-    return f'<tr style="background:none">{inside}</tr>'
+    """A table; in each line the first cell may wrap, the others stay on one line each."""
+    body = []
+    for first, *others in lines:
+        fixed = "".join(f'<td style="{_FIXED}">{cell}</td>' for cell in others)
+        body.append(f'<tr style="background:none"><td style="{_CELL}">{first}</td>{fixed}</tr>')
+    return f'<table style="{TABLE}">{"".join(body)}</table>'

@@ -1,15 +1,29 @@
-"""Sentences about the results and plans of operations on models. Pure."""
+"""The results and plans of operations on models, as sentences, and the contents of a model, as blocks. Pure.
 
-from collections.abc import Sequence
+A chat template is shown as text and never rendered.
+"""
+
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 from gglib_nb.domain.importing import ImportReport
+from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, shown
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, PrunePlan, QueuedUpdate, Repair, Verification
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.notebook import formats
+from gglib_nb.notebook.tables import STRONG, Block, Column, Diff, Fold, Line, Table, row, table
 
 _MOST_RANGES: Final = 5
+_MOST_KEYS: Final = 500
+_BAR_CELLS: Final = 20
+_TEXT_TEMPLATE_LINES: Final = 25
+_KEY: Final = Column("Key", is_code=True)
+_PRUNE_COLUMNS: Final = (
+    Column("Frees", is_number=True),
+    Column("Last used"),
+    Column("Model or unfinished download", is_code=True),
+)
 
 
 def deletion_question(plan: Deletion) -> str:
@@ -103,3 +117,103 @@ def _fault(file: CheckedFile) -> str:
             return f"cannot be read ({file.reason})"
         case _:
             return "is missing"
+
+
+def pruning_table(plan: PrunePlan) -> Table:
+    """What would be deleted, one a row."""
+    models = [(one.size_bytes, one.last_used_at_s, one.id) for one in plan.models]
+    unfinished = [(one.size_bytes, one.changed_at_s, one.path) for one in plan.unfinished]
+    lines = [row(formats.size(size_bytes), formats.day(at_s), name) for size_bytes, at_s, name in models + unfinished]
+    return Table(_PRUNE_COLUMNS, lines, pruning_question(plan))
+
+
+# The contents of a model -----------------------------------------------------------------------------------------
+
+
+def inspection_blocks(one: Inspection) -> list[Block]:
+    """The output of `%gguf inspect` for one model."""
+    arrays = {key: f"{count:,} values" for key, count in one.array_lengths.items()}
+    keys = sorted({**{key: shown(value) for key, value in one.metadata.items()}, **arrays}.items())
+    rest = [row("…", f"{len(keys) - _MOST_KEYS:,} more keys")] if len(keys) > _MOST_KEYS else []
+    metadata = Table((_KEY, Column("Value")), [*(row(key[:200], text) for key, text in keys[:_MOST_KEYS]), *rest])
+    return [
+        Line(one.name, STRONG),
+        *(Line(f"{name}: {value}") for name, value in _facts(one)),
+        *([_tensor_table(one.tensors)] if one.tensors else []),
+        Fold(f"Metadata ({len(one.metadata) + len(one.array_lengths)} keys)", metadata),
+        *(
+            Fold(f"{f'Chat template {name}'.rstrip()} ({len(text):,} characters)", text, _TEXT_TEMPLATE_LINES)
+            for name, text in sorted(one.chat_templates.items())
+        ),
+    ]
+
+
+def comparison_blocks(found: Comparison) -> list[Block]:
+    """The differences between two models."""
+    one, other = found.first.name, found.second.name
+    if one == other and found.second.path is None:  # a model, and the same model on the Hub
+        names, titles = f"{one} here and on the Hub", ["Yours", "On the Hub"]
+    else:
+        names, titles = f"{one} and {other}", [printable(name.rpartition("/")[2]) for name in (one, other)]
+    keys = f"{len(found.keys)} keys differ" if len(found.keys) != 1 else "1 key differs"
+    unknown = formats.UNKNOWN
+    rows = [row(key.key[:200], key.first or unknown, key.second or unknown) for key in found.keys[:_MOST_KEYS]]
+    return [
+        Line(printable(f"{names}: {keys if found.keys else 'the metadata is the same'}."), STRONG),
+        *([Table((_KEY, *map(Column, titles)), rows)] if rows else []),
+        Line("The chat templates are the same." if found.is_same_template else "The chat template is different:"),
+        *([Diff(found.template_diff)] if found.template_diff else []),
+    ]
+
+
+def warnings_of(one: Inspection) -> tuple[str, ...]:
+    """A warning to read before using the model; empty if there is none."""
+    found: list[str] = []
+    if not one.has_chat_template:
+        found.append("It has no chat template: set one in the program that loads it.")
+    if one.introspection:
+        names = printable(", ".join(one.introspection[:5]))
+        found.append(
+            f"Its chat template uses Python introspection ({names}). Only run it in a program that sandboxes templates."
+        )
+    return tuple(found)
+
+
+def _facts(one: Inspection) -> list[tuple[str, str]]:
+    weights = None if one.bits_per_weight is None else f"{one.bits_per_weight:.2f} bits per weight"
+    parameters = f"{formats.count(one.parameter_count)} parameters" if one.tensors else None
+    tokens = None if one.vocabulary_size is None else f"{one.vocabulary_size:,} tokens"
+    found: list[tuple[str, Iterable[str | None]]] = [
+        ("Name", [one.title]),
+        ("Architecture", [one.architecture, parameters, weights]),
+        ("Size", [formats.size(one.size_bytes)]),
+        ("Context", [None if one.context_length is None else f"{one.context_length:,} tokens"]),
+        ("Tokenizer", [one.tokenizer, tokens]),
+        ("Chat template", ["too long to show" if one.has_chat_template and "" not in one.chat_templates else None]),
+        ("Licence", [one.licence]),
+        ("Base model", one.base_models),
+        ("File", [one.path]),
+        *(("Note", [warning]) for warning in warnings_of(one)),
+    ]
+    texts = [(name, printable(", ".join(part for part in parts if part))) for name, parts in found]
+    return [(name, text) for name, text in texts if text]
+
+
+def _tensor_table(tensors: Sequence[TensorGroup]) -> Table:
+    whole = sum(group.size_bytes for group in tensors) or 1
+
+    def share(group: TensorGroup) -> str:
+        part = group.size_bytes / whole
+        return f"{'█' * max(1, round(part * _BAR_CELLS)):<{_BAR_CELLS}} {part * 100:.1f} %"
+
+    def bits(group: TensorGroup) -> str:
+        return formats.UNKNOWN if group.bits_per_weight is None else f"{group.bits_per_weight:.2f}"
+
+    columns = (
+        Column("Type", lambda group: group.type, is_code=True),
+        Column("Share", share),
+        Column("Tensors", lambda group: f"{group.tensor_count:,}", is_number=True),
+        Column("Size", lambda group: formats.size(group.size_bytes), is_number=True),
+        Column("Bits per weight", bits, is_number=True),
+    )
+    return table(tensors, columns)

@@ -211,8 +211,10 @@ def _facts(item: QueuedDownload) -> tuple[Fact | str, ...]:
             done = _files_done((*item.shards, *item.companions))
             return (f"{formats.size(item.downloaded_bytes)} of {total}", *pace, done)
         case DownloadStatus.COMPLETED:
-            pace = ("already downloaded",) if item.was_present else (time_taken(item), rate(item.bytes_per_second))
-            return (total, *pace, _verified(item.is_verified))
+            verified = _verified(item.is_verified)
+            if item.was_present:
+                return (total, "already downloaded", verified)
+            return (total, time_taken(item), rate(item.bytes_per_second), verified)
         case DownloadStatus.FAILED | DownloadStatus.CANCELLED:
             return (f"{amount} kept" if item.downloaded_bytes else total,)
         case DownloadStatus.QUEUED:
@@ -313,7 +315,7 @@ def header(snapshot: QueueSnapshot) -> Header:
     """The whole queue."""
     is_busy = snapshot.active_count > 0
     is_waiting = any(item.status is DownloadStatus.QUEUED for item in snapshot.items)
-    summary, mood = ("", "plain") if is_busy or is_waiting else _run_summary(snapshot.last_run)
+    summary, mood = _run_summary(None if is_busy or is_waiting else snapshot.last_run)
     free = formats.plural(max(0, snapshot.max_size - snapshot.pending_count), "place")
     limit = snapshot.bandwidth_limit_bytes_per_second
     # The remaining time of the queue is a guess until it is known for one of the downloads.
@@ -388,12 +390,12 @@ def views(snapshot: QueueSnapshot) -> tuple[View, ...]:
     for id_, row in other_rows(snapshot).items():
         ids.setdefault("pending" if row.status == "resolving" else "elsewhere", []).append(id_)
     titles = {"failed": "Failed", "completed": "Done", "cancelled": "Cancelled"}
-    actions = {id_: (clear(id_, title),) for id_, title in titles.items()}
+    actions = {id_: [clear(id_, title)] for id_, title in titles.items()}
     if retry_order(snapshot):
-        actions["failed"] = (Action("retry_all", "Retry all", is_worded=True), *actions["failed"])
+        actions["failed"].insert(0, Action("retry_all", "Retry all", is_worded=True))
     titles = {"active": "", "pending": "Up next", **titles, "elsewhere": "In other kernels"}
     return tuple(
-        View(id=id_, title=title, rows=tuple(ids[id_]), actions=actions.get(id_, ()))
+        View(id=id_, title=title, rows=tuple(ids[id_]), actions=tuple(actions.get(id_, ())))
         for id_, title in titles.items()
         if id_ in ids
     )

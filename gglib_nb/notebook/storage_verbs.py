@@ -3,23 +3,17 @@
 from collections.abc import Iterable
 from typing import Annotated, Final
 
-from gglib_nb.domain.library import PrunePlan
 from gglib_nb.domain.matching import row_number
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.manager.bundles import BundleProgress
-from gglib_nb.notebook import formats, inspection_view, results, tables
+from gglib_nb.notebook import formats, results
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import find_model, folders
 from gglib_nb.notebook.session import Answer, Progress, Session, progress_of
 from gglib_nb.notebook.verb import Argument, GrammarError, Option, read_age, verb
 
 _STOPPED: Final = "Stopped. Copied files are kept. Run it again to continue."
-_PRUNE_COLUMNS: Final = (
-    tables.Column("Frees", is_number=True),
-    tables.Column("Last used"),
-    tables.Column("Model or unfinished download", is_code=True),
-)
 
 
 def _models_and_repositories(tab: Tab) -> Iterable[str]:
@@ -56,9 +50,9 @@ def inspect(
     if other and on_hub:
         raise GrammarError("Write either ID2 or --hub")
     if not other and not on_hub:
-        return session.answer(*inspection_view.inspection_blocks(session.call(session.sync.inspect, one)))
+        return session.answer(*results.inspection_blocks(session.call(session.sync.inspect, one)))
     found = session.call(session.sync.compare, one, _id(other, session) if other else None)
-    return session.answer(*inspection_view.comparison_blocks(found))
+    return session.answer(*results.comparison_blocks(found))
 
 
 def _exporting(progress: BundleProgress) -> Progress:
@@ -119,7 +113,7 @@ def prune(
         return Answer(
             f"Nothing to delete. Your models take {formats.size(plan.kept_bytes)}, without files that are also linked elsewhere."
         )
-    table = tables.Table(_PRUNE_COLUMNS, _prune_rows(plan), results.pruning_question(plan))
+    table = results.pruning_table(plan)
     if dry_run:
         return session.answer(table)
     if refusal := session.refusal(table.text(session.screen.width), "add --yes", is_confirmed=is_confirmed):
@@ -128,11 +122,3 @@ def prune(
     return Answer(
         f"Deleted {results.pruned(done)}: {formats.size(done.freed_bytes)} freed, {formats.size(done.kept_bytes)} kept."
     )
-
-
-def _prune_rows(plan: PrunePlan) -> list[tables.Row]:
-    models = [tables.row(formats.size(one.size_bytes), formats.day(one.last_used_at_s), one.id) for one in plan.models]
-    unfinished = [
-        tables.row(formats.size(one.size_bytes), formats.day(one.changed_at_s), one.path) for one in plan.unfinished
-    ]
-    return [*models, *unfinished]

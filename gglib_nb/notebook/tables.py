@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Final, TypeVar
+from typing import Any, Final
 
 from gglib_nb.domain.printable import printable
 from gglib_nb.notebook import formats
@@ -19,7 +19,6 @@ _NUMBER: Final = f"{_CELL};text-align:right;white-space:nowrap;font-variant-nume
 _WORD: Final = f"{_CELL};text-align:left"
 _HEAD: Final = f"{_PADDING};border:0;border-bottom:1px solid rgba(128,128,128,.5);font-weight:600;white-space:nowrap"
 _MARKED: Final = "background:rgba(67,160,71,.2);font-weight:600"
-_PLAIN_ROW: Final = "background:none"
 TABLE: Final = "border-collapse:collapse;border:0;margin:.4em 0;color:inherit"
 STRONG: Final = "font-weight:600"
 QUIET: Final = "opacity:.75"
@@ -70,18 +69,6 @@ COLORS: Final = {"plain": "", "good": GOOD, "warn": WARN, "bad": BAD}
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One column."""
-
-    title: str
-    is_number: bool = False  # aligned to the right
-    is_code: bool = False  # monospaced in HTML, because users type it
-    is_quiet: bool = False  # less visible in HTML
-    importance: int = 1  # columns above 1 are folded, highest first: their cells move to a line below the row
-    is_spare: bool = False  # only in HTML and in wide text
-
-
-@dataclass(frozen=True, slots=True)
 class Cell:
     """One cell."""
 
@@ -91,8 +78,17 @@ class Cell:
     rank: float | None = None  # what a page sorts by; None sorts last
 
 
-_Item = TypeVar("_Item")
-Columns = Sequence[tuple[Column, Callable[[_Item], str | Cell]]]
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column."""
+
+    title: str
+    cell: Callable[[Any], str | Cell] = str  # an item's cell, for `table`
+    is_number: bool = False  # aligned to the right
+    is_code: bool = False  # monospaced in HTML, because users type it
+    is_quiet: bool = False  # less visible in HTML
+    importance: int = 1  # columns above 1 are folded, highest first: their cells move to a line below the row
+    is_spare: bool = False  # only in HTML and in wide text
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,46 +116,53 @@ class Table:
             width: The width in columns that folding aims at; None: unlimited.
         """
         filled = [at for at in self._filled() if (width or 0) >= _WIDE or not self.columns[at].is_spare]
-        kept = filled if width is None else self._fitting(filled, width)
-        folded = [] if width is None else [at for at in filled if at not in kept]
-        cells = [[self.columns[at].title for at in kept]]
-        cells += [[printable(row.cells[at].text) for at in kept] for row in self.rows]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        lines = []
-        for number, texts in enumerate(cells):
+        sizes = {
+            at: max(len(self.columns[at].title), *(len(printable(row.cells[at].text)) for row in self.rows))
+            for at in filled
+        }
+        kept = self._fitting(sizes, width)
+        folded = [at for at in filled if at not in kept]
+
+        def line(mark: str, texts: Iterable[str]) -> str:
             aligned = (
-                text.rjust(size) if self.columns[at].is_number else text.ljust(size)
-                for text, size, at in zip(texts, widths, kept, strict=True)
+                text.rjust(sizes[at]) if self.columns[at].is_number else text.ljust(sizes[at])
+                for at, text in zip(kept, texts, strict=True)
             )
-            row = self.rows[number - 1] if number else None
-            lines.append(f"{'*' if row and row.is_marked else ' '} {'  '.join(aligned)}".rstrip())
-            if row and folded and width is not None:
-                words = self._folded_words(row, folded)
-                below = textwrap.wrap(words, max(20, width - 4), break_long_words=False, break_on_hyphens=False)
-                lines += [f"    {line}" for line in below]
+            return f"{mark} {'  '.join(aligned)}".rstrip()
+
+        lines = [line(" ", (self.columns[at].title for at in kept))]
+        for row in self.rows:
+            lines.append(line("*" if row.is_marked else " ", (printable(row.cells[at].text) for at in kept)))
+            words = self._folded_words(row, folded)
+            below = textwrap.wrap(words, max(20, (width or 0) - 4), break_long_words=False, break_on_hyphens=False)
+            lines += [f"    {words}" for words in below]
         return "\n".join([*lines, *([printable(self.hint)] if self.hint else [])])
 
     def html(self) -> str:
         """HTML with inline styles, because saved notebooks have no style sheet."""
         filled = self._filled()
-        kept = [at for at in filled if self.columns[at].importance == 1] if self.folds else filled
+        kept = [at for at in filled if self.columns[at].importance == 1 or not self.folds]
         folded = [at for at in filled if at not in kept]
-        heads = "".join(_html_head(self.columns[at]) for at in kept)
-        body = "".join(self._html_row(row, kept, folded) for row in self.rows)
-        table = f'<table style="{TABLE}"><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>'
+        name = next((at for at in kept if self.columns[at].is_code), -1)
+        heads = (
+            f'<th style="{_HEAD};text-align:{"right" if column.is_number else "left"}">{escape(column.title)}</th>'
+            for column in (self.columns[at] for at in kept)
+        )
+        body = []
+        for row in self.rows:
+            words = self._folded_words(row, folded)
+            cells = (self._html_cell(row, at, quiet(words) if words and at == name else "") for at in kept)
+            body.append(f'<tr style="{_MARKED if row.is_marked else "background:none"}">{"".join(cells)}</tr>')
+        table = f'<table style="{TABLE}"><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(body)}</tbody></table>'
         return table + (_SORT_SCRIPT if self.sorts else "") + (quiet(self.hint) if self.hint else "")
 
     def _filled(self) -> list[int]:
         return [at for at in range(len(self.columns)) if any(row.cells[at].text for row in self.rows)]
 
-    def _fitting(self, filled: list[int], width: int) -> list[int]:
+    def _fitting(self, sizes: dict[int, int], width: int | None) -> list[int]:
         """The columns that fit; the least important are removed first."""
-        widths = {
-            at: max(len(self.columns[at].title), *(len(printable(row.cells[at].text)) for row in self.rows))
-            for at in filled
-        }
-        kept = list(filled)
-        while sum(widths[at] + 2 for at in kept) > width:
+        kept = list(sizes)
+        while width is not None and sum(sizes[at] + 2 for at in kept) > width:
             least = max(kept, key=lambda at: (self.columns[at].importance, at))
             if self.columns[least].importance == 1:
                 break
@@ -170,14 +173,43 @@ class Table:
         words = [(self.columns[at].title, printable(row.cells[at].text)) for at in folded]
         return " · ".join(f"{title} {text}" for title, text in words if text and text != formats.UNKNOWN)
 
-    def _html_row(self, row: Row, kept: Sequence[int], folded: Sequence[int]) -> str:
-        name = next((at for at in kept if self.columns[at].is_code), -1)
-        words = self._folded_words(row, folded)
-        cells = (
-            _html_cell(row.cells[at], self.columns[at], row, below=quiet(words) if words and at == name else "")
-            for at in kept
-        )
-        return f'<tr style="{_MARKED if row.is_marked else _PLAIN_ROW}">{"".join(cells)}</tr>'
+    def _html_cell(self, row: Row, at: int, below: str) -> str:
+        cell, column = row.cells[at], self.columns[at]
+        text = escape(printable(cell.text))
+        inside = f"<code>{text}</code>" if column.is_code and text else text
+        dim = f";{QUIET}" if column.is_quiet and not row.is_marked and not cell.color else ""
+        paint = f";color:{cell.color}" if cell.color else ""
+        if cell.bar is not None:
+            # A tint behind the text, which keeps the page's own colour; a browser that cannot mix colours shows none.
+            tint, share = f"color-mix(in srgb,{cell.color} 22%,transparent)", max(0.0, min(1.0, cell.bar))
+            size = f"calc((100% - {_GAP}) * {share:.2f}) calc(100% - 3px)"
+            paint = f";padding-left:2.5em;background:linear-gradient({tint},{tint}) left/{size} no-repeat"
+        rank = "" if cell.rank is None else f' data-rank="{cell.rank!r}"'
+        return f'<td style="{_NUMBER if column.is_number else _WORD}{dim}{paint}"{rank}>{inside}{below}</td>'
+
+
+def row(*cells: str | Cell, is_marked: bool = False) -> Row:
+    """A row of texts and cells."""
+    return Row(tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells), is_marked)
+
+
+def table(
+    items: Iterable[Any], columns: Sequence[Column], hint: str = "", *, number: str = "", folds: bool = False
+) -> Table:
+    """A table with a row for each item.
+
+    Args:
+        items: The items in the order of the rows.
+        columns: The columns, each with its function from an item to a cell.
+        hint: The line below.
+        number: The title of a first column of row numbers, which users type; empty: none.
+        folds: As in `Table`.
+    """
+    rows = [[column.cell(item) for column in columns] for item in items]
+    if number:
+        columns = [Column(number, is_number=True), *columns]
+        rows = [[str(at), *cells] for at, cells in enumerate(rows, 1)]
+    return Table(columns, [row(*cells) for cells in rows], hint, folds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,66 +251,39 @@ def blocks_html(blocks: Iterable[Block]) -> str:
 
 def _block_text(block: Block, width: int | None) -> str:
     match block:
-        case Line():
-            return _printable_lines(block.text)
         case Table():
             return block.text(width)
-        case Fold():
-            inside = block.inside
-            text = inside.text(width) if isinstance(inside, Table) else _printable_lines(inside, block.text_lines)
-            return f"\n{printable(block.title)}\n{text}"
-        case Diff():
+        case Fold(title, inside, text_lines):
+            text = inside.text(width) if isinstance(inside, Table) else _printable_lines(inside, text_lines)
+            return f"\n{printable(title)}\n{text}"
+        case Line() | Diff():
             return _printable_lines(block.text)
 
 
 def _block_html(block: Block) -> str:
     match block:
-        case Line():
-            return f'<div style="{block.style}">{escape(_printable_lines(block.text))}</div>' if block.text else ""
+        case Line(text, style):
+            return f'<div style="{style}">{escape(_printable_lines(text))}</div>' if text else ""
         case Table():
             return f'<div style="overflow-x:auto">{block.html()}</div>'
+        case Fold(title, Table() as inside):
+            return details(title, inside.html())
         case Fold():
-            inside = block.inside
-            html = (
-                inside.html()
-                if isinstance(inside, Table)
-                else f'<pre style="{_PRE}">{escape(_printable_lines(inside))}</pre>'
-            )
-            return details(block.title, html)
-        case Diff():
-            lines = (
-                f'<div style="{_DIFF.get(line[:1], "")}">{escape(line) or " "}</div>'
-                for line in _printable_lines(block.text).split("\n")
-            )
-            return f'<pre style="{_PRE}">{"".join(lines)}</pre>'
+            return details(block.title, f'<pre style="{_PRE}">{escape(_printable_lines(str(block.inside)))}</pre>')
+        case Diff(text):
+            lines = _printable_lines(text).split("\n")
+            styled = (f'<div style="{_DIFF.get(line[:1], "")}">{escape(line) or " "}</div>' for line in lines)
+            return f'<pre style="{_PRE}">{"".join(styled)}</pre>'
 
 
 def _printable_lines(text: str, most_lines: int = _MOST_LINES) -> str:
-    lines = [printable(_cut(line)) for line in text.splitlines()]
+    def cut(line: str) -> str:
+        left = len(line) - _LONGEST_LINE
+        return f"{line[:_LONGEST_LINE]} … {left:,} more characters" if left > 0 else line
+
+    lines = [printable(cut(line)) for line in text.splitlines()]
     more = [f"… {len(lines) - most_lines:,} more lines"] if len(lines) > most_lines else []
     return "\n".join([*lines[:most_lines], *more])
-
-
-def _cut(line: str) -> str:
-    left = len(line) - _LONGEST_LINE
-    return f"{line[:_LONGEST_LINE]} … {left:,} more characters" if left > 0 else line
-
-
-def row(*cells: str | Cell) -> Row:
-    """A row of texts and cells."""
-    return Row(tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells))
-
-
-def numbered(number: str, columns: "Columns[_Item]", items: Iterable[_Item]) -> tuple[list[Column], list[Row]]:
-    """Columns and rows of items whose row numbers users type.
-
-    Args:
-        number: The title of the first column.
-        columns: The other columns, each with a function from an item to its cell.
-        items: The items in the order of the rows.
-    """
-    found = [row(str(at), *(cell(item) for _, cell in columns)) for at, item in enumerate(items, 1)]
-    return [Column(number, is_number=True), *(column for column, _ in columns)], found
 
 
 def quiet(text: str) -> str:
@@ -289,25 +294,3 @@ def quiet(text: str) -> str:
 def details(title: str, inside: str) -> str:
     """HTML that a click opens."""
     return f'<details><summary style="cursor:pointer">{escape(printable(title))}</summary>{inside}</details>'
-
-
-def _html_head(column: Column) -> str:
-    return f'<th style="{_HEAD};text-align:{"right" if column.is_number else "left"}">{escape(column.title)}</th>'
-
-
-def _html_cell(cell: Cell, column: Column, row: Row, below: str) -> str:
-    text = escape(printable(cell.text))
-    inside = f"<code>{text}</code>" if column.is_code and text else text
-    style = _NUMBER if column.is_number else _WORD
-    dim = f";{QUIET}" if column.is_quiet and not row.is_marked and not cell.color else ""
-    color = f";color:{cell.color}" if cell.color else ""
-    paint = color if cell.bar is None else _bar(cell.bar, cell.color)
-    rank = "" if cell.rank is None else f' data-rank="{cell.rank!r}"'
-    return f'<td style="{style}{dim}{paint}"{rank}>{inside}{below}</td>'
-
-
-def _bar(length: float, color: str) -> str:
-    """A tint behind the text, which keeps the page's own colour; a browser that cannot mix colours shows none."""
-    tint, share = f"color-mix(in srgb,{color} 22%,transparent)", max(0.0, min(1.0, length))
-    size = f"calc((100% - {_GAP}) * {share:.2f}) calc(100% - 3px)"
-    return f";padding-left:2.5em;background:linear-gradient({tint},{tint}) left/{size} no-repeat"

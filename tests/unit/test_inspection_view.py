@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gglib_nb.domain.gguf import Tensor, TensorTable
 from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.inspection import compare, inspection_of
-from gglib_nb.notebook.inspection_view import comparison_blocks, inspection_blocks, warnings_of
+from gglib_nb.notebook.results import comparison_blocks, inspection_blocks, warnings_of
 from gglib_nb.notebook.tables import Diff, blocks_html, blocks_text
 
 TENSORS = (Tensor("a", 12, (256,), 0, 144),)

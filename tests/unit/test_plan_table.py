@@ -8,7 +8,7 @@ import pytest
 from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.plan import PlannedCompanion, fit_of
-from gglib_nb.notebook.listings import offer
+from gglib_nb.notebook.plan_table import offer
 from tests.support.plan_values import GB, GIB, a_plan, a_plan_of_25, a_variant, plan_html, plan_text
 
 
