@@ -130,12 +130,23 @@ def origin_of(url: str | SplitResult) -> Origin:
     return parts.scheme, (parts.hostname or "").rstrip("."), port
 
 
-def redirect_target(base: str, location: str) -> str:
+def host_text(origin: Origin) -> str:
+    """Host and port as a message names them."""
+    scheme, host, port = origin
+    host = f"[{host}]" if ":" in host else host
+    return host if _DEFAULT_PORTS.get(scheme) == port else f"{host}:{port}"
+
+
+def redirect_target(asked: str, location: str, endpoint: str) -> str:
     """The absolute address of a redirect, quoted as browsers quote it.
 
+    A mirror may name the Hub itself, which then cannot be reached, or not with this token: the mirror is asked instead,
+    unless it was asked just now.
+
     Args:
-        base: The address of the request, for a relative `Location`.
+        asked: The address of the request, for a relative `Location`.
         location: The header as `http.client` gives it: each character is one byte.
+        endpoint: The hub's or mirror's base URL.
 
     Raises:
         ValueError: It is not a web address.
@@ -144,15 +155,7 @@ def redirect_target(base: str, location: str) -> str:
         raise ValueError("no address")
     with suppress(UnicodeError):  # not UTF-8, or already text: its characters are quoted unchanged
         location = location.encode("latin-1").decode()
-    return web_address(urljoin(base, location.strip()))
-
-
-def at_mirror(target: str, endpoint: str, asked: str) -> str:
-    """The address to request for the target of a redirect.
-
-    A mirror may name the Hub itself, which then cannot be reached, or not with this token: the mirror is asked instead,
-    unless it was asked just now.
-    """
+    target = web_address(urljoin(asked, location.strip()))
     if not target.startswith(f"{_THE_HUB}/"):
         return target
     mirrored = web_address(endpoint + target.removeprefix(_THE_HUB))

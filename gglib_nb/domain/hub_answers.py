@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final, Literal, get_args
 from urllib.parse import quote
 
-from gglib_nb.domain.http_rules import asked_wait_s
+from gglib_nb.domain.http_rules import asked_wait_s, host_text, origin_of, redirect_target
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.domain.values import Value
@@ -129,6 +129,19 @@ def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inval
         case status:
             reason = refusal.text[:_TEXT_LENGTH].rstrip(". ") or "no reason given"
             return HubError(f"{asked.endpoint} refused {asked.what} ({status}): {reason}.")
+
+
+def redirected(url: str, location: str, asked: Asked) -> str:
+    """The address that the answer of `url` redirects to, or names as the next page.
+
+    Raises:
+        HubUnavailableError: It is not a web address.
+    """
+    try:
+        return redirect_target(url, location, asked.endpoint)
+    except ValueError:
+        host = host_text(origin_of(url))
+        raise HubUnavailableError(f"{host} redirects {asked.what} to an invalid address; try again later.") from None
 
 
 def proxy_refusal(host: str, status: int) -> ProxyError:

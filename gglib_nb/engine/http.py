@@ -28,6 +28,7 @@ from gglib_nb.domain.http_rules import (
     content_range,
     contradict,
     has_expired,
+    host_text,
     is_encoded,
     origin_of,
     size_in,
@@ -492,13 +493,6 @@ class Connection:
 def headers_of(response: http.client.HTTPResponse) -> Mapping[str, str]:
     """An answer's headers, names in lower case."""
     return {name.lower(): text for name, text in response.getheaders()}
-
-
-def host_text(origin: Origin) -> str:
-    """Host and port as a message names them."""
-    scheme, host, port = origin
-    host = f"[{host}]" if ":" in host else host
-    return host if (scheme, port) in (("https", 443), ("http", 80)) else f"{host}:{port}"
 
 
 def _request_bytes(method: str, url: str, route: tuple[Origin, Proxy | None], headers: Mapping[str, str]) -> bytes:

@@ -16,20 +16,19 @@ from gglib_nb.domain.http_rules import (
     REDIRECT_STATUSES,
     TRANSIENT_STATUSES,
     asked_wait_s,
-    at_mirror,
     content_range,
     contradict,
+    host_text,
     is_encoded,
     is_private,
     origin_of,
-    redirect_target,
     sha256_of,
     size_in,
     web_address,
 )
-from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
+from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal, redirected
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.http import BusyError, ExchangeError, Session, WrongAnswerError, host_text
+from gglib_nb.engine.http import BusyError, ExchangeError, Session, WrongAnswerError
 from gglib_nb.errors import GatedRepoError, GglibError, HubUnavailableError, InvalidTokenError, RemoteChangedError
 
 # A renamed repository takes one, a small file another; more are a redirect loop.
@@ -102,12 +101,7 @@ def follow(url: str, location: str, asked: Asked, *, has_digest: bool) -> str:
     Raises:
         HubUnavailableError: It is no address, or one to which a trustworthy hub would not redirect.
     """
-    try:
-        target = at_mirror(redirect_target(url, location), asked.endpoint, url)
-    except ValueError:
-        raise HubUnavailableError(
-            f"{host_text(origin_of(url))} redirects {asked.path} to an invalid address; try again later."
-        ) from None
+    target = redirected(url, location, asked)
     (scheme, host, _), (scheme_then, host_then, _) = origin_of(url), origin_of(target)
     is_weaker = scheme == "https" and scheme_then == "http"
     if not has_digest and (is_weaker or (host != host_then and _is_inside(host_then) and not _is_inside(host))):

@@ -18,14 +18,14 @@ from typing import Any, Final, Protocol, assert_never
 
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
-from gglib_nb.domain.http_rules import origin_of
+from gglib_nb.domain.http_rules import host_text, origin_of
 from gglib_nb.domain.reports import FileProgress, TransferFinished, TransferStopped
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.engine import jobs
 from gglib_nb.engine.connections import Connections, RequestEnded
 from gglib_nb.engine.disk import Reservation, disk_full, storage_error
 from gglib_nb.engine.file import Cause, DownloadFile, Part, Request, Stage, files_of
-from gglib_nb.engine.http import ExchangeError, LineError, SilentError, host_text
+from gglib_nb.engine.http import ExchangeError, LineError, SilentError
 from gglib_nb.engine.jobs import Event, Inbox, Shared, StartJob, Stop, Tick, in_thread
 from gglib_nb.engine.lease import LeaseLostError
 from gglib_nb.engine.local import CheckResult, check_split_set, clear_journal

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any, Final, get_args
 
 from gglib_nb.domain.http_rules import LARGEST_SIZE, sha256_of
+from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.listing import Gate, HubFile, RepoListing, RepoSummary
 from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.secrets import redacted
@@ -20,21 +21,15 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")  # SHA-1 on the Hub, SHA-256 on 
 _MOST_SHOWN: Final = 120
 
 
-def listing(info: Json, asked_id: str, read_files: Callable[[str, str], tuple[HubFile, ...]]) -> RepoListing:
-    """Reads a repository's info.
-
-    Args:
-        info: The hub's answer.
-        asked_id: The requested id, in case a mirror omits it.
-        read_files: Returns the files of an id at a commit.
-    """
+def listing(info: Json, asked: Asked, files_of: Callable[[Asked], tuple[HubFile, ...]]) -> RepoListing:
+    """Reads a repository's info; `files_of` returns the files of what was requested, at a commit."""
     with _as_the_hub_writes():
-        repo_id, commit_sha = info.get("id") or info.get("modelId") or asked_id, info["sha"]
+        repo_id, commit_sha = info.get("id") or info.get("modelId") or asked.what, info["sha"]
         check_repo_id(repo_id)
         if not _COMMIT.fullmatch(commit_sha):
             raise ValueError(commit_sha)
         gate, is_private = _gate(info), bool(info.get("private"))
-    return RepoListing(repo_id, commit_sha, gate, is_private, read_files(repo_id, commit_sha))
+    return RepoListing(repo_id, commit_sha, gate, is_private, files_of(Asked(asked.endpoint, repo_id, commit_sha)))
 
 
 def files(entries: Iterable[Json]) -> tuple[HubFile, ...]:

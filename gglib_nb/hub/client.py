@@ -4,13 +4,11 @@ Synchronous, for a small pool of threads: every call may wait for the network, w
 nothing about variants, queues or folders, and downloads no files.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from urllib.parse import quote
-
-from typing_extensions import override
 
 from gglib_nb.domain import units
 from gglib_nb.domain.hub_answers import Asked
@@ -20,9 +18,6 @@ from gglib_nb.domain.units import listed
 from gglib_nb.errors import (
     GglibError,
     HubError,
-    HubUnavailableError,
-    NetworkError,
-    RateLimitedError,
     RepoNotFoundError,
     RequestError,
     RevisionNotFoundError,
@@ -45,18 +40,8 @@ _MOST_SCANNED: Final = 100
 _MOST_REVISIONS: Final = 10
 _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
 _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
+Tries = Sequence[tuple[str, Params]]
 _HINTING: Final = Patience(tries=1, timeout_s=5.0)  # an error does not wait long for suggestions
-_LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)  # a header is not worth a long wait
-
-_NOT_PROVIDED: Final = (
-    NetworkError,
-    HubUnavailableError,
-    RateLimitedError,
-    RepoNotFoundError,
-    RevisionNotFoundError,
-)
-
-_Found = TypeVar("_Found")
 
 
 class HubClient(Transport):
@@ -75,32 +60,6 @@ class HubClient(Transport):
     `InvalidConfigError` (proxy, certificate), `InvalidRepoIdError` (without a request), and `ManagerClosedError` after `close`.
     """
 
-    def __init__(
-        self,
-        endpoint: str | None = None,
-        token: str | None = None,
-        *,
-        is_offline: bool = False,
-        patience: Patience | None = None,
-        mirrors: Iterable[str] = (),
-        is_anonymous: bool = False,
-    ) -> None:
-        self._mirrors = [
-            HubClient(url, is_offline=is_offline, patience=patience or _LOOKING, is_anonymous=True) for url in mirrors
-        ]
-        patience = patience or (_LOOKING if self._mirrors else None)  # do not wait long for an unreachable hub
-        super().__init__(
-            endpoint, token, is_offline=is_offline, patience=patience or Patience(), is_anonymous=is_anonymous
-        )
-        self._looking = self.with_patience(patience or _LOOKING)
-        self._hurried = self.with_patience(_HINTING)
-
-    @override
-    def close(self) -> None:
-        for mirror in self._mirrors:
-            mirror.close()
-        super().close()
-
     def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
         """All files of a repository at the commit that a revision names now.
 
@@ -114,30 +73,22 @@ class HubClient(Transport):
             RepoNotFoundError: There is none, or the token has no access to it.
             RevisionNotFoundError: The repository has no such revision; the text names those it has.
         """
+        return self.anywhere(lambda hub: hub._list_files(hub._asked(repo_id, revision)))  # noqa: SLF001 - our own class
+
+    def _asked(self, repo_id: str, revision: str | None = None, path: str | None = None) -> Asked:
         check_repo_id(repo_id)
-        return self._anywhere(lambda hub: hub._list_files(repo_id, revision))  # noqa: SLF001 - our own class
+        return Asked(self.endpoint, repo_id, revision, path)
 
-    def _anywhere(self, ask: "Callable[[HubClient], _Found]") -> _Found:
-        """The answer of this hub, or of the first mirror that has one; never of a mirror if this hub refuses the user."""
-        try:
-            return ask(self)
-        except _NOT_PROVIDED:
-            for mirror in self._mirrors:
-                with suppress(GglibError):
-                    return ask(mirror)
-            raise
-
-    def _list_files(self, repo_id: str, revision: str | None) -> RepoListing:
-        asked = Asked(self.endpoint, repo_id, revision)
+    def _list_files(self, asked: Asked) -> RepoListing:
         try:
             info = self._info(asked)
         except RevisionNotFoundError as error:
             raise RevisionNotFoundError(f"{error}{self._revisions(asked)}") from error.__cause__
-        return answers.listing(info, repo_id, self._files)
+        return answers.listing(info, asked, self._files)
 
     def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
         """The last commit that changed each file, by path in the repository; files for which the hub states none are left out."""
-        found = self._expanded(repo_id, commit_sha, paths, "lastCommit", ("title", "date"))
+        found = self._expanded(self._asked(repo_id, commit_sha), paths, "lastCommit", "title", "date")
         return {path: FileCommit(*texts) for path, texts in found.items()}
 
     def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, str]:
@@ -145,25 +96,19 @@ class HubClient(Transport):
 
         Files that the Hub has not scanned are left out, as are those after the first hundred of a folder.
         """
-        found = self._expanded(repo_id, commit_sha, paths, "securityFileStatus", ("status",), _MOST_SCANNED)
+        asked = self._asked(repo_id, commit_sha)
+        found = self._expanded(asked, paths, "securityFileStatus", "status", most=_MOST_SCANNED)
         return {path: state for path, (state,) in found.items() if state}
 
     def _expanded(
-        self,
-        repo_id: str,
-        commit_sha: str,
-        paths: Iterable[str],
-        field: str,
-        keys: tuple[str, ...],
-        most: int | None = None,
+        self, asked: Asked, paths: Iterable[str], field: str, *keys: str, most: int | None = None
     ) -> dict[str, tuple[str, ...]]:
         """What the expanded trees of the files' folders say of them; `most` entries of each are read."""
-        check_repo_id(repo_id)
-        asked, wanted = Asked(self.endpoint, repo_id, commit_sha), set(paths)
+        wanted = set(paths)
         found: dict[str, tuple[str, ...]] = {}
         for folder in sorted({path.rpartition("/")[0] for path in wanted}):
-            route = f"/api/models/{repo_id}/tree/{commit_sha}" + (f"/{quote(folder)}" if folder else "")
-            entries = self._looking.pages(route, asked, (("expand", "true"),))
+            route = f"/api/models/{asked.repo_id}/tree/{asked.revision}" + (f"/{quote(folder)}" if folder else "")
+            entries = self.looking.pages(route, asked, (("expand", "true"),))
             found |= answers.expanded(islice(entries, most), field, keys)
         return {path: texts for path, texts in found.items() if path in wanted}
 
@@ -183,9 +128,8 @@ class HubClient(Transport):
                 return
             # It was listed a moment ago: a hub that does not find it now has no such route.
             repository, forgiven = repository.repo_id, (NoRouteError, RepoNotFoundError)
-        check_repo_id(repository)
         with suppress(*forgiven):
-            self.json(f"/api/models/{repository}/auth-check", Asked(self.endpoint, repository), is_optional=True)
+            self.json(f"/api/models/{repository}/auth-check", self._asked(repository), is_optional=True)
 
     def search(
         self,
@@ -236,56 +180,49 @@ class HubClient(Transport):
             GatedRepoError: As `check_access`.
             HubError: There is no such file, or more than 67 MB are requested.
         """
-        check_repo_id(repo_id)
         if length <= 0:
             return b""
         if offset < 0 or length > _LARGEST_RANGE_BYTES:
-            raise HubError(
-                f"At most {units.size(_LARGEST_RANGE_BYTES)} of a file can be read at once. Download the file instead."
-            )
-        return self._anywhere(
-            lambda hub: hub._looking.range(Asked(hub.endpoint, repo_id, commit_sha, path), offset, length)  # noqa: SLF001 - our own class
-        )
+            most = units.size(_LARGEST_RANGE_BYTES)
+            raise HubError(f"At most {most} of a file can be read at once. Download the file instead.")
+        return self.anywhere(lambda hub: hub.looking.range(hub._asked(repo_id, commit_sha, path), offset, length))  # noqa: SLF001
 
     def _info(self, asked: Asked) -> dict[str, Any]:
         """The hub's info about a repository at a revision; mirrors lack some of these routes and parameters."""
         route = f"/api/models/{asked.repo_id}"
         # Uses the branch's name even if none was given: a mirror without its hub (olah, offline) has only what was requested by name.
         named = f"{route}/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"
-        by_name, by_default = ([(at, params) for params in (_HEAD_FIELDS, ())] for at in (named, route))
         if asked.revision is not None:
-            return self._first_of(by_name, asked)
+            return self._first_of([(named, _HEAD_FIELDS), (named, ())], asked)
         # On some hubs the default branch has another name.
-        with suppress(NoRouteError, RevisionNotFoundError):
-            return self._first_of(by_name, asked, is_optional=True)
-        return self._first_of(by_default, asked)
+        tries: Tries = [(at, params) for at in (named, route) for params in (_HEAD_FIELDS, ())]
+        return self._first_of(tries, asked, NoRouteError, RevisionNotFoundError)
 
-    def _first_of(
-        self, tries: Sequence[tuple[str, Params]], asked: Asked, *, is_optional: bool = False
-    ) -> dict[str, Any]:
-        """The answer of the first route and parameters that the hub has; unless optional, the last one's refusal is raised."""
+    def _first_of(self, tries: Tries, asked: Asked, *forgiven: type[Exception]) -> dict[str, Any]:
+        """The answer of the first route and parameters that the hub has; the last one's refusal is raised."""
         for route, params in tries[:-1]:
-            with suppress(NoRouteError):
+            with suppress(*forgiven or (NoRouteError,)):
                 return self.json(route, asked, params, is_optional=True)
-        return self.json(tries[-1][0], asked, tries[-1][1], is_optional=is_optional)
+        return self.json(tries[-1][0], asked, tries[-1][1])
 
-    def _files(self, repo_id: str, commit_sha: str) -> tuple[HubFile, ...]:
+    def _files(self, asked: Asked) -> tuple[HubFile, ...]:
         """The files of a commit: from its tree, or from the repository's own list where a mirror has no trees."""
-        route, asked = f"/api/models/{repo_id}", Asked(self.endpoint, repo_id, commit_sha)
+        route, commit_sha = f"/api/models/{asked.repo_id}", asked.revision
         try:
             rows = self.pages(f"{route}/tree/{commit_sha}", asked, (("recursive", "true"),), is_optional=True)
             entries = list(islice(rows, _MOST_ENTRIES + 1))
         except NoRouteError:
-            sized = [(at, (("blobs", "true"),)) for at in (f"{route}/revision/{commit_sha}", route)]
-            entries = answers.siblings(self._first_of([*sized, (route, ())], asked))
+            blobs = (("blobs", "true"),)
+            tries = [(f"{route}/revision/{commit_sha}", blobs), (route, blobs), (route, ())]
+            entries = answers.siblings(self._first_of(tries, asked))
         if len(entries) > _MOST_ENTRIES:
-            raise HubError(f"{repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
+            raise HubError(f"{asked.repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
         return answers.files(entries)
 
     def _revisions(self, asked: Asked) -> str:
         """The existing revision names, as a sentence; empty if the hub does not state them."""
-        try:
-            names = answers.revision_names(self._hurried.json(f"/api/models/{asked.repo_id}/refs", asked))
-        except GglibError:
-            return ""
+        names: list[str] = []
+        with suppress(GglibError):
+            refs = self.with_patience(_HINTING).json(f"/api/models/{asked.repo_id}/refs", asked)
+            names = answers.revision_names(refs)
         return f" It has {listed(names, _MOST_REVISIONS)}." if names else ""

@@ -5,6 +5,7 @@ An error in no row of the table is a bug and keeps its traceback. The meaning of
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -89,17 +90,14 @@ def _table() -> tuple[tuple[type[BaseException] | tuple[type[BaseException], ...
 
 def _of_the_way(error: BaseException, host: str) -> GglibError | None:
     """The error for a proxy that refuses the connection, or for a certificate; None for any other error."""
-    import ssl
+    from gglib_nb.network.client import httpx
 
-    from gglib_nb.network.client import httpx, refused_status
-
-    if (status := refused_status(error)) is not None and is_final(status):
-        return proxy_refusal(host, status)
-    chain = list(_chain(error))
-    said = " ".join(map(str, chain))
+    status = re.match(r"\d{3}\b", str(error)) if isinstance(error, httpx.ProxyError) else None
+    if status is not None and is_final(int(status[0])):
+        return proxy_refusal(host, int(status[0]))
     # httpx may keep only the text of the TLS library's error.
-    is_tls = "SSL:" in said or any(isinstance(link, ssl.SSLError) for link in chain)
-    return certificate_refusal(host, said) if isinstance(error, httpx.ConnectError) and is_tls else None
+    said = " ".join(f"{type(link).__name__}: {link}" for link in _chain(error))
+    return certificate_refusal(host, said) if isinstance(error, httpx.ConnectError) and "SSL" in said else None
 
 
 def _host(error: BaseException, asked: Asked) -> str:

@@ -7,18 +7,18 @@ takes half a second. Knows no repositories.
 
 import copy
 import json
-import math
 import random
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from itertools import count
+from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
-from urllib.parse import urlsplit
 
-from gglib_nb.domain.http_rules import at_mirror, content_range, origin_of, redirect_target
-from gglib_nb.domain.hub_answers import Asked, hub_refusal
+from gglib_nb.domain.http_rules import content_range, origin_of
+from gglib_nb.domain.hub_answers import Asked, hub_refusal, redirected
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
     GatedRepoError,
@@ -31,6 +31,7 @@ from gglib_nb.errors import (
     OfflineError,
     RateLimitedError,
     RepoNotFoundError,
+    RevisionNotFoundError,
 )
 from gglib_nb.hub.errors_map import OFFLINE, hub_error, redact, refusal
 
@@ -50,6 +51,7 @@ _MOST_HOPS: Final = 6
 # The statuses of a mirror or proxy without a route; with `X-Error-Code` they are the hub's answer about the repository.
 _NO_ROUTE: Final = frozenset({400, 404, 405, 501})
 _TRANSIENT: Final = (NetworkError, HubUnavailableError, RateLimitedError)
+_NOT_PROVIDED: Final = (*_TRANSIENT, RepoNotFoundError, RevisionNotFoundError)
 
 
 class NoRouteError(Exception):
@@ -74,6 +76,11 @@ class Patience(Value, frozen=True):
         return min(_LONGEST_WAIT_S, self.first_wait_s * 2.0**attempt) * spread
 
 
+LOOKING: Final = Patience(
+    tries=2, timeout_s=5.0, budget_s=10.0
+)  # what another source may provide is not worth a long wait
+
+
 class _Tokens:
     """The given token and the last one sent, kept out of the client's own attributes and `repr`."""
 
@@ -87,20 +94,30 @@ class Transport:
 
     def __init__(
         self,
-        endpoint: str | None,
-        token: str | None,
+        endpoint: str | None = None,
+        token: str | None = None,
         *,
-        is_offline: bool,
-        patience: Patience,
+        is_offline: bool = False,
+        patience: Patience | None = None,
+        mirrors: Iterable[str] = (),
         is_anonymous: bool = False,
     ) -> None:
-        self._is_anonymous = is_anonymous
+        self._mirrors: list[Any] = [  # of this class
+            type(self)(url, is_offline=is_offline, patience=patience or LOOKING, is_anonymous=True) for url in mirrors
+        ]
         self._endpoint = endpoint and endpoint.rstrip("/")
         self._tokens = _Tokens(token and token.strip())
-        self._is_offline = is_offline
-        self._patience = patience
+        self._is_offline, self._is_anonymous = is_offline, is_anonymous
+        self._given_patience = patience
+        # With mirrors, an unreachable hub is not waited for long.
+        self._patience = patience or (LOOKING if self._mirrors else Patience())
         self._unread_login = ""
         self._closing = threading.Event()
+
+    @property
+    def looking(self) -> Self:
+        """A copy for what is not worth a long wait, such as a header."""
+        return self.with_patience(self._given_patience or LOOKING)
 
     def with_patience(self, patience: Patience) -> Self:
         """A copy with another patience; closing one closes both."""
@@ -111,11 +128,9 @@ class Transport:
     @property
     def endpoint(self) -> str:
         """The hub's base URL, without a trailing `/`."""
-        if self._endpoint:
-            return self._endpoint
         from huggingface_hub import constants
 
-        return constants.ENDPOINT
+        return self._endpoint or constants.ENDPOINT
 
     @property
     def token(self) -> str | None:
@@ -129,33 +144,39 @@ class Transport:
         try:
             found = build_hf_headers(token=self._tokens.given or None).get("authorization", "").removeprefix("Bearer ")
         except Exception as error:
-            raise self._login_error(error) from error
+            what, todo = f"The stored login cannot be read ({type(error).__name__})", "log in again"
+            if isinstance(error, OSError) and error.filename:
+                what = f"The stored login in {error.filename} cannot be read ({error.strerror})"
+                raise InvalidTokenError(f"{what}; make the file readable, or {todo}.") from error
+            raise hub_error(error, Asked(self.endpoint)) or InvalidTokenError(f"{what}; {todo}.") from error
         if not all("!" <= character <= "~" for character in found):
             raise InvalidTokenError("The token contains an invalid character. Paste it again.")
         return found or None
 
-    def _login_error(self, error: Exception) -> GglibError:
-        if isinstance(error, OSError) and error.filename:
-            return InvalidTokenError(
-                f"The stored login in {error.filename} cannot be read ({error.strerror}); make the file readable, or log in "
-                "again."
-            )
-        text = f"The stored login cannot be read ({type(error).__name__}); log in again."
-        return hub_error(error, Asked(self.endpoint)) or InvalidTokenError(text)
-
     @property
     def user_agent(self) -> str:
         """Our `User-Agent`, with the versions of huggingface_hub and Python."""
-        from importlib.metadata import version as version_of  # 25 ms, paid with the first request
+        from importlib.metadata import version  # 25 ms, paid with the first request
 
         from huggingface_hub.utils import build_hf_headers
 
-        version = version_of("gglib_nb")
-        return build_hf_headers(token=False, library_name="gglib_nb", library_version=version)["user-agent"]
+        made = build_hf_headers(token=False, library_name="gglib_nb", library_version=version("gglib_nb"))
+        return made["user-agent"]
 
     def close(self) -> None:
         """Ends the waits of requests in progress, which raise `ManagerClosedError`, as do later ones."""
-        self._closing.set()
+        for one in (self, *self._mirrors):
+            one._closing.set()  # noqa: SLF001  # our own class
+
+    def anywhere(self, ask: Callable[[Self], _Result]) -> _Result:
+        """The answer of this hub, or of the first mirror that has one; never of a mirror if this hub refuses the user."""
+        try:
+            return ask(self)
+        except _NOT_PROVIDED:
+            for mirror in self._mirrors:
+                with suppress(GglibError):
+                    return ask(mirror)
+            raise
 
     def json(self, route: str, asked: Asked, params: Params = (), *, is_optional: bool = False) -> dict[str, Any]:
         """The JSON object in the answer of a route below the endpoint.
@@ -173,7 +194,7 @@ class Transport:
             yield from page
             if following is None:
                 return
-            url, params, is_optional = self._target(url, following), (), False
+            url, params, is_optional = redirected(url, following, asked), (), False
         raise HubUnavailableError(f"{self.endpoint} sent a list that does not end. Try again later.")
 
     def range(self, asked: Asked, offset: int, length: int) -> bytes:
@@ -193,53 +214,18 @@ class Transport:
             data += part
         return bytes(data)
 
-    @contextmanager
-    def _follow(
-        self, url: str, *, params: Params = (), headers: Mapping[str, str] = MappingProxyType({})
-    ) -> Iterator["httpx.Response"]:
-        """One request and its redirects; the last body is not read yet. Errors of httpx are not mapped."""
-        for _ in range(_MOST_HOPS):
-            with self._get(url, params, headers) as response:
-                if not response.has_redirect_location:
-                    yield response
-                    return
-                url, params = self._target(url, response.headers["location"]), ()
-        raise HubUnavailableError(f"{self.endpoint} redirects too many times. Try again later.")
-
-    def _check_open(self) -> None:
-        """Refuses after `close`, and in offline mode, with `ManagerClosedError` and `OfflineError`."""
-        from huggingface_hub import constants
-
-        if self._closing.is_set():
-            raise ManagerClosedError("The manager was closed, so the request was not sent.")
-        if self._is_offline or constants.HF_HUB_OFFLINE:
-            raise OfflineError(OFFLINE.format(endpoint=self.endpoint))
-
-    def _check_status(self, response: "httpx.Response", asked: Asked) -> None:
-        """Raises the error that a refusal means; reads only as much of its body as a message needs."""
-        if response.is_success:
-            return
-        if not self._is_own(str(response.url)):
-            # From a storage; not chained to httpx's error, whose text has the signed URL. A retry gets another one.
-            raise HubUnavailableError(f"The Hub's storage refused the Hub's own link ({response.status_code}).")
-        said = refusal(response, self._body(response, _LARGEST_REFUSAL_BYTES), self._tokens.sent)
-        error = hub_refusal(said, asked, time.time())
-        if isinstance(error, GatedRepoError | InvalidTokenError | RepoNotFoundError):
-            error.args = (f"{error}{self._unread_login}",)
-        raise error
-
     def _persist(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
         """Retries until there is an answer, a permanent error, or no patience left."""
         deadline_s = time.monotonic() + self._patience.budget_s
-        for attempt in range(self._patience.tries - 1):
+        for attempt in count():
             try:
                 return self._ask_once(ask, asked)
             except _TRANSIENT as error:
                 wait_s = self._patience.wait_s(attempt, error)
-                if time.monotonic() + wait_s > deadline_s:
+                if attempt + 1 >= self._patience.tries or time.monotonic() + wait_s > deadline_s:
                     raise
             self._closing.wait(wait_s)
-        return self._ask_once(ask, asked)
+        raise AssertionError
 
     def _ask_once(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
         self._check_open()
@@ -253,21 +239,38 @@ class Transport:
                 raise
             raise ours from error
 
+    def _check_open(self) -> None:
+        """Refuses after `close`, and in offline mode, with `ManagerClosedError` and `OfflineError`."""
+        from huggingface_hub import constants
+
+        if self._closing.is_set():
+            raise ManagerClosedError("The manager was closed, so the request was not sent.")
+        if self._is_offline or constants.HF_HUB_OFFLINE:
+            raise OfflineError(OFFLINE.format(endpoint=self.endpoint))
+
     @contextmanager
-    def _get(self, url: str, params: Params, headers: Mapping[str, str]) -> Iterator["httpx.Response"]:
+    def _follow(
+        self, url: str, asked: Asked, params: Params = (), headers: Mapping[str, str] = MappingProxyType({})
+    ) -> Iterator["httpx.Response"]:
+        """One request and its redirects; the last body is not read yet. Errors of httpx are not mapped."""
         from huggingface_hub import constants
 
         from gglib_nb.network.client import httpx, shared_client
 
         client, timeout_s = shared_client(), self._patience.timeout_s or constants.HF_HUB_ETAG_TIMEOUT
-        sent = self._headers(url, headers)
-        request = client.build_request("GET", url, params=list(params) or None, headers=sent, timeout=timeout_s)
-        try:
-            response = client.send(request, stream=True, follow_redirects=False)
-        except RuntimeError as error:  # another thread's failure closed the shared session
-            raise httpx.ReadError("the shared session was closed") from error
-        with closing(response):
-            yield response
+        for _ in range(_MOST_HOPS):
+            sent = self._headers(url, headers)
+            request = client.build_request("GET", url, params=list(params) or None, headers=sent, timeout=timeout_s)
+            try:
+                response = client.send(request, stream=True, follow_redirects=False)
+            except RuntimeError as error:  # another thread's failure closed the shared session
+                raise httpx.ReadError("the shared session was closed") from error
+            with closing(response):
+                if not response.has_redirect_location:
+                    yield response
+                    return
+                url, params = redirected(url, response.headers["location"], asked), ()
+        raise HubUnavailableError(f"{self.endpoint} redirects too many times. Try again later.")
 
     def _headers(self, url: str, headers: Mapping[str, str]) -> "httpx.Headers":
         """Headers, with the token for the hub's own origin only. Their `repr` hides it, and no frame of a request holds it."""
@@ -292,18 +295,22 @@ class Transport:
 
     def _is_own(self, url: str) -> bool:
         """Whether the address is of the hub's own origin, the only one that gets the token."""
-        try:
+        with suppress(ValueError):  # an impossible endpoint, which httpx will refuse
             return origin_of(url) == origin_of(self.endpoint)
-        except ValueError:  # an impossible endpoint, which httpx will refuse
-            return False
+        return False
 
-    def _target(self, url: str, location: str) -> str:
-        """The target of a redirect or of a link to the next page."""
-        try:
-            return at_mirror(redirect_target(url, location), self.endpoint, url)
-        except ValueError:
-            host = urlsplit(url).netloc
-            raise HubUnavailableError(f"{host} redirects to an invalid address; check HF_ENDPOINT.") from None
+    def _check_status(self, response: "httpx.Response", asked: Asked) -> None:
+        """Raises the error that a refusal means; reads only as much of its body as a message needs."""
+        if response.is_success:
+            return
+        if not self._is_own(str(response.url)):
+            # From a storage; not chained to httpx's error, whose text has the signed URL. A retry gets another one.
+            raise HubUnavailableError(f"The Hub's storage refused the Hub's own link ({response.status_code}).")
+        said = refusal(response, self._read(response, _LARGEST_REFUSAL_BYTES, _LONGEST_ANSWER_S), self._tokens.sent)
+        error = hub_refusal(said, asked, time.time())
+        if isinstance(error, GatedRepoError | InvalidTokenError | RepoNotFoundError):
+            error.args = (f"{error}{self._unread_login}",)
+        raise error
 
     def _page(
         self, kind: type[_Result], url: str, asked: Asked, params: Params, is_optional: bool
@@ -311,11 +318,14 @@ class Transport:
         """An answer's JSON, which must be of this kind, and the address of the next page."""
 
         def ask() -> tuple[object, str | None]:
-            with self._follow(url, params=params) as response:
+            with self._follow(url, asked, params) as response:
                 if is_optional and response.status_code in _NO_ROUTE and "x-error-code" not in response.headers:
                     raise NoRouteError(f"HTTP {response.status_code}")
                 self._check_status(response, asked)
-                text = self._body(response, _LARGEST_ANSWER_BYTES)
+                text = self._read(response, _LARGEST_ANSWER_BYTES + 1, _LONGEST_ANSWER_S)
+                if len(text) > _LARGEST_ANSWER_BYTES:
+                    most = f"more than {_LARGEST_ANSWER_BYTES >> 20} MiB"
+                    raise HubError(f"{self.endpoint} sends an answer of {most}, which is too large to be read.")
                 return json.loads(text), response.links.get("next", {}).get("url")
 
         found, following = self._persist(ask, asked)
@@ -332,7 +342,7 @@ class Transport:
         headers = {"accept-encoding": "identity"}
         if has_ranges:
             headers["range"] = f"bytes={offset}-{offset + length - 1}"
-        with self._follow(asked.file_url, headers=headers) as response:
+        with self._follow(asked.file_url, asked, headers=headers) as response:
             if response.status_code == 416:  # beyond the end
                 return b"", True
             self._check_status(response, asked)
@@ -341,7 +351,7 @@ class Transport:
                     raise HubUnavailableError("The Hub's storage sends only whole files, not parts of them.")
                 data = self._read(response, offset + length)
                 return data[offset:], len(data) < offset + length
-            found = content_range({"content-range": response.headers.get("content-range", "")})
+            found = content_range(response.headers)
             if found is None or found.start != offset or found.end is None:
                 return None
             wanted = min(length, found.end - offset)
@@ -350,16 +360,7 @@ class Transport:
                 raise HubUnavailableError(f"The Hub's storage sent {len(data)} bytes instead of {wanted}.")
             return data, offset + wanted == found.size_bytes
 
-    def _body(self, response: "httpx.Response", largest_bytes: int) -> bytes:
-        """The body, within limits of size and time; of a refusal its beginning."""
-        data = self._read(response, largest_bytes + 1, longest_s=_LONGEST_ANSWER_S)
-        if len(data) > largest_bytes and response.is_success:
-            raise HubError(
-                f"{self.endpoint} sends an answer of more than {largest_bytes >> 20} MiB, which is too large to be read."
-            )
-        return data
-
-    def _read(self, response: "httpx.Response", most_bytes: int, *, longest_s: float = math.inf) -> bytes:
+    def _read(self, response: "httpx.Response", most_bytes: int, longest_s: float = inf) -> bytes:
         """The first bytes of a body. A read that gets a byte now and then never times out, so the whole has a limit too."""
         data, deadline_s = bytearray(), time.monotonic() + longest_s
         for chunk in response.iter_bytes():

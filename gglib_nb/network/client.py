@@ -31,7 +31,6 @@ else:
 
 _ANY_ADDRESS: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::", None: None}  # noqa: S104  # the local address, not the remote one
 _CONNECT_S: Final = 10.0
-_STATUS: Final = re.compile(r"(\d{3})\b")
 # The variables that select the route to a host: when one changes, a new client is created.
 _WAYS: Final = re.compile(r"(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|(?:REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE)
 # The logger names of httpx 0 and 2 and of the libraries below them.
@@ -103,12 +102,6 @@ def _made(proxy: str | None, local_address: str | None, tls: ssl.SSLContext) -> 
         ) from None
     except (ValueError, httpx.InvalidURL):  # its text may quote a part of the password
         raise InvalidConfigError("The proxy settings (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used.") from None
-
-
-def refused_status(error: BaseException) -> int | None:
-    """The status with which a proxy refused to connect, from httpx's error; None for another error."""
-    match = _STATUS.match(str(error)) if isinstance(error, httpx.ProxyError) else None
-    return int(match[1]) if match else None
 
 
 class _LogFilter(logging.Filter):

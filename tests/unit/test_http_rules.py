@@ -117,7 +117,7 @@ def test_any_other_etag_has_no_digest(etag) -> None:
     ],
 )
 def test_a_redirect_is_followed_as_browsers_do(location, target) -> None:
-    assert redirect_target("https://hub.example/a/b", location) == target
+    assert redirect_target("https://hub.example/a/b", location, "https://hub.example") == target
 
 
 @pytest.mark.parametrize(
@@ -136,13 +136,13 @@ def test_a_redirect_is_followed_as_browsers_do(location, target) -> None:
 )
 def test_an_address_that_is_not_http_is_refused(location) -> None:
     with pytest.raises(ValueError):  # noqa: PT011  # of several libraries
-        redirect_target("https://hub.example/a/b", location)
+        redirect_target("https://hub.example/a/b", location, "https://hub.example")
 
 
 @given(st.text(max_size=60))
 def test_a_redirect_is_an_ascii_address_or_refused(location) -> None:
     try:
-        target = redirect_target("https://hub.example/a/b", location)
+        target = redirect_target("https://hub.example/a/b", location, "https://hub.example")
     except ValueError:
         return
     assert target.isascii()
