@@ -42,7 +42,6 @@ from gglib_nb.engine.local import present_by_file
 from gglib_nb.engine.reuse import DonorFile, find_donors
 from gglib_nb.errors import (
     AmbiguousQuantizationError,
-    CatalogError,
     GatedRepoError,
     GglibError,
     GgufError,
@@ -54,7 +53,7 @@ from gglib_nb.errors import (
     RequestError,
     TransferError,
 )
-from gglib_nb.manager.calls import DaemonThreadPool
+from gglib_nb.manager.calls import DaemonThreadPool, operation
 from gglib_nb.manager.inspection import remote_reader
 from gglib_nb.manager.machine import (
     DiskSpace,
@@ -64,7 +63,7 @@ from gglib_nb.manager.machine import (
     machine_memory,
     queued_files,
 )
-from gglib_nb.manager.parts import Operations, operation
+from gglib_nb.manager.parts import Operations
 from gglib_nb.manager.resolving import pointing_to_children, registered_donors, shard_files
 
 if TYPE_CHECKING:
@@ -164,12 +163,6 @@ class AdviceOperations(Operations):
     def _memory(self) -> MachineMemory:
         """The machine's memory, queried once for all searches, because that takes time."""
         return machine_memory()
-
-    def _registered(self) -> list[Model]:
-        """The registered models; none if the database cannot be read, because advice needs no database."""
-        with suppress(CatalogError):
-            return self._parts.catalog.models()
-        return []
 
     def _plan(
         self, repo_id: str, quantization: str | None, revision: str | None, context_tokens: int, cache_type: CacheType

@@ -1,4 +1,4 @@
-"""Runs each operation of a manager, a blocking function, on its own thread, and answers every call.
+"""Operations: blocking functions, defined once, that run on daemon threads of the manager; every call is answered.
 
 An operation never runs on the caller's thread: a models folder on a network share that hangs must not block the kernel's main
 thread, and an interrupt has to end the wait. Inside an operation, `settled` waits: if the caller cancels, so does the operation.
@@ -7,8 +7,8 @@ The threads are daemons, unlike those of `ThreadPoolExecutor`, which the interpr
 exit while a request hangs.
 """
 
-import inspect
 import logging
+import math
 import queue
 import threading
 from collections.abc import Callable, Coroutine, Iterable
@@ -17,12 +17,13 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import copy_context
 from functools import partial, wraps
-from typing import Any, Concatenate, Final, ParamSpec, Protocol, TypeVar, cast
+from types import MethodType
+from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
 from gglib_nb.errors import GglibError, ManagerClosedError, copy_of
 
 _LOOK_EVERY_S: Final = 0.1
-# How long an operation may take to notice that its manager closes; then its caller gets an error.
+# How long a call may take to notice that its manager closes; then its caller gets an error.
 _GRACE_S: Final = 0.2
 
 _log: Final = logging.getLogger("gglib_nb")
@@ -32,8 +33,6 @@ FORKED: Final = "Downloads belong to the process that this one was forked from. 
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
-_Result_co = TypeVar("_Result_co", covariant=True)
-_Job = tuple[Callable[[], Any], "Future[Any]"]
 
 
 def succeed(future: "Future[_Result]", value: _Result) -> None:
@@ -48,92 +47,60 @@ def fail(future: "Future[Any]", error: BaseException) -> None:
         future.set_exception(error)
 
 
-class DaemonThreadPool:
-    """A few threads that run calls in the order of their submission; one thread is a FIFO."""
-
-    def __init__(self, name: str, count: int) -> None:
-        self._name: Final = name
-        self._count: Final = count
-        self._jobs: Final[queue.SimpleQueue[_Job | None]] = queue.SimpleQueue()
-        self._idle: Final = threading.Semaphore(0)
-        self._lock: Final = threading.RLock()
-        self._started = 0
-        self._is_closed = False
-
-    def submit(self, call: Callable[[], _Result]) -> "Future[_Result]":
-        """Runs `call` on one of the threads; cancelling the future before it begins skips it.
-
-        After `close` the future holds `ManagerClosedError`.
-        """
-        future: Future[_Result] = Future()
-        with self._lock:
-            if self._is_closed:
-                fail(future, ManagerClosedError(CLOSED))
-                return future
-            self._jobs.put((call, future))
-            if not self._idle.acquire(blocking=False) and self._started < self._count:
-                self._started += 1
-                threading.Thread(target=self._work, name=f"{self._name}-{self._started}", daemon=True).start()
-        return future
-
-    def close(self) -> None:
-        """Lets every thread end after its present call and the waiting ones."""
-        with self._lock:
-            self._is_closed = True
-            self._jobs.put(None)
-
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            call, future = job
-            if future.set_running_or_notify_cancel():
-                try:
-                    succeed(future, call())
-                except BaseException as error:  # noqa: BLE001 - the future's owner gets it
-                    fail(future, error)
-            del call, future, job  # an idle thread must keep no reference
-            self._idle.release()
-        self._jobs.put(None)  # for the other threads
-
-
 class _Call:
-    """One operation in progress.
+    """A function that runs on a thread of a pool.
 
     Attributes:
-        answer: The caller's future; cancelling it cancels what the operation waits for.
+        answer: The caller's future; cancelling it cancels what the function waits for.
         is_cancelled: Whether the caller cancelled it.
-        waits_for: The future that the operation's thread waits for now.
+        waits_for: The future that the function waits for now.
     """
 
-    __slots__ = ("answer", "is_cancelled", "waits_for")
+    __slots__ = ("_function", "answer", "is_cancelled", "waits_for")
 
-    def __init__(self) -> None:
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function: Final = function
         self.answer: Final[Future[Any]] = Future()
         self.is_cancelled = False
         self.waits_for: Future[Any] | None = None
 
     def cancel(self) -> None:
-        """Cancels the present or next wait of the operation."""
+        """Cancels the present or next wait of the function."""
         self.is_cancelled = True
         if (waits_for := self.waits_for) is not None:
             waits_for.cancel()
 
-    def run(self, operation: Callable[[], Any]) -> None:
-        """Runs the operation on this thread and answers."""
+    def run(self) -> None:
+        """Runs the function on this thread and answers, unless it was cancelled before."""
+        if self.answer.done():
+            return
         _here.call = self
         try:
-            succeed(self.answer, operation())
+            succeed(self.answer, self._function())
         except BaseException as error:  # noqa: BLE001 - the caller gets it
             fail(self.answer, error)
+        finally:
+            _here.call = None
 
 
 class _Here(threading.local):
-    """The state of this thread: the operation it runs, and whether it may wait for one."""
+    """The state of this thread: the call it runs, and whether it may wait for one."""
 
     call: _Call | None = None
     may_wait = True
 
 
 _here: Final = _Here()
+
+
+def refuse_to_wait() -> None:
+    """Makes it an error for this thread to call an operation and wait for it: the operation would wait for this thread."""
+    _here.may_wait = False
+
+
+def has_given_up() -> bool:
+    """Whether the caller cancelled the call on this thread; for functions that work for a long time without waiting."""
+    return _here.call is not None and _here.call.is_cancelled
 
 
 def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = None) -> _Result:
@@ -169,11 +136,6 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
             call.waits_for = None
 
 
-def has_given_up() -> bool:
-    """Whether the caller cancelled the operation on this thread; for operations that work for a long time without waiting."""
-    return _here.call is not None and _here.call.is_cancelled
-
-
 def all_settled(waiting: "Iterable[Future[_Result]]") -> list[_Result]:
     """Waits for all of them, in their order; the first error, or the end of the wait, cancels the rest."""
     waiting = list(waiting)
@@ -185,69 +147,71 @@ def all_settled(waiting: "Iterable[Future[_Result]]") -> list[_Result]:
         raise
 
 
-def public_error(error: GglibError) -> GglibError:
-    """The error for a user's code, to be raised `from None`: its text says what happened and what to do next.
+class DaemonThreadPool:
+    """Threads that run calls in the order of their submission. Every method may be called from any thread.
 
-    The frames on our threads, and the errors of other libraries below it, would print a hundred more lines. They are logged
-    at DEBUG, and kept as `__context__`.
+    Args:
+        name: Of its threads.
+        most: How many threads; one is a FIFO. By default, no call waits for another.
     """
-    _log.debug("An operation has failed", exc_info=error)
-    return copy_of(error)
 
-
-def refuse_to_wait() -> None:
-    """Makes it an error for this thread to call an operation and wait for it: the operation would wait for this thread."""
-    _here.may_wait = False
-
-
-class Calls:
-    """The operations in progress of one manager. Every method may be called from any thread."""
-
-    def __init__(self) -> None:
+    def __init__(self, name: str, most: float = math.inf) -> None:
+        self._name: Final = name
+        self._most: Final = most
+        self._jobs: Final[queue.SimpleQueue[_Call | None]] = queue.SimpleQueue()
+        self._idle: Final = threading.Semaphore(0)
         self._lock = threading.RLock()
         self._under_way: Final[set[_Call]] = set()
+        self._started = 0
         self._refusal = ""
 
     def submit(
-        self, operation: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+        self, function: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> "Future[_Result]":
-        """Starts an operation, in a copy of the caller's context; cancelling the future cancels it.
+        """Runs a function in a copy of the caller's context; cancelling the future cancels it.
 
         After `close` the future holds `ManagerClosedError`.
         """
-        call, context = _Call(), copy_context()
+        call = _Call(partial(copy_context().run, function, *args, **kwargs))
         call.answer.add_done_callback(lambda done: self._forget(call, done))
         with self._lock:
             if self._refusal:
                 fail(call.answer, ManagerClosedError(self._refusal))
                 return call.answer
             self._under_way.add(call)
-        try:
-            body = partial(context.run, call.run, partial(operation, *args, **kwargs))
-            threading.Thread(target=body, name="gglib-call", daemon=True).start()
-        except RuntimeError as error:  # no thread can be started
-            fail(call.answer, error)
+            self._jobs.put(call)
+            if not self._idle.acquire(blocking=False) and self._started < self._most:
+                try:
+                    threading.Thread(target=self._work, name=f"{self._name}-{self._started + 1}", daemon=True).start()
+                    self._started += 1
+                except RuntimeError as error:  # no thread can be started
+                    fail(call.answer, error)
         return call.answer
 
     def run(
-        self, operation: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+        self, function: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Result:
-        """Runs an operation and waits for it; a call within an operation runs as part of that one."""
-        if self._refusal == FORKED:  # also in a child that an operation's own thread forked
+        """Runs a function and waits for it; a call within a call runs as part of that one."""
+        if self._refusal == FORKED:  # also in a child that a call's own thread forked
             raise ManagerClosedError(FORKED)
         if _here.call is not None:
-            return operation(*args, **kwargs)
+            return function(*args, **kwargs)
         if not _here.may_wait:
             raise RuntimeError(
                 "A listener of the queue must not wait for an operation, because the operation waits for the queue. Use "
                 "`manager.submit(manager.sync.…)`, which returns a future at once."
             )
-        return settled(self.submit(operation, *args, **kwargs))
+        return settled(self.submit(function, *args, **kwargs))
 
     def close(self) -> None:
-        """Refuses new operations, and fails those that do not end within a moment."""
+        """Refuses new calls; those submitted before still run."""
         with self._lock:
             self._refusal = self._refusal or CLOSED
+            self._jobs.put(None)
+
+    def answer_all(self) -> None:
+        """After `close`: fails the calls that do not end within a moment."""
+        with self._lock:
             left = list(self._under_way)
         futures.wait([call.answer for call in left], timeout=_GRACE_S)
         for call in left:
@@ -255,7 +219,7 @@ class Calls:
             call.cancel()
 
     def abandon(self) -> None:
-        """In a forked child, where the threads do not exist and the lock may have been held: refuses every operation."""
+        """In a forked child, where the threads do not exist and the lock may have been held: refuses every call."""
         self._lock = threading.RLock()
         self._refusal = FORKED
 
@@ -265,29 +229,75 @@ class Calls:
         if done.cancelled():
             call.cancel()
 
+    def _work(self) -> None:
+        while (call := self._jobs.get()) is not None:
+            call.run()
+            del call  # an idle thread must keep no reference
+            self._idle.release()
+        self._jobs.put(None)  # for the other threads
 
-class CoroutineMethod(Protocol[_Parameters, _Result_co]):
-    """The type of a coroutine method."""
 
-    def __get__(self, instance: object, owner: type) -> Callable[_Parameters, Coroutine[Any, Any, _Result_co]]:
-        """The method of an instance."""
+# Each operation once, as a call that waits and as a coroutine -----------------------------------------------------------
 
 
-def coroutine(operation: Callable[Concatenate[Any, _Parameters], _Result]) -> CoroutineMethod[_Parameters, _Result]:
-    """The coroutine of an operation, for a class that has the operation's object as `sync`, and `_calls`.
+class Blocking:
+    """An object whose operations wait, on threads of `_calls`."""
+
+    _calls: DaemonThreadPool
+
+
+class Coroutines:
+    """An object whose operations are coroutines: those of `sync`."""
+
+    _calls: DaemonThreadPool
+    sync: Any
+
+
+class operation(Generic[_Parameters, _Result]):  # noqa: N801 - a decorator, like `property`
+    """A method that runs on a thread of its manager: its caller waits for it, or awaits it on a subclass of `Coroutines`.
 
     Cancelling the awaiter cancels the operation.
     """
-    body = inspect.unwrap(operation)
 
-    @wraps(operation)
-    async def awaiting(self: Any, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:  # noqa: ANN401
-        from asyncio import wrap_future  # 30 ms, which would slow the import
+    def __init__(self, body: Callable[Concatenate[Any, _Parameters], _Result]) -> None:
+        @wraps(body)
+        def blocking(self: Any, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:  # noqa: ANN401
+            try:
+                return self._calls.run(body, self, *args, **kwargs)  # type: ignore[no-any-return]
+            except GglibError as error:
+                raise public_error(error) from None
 
-        try:
-            result: _Result = await wrap_future(self._calls.submit(body, self.sync, *args, **kwargs))
-        except GglibError as error:
-            raise public_error(error) from None
-        return result
+        @wraps(body)
+        async def coroutine(self: Any, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:  # noqa: ANN401
+            from asyncio import wrap_future  # 30 ms, which would slow the import
 
-    return cast("CoroutineMethod[_Parameters, _Result]", awaiting)
+            try:
+                return await wrap_future(self._calls.submit(body, self.sync, *args, **kwargs))
+            except GglibError as error:
+                raise public_error(error) from None
+
+        self._forms: Final = {False: blocking, True: coroutine}
+
+    @overload
+    def __get__(
+        self, one: None, kind: type[Coroutines]
+    ) -> Callable[Concatenate[Any, _Parameters], Coroutine[Any, Any, _Result]]: ...
+    @overload
+    def __get__(self, one: None, kind: type[Blocking]) -> Callable[Concatenate[Any, _Parameters], _Result]: ...
+    @overload
+    def __get__(self, one: Coroutines, kind: type) -> Callable[_Parameters, Coroutine[Any, Any, _Result]]: ...
+    @overload
+    def __get__(self, one: Blocking, kind: type) -> Callable[_Parameters, _Result]: ...
+    def __get__(self, one: object, kind: type) -> Any:
+        form: Any = self._forms[issubclass(kind, Coroutines)]
+        return form if one is None else MethodType(form, one)
+
+
+def public_error(error: GglibError) -> GglibError:
+    """The error for a user's code, to be raised `from None`: its text says what happened and what to do next.
+
+    The frames on our threads, and the errors of other libraries below it, would print a hundred more lines. They are logged
+    at DEBUG, and kept as `__context__`.
+    """
+    _log.debug("An operation has failed", exc_info=error)
+    return copy_of(error)

@@ -1,4 +1,4 @@
-"""The operations on registered models: list, forget, delete, verify, repair, update, import.
+"""The operations on registered models, on their files, and before and after a download.
 
 Each is a blocking function, defined once; the modules that it calls do the work.
 """
@@ -9,19 +9,45 @@ from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from typing import Final
 
 from gglib_nb.catalog.store import Catalog
+from gglib_nb.domain.choosing import choose
 from gglib_nb.domain.download import DownloadRequest
 from gglib_nb.domain.importing import ImportReport, SkippedFile
-from gglib_nb.domain.library import Deletion, DiskUse, ModelUpdate, QueuedUpdate, Repair, Verification
+from gglib_nb.domain.inspection import Comparison, Inspection, compare
+from gglib_nb.domain.library import (
+    Deletion,
+    DiskUse,
+    ModelUpdate,
+    ModelUse,
+    PrunePlan,
+    QueuedUpdate,
+    Repair,
+    UnfinishedDownload,
+    Verification,
+    plan_pruning,
+)
 from gglib_nb.domain.loading import PresetFile, loading_lines
-from gglib_nb.domain.model import Model, ModelSummary, state_of, summary_of
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.model import Model, ModelSummary, last_use_s, state_of, summary_of
+from gglib_nb.domain.references import DownloadId, parse_pasted
+from gglib_nb.domain.variants import variants_of
 from gglib_nb.engine.local import Leftover, discard_leftovers, leftovers, read_facts
-from gglib_nb.errors import AlreadyQueuedError, CatalogError, GglibError, ModelNotFoundError, RequestError, StorageError
-from gglib_nb.manager.bundles import import_models, is_bundle
-from gglib_nb.manager.calls import all_settled, has_given_up, settled
+from gglib_nb.errors import (
+    AlreadyQueuedError,
+    CatalogError,
+    GglibError,
+    InvalidRepoIdError,
+    ModelNotFoundError,
+    RequestError,
+    StorageError,
+)
+from gglib_nb.hub.login import log_in
+from gglib_nb.manager.access_watch import waiting_for_access
+from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models, import_models, is_bundle
+from gglib_nb.manager.calls import all_settled, has_given_up, operation
 from gglib_nb.manager.importing import Importer, OnImportProgress
+from gglib_nb.manager.inspection import inspect_model, inspect_variant
 from gglib_nb.manager.library import (
     OnVerifyProgress,
     bytes_of,
@@ -29,6 +55,7 @@ from gglib_nb.manager.library import (
     companion_kinds,
     delete_files,
     faulty_paths,
+    is_in_hub_cache,
     look_at,
     partial_requests,
     plan_deletion,
@@ -37,9 +64,8 @@ from gglib_nb.manager.library import (
     verify_files,
     write_preset,
 )
-from gglib_nb.manager.machine import disk_space_at, given_folder
+from gglib_nb.manager.machine import disk_space_at, given_folder, ram_bytes
 from gglib_nb.manager.operations import IdLike, QueueOperations
-from gglib_nb.manager.parts import operation
 from gglib_nb.manager.resolving import home_of
 from gglib_nb.manager.updating import (
     check_update,
@@ -51,9 +77,14 @@ from gglib_nb.manager.updating import (
 )
 from gglib_nb.system import is_file
 
+_CARD: Final = "README.md"
+_LONGEST_CARD_BYTES: Final = 1024**2
+
 
 class ModelOperations(QueueOperations):
-    """Operations on registered models."""
+    """Operations on registered models and their files."""
+
+    # Looking -----------------------------------------------------------------------------------------------------
 
     @operation
     def models(self) -> list[ModelSummary]:
@@ -61,13 +92,11 @@ class ModelOperations(QueueOperations):
 
         Nothing is hashed and no request is made. `pandas.DataFrame(rows)` has a column for each field.
         """
-        parts = self._parts
-        registered = [_with_counted_parameters(parts.catalog, model) for model in parts.catalog.models()]
-        models = [*registered, *parts.stores.models()]
-        looks = look_at({file.target for model in models for file in model.files})
-        uses = parts.catalog.uses()
+        catalog, stores = self._parts.catalog, self._parts.stores
+        models = [*(_with_counted_parameters(catalog, model) for model in catalog.models()), *stores.models()]
+        looks, uses = look_at({file.target for model in models for file in model.files}), catalog.uses()
         rows = [summary_of(model, looks, uses.get(str(model.id))) for model in models]
-        return [replace(row, store=parts.stores.folder_of(row.path)) if row.origin == "store" else row for row in rows]
+        return [replace(row, store=stores.folder_of(row.path)) if row.origin == "store" else row for row in rows]
 
     @operation
     def disk_use(self) -> DiskUse:
@@ -78,6 +107,11 @@ class ModelOperations(QueueOperations):
         return DiskUse(bytes_of(self._parts.catalog.models()), disk_space_at(folder).free_bytes, str(folder), missing)
 
     @operation
+    def find_model(self, id: IdLike) -> Model:  # noqa: A002 - the port's word
+        """The model that an id names: a registered one, or one in a store of another program."""
+        return self._parts.catalog.find(id, self._parts.stores.models)
+
+    @operation
     def path(self, id: IdLike) -> Path:  # noqa: A002 - the port's word
         """The file of a registered model that a program opens: its first shard. Sends no request to the Hub.
 
@@ -85,22 +119,6 @@ class ModelOperations(QueueOperations):
             ModelNotFoundError: Also if its file no longer exists.
         """
         return path_of(self._parts.catalog, id, self._parts.stores.models)
-
-    @operation
-    def write_preset(self, file: "str | PathLike[str]") -> PresetFile:
-        """Writes a `models.ini`, from which `llama-server --models-preset FILE` serves every model on this machine.
-
-        Lines that a user added to the file stay; those that name files of models are updated.
-
-        Raises:
-            StorageError: It cannot be read or written.
-        """
-        return write_preset(Path(file), self._parts.catalog.models())
-
-    @operation
-    def find_model(self, id: IdLike) -> Model:  # noqa: A002 - the port's word
-        """The model that an id names: a registered one, or one in a store of another program."""
-        return self._parts.catalog.find(id, self._parts.stores.models)
 
     @operation
     def loading_lines(self, id: IdLike, program: str) -> str:  # noqa: A002 - the port's word
@@ -115,6 +133,103 @@ class ModelOperations(QueueOperations):
             RequestError: There is no such program.
         """
         return loading_lines(self.find_model(id), program)
+
+    @operation
+    def write_preset(self, file: "str | PathLike[str]") -> PresetFile:
+        """Writes a `models.ini`, from which `llama-server --models-preset FILE` serves every model on this machine.
+
+        Lines that a user added to the file stay; those that name files of models are updated.
+
+        Raises:
+            StorageError: It cannot be read or written.
+        """
+        return write_preset(Path(file), self._parts.catalog.models())
+
+    @operation
+    def inspect(self, id: IdLike, *, on_hub: bool = False) -> Inspection:  # noqa: A002 - the port's word
+        """The contents of a model: metadata, chat template, tokenizer, tensors by type.
+
+        A registered model is read from its files; anything else from the Hub, where only headers are read and nothing is
+        downloaded.
+
+        Args:
+            id: Of a registered model; else `owner/repo`, with or without `:QUANT`.
+            on_hub: Read the Hub's present version, even if the model is registered.
+
+        Raises:
+            RequestError: The repository has no such variant, or several.
+            HubError: The Hub refuses, or cannot be reached.
+            StorageError: A file is missing or cannot be read.
+            GgufError: A file is not a GGUF file that can be read.
+        """
+        try:
+            model = self.find_model(id)
+        except ModelNotFoundError as missing:
+            try:
+                wanted = parse_pasted(str(id))
+            except InvalidRepoIdError:
+                raise missing from None
+            return self._parts.at_hub(self._inspect_on_hub, wanted)
+        return self._parts.at_hub(self._inspect_on_hub, model.id) if on_hub else inspect_model(model)
+
+    @operation
+    def compare(self, first: IdLike, second: IdLike | None = None) -> Comparison:
+        """How two models differ: keys with different values, and the chat templates as a diff. Raises what `inspect` raises.
+
+        Args:
+            first: As for `inspect`.
+            second: As for `inspect`; None: the Hub's present version of the first, which must be registered.
+        """
+        if second is not None:
+            return compare(self.inspect(first), self.inspect(second))
+        model = self.find_model(first)
+        return compare(inspect_model(model), self._parts.at_hub(self._inspect_on_hub, model.id))
+
+    def _inspect_on_hub(self, wanted: DownloadId) -> Inspection:
+        hub = self._parts.hub
+        listing = hub.list_files(wanted.repo_id, wanted.revision)
+        variants = variants_of((file.path, file.size_bytes) for file in listing.files)
+        choice = choose(variants, wanted.quantization, ram_bytes(), repository=listing.repo_id)
+        return inspect_variant(hub, listing, choice.variant)
+
+    # Bundles and folders -----------------------------------------------------------------------------------------
+
+    @operation
+    def export(
+        self,
+        ids: IdLike | Iterable[IdLike],
+        folder: "str | PathLike[str]",
+        *,
+        on_progress: OnBundleProgress | None = None,
+    ) -> BundleReport:
+        """Writes models into a bundle: a folder with their files, cards, and a manifest with every SHA-256.
+
+        Files are linked if the bundle is on the same disk and copied otherwise; on a file system that cannot store a large file,
+        in parts. Every copy is verified. Run it again to continue after an interruption, or to add models.
+
+        Args:
+            ids: One registered model or several.
+            folder: The folder of the bundle.
+            on_progress: Called after every few megabytes on a thread of the manager's; it must not block.
+
+        Raises:
+            RequestError: `ids` or `folder` is empty.
+            StorageError: A model's file is missing, or the folder cannot be written.
+            DiskFullError: The folder does not have enough room.
+            IntegrityError: A model's file is damaged.
+        """
+        models = [self.find_model(id_) for id_ in ([ids] if isinstance(ids, str | DownloadId) else ids)]
+        if not models:
+            raise RequestError("There is nothing to export. Name at least one model.")
+        place = given_folder(folder)
+        return export_models(models, place, read_card=self._read_card, on_progress=on_progress, is_stopped=has_given_up)
+
+    def _read_card(self, model: Model) -> bytes | None:
+        if model.commit_sha is not None:
+            with suppress(GglibError):  # a card is optional, and the machine may be offline
+                place = model.id.repo_id, model.commit_sha, _CARD
+                return self._parts.at_hub(self._parts.hub.read_range, *place, 0, _LONGEST_CARD_BYTES)
+        return None
 
     @operation
     def import_folder(
@@ -138,11 +253,10 @@ class ModelOperations(QueueOperations):
             DiskFullError: The models folder has not enough room for the bundle.
             IntegrityError: A file of the bundle is damaged.
         """
-        place = given_folder(folder)
-        catalog = self._parts.catalog
+        place, catalog = given_folder(folder), self._parts.catalog
         models: Sequence[Model]
+        skipped: list[SkippedFile] = []
         if is_bundle(place):
-            skipped: list[SkippedFile] = []
             models = import_models(
                 place,
                 self._parts.config.models_directory,
@@ -159,6 +273,8 @@ class ModelOperations(QueueOperations):
                 catalog.register(model)
         looks = look_at({target for model in models for target in model.targets})
         return ImportReport(tuple(summary_of(model, looks) for model in models), tuple(skipped))
+
+    # Deleting ----------------------------------------------------------------------------------------------------
 
     @operation
     def forget(self, id: IdLike) -> None:  # noqa: A002 - the port's word
@@ -180,8 +296,7 @@ class ModelOperations(QueueOperations):
         """
         catalog = self._parts.catalog
         model = self._own_model(id)
-        others = [other for other in catalog.models() if other.id != model.id]
-        plan = plan_deletion(model, others)
+        plan = plan_deletion(model, [other for other in catalog.models() if other.id != model.id])
         self._refuse_if_queued(model, "deleted")
         if model.hosts and not plan.deleted:
             hosts = ", ".join(host.host for host in model.hosts)
@@ -203,12 +318,56 @@ class ModelOperations(QueueOperations):
         return replace(plan, is_dry_run=False)
 
     @operation
-    def verify(
-        self,
-        id: IdLike,  # noqa: A002 - the port's word
-        *,
-        on_progress: OnVerifyProgress | None = None,
-    ) -> Verification:
+    def prune(
+        self, *, keep_bytes: int | None = None, unused_s: float | None = None, dry_run: bool = False
+    ) -> PrunePlan:
+        """Deletes models to free space, those unused for longest first, and abandoned partial downloads.
+
+        Queued models are kept, and so are those in the Hugging Face cache and outside the models folder.
+
+        Args:
+            keep_bytes: Delete until the models take no more than this; None: no limit.
+            unused_s: Delete models and abandoned downloads unused for this many seconds; None: no limit.
+            dry_run: Only return what would be deleted.
+
+        Raises:
+            StorageError: A file cannot be deleted; those before it are.
+        """
+        uses, abandoned = self._model_uses(), self._abandoned()
+        plan = plan_pruning(uses, abandoned, time.time(), keep_bytes=keep_bytes, unused_s=unused_s)
+        if not dry_run:
+            self.discard_partials([one.path for one in plan.unfinished])
+            for model in plan.models:
+                self.delete(model.id)
+        return plan
+
+    def _model_uses(self) -> list[ModelUse]:
+        catalog, folder = self._parts.catalog, self._parts.config.models_directory
+        models, uses = catalog.models(), catalog.uses()
+        looks = look_at({model.paths[0] for model in models})
+        plans = self._ask(lambda machine: [machine.plan_about(model.id, model.targets) for model in models])
+        return [
+            ModelUse(
+                str(model.id),
+                _freed_bytes(model, models),
+                last_use_s(model, looks.get(model.paths[0]), uses.get(str(model.id))) or model.registered_at_s,
+                is_kept=plan is not None or not _is_ours(model, folder),
+            )
+            for model, plan in zip(models, plans, strict=True)
+        ]
+
+    def _abandoned(self) -> list[UnfinishedDownload]:
+        wanted, folder = self._wanted_targets(), self._parts.config.models_directory
+        return [
+            UnfinishedDownload(one.target, one.disk_bytes, one.modified_s)
+            for one in self.partials()
+            if one.target not in wanted and not one.is_in_use and Path(one.target).is_relative_to(folder)
+        ]
+
+    # Comparing with the Hub --------------------------------------------------------------------------------------
+
+    @operation
+    def verify(self, id: IdLike, *, on_progress: OnVerifyProgress | None = None) -> Verification:  # noqa: A002
         """Hashes a model's files again and records the result; its `is_right` says whether all files are right.
 
         The engine's process hashes, so a cell that computes does not slow it. If it is cancelled, nothing is recorded.
@@ -229,12 +388,7 @@ class ModelOperations(QueueOperations):
         return verify_files(self._parts.catalog, self._parts.engine, self._parts.catalog.models(), on_progress)
 
     @operation
-    def repair(
-        self,
-        id: IdLike,  # noqa: A002 - the port's word
-        *,
-        on_progress: OnVerifyProgress | None = None,
-    ) -> Repair:
+    def repair(self, id: IdLike, *, on_progress: OnVerifyProgress | None = None) -> Repair:  # noqa: A002
         """Verifies a model, unless its faults are known, and queues a download of the wrong and missing parts only.
 
         The damaged file is unchanged until the repaired one has the SHA-256 of the Hub and replaces it by a rename.
@@ -275,9 +429,9 @@ class ModelOperations(QueueOperations):
         Args:
             id: Of a model; None: all models.
         """
-        catalog = self._parts.catalog
-        models = catalog.models() if id is None else [self._own_model(id)]
-        return all_settled([self._parts.ask_hub(check_update, self._parts.hub, catalog, model) for model in models])
+        parts = self._parts
+        models = parts.catalog.models() if id is None else [self._own_model(id)]
+        return all_settled([parts.ask_hub(check_update, parts.hub, parts.catalog, model) for model in models])
 
     @operation
     def update(self, id: IdLike, *, keep: bool = False) -> QueuedUpdate:  # noqa: A002 - the port's word
@@ -298,30 +452,49 @@ class ModelOperations(QueueOperations):
         """
         parts = self._parts
         model = self._own_model(id)
-        home = self._home_of(model)
+        home, wanted = self._home_of(model), model.id
         refuse_unupdatable(model, home)
         self._refuse_if_queued(model, "updated", may_update=True, keeps_old=keep)
-        wanted, kinds = model.id, companion_kinds(model)
-        request = DownloadRequest(wanted.repo_id, wanted.quantization, wanted.revision, companions=kinds, to=str(home))
+        request = DownloadRequest(
+            wanted.repo_id, wanted.quantization, wanted.revision, companions=companion_kinds(model), to=str(home)
+        )
         try:
             fresh = parts.at_hub(parts.resolver.resolve, request, is_update=True)
         except RequestError:
-            listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.id.revision)
+            listing = parts.at_hub(parts.hub.list_files, wanted.repo_id, wanted.revision)
             if not is_listed(model, listing):
                 raise
-            return QueuedUpdate(str(model.id), False, listing.commit_sha, 0, 0)  # its files have other names now
+            return QueuedUpdate(str(wanted), False, listing.commit_sha, 0, 0)  # its files have other names now
         if is_same_version(model, fresh):
             files = settle_interrupted(parts.catalog, model, home)
             parts.catalog.register(replace(model, files=files, commit_sha=fresh.commit_sha))
-            return QueuedUpdate(str(model.id), False, model.commit_sha or "", 0, 0)
+            return QueuedUpdate(str(wanted), False, model.commit_sha or "", 0, 0)
         plan = update_plan(model, fresh, home, keeps_old=keep)
-        place = parts.queue_plan(str(model.id), lambda: plan)
-        return QueuedUpdate(str(model.id), True, plan.commit_sha, place.position, plan.size_bytes)
+        place = parts.queue_plan(str(wanted), lambda: plan)
+        return QueuedUpdate(str(wanted), True, plan.commit_sha, place.position, plan.size_bytes)
+
+    @operation
+    def log_in(self, token: str) -> list[DownloadId]:
+        """Logs in to the Hub: huggingface_hub checks the token and stores it for every program of the user.
+
+        Downloads that failed for lack of access are retried; returns their ids.
+
+        Args:
+            token: A user's token. It appears in no error and no log.
+
+        Raises:
+            InvalidTokenError: The Hub does not accept it; nothing is stored.
+            HubUnavailableError: The Hub cannot be reached; nothing is stored.
+        """
+        self._parts.at_hub(log_in, token)
+        return self._parts.at_hub(self._parts.access.retry, waiting_for_access(self._parts.queue.snapshot))
+
+    # Partial downloads -------------------------------------------------------------------------------------------
 
     @operation
     def partials(self) -> list[Leftover]:
         """The partial downloads in the models folder, and in the known folders of `to`, by path."""
-        return [one for folder in self._homes() for one in leftovers(folder)]
+        return [one for folder in self._homes(self._registered()) for one in leftovers(folder)]
 
     @operation
     def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
@@ -337,40 +510,38 @@ class ModelOperations(QueueOperations):
         Args:
             targets: Only these, as `partials` lists them; None: all.
         """
-        parts = self._parts
-        models: list[Model] = []
-        with suppress(CatalogError):
-            models = parts.catalog.models()
-        wanted = self._wanted_targets()
-        requests = [one for home in self._homes() for one in partial_requests(home, models, wanted, targets)]
-        queued, errors = [], []
-        for request in requests:
-            try:
-                queued.append(self._resume(request))
-            except GglibError as error:
-                errors.append(error)
+        models, wanted = self._registered(), self._wanted_targets()
+        queued: list[DownloadId] = []
+        errors: list[GglibError] = []
+        for home in self._homes(models):
+            for request in partial_requests(home, models, wanted, targets):
+                try:
+                    queued.append(self._resume(request))
+                except GglibError as error:
+                    errors.append(error)
         if errors:
             raise errors[0]
         return queued
 
     def _resume(self, partial: DownloadRequest | DownloadId) -> DownloadId:
         if isinstance(partial, DownloadRequest):
-            return self._queue(partial, starts=True, joins=True).id
+            return self._queue(partial, joins=True).id
         # Whether the old version was to be kept is no longer known; a kept version can be deleted.
         self.update(partial, keep=True)
         return partial
 
-    def _home_of(self, model: Model) -> Path:
-        return home_of(model, self._parts.config.models_directory)
+    def _wanted_targets(self) -> frozenset[str]:
+        return self._ask(lambda machine: machine.wanted_targets)
 
-    def _homes(self) -> list[Path]:
+    def _homes(self, models: Iterable[Model]) -> list[Path]:
         """The models folder, and the folders of `to` that the catalog or the queue names."""
-        snapshot, models = self._parts.queue.snapshot, []
-        with suppress(CatalogError):
-            models = self._parts.catalog.models()
+        snapshot = self._parts.queue.snapshot
         rows = (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_cancelled)
         asked_for = [Path(row.to) for row in rows if row.to is not None]
         return list(dict.fromkeys([self._parts.config.models_directory, *map(self._home_of, models), *asked_for]))
+
+    def _home_of(self, model: Model) -> Path:
+        return home_of(model, self._parts.config.models_directory)
 
     def _own_model(self, id_: IdLike) -> Model:
         """One of our models, which may be changed.
@@ -388,13 +559,23 @@ class ModelOperations(QueueOperations):
         )
 
     def _refuse_if_queued(self, model: Model, what: str, *, may_update: bool = False, keeps_old: bool = False) -> None:
-        plan = settled(self._parts.queue.ask(lambda machine: machine.plan_about(model.id, model.targets)))
+        plan = self._ask(lambda machine: machine.plan_about(model.id, model.targets))
         if plan is not None and not (may_update and plan.is_update and plan.keeps_old == keeps_old):
             raise AlreadyQueuedError(
                 f"{plan.id} is in the queue and writes files of {model.id}, so that cannot be {what} now. "
                 f"Cancel it first: %gguf cancel {plan.id}",
                 str(plan.id),
             )
+
+
+def _freed_bytes(model: Model, models: Iterable[Model]) -> int:
+    with suppress(StorageError):
+        return plan_deletion(model, [other for other in models if other.id != model.id]).freed_bytes
+    return 0
+
+
+def _is_ours(model: Model, folder: Path) -> bool:
+    return all(Path(target).is_relative_to(folder) and not is_in_hub_cache(Path(target)) for target in model.targets)
 
 
 def _with_counted_parameters(catalog: Catalog, model: Model) -> Model:
@@ -408,18 +589,8 @@ def _with_counted_parameters(catalog: Catalog, model: Model) -> Model:
     return replace(model, files=counted)
 
 
-def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]] = tuple) -> Path:
-    """The file of a model that a program opens; counts as a use of the model.
-
-    Args:
-        catalog: The registered models.
-        id_: Of a model.
-        stored: Returns the models of read-only stores.
-
-    Raises:
-        ModelNotFoundError: No model matches the id, or its file no longer exists.
-        AmbiguousQuantizationError: Several match; `choices` has their ids.
-    """
+def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]]) -> Path:
+    """Does what `path` does; `stored` returns the models of other programs. Counts as a use of the model."""
     model = catalog.find(id_, stored)
     path = Path(model.paths[0])
     if not is_file(path) and not model.hosts:  # the path of a model on a cluster's host is that host's

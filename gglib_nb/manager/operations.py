@@ -1,14 +1,13 @@
 """The operations on the queue: downloads, their order, their limits, and their results.
 
-Each is a blocking function, defined once; `manager` makes the coroutines. Those on registered models are in
-`model_operations`, those before anything is queued in `advice`.
+Those on registered models are in `model_operations`, those before anything is queued in `advice`.
 """
 
 from collections.abc import Callable
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 from typing_extensions import override
 
@@ -20,10 +19,10 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import InvalidConfigError, NotInQueueError, RequestError
-from gglib_nb.manager.calls import Calls, coroutine, settled
+from gglib_nb.manager.calls import Blocking, Coroutines, operation, settled
 from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.machine import given_folder
-from gglib_nb.manager.parts import Operations, operation
+from gglib_nb.manager.parts import Operations
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import local_time
 from gglib_nb.queue import events as on
@@ -39,20 +38,30 @@ _ENDED: Final = (DownloadStatus.COMPLETED, DownloadStatus.FAILED, DownloadStatus
 IdLike = DownloadId | str
 
 
-class SyncHandle:
+class _Handle:
+    """The operations of a queued download's handle."""
+
+    id: DownloadId
+    _operations: "QueueOperations"
+
+    @operation
+    def wait(self) -> "FinishedDownload":
+        """Waits for the download, as `DownloadManager.wait` does."""
+        return self._operations.wait(self.id)
+
+    @operation
+    def cancel(self, *, discard: bool = False) -> None:
+        """Cancels the download, as `DownloadManager.cancel_download` does."""
+        self._operations.cancel_download(self.id, discard=discard)
+
+
+class SyncHandle(_Handle, Blocking):
     """A queued download without a loop."""
 
     def __init__(self, id_: DownloadId, operations: "QueueOperations") -> None:
-        self._id: Final = id_
-        self._operations: Final = operations
-
-    def wait(self) -> "FinishedDownload":
-        """Waits for the download, as `DownloadManager.wait` does."""
-        return self._operations.wait(self._id)
-
-    def cancel(self, *, discard: bool = False) -> None:
-        """Cancels the download, as `DownloadManager.cancel_download` does."""
-        self._operations.cancel_download(self._id, discard=discard)
+        self.id = id_
+        self._operations = operations
+        self._calls = operations.calls
 
 
 class _PositionAndShards(NamedTuple):
@@ -60,7 +69,7 @@ class _PositionAndShards(NamedTuple):
     shard_count: int
 
 
-class SmartQueueResult(_PositionAndShards):
+class SmartQueueResult(_Handle, _PositionAndShards, Coroutines):
     """What `queue_smart` returns: `(position, shard_count)`, and a handle of the download.
 
         queued = await manager.queue_smart("owner/repo")
@@ -76,12 +85,10 @@ class SmartQueueResult(_PositionAndShards):
         sync: `wait` and `cancel` as calls that wait.
     """
 
-    id: DownloadId
     path: Path
     reason: str
     is_new: bool
-    sync: "SyncHandle"
-    _calls: Calls
+    sync: SyncHandle
 
     @classmethod
     def of(cls, queued: QueuePosition, operations: "QueueOperations") -> Self:
@@ -91,9 +98,6 @@ class SmartQueueResult(_PositionAndShards):
         result.path, result.sync = Path(queued.path), SyncHandle(queued.id, operations)
         result._calls = operations.calls
         return result
-
-    wait = coroutine(SyncHandle.wait)
-    cancel = coroutine(SyncHandle.cancel)
 
     @override
     def __repr__(self) -> str:
@@ -157,7 +161,7 @@ class QueueOperations(Operations):
     @operation
     def queue_and_process(self, request: DownloadRequest) -> DownloadId:
         """Does what `queue_download` does, and lets the processor run."""
-        return self._queue(request, starts=True, joins=False).id
+        return self._queue(request, joins=False).id
 
     @operation
     def queue_smart(
@@ -181,7 +185,7 @@ class QueueOperations(Operations):
         request = DownloadRequest(
             repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to, then
         )
-        return SmartQueueResult.of(self._queue(request, starts=True, joins=True), self)
+        return SmartQueueResult.of(self._queue(request, joins=True), self)
 
     @operation
     def download(
@@ -209,12 +213,12 @@ class QueueOperations(Operations):
         request = DownloadRequest(
             repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to, then
         )
-        queued = self._queue(request, starts=True, joins=True)
+        queued = self._queue(request, joins=True)
         finishing = self._parts.queue.wait(queued.id)
         with shown(progress, queued.id, lambda: self._parts.queue.snapshot) as look:
             return FinishedDownload.of(settled(finishing, look)).paths[0]
 
-    def _queue(self, request: DownloadRequest, *, starts: bool, joins: bool) -> QueuePosition:
+    def _queue(self, request: DownloadRequest, *, starts: bool = True, joins: bool) -> QueuePosition:
         parts = self._parts
         if request.everywhere and parts.engine_setting is None:
             raise RequestError(
@@ -241,7 +245,7 @@ class QueueOperations(Operations):
         commands, name = self._parts.commands, getattr(then, "__name__", type(then).__name__)
         if callable(then):
             commands.keep(place.id, name, lambda download: then(FinishedDownload.of(download)))
-            ended = settled(self._parts.queue.ask(lambda machine: machine.find_ended(place.id)))
+            ended = self._ask(lambda machine: machine.find_ended(place.id))
             if ended is not None and ended.status is DownloadStatus.COMPLETED:  # before it was kept
                 commands.complete(ended)
         elif place.is_new:
@@ -391,7 +395,7 @@ class QueueOperations(Operations):
             self._parts.engine_setting = config.engine
             self._parts.engine.change(make)
 
-        settled(self._parts.queue.ask(change))
+        self._ask(change)
 
     @operation
     def set_max_connections(self, max_connections: int) -> None:
@@ -446,7 +450,7 @@ class QueueOperations(Operations):
             wanted = self._id(id)
         except NotInQueueError:
             return False
-        return settled(self._parts.queue.ask(lambda machine: machine.find(wanted) is not None))
+        return self._ask(lambda machine: machine.find(wanted) is not None)
 
     @operation
     def wait(self, id: IdLike) -> FinishedDownload:  # noqa: A002
@@ -493,14 +497,8 @@ class QueueOperations(Operations):
 
     def _write_down(self) -> None:
         """Writes all ended downloads to the database."""
-        settled(self._parts.queue.ask(lambda _machine: None))
+        self._ask(lambda _machine: None)
         settled(self._parts.keeper.look())
-
-    def _wanted_targets(self) -> frozenset[str]:
-        return settled(self._parts.queue.ask(lambda machine: machine.wanted_targets))
-
-    def _post(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
-        return settled(self._parts.queue.post(event))
 
     def _id(self, reference: IdLike, find: FindDownload = find_download) -> DownloadId:
         """The id of the download that a caller means: by its id, a part that matches only one, or `#n`.
@@ -511,7 +509,7 @@ class QueueOperations(Operations):
         if isinstance(reference, DownloadId):
             return reference
         id_ = DownloadId.parse(reference)
-        is_known = settled(self._parts.queue.ask(lambda machine: bool(machine.find(id_) or machine.find_ended(id_))))
+        is_known = self._ask(lambda machine: bool(machine.find(id_) or machine.find_ended(id_)))
         return id_ if is_known else find(reference, self._parts.queue.snapshot)
 
 

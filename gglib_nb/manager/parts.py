@@ -8,19 +8,19 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
-from functools import partial, wraps
 from pathlib import Path
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 from gglib_nb.catalog.history import History
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import PlannedDownload
+from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.units import size
 from gglib_nb.errors import CatalogError, DiskFullError, GglibError, InvalidTokenError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.access_watch import AccessWatch
-from gglib_nb.manager.calls import Calls, DaemonThreadPool, public_error, settled
+from gglib_nb.manager.calls import Blocking, DaemonThreadPool, settled
 from gglib_nb.manager.commands import Commands
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.keeper import QueueKeeper
@@ -64,7 +64,7 @@ class Parts:
     def __init__(self, config: DownloadManagerConfig) -> None:
         self.config: Final = config
         self.origins: Final = origins_of(config)
-        self.calls: Final = Calls()
+        self.calls: Final = DaemonThreadPool("gglib-call")
         self.catalog: Final = Catalog(config.database_path)
         self.history: Final = History(self.catalog.database)
         self.hub: Final = HubClient(
@@ -106,7 +106,7 @@ class Parts:
         self, ask: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> "Future[_Result]":
         """Calls the Hub on one of its few threads."""
-        return self._hub_threads.submit(partial(ask, *args, **kwargs))
+        return self._hub_threads.submit(ask, *args, **kwargs)
 
     def queue_plan(
         self, text: str, plan: Callable[[], PlannedDownload], *, starts: bool = True, joins: bool = True
@@ -202,6 +202,7 @@ class Parts:
         self.queue.close(max(0.0, deadline_s - time.monotonic()))
         self._hub_threads.close()
         self.calls.close()
+        self.calls.answer_all()
         self.catalog.close()
         if stopping.is_alive():
             stopping.join(max(0.0, deadline_s - time.monotonic()))
@@ -243,31 +244,26 @@ def _abandon_all() -> None:
 call_in_forked_children(_abandon_all)
 
 
-class Operations:
+class Operations(Blocking):
     """A group of operations: blocking functions, each defined once with its contract. `manager` has all of them."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts: Final = parts
+        self._calls = parts.calls
 
     @property
-    def calls(self) -> Calls:
+    def calls(self) -> DaemonThreadPool:
         """Runs the operations."""
-        return self._parts.calls
+        return self._calls
 
+    def _post(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
+        return settled(self._parts.queue.post(event))
 
-_Group = TypeVar("_Group", bound=Operations)
+    def _ask(self, question: Callable[[QueueMachine], _Result]) -> _Result:
+        return settled(self._parts.queue.ask(question))
 
-
-def operation(
-    body: Callable[Concatenate[_Group, _Parameters], _Result],
-) -> Callable[Concatenate[_Group, _Parameters], _Result]:
-    """Makes an operation of a blocking method: it runs on its own thread, and the caller waits for it."""
-
-    @wraps(body)
-    def waiting(self: _Group, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        try:
-            return self._parts.calls.run(body, self, *args, **kwargs)
-        except GglibError as error:
-            raise public_error(error) from None
-
-    return waiting
+    def _registered(self) -> list[Model]:
+        """The registered models; none if the database cannot be read."""
+        with suppress(CatalogError):
+            return self._parts.catalog.models()
+        return []

@@ -88,14 +88,13 @@ def _interval_s(manager: DownloadManager) -> int:
 
 
 def _awaited(
-    operation: Callable[_Parameters, Coroutine[Any, Any, _Result]],
+    operation: Callable[Concatenate[DownloadManager, _Parameters], Coroutine[Any, Any, _Result]],
 ) -> Callable[_Parameters, Coroutine[Any, Any, _Result]]:
     async def shortcut(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
         try:
-            result: _Result = await getattr(get_manager(), operation.__name__)(*args, **kwargs)
+            return await operation(get_manager(), *args, **kwargs)
         except GglibError as error:
             raise error.with_traceback(None) from None  # the traceback ends at the caller's line
-        return result
 
     _describe(shortcut, operation)
     return shortcut

@@ -143,7 +143,7 @@ class Typing(Screen):
 
 def test_the_verb_neither_shows_nor_stores_the_token(manager: DownloadManager, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
-    monkeypatch.setattr("gglib_nb.manager.storage_operations.log_in", given.append)
+    monkeypatch.setattr("gglib_nb.manager.model_operations.log_in", given.append)
     session = Session(lambda: manager, Typing("hf_secretsecret"))
 
     answer = parse("login").run(session)

@@ -10,7 +10,7 @@ from typing import Any
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.library import DiskUse
 from gglib_nb.domain.model import FileLook, Model, ModelSummary, summary_of
-from gglib_nb.manager.calls import Calls, settled
+from gglib_nb.manager.calls import DaemonThreadPool, settled
 from tests.support.snapshots import snapshot
 
 _LOOKING_ROUND = ("adopt", "see_others", "history")
@@ -39,7 +39,7 @@ class FakeManager:
         self.missing_stores: tuple[str, ...] = ()
         self.uses: dict[str, float] = {}
         self.sync = FakeOperations(self)
-        self._calls = Calls()
+        self._calls = DaemonThreadPool("fake")
         self.waits = threading.Event()
         self.submitted: list[Future[Any]] = []
         self._listeners: list[Callable[[QueueSnapshot], None]] = []
