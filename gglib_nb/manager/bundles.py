@@ -4,7 +4,6 @@ Plain blocking functions for a worker thread. Both directions use the same copy:
 interruption, and gives a file its name only when its SHA-256 matches.
 """
 
-import contextlib
 import errno
 import glob
 import hashlib
@@ -14,6 +13,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -40,15 +40,11 @@ from gglib_nb.system import free_bytes, open_file, sync_folder
 
 _SLICE_BYTES: Final = 4 * 1024**2
 _CARD: Final = "README.md"
-_TEMPORARY: Final = ".copying"
 # If a file system refuses a file for its size, the size of its parts is a multiple of this.
 _PART_UNIT_BYTES: Final = 1024**2
 
 _Pieces = Sequence[tuple[Path, int]]
-"""Consecutive files, with their sizes."""
-
-ReadCard = Callable[[Model], bytes | None]
-"""The model card of a model's repository; None if it cannot be read."""
+"""Files and their sizes, which are one file together."""
 
 
 class BundleProgress(Value, frozen=True):
@@ -84,50 +80,6 @@ class BundleReport(Value, frozen=True):
     linked_bytes: int
 
 
-class Bundler:
-    """One export or import: counts finished bytes and can be stopped."""
-
-    def __init__(
-        self,
-        total_bytes: int,
-        on_progress: OnBundleProgress | None = None,
-        is_stopped: Callable[[], bool] = lambda: False,
-    ) -> None:
-        self.linked_bytes: int = 0
-        self._total_bytes: Final = total_bytes
-        self._on_progress: Final = on_progress
-        self._is_stopped: Final = is_stopped
-        self._done_bytes = 0
-
-    def advance(self, path: Path, count: int) -> None:
-        """Count bytes as finished.
-
-        Raises:
-            DownloadInterruptedError: It was stopped; written data is kept and continued next time.
-        """
-        self._done_bytes += count
-        if self._is_stopped():
-            raise DownloadInterruptedError(f"Stopped at {path.name}; copied files are kept. Run it again to continue.")
-        if self._on_progress is not None:
-            self._on_progress(BundleProgress(str(path), min(self._done_bytes, self._total_bytes), self._total_bytes))
-
-    def sha256_of(self, path: Path) -> str:
-        """The SHA-256 of a file."""
-        digest = hashlib.sha256()
-        self.hash_file(path, digest)
-        return digest.hexdigest()
-
-    def hash_file(self, path: Path, digest: "hashlib._Hash", limit_bytes: int = sys.maxsize) -> int:
-        """Feed a file to a digest; returns its number of bytes."""
-        count = 0
-        with _reading(path) as file:
-            while data := file.read(min(_SLICE_BYTES, limit_bytes - count)):
-                digest.update(data)
-                count += len(data)
-                self.advance(path, len(data))
-        return count
-
-
 # --- Export -----------------------------------------------------------------------------------------------------------
 
 
@@ -135,7 +87,7 @@ def export_models(
     models: Sequence[Model],
     folder: Path,
     *,
-    read_card: ReadCard = lambda _model: None,
+    read_card: Callable[[Model], bytes | None] = lambda _model: None,
     on_progress: OnBundleProgress | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> BundleReport:
@@ -148,83 +100,46 @@ def export_models(
         RequestError: The folder holds a file of another kind under the manifest's name.
         DownloadInterruptedError: It was stopped; the bundle can be continued later.
     """
-    total_bytes = sum(model.size_bytes for model in models)
     for model in models:
         _check_files(model)
     with _storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     manifest = read_manifest(folder) if (folder / MANIFEST_NAME).exists() else BundleManifest()
-    bundler = Bundler(total_bytes, on_progress, is_stopped)
+    copier = _Copier(sum(model.size_bytes for model in models), on_progress, is_stopped)
     for model in models:
-        _check_space(folder, _bytes_to_copy(model, folder))
-        files = tuple(_export_file(bundler, folder, model, file) for file in model.files)
-        card = _export_card(folder, model, read_card)
-        manifest = manifest.with_model(
-            BundledModel(str(model.id), model.commit_sha, model.label, _licence(model), card, files)
+        places = [target_path(folder, model.id.repo_id, file.path_in_repo) for file in model.files]
+        to_write = zip(model.files, places, strict=True)
+        _check_space(folder, sum(file.size_bytes for file, place in to_write if _is_to_be_copied(file, place, folder)))
+        files = tuple(copier.export(model, *pair) for pair in zip(model.files, places, strict=True))
+        card = None if model.id.repo_id.startswith("local/") else read_card(model)
+        if card is not None:
+            _write(target_path(folder, model.id.repo_id, _CARD), card)
+        licence = model.facts.get("licence")
+        entry = BundledModel(
+            str(model.id),
+            model.commit_sha,
+            model.label,
+            licence if isinstance(licence, str) else None,
+            None if card is None else _CARD,
+            files,
         )
+        manifest = manifest.with_model(entry)
         _write(folder / MANIFEST_NAME, encode_manifest(manifest))
-    return BundleReport(str(folder), tuple(str(model.id) for model in models), total_bytes, bundler.linked_bytes)
+    return BundleReport(str(folder), tuple(str(model.id) for model in models), copier.total_bytes, copier.linked_bytes)
 
 
 def _check_files(model: Model) -> None:
     for file in model.files:
         with _storage_errors(Path(file.target)):
-            found = Path(file.target).stat()
-            if found.st_size != file.size_bytes:
-                raise StorageError(
-                    f"{file.target} has {found.st_size:,} bytes instead of {file.size_bytes:,}. "
-                    f"Run %gguf repair {model.id} first."
-                )
+            size_bytes = Path(file.target).stat().st_size
+        if size_bytes != file.size_bytes:
+            raise StorageError(
+                f"{file.target} has {size_bytes:,} bytes instead of {file.size_bytes:,}. Run %gguf repair {model.id} first."
+            )
 
 
-def _bytes_to_copy(model: Model, folder: Path) -> int:
-    device = folder.stat().st_dev
-    return sum(
-        file.size_bytes
-        for file in model.files
-        if Path(file.target).stat().st_dev != device and not _place(folder, model, file.path_in_repo).exists()
-    )
-
-
-def _place(folder: Path, model: Model, path_in_repo: str) -> Path:
-    return target_path(folder, model.id.repo_id, path_in_repo)
-
-
-def _export_file(bundler: Bundler, folder: Path, model: Model, file: StoredFile) -> BundledFile:
-    source, target = Path(file.target), _place(folder, model, file.path_in_repo)
-    with _storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-    advice = f"Run %gguf repair {model.id}, then export again."
-    parts: tuple[int, ...] = ()
-    if _is_same_file(source, target) or (not target.exists() and _link(source, target)):
-        bundler.linked_bytes += file.size_bytes
-        sha256 = file.sha256 if _is_untouched(source, file) else None
-        if sha256 is not None:
-            bundler.advance(source, file.size_bytes)
-        elif (sha256 := bundler.sha256_of(source)) != (file.sha256 or sha256):
-            if os.path.realpath(source) != os.path.realpath(target):  # a bundle in the models folder has no second name
-                target.unlink(missing_ok=True)
-            raise _damaged(source, file.sha256, sha256, advice)
-    else:
-        sha256, parts = _copy_verified(bundler, [source], target, file.size_bytes, file.sha256, advice)
-    return BundledFile(file.path_in_repo, file.kind, file.size_bytes, sha256, parts, file.is_verified)
-
-
-def _is_untouched(source: Path, file: StoredFile) -> bool:
-    """Whether its digest was right and it has not been written since."""
-    return file.is_verified and file.wrong_ranges is None and source.stat().st_mtime_ns == file.mtime_ns
-
-
-def _export_card(folder: Path, model: Model, read_card: ReadCard) -> str | None:
-    if model.id.repo_id.startswith("local/") or (card := read_card(model)) is None:
-        return None
-    _write(_place(folder, model, _CARD), card)
-    return _CARD
-
-
-def _licence(model: Model) -> str | None:
-    licence = model.facts.get("licence")
-    return licence if isinstance(licence, str) else None
+def _is_to_be_copied(file: StoredFile, place: Path, folder: Path) -> bool:
+    return Path(file.target).stat().st_dev != folder.stat().st_dev and not place.exists()
 
 
 # --- Import -----------------------------------------------------------------------------------------------------------
@@ -280,30 +195,26 @@ def import_models(
         if on_progress is not None:
             on_progress(ImportProgress(progress.path, 0, count, progress.done_bytes, progress.total_bytes))
 
-    bundler = Bundler(sum(model.size_bytes for model in manifest.models), report, is_stopped)
-    imported: list[Model] = []
+    copier = _Copier(sum(model.size_bytes for model in manifest.models), report, is_stopped)
     models = {model.id: model for model in registered}
+    imported: list[Model] = []
     for bundled in manifest.models:
         id_ = bundled.download_id
         known = models.get(id_)
-        if known is not None and not _has_files(known, bundled):
-            known = None
-        stored = {} if known is None else {file.path_in_repo: Path(file.target) for file in known.files}
+        is_here = known is not None and _has_files(known, bundled)
+        paths = {file.path_in_repo: Path(file.target) for file in known.files} if known is not None and is_here else {}
         targets = [
-            stored.get(file.path_in_repo) or target_path(models_directory, id_.repo_id, file.path_in_repo)
+            paths.get(file.path_in_repo) or target_path(models_directory, id_.repo_id, file.path_in_repo)
             for file in bundled.files
         ]
-        missing_bytes = sum(file.size_bytes for file, at in zip(bundled.files, targets, strict=True) if not at.exists())
-        _check_space(models_directory, missing_bytes)
-        files = tuple(
-            _import_file(bundler, folder, id_.repo_id, file, target)
-            for file, target in zip(bundled.files, targets, strict=True)
-        )
+        pairs = list(zip(bundled.files, targets, strict=True))
+        _check_space(models_directory, sum(file.size_bytes for file, target in pairs if not target.exists()))
+        files = tuple(copier.take(folder / id_.repo_id, *pair) for pair in pairs)
         check_split_set(files)
-        if known is None:
-            model = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin="import")
-        else:
+        if known is not None and is_here:
             model = replace(known, files=files)
+        else:
+            model = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin="import")
         register(model)
         imported.append(model)
     return tuple(imported)
@@ -316,22 +227,6 @@ def _has_files(model: Model, bundled: BundledModel) -> bool:
     return model.origin == "hub" and wanted == recorded and all(Path(file.target).exists() for file in model.files)
 
 
-def _import_file(bundler: Bundler, folder: Path, repo_id: str, file: BundledFile, target: Path) -> StoredFile:
-    was_present = target.exists()
-    if was_present:
-        if bundler.sha256_of(target) != file.sha256:
-            raise StorageError(f"Another file is stored at {target}. Move or delete it, then import again.")
-    else:
-        sources = [target_path(folder, repo_id, path) for path in file.stored_paths]
-        with _storage_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
-        advice = "Export the bundle again."
-        _copy_verified(bundler, sources, target, file.size_bytes, file.sha256, advice, may_split=False)
-    with _storage_errors(target):
-        stored = stored_file(target, file.path_in_repo, file.kind, file.sha256)
-    return replace(stored, is_verified=file.is_verified, was_present=was_present, verified_at_s=time.time())
-
-
 # --- Copying ----------------------------------------------------------------------------------------------------------
 
 
@@ -339,52 +234,172 @@ class _TooLargeError(StorageError):
     """The file system cannot store a file of this size."""
 
 
-def _copy_verified(
-    bundler: Bundler,
-    sources: Sequence[Path],
-    target: Path,
-    size_bytes: int,
-    sha256: str | None,
-    advice: str,
-    *,
-    may_split: bool = True,
-) -> tuple[str, tuple[int, ...]]:
-    """Copy a file, or join its parts, hashing every byte; continues where an earlier copy stopped.
+class _Copier:
+    """Hashes, links and copies the files of one export or import."""
 
-    `sha256` of None is unknown, `advice` says what to do if the source is damaged, and with `may_split` the copy is stored in
-    parts if the file system cannot store it in one piece. Returns its SHA-256 and the sizes of these parts.
-    """
-    for source in sources:
-        if not source.is_file():
-            raise StorageError(f"{source} is missing. {advice}")
-    pieces = [(source, source.stat().st_size) for source in sources]
-    whole: _Pieces = [(target, size_bytes)]
-    targets = (_existing_parts(target, size_bytes) if may_split else []) or whole
-    try:
-        actual, kept_bytes = _copy(bundler, pieces, targets)
-    except _TooLargeError:
-        # The bytes written before the file system refused more are the first part.
-        limit_bytes = _temporary(target).stat().st_size // _PART_UNIT_BYTES * _PART_UNIT_BYTES
-        if not may_split or targets is not whole or limit_bytes == 0:
-            raise
-        targets = _parts(target, size_bytes, limit_bytes)
+    def __init__(self, total_bytes: int, on_progress: OnBundleProgress | None, is_stopped: Callable[[], bool]) -> None:
+        self.total_bytes: Final = total_bytes
+        self.linked_bytes = 0
+        self._done_bytes = 0
+        self._on_progress: Final = on_progress
+        self._is_stopped: Final = is_stopped
+
+    def export(self, model: Model, file: StoredFile, target: Path) -> BundledFile:
+        """Links or copies a file of a model into a bundle; a damaged one gets no place there."""
+        source = Path(file.target)
+        advice = f"Run %gguf repair {model.id}, then export again."
+        parts: tuple[int, ...] = ()
         with _storage_errors(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if _is_linked(source, target):
+                self.linked_bytes += file.size_bytes
+                sha256 = self._recorded_sha256(source, file) or self._sha256_of(source)
+                if sha256 != (file.sha256 or sha256):
+                    if source.resolve() != target.resolve():  # a bundle in the models folder has no second name
+                        target.unlink(missing_ok=True)
+                    raise _damaged(source, file.sha256, sha256, advice)
+            else:
+                sha256, parts = self._copy_verified([source], target, file.size_bytes, file.sha256, advice)
+        return BundledFile(file.path_in_repo, file.kind, file.size_bytes, sha256, parts, file.is_verified)
+
+    def _recorded_sha256(self, source: Path, file: StoredFile) -> str | None:
+        """Its digest, if that was right and the file has not been written since."""
+        if not file.is_verified or file.wrong_ranges is not None or source.stat().st_mtime_ns != file.mtime_ns:
+            return None
+        self._advance(source, file.size_bytes)
+        return file.sha256
+
+    def take(self, repository: Path, file: BundledFile, target: Path) -> StoredFile:
+        """Copies a file of a repository in a bundle to its target; one with the same content stays."""
+        with _storage_errors(target):
+            if was_present := target.exists():
+                if self._sha256_of(target) != file.sha256:
+                    raise StorageError(f"Another file is stored at {target}. Move or delete it, then import again.")
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                sources = [repository / path for path in file.stored_paths]
+                advice = "Export the bundle again."
+                self._copy_verified(sources, target, file.size_bytes, file.sha256, advice, may_split=False)
+            stored = stored_file(target, file.path_in_repo, file.kind, file.sha256)
+        return replace(stored, is_verified=file.is_verified, was_present=was_present, verified_at_s=time.time())
+
+    def _advance(self, path: Path, count: int) -> None:
+        """Counts bytes as done; if it was stopped, written data is kept and continued next time."""
+        self._done_bytes += count
+        if self._is_stopped():
+            raise DownloadInterruptedError(f"Stopped at {path.name}; copied files are kept. Run it again to continue.")
+        if self._on_progress is not None:
+            done_bytes = min(self._done_bytes, self.total_bytes)
+            self._on_progress(BundleProgress(str(path), done_bytes, self.total_bytes))
+
+    def _sha256_of(self, path: Path) -> str:
+        digest = hashlib.sha256()
+        self._hash(path, digest)
+        return digest.hexdigest()
+
+    def _hash(self, path: Path, digest: "hashlib._Hash", limit_bytes: int = sys.maxsize) -> int:
+        """Feeds a file to a digest; returns the number of bytes."""
+        count = 0
+        with _reading(path) as file:
+            while data := file.read(min(_SLICE_BYTES, limit_bytes - count)):
+                digest.update(data)
+                count += len(data)
+                self._advance(path, len(data))
+        return count
+
+    def _copy_verified(
+        self,
+        sources: Sequence[Path],
+        target: Path,
+        size_bytes: int,
+        sha256: str | None,
+        advice: str,
+        *,
+        may_split: bool = True,
+    ) -> tuple[str, tuple[int, ...]]:
+        """Copies a file, or joins its parts, hashing every byte; continues where an earlier copy stopped.
+
+        `sha256` of None is unknown, `advice` says what to do if the source is damaged, and with `may_split` the copy is stored
+        in parts if the file system cannot store it in one piece. Returns its SHA-256 and the sizes of these parts.
+        """
+        for source in sources:
+            if not source.is_file():
+                raise StorageError(f"{source} is missing. {advice}")
+        parts = _existing_parts(target, size_bytes) if may_split else []
+        pieces: _Pieces = parts or [(target, size_bytes)]
+        try:
+            actual, has_old = self._copy(sources, pieces)
+        except _TooLargeError:
+            # The bytes written before the file system refused more are the first part.
+            limit_bytes = _temporary(target).stat().st_size // _PART_UNIT_BYTES * _PART_UNIT_BYTES
+            if not may_split or parts or limit_bytes == 0:
+                raise
+            pieces = parts = _parts(target, size_bytes, limit_bytes)
             os.truncate(_temporary(target), limit_bytes)
-            _temporary(target).replace(_temporary(targets[0][0]))
-        actual, kept_bytes = _copy(bundler, pieces, targets)
-    if kept_bytes and sha256 not in (None, actual):  # the bytes of an earlier copy may be the wrong ones
-        _delete(targets)
-        actual, _ = _copy(bundler, pieces, targets)
-    if sha256 not in (None, actual):
-        _delete(targets)
-        raise _damaged(sources[0], sha256, actual, advice)
-    return actual, () if targets is whole else tuple(size for _, size in targets)
+            _temporary(target).replace(_temporary(parts[0][0]))
+            actual, has_old = self._copy(sources, pieces)
+        if has_old and sha256 not in (None, actual):  # the bytes of an earlier copy may be the wrong ones
+            _delete(pieces)
+            actual, _ = self._copy(sources, pieces)
+        if sha256 not in (None, actual):
+            _delete(pieces)
+            raise _damaged(sources[0], sha256, actual, advice)
+        return actual, tuple(size for _, size in parts)
+
+    def _copy(self, sources: Sequence[Path], pieces: _Pieces) -> tuple[str, bool]:
+        """Copies the sources, which are one file, to the pieces; returns the SHA-256, and whether an earlier copy left bytes."""
+        digest, begin, has_old = hashlib.sha256(), 0, False
+        for target, size_bytes in pieces:
+            temporary, at = _temporary(target), 0
+            is_complete = target.exists() and target.stat().st_size == size_bytes
+            if is_complete or (temporary.is_file() and not temporary.is_symlink()):
+                at = self._hash(target if is_complete else temporary, digest, size_bytes)
+                has_old |= at > 0
+            if not is_complete:
+                self._append(sources, begin, target, at, size_bytes, digest)
+            begin += size_bytes
+        return digest.hexdigest(), has_old
+
+    def _append(
+        self, sources: Sequence[Path], begin: int, target: Path, at: int, size_bytes: int, digest: "hashlib._Hash"
+    ) -> None:
+        """Writes the rest of a target, whose first byte is at `begin` of the sources."""
+        temporary = _temporary(target)
+        with _storage_errors(target):
+            with io.FileIO(open_file(temporary, os.O_WRONLY | os.O_CREAT, follow_links=False), "wb") as file:
+                file.truncate(at)
+                file.seek(at)
+                slices = _slices(sources, begin + at)
+                while at < size_bytes:
+                    data = next(slices, b"")[: size_bytes - at]
+                    if not data:
+                        raise StorageError("The source became shorter while it was copied. Run it again.")
+                    digest.update(data)
+                    at += len(data)
+                    left = memoryview(data)
+                    while left:
+                        left = left[file.write(left) or 0 :]
+                    self._advance(target, len(data))
+                os.fsync(file.fileno())
+            temporary.replace(target)
+            sync_folder(target.parent)
+
+
+def _slices(sources: Sequence[Path], position: int) -> Iterator[bytes]:
+    """The bytes of the sources, as if they were one file, from a position on."""
+    for path in sources:
+        with _reading(path) as file:
+            size_bytes = file.seek(0, os.SEEK_END)
+            file.seek(min(position, size_bytes))
+            position = max(0, position - size_bytes)
+            while data := file.read(_SLICE_BYTES):
+                yield data
 
 
 def _existing_parts(target: Path, size_bytes: int) -> _Pieces:
     """The parts in which an earlier copy stored a file; empty if there are none."""
-    for first in target.parent.glob(f"{glob.escape(target.name)}.part1of*"):
-        if first.suffix != _TEMPORARY and (part_bytes := first.stat().st_size):
+    for first in target.parent.glob(f"{glob.escape(target.name)}.part1of*[0-9]"):
+        if part_bytes := first.stat().st_size:
             parts = _parts(target, size_bytes, part_bytes)
             return parts if parts[0][0] == first else []
     return []
@@ -398,71 +413,19 @@ def _parts(target: Path, size_bytes: int, limit_bytes: int) -> _Pieces:
     ]
 
 
-def _delete(targets: _Pieces) -> None:
-    for path, _ in targets:
+def _delete(pieces: _Pieces) -> None:
+    for path, _ in pieces:
         path.unlink(missing_ok=True)
 
 
-def _copy(bundler: Bundler, sources: _Pieces, targets: _Pieces) -> tuple[str, int]:
-    """Copy sources, one after another, to targets; returns the digest of all, and the bytes that an earlier copy left."""
-    digest = hashlib.sha256()
-    kept_bytes = begin = 0
-    for target, size_bytes in targets:
-        is_there, temporary, kept = target.exists() and target.stat().st_size == size_bytes, _temporary(target), 0
-        if is_there or (temporary.is_file() and not temporary.is_symlink()):
-            kept = bundler.hash_file(target if is_there else temporary, digest, size_bytes)
-        kept_bytes += kept
-        if not is_there:
-            _append(bundler, sources, begin, target, kept, size_bytes, digest)
-        begin += size_bytes
-    return digest.hexdigest(), kept_bytes
-
-
-def _append(
-    bundler: Bundler, sources: _Pieces, begin: int, target: Path, at: int, end: int, digest: "hashlib._Hash"
-) -> None:
-    """Write the rest of a target, whose first byte is at `begin` of the sources."""
-    temporary = _temporary(target)
-    with _storage_errors(target):
-        with io.FileIO(open_file(temporary, os.O_WRONLY | os.O_CREAT, follow_links=False), "wb") as file:
-            file.truncate(at)
-            file.seek(at)
-            while at < end:
-                data = _read(sources, begin + at, min(_SLICE_BYTES, end - at))
-                count = file.write(data) or 0
-                digest.update(data[:count])
-                bundler.advance(target, count)
-                at += count
-            os.fsync(file.fileno())
-        temporary.replace(target)
-        sync_folder(target.parent)
-
-
-def _read(sources: _Pieces, position: int, count: int) -> bytes:
-    """Bytes of the sources, as if they were one file; at least one."""
-    for path, size_bytes in sources:
-        if position < size_bytes:
-            with _reading(path) as file:
-                file.seek(position)
-                if data := file.read(min(count, size_bytes - position)):
-                    return data
-            break
-        position -= size_bytes
-    raise StorageError("The source became shorter while it was copied. Run it again.")
-
-
 def _temporary(target: Path) -> Path:
-    return target.with_name(target.name + _TEMPORARY)
+    return target.with_name(f"{target.name}.copying")
 
 
-def _is_same_file(first: Path, second: Path) -> bool:
-    try:
-        return first.samefile(second)
-    except OSError:
-        return False
-
-
-def _link(source: Path, target: Path) -> bool:
+def _is_linked(source: Path, target: Path) -> bool:
+    """Whether both are one file, which is linked now if there is none and the disk can do that."""
+    if target.exists():
+        return source.samefile(target)
     try:
         os.link(source.resolve(), target)
     except OSError:
@@ -490,14 +453,14 @@ def _damaged(path: Path, expected: str | None, actual: str, advice: str) -> Inte
     return IntegrityError(f"{path} is damaged: its SHA-256 is wrong. {advice}", expected or "", actual)
 
 
-@contextlib.contextmanager
+@contextmanager
 def _reading(path: Path) -> Iterator[io.FileIO]:
     """A regular file, opened without blocking on a pipe."""
     with _storage_errors(path), io.FileIO(open_regular(path), "rb") as file:
         yield file
 
 
-@contextlib.contextmanager
+@contextmanager
 def _storage_errors(path: Path) -> Iterator[None]:
     """Maps errors of the system to ours, in one place."""
     try:
