@@ -14,7 +14,7 @@ template from another quantization.
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import PlannedDownload, StoredFile
 from gglib_nb.domain.file_names import parse_path
-from gglib_nb.domain.gguf import Tensor, TensorTable, read_tensors
+from gglib_nb.domain.gguf import TensorTable, read_tensors
 from gglib_nb.domain.inspection import compare, inspection_of
 from gglib_nb.domain.library import FileChange, ModelUpdate
 from gglib_nb.domain.listing import HubFile, RepoListing
@@ -61,58 +61,45 @@ def check_update(hub: "HubClient", catalog: Catalog, model: Model) -> ModelUpdat
         return ModelUpdate(str(model.id), None, None, None, (), "Its repository is unknown.")
     try:
         listing = hub.list_files(model.id.repo_id, model.id.revision)
-        changes = [_change(hub, model, file, listing) for file in model.files]
-        files = _with_commits(hub, listing, changes)
+        files = [_change(hub, model, file, listing) for file in model.files]
     except GglibError as error:
         return ModelUpdate(str(model.id), None, model.commit_sha, None, (), str(error))
+    changed = [file.path_in_repo for file in files if file.change not in ("same", "gone", "unknown")]
+    with contextlib.suppress(HubError):  # the changes are known without their commits
+        commits = hub.file_commits(listing.repo_id, listing.commit_sha, changed) if changed else {}
+        for at, file in enumerate(files):
+            if (commit := commits.get(file.path_in_repo)) is not None:
+                files[at] = replace(file, commit_title=commit.title, commit_date=commit.date)
     kinds = {file.change for file in files}
     has_update = None if "unknown" in kinds else bool(kinds - {"same"})
     if has_update is not None:
         catalog.note_check(model.id, at_s=time.time(), latest_commit_sha=listing.commit_sha, has_update=has_update)
-    return ModelUpdate(str(model.id), has_update, model.commit_sha, listing.commit_sha, files)
-
-
-def _with_commits(hub: "HubClient", listing: RepoListing, changes: Sequence[FileChange]) -> tuple[FileChange, ...]:
-    wanted = [file.path_in_repo for file in changes if file.change not in ("same", "gone", "unknown")]
-    try:
-        commits = hub.file_commits(listing.repo_id, listing.commit_sha, wanted) if wanted else {}
-    except HubError:
-        commits = {}  # the changes are known without them
-    return tuple(
-        replace(file, commit_title=commit.title, commit_date=commit.date)
-        if (commit := commits.get(file.path_in_repo)) is not None
-        else file
-        for file in changes
-    )
+    return ModelUpdate(str(model.id), has_update, model.commit_sha, listing.commit_sha, tuple(files))
 
 
 def _change(hub: "HubClient", model: Model, file: StoredFile, listing: RepoListing) -> FileChange:
+    path = file.path_in_repo
     if listing.commit_sha == model.commit_sha:
-        return FileChange(file.path_in_repo, "same")
-    parts = _parts(listing, file.path_in_repo)
+        return FileChange(path, "same")
+    parts = _parts(listing, path)
     if not parts:  # it may have another name now; compare digests
-        return FileChange(file.path_in_repo, "gone" if listing.with_content(file.sha256) is None else "same")
-    if parse_path(file.path_in_repo).place != file.path_in_repo:
-        before = (
-            ()
-            if model.commit_sha is None
-            else _parts(hub.list_files(listing.repo_id, model.commit_sha), file.path_in_repo)
-        )
-        return FileChange(file.path_in_repo, "same" if parts == before else "content")
+        return FileChange(path, "gone" if listing.with_content(file.sha256) is None else "same")
+    if parse_path(path).place != path:
+        before = _parts(hub.list_files(listing.repo_id, model.commit_sha), path) if model.commit_sha else ()
+        return FileChange(path, "same" if parts == before else "content")
     (remote,) = parts
     if file.sha256 is None or remote.sha256 is None:
-        return FileChange(file.path_in_repo, "content" if remote.size_bytes != file.size_bytes else "unknown")
-    if remote.sha256 == file.sha256:
-        return FileChange(file.path_in_repo, "same")
-    return _compared(hub, listing, remote, file)
+        return FileChange(path, "content" if remote.size_bytes != file.size_bytes else "unknown")
+    return FileChange(path, "same") if remote.sha256 == file.sha256 else _compared(hub, listing, remote, file)
 
 
 def _parts(listing: RepoListing, path_in_repo: str) -> tuple[HubFile, ...]:
     """The files of the listing that are one local file: one, or the pieces of a byte split."""
     place = parse_path(path_in_repo).place
-    if place == path_in_repo:
-        return tuple(file for file in listing.files if file.path == path_in_repo)
-    return tuple(file for file in listing.files if parse_path(file.path).place == place)
+    is_split = place != path_in_repo
+    return tuple(
+        file for file in listing.files if (parse_path(file.path).place == place if is_split else file.path == place)
+    )
 
 
 def _compared(hub: "HubClient", listing: RepoListing, remote: HubFile, file: StoredFile) -> FileChange:
@@ -140,23 +127,19 @@ def _shapes(table: TensorTable) -> dict[str, tuple[int, tuple[int, ...]]]:
     return {tensor.name: (tensor.type, tensor.shape) for tensor in table.tensors}
 
 
-def _sampled(mine: TensorTable, theirs: TensorTable) -> list[tuple[int, int, int]]:
+def _sampled(mine: TensorTable, theirs: TensorTable) -> Iterator[tuple[int, int, int]]:
     """Where to compare: in the middle of the first, the middle, the last and the largest tensor."""
     others = {tensor.name: tensor for tensor in theirs.tensors}
     tensors = mine.tensors
     if not tensors:
-        return []
+        return
     largest = max(tensors, key=lambda tensor: tensor.span_bytes)
-    chosen = dict.fromkeys((tensors[0], tensors[len(tensors) // 2], tensors[-1], largest))
-    return [_middle(tensor, others[tensor.name]) for tensor in chosen]
-
-
-def _middle(mine: Tensor, theirs: Tensor) -> tuple[int, int, int]:
-    # The last tensor's span may contain bytes after the data.
-    span = min(mine.span_bytes, theirs.span_bytes)
-    length = min(_SAMPLE_BYTES, span)
-    at = (span - length) // 2
-    return mine.offset_bytes + at, theirs.offset_bytes + at, length
+    for tensor in dict.fromkeys((tensors[0], tensors[len(tensors) // 2], tensors[-1], largest)):
+        other = others[tensor.name]
+        span = min(tensor.span_bytes, other.span_bytes)  # the last tensor's may contain bytes after the data
+        length = min(_SAMPLE_BYTES, span)
+        at = (span - length) // 2
+        yield tensor.offset_bytes + at, other.offset_bytes + at, length
 
 
 # --- a plan ---
@@ -165,15 +148,11 @@ def _middle(mine: Tensor, theirs: Tensor) -> tuple[int, int, int]:
 def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, keeps_old: bool) -> PlannedDownload:
     """Turns the plan of a fresh download of the same variant into an update."""
     # A repository that was renamed on the Hub keeps its id and its folder here, so that the next update finds them.
-    here, there = (models_directory / name for name in (model.id.repo_id, plan.id.repo_id))
-    usual = [here / Path(file.target).relative_to(there) for file in plan.files]
+    folder, usual = models_directory / model.id.repo_id, models_directory / plan.id.repo_id
+    version = folder / _version_of(plan.commit_sha)
     files = tuple(
-        replace(
-            file,
-            target=str(_version_path(models_directory, model.id.repo_id, plan.commit_sha, target)),
-            known_mtime_ns=None,
-        )
-        for file, target in zip(plan.files, usual, strict=True)
+        replace(file, target=str(version / Path(file.target).relative_to(usual)), known_mtime_ns=None)
+        for file in plan.files
     )
     return replace(
         plan,
@@ -213,29 +192,25 @@ def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
     return model.commit_sha == fresh.commit_sha or (is_known and here == there)
 
 
-# --- replacing the old version ---
+# --- replacing the old version; `folder` is that of its repository ---
 
 
-def _version_path(models_directory: Path, repo_id: str, commit_sha: str, target: Path) -> Path:
-    """The path of a version of a file, next to the one that has the usual name."""
-    folder = models_directory / repo_id
-    return folder / f"@{commit_sha[:_COMMIT_DIGITS]}" / target.relative_to(folder)
+def _version_of(commit_sha: str) -> str:
+    """The folder of a version beside the files that have the usual names; matches `VERSION`."""
+    return f"@{commit_sha[:_COMMIT_DIGITS]}"
 
 
-def _usual_path(models_directory: Path, repo_id: str, target: Path) -> Path:
+def _usual_path(folder: Path, target: Path) -> Path:
     """The usual path of a file in the folder of its version; its own path elsewhere."""
-    folder = models_directory / repo_id
-    if not target.is_relative_to(folder):
-        return target
-    first, *rest = target.relative_to(folder).parts
-    return folder.joinpath(*rest) if rest and VERSION.fullmatch(first) else target
+    inside = target.relative_to(folder).parts if target.is_relative_to(folder) else ()
+    return folder.joinpath(*inside[1:]) if len(inside) > 1 and VERSION.fullmatch(inside[0]) else target
 
 
 def settle_interrupted(catalog: Catalog, model: Model, models_directory: Path) -> tuple[StoredFile, ...]:
     """The files of a model, with their usual names also if an update was interrupted after all files were complete."""
     is_kept = model.commit_sha is not None and model.id.revision == model.commit_sha
-    paths = map(Path, model.paths)
-    if is_kept or all(_usual_path(models_directory, model.id.repo_id, path) == path for path in paths):
+    folder = models_directory / model.id.repo_id
+    if is_kept or all(_usual_path(folder, path) == path for path in map(Path, model.paths)):
         return model.files
     return settle_update(catalog, model, models_directory, keeps_old=False)
 
@@ -280,18 +255,21 @@ def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps
     models = {str(model.id): model for model in catalog.models()}
     old = models.pop(str(new.id), None)
     others = {file.target: file for model in models.values() for file in model.files}
+    folder = models_directory / new.id.repo_id
+    kept: frozenset[str] = frozenset()
     try:
         # Before the new version is recorded: after an interruption, the next attempt finds the old one.
-        kept = _kept(catalog, old, models_directory) if keeps_old and old and old.commit_sha != new.commit_sha else None
+        if keeps_old and old and old.commit_sha != new.commit_sha:
+            kept = _keep(catalog, old, folder)
         catalog.register(new)
-        final = tuple(_named(file, new.id.repo_id, models_directory, others) for file in new.files)
+        final = tuple(_named(file, folder, others) for file in new.files)
     except OSError as error:
         raise StorageError(
             f"The new version of {new.id} could not replace the old one ({error.strerror or error}); it is complete at "
             f"{new.paths[0]}. `%gguf update {new.id}` tries again."
         ) from error
     catalog.register(replace(new, files=final))
-    in_use = {*others, *(file.target for file in final), *(kept.targets if kept else ())}
+    in_use = {*others, *(file.target for file in final), *kept}
     delete_files(sorted({*new.targets, *(old.targets if old else ())} - in_use), models_directory)
     return final
 
@@ -300,29 +278,27 @@ def _are_below(model: Model, folder: Path) -> bool:
     return all(Path(target).is_relative_to(folder) for target in model.targets)
 
 
-def _kept(catalog: Catalog, old: Model, models_directory: Path) -> Model | None:
-    """The old version under its own id and names; None if its commit is unknown, or its files are elsewhere."""
-    repo_id, commit_sha = old.id.repo_id, old.commit_sha
-    if commit_sha is None or not _are_below(old, models_directory / repo_id):
-        return None
+def _keep(catalog: Catalog, old: Model, folder: Path) -> frozenset[str]:
+    """Gives the old version its own id and names, which are returned; none if its commit is unknown, or it is elsewhere."""
+    if old.commit_sha is None or not _are_below(old, folder):
+        return frozenset()
     files = []
     for file in old.files:
-        place = _version_path(
-            models_directory, repo_id, commit_sha, _usual_path(models_directory, repo_id, Path(file.target))
-        )
+        usual = _usual_path(folder, Path(file.target))
+        place = folder / _version_of(old.commit_sha) / usual.relative_to(folder)
         _link(Path(file.target), place)
         files.append(replace(file, target=str(place)))
-    kept = replace(old, id=DownloadId(repo_id, old.id.quantization, commit_sha), files=tuple(files))
+    kept = replace(old, id=DownloadId(old.id.repo_id, old.id.quantization, old.commit_sha), files=tuple(files))
     catalog.register(kept)
     if not all(exists(Path(file.target)) for file in old.files):  # on filesystems without links, the files have moved
-        catalog.register(replace(old, files=tuple(files)))
-    return kept
+        catalog.register(replace(old, files=kept.files))
+    return kept.targets
 
 
-def _named(file: StoredFile, repo_id: str, models_directory: Path, others: Mapping[str, StoredFile]) -> StoredFile:
+def _named(file: StoredFile, folder: Path, others: Mapping[str, StoredFile]) -> StoredFile:
     """The file under its usual name, or unchanged if another model needs the file of that name."""
     target = Path(file.target)
-    usual = _usual_path(models_directory, repo_id, target)
+    usual = _usual_path(folder, target)
     other = others.get(str(usual))
     if usual == target or (other is not None and other.sha256 != file.sha256):
         return file
@@ -334,13 +310,10 @@ def _named(file: StoredFile, repo_id: str, models_directory: Path, others: Mappi
 def _link(source: Path, place: Path) -> None:
     """Links a file under another name, replacing a file of that name; on filesystems without links, renames it."""
     place.parent.mkdir(parents=True, exist_ok=True)
-    if not exists(source):
-        return
-    if exists(place) and source.samefile(place):
+    if not exists(source) or (exists(place) and source.samefile(place)):
         return
     fresh = place.with_name(f"{place.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        fresh.unlink()
+    fresh.unlink(missing_ok=True)
     try:
         os.link(source, fresh)
     except OSError:
