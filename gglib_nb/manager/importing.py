@@ -1,14 +1,18 @@
-"""Searches a folder for GGUF files and makes models of them: nothing is moved, copied or hashed.
+"""Searches folders for GGUF files and makes models of them: nothing is moved, copied or hashed.
 
-Reads names, headers and the small files of other programs, for a limited number of files and folders. Runs on a
-worker thread and makes no requests.
+`Importer` reads names, headers and the small files of other programs, for a limited number of files and folders. `Stores` are
+folders of other programs whose models are listed and reused, and never changed: LM Studio's folder, a lab's shared folder, a
+Hugging Face cache, Ollama's store. No requests are made.
 """
 
-import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path, PurePath
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Final
 
 from gglib_nb.domain.companions import Companion, HeaderKind, headers_agree, kind_of_header
@@ -16,7 +20,16 @@ from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.gguf import read_header
 from gglib_nb.domain.gguf_header import GgufHeader, header_facts
-from gglib_nb.domain.importing import FileOrigin, ImportProgress, SkippedFile, local_name, origin_of
+from gglib_nb.domain.importing import (
+    LONGEST_MANIFEST_BYTES,
+    FileOrigin,
+    ImportProgress,
+    SkippedFile,
+    local_name,
+    ollama_files,
+    ollama_id,
+    origin_of,
+)
 from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
@@ -28,7 +41,11 @@ from gglib_nb.manager.inspection import reading
 
 _MOST_FILES: Final = 5_000
 _MOST_FOLDERS: Final = 50_000
+_MOST_MANIFESTS: Final = 2_000
 _SHA256_DIGITS: Final = 64
+# A search of the stores counts as new for this time, and is waited for at most this long.
+_FRESH_S: Final = 30.0
+_WAIT_S: Final = 5.0
 # Parts of the Hugging Face cache that contain the same files under other names, or no files.
 _PASSED_OVER: Final = frozenset({"blobs", ".locks", ".no_exist", "refs", "trees", ".git"})
 
@@ -42,14 +59,32 @@ class _Found(Value, frozen=True):
     origin: FileOrigin
     size_bytes: int
 
+    @property
+    def root(self) -> Path:
+        """The folder of its repository, or its own."""
+        inside = PurePath(self.origin.path_in_repo)
+        is_whole = self.origin.repo_id is not None and self.path.parts[-len(inside.parts) :] == inside.parts
+        return self.path.parents[len(inside.parts) - 1] if is_whole else self.path.parent
+
 
 class _Group(Value, frozen=True):
     """Files that belong together: of one repository at one commit, or of one folder."""
 
     repo_id: str | None
     commit_sha: str | None
-    is_main: bool
-    files: Mapping[str, _Found]
+    root: Path
+    files: dict[str, _Found]
+
+    @property
+    def is_main(self) -> bool:
+        """Whether it is not a snapshot of the Hugging Face cache beside that of the default branch; True if unknown."""
+        if self.commit_sha is None:
+            return True
+        try:
+            refs = self.root.parents[1] / "refs" / "main"
+            return refs.read_text(encoding="ascii").strip() == self.commit_sha
+        except (OSError, ValueError, IndexError):
+            return True
 
 
 class Importer:
@@ -86,19 +121,24 @@ class Importer:
         """
         if not os.path.isdir(folder):  # noqa: PTH112 - it never raises
             raise StorageError(f"There is no folder {folder}. Name one that contains GGUF files.")
-        found = list(self._files(folder))
-        self._total_files = len(found)
-        for group in _groups(found):
+        groups: dict[tuple[object, ...], _Group] = {}
+        for one in self._files(folder):
+            self._total_files += 1
+            repo_id, commit_sha, path_in_repo = one.origin.repo_id, one.origin.commit_sha, one.origin.path_in_repo
+            group = groups.setdefault((repo_id, commit_sha, one.root), _Group(repo_id, commit_sha, one.root, {}))
+            group.files[path_in_repo] = one
+        # The commit of the default branch goes first, so that it gets the plain id.
+        for group in sorted(groups.values(), key=lambda group: not group.is_main):
             self._take_group(group)
 
     def _files(self, folder: Path) -> Iterator[_Found]:
         files = 0
         for folders, (place, below, names) in enumerate(os.walk(folder), 1):
             below[:] = sorted(name for name in below if name not in _PASSED_OVER)
-            for name in sorted(names):
-                if name.lower().endswith(".gguf"):
-                    files += 1
-                    yield from self._file(Path(place, name), folder, names)
+            gguf = sorted(name for name in names if name.lower().endswith(".gguf"))
+            files += len(gguf)
+            for name in gguf:
+                yield from self._file(Path(place, name), folder, names)
             if folders >= _MOST_FOLDERS or files >= _MOST_FILES:
                 self._skip(
                     Path(place),
@@ -109,14 +149,12 @@ class Importer:
     def _file(self, path: Path, folder: Path, siblings: list[str]) -> Iterator[_Found]:
         if (found := status_of(path)) is None:
             self._skip(path, "is a broken link")
-            return
-        if not stat.S_ISREG(found.st_mode):
+        elif not stat.S_ISREG(found.st_mode):
             self._skip(path, "is not a file")
-            return
-        if (model := self._targets.get(str(path))) is not None:
+        elif (model := self._targets.get(str(path))) is not None:
             self._skip(path, f"is already registered as {model.id}")
-            return
-        yield _Found(path, origin_of(PurePath(path.relative_to(folder)), folder, siblings), found.st_size)
+        else:
+            yield _Found(path, origin_of(PurePath(path.relative_to(folder)), folder, siblings), found.st_size)
 
     def _take_group(self, group: _Group) -> None:
         headers = {path: header for path, found in group.files.items() if (header := self._header(found)) is not None}
@@ -135,7 +173,7 @@ class Importer:
         self._done_files += 1
         if self._tell is not None:
             self._tell(ImportProgress(str(found.path), self._done_files, self._total_files))
-        with contextlib.suppress(OSError, GgufError):
+        with suppress(OSError, GgufError):
             return _read_header(found.path)
         return None
 
@@ -158,8 +196,9 @@ class Importer:
             if (other := self._by_id.get(str(id_).casefold())) is not None:
                 raise GgufError(f"would be {id_}, which is already registered at {other.paths[0]}")
         except (GglibError, OSError) as error:
+            text = f"cannot be read ({error.strerror or error})" if isinstance(error, OSError) else str(error)
             for path in paths:
-                self._skip(path, _reason(error))
+                self._skip(path, text if text[:1].islower() else f"cannot be loaded: {text}")
             return
         model = Model(id_, commit_sha, variant.quantization, tuple(files), self._at_s, origin)
         self.models.append(model)
@@ -233,34 +272,6 @@ def _kinds_by_header(headers: Mapping[str, GgufHeader]) -> dict[str, HeaderKind]
     } | kinds
 
 
-def _groups(found: list[_Found]) -> Iterator[_Group]:
-    by_key: dict[tuple[str | None, str | None, str], dict[str, _Found]] = {}
-    for one in found:
-        inside = one.origin.path_in_repo
-        root = (
-            str(one.path).removesuffix(inside)
-            if one.origin.repo_id and str(one.path).endswith(inside)
-            else str(one.path.parent)
-        )
-        by_key.setdefault((one.origin.repo_id, one.origin.commit_sha, root), {})[inside] = one
-    # The commit of the default branch goes first, so that it gets the plain id.
-    groups = [
-        _Group(repo_id, commit, _is_main(root, commit), files) for (repo_id, commit, root), files in by_key.items()
-    ]
-    yield from sorted(groups, key=lambda group: not group.is_main)
-
-
-def _is_main(root: str, commit_sha: str | None) -> bool:
-    """Whether a snapshot of the Hugging Face cache is that of its default branch; True if unknown."""
-    if commit_sha is None:
-        return True
-    refs = Path(root).parents[1] / "refs" / "main"
-    try:
-        return refs.read_text(encoding="ascii").strip() == commit_sha
-    except (OSError, ValueError):
-        return True
-
-
 def stated_sha256(path: Path) -> str | None:
     """The file's SHA-256 according to the Hugging Face cache, or a folder that `hf download` filled; None if unknown."""
     if path.is_symlink() and _is_sha256(name := os.path.basename(os.readlink(path))):  # noqa: PTH115, PTH119 - one step only
@@ -279,8 +290,92 @@ def _is_sha256(text: str) -> bool:
     return len(text) == _SHA256_DIGITS and all(digit in "0123456789abcdef" for digit in text)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError):
-        return f"cannot be read ({error.strerror or error})"
-    text = str(error)
-    return text if text[:1].islower() else f"cannot be loaded: {text}"
+# --- read-only stores ---
+
+
+class Stores:
+    """The models in some folders. Every method may be called from any thread.
+
+    A thread searches them, because a folder on a network that hangs must not delay other work; until it responds, the previous
+    result is used.
+
+    Args:
+        folders: The stores.
+        registered: Returns the registered models, which are not listed a second time.
+
+    Attributes:
+        missing: Folders that did not exist at the last search, perhaps because their disk is not mounted.
+    """
+
+    def __init__(self, folders: Sequence[Path], registered: Callable[[], list[Model]]) -> None:
+        self.missing: tuple[Path, ...] = ()
+        self._folders: Final = tuple(folders)
+        self._registered: Final = registered
+        self._lock: Final = threading.Lock()
+        self._looking: threading.Thread | None = None
+        self._models: tuple[Model, ...] = ()
+        self._looked_at_s = float("-inf")
+
+    def models(self) -> tuple[Model, ...]:
+        """The models found in the stores, at most half a minute old; after five seconds of search, the previous result."""
+        if not self._folders:
+            return ()
+        with self._lock:
+            if self._looking is None and time.monotonic() - self._looked_at_s > _FRESH_S:
+                self._looking = threading.Thread(target=self._look, name="gglib-stores", daemon=True)
+                self._looking.start()
+            looking = self._looking
+        if looking is not None:
+            looking.join(_WAIT_S)
+        return self._models
+
+    def folder_of(self, path: str) -> str:
+        """The store that a file is in; empty if it is in none."""
+        return next((str(folder) for folder in self._folders if Path(path).is_relative_to(folder)), "")
+
+    def _look(self) -> None:
+        try:
+            registered = self._registered()
+        except GglibError:
+            registered = []
+        found: list[Model] = []
+        missing: list[Path] = []
+        for folder in self._folders:
+            if not folder.is_dir():
+                missing.append(folder)
+                continue
+            found += _models_of(folder, [*registered, *found])
+        with self._lock:
+            self._models, self.missing = tuple(found), tuple(missing)
+            self._looked_at_s, self._looking = time.monotonic(), None
+
+
+def _models_of(folder: Path, known: list[Model]) -> list[Model]:
+    if (folder / "manifests").is_dir() and (folder / "blobs").is_dir():
+        return [model for model in _ollama_models(folder) if all(model.id != other.id for other in known)]
+    importer = Importer(known, 0.0, None)
+    with suppress(GglibError, OSError):  # the models found before an error count
+        importer.look_through(folder)
+    return [replace(model, origin="store") for model in importer.models]
+
+
+def _ollama_models(folder: Path) -> list[Model]:
+    manifests = folder / "manifests"
+    found: list[Model] = []
+    for path in sorted(manifests.glob("*/*/*/*"))[:_MOST_MANIFESTS]:
+        if (id_ := ollama_id(PurePosixPath(path.relative_to(manifests).as_posix()))) is None:
+            continue
+        with suppress(OSError):
+            with path.open("rb") as file:
+                named = ollama_files(file.read(LONGEST_MANIFEST_BYTES))
+            files = [
+                replace(
+                    stored_file(folder / one.blob, Path(one.blob).name, one.kind, one.sha256), size_bytes=one.size_bytes
+                )
+                for one in named
+            ]
+            if files:
+                label = files[0].facts.get("file_type_label")
+                label = label if isinstance(label, str) else None
+                found.append(Model(id_, None, label, tuple(files), 0.0, origin="store"))
+    return found

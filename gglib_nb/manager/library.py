@@ -7,7 +7,7 @@ import os
 import re
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +28,7 @@ from gglib_nb.engine.local import leftovers
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.errors import RemoteChangedError, RequestError, StorageError
 from gglib_nb.manager.calls import settled
-from gglib_nb.manager.engine import Engine, FileCheck
+from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.importing import stated_sha256
 from gglib_nb.manager.resolving import home_of, planned_file, shard_files
 from gglib_nb.system import allocated_bytes
@@ -130,7 +130,13 @@ def delete_files(paths: Iterable[str], models_directory: Path) -> None:
             raise StorageError(
                 f"{path} cannot be deleted: {error.strerror or error}. Check the folder, then try again."
             ) from error
-        _remove_empty_folders(path.parent, models_directory)
+        for folder in path.parents:
+            if folder == models_directory or not folder.is_relative_to(models_directory):
+                break
+            try:
+                os.rmdir(folder)  # noqa: PTH106 - it fails for a folder that is not empty, as intended
+            except OSError:
+                break
 
 
 def _freed_bytes(path: Path) -> int:
@@ -143,15 +149,6 @@ def _freed_bytes(path: Path) -> int:
 def is_in_hub_cache(path: Path) -> bool:
     """Whether a file is in a Hugging Face cache."""
     return "snapshots" in path.parts and any(part.startswith("models--") for part in path.parts)
-
-
-def _remove_empty_folders(folder: Path, models_directory: Path) -> None:
-    while folder != models_directory and folder.is_relative_to(models_directory):
-        try:
-            os.rmdir(folder)  # noqa: PTH106 - it fails for a folder that is not empty, as intended
-        except OSError:
-            return
-        folder = folder.parent
 
 
 def partial_requests(
@@ -183,17 +180,12 @@ def partial_requests(
                 updated[id_] = None
                 continue
         paths[f"{owner}/{name}"].append("/".join(rest))
-    to = str(models_directory)
-    requests = [replace(one, to=to) for repo_id, found in paths.items() for one in _requests(repo_id, found)]
+    requests: list[DownloadRequest | DownloadId] = []
+    for repo_id, found in paths.items():
+        variants = variants_of(found)
+        first = [variant.files[0] for variant in variants.variants] or [one.path for one in variants.companions]
+        requests += [DownloadRequest(repo_id, path, to=str(models_directory)) for path in first]
     return [*requests, *updated]
-
-
-def _requests(repo_id: str, paths: Iterable[str]) -> Iterator[DownloadRequest]:
-    found = variants_of(paths)
-    for variant in found.variants:
-        yield DownloadRequest(repo_id, variant.files[0])
-    if not found.variants:
-        yield from (DownloadRequest(repo_id, companion.path) for companion in found.companions)
 
 
 def write_preset(file: Path, models: Iterable[Model]) -> PresetFile:
@@ -240,30 +232,22 @@ def verify_files(
         for file in files.values()
     ]
     check = engine.check(wanted)
-    teller = None if on_progress is None else _teller(check, models, wanted, on_progress)
-    checked = {result.path: result for result in settled(check.answer, teller)}
+    total_bytes, last = sum(file.size_bytes for file in wanted), None
+
+    def report() -> None:
+        nonlocal last
+        if on_progress is not None and check.reading is not None and check.reading != last:
+            last = index, done_bytes = check.reading
+            path = wanted[index].path
+            owner = next(str(model.id) for model in models if path in model.targets)
+            on_progress(VerifyProgress(owner, path, min(done_bytes, total_bytes), total_bytes))
+
+    answer = settled(check.answer, report if on_progress is not None else None)
+    checked = {result.path: result for result in answer}
     at_s = time.time()
     recorded = (_to_record(file, checked.get(target), at_s) for target, file in files.items())
     catalog.update_files([file for file in recorded if file is not None])
     return [Verification(str(model.id), tuple(checked[file.target] for file in model.files)) for model in models]
-
-
-def _teller(
-    check: FileCheck, models: Sequence[Model], files: Sequence[FileToCheck], tell: OnVerifyProgress
-) -> Callable[[], None]:
-    """A function that passes on the progress of a check if it is new."""
-    owners = {file.target: str(model.id) for model in reversed(models) for file in model.files}
-    total_bytes = sum(file.size_bytes for file in files)
-    last: tuple[int, int] | None = None
-
-    def pass_on() -> None:
-        nonlocal last
-        if (reading := check.reading) is not None and reading != last:
-            last = reading
-            path = files[reading[0]].path
-            tell(VerifyProgress(owners[path], path, min(reading[1], total_bytes), total_bytes))
-
-    return pass_on
 
 
 def _to_record(file: StoredFile, result: CheckedFile | None, at_s: float) -> StoredFile | None:
@@ -292,13 +276,26 @@ def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> P
     Raises:
         RemoteChangedError: The Hub no longer has these files, or has others with their names.
     """
-    files = tuple(_repaired(model, remote) for remote in _remote_files(model, listing, models_directory))
+    planned = {file.path_in_repo: file for file in _planned(model, listing, models_directory)}
+    by_place: dict[str, list[PlannedFile]] = defaultdict(list)
+    for file in planned.values():
+        by_place[parse_path(file.path_in_repo).place].append(file)
+    files: list[PlannedFile] = []
+    for stored in model.files:
+        parts = by_place.get(parse_path(stored.path_in_repo).place)
+        if parts is None and (renamed := listing.with_content(stored.sha256)) is not None:
+            parts = [planned_file(models_directory, listing, renamed.path, stored.kind)]
+        if parts is None:
+            raise RemoteChangedError(
+                f"{listing.repo_id} no longer has {stored.path_in_repo} at the commit {listing.commit_sha[:8]}."
+            )
+        files += [_repaired(model, stored, part) for part in parts]
     home = home_of(model, models_directory)
     return PlannedDownload(
         id=model.id,
         commit_sha=listing.commit_sha,
         label=model.label,
-        files=files,
+        files=tuple(files),
         reason="Repair: only the damaged parts are downloaded.",
         companions=companion_kinds(model),
         replaces=True,
@@ -309,29 +306,6 @@ def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> P
 def companion_kinds(model: Model) -> tuple[str, ...]:
     """The kinds of the companions that a model was downloaded with."""
     return tuple(dict.fromkeys(file.kind for file in model.files if file.kind != "shard"))
-
-
-def _remote_files(model: Model, listing: RepoListing, models_directory: Path) -> list[PlannedFile]:
-    """The Hub's files that a model's files came from, at the targets of the model.
-
-    Raises:
-        RemoteChangedError: The Hub no longer has one of them.
-    """
-    planned = {file.path_in_repo: file for file in _planned(model, listing, models_directory)}
-    by_place: dict[str, list[PlannedFile]] = {}
-    for file in planned.values():
-        by_place.setdefault(parse_path(file.path_in_repo).place, []).append(file)
-    found = []
-    for stored in model.files:
-        parts = by_place.get(parse_path(stored.path_in_repo).place)
-        if parts is None and (renamed := listing.with_content(stored.sha256)) is not None:
-            parts = [planned_file(models_directory, listing, renamed.path, stored.kind)]
-        if parts is None:
-            raise RemoteChangedError(
-                f"{listing.repo_id} no longer has {stored.path_in_repo} at the commit {listing.commit_sha[:8]}."
-            )
-        found += [replace(part, target=stored.target, kind=stored.kind) for part in parts]
-    return found
 
 
 def _planned(model: Model, listing: RepoListing, models_directory: Path) -> Iterable[PlannedFile]:
@@ -345,14 +319,19 @@ def _planned(model: Model, listing: RepoListing, models_directory: Path) -> Iter
             yield planned_file(models_directory, listing, file.path, "shard")
 
 
-def _repaired(model: Model, remote: PlannedFile) -> PlannedFile:
-    stored = next(file for file in model.files if file.target == remote.target)
+def _repaired(model: Model, stored: StoredFile, remote: PlannedFile) -> PlannedFile:
     if stored.sha256 not in (None, remote.sha256) and parse_path(stored.path_in_repo).split is None:
         raise RemoteChangedError(
             f"{remote.path_in_repo} is another file on the Hub now, so the file here cannot be repaired. "
             f"Download the new version: %gguf update {model.id}"
         )
-    return replace(remote, known_mtime_ns=stored.mtime_ns, wrong_ranges=stored.wrong_ranges)
+    return replace(
+        remote,
+        target=stored.target,
+        kind=stored.kind,
+        known_mtime_ns=stored.mtime_ns,
+        wrong_ranges=stored.wrong_ranges,
+    )
 
 
 def faulty_paths(model: Model, looks: Looks) -> tuple[str, ...]:
@@ -362,13 +341,12 @@ def faulty_paths(model: Model, looks: Looks) -> tuple[str, ...]:
 
 def bytes_to_fetch(plan: PlannedDownload, looks: Looks) -> int | None:
     """Bytes that a repair downloads; None unknown."""
-    return known_sum(_missing(file, is_there=looks.get(file.target) is not None) for file in plan.files)
-
-
-def _missing(file: PlannedFile, *, is_there: bool) -> int | None:
-    if not is_there or file.wrong_ranges == ():
-        return file.size_bytes
-    return sum(end - start for start, end in file.wrong_ranges or ())
+    return known_sum(
+        file.size_bytes
+        if looks.get(file.target) is None or file.wrong_ranges == ()
+        else sum(end - start for start, end in file.wrong_ranges or ())
+        for file in plan.files
+    )
 
 
 def refuse_unrepairable(model: Model) -> None:

@@ -23,11 +23,11 @@ from gglib_nb.domain.events import DownloadProgressed, NoticeChanged, QueueEvent
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
 from gglib_nb.manager.calls import Coroutines, DaemonThreadPool
+from gglib_nb.manager.importing import Stores
 from gglib_nb.manager.model_operations import ModelOperations, path_of
 from gglib_nb.manager.operations import IdLike
 from gglib_nb.manager.parts import Parts
 from gglib_nb.manager.queue_thread import EventListener, Listener
-from gglib_nb.manager.stores import Stores
 from gglib_nb.settings import DownloadManagerConfig, Origin
 
 if TYPE_CHECKING:

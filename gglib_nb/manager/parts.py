@@ -23,11 +23,11 @@ from gglib_nb.manager.access_watch import AccessWatch
 from gglib_nb.manager.calls import Blocking, DaemonThreadPool, settled
 from gglib_nb.manager.commands import Commands
 from gglib_nb.manager.engine import Engine
+from gglib_nb.manager.importing import Stores
 from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.manager.library import bytes_of, make_home, owner_folders, refuse_lost_folder
 from gglib_nb.manager.queue_thread import QueueThread, local_time
 from gglib_nb.manager.resolving import Resolver
-from gglib_nb.manager.stores import Stores
 from gglib_nb.manager.updating import register_download
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on

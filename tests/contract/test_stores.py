@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DiskFullError, DownloadManager, ModelNotFoundError, StorageError
-from gglib_nb.manager.stores import Stores
+from gglib_nb.manager.importing import Stores
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub
