@@ -3,6 +3,7 @@
 from typing import Annotated
 
 from msgspec import Meta
+from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload
 from gglib_nb.domain.references import DownloadId
@@ -68,3 +69,9 @@ class Adoption(Value, frozen=True):
     def total(self) -> int:
         """All of them."""
         return self.going_on + self.waiting + self.paused + self.failed
+
+    @override
+    def __str__(self) -> str:
+        counts = {"running": self.going_on, "waiting": self.waiting, "paused": self.paused, "failed": self.failed}
+        parts = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
+        return f"{self.total} download{'' if self.total == 1 else 's'} from a previous kernel: {parts}"

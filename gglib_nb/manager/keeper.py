@@ -1,9 +1,8 @@
 """The thread that stores a queue in the user's database, and reads the queues of other kernels there.
 
-The queue thread only reports that something changed; this one asks it for the latest state when it is ready, so a busy disk
+The queue thread only reports that something changed; this one asks for the latest state when it is ready, so a busy disk
 does not delay the queue, and many changes become one write. While a queue is stored, it writes heartbeats; while the queue
-is watched, or other kernels have downloads, it reads those. If the database cannot be used, it reports that once and tries again:
-downloads do not need it.
+is watched, or other kernels have downloads, it reads those. If the database cannot be used, it reports that once and tries again.
 """
 
 import logging
@@ -32,9 +31,9 @@ from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
 from gglib_nb.engine.disk import status_of
 from gglib_nb.engine.lease import Owner
 from gglib_nb.engine.local import present_by_file
-from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError, StorageError
+from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError
 from gglib_nb.manager.calls import CLOSED, DaemonThreadPool, fail, succeed
-from gglib_nb.manager.library import look_at, partial_requests, refuse_lost_folder
+from gglib_nb.manager.library import look_at, loss_of_folder, partial_requests
 from gglib_nb.manager.queue_thread import QueueThread
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
@@ -72,16 +71,15 @@ class QueueKeeper:
         self._prepare: Callable[[], None] = lambda: None
         self._woken: Final = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._is_changed = False
+        # Set by any thread:
+        self._is_changed = self._is_closing = self._is_over = self._hands_on = False
         self._ended: Final[deque[PastDownload]] = deque(maxlen=MOST_REMEMBERED)  # and not written yet
-        self._is_closing = False
-        self._is_over = False
-        self._hands_on = False
         self._asked: list[tuple[Future[Any], bool]] = []  # and whether to adopt, or only to look
+        # Used by the thread:
         self._adopted = Adoption()
-        self._is_kept = False
+        self._is_kept = False  # the database has this queue
         self._beat_at_s = self._look_at_s = self._retry_at_s = self._watch_until_s = 0.0
-        self._beats: dict[str, tuple[float, float]] = {}
+        self._beats: dict[str, tuple[float, float]] = {}  # the last one of each kernel, and when it was first seen here
         self._is_unsure = False  # a kernel could not be checked; its heartbeats will show whether it runs
         self._looked_at: tuple[object, ...] = ()
         self._trouble = ""
@@ -96,10 +94,10 @@ class QueueKeeper:
 
     def handle(self, event: announced.QueueEvent) -> None:
         """Handles an event of the queue; records ended downloads."""
-        completed = announced.DownloadCompleted | announced.ThenChanged
-        if not isinstance(event, completed | announced.DownloadFailed | announced.DownloadCancelled):
-            return
-        if (past := remembered(event.download)) is not None:
+        ends = (
+            announced.DownloadCompleted | announced.ThenChanged | announced.DownloadFailed | announced.DownloadCancelled
+        )
+        if isinstance(event, ends) and (past := remembered(event.download)) is not None:
             with self._woken:
                 self._ended.append(past)
                 self._wake()
@@ -178,18 +176,10 @@ class QueueKeeper:
 
     @cached_property
     def _queues(self) -> Queues:
-        config, owner = self._config, self._owner
-        place = str(config.models_directory)
-        kernel = KernelRecord(
-            owner=secrets.token_hex(8),
-            title=self._title,
-            place=owner.place,
-            pid=owner.pid,
-            start=owner.start,
-            models_directory=self._of_disk(lambda: os.path.realpath(place), otherwise=place),
-            endpoint=config.endpoint,
-        )
-        return Queues(self._database, kernel, config.models_directory)
+        config, owner, place = self._config, self._owner, str(self._config.models_directory)
+        place = self._of_disk(lambda: os.path.realpath(place), otherwise=place)
+        mine = (secrets.token_hex(8), self._title, owner.place, owner.pid, owner.start, place, config.endpoint)
+        return Queues(self._database, KernelRecord(*mine), config.models_directory)
 
     def _of_disk(self, look: Callable[[], _Result], otherwise: _Result) -> _Result:
         """The result of a call on the models folder, or a default if it does not return in time."""
@@ -203,11 +193,8 @@ class QueueKeeper:
     def _sleep(self) -> bool:
         """Waits until there is work to do; False at the end."""
         with self._woken:
-            while not self._is_closing:
-                timeout_s = self._rest_s()
-                if timeout_s is not None and timeout_s <= 0:
-                    break
-                self._woken.wait(timeout_s)
+            while not self._is_closing and ((rest_s := self._rest_s()) is None or rest_s > 0):
+                self._woken.wait(rest_s)
             return not self._is_closing
 
     def _rest_s(self) -> float | None:
@@ -215,17 +202,14 @@ class QueueKeeper:
         if self._asked:
             return 0.0
         due = [self._retry_at_s] if self._is_changed or self._ended else []
-        if self._is_kept and self._beat_at_s < math.inf:
-            due.append(max(self._beat_at_s, self._retry_at_s))
-        if self._wants_to_look():
-            due.append(max(self._look_at_s, self._retry_at_s))
+        due += [max(self._beat_at_s, self._retry_at_s)] if self._is_kept and self._beat_at_s < math.inf else []
+        due += [max(self._look_at_s, self._retry_at_s)] if self._wants_to_look() else []
         return min(due) - time.monotonic() if due else None
 
     def _wants_to_look(self) -> bool:
         snapshot = self._queue.snapshot
-        if self._queue.is_watched or snapshot.elsewhere or time.monotonic() < self._watch_until_s:
-            return True
-        return any(item.notice_kind == "waiting" for item in snapshot.items)
+        is_wanted = self._queue.is_watched or snapshot.elsewhere or time.monotonic() < self._watch_until_s
+        return bool(is_wanted) or any(item.notice_kind == "waiting" for item in snapshot.items)
 
     def _take_turn(self, asked: set[bool]) -> None:
         """Does the work that is due; `asked` says whether to adopt (True), to look (False), or both."""
@@ -252,57 +236,45 @@ class QueueKeeper:
             self._offer_partials()
 
     def _take_up(self, left: StoredQueue) -> None:
-        if any(one.plan.then for one in left.downloads) and others_may_write(self._database.path):
+        downloads = left.downloads
+        if any(one.plan.then for one in downloads) and others_may_write(self._database.path):
             # A command runs as this user: it must not come from another one.
-            left = replace(
-                left, downloads=tuple(replace(one, plan=replace(one.plan, then=None)) for one in left.downloads)
-            )
+            downloads = tuple(replace(one, plan=replace(one.plan, then=None)) for one in downloads)
             self._say(
                 "commands_dropped",
                 "The commands of resumed downloads will not run, because other users can write to "
                 f"{self._database.path}. Make it yours alone, or set GGLIB_STATE_DIR to a folder of your own.",
             )
         known = known_files(Catalog(self._database).models())
-        downloads = self._of_disk(
+        restored = self._of_disk(
             lambda: tuple(
                 RestoredDownload(one, _bytes_on_disk(one.plan))
-                for one in left.downloads
+                for one in downloads
                 if one.plan.then is not None or not (one.was_active and _is_complete(one.plan, known))
             ),
-            otherwise=tuple(RestoredDownload(one, (0,) * len(one.plan.files)) for one in left.downloads),
+            otherwise=tuple(RestoredDownload(one, (0,) * len(one.plan.files)) for one in downloads),
         )
-        if left.is_processing and any(one.stored.status is DownloadStatus.QUEUED for one in downloads):
+        if left.is_processing and any(one.stored.status is DownloadStatus.QUEUED for one in restored):
             self._prepare()
-        event = on.DownloadsRestored(downloads, left.limits, left.is_processing)
-        self._adopted = self._queue.post(event).result()
+        self._adopted = self._queue.post(on.DownloadsRestored(restored, left.limits, left.is_processing)).result()
         if self._adopted.total:
-            self._say("adopted", _adoption_text(self._adopted))
+            self._say("adopted", f"Resumed {self._adopted}.")
 
     def _is_folder_lost(self) -> bool:
         """Whether the models folder is not mounted: abandoned queues then wait for a kernel that finds it."""
         models = Catalog(self._database).models()
-
-        def refusal() -> str:
-            try:
-                refuse_lost_folder(self._config.models_directory, models)
-            except StorageError as error:
-                return str(error)
-            return ""
-
-        if lost := self._of_disk(refusal, otherwise=""):
+        lost = self._of_disk(lambda: loss_of_folder(self._config.models_directory, models), otherwise="")
+        if lost:
             self._say("folder_missing", lost)
         return bool(lost)
 
     def _offer_partials(self) -> None:
-        wanted = {
-            file.target
-            for stored in self._queue.ask(QueueMachine.stored).result().downloads
-            for file in stored.plan.files
-        }
+        queue = self._queue.ask(QueueMachine.stored).result()
+        wanted = {target for stored in queue.downloads for target in stored.plan.targets}
         folder = self._config.models_directory
         if number := self._of_disk(lambda: len(partial_requests(folder, (), wanted)), otherwise=0):
-            noun = "unfinished download" if number == 1 else "unfinished downloads"
-            self._say("partials", f"The models folder has {number} {noun} that {_is_are(number)} not in the queue.")
+            noun = "unfinished download that is" if number == 1 else "unfinished downloads that are"
+            self._say("partials", f"The models folder has {number} {noun} not in the queue.")
 
     def _store(self) -> None:
         with self._woken:
@@ -324,18 +296,17 @@ class QueueKeeper:
         """Records ended downloads. If the database cannot be written, the queue reports it; this tries again."""
         with self._woken:
             ended = list(self._ended)
-        if not ended:
-            return
-        try:
-            self._history.add(ended)
-        except CatalogDamagedError:
-            raise
-        except CatalogError:
-            self._retry_at_s = time.monotonic() + _RETRY_S
-            return
-        with self._woken:
-            while self._ended and self._ended[0] in ended:
-                self._ended.popleft()
+        if ended:
+            try:
+                self._history.add(ended)
+            except CatalogDamagedError:
+                raise
+            except CatalogError:
+                self._retry_at_s = time.monotonic() + _RETRY_S
+                return
+            with self._woken:
+                while self._ended and self._ended[0] in ended:
+                    self._ended.popleft()
 
     def _beat(self) -> None:
         self._put_off_beat()
@@ -360,25 +331,18 @@ class QueueKeeper:
             return
         found = self._queues.others(self._is_gone, self._describe, lambda one: self._silent_s(one) > OUTDATED_S)
         if found != others:
-            owners = {
-                (one.id.repo_id, one.commit_sha, one.id.quantization): one.owner
-                for one in found
-                if one.status.is_active and not one.is_left
-            }
+            active = (one for one in found if one.status.is_active and not one.is_left)
+            owners = {(one.id.repo_id, one.commit_sha, one.id.quantization): one.owner for one in active}
             self._queue.note(elsewhere=found).result()
             self._queue.post(on.PeersSeen(owners)).result()
 
     def _finish(self) -> None:
         """The last write."""
         self._remember()
-        if not self._hands_on:
-            if self._is_kept:
-                self._queues.forget()
-            return
-        if self._is_changed or self._is_kept:
+        if self._hands_on and (self._is_changed or self._is_kept):
             self._store()
         if self._is_kept:
-            self._queues.release()
+            (self._queues.release if self._hands_on else self._queues.forget)()
 
     # Running kernels ---------------------------------------------------------------------------------------------
 
@@ -437,22 +401,6 @@ class QueueKeeper:
     def _say(self, kind: str, text: str) -> None:
         with suppress(GglibError):  # the queue was closed meanwhile
             self._queue.give_notice(kind, text).result()
-
-
-def _is_are(number: int) -> str:
-    return "is" if number == 1 else "are"
-
-
-def _adoption_text(adopted: Adoption) -> str:
-    counts = (
-        (adopted.going_on, "running"),
-        (adopted.waiting, "waiting"),
-        (adopted.paused, "paused"),
-        (adopted.failed, "failed"),
-    )
-    parts = [f"{number} {state}" for number, state in counts if number]
-    noun = "download" if adopted.total == 1 else "downloads"
-    return f"Resumed {adopted.total} {noun} from a previous kernel: {', '.join(parts)}."
 
 
 def _bytes_on_disk(plan: PlannedDownload) -> tuple[int, ...]:

@@ -52,20 +52,17 @@ def bytes_of(models: Iterable[Model]) -> int:
     return sum({file.target: file.size_bytes for model in models for file in model.files}.values())
 
 
-def refuse_lost_folder(models_directory: Path, models: Iterable[Model]) -> None:
-    """Refuses to write below a models folder that is not mounted: downloads would fill the disk under its mount point.
+def loss_of_folder(models_directory: Path, models: Iterable[Model]) -> str:
+    """Why nothing may be written below a models folder that is not mounted, where it would fill another disk; empty if it may.
 
     It counts as not mounted if models are registered in it and none of their owners' folders exists. To continue after the models
-    were deleted on purpose, a user creates the folder that the error names.
-
-    Raises:
-        StorageError: It is not mounted.
+    were deleted on purpose, a user creates the folder that the text names.
     """
     owners = owner_folders(models_directory, models)
     if not is_disk_gone(owners):
-        return
+        return ""
     is_missing = not os.path.lexists(models_directory)
-    raise StorageError(
+    return (
         f"The models folder {models_directory} {'does not exist' if is_missing else 'is empty'}, but files of "
         "registered models belong in it. If its disk is not mounted, mount it and try again. If they were deleted on "
         f"purpose, create the folder {models_directory if is_missing else owners[0]} and try again."

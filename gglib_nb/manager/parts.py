@@ -17,7 +17,7 @@ from gglib_nb.domain.download import PlannedDownload
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.units import size
-from gglib_nb.errors import CatalogError, DiskFullError, GglibError, InvalidTokenError
+from gglib_nb.errors import CatalogError, DiskFullError, GglibError, InvalidTokenError, StorageError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.access_watch import AccessWatch
 from gglib_nb.manager.calls import Blocking, DaemonThreadPool, settled
@@ -25,7 +25,7 @@ from gglib_nb.manager.commands import Commands
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.importing import Stores
 from gglib_nb.manager.keeper import QueueKeeper
-from gglib_nb.manager.library import bytes_of, make_home, owner_folders, refuse_lost_folder
+from gglib_nb.manager.library import bytes_of, loss_of_folder, make_home, owner_folders
 from gglib_nb.manager.queue_thread import QueueThread, local_time
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.updating import register_download
@@ -144,8 +144,8 @@ class Parts:
         usual = self.config.models_directory
         with suppress(CatalogError):
             models = self.catalog.models()
-            if plan is not None:
-                refuse_lost_folder(usual if plan.to is None else Path(plan.to), models)
+            if plan is not None and (loss := loss_of_folder(usual if plan.to is None else Path(plan.to), models)):
+                raise StorageError(loss)
             self.engine.known_folders = owner_folders(usual, models)
 
     def storage_use_bytes(self) -> int:
