@@ -1,7 +1,6 @@
 """Retries downloads that failed for lack of access, once the Hub grants it.
 
-Uses a thread of its own, which exists only while such a failure is in the list: it asks the Hub about each repository from time
-to time, and retries the downloads that have become accessible.
+While such a failure is in the list, a thread asks the Hub about each repository from time to time.
 """
 
 import threading

@@ -242,14 +242,11 @@ class Engine:
         return self._engine
 
     def _make_engine(self, user_agent: str) -> None:
-        if self._engine is not None or self._is_closed:
-            return
-        number = self._number
-        self._configure = structs.replace(self._configure, user_agent=user_agent)
-        self._engine = self._make(
-            self._configure, lambda report: self._report(report) if number == self._number else None
-        )
-        self._engine.send(wire.SetConcurrency(self._max_concurrent))
+        if self._engine is None and not self._is_closed:
+            number = self._number
+            self._configure = configure = structs.replace(self._configure, user_agent=user_agent)
+            self._engine = self._make(configure, lambda one: self._report(one) if number == self._number else None)
+            self._engine.send(wire.SetConcurrency(self._max_concurrent))
 
     def _report(self, report: wire.Report) -> None:
         match report:
@@ -267,20 +264,19 @@ class Engine:
                     self._fail_checks(EngineLostError(_LOST))  # (with several engines, each check ends by itself)
                 self._tell(report)
 
-    def _end_check(self, report: wire.CheckEnded) -> None:
+    def _pop_check(self, number: int) -> FileCheck | None:
         with self._lock:
-            check = self._checks.pop(report.check, None)
-        if check is None:
-            return
-        if len(report.files) < check.file_count:
-            fail(check.answer, EngineLostError(_LOST))
-        else:
-            succeed(check.answer, report.files)
+            return self._checks.pop(number, None)
+
+    def _end_check(self, report: wire.CheckEnded) -> None:
+        if (check := self._pop_check(report.check)) is not None:
+            if len(report.files) < check.file_count:
+                fail(check.answer, EngineLostError(_LOST))
+            else:
+                succeed(check.answer, report.files)
 
     def _stop_check(self, number: int) -> None:
-        with self._lock:
-            check = self._checks.pop(number, None)
-        if check is not None:
+        if self._pop_check(number) is not None:
             self._send(wire.StopCheck(number))
 
     def _fail_checks(self, error: GglibError) -> None:

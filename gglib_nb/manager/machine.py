@@ -1,8 +1,7 @@
 """This machine's resources for models: memory, total and free, and disk space where downloads are stored.
 
 Queries psutil, cgroups, `nvidia-smi`, sysfs and sysctl, and needs no GPU library; changes nothing. A value that
-cannot be queried is None, never 0. The space that a partial file has allocated is not free any more, so only the
-rest of each file counts; the engine, which refuses files that do not fit, counts the same way.
+cannot be queried is None, never 0.
 """
 
 import os
@@ -19,9 +18,9 @@ from gglib_nb.domain.fit import Gpu, MachineMemory
 from gglib_nb.domain.places import target_path
 from gglib_nb.domain.secrets import without_tokens
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import part_path, status_of
+from gglib_nb.engine.disk import Reservation, status_of
 from gglib_nb.errors import RequestError
-from gglib_nb.system import allocated_bytes, existing_folder, free_bytes
+from gglib_nb.system import existing_folder, free_bytes
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUPS: Final = Path("/proc/self/cgroup")
@@ -135,15 +134,15 @@ def _visible(devices: Sequence[tuple[str, str]], stated: str | None) -> list[int
     if stated is None:
         return list(range(len(devices)))
     places: list[int] = []
-    for word in (part.strip() for part in stated.split(",")):
-        matching = (
+    for word in map(str.strip, stated.split(",")):
+        named = [
             place
             for place, (index, uuid) in enumerate(devices)
             if word and (word == index or (word.startswith("GPU-") and uuid.startswith(word)))
-        )
-        if (place := next(matching, None)) is None:
+        ]
+        if not named:
             break
-        places.append(place)
+        places.append(named[0])
     return list(dict.fromkeys(places))
 
 
@@ -249,7 +248,7 @@ def files_of(models_directory: Path, repo_id: str, files: Iterable[tuple[str, in
 
 def bytes_to_write(files: Sizes) -> int:
     """The disk space that these files still need."""
-    return sum(_bytes_to_write(target, size_bytes) for target, size_bytes in files.items())
+    return sum(Reservation(target, size_bytes).missing_bytes for target, size_bytes in files.items())
 
 
 def queued_files(snapshot: QueueSnapshot, models_directory: Path, device: int | None) -> Sizes:
@@ -262,10 +261,3 @@ def queued_files(snapshot: QueueSnapshot, models_directory: Path, device: int | 
         except RequestError:
             continue  # the queue refused it
     return {target: size for target, size in found.items() if disk_space_at(target.parent).device == device}
-
-
-def _bytes_to_write(target: Path, size_bytes: int) -> int:
-    found = status_of(target)
-    if found is not None and found.st_size == size_bytes:
-        return 0
-    return max(0, size_bytes - allocated_bytes(part_path(target)))

@@ -42,9 +42,6 @@ _PUBLISH_EVERY_S: Final = 0.1
 # The wall clock may be changed, and a monotonic clock may not count while the machine sleeps.
 _CLOCK_EVERY_S: Final = 30.0
 
-# Notices of a single event: they disappear when the user changes the queue.
-_READ_BY_THEN: Final = ("adopted", "partials")
-
 _log: Final = logging.getLogger("gglib_nb")
 
 _Result = TypeVar("_Result")
@@ -87,7 +84,7 @@ class QueueThread:
         self._lock = threading.RLock()
         self._refusal = ""
         self._beside: Final[dict[str, Any]] = dict(beside)
-        self._notices: Final[dict[str, QueueNotice]] = {}
+        self._notices: dict[str, QueueNotice] = {}
         self._notes = 0
         self._snapshot = self._seen()
         self._published = self._snapshot
@@ -95,7 +92,7 @@ class QueueThread:
         self._clock_at_s = 0.0
         self._listeners: tuple[Listener, ...] = ()
         self._event_listeners: Final[dict[EventListener, Callable[[], None]]] = {}
-        self._waiters: Final[dict[DownloadId, dict[Future[QueuedDownload], None]]] = {}
+        self._waiters: Final[dict[Future[QueuedDownload], DownloadId]] = {}
         # Futures that are answered when a condition holds, or at a deadline.
         self._conditions: Final[dict[Future[None], tuple[Callable[[], bool], float]]] = {}
         self._thread: Final = threading.Thread(target=self._work, name="gglib-queue", daemon=True)
@@ -174,7 +171,7 @@ class QueueThread:
 
         def act(ended: "Future[QueuedDownload]") -> None:
             if (download := self._machine.find(id)) is not None:
-                self._waiters.setdefault(download.id, {})[ended] = None
+                self._waiters[ended] = download.id
             elif (download := self._machine.find_ended(id)) is not None:
                 _settle(ended, download)
             else:
@@ -298,9 +295,8 @@ class QueueThread:
         effects = self._machine.handle(event, time.time())
         if isinstance(event, on.DownloadHoursChanged):
             self._clock_at_s = 0.0
-        if isinstance(event, on.Request):
-            for kind in _READ_BY_THEN:
-                self._notices.pop(kind, None)
+        if isinstance(event, on.Request):  # notices of a single event disappear when the user changes the queue
+            self._notices = {kind: one for kind, one in self._notices.items() if kind not in ("adopted", "partials")}
         if not isinstance(event, reports.Progress):
             self._snapshot = self._seen()  # the callbacks below read it
         for effect in effects:
@@ -309,18 +305,16 @@ class QueueThread:
             elif isinstance(effect, do.Announce):
                 self._announce(effect.event)
             else:
-                self._run(effect)
+                try:
+                    self._run_effect(effect)
+                except Exception:  # noqa: BLE001 - the following effects have to be carried out anyway
+                    _log.exception("The download queue could not start %s", type(effect).__name__)
         return reply
-
-    def _run(self, effect: do.Work) -> None:
-        try:
-            self._run_effect(effect)
-        except Exception:  # noqa: BLE001 - the following effects have to be carried out anyway
-            _log.exception("The download queue could not start %s", type(effect).__name__)
 
     def _announce(self, event: announced.QueueEvent) -> None:
         if isinstance(event, announced.DownloadCompleted | announced.DownloadFailed | announced.DownloadCancelled):
-            for future in self._waiters.pop(event.download.id, ()):
+            for future in [future for future, id_ in self._waiters.items() if id_ == event.download.id]:
+                del self._waiters[future]
                 _settle(future, event.download)
         for listener in list(self._event_listeners):
             _call(listener, event)
@@ -328,14 +322,7 @@ class QueueThread:
     def _forget(self, done: "Future[Any]") -> None:
         """Drops a cancelled wait."""
         if done.cancelled():
-            self._do(lambda: self._drop(done))
-
-    def _drop(self, future: "Future[Any]") -> None:
-        self._conditions.pop(future, None)
-        for id_ in [id_ for id_, waiting in self._waiters.items() if future in waiting]:
-            del self._waiters[id_][future]
-            if not self._waiters[id_]:
-                del self._waiters[id_]
+            self._do(lambda: (self._conditions.pop(done, None), self._waiters.pop(done, None)))
 
     def _look_at_clock(self) -> None:
         hours = self._machine.limits.hours
@@ -383,9 +370,8 @@ class QueueThread:
         """Answers every open future; no event is handled after this."""
         with self._lock:
             self._refusal = self._refusal or CLOSED
-        for id_, futures in self._waiters.items():
-            for future in futures:
-                fail(future, DownloadInterruptedError(f"{id_} was stopped with its manager. Downloaded data is kept."))
+        for future, id_ in self._waiters.items():
+            fail(future, DownloadInterruptedError(f"{id_} was stopped with its manager. Downloaded data is kept."))
         for condition in list(self._conditions):
             fail(condition, ManagerClosedError(self._refusal))
         while not self._inbox.empty():

@@ -194,9 +194,10 @@ def _refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> Non
 def _with_known_time(file: PlannedFile, known: StoredFile | None, files: tuple[PlannedFile, ...]) -> PlannedFile:
     """The file with the time at which the catalog verified its target, if that had the same content."""
     parts = [other for other in files if other.target == file.target]
-    size = sum(part.size_bytes or 0 for part in parts)
-    is_same = known is not None and known.size_bytes == size and (len(parts) > 1 or known.sha256 == file.sha256)
-    return replace(file, known_mtime_ns=known.mtime_ns) if known is not None and is_same else file
+    if known is None or known.size_bytes != sum(part.size_bytes or 0 for part in parts):
+        return file
+    is_same = len(parts) > 1 or known.sha256 == file.sha256
+    return replace(file, known_mtime_ns=known.mtime_ns) if is_same else file
 
 
 def registered_donors(models: Iterable[Model], wanted_path: str) -> tuple[str, ...]:
@@ -205,14 +206,13 @@ def registered_donors(models: Iterable[Model], wanted_path: str) -> tuple[str, .
     One name may have additional words in front: `Qwen_Qwen3-8B` and `Qwen3-8B` agree.
     """
     wanted = parse_path(wanted_path).base_words
-    files = (file for model in models for file in model.shards if file.size_bytes)
-    found = [file.target for file in files if _ends_alike(parse_path(Path(file.path_in_repo).name).base_words, wanted)]
-    return tuple(dict.fromkeys(found))[:_MOST_DONORS]
-
-
-def _ends_alike(one: Sequence[str], other: Sequence[str]) -> bool:
-    length = min(len(one), len(other))
-    return length > 0 and tuple(one[-length:]) == tuple(other[-length:])
+    found: dict[str, None] = {}
+    for file in (file for model in models for file in model.shards if file.size_bytes):
+        words = parse_path(Path(file.path_in_repo).name).base_words
+        length = min(len(words), len(wanted))
+        if length and words[-length:] == wanted[-length:]:
+            found[file.target] = None
+    return tuple(found)[:_MOST_DONORS]
 
 
 @contextmanager
