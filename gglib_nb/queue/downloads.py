@@ -131,29 +131,23 @@ class Downloads:
         None if it was queued again with other files, or removed: then it counts as stopped.
         """
         stop = self.stopping[attempt]
-        is_pending = stop.entry.status.is_pending
-        plan = stop.entry.plan
-        is_wanted = replace(stop.plan, add_to_db=plan.add_to_db) == plan
-        if not is_wanted or not (is_pending or stop.entry in self.ended):
-            return None
-        if is_pending:
-            self.remove_pending(stop.entry)
+        entry = stop.entry
+        is_wanted = replace(stop.plan, add_to_db=entry.plan.add_to_db) == entry.plan
+        if is_wanted and entry.status.is_pending:
+            self.remove_pending(entry)
+        elif is_wanted and entry in self.ended:
+            self.remove_ended(entry)
         else:
-            self.remove_ended(stop.entry)
+            return None
         del self.stopping[attempt]
-        return stop.entry
+        return entry
 
     # Attempts and downloads --------------------------------------------------------------------------------------
 
-    def at_work(self, attempt: int) -> Entry | None:
-        """The download of an attempt that the engine runs and that is not stopping; None for any other attempt."""
+    def at_work(self, attempt: int, *, is_running: bool = True) -> Entry | None:
+        """The download of an attempt that the engine runs, or that is being registered; None for any other attempt."""
         entry = self.active.get(attempt)
-        return entry if entry is not None and entry.is_running else None
-
-    def registering(self, attempt: int) -> Entry | None:
-        """The download of an attempt that is being registered; None for any other attempt."""
-        entry = self.active.get(attempt)
-        return entry if entry is not None and not entry.is_running else None
+        return entry if entry is not None and entry.is_running is is_running else None
 
     # Finding by id -----------------------------------------------------------------------------------------------
 
@@ -204,9 +198,8 @@ class Downloads:
 
     def unfinished(self, id: DownloadId) -> Entry | None:  # noqa: A002
         """The newest cancelled or failed download meant by `id`; None if there is none, or if one is live."""
-        if self.find_live(id) is not None:
-            return None
-        return self._ended_as(id, DownloadStatus.CANCELLED, DownloadStatus.FAILED)
+        is_live = self.find_live(id) is not None
+        return None if is_live else self._ended_as(id, DownloadStatus.CANCELLED, DownloadStatus.FAILED)
 
     def cancelled(self, ids: Iterable[DownloadId]) -> list[Entry]:
         """The newest cancelled download meant by each id; `NotInQueueError` if there is none for one of them."""
@@ -218,11 +211,7 @@ class Downloads:
         return list(entries)
 
     def failure(self, id: DownloadId, what: str, otherwise: str) -> Entry:  # noqa: A002
-        """The failed download meant by `id`.
-
-        If there is none, `NotInQueueError`: for a live download the text says that it cannot be `what` (`retried`); for an unknown
-        one it ends with `otherwise`.
-        """
+        """The failed download meant by `id`; else `NotInQueueError` says that it cannot be `what`, or ends with `otherwise`."""
         if (entry := self._ended_as(id, DownloadStatus.FAILED)) is not None:
             return entry
         if (live := self.find_live(id)) is not None:
@@ -279,11 +268,8 @@ class Downloads:
         Raises:
             AlreadyQueuedError: It names the other one.
         """
-        others = [
-            entry
-            for entry in {entry: None for target in plan.targets for entry in self._live.get(target, ())}
-            if entry.status is not DownloadStatus.REGISTERING and _collide(entry.plan, plan)
-        ]
+        writers = {entry: None for target in plan.targets for entry in self._live.get(target, ())}
+        others = [one for one in writers if one.status is not DownloadStatus.REGISTERING and _collide(one.plan, plan)]
         if (other := self._first_live(others)) is not None:
             raise AlreadyQueuedError(
                 f"{other.plan.id} is {other.status} and writes the same files as {plan.id}. "
@@ -317,14 +303,18 @@ class Downloads:
         _hold(len(set(identities)) == len(identities), "a download is live twice")
         _hold(all(entry.status.is_pending for entry in self.pending), "pending, with another status")
         _hold(all(entry.status.is_active for entry in self.active.values()), "active, with another status")
-        living = [entry.status.is_active or entry.status.is_pending for entry in self.ended]
-        _hold(not any(living), "ended, with another status")
+        _hold(
+            not any(one.status.is_active or one.status.is_pending for one in self.ended), "ended, with another status"
+        )
         _hold(not set(self.active) & set(self.stopping), "active and stopping at once")
         held = self.held_targets()
         _hold(len(set(held)) == len(held), "two attempts hold one target")
         entries = [*self.live(), *self.ended]
         _hold(len(set(entries)) == len(entries), "one download in two places")
-        _hold(self._live == _indexed(self.live()), "the index of live downloads finds others")
+        index: _Index = {}
+        for entry in self.live():
+            _add(index, entry)
+        _hold(self._live == index, "the index of live downloads finds others")
 
     def _meant_by(self, id: DownloadId) -> _Found:  # noqa: A002
         """Live downloads that a caller may mean by `id`; the case of a quantization does not matter."""
@@ -362,13 +352,6 @@ def _remove(index: _Index, entry: Entry) -> None:
         del index[key][entry]
         if not index[key]:
             del index[key]
-
-
-def _indexed(entries: Iterable[Entry]) -> _Index:
-    index: _Index = {}
-    for entry in entries:
-        _add(index, entry)
-    return index
 
 
 def _hold(condition: bool, broken: str) -> None:

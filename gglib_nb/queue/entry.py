@@ -103,9 +103,12 @@ class Entry:
         entry = cls(stored.plan, stored.queued_at_s, stored.status, set(stored.aliases), stored.started_at_s)
         entry.ended_at_s, entry.error, entry.can_retry = stored.ended_at_s, stored.error, stored.can_retry
         entry.ran_s = stored.ran_s
+        samples = (
+            FileProgress(size, ShardStatus.FINISHED if size and size == bar.size_bytes else ShardStatus.QUEUED)
+            for bar, size in zip(entry._files, restored.file_bytes, strict=True)
+        )
         entry._files = tuple(
-            _progressed(bar, FileProgress(on_disk, _status_at_rest(bar, on_disk)), bar.size_bytes)
-            for bar, on_disk in zip(entry._files, restored.file_bytes, strict=True)
+            _progressed(bar, one, bar.size_bytes) for bar, one in zip(entry._files, samples, strict=True)
         )
         return entry
 
@@ -185,7 +188,7 @@ class Entry:
             self._notice = ("remark", remark)
         elif self.was_present:
             self._notice = ("already_present", "already downloaded")
-        elif not self.is_verified:
+        elif not all(file.is_verified for file in self.stored):
             self._notice = ("unverified", "not verified: the Hub gives no SHA-256")
         elif self._reused_bytes:
             self._notice = self._reuse_notice
@@ -293,21 +296,9 @@ class Entry:
         return None if total is None else max(0, total - self.downloaded_bytes)
 
     @property
-    def bytes_per_second(self) -> float | None:
-        """The network rate while bytes are expected, the last attempt's mean once complete; None otherwise."""
-        if self.status is DownloadStatus.COMPLETED:
-            return self._mean_rate
-        return self._rate.bytes_per_second if self.status is DownloadStatus.DOWNLOADING else None
-
-    @property
     def was_present(self) -> bool:
         """Every file was already on the disk."""
         return bool(self.stored) and all(file.was_present for file in self.stored)
-
-    @property
-    def is_verified(self) -> bool:
-        """Every file matches the hub's SHA-256."""
-        return all(file.is_verified for file in self.stored)
 
     def kept(self) -> StoredDownload:
         """Its stored form; the same object as before if nothing in it changed."""
@@ -339,15 +330,15 @@ class Entry:
 
     def _build_view(self, position: int) -> QueuedDownload:
         kind, text = self._notice or (None, None)
-        is_done = self.status is DownloadStatus.COMPLETED
+        is_done, is_downloading = self.status is DownloadStatus.COMPLETED, self.status is DownloadStatus.DOWNLOADING
         return QueuedDownload(
             id=self.plan.id,
             status=self.status,
             position=position,
             downloaded_bytes=self.downloaded_bytes,
             total_bytes=self.total_bytes,
-            bytes_per_second=self.bytes_per_second,
-            eta_seconds=self._rate.eta_seconds if self.status is DownloadStatus.DOWNLOADING else None,
+            bytes_per_second=self._mean_rate if is_done else self._rate.bytes_per_second if is_downloading else None,
+            eta_seconds=self._rate.eta_seconds if is_downloading else None,
             shards=tuple(file for file in self._files if file.kind == "shard"),
             companions=tuple(file for file in self._files if file.kind != "shard"),
             notice=text,
@@ -359,7 +350,7 @@ class Entry:
             label=self.plan.label,
             paths=tuple(file.target for file in self.stored if file.kind == "shard") if is_done else (),
             companion_paths=tuple(file.target for file in self.stored if file.kind != "shard") if is_done else (),
-            is_verified=self.is_verified if is_done else None,
+            is_verified=all(file.is_verified for file in self.stored) if is_done else None,
             was_present=is_done and self.was_present,
             queued_at_s=self.queued_at_s,
             started_at_s=self.started_at_s,
@@ -378,10 +369,6 @@ def _arrived_bytes(planned: tuple[PlannedFile, ...], stored: tuple[StoredFile, .
     # One stored file for each target, in the order of its first part. (On another host its path differs.)
     sizes = dict(zip(dict.fromkeys(file.target for file in planned), (file.size_bytes for file in stored), strict=True))
     return [sizes[file.target] if file.size_bytes is None else file.size_bytes for file in planned]
-
-
-def _status_at_rest(file: ShardProgress, on_disk_bytes: int) -> ShardStatus:
-    return ShardStatus.FINISHED if on_disk_bytes and on_disk_bytes == file.size_bytes else ShardStatus.QUEUED
 
 
 def _progressed(file: ShardProgress, sample: FileProgress, size_bytes: int | None) -> ShardProgress:

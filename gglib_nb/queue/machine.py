@@ -148,9 +148,8 @@ class QueueMachine:
                 self._downloads.forget_ended_as(event.status)
                 self._is_to_be_stored = True
             case on.FailureCleared():
-                self._downloads.remove_ended(
-                    self._downloads.failure(event.id, "cleared", "%gguf status shows the queue.")
-                )
+                failure = self._downloads.failure(event.id, "cleared", "%gguf status shows the queue.")
+                self._downloads.remove_ended(failure)
                 self._is_to_be_stored = True
             case on.QueueLimitChanged():
                 self.limits.set_size(event.max_size)
@@ -160,10 +159,8 @@ class QueueMachine:
             case on.ConcurrencyChanged():
                 self.limits.set_concurrency(event.max_concurrent)
                 self._do(do.LimitConcurrency(event.max_concurrent))
-            case on.DownloadHoursChanged():
-                self._keep_hours(event.hours, is_open=event.is_open)
-            case on.HoursTurned():
-                if event.hours == self.limits.hours:
+            case on.DownloadHoursChanged() | on.HoursTurned():
+                if isinstance(event, on.DownloadHoursChanged) or event.hours == self.limits.hours:
                     self._keep_hours(event.hours, is_open=event.is_open)
             case on.DownloadsRestored():
                 self._restore(event)
@@ -398,7 +395,7 @@ class QueueMachine:
 
     def _take_up(self, restored: RestoredDownload, place: int) -> str | None:
         """The result for one download, as a field of `Adoption`; None if this queue has already decided about it."""
-        plan, entry = restored.stored.plan, Entry.restored(restored)
+        plan, was_active, entry = restored.stored.plan, restored.stored.was_active, Entry.restored(restored)
         if self._downloads.same(plan) or self._downloads.same_stopping(plan) or self._downloads.same_ended(plan):
             return None
         if entry.status is not DownloadStatus.FAILED:
@@ -409,19 +406,16 @@ class QueueMachine:
                 entry.fail(error, self._at_s, can_retry=True)
         if entry.status is DownloadStatus.FAILED:
             self._downloads.add_ended(entry)
-            outcome = "failed"
         else:
-            self._downloads.add_pending(entry, place if restored.stored.was_active else None)
-            is_paused = entry.status is DownloadStatus.PAUSED
-            outcome = "paused" if is_paused else "going_on" if restored.stored.was_active else "waiting"
+            self._downloads.add_pending(entry, place if was_active else None)
         self._tell_status(entry)
-        return outcome
+        waiting = "going_on" if was_active else "waiting"
+        return waiting if entry.status is DownloadStatus.QUEUED else str(entry.status)
 
     def _see_peers(self, owners: Mapping[tuple[str, str, str | None], str]) -> None:
         for entry in self._downloads.running():
             if entry.meet(owners.get(entry.plan.identity)):
-                view = entry.view(0)
-                self._announce(announced.NoticeChanged(view.id, view.notice))
+                self._announce(announced.NoticeChanged(entry.plan.id, entry.notice))
 
     # Reports -----------------------------------------------------------------------------------------------------
 
@@ -514,7 +508,7 @@ class QueueMachine:
         unregistered: GglibError | None = None,
         remark: str = "",
     ) -> None:
-        if (entry := self._downloads.registering(attempt)) is None:
+        if (entry := self._downloads.at_work(attempt, is_running=False)) is None:
             return
         entry.stored = entry.stored if files is None else files
         self._downloads.remove_active(attempt)
@@ -523,7 +517,7 @@ class QueueMachine:
         self._close(entry, announced.DownloadCompleted(entry.view(0)))
 
     def _fail_registration(self, event: on.RegistrationFailed) -> None:
-        entry = self._downloads.registering(event.attempt)
+        entry = self._downloads.at_work(event.attempt, is_running=False)
         if entry is not None and entry.plan.is_update:
             # It has not replaced the old version, so the request is not fulfilled yet.
             self._fail(event.attempt, event.error, can_retry=True)
