@@ -2,7 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Final, Literal
 
 from gglib_nb.domain.file_names import Quantization, read_label
@@ -40,6 +42,7 @@ def choose(
     memory_bytes: int | None = None,
     *,
     repository: str = "The repository",
+    unsafe: Mapping[str, str] = MappingProxyType({}),
 ) -> Choice:
     """Takes one variant.
 
@@ -52,6 +55,7 @@ def choose(
         requested: As typed; None or empty: the rule decides.
         memory_bytes: Memory for the model; None: unknown, and everything fits.
         repository: Its name at the beginning of an error's sentence.
+        unsafe: Findings of the Hub's security scan by path. Variants with one are taken only by name, or if there are no others.
 
     Raises:
         NoGgufFilesError: The repository has no model.
@@ -72,7 +76,14 @@ def choose(
             f"{repository} has no GGUF model, only companion files ({kinds}). "
             f"Name one of them: {_listed(_best_first(variants.offered))}."
         )
-    return _by_rule(variants.variants, memory_bytes, repository)
+    choice = _by_rule(variants.variants, memory_bytes, repository)
+    finding = next((unsafe[path] for path in choice.variant.files if path in unsafe), "")
+    safe = tuple(one for one in variants.variants if one.is_complete and not unsafe.keys() & set(one.files))
+    if not finding or not safe:
+        return choice
+    other = _by_rule(safe, memory_bytes, repository)
+    why = f"{other.variant.key}, because the Hub's security scan calls {choice.variant.key} {finding}."
+    return replace(other, why=why)
 
 
 def _whole(variant: Variant, repository: str) -> Variant:

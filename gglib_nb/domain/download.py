@@ -120,6 +120,7 @@ class PlannedDownload(Value, frozen=True):
     everywhere: bool = False
     to: str | None = None  # absolute; the repository's folder in it exists while its disk is mounted
     then: str | None = None  # the shell line of the request
+    scan_finding: str = ""  # the verdict of the Hub's security scan on one of its files; empty: no finding
 
     @property
     def identity(self) -> tuple[str, str, str | None]:
@@ -163,6 +164,7 @@ class StoredFile(Value, frozen=True):
         block_digests: Digests of its blocks (`domain.content_index`) in hexadecimal; empty once the catalog keeps them.
         reused_bytes: Bytes copied from other files on this machine.
         reused_from: Labels of those files (`Q4_K_M`), the one with the most bytes first.
+        mirrors: Hosts of the mirrors that sent bytes of it.
     """
 
     target: str
@@ -179,6 +181,7 @@ class StoredFile(Value, frozen=True):
     block_digests: str = ""
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
+    mirrors: tuple[str, ...] = ()
 
 
 class HostProgress(Value, frozen=True):
@@ -284,6 +287,8 @@ class QueuedDownload(_Named, Value, frozen=True):
             and totals are those of all copies together.
         to: The folder that it is stored in; None: the models folder.
         then: What runs once it is complete; None: nothing.
+        scan_finding: The verdict of the Hub's security scan on one of its files, such as `unsafe`; empty: no finding.
+        mirrors: Hosts of the mirrors that sent some of its bytes; empty until completed.
     """
 
     id: DownloadId
@@ -315,6 +320,8 @@ class QueuedDownload(_Named, Value, frozen=True):
     to: str | None = None
     then: Then | None = None
     ran_s: float | None = None
+    scan_finding: str = ""
+    mirrors: tuple[str, ...] = ()
 
     @property
     def group_id(self) -> str:

@@ -130,6 +130,7 @@ class QueuedUpdate(Value, frozen=True):
         latest_commit_sha: The commit of the new version.
         position: Of the download in the queue; 0: active already, or not needed.
         total_bytes: Of the new version; None: unknown.
+        scan_finding: The verdict of the Hub's security scan on one of its files, such as `unsafe`; empty: no finding.
     """
 
     id: str
@@ -137,6 +138,7 @@ class QueuedUpdate(Value, frozen=True):
     latest_commit_sha: str
     position: int
     total_bytes: int | None
+    scan_finding: str = ""
 
 
 class KeptFile(Value, frozen=True):
@@ -181,7 +183,7 @@ class ModelUse(Value, frozen=True):
         size_bytes: Bytes that deleting it frees; files that other models share or that have another hard link do not
             count.
         last_used_at_s: Unix time of its last known use, else of its registration.
-        is_kept: It must not be deleted: it is queued, being updated, or stored outside of the models folder.
+        is_kept: It must not be deleted: it is queued, being updated, imported from another folder, or its folder does not exist.
     """
 
     id: str
@@ -206,12 +208,14 @@ class PrunePlan(Value, frozen=True):
         unfinished: Abandoned downloads to delete.
         kept_bytes: Size of the rest.
         missing_bytes: How much more would have to be deleted to reach the requested size; the rest is kept. 0: reached.
+        missing_folders: Folders of models that do not exist, perhaps because their disk is not mounted; their models are kept.
     """
 
     models: tuple[ModelUse, ...]
     unfinished: tuple[UnfinishedDownload, ...]
     kept_bytes: int
     missing_bytes: int
+    missing_folders: tuple[str, ...] = ()
 
     @property
     def freed_bytes(self) -> int:

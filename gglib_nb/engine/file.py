@@ -262,6 +262,7 @@ class DownloadFile:
         stored: Set when done.
         proven_parts: How many parts have the right digest.
         facts: The facts in its GGUF header; None until it was read.
+        mirrors: Hosts of the mirrors that sent bytes of it.
         wanted_first: During a comparison, the only bytes that are fetched, in order.
         comparison: Takes its next step once these bytes have arrived; None while a step runs.
         copy: The copying of tensors into it; None before and after.
@@ -280,6 +281,7 @@ class DownloadFile:
         self.is_opening = False
         self.opened: PartialFile | None = None
         self.requests: list[Request] = []
+        self.mirrors: list[str] = []
         self.stored: StoredFile | None = None
         self.is_linked = False
         self.donors: tuple[CopySource, ...] = ()
@@ -683,6 +685,7 @@ class DownloadFile:
             block_digests=digest.block_digests,
             reused_bytes=count,
             reused_from=names,
+            mirrors=tuple(dict.fromkeys(self.mirrors)),
         )
 
     # Its header ------------------------------------------------------------------------------------------------------

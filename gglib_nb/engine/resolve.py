@@ -44,6 +44,7 @@ class Remote(Value, frozen=True):
     takes_ranges: bool = True  # False where the answer showed that it sends the whole only
     # `sha256` is an `ETag` of unknown kind, which a mirror may copy from the CDN. A match proves the file; a mismatch alone proves nothing.
     has_guessed_sha256: bool = False
+    mirror: str = ""  # host of the mirror that named it; empty: the hub
 
 
 def resolve(session: Session, asked: Asked, planned: PlannedFile, failures: int = 0) -> Remote:
@@ -60,7 +61,9 @@ def resolve(session: Session, asked: Asked, planned: PlannedFile, failures: int 
     errors: dict[str, Exception] = {}
     for endpoint in (*endpoints[first:], *endpoints[:first]):
         try:
-            return _resolve_at(session, replace(asked, endpoint=endpoint), planned)
+            found = _resolve_at(session, replace(asked, endpoint=endpoint), planned)
+            mirror = "" if endpoint == session.endpoint else host_text(origin_of(endpoint))
+            return replace(found, mirror=mirror)
         except (GatedRepoError, InvalidTokenError):
             if endpoint == session.endpoint:
                 raise

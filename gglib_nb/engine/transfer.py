@@ -474,6 +474,8 @@ class Transfer:
         file, part = request.file, request.part
         file.settle()  # the digest should not wait for the next tick
         request.forgive_if_received()
+        if request.received_bytes and part.remote is not None and part.remote.mirror:
+            file.mirrors.append(part.remote.mirror)
         match error:
             case None if part.end is None and request.end is not None:
                 file.ended_at(part, request.end)

@@ -53,7 +53,7 @@ class HubClient(Transport):
             own origin only, and into no `repr`, message or log.
         is_offline: Refuse every call, as `HF_HUB_OFFLINE` does.
         patience: Timeouts and retries of every call; None suits each call.
-        mirrors: Base URLs of hubs that are asked, without a token, for listings and parts of files that this one cannot provide.
+        mirrors: Base URLs of hubs that are asked, without a token, for what this one cannot provide.
         is_anonymous: Send no token.
 
     Every call also raises: `InvalidTokenError`, `RateLimitedError`, `HubUnavailableError`, `NetworkError`, `OfflineError`,
@@ -88,7 +88,7 @@ class HubClient(Transport):
 
     def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
         """The last commit that changed each file, by path in the repository; files for which the hub states none are left out."""
-        found = self._expanded(self._asked(repo_id, commit_sha), paths, "lastCommit", "title", "date")
+        found = self._expanded(repo_id, commit_sha, paths, "lastCommit", "title", "date")
         return {path: FileCommit(*texts) for path, texts in found.items()}
 
     def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, str]:
@@ -96,20 +96,23 @@ class HubClient(Transport):
 
         Files that the Hub has not scanned are left out, as are those after the first hundred of a folder.
         """
-        asked = self._asked(repo_id, commit_sha)
-        found = self._expanded(asked, paths, "securityFileStatus", "status", most=_MOST_SCANNED)
+        found = self._expanded(repo_id, commit_sha, paths, "securityFileStatus", "status", most=_MOST_SCANNED)
         return {path: state for path, (state,) in found.items() if state}
 
     def _expanded(
-        self, asked: Asked, paths: Iterable[str], field: str, *keys: str, most: int | None = None
+        self, repo_id: str, commit_sha: str, paths: Iterable[str], field: str, *keys: str, most: int | None = None
     ) -> dict[str, tuple[str, ...]]:
         """What the expanded trees of the files' folders say of them; `most` entries of each are read."""
         wanted = set(paths)
         found: dict[str, tuple[str, ...]] = {}
+
+        def expanded(hub: HubClient) -> dict[str, tuple[str, ...]]:
+            entries = hub.looking.pages(route, hub._asked(repo_id, commit_sha), (("expand", "true"),))
+            return answers.expanded(islice(entries, most), field, keys)
+
         for folder in sorted({path.rpartition("/")[0] for path in wanted}):
-            route = f"/api/models/{asked.repo_id}/tree/{asked.revision}" + (f"/{quote(folder)}" if folder else "")
-            entries = self.looking.pages(route, asked, (("expand", "true"),))
-            found |= answers.expanded(islice(entries, most), field, keys)
+            route = f"/api/models/{repo_id}/tree/{commit_sha}" + (f"/{quote(folder)}" if folder else "")
+            found |= self.anywhere(expanded)
         return {path: texts for path, texts in found.items() if path in wanted}
 
     def check_access(self, repository: RepoListing | str) -> None:
@@ -129,7 +132,8 @@ class HubClient(Transport):
             # It was listed a moment ago: a hub that does not find it now has no such route.
             repository, forgiven = repository.repo_id, (NoRouteError, RepoNotFoundError)
         with suppress(*forgiven):
-            self.json(f"/api/models/{repository}/auth-check", self._asked(repository), is_optional=True)
+            route = f"/api/models/{repository}/auth-check"
+            self.anywhere(lambda hub: hub.json(route, hub._asked(repository), is_optional=True))  # noqa: SLF001
 
     def search(
         self,
@@ -167,6 +171,9 @@ class HubClient(Transport):
             *(("expand", name) for name in _ROW_FIELDS),
             *(("filter", f"{kind}{value.strip()}") for kind, value in tags if value and value.strip()),
         ]
+        return self.anywhere(lambda hub: hub._search(params, max_parameters, limit))  # noqa: SLF001 - our own class
+
+    def _search(self, params: Params, max_parameters: int | None, limit: int) -> list[RepoSummary]:
         rows = self.pages("/api/models", Asked(self.endpoint), params)
         found: Iterable[RepoSummary] = filter(None, map(answers.repo_summary, islice(rows, _MOST_ROWS_SEEN)))
         if max_parameters is not None:

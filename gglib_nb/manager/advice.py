@@ -64,13 +64,12 @@ from gglib_nb.manager.machine import (
     queued_files,
 )
 from gglib_nb.manager.parts import Operations
-from gglib_nb.manager.resolving import pointing_to_children, registered_donors, shard_files
+from gglib_nb.manager.resolving import pointing_to_children, registered_donors, scan_findings, shard_files
 
 if TYPE_CHECKING:
     from gglib_nb.hub.client import HubClient
 
 DEFAULT_CONTEXT_TOKENS: Final = 8192
-_NO_FINDING: Final = frozenset({"safe", "unscanned", "queued", "scanning", "pending"})
 
 _KIB: Final = 1024
 _MIB: Final = 1024**2
@@ -173,7 +172,8 @@ class AdviceOperations(Operations):
             listing = hub.list_files(repo_id, revision)
             variants = variants_of((file.path, file.size_bytes) for file in listing.files)
             machine = machine_memory()  # the free memory changes
-            choice, undecided = _choice(listing, variants, quantization, machine.ram_bytes)
+            unsafe = scan_findings(hub, listing, variants.offered) if quantization is None else {}
+            choice, undecided = _choice(listing, variants, quantization, machine.ram_bytes, unsafe)
         shown = variants.offered if quantization is None or choice is None else (choice.variant,)
         gate = _gate(hub, listing)
         headers = read_headers(hub, listing, shown) if gate is None else {}
@@ -191,7 +191,7 @@ class AdviceOperations(Operations):
             disk=disk,
             queued_bytes=bytes_to_write(queued_files(snapshot, folder, disk.device)),
             queued_keys=_queued_keys(listing, snapshot),
-            unsafe=_unsafe_files(hub, listing, shown) if gate is None else {},
+            unsafe=unsafe if quantization is None else scan_findings(hub, listing, shown),
             models_directory=folder,
         )
         limit_bytes = self._parts.config.storage_limit_bytes
@@ -217,15 +217,6 @@ class AdviceOperations(Operations):
             storage_limit_bytes=limit_bytes,
             storage_left_bytes=None if limit_bytes is None else limit_bytes - self._parts.storage_use_bytes(),
         )
-
-
-def _unsafe_files(hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]) -> dict[str, str]:
-    """The findings of the Hub's scan; none from a mirror without a scan."""
-    paths = [path for variant in variants for path in variant.files]
-    with suppress(GglibError):
-        states = hub.scan_states(listing.repo_id, listing.commit_sha, paths)
-        return {path: state for path, state in states.items() if state not in _NO_FINDING}
-    return {}
 
 
 def _qualities(hub: "HubClient", listing: RepoListing, variants: Sequence[Variant]) -> dict[str, Quality]:
@@ -326,11 +317,11 @@ class _View:
 
 
 def _choice(
-    listing: RepoListing, variants: Variants, quantization: str | None, ram_bytes: int
+    listing: RepoListing, variants: Variants, quantization: str | None, ram_bytes: int, unsafe: Mapping[str, str]
 ) -> tuple[Choice | None, str]:
     """The recommended variant; None, and why, if nothing was requested and the rule selects none."""
     try:
-        return choose(variants, quantization, ram_bytes, repository=listing.repo_id), ""
+        return choose(variants, quantization, ram_bytes, repository=listing.repo_id, unsafe=unsafe), ""
     except (AmbiguousQuantizationError, IncompleteShardSetError, NoGgufFilesError) as error:
         if quantization is not None or not variants.offered:
             raise

@@ -323,7 +323,8 @@ class ModelOperations(QueueOperations):
     ) -> PrunePlan:
         """Deletes models to free space, those unused for longest first, and abandoned partial downloads.
 
-        Queued models are kept, and so are those in the Hugging Face cache and outside the models folder.
+        Models in other folders are included if they were downloaded there. Queued models are kept, those in the Hugging Face
+        cache, those imported from other folders, and those of a folder that does not exist.
 
         Args:
             keep_bytes: Delete until the models take no more than this; None: no limit.
@@ -333,8 +334,11 @@ class ModelOperations(QueueOperations):
         Raises:
             StorageError: A file cannot be deleted; those before it are.
         """
+        homes = dict.fromkeys(map(self._home_of, self._parts.catalog.models()))
+        missing = tuple(str(home) for home in homes if not home.is_dir())
         uses, abandoned = self._model_uses(), self._abandoned()
         plan = plan_pruning(uses, abandoned, time.time(), keep_bytes=keep_bytes, unused_s=unused_s)
+        plan = replace(plan, missing_folders=missing)
         if not dry_run:
             self.discard_partials([one.path for one in plan.unfinished])
             for model in plan.models:
@@ -342,7 +346,7 @@ class ModelOperations(QueueOperations):
         return plan
 
     def _model_uses(self) -> list[ModelUse]:
-        catalog, folder = self._parts.catalog, self._parts.config.models_directory
+        catalog = self._parts.catalog
         models, uses = catalog.models(), catalog.uses()
         looks = look_at({model.paths[0] for model in models})
         plans = self._ask(lambda machine: [machine.plan_about(model.id, model.targets) for model in models])
@@ -351,18 +355,23 @@ class ModelOperations(QueueOperations):
                 str(model.id),
                 _freed_bytes(model, models),
                 last_use_s(model, looks.get(model.paths[0]), uses.get(str(model.id))) or model.registered_at_s,
-                is_kept=plan is not None or not _is_ours(model, folder),
+                is_kept=plan is not None or not self._may_prune(model),
             )
             for model, plan in zip(models, plans, strict=True)
         ]
 
     def _abandoned(self) -> list[UnfinishedDownload]:
-        wanted, folder = self._wanted_targets(), self._parts.config.models_directory
+        wanted = self._wanted_targets()
         return [
             UnfinishedDownload(one.target, one.disk_bytes, one.modified_s)
             for one in self.partials()
-            if one.target not in wanted and not one.is_in_use and Path(one.target).is_relative_to(folder)
+            if one.target not in wanted and not one.is_in_use
         ]
+
+    def _may_prune(self, model: Model) -> bool:
+        home = self._home_of(model)
+        is_ours = all(Path(path).is_relative_to(home) and not is_in_hub_cache(Path(path)) for path in model.targets)
+        return is_ours and home.is_dir()
 
     # Comparing with the Hub --------------------------------------------------------------------------------------
 
@@ -471,7 +480,7 @@ class ModelOperations(QueueOperations):
             return QueuedUpdate(str(wanted), False, model.commit_sha or "", 0, 0)
         plan = update_plan(model, fresh, home, keeps_old=keep)
         place = parts.queue_plan(str(wanted), lambda: plan)
-        return QueuedUpdate(str(wanted), True, plan.commit_sha, place.position, plan.size_bytes)
+        return QueuedUpdate(str(wanted), True, plan.commit_sha, place.position, plan.size_bytes, plan.scan_finding)
 
     @operation
     def log_in(self, token: str) -> list[DownloadId]:
@@ -572,10 +581,6 @@ def _freed_bytes(model: Model, models: Iterable[Model]) -> int:
     with suppress(StorageError):
         return plan_deletion(model, [other for other in models if other.id != model.id]).freed_bytes
     return 0
-
-
-def _is_ours(model: Model, folder: Path) -> bool:
-    return all(Path(target).is_relative_to(folder) and not is_in_hub_cache(Path(target)) for target in model.targets)
 
 
 def _with_counted_parameters(catalog: Catalog, model: Model) -> Model:

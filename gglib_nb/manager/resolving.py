@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,13 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.places import check_length, target_path
 from gglib_nb.domain.references import DownloadId, check_repo_id
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
-from gglib_nb.errors import CatalogError, GglibError, HubUnavailableError, NoGgufFilesError, RequestError
+from gglib_nb.errors import (
+    CatalogError,
+    GglibError,
+    HubUnavailableError,
+    NoGgufFilesError,
+    RequestError,
+)
 from gglib_nb.manager.machine import ram_bytes
 from gglib_nb.system import LONGEST_PATH_CHARACTERS
 
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
     from gglib_nb.hub.client import HubClient
 
 _MOST_CHILDREN: Final = 5
+_NO_FINDING: Final = frozenset({"safe", "unscanned", "queued", "scanning", "pending"})
 _MOST_DONORS: Final = 32
 _MOST_FILES: Final = 10_000  # the largest sets have 1,800 shards, and each costs a row, a journal and a lease
 
@@ -53,7 +61,12 @@ class Resolver:
         with pointing_to_children(self.hub, request.repo_id):
             listing = self.hub.list_files(request.repo_id, request.revision)
             variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-            choice = choose(variants, request.quantization, ram_bytes(), repository=listing.repo_id)
+            wanted = partial(choose, variants, request.quantization, ram_bytes(), repository=listing.repo_id)
+            choice = wanted()
+            unsafe = scan_findings(self.hub, listing, [choice.variant])
+            if unsafe and choice.reason != "requested":
+                unsafe = scan_findings(self.hub, listing, variants.variants)
+                choice = wanted(unsafe=unsafe)
         if listing.gate is not None:
             self.hub.check_access(listing)
         variant = choice.variant
@@ -79,6 +92,7 @@ class Resolver:
             then=request.then if isinstance(request.then, str) else None,
             to=None if folder == self.models_directory else str(folder),
             donors=donors,
+            scan_finding=next((unsafe[path] for path in variant.files if path in unsafe), ""),
         )
         if not is_update:
             _refuse_other_version(models, plan)
@@ -93,6 +107,15 @@ class Resolver:
                 f"{id_} is already stored in {home}. To store it in {wanted}, delete it first: %gguf delete {id_}"
             )
         return home
+
+
+def scan_findings(hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]) -> dict[str, str]:
+    """The files of variants that the Hub's security scan does not call safe, with its verdicts; none from a hub without a scan."""
+    paths = [path for variant in variants for path in variant.files]
+    with suppress(GglibError):
+        states = hub.scan_states(listing.repo_id, listing.commit_sha, paths)
+        return {path: state for path, state in states.items() if state not in _NO_FINDING}
+    return {}
 
 
 def home_of(model: Model, models_directory: Path) -> Path:

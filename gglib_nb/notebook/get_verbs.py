@@ -16,6 +16,7 @@ from gglib_nb.notebook import formats, listings, plan_table
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.queue_verbs import find_item, state_sentence
+from gglib_nb.notebook.rows import scan_warning
 from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import CANCELLED, Argument, Option, read_count, read_parameters, verb
 
@@ -99,7 +100,8 @@ def queue(
     if id_ in before:
         return Answer(printable(f"{id_} is already in the queue. {state_sentence(item)}"))
     why = f" {item.reason}" if item is not None and item.reason else ""
-    return Answer(printable(f"Queued {id_}{_extent(item)}.{why} {state_sentence(item)}"))
+    warning = f" {scan_warning(id_, item.scan_finding)}" if item is not None and item.scan_finding else ""
+    return Answer(printable(f"Queued {id_}{_extent(item)}.{why}{warning} {state_sentence(item)}"))
 
 
 def _submit(session: Session, wanted: DownloadId, options: dict[str, Any], *, starts: bool) -> DownloadId:

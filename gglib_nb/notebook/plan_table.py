@@ -107,7 +107,7 @@ def plan_blocks(plan: RepoPlan) -> list[Block]:
     name = f"{plan.repo_id}@{plan.revision}" if plan.revision else plan.repo_id
     title = [name, formats.plural(len(plan.variants), "variant"), *(["private"] if plan.is_private else [])]
     warnings = [] if plan.has_access else [f"{plan.refusal} Until then, nothing can be downloaded."]
-    warnings += [f"The Hub's security scan calls {path} {state}. Do not load it." for path, state in plan.unsafe_files]
+    warnings += [rows.scan_warning(path, state) for path, state in plan.unsafe_files]
     return [
         Line(" · ".join(title), STRONG),
         Line(_machine(plan), QUIET),
@@ -301,7 +301,7 @@ def _panel_row(variant: VariantPlan, context_tokens: int | None, *, is_best: boo
             "in the queue" if variant.is_queued else "",
             Fact("" if variant.is_complete else "incomplete on the Hub", "bad"),
             Fact("disk too full" if is_full else "", "bad"),
-            Fact(f"{printable(variant.scan_finding)}: do not load it" if variant.scan_finding else "", "bad"),
+            rows.scan_fact(variant.scan_finding),
             Fact(_fit(variant.placement, context_tokens), _look(variant.placement)[0]),
         ),
         note=" · ".join(filter(None, details)),

@@ -12,6 +12,7 @@ from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, PrunePlan, 
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.notebook import formats
+from gglib_nb.notebook.rows import scan_warning
 from gglib_nb.notebook.tables import STRONG, Block, Column, Diff, Fold, Line, Table, row, table
 
 _MOST_RANGES: Final = 5
@@ -45,7 +46,13 @@ def pruning_question(plan: PrunePlan) -> str:
         if plan.missing_bytes
         else ""
     )
-    return f"Deleting {pruned(plan)} frees {formats.size(plan.freed_bytes)}.{missing}"
+    return f"Deleting {pruned(plan)} frees {formats.size(plan.freed_bytes)}.{missing}{unmounted(plan)}"
+
+
+def unmounted(plan: PrunePlan) -> str:
+    """The folders that do not exist, after a space; empty if all do."""
+    folders = listed(plan.missing_folders, 3)
+    return printable(f" Models in {folders} are kept: it may be a disk that is not mounted.") if folders else ""
 
 
 def pruned(plan: PrunePlan) -> str:
@@ -81,9 +88,11 @@ def updating(update: QueuedUpdate) -> str:
     """The plan of an update."""
     if not update.is_needed:
         return printable(f"{update.id} is up to date.")
+    warning = scan_warning(update.id, update.scan_finding)
     return printable(
         f"Updating {update.id} to {update.latest_commit_sha[:8]}: at most {formats.size(update.total_bytes)} to "
         "download. The old version is kept until the new one is verified. %gguf shows the progress."
+        f"{warning and f' {warning}'}"
     )
 
 

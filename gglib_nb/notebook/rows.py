@@ -40,6 +40,16 @@ def facts(*found: Fact | str) -> tuple[Fact, ...]:
     return tuple(fact for fact in every if fact.text)
 
 
+def scan_fact(finding: str) -> Fact:
+    """The warning of a finding of the Hub's security scan."""
+    return Fact(f"{printable(finding)}: do not load it" if finding else "", "bad")
+
+
+def scan_warning(name: object, finding: str) -> str:
+    """The same as a sentence; empty without a finding."""
+    return f"The Hub's security scan calls {name} {finding}. Do not load it." if finding else ""
+
+
 def action(id_: str, label: str, name: str, *, is_worded: bool = False, is_off: bool = False) -> Action:
     """An action of the row with this name; the name is part of its accessible label."""
     return Action(id_, label, f"{label} {name}", is_worded=is_worded, is_off=is_off)
@@ -82,6 +92,7 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
         icon="" if status is DownloadStatus.QUEUED else "downloading" if status.is_active else status.value,
         measure=_measure(item),
         lines=facts(
+            scan_fact(item.scan_finding),
             *_facts(item),
             _hosts(item.hosts),
             "" if item.to is None or item.paths else f"to {printable(formats.tilde(item.to))}",
@@ -214,7 +225,8 @@ def _facts(item: QueuedDownload) -> tuple[Fact | str, ...]:
             verified = _verified(item.is_verified)
             if item.was_present:
                 return (total, "already downloaded", verified)
-            return (total, time_taken(item), rate(item.bytes_per_second), verified)
+            source = printable(f"from {', '.join(item.mirrors)}") if item.mirrors else ""
+            return (total, time_taken(item), rate(item.bytes_per_second), source, verified)
         case DownloadStatus.FAILED | DownloadStatus.CANCELLED:
             return (f"{amount} kept" if item.downloaded_bytes else total,)
         case DownloadStatus.QUEUED:

@@ -112,6 +112,7 @@ def prune(
     if not plan:
         return Answer(
             f"Nothing to delete. Your models take {formats.size(plan.kept_bytes)}, without files that are also linked elsewhere."
+            f"{results.unmounted(plan)}"
         )
     table = results.pruning_table(plan)
     if dry_run:

@@ -346,6 +346,8 @@ class Entry:
             error=self.error,
             can_retry=self.can_retry,
             reason=self.plan.reason,
+            mirrors=tuple(dict.fromkeys(host for file in self.stored for host in file.mirrors)) if is_done else (),
+            scan_finding=self.plan.scan_finding,
             commit_sha=self.plan.commit_sha,
             label=self.plan.label,
             paths=tuple(file.target for file in self.stored if file.kind == "shard") if is_done else (),

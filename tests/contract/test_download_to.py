@@ -12,6 +12,7 @@ from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub
 from tests.support.models import MB, one_model
+from tests.support.partials import write_journal
 from tests.support.queue_process import QueueProcess
 
 REPO, SMALL = "demo/small-GGUF", "demo/small-GGUF:Q4_K_M"
@@ -205,3 +206,39 @@ def test_a_waiting_download_starts_after_the_last_registered_model_is_deleted(
     manager.sync.run_now(id_)
 
     assert manager.sync.wait(id_).paths[0].exists()
+
+
+def test_prune_includes_the_folder_and_names_it_while_it_is_not_mounted(manager: DownloadManager, disk: Path) -> None:
+    path, session = downloaded(manager, disk), Session(lambda: manager)
+    disk.parent.rename(disk.parent.with_name("away"))
+
+    assert manager.sync.prune(keep_bytes=0).models == ()
+    text = parse("prune --keep 1kB").run(session).text
+    assert f"Models in {disk} are kept: it may be a disk that is not mounted." in text
+    assert [row.id for row in manager.sync.models()] == [SMALL]
+
+    disk.parent.with_name("away").rename(disk.parent)
+    plan = manager.sync.prune(keep_bytes=0)
+
+    assert ([one.id for one in plan.models], plan.missing_folders) == ([SMALL], ())
+    assert not path.exists()
+    assert manager.sync.models() == []
+
+
+def test_prune_deletes_unfinished_downloads_of_the_folder(manager: DownloadManager, disk: Path) -> None:
+    downloaded(manager, disk)
+    target = disk / "demo" / "small-GGUF" / "small-Q8_0.gguf"
+    target.with_name(f"{target.name}.part").write_bytes(b"begun")
+    write_journal(target)
+
+    assert [one.path for one in manager.sync.prune(keep_bytes=10**9).unfinished] == [str(target)]
+    assert manager.sync.partials() == []
+
+
+def test_prune_keeps_models_imported_from_another_folder(manager: DownloadManager, disk: Path) -> None:
+    downloaded(manager, disk)
+    manager.sync.forget(SMALL)
+    manager.sync.import_folder(disk)
+
+    assert manager.sync.prune(keep_bytes=0).models == ()
+    assert len(manager.sync.models()) == 1

@@ -14,6 +14,7 @@ from tests.support.hub import make_repository, small_gguf
 from tests.support.models import sha256_of
 
 REPO, NAME = "demo/mirrored-GGUF", "mirrored-Q4_K_M.gguf"
+GATED = "demo/gated-GGUF"
 TOKEN = "hf_demo_granted"
 
 
@@ -41,6 +42,14 @@ def is_right(path: Path) -> bool:
     return sha256_of(path) == content.sha256
 
 
+def host_of(hub: FaultyHub) -> str:
+    return hub.url.partition("://")[2]
+
+
+def shown(manager: DownloadManager) -> str:
+    return parse("status").run(Session(lambda: manager)).text
+
+
 def tokens_sent_to(hub: FaultyHub) -> list[str]:
     return [value for one in hub.requests for name, value in one.headers.items() if name.lower() == "authorization"]
 
@@ -64,6 +73,7 @@ def test_files_that_the_hub_does_not_send_are_downloaded_from_the_mirror(
     assert any(one.origin == "cdn" for one in mirror.requests)
     assert tokens_sent_to(mirror) == []
     assert tokens_sent_to(main) != []
+    assert f"from {host_of(mirror)}" in shown(manager)
 
 
 def test_a_failing_storage_is_replaced_by_the_mirrors(
@@ -90,6 +100,29 @@ def test_while_the_hub_works_the_mirror_gets_no_request(
     main.add_repository(repository())
 
     assert is_right(manager.sync.download(REPO))
+    assert mirror.requests == ()
+    assert host_of(mirror) not in shown(manager)
+
+
+@pytest.mark.parametrize("is_down", [True, False], ids=["unreachable", "failing"])
+def test_search_planning_and_access_use_the_mirror_if_the_hub_cannot_answer(
+    make_manager: Callable[..., DownloadManager], main: FaultyHub, make_hub: Callable[..., FaultyHub], *, is_down: bool
+) -> None:
+    mirror = make_hub([repository(), make_repository(GATED, {"gated-Q4_K_M.gguf": 50_000}, gated="manual")])
+    main.faults.add(Status(503), times=None)
+    endpoint = "http://127.0.0.1:9" if is_down else main.url
+    manager = make_manager(endpoint=endpoint, mirrors=(mirror.url,), hf_token=TOKEN)
+
+    assert REPO in [row.repo_id for row in manager.sync.search("mirrored")]
+    assert manager.sync.plan(REPO).has_access
+    with pytest.raises(GglibError):
+        manager.sync.download(GATED)
+    assert is_right(manager.sync.download(REPO))
+    assert tokens_sent_to(mirror) == []
+
+
+def test_a_search_that_the_hub_answers_is_not_sent_to_the_mirror(manager: DownloadManager, mirror: FaultyHub) -> None:
+    assert manager.sync.search("nothing of this name") == []
     assert mirror.requests == ()
 
 

@@ -6,14 +6,11 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, DownloadManagerConfig
-from gglib_nb.domain.download import PlannedFile
-from gglib_nb.engine.disk import journal_path
-from gglib_nb.engine.journal import Journal, PartIdentity
-from gglib_nb.engine.pieces import Pieces
 from gglib_nb.errors import NotInQueueError
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub
+from tests.support.partials import write_journal
 
 NAMES = ("one/model/a-Q4_K_M.gguf", "one/model/a-Q8_0.gguf", "two/other/b-Q4_K_M.gguf")
 
@@ -30,14 +27,6 @@ class Asked(Screen):
     def ask(self, question: str) -> bool:
         self.question = question
         return self.says_yes
-
-
-def write_journal(target: Path) -> None:
-    """The sidecar files that mark a partial file as ours."""
-    planned = PlannedFile(target.name, 5, "0" * 64, str(target))
-    journal = Journal(journal_path(target), (PartIdentity.of(planned, 5, "c" * 40),))
-    journal.begin(Pieces(5))
-    journal.close()
 
 
 @pytest.fixture

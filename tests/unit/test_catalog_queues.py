@@ -260,7 +260,7 @@ def test_every_field_of_a_download_is_stored() -> None:
     plan = PlannedDownload(
         id_, "c" * 40, Quantization("q4_0"), (file,), "why", force=True, add_to_db=False, companions=("mmproj",),
         replaces=True, donors=("/donor.gguf",), everywhere=True, is_update=True, keeps_old=True,
-        to="/disk", then="echo",
+        to="/disk", then="echo", scan_finding="unsafe",
     )  # fmt: skip
     stored = StoredDownload(plan, DownloadStatus.PAUSED, True, (id_,), 1.0, 2.0, 3.0, IntegrityError("no"), True, 4.0)
     for value in (file, plan, stored):
