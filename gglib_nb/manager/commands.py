@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Final
 
 from gglib_nb.catalog.store import Catalog
@@ -39,18 +40,14 @@ class Commands:
         self._catalog: Final = catalog
         self._report: Final = report
         self._lock: Final = threading.Lock()
-        self._callables: Final[dict[DownloadId, tuple[str, Completed]]] = {}
+        self._callables: Final[dict[DownloadId, tuple[str, Completed | None]]] = {}
 
-    def keep(self, id_: DownloadId, name: str, then: Completed) -> None:
-        """Stores `then`, to be called when the download is complete."""
+    def keep(self, id_: DownloadId, name: str, then: Completed | None) -> None:
+        """Stores `then`, to be called when the download is complete; None removes that of an earlier download of this id."""
         with self._lock:
             self._callables[id_] = (name, then)
-        self._report(id_, Then(name))
-
-    def drop(self, id_: DownloadId) -> None:
-        """Removes the callable of an earlier download with this id."""
-        with self._lock:
-            self._callables.pop(id_, None)
+        if then is not None:
+            self._report(id_, Then(name))
 
     def handle(self, event: QueueEvent) -> None:
         """Handles an event of the queue."""
@@ -62,7 +59,7 @@ class Commands:
         with self._lock:
             name, then = self._callables.pop(download.id, ("", None))
         if then is not None:
-            threading.Thread(target=self._call, args=(download, name, then), name="gglib-then", daemon=True).start()
+            self._run(download.id, name, partial(_call, then, download))
 
     def start(self, effect: RegisterModel) -> None:
         """Starts the shell line of a download, unless it was started before. Reads and writes the models database."""
@@ -76,37 +73,45 @@ class Commands:
             return
         if is_first:
             path = next((file.target for file in effect.files if file.kind == "shard"), "")
-            threading.Thread(target=self._run, args=(plan.id, line, path), name="gglib-then", daemon=True).start()
+            self._run(plan.id, line, partial(_call_shell, line, {"GGUF_PATH": path, "GGUF_ID": str(plan.id)}))
         else:  # started by a kernel that stopped before it stored the queue
             self._report(plan.id, Then(line, "done"))
 
-    def _call(self, download: QueuedDownload, name: str, then: Completed) -> None:
-        self._report(download.id, Then(name, "running"))
-        try:
-            then(download)
-        except BaseException as error:  # noqa: BLE001 - the row shows it
-            self._report(download.id, Then(name, "failed", f"{type(error).__name__}: {error}"[:_MOST_CHARACTERS]))
-        else:
-            self._report(download.id, Then(name, "done"))
+    def _run(self, id_: DownloadId, text: str, run: Callable[[], str]) -> None:
+        def work() -> None:
+            self._report(id_, Then(text, "running"))
+            error = run()
+            self._report(id_, Then(text, "failed", error) if error else Then(text, "done"))
 
-    def _run(self, id_: DownloadId, line: str, path: str) -> None:
-        self._report(id_, Then(line, "running"))
-        with tempfile.TemporaryFile() as output:
-            try:
-                code = subprocess.run(  # noqa: S602 - a user wrote the line
-                    line,
-                    shell=True,
-                    check=False,
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=output,
-                    env={**without_tokens(os.environ), "GGUF_PATH": path, "GGUF_ID": str(id_)},
-                    start_new_session=True,  # an interrupt of the kernel does not reach it
-                ).returncode
-            except (OSError, ValueError) as error:
-                self._report(id_, Then(line, "failed", f"it could not be started: {error}"[:_MOST_CHARACTERS]))
-                return
-            output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
-            said = output.read().decode(errors="replace").strip().splitlines()
-        last = f": {said[-1].strip()[:_MOST_CHARACTERS]}" if said else ""
-        self._report(id_, Then(line, "failed", f"exit code {code}{last}") if code else Then(line, "done"))
+        threading.Thread(target=work, name="gglib-then", daemon=True).start()
+
+
+def _call(then: Completed, download: QueuedDownload) -> str:
+    """The error of the callable; empty: none."""
+    try:
+        then(download)
+    except BaseException as error:  # noqa: BLE001 - the row shows it
+        return f"{type(error).__name__}: {error}"[:_MOST_CHARACTERS]
+    return ""
+
+
+def _call_shell(line: str, variables: dict[str, str]) -> str:
+    """The error of the line: its exit code, and the last line of its standard error; empty: none."""
+    with tempfile.TemporaryFile() as output:
+        try:
+            code = subprocess.run(  # noqa: S602 - a user wrote the line
+                line,
+                shell=True,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=output,
+                env=without_tokens(os.environ) | variables,
+                start_new_session=True,  # an interrupt of the kernel does not reach it
+            ).returncode
+        except (OSError, ValueError) as error:
+            return f"it could not be started: {error}"[:_MOST_CHARACTERS]
+        output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
+        said = output.read().decode(errors="replace").strip().splitlines()
+    last = f": {said[-1].strip()[:_MOST_CHARACTERS]}" if said else ""
+    return f"exit code {code}{last}" if code else ""

@@ -249,7 +249,7 @@ class QueueOperations(Operations):
             if ended is not None and ended.status is DownloadStatus.COMPLETED:  # before it was kept
                 commands.complete(ended)
         elif place.is_new:
-            commands.drop(place.id)
+            commands.keep(place.id, "", None)
 
     # What is queued ----------------------------------------------------------------------------------------------
 

@@ -10,20 +10,21 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot, ShardProgress, ShardStatus
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.units import duration, percent, rate, size
 
-_EVERY_S: Final = 60.0
+_LOG_EVERY_S: Final = 60.0
 _log: Final = logging.getLogger("gglib_nb")
 
 ProgressCallback = Callable[[QueuedDownload], object]
 Progress = bool | ProgressCallback | None
 """None: shown unless the Hub's own switch is off. False: nothing. A callback is called, and nothing is drawn."""
+
+_Value = TypeVar("_Value")
 
 
 class ProgressView(Protocol):
@@ -37,7 +38,7 @@ class ProgressView(Protocol):
 
 
 MakeView = Callable[[], ProgressView | None]
-_make_view_of_place: MakeView | None = None
+_make_view_of_place: MakeView = lambda: None  # noqa: E731 - replaced by `use_views`
 
 
 def use_views(make: MakeView) -> None:
@@ -65,21 +66,23 @@ def shown(
     last: QueuedDownload | None = None
     has_failed = False
 
-    def guarded(draw: Callable[[], None]) -> None:
+    def guarded(draw: Callable[..., None], *args: QueuedDownload) -> None:
         nonlocal has_failed
         if not has_failed:
             try:
-                draw()
+                draw(*args)
             except Exception:  # noqa: BLE001 - the code that draws is not ours
                 has_failed = True
                 _log.warning("The progress of a download could not be shown", exc_info=True)
 
     def look() -> None:
         nonlocal last
-        now = _find(id_, snapshot())
+        seen = snapshot()
+        known = (*seen.items, *seen.recent_completed, *seen.recent_failures, *seen.recent_cancelled)
+        now = next((item for item in known if item.id == id_), None)
         if now is not None and now is not last:
             last = now
-            guarded(lambda: view.show(now))
+            guarded(view.show, now)
 
     try:
         yield look
@@ -94,7 +97,7 @@ def view_for(progress: Progress) -> ProgressView | None:
         return _Callback(progress)
     if progress is False or (progress is None and _is_switched_off()):
         return None
-    if _make_view_of_place is not None and (view := _make_view_of_place()) is not None:
+    if (view := _make_view_of_place()) is not None:
         return view
     stream = sys.stderr
     if not is_open(stream):  # a program without a console
@@ -103,7 +106,7 @@ def view_for(progress: Progress) -> ProgressView | None:
         from gglib_nb.manager.progress_bars import ProgressBars  # loads tqdm, which an import does not pay
 
         return ProgressBars(stream)
-    return LoggedDownload(LOG, LineWriter(stream))
+    return LoggedDownload(stream)
 
 
 def _is_switched_off() -> bool:
@@ -111,11 +114,6 @@ def _is_switched_off() -> bool:
     from huggingface_hub.utils import are_progress_bars_disabled
 
     return are_progress_bars_disabled()
-
-
-def _find(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None:
-    known = (*snapshot.items, *snapshot.recent_completed, *snapshot.recent_failures, *snapshot.recent_cancelled)
-    return next((item for item in known if item.id == id_), None)
 
 
 class _Callback:
@@ -129,71 +127,56 @@ class _Callback:
         pass
 
 
-# A log -----------------------------------------------------------------------------------------------------------------
-
-
 class ProgressLog:
-    """Logs one line a minute about all downloads that are waited for. Methods may be called from any thread.
-
-    Args:
-        clock: Seconds that only grow.
-    """
+    """The downloads that are waited for; a line about all of them is due once a minute. Any thread may use it."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.lock: Final = threading.Lock()
+        self.followed: Final[dict[LoggedDownload, str]] = {}
         self._clock: Final = clock
-        self._lock: Final = threading.Lock()
-        self._followed: Final[dict[LoggedDownload, str]] = {}
         self._next_s = 0.0
 
-    def follow(self, view: "LoggedDownload", words: str) -> None:
-        """Takes the state of one download; writes after each minute. Downloads with the same `write` share a line."""
-        with self._lock:
-            now_s = self._clock()
-            if not self._followed:
-                self._next_s = now_s + _EVERY_S
-            self._followed[view] = words
-            if now_s >= self._next_s:
-                self._next_s = now_s + _EVERY_S
-                for write in dict.fromkeys(one.write for one in self._followed):
-                    write("; ".join(said for one, said in self._followed.items() if one.write == write))
-
-    def forget(self, view: "LoggedDownload") -> None:
-        """No caller waits for it any more."""
-        with self._lock:
-            self._followed.pop(view, None)
+    def is_due(self) -> bool:
+        """Whether a minute has passed; it begins with the first download."""
+        now_s = self._clock()
+        is_due = bool(self.followed) and now_s >= self._next_s
+        if is_due or not self.followed:
+            self._next_s = now_s + _LOG_EVERY_S
+        return is_due
 
 
-@dataclass(frozen=True, eq=False)
+_LOG: Final = ProgressLog()
+
+
 class LoggedDownload:
-    """One download in a log."""
+    """One download in a log, which gets one line a minute.
 
-    log: ProgressLog
-    write: Callable[[str], object]
+    Args:
+        stream: Of the code that waits, whatever `sys.stderr` is when a line is due. Downloads of one stream share a line.
+        log: The one of this process.
+    """
+
+    def __init__(self, stream: Any, log: ProgressLog = _LOG) -> None:  # noqa: ANN401 - whatever replaced `sys.stderr`
+        self._stream: Final = stream
+        self._log: Final = log
 
     def show(self, download: QueuedDownload) -> None:
-        """Takes its state."""
-        if download.status.is_active or download.status.is_pending:
-            self.log.follow(self, said_briefly(download))
+        """Takes its state; writes the line when it is due."""
+        if not (download.status.is_active or download.status.is_pending):
+            return
+        with self._log.lock:
+            is_due = self._log.is_due()
+            self._log.followed[self] = said_briefly(download)
+            if is_due:
+                streams = {id(one._stream): one._stream for one in self._log.followed}  # noqa: SLF001 - of this class
+                for stream in filter(is_open, streams.values()):
+                    said = [words for one, words in self._log.followed.items() if one._stream is stream]  # noqa: SLF001
+                    write_text(stream, f"gglib_nb: {'; '.join(said)}\n")
 
     def close(self) -> None:
         """The download has ended, or the wait for it."""
-        self.log.forget(self)
-
-
-@dataclass(frozen=True)
-class LineWriter:
-    """Writes lines of a log to the stream of the code that waits, whatever `sys.stderr` is when a line is due."""
-
-    stream: Any
-
-    def __call__(self, line: str) -> None:
-        """Writes one."""
-        if is_open(self.stream):
-            write_text(self.stream, f"gglib_nb: {line}\n")
-
-
-LOG: Final = ProgressLog()
-"""The one of this process."""
+        with self._log.lock:
+            self._log.followed.pop(self, None)
 
 
 # Words -----------------------------------------------------------------------------------------------------------------
@@ -212,55 +195,40 @@ def said_briefly(download: QueuedDownload) -> str:
 
 def parts_of(download: QueuedDownload) -> list[str]:
     """What is known of it, the most important first."""
-    return [part for part in _parts(download) if part]
+    if download.status is DownloadStatus.COMPLETED:
+        took = "already downloaded" if download.was_present else _known(download.took_s, lambda s: f"in {duration(s)}")
+        return [*filter(None, [_known(download.progress, percent), size(download.total_bytes), took])]
+    if download.status.is_pending:
+        state = f"{download.status}, number {download.position}"
+    else:
+        state = "" if download.status is DownloadStatus.DOWNLOADING else download.status.value
+    parts = [
+        _known(download.progress, percent),
+        _amount(download.downloaded_bytes, download.total_bytes),
+        _known(download.bytes_per_second, rate),
+        _known(download.eta_seconds, lambda seconds: f"{duration(seconds)} left"),
+        printable(download.notice) if download.notice else state,
+    ]
+    return [*filter(None, parts)]
 
 
 def parts_of_file(file: ShardProgress) -> list[str]:
     """The same of one of its files."""
-    parts = [_percent(_fraction(file)), _amount(file.downloaded_bytes, file.size_bytes)]
-    return [part for part in [*parts, "verifying" if file.status is ShardStatus.VERIFYING else ""] if part]
+    fraction = min(1.0, file.downloaded_bytes / file.size_bytes) if file.size_bytes else None
+    state = "verifying" if file.status is ShardStatus.VERIFYING else ""
+    return [*filter(None, [_known(fraction, percent), _amount(file.downloaded_bytes, file.size_bytes), state])]
 
 
-def is_moving(file: ShardProgress) -> bool:
-    """Whether a file is being fetched or verified."""
-    return file.status in (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
-
-
-def _parts(download: QueuedDownload) -> Iterator[str]:
-    yield _percent(download.progress)
-    if download.status is DownloadStatus.COMPLETED:
-        yield size(download.total_bytes)
-        took_s = download.took_s
-        yield "already downloaded" if download.was_present else "" if took_s is None else f"in {duration(took_s)}"
-        return
-    yield _amount(download.downloaded_bytes, download.total_bytes)
-    yield "" if download.bytes_per_second is None else rate(download.bytes_per_second)
-    yield "" if download.eta_seconds is None else f"{duration(download.eta_seconds)} left"
-    yield printable(download.notice) if download.notice else _standing(download)
-
-
-def _standing(download: QueuedDownload) -> str:
-    if download.status.is_pending:
-        return f"{download.status}, number {download.position}"
-    return "" if download.status is DownloadStatus.DOWNLOADING else download.status.value
-
-
-def _fraction(file: ShardProgress) -> float | None:
-    return None if not file.size_bytes else min(1.0, file.downloaded_bytes / file.size_bytes)
-
-
-def _percent(fraction: float | None) -> str:
-    return "" if fraction is None else percent(fraction)
+def _known(value: _Value | None, say: Callable[[_Value], str]) -> str:
+    return "" if value is None else say(value)
 
 
 def _amount(downloaded_bytes: int, total_bytes: int | None) -> str:
     if total_bytes is None:
         return size(downloaded_bytes)
-    return (
-        size(total_bytes)
-        if downloaded_bytes in (0, total_bytes)
-        else f"{size(downloaded_bytes)} of {size(total_bytes)}"
-    )
+    if downloaded_bytes in (0, total_bytes):
+        return size(total_bytes)
+    return f"{size(downloaded_bytes)} of {size(total_bytes)}"
 
 
 # Text streams: a user's logger, another kernel's stream, or a terminal that is not UTF-8 ---------------------------------

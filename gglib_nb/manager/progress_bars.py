@@ -5,18 +5,31 @@ stalls and bytes that were already on the disk.
 """
 
 import os
-from typing import Any, Final, TextIO
+from collections.abc import Iterator
+from typing import Any, Final, NamedTuple, TextIO
 
 from tqdm import tqdm
 from typing_extensions import override
 
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardProgress
-from gglib_nb.manager.progress import is_moving, name_of, parts_of, parts_of_file
+from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardStatus
+from gglib_nb.manager.progress import name_of, parts_of, parts_of_file
 
 _MOST_FILES: Final = 8
 _NARROWEST_BAR: Final = 12
 _LONGEST_NAME: Final = 36
 _USUAL: Final = (80, 24)
+_FETCHING: Final = (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)
+_MOVING: Final = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
+
+
+class _Row(NamedTuple):
+    """What one bar shows; that of the download itself is number 0."""
+
+    number: int
+    title: str
+    downloaded_bytes: int
+    total_bytes: int | None
+    words: list[str]
 
 
 class _Bar(tqdm):  # type: ignore[type-arg]  # generic in its stub only
@@ -40,47 +53,51 @@ class ProgressBars:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream: Final = stream
-        self._bar: _Bar | None = None
-        self._files: Final[dict[int, _Bar]] = {}
+        self._bars: Final[dict[int, _Bar]] = {}
 
     def show(self, download: QueuedDownload) -> None:
         """Draws the present state."""
-        if self._bar is None:
-            self._bar = self._new(_clipped(name_of(download)), download.total_bytes, leave=True)
-        self._draw_files(download)
-        _draw(self._bar, download.downloaded_bytes, parts_of(download))
+        rows = list(_rows(download))
+        self._drop(self._bars.keys() - {row.number for row in rows})
+        for row in rows:
+            if row.number not in self._bars:
+                self._bars[row.number] = self._new(row)
+            bar = self._bars[row.number]
+            bar.n = min(row.downloaded_bytes, bar.total or row.downloaded_bytes)
+            bar.words = tuple(row.words)
+            bar.refresh()
 
     def close(self) -> None:
         """Ends the bars; the download's line keeps its last state."""
-        self._drop_files(keeping=set())
-        if self._bar is not None:
-            self._bar.close()
+        self._drop(self._bars.keys() - {0})
+        self._drop(set(self._bars))
 
-    def _draw_files(self, download: QueuedDownload) -> None:
-        files = (*download.shards, *download.companions)
-        is_fetching = download.status in (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)
-        moving = [file for file in files if is_moving(file)] if len(files) > 1 and is_fetching else []
-        shown = moving[:_MOST_FILES]
-        self._drop_files(keeping={file.number for file in shown})
-        for file in shown:
-            if file.number not in self._files:
-                self._files[file.number] = self._new(f"  {_title(file, len(files))}", file.size_bytes, leave=False)
-            _draw(self._files[file.number], file.downloaded_bytes, parts_of_file(file))
+    def _drop(self, numbers: set[int]) -> None:
+        for number in numbers:
+            self._bars.pop(number).close()
 
-    def _drop_files(self, keeping: set[int]) -> None:
-        for number in self._files.keys() - keeping:
-            self._files.pop(number).close()
-
-    def _new(self, title: str, total_bytes: int | None, *, leave: bool) -> _Bar:
+    def _new(self, row: _Row) -> _Bar:
         return _Bar(
-            desc=title,
-            total=total_bytes or None,
+            desc=row.title,
+            total=row.total_bytes or None,
             file=self._stream,
-            leave=leave,
+            leave=row.number == 0,
             **_size(self._stream),
             bar_format="{desc} {bar} {words}",
             mininterval=0,
         )
+
+
+def _rows(download: QueuedDownload) -> Iterator[_Row]:
+    name = name_of(download)
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+    yield _Row(0, name, download.downloaded_bytes, download.total_bytes, parts_of(download))
+    files = (*download.shards, *download.companions)
+    if len(files) > 1 and download.status in _FETCHING:
+        for file in [file for file in files if file.status in _MOVING][:_MOST_FILES]:
+            title = f"  {file.number}/{len(files)}" if file.kind == "shard" else f"  {file.kind}"
+            yield _Row(file.number, title, file.downloaded_bytes, file.size_bytes, parts_of_file(file))
 
 
 def _size(stream: TextIO) -> dict[str, Any]:
@@ -90,16 +107,3 @@ def _size(stream: TextIO) -> dict[str, Any]:
     except (AttributeError, OSError, ValueError):
         is_known = False
     return {"dynamic_ncols": True} if is_known else {"ncols": _USUAL[0], "nrows": _USUAL[1]}
-
-
-def _draw(bar: _Bar, downloaded_bytes: int, words: list[str]) -> None:
-    bar.n, bar.words = min(downloaded_bytes, bar.total or downloaded_bytes), tuple(words)
-    bar.refresh()
-
-
-def _title(file: ShardProgress, count: int) -> str:
-    return f"{file.number}/{count}" if file.kind == "shard" else file.kind
-
-
-def _clipped(name: str) -> str:
-    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"

@@ -1,6 +1,7 @@
 """The progress text of a script's terminal and log, and how often a log gets it."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,10 +50,10 @@ class Minutes:
         self.now_s = 100.0
         self.lines = []
         self.log = ProgressLog(lambda: self.now_s)
-        self.write = self.lines.append
+        self.stream = SimpleNamespace(write=self.lines.append)
 
     def view(self):
-        return LoggedDownload(self.log, self.write)
+        return LoggedDownload(self.stream, self.log)
 
 
 def test_a_log_gets_one_line_a_minute_about_all_awaited_downloads():
@@ -65,7 +66,7 @@ def test_a_log_gets_one_line_a_minute_about_all_awaited_downloads():
         minutes.now_s += 0.1
 
     assert len(minutes.lines) == 2
-    assert all(re.fullmatch(r"b:Q4 .*; c:Q4 .*", line) for line in minutes.lines)
+    assert all(re.fullmatch(r"gglib_nb: b:Q4 .*; c:Q4 .*\n", line) for line in minutes.lines)
 
 
 def test_downloads_shorter_than_a_minute_are_not_logged():
@@ -90,7 +91,7 @@ def test_ended_downloads_are_not_logged_again():
     minutes.now_s += 60.0
     running.show(download("a/c:Q4", "downloading", downloaded_bytes=1))
 
-    assert [line.split()[0] for line in minutes.lines] == ["c:Q4"]
+    assert [line.split()[1] for line in minutes.lines] == ["c:Q4"]
 
 
 def test_the_minute_restarts_with_the_next_wait():

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gglib_nb.manager.progress import LineWriter, encodable, is_open, is_terminal, view_for, write_text
+from gglib_nb.manager.progress import LoggedDownload, ProgressLog, encodable, is_open, is_terminal, view_for, write_text
 from gglib_nb.notebook import render, tables
 from tests.support.snapshots import GB, download, snapshot
 
@@ -67,13 +67,14 @@ def test_progress_can_be_shown_on_a_write_only_standard_error(monkeypatch):
 
 
 def test_log_lines_are_written_to_the_stream_of_the_waiting_code(monkeypatch):
-    own, capturing = Bare(), Bare()
-    write = LineWriter(own)
+    own, capturing, minutes = Bare(), Bare(), iter([0.0, 60.0])
+    view = LoggedDownload(own, ProgressLog(lambda: next(minutes)))
 
+    view.show(download(status="downloading"))
     monkeypatch.setattr("sys.stderr", capturing)
-    write("half")
+    view.show(download(status="paused"))
 
-    assert own.written == ["gglib_nb: half\n"]
+    assert [line.startswith("gglib_nb: ") for line in own.written] == [True]
     assert capturing.written == []
 
 
