@@ -103,7 +103,7 @@ class _Listing:
             if not HEAD_WORDS.intersection(file.words):
                 self._add_sibling(file)
         # Parts and drafts are companions only beside a file that is a model by its name alone.
-        self.has_a_model = any(_kind_by_name(one) is None and _kind_beside_a_model(one) is None for one in everything)
+        self.has_a_model = any(kind_by_name(one) is None and _kind_beside_a_model(one) is None for one in everything)
         self._editions: dict[tuple[tuple[str, ...], tuple[str, ...]], bool] = {}
 
     def weights(self, file: FileName) -> _Weights | None:
@@ -153,7 +153,7 @@ def _stated_kind(file: FileName, listing: _Listing, stated: HeaderKind | None) -
         case "model":
             return None
         case "likely model":
-            return _kind_by_name(file)
+            return kind_by_name(file)
         case _:
             return stated
 
@@ -161,7 +161,7 @@ def _stated_kind(file: FileName, listing: _Listing, stated: HeaderKind | None) -
 def _kind(file: FileName, listing: _Listing) -> CompanionKind | None:
     if not file.is_gguf:
         return _kind_of_other_format(file)
-    if (kind := _kind_by_name(file)) is not None:
+    if (kind := kind_by_name(file)) is not None:
         return kind
     if listing.has_a_model and (kind := _kind_beside_a_model(file)) is not None:
         return kind
@@ -182,7 +182,7 @@ def _kind_of_other_format(file: FileName) -> CompanionKind | None:
     return "other" if _CHECKSUM.fullmatch(name) else None
 
 
-def _kind_by_name(file: FileName) -> CompanionKind | None:
+def kind_by_name(file: FileName) -> CompanionKind | None:
     """What the name says whatever the other files are: the ggml naming document and llama.cpp's own prefixes."""
     if _is_sidecar(file):
         return "other"

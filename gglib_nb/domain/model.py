@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import PurePath
 from typing import Final, Literal, NamedTuple
 
+from gglib_nb.domain.companions import kind_by_name
 from gglib_nb.domain.download import HostFolder, StoredFile
+from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
@@ -107,11 +109,25 @@ class Model(Value, frozen=True):
         return None if None in times else min((at_s for at_s in times if at_s is not None), default=None)
 
 
+_COMPANIONS: Final = {
+    "mmproj": "a vision projector (mmproj)",
+    "adapter": "an adapter (LoRA)",
+    "draft": "a draft model for speculative decoding",
+    "imatrix": "an importance matrix",
+    "vocab": "a vocabulary without weights",
+}
+
+
 def remark_on(model: Model, others: Iterable[Model]) -> str:
     """An oddity of a model's content, as one line; empty: none. `others` are the other registered models."""
     facts = model.facts
     if not facts:
         return "it is not a GGUF file that can be read"
+    kind = facts.get("companion_kind")
+    if isinstance(kind, str) and kind != kind_by_name(parse_path(model.files[0].path_in_repo)):
+        return printable(
+            f"its header says that it is {_COMPANIONS.get(kind, f'a companion file ({kind})')}, not a model"
+        )
     if isinstance(names := facts.get("template_introspection"), str) and names:
         return printable(
             f"its chat template uses Python introspection ({names}): load it only where templates are sandboxed"

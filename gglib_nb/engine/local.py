@@ -303,6 +303,7 @@ def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | No
     Raises:
         IncompleteShardSetError: Its number differs from that in `shard`, its path in the repository: no program could load the set.
     """
+    from gglib_nb.domain.companions import kind_of_header
     from gglib_nb.domain.gguf import read_header
     from gglib_nb.domain.gguf_header import header_facts
 
@@ -314,7 +315,9 @@ def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | No
         os.close(fd)
     if shard is not None:
         _refuse_stray_shard(parse_path(shard), header)
-    return header_facts(header)
+    kind = kind_of_header(header)
+    is_model = kind in (None, "model", "likely model")
+    return header_facts(header) | ({} if is_model else {"companion_kind": kind})
 
 
 def check_split_set(files: Sequence[StoredFile]) -> None:

@@ -31,11 +31,23 @@ def test_a_template_too_long_to_store_is_not_missing():
     [
         ({}, "not a GGUF"),
         ({"architecture": "llama", "has_chat_template": False}, "no chat template"),
+        ({"architecture": "clip", "companion_kind": "mmproj"}, "a vision projector (mmproj), not a model"),
+        ({**PLAIN, "companion_kind": "adapter"}, "an adapter (LoRA), not a model"),
+        ({**PLAIN, "companion_kind": "x\x1b[2J"}, "a companion file (x [2J), not a model"),
         ({**PLAIN, "template_introspection": "__class__"}, "introspection (__class__)"),
         ({**PLAIN, "template_introspection": "__class__\x1b[2J"}, "__class__ [2J"),
         ({**PLAIN, "chat_template_sha256": "b" * 64}, "differs from that of Q8_0"),
     ],
-    ids=["no GGUF", "no template", "introspection", "hostile name", "another template"],
+    ids=[
+        "no GGUF",
+        "no template",
+        "projector",
+        "adapter",
+        "hostile kind",
+        "introspection",
+        "hostile name",
+        "another template",
+    ],
 )
 def test_oddities_are_reported(facts, words):
     assert words in remark_on(with_facts(**facts), [with_facts("owner/repo:Q8_0", **PLAIN)])
