@@ -29,8 +29,6 @@ from typing import IO, Any, Final
 LONGEST_PATH_CHARACTERS: Final[int | None] = 259 if sys.platform == "win32" else None
 _READ_BYTES: Final = 64 * 1024
 _BLOCK_BYTES: Final = 512  # of `st_blocks`, on every system that has it
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-_PROCESS_NAMESPACE: Final = Path("/proc/self/ns/pid")
 # Answers of filesystems that cannot allocate cheaply, or not in this form.
 _NO_ALLOCATION: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENODEV})
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
@@ -48,8 +46,7 @@ def read_at(fd: int, length: int, offset: int) -> bytes:
     if hasattr(os, "pread"):
         data: bytes = os.pread(fd, length, offset)
         return data
-    with _seek_locks[fd % len(_seek_locks)]:
-        os.lseek(fd, offset, os.SEEK_SET)
+    with _at(fd, offset):
         return os.read(fd, length)
 
 
@@ -58,8 +55,7 @@ def read_into(fd: int, buffer: memoryview, offset: int) -> int:
     if hasattr(os, "preadv"):
         count: int = os.preadv(fd, [buffer], offset)
         return count
-    with _seek_locks[fd % len(_seek_locks)], FileIO(fd, "rb", closefd=False) as file:
-        os.lseek(fd, offset, os.SEEK_SET)
+    with _at(fd, offset), FileIO(fd, "rb", closefd=False) as file:
         return file.readinto(buffer) or 0
 
 
@@ -68,9 +64,15 @@ def write_at(fd: int, data: bytes | memoryview, offset: int) -> int:
     if hasattr(os, "pwrite"):
         count: int = os.pwrite(fd, data, offset)
         return count
+    with _at(fd, offset):
+        return os.write(fd, data)
+
+
+@contextlib.contextmanager
+def _at(fd: int, offset: int) -> Iterator[None]:
     with _seek_locks[fd % len(_seek_locks)]:
         os.lseek(fd, offset, os.SEEK_SET)
-        return os.write(fd, data)
+        yield
 
 
 # --- Files: opening, syncing, space -----------------------------------------------------------------------------------
@@ -308,50 +310,36 @@ def clock_s() -> float:
 
 def boot_id() -> str:
     """Identifies this boot of this machine; empty: unknown."""
-    try:
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    except OSError:
-        return ""
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    return ""
 
 
 def process_place() -> str:
     """Identifies where process ids mean the same as here: machine, boot and process namespace."""
-    try:
-        namespace = str(_PROCESS_NAMESPACE.readlink())
-    except OSError:
-        namespace = ""
+    namespace = ""
+    with contextlib.suppress(OSError):
+        namespace = str(Path("/proc/self/ns/pid").readlink())
     return f"{socket.gethostname()} {boot_id()} {namespace}"
 
 
 def is_running(pid: int) -> bool:
     """Whether a process of this place exists and was not killed; True if that cannot be seen."""
-    try:
+    with contextlib.suppress(OSError):
         # A killed process that its parent has not waited for still has its id.
         return _linux_stat(pid)[0] not in "ZX"
-    except OSError:
-        return _is_running_by_psutil(pid)
-
-
-def _is_running_by_psutil(pid: int) -> bool:
     import psutil  # not needed on Linux, and slow to import
 
     try:
         return bool(psutil.Process(pid).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
-    except psutil.NoSuchProcess:
-        return False
-    except psutil.Error:
-        return True
+    except psutil.Error as error:
+        return not isinstance(error, psutil.NoSuchProcess)
 
 
 def process_start(pid: int) -> str:
     """Distinguishes a process of this place from a later one with its id; empty: unknown."""
-    try:
+    with contextlib.suppress(OSError):
         return _linux_stat(pid)[19]
-    except OSError:
-        return _process_start_by_psutil(pid)
-
-
-def _process_start_by_psutil(pid: int) -> str:
     import psutil
 
     try:
@@ -372,9 +360,7 @@ def is_orphaned(parent_pid: int) -> bool:
     POSIX gives an orphan another parent. Windows keeps the id of the ended parent, and puts a launcher between the two
     in a virtual environment, so there the parent itself is looked up.
     """
-    if hasattr(os, "fork"):
-        return os.getppid() != parent_pid
-    return not is_running(parent_pid)
+    return os.getppid() != parent_pid if hasattr(os, "fork") else not is_running(parent_pid)
 
 
 def start_detached(
@@ -416,9 +402,8 @@ def exit_reason(code: int) -> str:
     """How a child process ended, in words: "it ended with status 1", "it was ended by SIGKILL"."""
     if code >= 0:
         return f"it ended with status {code}"
-    with contextlib.suppress(ValueError):
-        return f"it was ended by {signal.Signals(-code).name}"
-    return f"it was ended by signal {-code}"
+    names = {one.value: one.name for one in signal.Signals}
+    return f"it was ended by {names.get(-code, f'signal {-code}')}"
 
 
 def log_path() -> str:
@@ -479,7 +464,7 @@ class PipeReader:
                 chunk = self._chunks.get(timeout=timeout_s)
             except queue.Empty:
                 return None
-            if chunk and not isinstance(chunk, OSError):
+            if chunk and isinstance(chunk, bytes):
                 return chunk
             self._end = chunk
         if isinstance(self._end, OSError):

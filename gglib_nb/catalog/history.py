@@ -6,11 +6,11 @@ Rows only; the caller decides when to write.
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from msgspec import convert
+
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.migrations import atomic
-from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload
-from gglib_nb.domain.references import DownloadId
 from gglib_nb.system import exists
 
 
@@ -53,10 +53,9 @@ _SELECT: Final = f"SELECT {_COLUMNS} FROM past_download ORDER BY ended_at_s DESC
 
 
 def _past(row: Sequence[Any]) -> PastDownload:
-    repo_id, tail, revision, *rest = row
-    values = dict(zip(_FIELDS, rest, strict=True))
-    values |= {"outcome": DownloadStatus(values["outcome"]), "was_present": bool(values["was_present"])}
-    return PastDownload(DownloadId(repo_id, tail or None, revision or None), **values)
+    repo_id, tail, revision, *values = row
+    id_ = {"repo_id": repo_id, "quantization": tail or None, "revision": revision or None}
+    return convert({"id": id_, **dict(zip(_FIELDS, values, strict=True))}, PastDownload, strict=False)
 
 
 def _values(one: PastDownload) -> tuple[object, ...]:

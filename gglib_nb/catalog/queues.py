@@ -10,7 +10,7 @@ Tokens and signed addresses have no field here.
 
 import logging
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -109,9 +109,8 @@ class Queues:
         values = (queue.is_processing, _text(queue.limits), progress)
         if connection.execute(_UPDATE_KERNEL, (*values, self._kernel.owner)).rowcount:
             return True
-        mine = self._kernel
-        place = (mine.owner, mine.title, mine.place, mine.pid, mine.start, mine.models_directory, mine.endpoint)
-        connection.execute(_INSERT_KERNEL, (*place, *values))
+        mine = [getattr(self._kernel, name) for name in _KERNEL]
+        connection.execute(_INSERT_KERNEL, (*mine, *values))
         return False
 
     # Other kernels' ----------------------------------------------------------------------------------------------
@@ -128,13 +127,10 @@ class Queues:
         """
         found: list[ElsewhereDownload] = []
         with self._database.open() as connection:
-            rows = connection.execute(
-                f"{_SELECT} AND progress != '[]' ORDER BY beat", (self._kernel.models_directory, self._kernel.owner)
-            ).fetchall()
-        for row in rows:
-            record = _record(row)
+            kernels = _kernels(connection, self._kernel, "AND progress != '[]'")
+        for record, _, _, progress in kernels:
             is_left = record.is_released or is_gone(record)
-            found += _seen(row[-1], describe(record), is_left=is_left, is_silent=is_silent(record))
+            found += _seen(progress, describe(record), is_left=is_left, is_silent=is_silent(record))
         return tuple(found)
 
     def adopt(self, is_gone: IsGone) -> StoredQueue | None:
@@ -144,21 +140,26 @@ class Queues:
         seen last at the end. The limits are that kernel's.
         """
         with self._database.open() as connection:
-            if not _left_in(connection, self._kernel, is_gone):
+            if not self._left_in(connection, is_gone):
                 return None  # without the write lock, because there is rarely an abandoned queue
             with atomic(connection):
-                kernels = _left_in(connection, self._kernel, is_gone)
+                kernels = self._left_in(connection, is_gone)
                 if not kernels:
                     return None  # another kernel was faster
-                downloads = [one for row, _, _ in kernels for one in self._downloads_of(connection, row)]
-                limits = _merged(limits_of(text) for _, text, _ in kernels)
-                queue = StoredQueue(tuple(sorted(downloads, key=_rank)), limits, any(runs for _, _, runs in kernels))
+                downloads = [one for record, *_ in kernels for one in self._downloads_of(connection, record)]
+                limits = _merged(limits_of(text) for _, text, _, _ in kernels)
+                queue = StoredQueue(tuple(sorted(downloads, key=_rank)), limits, any(runs for _, _, runs, _ in kernels))
                 self._put_kernel(connection, queue, "[]")
-                mine = [(self._kernel.owner, row.owner) for row, _, _ in kernels]
+                mine = [(self._kernel.owner, record.owner) for record, *_ in kernels]
                 connection.executemany("UPDATE OR IGNORE download SET owner = ? WHERE owner = ?", mine)
-                connection.executemany("DELETE FROM kernel WHERE owner = ?", [(row.owner,) for row, _, _ in kernels])
+                connection.executemany("DELETE FROM kernel WHERE owner = ?", [(owner,) for _, owner in mine])
         self._written = None
         return queue
+
+    def _left_in(self, connection: sqlite3.Connection, is_gone: IsGone) -> "list[_Kernel]":
+        """Stopped kernels with the same models folder and hub, the one seen last at the end."""
+        kernels = _kernels(connection, self._kernel, "AND endpoint = ?", self._kernel.endpoint)
+        return [one for one in kernels if one[0].is_released or is_gone(one[0])]
 
     def _downloads_of(self, connection: sqlite3.Connection, record: KernelRecord) -> Iterable[StoredDownload]:
         rows = connection.execute("SELECT detail FROM download WHERE owner = ? ORDER BY position", (record.owner,))
@@ -169,36 +170,33 @@ class Queues:
                 _log.warning("A download of a previous kernel could not be read. Its downloaded data is kept.")
 
 
+_Kernel = tuple[KernelRecord, str, bool, str]
+"""A kernel, with its limits as JSON, whether its queue runs, and its progress as JSON."""
+
+_KERNEL: Final = ("owner", "title", "place", "pid", "start", "models_directory", "endpoint")
 # Each heartbeat of any kernel gets a larger number than all before it.
 _GIVE_BEAT: Final = "UPDATE kernel SET beat = (SELECT max(beat) + 1 FROM kernel), progress = ? WHERE owner = ?"
-_SELECT: Final = """
-    SELECT owner, title, place, pid, start, models_directory, endpoint, beat, is_released, limits, is_processing,
-           progress
-    FROM kernel WHERE models_directory = ? AND owner != ?"""
+_SELECT: Final = f"""
+    SELECT limits, is_processing, progress, {", ".join(_KERNEL)}, beat, is_released
+    FROM kernel WHERE models_directory = ? AND owner != ?"""  # noqa: S608 - our names
 _UPDATE_KERNEL: Final = """
     UPDATE kernel SET beat = (SELECT max(beat) + 1 FROM kernel), is_processing = ?, limits = ?, progress = ?,
                       is_released = 0 WHERE owner = ?"""
-_INSERT_KERNEL: Final = """
-    INSERT INTO kernel (owner, title, place, pid, start, models_directory, endpoint, is_released, is_processing, limits,
-                        progress, beat)
-    VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?, ?, ?, (SELECT coalesce(max(beat), 0) + 1 FROM kernel))"""
+_INSERT_KERNEL: Final = f"""
+    INSERT INTO kernel ({", ".join(_KERNEL)}, is_released, is_processing, limits, progress, beat)
+    VALUES ({"?, " * len(_KERNEL)} 0, ?, ?, ?, (SELECT coalesce(max(beat), 0) + 1 FROM kernel))"""  # noqa: S608 - our names
 _PUT_DOWNLOAD: Final = "INSERT OR REPLACE INTO download (owner, name, position, detail) VALUES (?, ?, ?, ?)"
 
 
-def _left_in(
-    connection: sqlite3.Connection, mine: KernelRecord, is_gone: IsGone
-) -> list[tuple[KernelRecord, str, bool]]:
-    """Stopped kernels with the same models folder and hub, the one seen last at the end."""
+def _kernels(connection: sqlite3.Connection, mine: KernelRecord, condition: str, *values: str) -> list[_Kernel]:
+    """Other kernels with the same models folder, the one seen last at the end."""
     rows = connection.execute(
-        f"{_SELECT} AND endpoint = ? ORDER BY beat", (mine.models_directory, mine.owner, mine.endpoint)
+        f"{_SELECT} {condition} ORDER BY beat", (mine.models_directory, mine.owner, *values)
     ).fetchall()
-    records = [(_record(row), row[-3], bool(row[-2])) for row in rows]
-    return [one for one in records if one[0].is_released or is_gone(one[0])]
-
-
-def _record(row: Sequence[Any]) -> KernelRecord:
-    values: tuple[Any, ...] = (*row[:8], bool(row[8]))
-    return KernelRecord(*values)
+    return [
+        (KernelRecord(*(*record[:-1], bool(record[-1]))), limits, bool(runs), progress)
+        for limits, runs, progress, *record in rows
+    ]
 
 
 def _with_positions(
@@ -257,12 +255,12 @@ def is_kept(plan: PlannedDownload, models_directory: Path) -> bool:
 
     The repair of a model in another program's folder is not stored: what is restored writes only below it.
     """
+    folder = _folder(plan, models_directory)
     try:
-        folder = _folder(plan, models_directory)
-        (plan.then or "").encode()
-        return all((str(folder) + _relative(target, folder)).encode() for target in plan.targets)
+        "".join((plan.then or "", str(folder), *(_relative(target, folder) for target in plan.targets))).encode()
     except ValueError:
         return False
+    return True
 
 
 def to_row(stored: StoredDownload, models_directory: Path) -> str:
@@ -317,14 +315,8 @@ def _absolute(relative: str, folder: Path) -> str:
 
 def _progress(items: Iterable[QueuedDownload]) -> str:
     """The live downloads, for other kernels to show."""
-    return _text([_as_seen(item) for item in items])
-
-
-def _as_seen(item: QueuedDownload) -> ElsewhereDownload:
-    shown = {
-        name: getattr(item, name) for name in ElsewhereDownload.__struct_fields__ if name not in ("owner", "is_left")
-    }
-    return ElsewhereDownload(owner="", is_left=False, **shown)
+    shown = [name for name in ElsewhereDownload.__struct_fields__ if name not in ("owner", "is_left")]
+    return _text([ElsewhereDownload("", False, *(getattr(item, name) for name in shown)) for item in items])
 
 
 def _seen(progress: str, owner: str, *, is_left: bool, is_silent: bool) -> tuple[ElsewhereDownload, ...]:
@@ -334,10 +326,11 @@ def _seen(progress: str, owner: str, *, is_left: bool, is_silent: bool) -> tuple
     except (msgspec.MsgspecError, RecursionError):
         return ()
     if is_left or is_silent:
+        # (A download of a stopped kernel that had every byte is complete.)
+        live = [one for one in found if not (is_left and one.status.is_active and one.progress == 1.0)]
         notice = None if is_left else "no news from its kernel"
         return tuple(
             replace(one, owner=owner, is_left=is_left, bytes_per_second=None, eta_seconds=None, notice=notice)
-            for one in found
-            if not (is_left and one.status.is_active and one.progress == 1.0)  # it had every byte
+            for one in live
         )
     return tuple(replace(one, owner=owner) for one in found)

@@ -6,7 +6,7 @@ connecting    from the setting `engine` to a Dask client
 dask_engine   what the manager uses: finds the hosts, keeps a link to each, passes commands and reports on
 host_link     one host: a thread that sends, a topic on which its reports come
 worker_side   runs inside a worker: owns the engine process of its host, checks paths, ends with its client
-worker_side   runs inside a worker: owns the engine process of its host, checks paths, ends with its client
+dispatcher    decides which host runs which attempt; pure
 attempt       one attempt, its copies on hosts, and their progress together; pure
 folder        whether two hosts see the same models folder
 

@@ -136,13 +136,12 @@ class DaskEngine:
         with self._lock:
             if self._links.get(host) is not link:
                 return
-            match event:
-                case HostLost():
-                    del self._links[host]
-                    self._do(self._dispatcher.host_left(host, event.reason))
-                    self._wake.set()
-                case _:
-                    self._do(self._dispatcher.take_report(host, event, time.monotonic()))
+            if isinstance(event, HostLost):
+                del self._links[host]
+                self._do(self._dispatcher.host_left(host, event.reason))
+                self._wake.set()
+            else:
+                self._do(self._dispatcher.take_report(host, event, time.monotonic()))
 
     def _watch(self) -> None:
         while not self._is_closed:

@@ -11,8 +11,8 @@ engine, anything else a report for the queue. The caller passes the time and mak
   bandwidth limit the copies of one download run one after the other, so that the first is complete early.
 """
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Final
 
@@ -113,6 +113,16 @@ def spread(folders: Mapping[str, str], served: Collection[str]) -> list[str]:
     return sorted(firsts.values())
 
 
+@dataclass(slots=True, eq=False)
+class _Host:
+    """A host of the cluster."""
+
+    about: ClusterHost
+    share: Configure  # the limits that its engine has
+    owner: str = ""  # the name under which its engine holds leases; empty before its first report
+    checks: set[int] = field(default_factory=set)  # runs of hashing there
+
+
 class Dispatcher:
     """All attempts of one queue on all hosts of one cluster."""
 
@@ -120,12 +130,9 @@ class Dispatcher:
         """Has no host yet; the limits of `configure` are for all hosts together."""
         self._configure = configure
         self._max_concurrent = 1
-        self._hosts: dict[str, ClusterHost] = {}
-        self._owners: dict[str, str] = {}
-        self._gone_owners: list[str] = []
-        self._shares: dict[str, Configure] = {}
+        self._hosts: dict[str, _Host] = {}
         self._attempts: dict[int, PlacedAttempt] = {}
-        self._checks: dict[int, str] = {}
+        self._gone_owners: list[str] = []
         self._part_folders: dict[frozenset[str], str] = {}
         self._last_number = 0
         self._here: str | None = None
@@ -154,15 +161,13 @@ class Dispatcher:
             case CheckFiles():
                 return self._check(command)
             case StopCheck():
-                host = self._checks.get(command.check)
-                return [] if host is None else [Tell(host, command)]
+                return [Tell(name, command) for name, host in self._hosts.items() if command.check in host.checks]
         return self._place()
 
     def host_joined(self, host: ClusterHost, here: str | None) -> list[Action]:
         """Adds a host; `here` is the identity of this machine's own models folder, None if it has none."""
         self._here = here
-        self._hosts[host.name] = host
-        self._shares[host.name] = self._configure
+        self._hosts[host.name] = _Host(host, self._configure)
         return [EnginesChanged(len(self._hosts)), Tell(host.name, self._configure), *self._place()]
 
     def host_left(self, name: str, reason: str) -> list[Action]:
@@ -170,13 +175,13 @@ class Dispatcher:
         if name not in self._hosts:
             return []
         lost = self._lose(name, reason)
-        del self._hosts[name], self._shares[name]
+        del self._hosts[name]
         return [EnginesChanged(len(self._hosts)), *lost, *self._continue()]
 
     def space_changed(self, name: str, free_bytes: int | None) -> None:
         """Updates the free space of a host's disk."""
-        if name in self._hosts:
-            self._hosts[name] = replace(self._hosts[name], free_bytes=free_bytes)
+        if (host := self._hosts.get(name)) is not None:
+            host.about = replace(host.about, free_bytes=free_bytes)
 
     def fail_waiting(self, error: GglibError) -> list[Action]:
         """Fails waiting attempts, because the cluster will not come back."""
@@ -194,7 +199,7 @@ class Dispatcher:
         """Handles a report of a host's engine."""
         match report:
             case Ready():
-                self._owners[host] = report.owner
+                self._hosts[host].owner = report.owner
                 return []
             case Progress() | TransferFinished() | TransferFailed() | TransferStopped():
                 copies = (copy for copy in self._running_on(host) if copy.number == report.attempt)
@@ -202,7 +207,7 @@ class Dispatcher:
             case CheckProgress():
                 return [report]
             case CheckEnded():
-                self._checks.pop(report.check, None)
+                self._hosts[host].checks.discard(report.check)
                 return [report]
             case EngineLost():
                 return [*self._lose(host, report.reason), *self._continue()]
@@ -214,8 +219,9 @@ class Dispatcher:
         """Hashes files on the host whose folder they are in, else on one that shares this machine's folder."""
         paths = [PurePath(file.path) for file in command.files]
         for name, host in sorted(self._hosts.items()):
-            if all(path.is_relative_to(host.models_directory) for path in paths) or host.folder_id == self._here:
-                self._checks[command.check] = name
+            folder = host.about.models_directory
+            if all(path.is_relative_to(folder) for path in paths) or host.about.folder_id == self._here:
+                host.checks.add(command.check)
                 return [Tell(name, command)]
         return [CheckEnded(command.check, ())]
 
@@ -261,7 +267,7 @@ class Dispatcher:
     def _finish(self, attempt: PlacedAttempt) -> TransferFinished:
         """The result: with the queue's paths if this machine sees a copy, else with those of the first copy's host."""
         first = min(attempt.copies, key=lambda copy: copy.host.folder_id != self._here)
-        found = [host for host in self._hosts.values() if host.folder_id in attempt.served_folders]
+        found = [host.about for host in self._hosts.values() if host.about.folder_id in attempt.served_folders]
         found.sort(key=lambda host: (host.name != first.host.name, host.name))
         hosts = tuple(HostFolder(host.name, host.models_directory) for host in found)
         assert isinstance(first.end, TransferFinished)  # noqa: S101 - every copy has finished
@@ -273,12 +279,11 @@ class Dispatcher:
 
     def _lose(self, host: str, reason: str) -> list[Action]:
         """Handles the end of a host's engine: its checks and its transfers are lost."""
-        if owner := self._owners.pop(host, ""):
-            self._gone_owners = [*self._gone_owners[1 - _GONE_KEPT :], owner]
-        checks = [check for check, where in self._checks.items() if where == host]
-        for check in checks:
-            del self._checks[check]
-        lost: set[int] = set()
+        gone, lost = self._hosts[host], set[int]()
+        if gone.owner:
+            self._gone_owners = [*self._gone_owners[1 - _GONE_KEPT :], gone.owner]
+        ended: list[Action] = [CheckEnded(check, ()) for check in sorted(gone.checks)]
+        gone.owner, gone.checks = "", set()
         for copy in self._running_on(host):
             attempt = copy.attempt
             attempt.losses[host] = attempt.losses.get(host, 0) + 1
@@ -289,7 +294,6 @@ class Dispatcher:
                 copy.end = _lost_for_good(copy)
             else:
                 attempt.copies.remove(copy)
-        ended: list[Action] = [CheckEnded(check, ()) for check in checks]
         return [*ended, EngineLost(reason, frozenset(lost))] if lost else ended
 
     def _continue(self) -> list[Action]:
@@ -301,48 +305,48 @@ class Dispatcher:
 
     def _place(self) -> list[Action]:
         """Starts every copy that can start, and reports why the other attempts wait."""
-        starts = [
-            Tell(host, self._begin(attempt, host))
-            for attempt in self._attempts.values()
-            for host in self._hosts_for(attempt)
-        ]
+        starts: list[Action] = []
+        for attempt in self._attempts.values():
+            for folder in self._wanted_folders(attempt):
+                if (host := self._host_for(attempt, folder)) is not None:
+                    self._last_number += 1
+                    attempt.copies.append(Copy(self._last_number, attempt, self._hosts[host].about))
+                    attempt.waits_for = ""
+                    owners = tuple(self._gone_owners)
+                    command = structs.replace(attempt.command, attempt=self._last_number, gone_owners=owners)
+                    starts.append(Tell(host, command))
         return [*self._share(), *starts, *self._say_waits()]
 
-    def _hosts_for(self, attempt: PlacedAttempt) -> Iterator[str]:
-        """The hosts on which copies of an attempt start now; start each copy before asking for the next host."""
-        folders: list[str | None] = [None]  # any host
+    def _wanted_folders(self, attempt: PlacedAttempt) -> list[str | None]:
+        """The folders for which an attempt needs another copy; None: that of any host."""
+        if attempt.is_stopping:
+            return []
         if attempt.everywhere:
-            folders = [self._hosts[first].folder_id for first in self._yet_to_serve(attempt)]
-        elif attempt.copies:
-            return
-        for folder in folders:
-            is_next = self._configure.bandwidth_limit_bytes_per_second is None or not attempt.running
-            loads = [load for load in self._loads(attempt) if folder in (None, self._hosts[load.host].folder_id)]
-            host = choose_host(loads, self._max_concurrent, attempt.size_bytes or 0)
-            if is_next and host is not None and not attempt.is_stopping:
-                yield host
+            return [self._hosts[first].about.folder_id for first in self._yet_to_serve(attempt)]
+        return [] if attempt.copies else [None]
 
-    def _begin(self, attempt: PlacedAttempt, host: str) -> StartTransfer:
-        self._last_number += 1
-        attempt.copies.append(Copy(self._last_number, attempt, self._hosts[host]))
-        attempt.waits_for = ""
-        return structs.replace(attempt.command, attempt=self._last_number, gone_owners=tuple(self._gone_owners))
+    def _host_for(self, attempt: PlacedAttempt, folder: str | None) -> str | None:
+        """The host that starts a copy of an attempt now; None: none can."""
+        if self._configure.bandwidth_limit_bytes_per_second is not None and attempt.running:
+            return None
+        part_folder = self._part_folders.get(attempt.targets)
+        loads = []
+        for name, host in self._hosts.items():
+            if folder in (None, host.about.folder_id):
+                running = self._running_on(name)
+                to_go = sum(copy.bytes_to_go for copy in running)
+                has_part = host.about.folder_id == part_folder
+                loads.append(HostLoad(name, len(running), to_go, host.about.free_bytes, has_part))
+        return choose_host(loads, self._max_concurrent, attempt.size_bytes or 0)
 
     def _yet_to_serve(self, attempt: PlacedAttempt) -> list[str]:
         return spread(self._folders(), attempt.served_folders) if attempt.everywhere else []
 
     def _folders(self) -> dict[str, str]:
-        return {name: host.folder_id for name, host in self._hosts.items()}
+        return {name: host.about.folder_id for name, host in self._hosts.items()}
 
     def _running_on(self, host: str) -> list[Copy]:
         return [copy for attempt in self._attempts.values() for copy in attempt.running if copy.host.name == host]
-
-    def _loads(self, attempt: PlacedAttempt) -> Iterator[HostLoad]:
-        part_folder = self._part_folders.get(attempt.targets)
-        for name, host in self._hosts.items():
-            running = self._running_on(name)
-            to_go = sum(copy.bytes_to_go for copy in running)
-            yield HostLoad(name, len(running), to_go, host.free_bytes, has_part=host.folder_id == part_folder)
 
     def _say_waits(self) -> list[Action]:
         reason = _NO_SLOT if self._hosts else self._absence
@@ -357,16 +361,15 @@ class Dispatcher:
         running = {name: len(self._running_on(name)) for name in self._hosts}
         limit = self._configure.bandwidth_limit_bytes_per_second
         bandwidths = {} if limit is None else shares_of(limit, running)
-        first: list[Action] = []
-        last: list[Action] = []
+        changed: list[tuple[bool, Tell]] = []
         for name, connections in shares_of(self._configure.max_connections, running).items():
-            old, new = self._shares[name].bandwidth_limit_bytes_per_second, bandwidths.get(name)
+            host = self._hosts[name]
+            old, new = host.share.bandwidth_limit_bytes_per_second, bandwidths.get(name)
             share = structs.replace(self._configure, max_connections=connections, bandwidth_limit_bytes_per_second=new)
-            if share != self._shares[name]:
-                self._shares[name] = share
-                rises = old is not None and (new is None or new > old)
-                (last if rises else first).append(Tell(name, share))
-        return [*first, *last]
+            if share != host.share:
+                host.share = share
+                changed.append((old is not None and (new is None or new > old), Tell(name, share)))
+        return [tell for _rises, tell in sorted(changed, key=lambda one: one[0])]
 
 
 def _lost_for_good(copy: Copy) -> TransferFailed:
