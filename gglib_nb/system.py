@@ -248,11 +248,7 @@ def _fallocate() -> Callable[[int, int, int, int], int] | None:
 
 
 def allocate(fd: int, size_bytes: int) -> None:
-    """Reserve the space of a file if that is cheap, and give it its size in any case.
-
-    Raises:
-        OSError: The disk is full, or the file cannot be written.
-    """
+    """Reserve the space of a file if that is cheap, and give it its size in any case. Raises `OSError`."""
     if os.fstat(fd).st_size == size_bytes:
         return
     function = _fallocate()
@@ -449,11 +445,7 @@ class PipeReader:
             threading.Thread(target=self._read_all, name="gglib-pipe", daemon=True).start()
 
     def read(self, timeout_s: float) -> bytes | None:
-        """The next bytes; empty at the end of the pipe, None: none came in time.
-
-        Raises:
-            OSError: The pipe cannot be read.
-        """
+        """The next bytes; empty at the end of the pipe, None: none came in time. Raises `OSError`."""
         if self._poll is None:
             return self._next(timeout_s)
         return os.read(self._fd, _READ_BYTES) if self._poll.poll(timeout_s * 1000) else None

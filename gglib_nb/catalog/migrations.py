@@ -190,11 +190,7 @@ def atomic(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
-    """Applies the steps that the database lacks; several processes may do so at once.
-
-    Raises:
-        CatalogError: The database has a step that this version does not know.
-    """
+    """Applies the steps that the database lacks; several processes may do so at once. One from a newer version is a `CatalogError`."""
     known = {migration.name for migration in migrations}
     applied = _applied(connection)
     if applied == known:

@@ -271,11 +271,7 @@ def to_row(stored: StoredDownload, models_directory: Path) -> str:
 
 
 def from_row(row: str, models_directory: Path) -> StoredDownload:
-    """Reads a stored download.
-
-    Raises:
-        ValueError: It is not valid, or would write outside its folder.
-    """
+    """Reads a stored download; a `ValueError` if it is not valid, or would write outside its folder."""
     try:
         stored = _downloads.decode(row)
     except (msgspec.MsgspecError, KeyError, TypeError, RecursionError) as error:

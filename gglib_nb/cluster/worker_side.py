@@ -191,11 +191,7 @@ class HostEngine:
             self._client = EngineClient(command, log_folder=self._settings.log_directory, on_event=self._report)
 
     def _placed_here(self, command: Command) -> Command:
-        """The command with the paths of this host.
-
-        Raises:
-            RequestError: A target is not in the models folder.
-        """
+        """The command with the paths of this host; a `RequestError` if a target is not in the models folder."""
         match command:
             case Configure():
                 return structs.replace(command, link_folders=(str(self._settings.hub_cache), str(self._folder)))

@@ -93,12 +93,8 @@ def export_models(
 ) -> BundleReport:
     """Write a bundle, or add to one, as documented for the operation `export`.
 
-    Files of an earlier export are verified and kept; an interrupted copy is continued. Each model is in the
-    manifest only once all of its files are verified. `on_progress` and `is_stopped` are called after every few megabytes.
-
-    Raises:
-        RequestError: The folder holds a file of another kind under the manifest's name.
-        DownloadInterruptedError: It was stopped; the bundle can be continued later.
+    Each model is in the manifest only once all of its files are verified. `on_progress` and `is_stopped` are called after every
+    few megabytes; if it was stopped, it raises `DownloadInterruptedError` and continues the next time.
     """
     for model in models:
         _check_files(model)
@@ -146,12 +142,7 @@ def _is_to_be_copied(file: StoredFile, place: Path, folder: Path) -> bool:
 
 
 def read_manifest(folder: Path) -> BundleManifest:
-    """The manifest of a bundle.
-
-    Raises:
-        RequestError: It is none, or contains an entry that is not allowed in a bundle.
-        StorageError: It cannot be read.
-    """
+    """The manifest of a bundle. Raises `StorageError`, and `RequestError` for anything that is not allowed in a bundle."""
     path = folder / MANIFEST_NAME
     with _reading(path) as file:
         data = file.read(LONGEST_MANIFEST_BYTES + 1)
@@ -179,14 +170,8 @@ def import_models(
 ) -> tuple[Model, ...]:
     """Copy the models of a bundle into the models folder and register each under the repository it came from.
 
-    Every file is hashed while it is copied. Existing files are verified and kept, including those of a registered model
-    in another folder; an interrupted copy is continued. `on_progress` and `is_stopped` are called after every few megabytes.
-
-    Raises:
-        RequestError: The manifest contains an entry that is not allowed in a bundle.
-        StorageError: A file is missing, cannot be written, or another file has its place.
-        IntegrityError: A file of the bundle is damaged; it is not registered.
-        DownloadInterruptedError: It was stopped; the import can be continued later.
+    Every file is hashed while it is copied, and a damaged one is not registered. Existing files are verified and kept, including
+    those of a registered model in another folder. Stopping is as for `export_models`.
     """
     manifest = read_manifest(folder)
     count = sum(len(model.files) for model in manifest.models)

@@ -114,11 +114,7 @@ class Importer:
         self._done_files = 0
 
     def look_through(self, folder: Path) -> None:
-        """Finds the models of a folder.
-
-        Raises:
-            StorageError: There is no such folder.
-        """
+        """Finds the models of a folder. Raises `StorageError`."""
         if not os.path.isdir(folder):  # noqa: PTH112 - it never raises
             raise StorageError(f"There is no folder {folder}. Name one that contains GGUF files.")
         groups: dict[tuple[object, ...], _Group] = {}
@@ -243,11 +239,7 @@ def _stored(found: _Found, kind: str, headers: Mapping[str, GgufHeader]) -> Stor
 
 
 def stored_file(path: Path, path_in_repo: str, kind: str, sha256: str | None, facts: Facts | None = None) -> StoredFile:
-    """The record of a local file that was not hashed.
-
-    Raises:
-        OSError: It does not exist.
-    """
+    """The record of a local file that was not hashed. Raises `OSError`."""
     found = path.stat()
     return StoredFile(
         target=str(path),

@@ -77,11 +77,7 @@ def owner_folders(models_directory: Path, models: Iterable[Model]) -> tuple[str,
 
 
 def make_home(folder: Path, repo_id: str) -> None:
-    """Makes the folder of a repository in the folder of `--to`; while the disk is not mounted, it does not exist.
-
-    Raises:
-        StorageError: There is no such folder, or it cannot be written.
-    """
+    """Makes the folder of a repository in the folder of `--to`, which must exist: its disk may not be mounted."""
     if not folder.is_dir():
         raise StorageError(
             f"{folder} is not a folder. If its disk is not mounted, mount it and try again. Otherwise, create the folder first."
@@ -93,11 +89,7 @@ def make_home(folder: Path, repo_id: str) -> None:
 
 
 def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
-    """The files that deleting a model would delete; files that the `others` use stay.
-
-    Raises:
-        StorageError: Its files belong to the Hugging Face cache, which has its own command for that.
-    """
+    """The files that deleting a model would delete; files that the `others` use stay. The Hugging Face cache is a `StorageError`."""
     users = {file.target: other for other in others for file in other.files}
     deleted, kept = [], []
     for file in model.files:
@@ -115,11 +107,7 @@ def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
 
 
 def delete_files(paths: Iterable[str], models_directory: Path) -> None:
-    """Deletes files that exist, and folders of the models folder that are then empty.
-
-    Raises:
-        StorageError: One cannot be deleted; those before it are.
-    """
+    """Deletes files that exist, and folders of the models folder that are then empty. Raises `StorageError`."""
     for path in map(Path, paths):
         try:
             path.unlink(missing_ok=True)
@@ -186,11 +174,7 @@ def partial_requests(
 
 
 def write_preset(file: Path, models: Iterable[Model]) -> PresetFile:
-    """Updates the file with the models on this machine; the old one remains complete until the new one is.
-
-    Raises:
-        StorageError: It cannot be read or written.
-    """
+    """Updates the file with the models on this machine; the old one remains complete until the new one is."""
     here = [model for model in models if _is_loadable(model)]
     try:
         target = Path(os.path.realpath(file))  # a link remains a link
@@ -270,8 +254,7 @@ def _to_record(file: StoredFile, result: CheckedFile | None, at_s: float) -> Sto
 def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> PlannedDownload:
     """A plan that downloads the wrong and missing parts of a model and keeps the rest; `listing` is of its commit.
 
-    Raises:
-        RemoteChangedError: The Hub no longer has these files, or has others with their names.
+    Raises `RemoteChangedError` if the Hub no longer has these files, or has others with their names.
     """
     planned = {file.path_in_repo: file for file in _planned(model, listing, models_directory)}
     by_place: dict[str, list[PlannedFile]] = defaultdict(list)
@@ -347,11 +330,7 @@ def bytes_to_fetch(plan: PlannedDownload, looks: Looks) -> int | None:
 
 
 def refuse_unrepairable(model: Model) -> None:
-    """Refuses models whose correct content is unknown.
-
-    Raises:
-        RequestError: Its repository is unknown, or its files belong to the Hugging Face cache.
-    """
+    """Refuses, with a `RequestError`, a model of unknown repository or in the Hugging Face cache."""
     if model.origin == "local":
         raise RequestError(f"The repository of {model.id} is unknown, so nothing can be downloaded for it.")
     if any(is_in_hub_cache(Path(file.target)) for file in model.files):

@@ -37,11 +37,7 @@ _LEAST_OWN_BYTES: Final = 3 * 1024**3
 
 
 def given_folder(folder: str | os.PathLike[str]) -> Path:
-    """The absolute path of a folder that a user named.
-
-    Raises:
-        RequestError: The name is empty, or its `~` is no home folder.
-    """
+    """The absolute path of a folder that a user named; a `RequestError` if the name is empty or its `~` is unknown."""
     text = os.fspath(folder)
     if not text.strip() or "\0" in text:
         raise RequestError("The name of the folder is empty. Write the path of a folder.")
@@ -233,11 +229,7 @@ def disk_space_at(folder: Path) -> DiskSpace:
 
 
 def files_of(models_directory: Path, repo_id: str, files: Iterable[tuple[str, int | None]]) -> Sizes:
-    """The files of a repository as stored on the disk: the parts of a byte split are one file; unknown sizes are left out.
-
-    Raises:
-        RequestError: A name that cannot be stored.
-    """
+    """The files of a repository as stored on the disk: the parts of a byte split are one file; unknown sizes are left out."""
     sizes: Sizes = {}
     for path, size_bytes in files:
         if size_bytes is not None:

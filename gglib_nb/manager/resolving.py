@@ -52,10 +52,8 @@ class Resolver:
     def resolve(self, request: DownloadRequest, *, is_update: bool = False) -> PlannedDownload:
         """The plan for a request; a registered model is downloaded to its own folder again.
 
-        Raises:
-            RequestError: It names no variant, several, or one that cannot be downloaded; or another folder than the model's; or,
-                unless `is_update`, a file of which another version is registered.
-            HubError: The Hub refused, or did not answer.
+        Raises `HubError`, and `RequestError` if it names no variant or several, another folder than the model's, or, unless
+        `is_update`, a file of which another version is registered.
         """
         check_repo_id(request.repo_id)
         with pointing_to_children(self.hub, request.repo_id):
@@ -145,12 +143,7 @@ def _companions(
 
 
 def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) -> list[PlannedFile]:
-    """The files of a variant, in order; the parts of a byte split share a target.
-
-    Raises:
-        RequestError: A name that cannot be stored.
-        HubUnavailableError: The Hub does not state the size of a part, so the place of the next one is unknown.
-    """
+    """The files of a variant, in order; the parts of a byte split, whose sizes must be known, share a target."""
     if len(variant.files) > _MOST_FILES:
         raise RequestError(
             f"{variant.key} is split into {len(variant.files)} files, and more than {_MOST_FILES} are not downloaded."
@@ -170,11 +163,7 @@ def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) 
 def planned_file(
     models_directory: Path, listing: RepoListing, path: str, kind: str, offset_bytes: int = 0
 ) -> PlannedFile:
-    """One file of a listing at its usual place.
-
-    Raises:
-        RequestError: A name that cannot be stored.
-    """
+    """One file of a listing at its usual place; a `RequestError` if its name cannot be stored."""
     file = listing.file(path)
     target = target_path(models_directory, listing.repo_id, parse_path(path).place)
     check_length(target, LONGEST_PATH_CHARACTERS)
@@ -194,11 +183,7 @@ def _check_apart(repo_id: str, files: Iterable[PlannedFile]) -> None:
 
 
 def _refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> None:
-    """Refuses a download to the path of another version of a registered file, which would fail at the end.
-
-    Raises:
-        RequestError: The text says how to get the new version.
-    """
+    """Refuses a download to the path of another version of a registered file, which would fail at the end."""
     if plan.force or plan.replaces:
         return
     wanted = {file.target: file for file in plan.files}
@@ -240,11 +225,7 @@ def registered_donors(models: Iterable[Model], wanted_path: str) -> tuple[str, .
 
 @contextmanager
 def pointing_to_children(hub: "HubClient", repo_id: str) -> Iterator[None]:
-    """If a repository has no GGUF files, names repositories that were made from it.
-
-    Raises:
-        NoGgufFilesError: As the block raised it, or with `alternatives`.
-    """
+    """If a repository has no GGUF files, names repositories that were made from it. Raises `NoGgufFilesError`."""
     try:
         yield
     except NoGgufFilesError:

@@ -166,11 +166,7 @@ def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, 
 
 
 def refuse_unupdatable(model: Model, models_directory: Path) -> None:
-    """Refuses models whose files may not be replaced.
-
-    Raises:
-        RequestError: Its repository is unknown, or its files are outside the models folder.
-    """
+    """Refuses, with a `RequestError`, a model whose repository is unknown or whose files are elsewhere."""
     refuse_unrepairable(model)
     if not _are_below(model, models_directory / model.id.repo_id):
         raise RequestError(
@@ -248,9 +244,7 @@ def _remark(catalog: Catalog, model: Model) -> str:
 def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps_old: bool) -> tuple[StoredFile, ...]:
     """Replaces the version of `new.id` in the catalog by `new`; returns the files with their new names.
 
-    Raises:
-        StorageError: A file cannot be renamed; the catalog points to the new version at its present place.
-        CatalogError: The models database cannot be written.
+    If a file cannot be renamed (`StorageError`), the catalog points to the new version at its present place.
     """
     models = {str(model.id): model for model in catalog.models()}
     old = models.pop(str(new.id), None)
