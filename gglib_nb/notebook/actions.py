@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.download import QueueSnapshot
-from gglib_nb.domain.library import PrunePlan, VerifyProgress
+from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId, parse_pasted
@@ -63,31 +63,23 @@ def act(operations: "SyncOperations", request: messages.Request, send: SendProgr
         case messages.ListEarlier():
             return listings.earlier_list(operations.history())
         case messages.Search():
-            return _search(operations, request)
+            found = operations.search(
+                request.text,
+                max_parameters=int(request.max_parameters) if request.max_parameters.isdecimal() else None,
+                licence=request.licence.strip() or None,
+                task=request.task or None,
+                limit=_MOST_SUGGESTIONS,
+            )
+            return listings.suggestions(found)
         case messages.Offer():
             wanted = parse_pasted(request.repo_id)
             return plan_table.offer(operations.plan(wanted.repo_id, wanted.quantization, revision=wanted.revision))
         case messages.Add():
-            return _add(operations, request)
+            operations.queue_smart(request.repo_id, request.key, revision=request.revision, companions=request.choices)
+            news = f"{request.key} of {request.repo_id} is in the queue."
+            return Answer(text="In the queue", mood="good", news=news, is_queued=True)
         case _:
             return None
-
-
-def _search(operations: "SyncOperations", request: messages.Search) -> Listing:
-    found = operations.search(
-        request.text,
-        max_parameters=int(request.max_parameters) if request.max_parameters.isdecimal() else None,
-        licence=request.licence.strip() or None,
-        task=request.task or None,
-        limit=_MOST_SUGGESTIONS,
-    )
-    return listings.suggestions(found)
-
-
-def _add(operations: "SyncOperations", request: messages.Add) -> Answer:
-    operations.queue_smart(request.repo_id, request.key, revision=request.revision, companions=request.choices)
-    news = f"{request.key} of {request.repo_id} is in the queue."
-    return Answer(text="In the queue", mood="good", news=news, is_queued=True)
 
 
 # Limits ----------------------------------------------------------------------------------------------------------
@@ -121,51 +113,55 @@ def retry_all(operations: "SyncOperations") -> int:
     return len(failures)
 
 
-# The operation on a row, and the announcement for screen readers; empty if the changed row is announced.
-_ROW_ACTIONS: Final[Mapping[str, tuple[Callable[["SyncOperations", str], object], str]]] = {
-    "run_now": (lambda operations, id_: operations.run_now(id_), ""),
-    "pause": (lambda operations, id_: operations.pause(id_), ""),
-    "resume": (lambda operations, id_: operations.resume(id_), ""),
-    "cancel": (lambda operations, id_: operations.cancel_download(id_), ""),
-    "remove": (lambda operations, id_: operations.remove_from_queue(id_), ""),
-    "undo": (lambda operations, id_: operations.put_back(id_), ""),
-    "retry": (lambda operations, id_: operations.retry(id_), ""),
-    "dismiss": (lambda operations, id_: operations.clear_failed(id_), "{name} was removed from the list."),
-    "discard": (
-        lambda operations, id_: operations.cancel_download(id_, discard=True),
-        "The partial files of {name} were deleted.",
-    ),
+# The operations of actions on one row, and of actions on the whole queue or a list.
+_ON_ROW: Final = {
+    "run_now": "run_now",
+    "pause": "pause",
+    "resume": "resume",
+    "cancel": "cancel_download",
+    "remove": "remove_from_queue",
+    "undo": "put_back",
+    "retry": "retry",
+    "dismiss": "clear_failed",
 }
-# The same for the whole queue or a list.
-_QUEUE_ACTIONS: Final[Mapping[str, tuple[Callable[["SyncOperations"], object], str]]] = {
-    "retry_all": (retry_all, ""),
-    "pause_all": (lambda operations: operations.pause_all(), ""),
-    "resume_all": (lambda operations: operations.resume_all(), ""),
-    "cancel_all": (lambda operations: operations.cancel_all(), ""),
-    "queue_partials": (lambda operations: operations.queue_partials(), ""),
-    "clear_failed": (lambda operations: operations.clear_failed(), "Failed downloads cleared."),
-    "clear_completed": (lambda operations: operations.clear_ended("completed"), "Completed downloads cleared."),
-    "clear_cancelled": (lambda operations: operations.clear_ended("cancelled"), "Cancelled downloads cleared."),
-    "clear_earlier": (lambda operations: operations.clear_history(), "Earlier downloads cleared."),
+_ON_QUEUE: Final[Mapping[str, Callable[["SyncOperations"], object]]] = {
+    "retry_all": retry_all,
+    "pause_all": lambda operations: operations.pause_all(),
+    "resume_all": lambda operations: operations.resume_all(),
+    "cancel_all": lambda operations: operations.cancel_all(),
+    "queue_partials": lambda operations: operations.queue_partials(),
+    "clear_failed": lambda operations: operations.clear_failed(),
+    "clear_completed": lambda operations: operations.clear_ended("completed"),
+    "clear_cancelled": lambda operations: operations.clear_ended("cancelled"),
+    "clear_earlier": lambda operations: operations.clear_history(),
+}
+# The announcements for screen readers; for the other actions, the changed row is announced.
+_NEWS: Final = {
+    "dismiss": "{name} was removed from the list.",
+    "discard": "The partial files of {name} were deleted.",
+    "clear_failed": "Failed downloads cleared.",
+    "clear_completed": "Completed downloads cleared.",
+    "clear_cancelled": "Cancelled downloads cleared.",
+    "clear_earlier": "Earlier downloads cleared.",
 }
 
 
 def _act(operations: "SyncOperations", request: messages.Act, send: SendProgress) -> Answer | None:
-    news = ""
-    if request.action in _ROW_ACTIONS:
-        on_row, news = _ROW_ACTIONS[request.action]
-        on_row(operations, request.id)
-    elif request.action in _QUEUE_ACTIONS:
-        on_queue, news = _QUEUE_ACTIONS[request.action]
-        on_queue(operations)
-    elif request.action in (*POSITIONS, "move"):
-        where = "top" if request.action == "move" else request.action
-        wanted = request.position or new_position(operations.get_queue_snapshot(), request.id, where)
-        news = f"{{name}} is number {operations.reorder_queue(request.id, wanted)} now."
+    action, id_ = request.action, request.id
+    news = _NEWS.get(action, "")
+    if action in _ON_ROW:
+        getattr(operations, _ON_ROW[action])(id_)
+    elif action == "discard":
+        operations.cancel_download(id_, discard=True)
+    elif action in _ON_QUEUE:
+        _ON_QUEUE[action](operations)
+    elif action in (*POSITIONS, "move"):
+        where = "top" if action == "move" else action
+        wanted = request.position or new_position(operations.get_queue_snapshot(), id_, where)
+        news = f"{{name}} is number {operations.reorder_queue(id_, wanted)} now."
     else:
-        return _act_on_model(operations, request, send)
-    news = news.format(name=_name(request.id)) if "{name}" in news else news
-    return Answer(news=news) if news else None
+        return _act_on_model(operations, action, id_, send)
+    return Answer(news=news.format(name=_name(id_)) if "{name}" in news else news) if news else None
 
 
 def _name(id_: str) -> str:
@@ -179,15 +175,12 @@ def new_position(snapshot: QueueSnapshot, id_: str, where: str) -> int:
     return {"top": 1, "up": max(1, now - 1), "down": now + 1, "last": _LAST_POSITION}[where]
 
 
-def _act_on_model(operations: "SyncOperations", request: messages.Act, send: SendProgress) -> Answer:
+def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: SendProgress) -> Answer:
     def show(progress: VerifyProgress) -> None:
         part = progress.done_bytes / progress.total_bytes if progress.total_bytes else 1.0
         send(f"Verifying: {formats.percent(part)} of {formats.size(progress.total_bytes)} read.")
 
-    id_ = request.id
-    match request.action:
-        case "loading":
-            return Answer(code=tuple(Code(program, operations.loading_lines(id_, program)) for program in PROGRAMS))
+    match action:
         case "verify":
             found = operations.verify(id_, on_progress=show)
             return _result(results.verified(found), "good" if found.is_right else "bad")
@@ -196,38 +189,38 @@ def _act_on_model(operations: "SyncOperations", request: messages.Act, send: Sen
             return _result(results.repaired(repair), "plain" if repair.is_needed else "good")
         case "update":
             return _result(results.updating(operations.update(id_)), "plain")
-        case "delete":
-            question = f"{results.deletion_question(operations.delete(id_, dry_run=True))} Delete?"
-            return Answer(confirm=messages.Action("delete_now", "Delete", confirm=question, yes="Yes, delete"))
-        case "delete_now":
-            freed = formats.size(operations.delete(id_, dry_run=False).freed_bytes)
-            return Answer(text=f"Deleted. {freed} freed.", news=f"{_name(id_)} was deleted.")
-        case _:
-            return _act_on_storage(operations, id_, request.action)
-
-
-def _act_on_storage(operations: "SyncOperations", id_: str, action: str) -> Answer:
-    match action:
+        case "loading":
+            return Answer(code=tuple(Code(program, operations.loading_lines(id_, program)) for program in PROGRAMS))
         case "inspect":
             text = blocks_text(results.inspection_blocks(operations.inspect(id_)), _CONTENTS_WIDTH)
             return Answer(code=(Code("Contents", text),))
         case "export":
             return Answer(code=(Code("Run this in a cell, with a folder of yours", f"%gguf export {id_} FOLDER"),))
+        case _:
+            return _delete(operations, action, id_)
+
+
+def _delete(operations: "SyncOperations", action: str, id_: str) -> Answer:
+    """Deletes models, or asks whether to."""
+    question, yes = "", ""
+    match action:
+        case "delete":
+            question, yes = f"{results.deletion_question(operations.delete(id_, dry_run=True))} Delete?", "delete_now"
+        case "delete_now":
+            freed = formats.size(operations.delete(id_, dry_run=False).freed_bytes)
+            return Answer(text=f"Deleted. {freed} freed.", news=f"{_name(id_)} was deleted.")
         case "prune":
-            return _pruning_question(operations.prune(unused_s=_UNUSED_S, dry_run=True))
+            plan = operations.prune(unused_s=_UNUSED_S, dry_run=True)
+            if not plan:
+                return Answer(text="Nothing to delete: these models are in the queue or outside of the models folder.")
+            names = ", ".join([*(one.id for one in plan.models), *(one.path for one in plan.unfinished)])
+            question, yes = printable(f"{results.pruning_question(plan)} Delete {names}?"), "prune_now"
         case "prune_now":
             return _result(f"Deleted. {formats.size(operations.prune(unused_s=_UNUSED_S).freed_bytes)} freed.", "good")
         case _:
             raise RequestError(f"This kernel does not know the action {action!r}. Reload the page.")
+    return Answer(confirm=messages.Action(yes, "Delete", confirm=question, yes="Yes, delete"))
 
 
 def _result(text: str, mood: messages.Mood) -> Answer:
     return Answer(text=text, mood=mood, news=text)
-
-
-def _pruning_question(plan: PrunePlan) -> Answer:
-    if not plan:
-        return Answer(text="Nothing to delete: these models are in the queue or outside of the models folder.")
-    names = ", ".join([*(one.id for one in plan.models), *(one.path for one in plan.unfinished)])
-    question = printable(f"{results.pruning_question(plan)} Delete {names}?")
-    return Answer(confirm=messages.Action("prune_now", "Delete", confirm=question, yes="Yes, delete"))

@@ -1,6 +1,6 @@
 """The verbs about the download queue."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
@@ -27,36 +27,25 @@ _OTHERS_S: Final = 1.0
 _KEPT: Final = "Downloaded data is kept."
 
 
-def _queued(is_wanted: Callable[[DownloadStatus], bool]) -> Callable[[Tab], Iterable[str]]:
+def _queued(is_wanted: Callable[[DownloadStatus], bool] = lambda _status: True) -> Argument:
     def offer(tab: Tab) -> Iterable[str]:
         items = () if tab.snapshot is None else tab.snapshot.items
         return [str(item.id) for item in items if is_wanted(item.status)]
 
-    return offer
+    return Argument(
+        "ID", "An id, a part that matches only one download, or #2 for the second in the queue.", offers=offer
+    )
 
 
-def _failed(tab: Tab) -> Iterable[str]:
-    return [] if tab.snapshot is None else [str(item.id) for item in tab.snapshot.recent_failures]
-
-
-_HELP: Final = "An id, a part that matches only one download, or #2 for the second in the queue."
-_ANY: Final = Argument("ID", _HELP, offers=_queued(lambda _status: True))
-_PENDING: Final = Argument("ID", _HELP, offers=_queued(lambda status: status.is_pending))
-_PAUSED: Final = Argument("ID", _HELP, offers=_queued(lambda status: status is DownloadStatus.PAUSED))
+_ANY: Final = _queued()
+_PENDING: Final = _queued(lambda status: status.is_pending)
+_PAUSED: Final = _queued(lambda status: status is DownloadStatus.PAUSED)
 _FAILED: Final = Argument(
-    "ID", "An id, a part that matches only one failed download, or #2 for the second of them.", offers=_failed
+    "ID",
+    "An id, a part that matches only one failed download, or #2 for the second of them.",
+    offers=lambda tab: [] if tab.snapshot is None else [str(item.id) for item in tab.snapshot.recent_failures],
 )
 _ALL: Final = Option("--all", help="All of them.", replaces="reference")
-
-
-def show_queue(session: Session) -> Answer:
-    """The current queue, and the queues of other kernels."""
-    manager, width = session.manager, session.screen.width
-    with suppress(TimeoutError):
-        manager.submit(manager.sync.see_others).result(_OTHERS_S)
-    session.new_notices(manager)
-    text = render_text(manager.snapshot) if width is None else render_text(manager.snapshot, width)
-    return Answer(text, render_html(manager.snapshot))
 
 
 @verb("queue")
@@ -70,13 +59,23 @@ def panel(
     """Show the live panel."""
     if session.known_manager is not None:
         session.adopt(session.manager)  # the downloads of kernels that have ended since the manager was created
-    return Answer() if session.screen.show_panel(session.manager, beside=beside) else show_queue(session)
+    return Answer() if session.screen.show_panel(session.manager, beside=beside) else _show_queue(session)
 
 
 @verb("queue")
 def status(session: Session) -> Answer:
     """Show the queue as it is now."""
-    return show_queue(session)
+    return _show_queue(session)
+
+
+def _show_queue(session: Session) -> Answer:
+    """The current queue, and the queues of other kernels."""
+    manager, width = session.manager, session.screen.width
+    with suppress(TimeoutError):
+        manager.submit(manager.sync.see_others).result(_OTHERS_S)
+    session.new_notices(manager)
+    text = render_text(manager.snapshot) if width is None else render_text(manager.snapshot, width)
+    return Answer(text, render_html(manager.snapshot))
 
 
 @verb("queue")
@@ -229,19 +228,13 @@ def wait(session: Session, reference: Annotated[str | None, _ANY] = None) -> Ans
     finally:
         view.close()
     failures = [one for one in manager.snapshot.recent_failures if (one.id, one.ended_at_s) not in earlier]
-    if failures:
-        raise _failure_of(failures)
-    return Answer()
-
-
-def _failure_of(failures: Sequence[QueuedDownload]) -> DownloadsFailedError:
+    if not failures:
+        return Answer()
     ids = tuple(str(item.id) for item in failures)
-    first = f"{failures[0].id}: {failures[0].error}"
-    if len(failures) == 1:
-        return DownloadsFailedError(first, ids)
-    return DownloadsFailedError(
-        f"{len(failures)} downloads failed: {', '.join(ids)}. The first, {first} %gguf status shows the others.", ids
-    )
+    text = f"{ids[0]}: {failures[0].error}"
+    if len(ids) > 1:
+        text = f"{len(ids)} downloads failed: {', '.join(ids)}. The first, {text} %gguf status shows the others."
+    raise DownloadsFailedError(text, ids)
 
 
 @verb("queue")
@@ -279,39 +272,36 @@ def partials(
 
     Files that are in the queue, or in use by another kernel, are never deleted.
     """
-    _check_partials(part, queues=queues, discards=discards, everything=everything)
-    found = _selected(session, session.call(session.sync.partials), part)
-    if queues:
-        return _queue_partials(session, found)
-    if not found:
-        return Answer(
-            "There are no unfinished downloads." if part is None else f"No unfinished download matches {part!r}."
-        )
-    if not discards:
-        session.partials = tuple(one.target for one in found)
-        return session.answer(listings.partial_table(found))
-    is_agreed = len(found) == 1 or everything or is_confirmed
-    command = f"%gguf partials --discard {part} --yes"
-    if refusal := session.refusal(_discard_question(session, found, part), command, is_confirmed=is_agreed):
-        return refusal
-    return _discard_partials(session, found)
-
-
-def _check_partials(part: str | None, *, queues: bool, discards: bool, everything: bool) -> None:
     if queues and discards:
         raise GrammarError("Write either --queue or --discard")
     if discards and everything == (part is not None):
         raise GrammarError("Name what to delete: part of a path, or --all")
     if everything and not discards:
         raise GrammarError("--all needs --discard; without both, all are listed")
+    found = _selected(session, part)
+    if queues:
+        queued = session.call(session.sync.queue_partials, [one.target for one in found]) if found else []
+        nothing = "Nothing was queued: there are no unfinished downloads outside of the queue."
+        return Answer(
+            printable(f"Queued {', '.join(map(str, queued))}. Downloaded data is reused.") if queued else nothing
+        )
+    if not found:
+        return Answer(
+            "There are no unfinished downloads." if part is None else f"No unfinished download matches {part!r}."
+        )
+    if discards:
+        return _discard(session, found, part, is_confirmed=everything or is_confirmed)
+    session.partials = tuple(one.target for one in found)
+    return session.answer(listings.partial_table(found))
 
 
-def _selected(session: Session, found: "list[Leftover]", part: str | None) -> "list[Leftover]":
+def _selected(session: Session, part: str | None) -> "list[Leftover]":
+    found = session.call(session.sync.partials)
     if part is None:
         return found
     if (number := row_number(part)) is not None:
-        listed_before = session.partials or tuple(one.target for one in found)
-        target = pick_row(number, listed_before, NotInQueueError, f"%gguf partials lists {len(listed_before)}.")
+        shown = session.partials or tuple(one.target for one in found)
+        target = pick_row(number, shown, NotInQueueError, f"%gguf partials lists {len(shown)}.")
         return [one for one in found if one.target == target]
     return [one for one in found if part.casefold() in _path_in_folder(session, one).casefold()]
 
@@ -323,29 +313,21 @@ def _path_in_folder(session: Session, one: "Leftover") -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
-def _queue_partials(session: Session, found: "list[Leftover]") -> Answer:
-    queued = session.call(session.sync.queue_partials, [one.target for one in found]) if found else []
-    if not queued:
-        return Answer("Nothing was queued: there are no unfinished downloads outside of the queue.")
-    return Answer(printable(f"Queued {', '.join(map(str, queued))}. Downloaded data is reused."))
+def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_confirmed: bool) -> Answer:
+    def amount(some: "list[Leftover]") -> tuple[str, str]:
+        return formats.plural(len(some), "unfinished file"), formats.size(sum(one.disk_bytes for one in some))
 
-
-def _discard_question(session: Session, found: "list[Leftover]", part: str | None) -> str:
+    files, freed = amount(found)
     names = listed([_path_in_folder(session, one) for one in found], 5)
-    freed = formats.size(sum(one.disk_bytes for one in found))
-    return printable(f"{part!r} matches {_files(len(found))} ({freed}): {names}.")
-
-
-def _discard_partials(session: Session, found: "list[Leftover]") -> Answer:
-    deleted = session.call(session.sync.discard_partials, [one.target for one in found])
-    freed = sum(one.disk_bytes for one in found if one.target in deleted)
-    kept = len(found) - len(deleted)
-    more = f" {_files(kept)} in the queue or in use elsewhere {'was' if kept == 1 else 'were'} kept." if kept else ""
-    return Answer(f"Deleted {_files(len(deleted))}: {formats.size(freed)} freed.{more}")
-
-
-def _files(number: int) -> str:
-    return formats.plural(number, "unfinished file")
+    question = printable(f"{part!r} matches {files} ({freed}): {names}.")
+    command = f"%gguf partials --discard {part} --yes"
+    if refusal := session.refusal(question, command, is_confirmed=is_confirmed or len(found) == 1):
+        return refusal
+    targets = session.call(session.sync.discard_partials, [one.target for one in found])
+    files, freed = amount([one for one in found if one.target in targets])
+    kept, left = amount([one for one in found if one.target not in targets])[0], len(found) - len(targets)
+    more = f" {kept} in the queue or in use elsewhere {'was' if left == 1 else 'were'} kept." if left else ""
+    return Answer(f"Deleted {files}: {freed} freed.{more}")
 
 
 def find_item(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None:
@@ -355,24 +337,15 @@ def find_item(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None
 
 def state_sentence(item: QueuedDownload | None) -> str:
     """Its state now; a small file may be complete already."""
-    if item is None:
-        return "It is downloading now."
-    if item.status.is_active:
-        if item.notice_kind != "connecting" or not item.downloaded_bytes:
+    if item is None or item.status.is_active:
+        if item is None or item.notice_kind != "connecting" or not item.downloaded_bytes:
             return "It is downloading now."
         return f"It is resuming: {formats.amount(item.downloaded_bytes, item.total_bytes)} are already downloaded."
-    return _pending_sentence(item) if item.status.is_pending else _end_sentence(item)
-
-
-def _pending_sentence(item: QueuedDownload) -> str:
     if item.status is DownloadStatus.PAUSED:
         return f"It is paused. Resume: %gguf resume {item.id}"
-    if item.notice_kind == "hours":
-        return f"It is {item.notice}."
-    return "It is next." if item.position == 1 else f"It waits at position {item.position}."
-
-
-def _end_sentence(item: QueuedDownload) -> str:
+    if item.status is DownloadStatus.QUEUED:
+        waits = "It is next." if item.position == 1 else f"It waits at position {item.position}."
+        return f"It is {item.notice}." if item.notice_kind == "hours" else waits
     if item.was_present:
         return "You already have it."
     if item.error is not None:
