@@ -4,20 +4,14 @@ A magic runs on the main thread and blocks on the manager's futures; it never ru
 become `UsageError`, and errors of this package are shown in one line; any other exception is a bug and keeps its traceback.
 """
 
-import importlib
-import shutil
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
-from getpass import getpass
 from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core import completer
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
-from IPython.display import display
 from traitlets import Bool, Integer, TraitType, Unicode
 from traitlets.config import Configurable
 from typing_extensions import override
@@ -25,10 +19,10 @@ from typing_extensions import override
 from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import CatalogError, GglibError, copy_of
-from gglib_nb.manager.progress import encodable, is_terminal, use_views
-from gglib_nb.notebook import completion, host
-from gglib_nb.notebook.progress import LineOutput, TextLine, TextQueue, download_in_cell, queue_in_cell
-from gglib_nb.notebook.session import Answer, Progress, Screen, Session, View
+from gglib_nb.manager.progress import use_views
+from gglib_nb.notebook import completion
+from gglib_nb.notebook.progress import download_in_cell
+from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
 from gglib_nb.settings import SETTINGS, use_profile
@@ -36,115 +30,9 @@ from gglib_nb.settings import SETTINGS, use_profile
 if TYPE_CHECKING:
     from IPython.core.completer import CompletionContext, SimpleCompletion, SimpleMatcherResult
 
-    from gglib_nb.domain.download import QueueSnapshot
     from gglib_nb.manager.manager import DownloadManager
-    from gglib_nb.notebook.panel import Panel
 
 _NAME: Final = "gguf"
-_NO_SIDECAR: Final = (
-    "A panel beside the notebook needs the package sidecar. Install it with %pip install sidecar and reload the page, or show "
-    "the panel here with %gguf panel."
-)
-
-
-class ShellScreen(Screen):
-    """A shell: a terminal, a notebook's cell, or a notebook that runs without a user."""
-
-    def __init__(self, shell: InteractiveShell) -> None:
-        self._shell: Final = shell
-        self._panel: Panel | None = None
-        self._panel_manager: DownloadManager | None = None
-        self._sidecar: Any = None
-
-    @property
-    def _is_terminal(self) -> bool:
-        """Whether there is no kernel."""
-        return getattr(self._shell, "kernel", None) is None
-
-    @property
-    def _redraws(self) -> bool:
-        """Whether outputs are updated in place; without a user they are saved, and should read like a log."""
-        return not self._is_terminal and host.has_user()
-
-    @property
-    @override
-    def width(self) -> int | None:
-        return shutil.get_terminal_size().columns if self._is_terminal else None
-
-    @property
-    @override
-    def can_ask(self) -> bool:
-        return is_terminal(sys.stdin) if self._is_terminal else host.has_user()
-
-    @override
-    def ask(self, question: str) -> bool:
-        return input(encodable(question, sys.stdout)).strip().casefold() in ("y", "yes")
-
-    @override
-    def ask_secret(self, question: str) -> str:
-        return getpass(encodable(question, sys.stdout))
-
-    @override
-    def progress_line(self) -> View[Progress]:
-        if self._redraws:
-            return LineOutput()
-        return TextLine(sys.stdout, is_terminal=self._is_terminal and is_terminal(sys.stdout))
-
-    @override
-    def queue_view(self, only: DownloadId | None) -> "View[QueueSnapshot]":
-        if self._redraws:
-            return queue_in_cell(only)
-        return TextQueue(sys.stdout, only=only, is_terminal=self._is_terminal and is_terminal(sys.stdout))
-
-    @override
-    def show_panel(self, manager: "DownloadManager", *, beside: bool) -> bool:
-        if self._is_terminal:
-            return False
-        panel = self._panel_of(manager)
-        if not beside:
-            display(panel)
-        elif (sidecar := _sidecar_class()) is None:
-            self.print(_NO_SIDECAR)
-        else:
-            self._close_sidecar()  # opening a new sidecar brings it to the front, even if the user closed the old one
-            self._sidecar = sidecar(title="Downloads")
-            with self._sidecar:
-                display(panel)
-        return True
-
-    def _panel_of(self, manager: "DownloadManager") -> "Panel":
-        from gglib_nb.notebook.panel import Panel
-
-        # After `Widget.close_all()`, the panel has no comm.
-        if self._panel is None or self._panel.comm is None or self._panel_manager is not manager:
-            self.close()
-            self._panel, self._panel_manager = Panel(manager), manager
-        return self._panel
-
-    def _close_sidecar(self) -> None:
-        if self._sidecar is not None:
-            self._sidecar.close()
-            self._sidecar = None
-
-    def show(self, answer: Answer) -> None:
-        """Shows the result of a verb."""
-        if answer.value is not None or not answer.text:
-            return
-        if answer.html is None:
-            self.print(answer.text)
-        else:
-            display(replace(answer, text=encodable(answer.text, sys.stdout)) if self._is_terminal else answer)
-
-    def print(self, text: str) -> None:
-        """Prints a text to the cell or the terminal."""
-        print(encodable(text, sys.stdout))  # noqa: T201 - a magic's answer
-
-    def close(self) -> None:
-        """Closes the panel."""
-        self._close_sidecar()
-        if self._panel is not None:
-            self._panel.close()
-            self._panel = None
 
 
 @magics_class
@@ -159,7 +47,7 @@ class GgufMagics(Magics):
     def __init__(self, shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]") -> None:
         super().__init__(shell)
         self._shell = shell
-        self._screen = ShellScreen(shell)
+        self._screen = Screen(shell)
         self._session = Session(find_manager, self._screen, _has_manager)
         self._replaced: Any = None
         self._completer: Final = LineCompleter(shell, self._offered)
@@ -220,12 +108,6 @@ class GgufMagics(Magics):
             return []
 
         return completion.Tab(manager.snapshot, self._session.seen, read_models)
-
-
-def _sidecar_class() -> Any:  # noqa: ANN401 - of a package without types that need not be installed
-    with suppress(ImportError):
-        return importlib.import_module("sidecar").Sidecar
-    return None
 
 
 @contextmanager

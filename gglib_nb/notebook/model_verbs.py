@@ -16,7 +16,8 @@ from gglib_nb.domain.printable import printable
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import formats, listings, results
 from gglib_nb.notebook.completion import Tab
-from gglib_nb.notebook.session import Answer, Progress, Session, progress_of
+from gglib_nb.notebook.progress import Progress, progress_of
+from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import CANCELLED, Argument, Option, verb
 
 _NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"

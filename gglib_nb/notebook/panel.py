@@ -65,6 +65,7 @@ class Panel(anywidget.AnyWidget):
     of the manager: `send` is thread-safe, setting traits is not, so no trait is set after construction.
 
     Attributes:
+        manager: The manager whose queue and models are shown.
         snapshot: The state for a page that opens or reloads, computed when it is read; the trait's own value is always None.
     """
 
@@ -86,7 +87,7 @@ class Panel(anywidget.AnyWidget):
             manager: The manager whose queue and models are shown.
             pace_s: The minimum interval of messages with only counters; other changes are sent at once.
         """
-        self._manager = manager
+        self.manager = manager
         self._pace_s = pace_s
         self._due_s = 0.0
         self._feed = Feed(manager.snapshot)
@@ -120,7 +121,7 @@ class Panel(anywidget.AnyWidget):
     def _bundle(self, caption: str) -> Bundle:
         live = None if self.comm is None else super()._repr_mimebundle_()
         data, metadata = live or ({}, {})
-        snapshot = self._manager.snapshot
+        snapshot = self.manager.snapshot
         # For readers without the widget: GitHub, nbviewer, nbconvert, a terminal.
         text, html = render_text(snapshot, caption=caption), render_html(snapshot, caption)
         return {**data, "text/plain": text, "text/html": html}, metadata
@@ -163,7 +164,7 @@ class Panel(anywidget.AnyWidget):
         match request:
             case messages.Sync():
                 with self._publishing:
-                    self._send_changes(self._manager.snapshot, counts=True)
+                    self._send_changes(self.manager.snapshot, counts=True)
                     state = None if request.seq == self._feed.seq else self.state
                     self._reply(messages.Reply(cid=request.cid, result=state))  # before any later changes
             case messages.SetVisible():
@@ -176,7 +177,7 @@ class Panel(anywidget.AnyWidget):
             case _:
                 if self._is_new(request.cid):
                     send = partial(self._send_progress, request.cid)
-                    started = self._manager.submit(actions.act, self._manager.sync, request, send)
+                    started = self.manager.submit(actions.act, self.manager.sync, request, send)
                     started.add_done_callback(partial(self._answer, request.cid))
 
     def _is_new(self, cid: str) -> bool:

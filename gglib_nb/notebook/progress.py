@@ -17,10 +17,11 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.manager.progress import write_text
 from gglib_nb.notebook import formats, host, render, rows
 from gglib_nb.notebook.outputs import CellOutput, Data
-from gglib_nb.notebook.session import Progress
 
 Screen = Callable[[], os.terminal_size]
 """The terminal's size at each drawing, since the user may resize it."""
+Progress = tuple[str, float | None]
+"""A text, and the completed fraction, 0 to 1 (None: unknown)."""
 _State = TypeVar("_State")
 # ECMA-48: cursor up n lines, to the start of the line; erase to the end of the screen; erase to the end of the line.
 _UP: Final = "\x1b[{}F"
@@ -29,6 +30,12 @@ _ERASE_LINE: Final = "\x1b[K"
 _SEEN, _STARTED, _ENDED = -1, 0, 4  # quarters of a download
 _PACE_S: Final = 0.2
 """Digits that change faster are unreadable, and every message redraws the output."""
+
+
+def progress_of(what: str, done_bytes: int, total_bytes: int) -> Progress:
+    """How much of it is done."""
+    amount = f"{formats.size(done_bytes)} of {formats.size(total_bytes)}"
+    return f"{what}  {amount}", done_bytes / total_bytes if total_bytes else None
 
 
 def only(snapshot: QueueSnapshot, id_: DownloadId | None) -> QueueSnapshot:
@@ -159,18 +166,11 @@ class LiveOutput(Generic[_State]):
     Args:
         draw: Returns text and HTML of a state, with a caption.
         continues: Whether the downloads of a state continue without the cell.
-        clock: A monotonic clock in seconds.
     """
 
-    def __init__(
-        self,
-        draw: Callable[[_State, str], Data],
-        continues: Callable[[_State], bool],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, draw: Callable[[_State, str], Data], continues: Callable[[_State], bool]) -> None:
         self._draw: Final = draw
         self._continues: Final = continues
-        self._clock: Final = clock
         self._output: Final = CellOutput()
         self._newest: _State | None = None
         self._due_s = 0.0
@@ -178,8 +178,8 @@ class LiveOutput(Generic[_State]):
     def show(self, state: _State) -> None:
         """Updates the output, at most five times a second."""
         self._newest = state
-        if self._clock() >= self._due_s and not self._output.is_captured:
-            self._due_s = self._clock() + _PACE_S
+        if time.monotonic() >= self._due_s and not self._output.is_captured:
+            self._due_s = time.monotonic() + _PACE_S
             self._output.show(self._draw(state, ""))
 
     def close(self) -> None:

@@ -1,31 +1,42 @@
-"""The context of a verb: the manager, the last tables, and the screen that shows the answer. Independent of IPython."""
+"""The context of a verb: the manager, the last tables, and the screen that asks and shows."""
 
+import importlib
+import shutil
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent import futures
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, ParamSpec, Protocol, TypeVar
+from dataclasses import dataclass, replace
+from getpass import getpass
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 
+from IPython.display import display
 from typing_extensions import override
 
 from gglib_nb.domain.download import QueueNotice, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.notebook import formats
+from gglib_nb.manager.progress import encodable, is_terminal
+from gglib_nb.notebook import host
+from gglib_nb.notebook.progress import LineOutput, LiveOutput, Progress, TextLine, TextQueue, queue_in_cell
 from gglib_nb.notebook.tables import Block, blocks_html, blocks_text
 
 if TYPE_CHECKING:
     from gglib_nb.manager.manager import DownloadManager, SyncOperations
+    from gglib_nb.notebook.panel import Panel
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 _State = TypeVar("_State")
-_Shown_contra = TypeVar("_Shown_contra", contravariant=True)
 # On Windows waiting for a lock cannot be interrupted: the delay until an interrupt is noticed.
 _POLL_S: Final = 0.25
 # Reading the queues of earlier kernels takes milliseconds; a database locked by another program must not block the cell.
 _ADOPT_S: Final = 3.0
+_NO_SIDECAR: Final = (
+    "A panel beside the notebook needs the package sidecar. Install it with %pip install sidecar and reload the page, or show "
+    "the panel here with %gguf panel."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,67 +55,107 @@ class Answer:
         return self.html
 
 
-class View(Protocol[_Shown_contra]):
-    """Shows progress while a line waits."""
-
-    def show(self, state: _Shown_contra, /) -> None:
-        """Shows the latest state. May be called at any rate."""
-
-    def close(self) -> None:
-        """Ends the progress output."""
-
-
-Progress = tuple[str, float | None]
-"""A text, and the completed fraction, 0 to 1 (None: unknown)."""
-
-
-def progress_of(what: str, done_bytes: int, total_bytes: int) -> Progress:
-    """How much of it is done."""
-    amount = f"{formats.size(done_bytes)} of {formats.size(total_bytes)}"
-    return f"{what}  {amount}", done_bytes / total_bytes if total_bytes else None
-
-
-class _NoView:
-    def show(self, _state: object, /) -> None:
-        pass
-
-    def close(self) -> None:
-        pass
-
-
 class Screen:
-    """Shows the output of verbs. This one has no user and shows nothing; `magic` has the screen of a shell."""
+    """Asks the user and shows what verbs output: a terminal, a notebook's cell, or a notebook that runs without a user.
+
+    Args:
+        shell: The running IPython; None: there is no user.
+    """
+
+    _shell: Any = None
+    _panel: "Panel | None" = None
+    _sidecar: Any = None
+
+    def __init__(self, shell: Any = None) -> None:  # noqa: ANN401 - IPython's
+        self._shell = shell
+
+    @property
+    def _is_terminal(self) -> bool:
+        return self._shell is not None and getattr(self._shell, "kernel", None) is None
+
+    @property
+    def _redraws(self) -> bool:
+        """Whether outputs are updated in place; without a user they are saved, and should read like a log."""
+        return getattr(self._shell, "kernel", None) is not None and host.has_user()
 
     @property
     def width(self) -> int | None:
         """The maximum width of text in columns; None: unlimited."""
-        return None
+        return shutil.get_terminal_size().columns if self._is_terminal else None
 
     @property
     def can_ask(self) -> bool:
         """Whether a user can answer a question."""
-        return False
+        return is_terminal(sys.stdin) if self._is_terminal else self._redraws
 
-    def ask(self, _question: str, /) -> bool:
-        """Whether the user answers yes; False without a user."""
-        return False
+    def ask(self, question: str) -> bool:
+        """Whether the user answers yes."""
+        return input(encodable(question, sys.stdout)).strip().casefold() in ("y", "yes")
 
-    def ask_secret(self, _question: str, /) -> str:
-        """Reads input without echoing it; empty without a user."""
-        return ""
+    def ask_secret(self, question: str) -> str:
+        """Reads input without echoing it."""
+        return getpass(encodable(question, sys.stdout))
 
-    def progress_line(self) -> View[Progress]:
+    def progress_line(self) -> LineOutput | TextLine:
         """Starts a line of progress."""
-        return _NoView()
+        if self._redraws:
+            return LineOutput()
+        return TextLine(sys.stdout, is_terminal=self._is_terminal and is_terminal(sys.stdout))
 
-    def queue_view(self, _only: DownloadId | None, /) -> View[QueueSnapshot]:
+    def queue_view(self, only: DownloadId | None) -> LiveOutput[QueueSnapshot] | TextQueue:
         """Starts a view of one download; None: the whole queue."""
-        return _NoView()
+        if self._redraws:
+            return queue_in_cell(only)
+        return TextQueue(sys.stdout, only=only, is_terminal=self._is_terminal and is_terminal(sys.stdout))
 
     def show_panel(self, manager: "DownloadManager", *, beside: bool) -> bool:
         """Shows the live panel; False in a terminal, which has none."""
-        del manager, beside
-        return False
+        if getattr(self._shell, "kernel", None) is None:
+            return False
+        from gglib_nb.notebook.panel import Panel
+
+        # After `Widget.close_all()`, the panel has no comm.
+        if self._panel is None or self._panel.comm is None or self._panel.manager is not manager:
+            self.close()
+            self._panel = Panel(manager)
+        if not beside:
+            display(self._panel)
+            return True
+        try:
+            sidecar = importlib.import_module("sidecar").Sidecar
+        except ImportError:
+            self.print(_NO_SIDECAR)
+            return True
+        self._close_sidecar()  # opening a new sidecar brings it to the front, even if the user closed the old one
+        self._sidecar = sidecar(title="Downloads")
+        with self._sidecar:
+            display(self._panel)
+        return True
+
+    def show(self, answer: Answer) -> None:
+        """Shows the result of a verb."""
+        if answer.value is not None or not answer.text:
+            return
+        if answer.html is None:
+            self.print(answer.text)
+        else:
+            display(replace(answer, text=encodable(answer.text, sys.stdout)) if self._is_terminal else answer)
+
+    def print(self, text: str) -> None:
+        """Prints a text to the cell or the terminal."""
+        print(encodable(text, sys.stdout))  # noqa: T201 - a magic's answer
+
+    def close(self) -> None:
+        """Closes the panel."""
+        self._close_sidecar()
+        if self._panel is not None:
+            self._panel.close()
+            self._panel = None
+
+    def _close_sidecar(self) -> None:
+        if self._sidecar is not None:
+            self._sidecar.close()
+            self._sidecar = None
 
 
 class Session:

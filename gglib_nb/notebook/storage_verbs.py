@@ -10,7 +10,8 @@ from gglib_nb.manager.bundles import BundleProgress
 from gglib_nb.notebook import formats, results
 from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import find_model, folders
-from gglib_nb.notebook.session import Answer, Progress, Session, progress_of
+from gglib_nb.notebook.progress import Progress, progress_of
+from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import Argument, GrammarError, Option, read_age, verb
 
 _STOPPED: Final = "Stopped. Copied files are kept. Run it again to continue."
