@@ -13,12 +13,11 @@ from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId, is_command
 from gglib_nb.errors import NoGgufFilesError
 from gglib_nb.notebook import formats, listings, plan_table
-from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.queue_verbs import find_item, state_sentence
 from gglib_nb.notebook.rows import scan_warning
 from gglib_nb.notebook.session import Answer, Session
-from gglib_nb.notebook.verb import CANCELLED, Argument, Option, read_count, read_parameters, verb
+from gglib_nb.notebook.verb import CANCELLED, Argument, Option, Tab, read_count, read_parameters, verb
 
 SortKey = Literal["downloads", "likes", "modified", "trending"]
 

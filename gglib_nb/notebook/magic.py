@@ -20,10 +20,9 @@ from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import CatalogError, GglibError, copy_of
 from gglib_nb.manager.progress import use_views
-from gglib_nb.notebook import completion
 from gglib_nb.notebook.progress import download_in_cell
 from gglib_nb.notebook.session import Screen, Session
-from gglib_nb.notebook.verb import GrammarError
+from gglib_nb.notebook.verb import GrammarError, Tab, complete, words_before
 from gglib_nb.notebook.verbs import parse
 from gglib_nb.settings import SETTINGS, use_profile
 
@@ -93,21 +92,21 @@ class GgufMagics(Magics):
 
     def _offered(self, before_cursor: str) -> tuple[str, list[str]] | None:
         has_automagic = self._shell.magics_manager.auto_magic and _NAME not in self._shell.user_ns
-        words = completion.words_before(before_cursor, has_automagic=has_automagic)
-        return None if words is None else (words[-1], completion.complete(words, self._known()))
+        words = words_before(before_cursor, has_automagic=has_automagic)
+        return None if words is None else (words[-1], complete(words, self._known()))
 
-    def _known(self) -> completion.Tab:
+    def _known(self) -> Tab:
         # Completion must not create a manager: that would resume the downloads of earlier kernels.
         manager = self._session.known_manager
         if manager is None:
-            return completion.Tab(seen=self._session.seen)
+            return Tab(seen=self._session.seen)
 
         def read_models() -> list[DownloadId]:
             with suppress(CatalogError):
                 return [model.id for model in manager.catalog.models()]
             return []
 
-        return completion.Tab(manager.snapshot, self._session.seen, read_models)
+        return Tab(manager.snapshot, self._session.seen, read_models)
 
 
 @contextmanager

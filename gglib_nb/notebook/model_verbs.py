@@ -15,10 +15,9 @@ from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, select
 from gglib_nb.domain.printable import printable
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import formats, listings, results
-from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.progress import Progress, progress_of
 from gglib_nb.notebook.session import Answer, Session
-from gglib_nb.notebook.verb import CANCELLED, Argument, Option, verb
+from gglib_nb.notebook.verb import CANCELLED, Argument, Option, Tab, verb
 
 _NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"
 _STOPPED: Final = "Stopped checking. Earlier results are kept."

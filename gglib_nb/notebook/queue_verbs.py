@@ -14,10 +14,9 @@ from gglib_nb.domain.units import listed
 from gglib_nb.errors import DownloadsFailedError, NotInQueueError
 from gglib_nb.notebook import formats, listings, rows
 from gglib_nb.notebook.actions import POSITIONS, new_position, retry_all
-from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.render import render_html, render_text
 from gglib_nb.notebook.session import Answer, Session, settle
-from gglib_nb.notebook.verb import Argument, GrammarError, Option, read_count, verb
+from gglib_nb.notebook.verb import Argument, GrammarError, Option, Tab, read_count, verb
 
 if TYPE_CHECKING:
     from gglib_nb.engine.local import Leftover

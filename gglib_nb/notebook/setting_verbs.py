@@ -12,7 +12,6 @@ from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.notebook import formats, tables
 from gglib_nb.notebook.actions import LIVE
-from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import (
@@ -20,6 +19,7 @@ from gglib_nb.notebook.verb import (
     Argument,
     GrammarError,
     Option,
+    Tab,
     all_verbs,
     help_of,
     help_of_all,

@@ -8,11 +8,10 @@ from gglib_nb.domain.printable import printable
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.manager.bundles import BundleProgress
 from gglib_nb.notebook import formats, results
-from gglib_nb.notebook.completion import Tab
 from gglib_nb.notebook.model_verbs import find_model, folders
 from gglib_nb.notebook.progress import Progress, progress_of
 from gglib_nb.notebook.session import Answer, Session
-from gglib_nb.notebook.verb import Argument, GrammarError, Option, read_age, verb
+from gglib_nb.notebook.verb import Argument, GrammarError, Option, Tab, read_age, verb
 
 _STOPPED: Final = "Stopped. Copied files are kept. Run it again to continue."
 

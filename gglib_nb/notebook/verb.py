@@ -1,7 +1,7 @@
 """The verbs of `%gguf`: each is a function; its signature declares the arguments, and its docstring is the help.
 
-Parses a line into a call of such a function, and generates usage, help and the reference page. Independent of the individual verbs,
-IPython and the manager.
+Parses a line into a call of such a function, completes it, and generates usage, help and the reference page. Independent of the
+individual verbs, IPython and the manager. A completion uses only data that is in memory: a keystroke sends no request.
 """
 
 import difflib
@@ -10,23 +10,21 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.printable import printable
+from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.units import UNLIMITED, parse_bytes
 from gglib_nb.errors import GglibError
 
 if TYPE_CHECKING:
-    from gglib_nb.notebook.completion import Tab
+    from gglib_nb.domain.download import QueueSnapshot
     from gglib_nb.notebook.session import Answer, Session
 
 Group = Literal["get", "queue", "models", "settings"]
-Offers = Callable[["Tab"], Iterable[str]]
-"""The completions for a word."""
-
 GROUP_TITLES: Final[dict[Group, str]] = {
     "get": "Find and download models",
     "queue": "The download queue",
@@ -37,6 +35,9 @@ CANCELLED: Final = "Interrupted. The request was cancelled."
 """The `interrupted` of a verb that changes nothing before it is complete."""
 # A word as in a shell; for an unclosed quotation, only its quotation mark.
 _WORD: Final = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:\\.|[^"\\])*"|'[^']*')+|["'\\]""")
+# Also after an assignment: `p = %gguf path …`; without the percent sign if IPython's automagic is on.
+_MAGIC_LINE: Final = re.compile(r"\s*(?:[\w, ]+=\s*)?%gguf\s+(.*)")
+_AUTOMAGIC_LINE: Final = re.compile(r"\s*gguf\s+(.*)")
 _NUMBER: Final = re.compile(r"#\d+")
 _DASHED: Final = re.compile(r"-\D|--.")
 _COUNT: Final = re.compile(r"(\d+)\s*(?:(k)(i?))?", re.IGNORECASE | re.ASCII)
@@ -49,7 +50,22 @@ class GrammarError(ValueError):
     """The line cannot be parsed; the message is one line with the correct form."""
 
 
-def _offer_nothing(_tab: "Tab") -> Iterable[str]:
+@dataclass(frozen=True, slots=True)
+class Tab:
+    """The data available for a completion."""
+
+    snapshot: "QueueSnapshot | None" = None  # None before the manager's first use
+    seen: tuple[DownloadId, ...] = ()  # repositories and variants that were shown in this kernel
+    models: Callable[[], Sequence[DownloadId]] = tuple  # the registered models; called only if they are offered
+    fragment: str = ""  # the incomplete word before the cursor
+    given: tuple[str, ...] = ()  # the words before the fragment, without options
+
+
+Offers = Callable[[Tab], Iterable[str]]
+"""The completions for a word."""
+
+
+def _offer_nothing(_tab: Tab) -> Iterable[str]:
     return ()
 
 
@@ -63,9 +79,8 @@ class Argument:
     offers: Offers = _offer_nothing
     takes_rest: bool = False  # all remaining words, joined with spaces
     is_repeated: bool = False  # all remaining words; the value is a tuple
-    is_whole: Callable[[Sequence[str]], bool] = lambda _words: (
-        False
-    )  # these words are all of it, as in a pasted command
+    # Whether these words are all of it, as in a pasted command.
+    is_whole: Callable[[Sequence[str]], bool] = lambda _words: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,8 +159,8 @@ class Verb:
                 continue
             taken = rest if argument.takes_rest or argument.is_repeated else rest[:1]
             rest = rest[len(taken) :]
-            values = tuple(_value(argument.read, word) for word in taken) if argument.is_repeated else ()
-            given[parameter.name] = values or _value(argument.read, " ".join(taken))
+            values = tuple(_value(argument, word) for word in taken) if argument.is_repeated else ()
+            given[parameter.name] = values or _value(argument, " ".join(taken))
         if rest:
             raise GrammarError(f"{' '.join(rest)!r} is unexpected here")
         self._check_complete(given)
@@ -173,10 +188,9 @@ class Verb:
                 if not left:
                     raise GrammarError(f"{name} needs a value: {_written(option)}")
                 text = left.pop(0)
-            value = _checked(option, text)
-            given[parameter.name] = (
-                tuple(dict.fromkeys((*given.get(parameter.name, ()), value))) if option.is_repeated else value
-            )
+            value = _value(option, text)
+            values = tuple(dict.fromkeys((*given.get(parameter.name, ()), value)))
+            given[parameter.name] = values if option.is_repeated else value
         return given, rest
 
     def _check_complete(self, given: dict[str, Any]) -> None:
@@ -244,28 +258,21 @@ def split_words(line: str) -> list[str]:
     Raises:
         GrammarError: A quotation mark is not closed.
     """
+    words = _WORD.finditer(line)
+    comments = (word.start() for word in words if word[0].startswith("#") and not _NUMBER.fullmatch(word[0]))
     try:
-        return shlex.split(_without_comment(line))
+        return shlex.split(line[: next(comments, None)])
     except ValueError as error:
         raise GrammarError("A quotation mark is not closed.") from error
 
 
-def _without_comment(line: str) -> str:
-    for word in _WORD.finditer(line):
-        if word[0].startswith("#") and not _NUMBER.fullmatch(word[0]):
-            return line[: word.start()]
-    return line
-
-
-def _checked(option: Option, text: str) -> Any:  # noqa: ANN401 - as the option reads it
-    if option.choices and text.lower() not in option.choices:
-        raise GrammarError(f"{option.name} can be {', '.join(option.choices)}, not {text!r}")
-    return _value(option.read, text.lower() if option.choices else text)
-
-
-def _value(read: Callable[[str], Any], text: str) -> Any:  # noqa: ANN401 - as it is read
+def _value(one: Argument | Option, text: str) -> Any:  # noqa: ANN401 - as it reads it
+    if isinstance(one, Option) and one.choices:
+        if text.lower() not in one.choices:
+            raise GrammarError(f"{one.name} can be {', '.join(one.choices)}, not {text!r}")
+        text = text.lower()
     try:
-        return read(text)
+        return one.read(text)
     except GglibError as error:  # from a parser in the domain
         raise GrammarError(str(error)) from error
 
@@ -303,6 +310,66 @@ def help_of_all() -> str:
         lines.append(f"{GROUP_TITLES[group]}:")
         lines += [f"  {each.name:<{width}}  {each.summary}" for each in all_verbs() if each.group == group]
     return "\n".join([*lines, "%gguf help VERB explains a verb."])
+
+
+# Tab completion --------------------------------------------------------------------------------------------------
+
+
+def words_before(before_cursor: str, *, has_automagic: bool = False) -> list[str] | None:
+    """The words after `%gguf` up to the cursor, the last one possibly incomplete; None for any other line.
+
+    Args:
+        before_cursor: The line up to the cursor.
+        has_automagic: Whether the percent sign is optional.
+    """
+    if (found := _MAGIC_LINE.fullmatch(before_cursor)) is not None:
+        return re.split(r"\s+", found[1])
+    found = _AUTOMAGIC_LINE.fullmatch(before_cursor) if has_automagic else None
+    if found is None:
+        return None
+    words = re.split(r"\s+", found[1])
+    # `gguf = 1` and `gguf in names` are Python code.
+    is_verb = words[0] in VERBS if len(words) > 1 else any(verb.startswith(words[0]) for verb in VERBS)
+    return words if is_verb else None
+
+
+def complete(words: Sequence[str], known: Tab) -> list[str]:
+    """The replacements for the last word, best first."""
+    *given, fragment = words
+    if not given:
+        return [verb.name for verb in all_verbs() if _continues(fragment, verb.name)]
+    if given[0] not in VERBS:
+        return []
+    offered = _offered(VERBS[given[0]], given[1:], replace(known, fragment=fragment))
+    return [text for text in dict.fromkeys(offered) if _continues(fragment, text)]
+
+
+def _continues(fragment: str, text: str) -> bool:
+    """Whether the text continues the fragment; a repository may be typed without its owner."""
+    typed, whole = fragment.casefold(), text.casefold()
+    return whole.startswith(typed) or ("/" not in typed and whole.partition("/")[2].startswith(typed))
+
+
+def _offered(verb: Verb, given: Sequence[str], known: Tab) -> Iterable[str]:
+    words, option = list[str](), None  # the option whose value comes next
+    for word in given:
+        if option is not None:
+            option = None
+        elif word in verb.options:
+            option = verb.options[word][1] if verb.options[word][1].value else None
+        elif not word.startswith("-"):
+            words.append(word)
+    tab = replace(known, given=tuple(words))
+    if option is not None:
+        return option.choices or option.offers(tab)
+    if tab.fragment.startswith("-"):
+        return [name for name in verb.options if name not in given]
+    replacing = [name for name, (_, each) in verb.options.items() if each.replaces and not given]
+    if not verb.arguments:
+        return replacing
+    argument = verb.arguments[min(len(words), len(verb.arguments) - 1)][1]
+    is_full = len(words) >= len(verb.arguments) and not (argument.takes_rest or argument.is_repeated)
+    return [*replacing, *(() if is_full else argument.offers(tab))]
 
 
 # Values of arguments and options; sizes, rates and times are read by `gglib_nb.domain.units` ---------------------------
