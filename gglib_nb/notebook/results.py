@@ -41,12 +41,10 @@ def deleted(deletion: Deletion) -> str:
 
 def pruning_question(plan: PrunePlan) -> str:
     """The disk space that deleting several models frees."""
-    missing = (
-        f" {formats.size(plan.missing_bytes)} more cannot be freed: the other models are in the queue or stored elsewhere."
-        if plan.missing_bytes
-        else ""
-    )
-    return f"Deleting {pruned(plan)} frees {formats.size(plan.freed_bytes)}.{missing}{unmounted(plan)}"
+    left = formats.size(plan.missing_bytes)
+    more = f" {left} more cannot be freed: the other models are in the queue or stored elsewhere."
+    freed = f"Deleting {_counts(plan)} frees {formats.size(plan.freed_bytes)}."
+    return f"{freed}{more if plan.missing_bytes else ''}{unmounted(plan)}"
 
 
 def unmounted(plan: PrunePlan) -> str:
@@ -55,8 +53,12 @@ def unmounted(plan: PrunePlan) -> str:
     return printable(f" Models in {folders} are kept: it may be a disk that is not mounted.") if folders else ""
 
 
-def pruned(plan: PrunePlan) -> str:
-    """A count of what is deleted, such as `2 models and 1 unfinished download`."""
+def pruned(done: PrunePlan) -> str:
+    """The models and unfinished downloads that were deleted."""
+    return f"Deleted {_counts(done)}: {formats.size(done.freed_bytes)} freed, {formats.size(done.kept_bytes)} kept."
+
+
+def _counts(plan: PrunePlan) -> str:
     counts = ((len(plan.models), "model"), (len(plan.unfinished), "unfinished download"))
     return " and ".join(formats.plural(count, noun) for count, noun in counts if count)
 

@@ -3,10 +3,10 @@
 from typing import Final
 
 from gglib_nb.domain.printable import printable
-from gglib_nb.notebook import get_verbs, model_verbs, queue_verbs, setting_verbs, storage_verbs
+from gglib_nb.notebook import get_verbs, model_verbs, queue_verbs, setting_verbs
 from gglib_nb.notebook.verb import VERBS, Call, GrammarError, split_words
 
-MODULES: Final = (get_verbs, queue_verbs, model_verbs, storage_verbs, setting_verbs)
+MODULES: Final = (get_verbs, queue_verbs, model_verbs, setting_verbs)
 _HELP: Final = ("-h", "--help")
 
 
