@@ -7,7 +7,6 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.notebook import formats, tables
@@ -121,15 +120,10 @@ def bandwidth(
     now = session.manager.snapshot
     held = now.bandwidth_limit_bytes_per_second if rate is None else rate
     said = f"Bandwidth is limited to {formats.rate(held)}." if held else "Bandwidth is not limited."
-    return Answer(f"{said} {_hours(now)}".rstrip())
-
-
-def _hours(snapshot: QueueSnapshot) -> str:
-    if snapshot.download_hours is None:
-        return ""
-    span = f"{snapshot.download_hours.start:%H:%M} to {snapshot.download_hours.end:%H:%M}"
-    wait = f", and wait until {snapshot.waits_until}" if snapshot.is_outside_hours else ""
-    return f"Downloads run from {span}{wait}."
+    if (span := now.download_hours) is not None:
+        wait = f", and wait until {now.waits_until}" if now.is_outside_hours else ""
+        said += f" Downloads run from {span.start:%H:%M} to {span.end:%H:%M}{wait}."
+    return Answer(said)
 
 
 def _setting_or_value(tab: Tab) -> Iterable[str]:
@@ -162,15 +156,18 @@ def config(
     if saves and not text:
         raise GrammarError("--save needs a setting and its value")
     if not typed:
-        return session.answer(tables.Table(_COLUMNS, _rows(session.manager), _HINT))
+        token = tables.row("hf_token", *_token(session.manager), "Never shown, set or saved here.")
+        rows = [*(tables.row(*_described(name, session.manager)) for name in SETTINGS), token]
+        return session.answer(tables.Table(_COLUMNS, rows, _HINT))
     if typed.lower() in ("hf_token", "token"):
         raise RequestError(_NOT_HERE)
     name = setting_name(typed)
     if resets:
         return Answer(_reset(name, session))
-    if not text:
-        return Answer(_describe(name, session.manager))
-    return Answer(_set(name, text, session, saves=saves))
+    if text:
+        return Answer(_set(name, text, session, saves=saves))
+    _, value, origin, summary = _described(name, session.manager)
+    return Answer(f"{name} is {value} ({origin}). {summary}")
 
 
 def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
@@ -210,19 +207,10 @@ def _reset(name: str, session: Session) -> str:
     return f"{name} is {shown} again ({_named(origin)})."
 
 
-def _describe(name: str, manager: "DownloadManager") -> str:
-    _, value, origin, summary = _cells(name, manager)
-    return f"{name} is {value} ({origin}). {summary}"
-
-
-def _cells(name: str, manager: "DownloadManager") -> tuple[str, str, str, str]:
+def _described(name: str, manager: "DownloadManager") -> tuple[str, str, str, str]:
+    """The cells of a setting: name, value, origin, meaning."""
     setting, value = SETTINGS[name], _held(name, manager)
     return name, setting.show(value), _named(_origin(name, value, manager)), setting.summary
-
-
-def _rows(manager: "DownloadManager") -> list[tables.Row]:
-    rows = [tables.row(*_cells(name, manager)) for name in SETTINGS]
-    return [*rows, tables.row("hf_token", *_token(manager), "Never shown, set or saved here.")]
 
 
 def _token(manager: "DownloadManager") -> tuple[str, str]:
@@ -254,41 +242,39 @@ def _named(origin: Origin) -> str:
     return f"{origin.source}: {origin.where}" if origin.where else origin.source
 
 
-def _verbs(_tab: Tab) -> Iterable[str]:
-    return [each.name for each in all_verbs()]
-
-
 @verb("settings")
-def help_(session: Session, name: Annotated[str | None, Argument("VERB", offers=_verbs)] = None) -> Answer:
+def help_(
+    session: Session,
+    name: Annotated[str | None, Argument("VERB", offers=lambda _tab: [one.name for one in all_verbs()])] = None,
+) -> Answer:
     """Explain a verb, or list all of them."""
     del session
-    if name is None:
-        return Answer(help_of_all())
-    if name not in VERBS:
+    if name is not None and name not in VERBS:
         raise GrammarError(unknown_verb(name))
-    return Answer(help_of(VERBS[name]))
+    return Answer(help_of_all() if name is None else help_of(VERBS[name]))
 
 
 # Commands of shells and other downloaders, and the equivalent line.
+_LIST: Final = "%gguf status for the queue, or %gguf models for your models"
+_QUEUE: Final = "%gguf queue owner/repo"
 _OTHER_WORDS: Final = {
-    "list": "%gguf status for the queue, or %gguf models for your models",
-    "ls": "%gguf status for the queue, or %gguf models for your models",
+    "list": _LIST,
+    "ls": _LIST,
     "rm": "%gguf cancel ID for a download, %gguf delete ID for a model, or %gguf partials --discard TEXT for an unfinished file",
     "stop": "%gguf cancel ID, or %gguf pause ID to resume later",
-    "start": "%gguf resume ID, or %gguf queue owner/repo",
-    "download": "%gguf queue owner/repo",
-    "get": "%gguf queue owner/repo",
-    "pull": "%gguf queue owner/repo",
+    "start": f"%gguf resume ID, or {_QUEUE}",
+    **dict.fromkeys(("download", "get", "pull"), _QUEUE),
 }
 
 
 def unknown_verb(name: str) -> str:
     """Suggestions for a word that is not a verb."""
-    if (meant := _OTHER_WORDS.get(name.lower())) is not None:
-        return f"{name!r} is not a verb. Write: {meant}"
     near = difflib.get_close_matches(name.lower(), VERBS, n=2, cutoff=0.5)
-    if "/" in name:
-        return f"{name!r} is not a verb. To download it: %gguf queue {name}"
-    if near:
-        return f"{name!r} is not a verb. Did you mean {' or '.join(f'%gguf {each}' for each in near)}?"
-    return f"{name!r} is not a verb. %gguf queue owner/repo downloads a model; %gguf help lists all verbs."
+    hint = "%gguf queue owner/repo downloads a model; %gguf help lists all verbs."
+    if (meant := _OTHER_WORDS.get(name.lower())) is not None:
+        hint = f"Write: {meant}"
+    elif "/" in name:
+        hint = f"To download it: %gguf queue {name}"
+    elif near:
+        hint = f"Did you mean {' or '.join(f'%gguf {each}' for each in near)}?"
+    return f"{name!r} is not a verb. {hint}"
