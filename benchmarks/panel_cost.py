@@ -20,8 +20,8 @@ from playwright.sync_api import CDPSession, sync_playwright
 
 from benchmarks.report import Bar, Findings
 from gglib_nb.domain.download import QueueSnapshot
-from gglib_nb.notebook.feed import Feed
 from gglib_nb.notebook.messages import plain
+from gglib_nb.notebook.panel import Feed
 from tests.support.fake_manager import FakeManager
 from tests.support.kernel import Kernel
 from tests.support.panelpage import PanelPage

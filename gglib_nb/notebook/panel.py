@@ -1,17 +1,18 @@
 """The live panel: one widget over one manager, shown in any number of views.
 
-Only connects the parts: `feed` computes the changes to send, `actions` executes the page's requests, `messages` declares the
-structs, and `static/` contains the page.
+`Feed` computes the changes to send, `actions` executes the page's requests, `messages` declares the structs, and `static/` contains
+the page.
 """
 
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import anywidget
 import traitlets
@@ -19,11 +20,11 @@ from typing_extensions import override
 
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.errors import GglibError, NoGgufFilesError
-from gglib_nb.notebook import actions, messages
-from gglib_nb.notebook.feed import Feed
+from gglib_nb.notebook import actions, messages, rows
+from gglib_nb.notebook.listings import FILTERS
+from gglib_nb.notebook.messages import Changes, Header, News, PanelState, Row, View
 from gglib_nb.notebook.outputs import Bundle, PanelOutputs
 from gglib_nb.notebook.render import render_html, render_text
-from gglib_nb.notebook.rows import still_text
 
 if TYPE_CHECKING:
     from gglib_nb.manager.manager import DownloadManager
@@ -35,6 +36,111 @@ _log: Final = logging.getLogger(__name__)
 
 PACE_S: Final = 0.18
 """Digits that change faster are unreadable, and each message costs the kernel a millisecond."""
+_LONG_S: Final = 60
+"""Shorter downloads end without a notification: the user still remembers them."""
+
+
+class _SentRow(NamedTuple):
+    source: tuple[Any, object]
+    row: Row
+
+
+class _Sent(NamedTuple):
+    seq: int
+    version: int
+    outline: tuple[object, ...]
+    header: Header
+    views: tuple[View, ...]
+    rows: dict[str, _SentRow]
+
+
+class Feed:
+    """The last state sent to the page: the whole state once, then each changed row in full. Pure: no widget, no thread, no clock.
+
+    Relies on `QueueSnapshot` reusing the objects of unchanged items, so that the cost of an update depends on the number of changed
+    items only. `advance` must not be called concurrently; `state` may be read by any thread.
+    """
+
+    def __init__(self, snapshot: QueueSnapshot) -> None:
+        self._sent = _sent(0, snapshot, {})
+
+    @property
+    def state(self) -> PanelState:
+        """Everything as of the last changes: the next ones apply to it."""
+        sent = self._sent
+        found = {id_: one.row for id_, one in sent.rows.items()}
+        return PanelState(sent.seq, sent.header, sent.views, found, rows.PANEL_TEXTS, FILTERS)
+
+    @property
+    def seq(self) -> int:
+        """Number of the last changes."""
+        return self._sent.seq
+
+    def advance(self, snapshot: QueueSnapshot, *, counts: bool = True) -> Changes | None:
+        """Advances to a snapshot and returns the changes to send; None if there are none.
+
+        Args:
+            snapshot: Ignored if it is not newer than the previous one.
+            counts: False sends nothing if only counters have changed, such as bytes and rates; the next changes include them.
+        """
+        before = self._sent
+        if snapshot.version <= before.version or (not counts and before.outline == _outline(snapshot)):
+            return None
+        after = _sent(before.seq + 1, snapshot, before.rows)
+        changed = tuple(
+            one.row
+            for id_, one in after.rows.items()
+            if (old := before.rows.get(id_)) is None or (old.row is not one.row and old.row != one.row)
+        )
+        header = after.header if after.header != before.header else None
+        views = after.views if after.views != before.views else None
+        if not changed and header is None and views is None:
+            self._sent = after._replace(seq=before.seq)
+            return None
+        self._sent = after
+        return Changes(seq=after.seq, header=header, views=views, rows=changed, news=tuple(_news(before, after)))
+
+
+def _sent(seq: int, snapshot: QueueSnapshot, known: dict[str, _SentRow]) -> _Sent:
+    context = (snapshot.pending_count, snapshot.active_count)
+    found = {}
+    for id_, item in rows.downloads(snapshot).items():
+        # The actions of a waiting row depend on the others.
+        source = (item, context if item.status.is_pending else None)
+        old = known.get(id_)
+        is_same = old is not None and old.source[0] is item and old.source[1] == source[1]
+        found[id_] = old if old is not None and is_same else _SentRow(source, rows.download_row(item, *context))
+    found |= {id_: _SentRow((None, None), row) for id_, row in rows.other_rows(snapshot).items()}
+    return _Sent(seq, snapshot.version, _outline(snapshot), rows.header(snapshot), rows.views(snapshot), found)
+
+
+def _outline(snapshot: QueueSnapshot) -> tuple[object, ...]:
+    """All of a snapshot but its counters."""
+    items = rows.downloads(snapshot).values()
+    return (
+        tuple((item.id, item.status, item.position, item.commit_sha) for item in items),
+        tuple((item.owner, item.id, item.status, item.is_left) for item in snapshot.elsewhere),
+        snapshot.resolving,
+        snapshot.notices,
+        snapshot.last_run,
+        snapshot.max_size,
+        snapshot.max_concurrent,
+        snapshot.max_connections,
+        snapshot.bandwidth_limit_bytes_per_second,
+        snapshot.download_hours,
+        snapshot.is_outside_hours,
+    )
+
+
+def _news(before: _Sent, after: _Sent) -> Iterator[News]:
+    for id_, one in after.rows.items():
+        item, old = one.source[0], before.rows.get(id_)
+        if item is None or (old is not None and old.row.status == one.row.status):
+            continue
+        if text := rows.news(None if old is None else old.source[0], item):
+            is_long = item.took_s is not None and item.took_s >= _LONG_S
+            is_end = old is not None and is_long and one.row.status in ("completed", "failed")
+            yield News(text, is_end=is_end)
 
 
 def joined(folder: Path, suffix: str) -> str:
@@ -47,15 +153,15 @@ def joined(folder: Path, suffix: str) -> str:
     Raises:
         OSError: A file cannot be read.
     """
+
+    def is_comment(line: str) -> bool:
+        # A line that starts with a type comment, followed by code, is no comment.
+        is_block = line.startswith("/*") and ("*/" not in line or line.endswith("*/"))
+        return is_block or line.startswith(("//", "*"))
+
     files = sorted(folder.glob(f"*{suffix}"))
     lines = [line.strip() for file in files for line in file.read_text(encoding="utf-8").splitlines()]
-    return "\n".join(line for line in lines if line and not _is_comment(line)) + "\n"
-
-
-def _is_comment(line: str) -> bool:
-    # A line that starts with a type comment, followed by code, is no comment.
-    is_block = line.startswith("/*") and ("*/" not in line or line.endswith("*/"))
-    return is_block or line.startswith(("//", "*"))
+    return "\n".join(line for line in lines if line and not is_comment(line)) + "\n"
 
 
 class Panel(anywidget.AnyWidget):
@@ -128,7 +234,7 @@ class Panel(anywidget.AnyWidget):
 
     @override
     def _repr_mimebundle_(self, **_kwargs: Any) -> Bundle | None:
-        return self._bundle(still_text(time.time()))
+        return self._bundle(rows.still_text(time.time()))
 
     # To the page ---------------------------------------------------------------------------------------------------
 
@@ -175,10 +281,13 @@ class Panel(anywidget.AnyWidget):
                         self._shown_views.popitem(last=False)
                 self._reply(messages.Reply(cid=request.cid))
             case _:
-                if self._is_new(request.cid):
-                    send = partial(self._send_progress, request.cid)
+                if self._is_new(cid := request.cid):
+
+                    def send(text: str) -> None:
+                        self.send(messages.plain(messages.Progress(cid, text)))
+
                     started = self.manager.submit(actions.act, self.manager.sync, request, send)
-                    started.add_done_callback(partial(self._answer, request.cid))
+                    started.add_done_callback(partial(self._answer, cid))
 
     def _is_new(self, cid: str) -> bool:
         """Whether the request is new; a request that was already answered gets the same reply again."""
@@ -190,9 +299,6 @@ class Panel(anywidget.AnyWidget):
         if reply is not None:
             self.send(reply)
         return is_new
-
-    def _send_progress(self, cid: str, text: str) -> None:
-        self.send(messages.plain(messages.Progress(cid, text)))
 
     def _answer(self, cid: str, future: "Future[Any]") -> None:
         try:

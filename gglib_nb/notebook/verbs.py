@@ -1,13 +1,69 @@
-"""All verbs of `%gguf`, and the parser of lines. A new verb is one function in one of the modules imported here."""
+"""The parser of lines, and the verbs about settings and help. The modules of all other verbs are imported here.
 
-from typing import Final
+The token is not a setting: whether there is one is shown, never its value, and only `login` stores it.
+"""
 
+import difflib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.printable import printable
-from gglib_nb.notebook import get_verbs, model_verbs, queue_verbs, setting_verbs
-from gglib_nb.notebook.verb import VERBS, Call, GrammarError, split_words
+from gglib_nb.errors import InvalidConfigError, RequestError
+from gglib_nb.notebook import formats, get_verbs, model_verbs, queue_verbs, tables
+from gglib_nb.notebook.actions import LIVE
+from gglib_nb.notebook.model_verbs import folders
+from gglib_nb.notebook.session import Answer, Session
+from gglib_nb.notebook.verb import (
+    VERBS,
+    Argument,
+    Call,
+    GrammarError,
+    Option,
+    Tab,
+    all_verbs,
+    help_of,
+    help_of_all,
+    read_count,
+    read_hours,
+    read_limit,
+    split_words,
+    verb,
+)
+from gglib_nb.settings import (
+    SET_HERE,
+    SETTINGS,
+    Origin,
+    asked_for,
+    checked_setting,
+    default_of,
+    save_setting,
+    saved_settings,
+    setting_name,
+)
 
-MODULES: Final = (get_verbs, queue_verbs, model_verbs, setting_verbs)
+if TYPE_CHECKING:
+    from gglib_nb.manager.manager import DownloadManager
+
+MODULES: Final = (get_verbs, queue_verbs, model_verbs)
+"""The modules of the other verbs."""
 _HELP: Final = ("-h", "--help")
+_COLUMNS: Final = (
+    tables.Column("Setting", is_code=True),
+    tables.Column("Value"),
+    tables.Column("From"),
+    tables.Column("Meaning", is_quiet=True),
+)
+_HINT: Final = (
+    "Change one in this kernel: %gguf config NAME VALUE. In all future kernels too: add --save. Undo: "
+    "%gguf config NAME --reset"
+)
+_NOT_HERE: Final = (
+    "The token cannot be set here, because the notebook would contain it. Log in with %gguf login, or set HF_TOKEN before the "
+    "kernel starts."
+)
+_READ_LATE: Final = frozenset(name for name, setting in SETTINGS.items() if setting.change == "when read")
+_FOLDERS: Final = frozenset({"models_directory", "model_stores", "state_directory", "hub_cache"})
 
 
 def parse(line: str) -> Call:
@@ -20,7 +76,227 @@ def parse(line: str) -> Call:
     if name in _HELP:
         return Call(VERBS["help"], {})
     if name not in VERBS:
-        raise GrammarError(printable(setting_verbs.unknown_verb(name)))
+        raise GrammarError(printable(unknown_verb(name)))
     if not set(_HELP).isdisjoint(rest):
         return Call(VERBS["help"], {"name": name})
     return VERBS[name].read(rest)
+
+
+@verb("settings")
+def limit(
+    session: Session,
+    number: Annotated[int | None, Argument("N", "How many downloads may wait.", read=read_count)] = None,
+) -> Answer:
+    """Show or set how many downloads may wait in the queue."""
+    if number is not None:
+        session.call(session.sync.set_max_queue_size, number)
+    return Answer(f"Up to {session.manager.snapshot.max_size} downloads may wait.")
+
+
+@verb("settings")
+def login(session: Session) -> Answer:
+    """Log in to the Hub, for gated and private repositories. Asks for the token, which is not shown or stored in the notebook.
+
+    Create a token on https://huggingface.co/settings/tokens. Downloads that failed for lack of access are retried.
+    """
+    if not session.screen.can_ask:
+        return Answer("There is nowhere to type a token here. Set HF_TOKEN, or run hf auth login in a terminal.")
+    token = session.screen.ask_secret("Token of the Hugging Face Hub (not shown): ")
+    if not token.strip():
+        return Answer("No token was entered; nothing has changed.")
+    retried = session.call(session.sync.log_in, token)
+    again = f" Retrying {', '.join(map(str, retried))}." if retried else ""
+    return Answer(f"Logged in. The token is stored for all your programs, not in this notebook.{again}")
+
+
+@verb("settings")
+def bandwidth(
+    session: Session,
+    rate: Annotated[
+        int | None,
+        Argument(
+            "RATE|off",
+            "RATE 5 or 5MB is 5 MB/s for all downloads together; off: no limit.",
+            read=read_limit,
+            offers=lambda _tab: ("off",),
+            takes_rest=True,
+        ),
+    ] = None,
+    *,
+    hours: Annotated[
+        DailyHours | Literal["off"] | None,
+        Option(
+            "--hours",
+            "HOURS|off",
+            "Download only between these times, such as 22:00-7:00; off: at any time.",
+            read=read_hours,
+            offers=lambda _tab: ("off", "22:00-07:00"),
+        ),
+    ] = None,
+) -> Answer:
+    """Show or set the bandwidth limit, and the hours in which downloads run."""
+    if rate is not None:
+        session.call(session.sync.set_bandwidth_limit, rate or None)
+    if hours is not None:
+        session.call(session.sync.set_download_hours, None if hours == "off" else hours)
+    now = session.manager.snapshot
+    held = now.bandwidth_limit_bytes_per_second if rate is None else rate
+    said = f"Bandwidth is limited to {formats.rate(held)}." if held else "Bandwidth is not limited."
+    if (span := now.download_hours) is not None:
+        wait = f", and wait until {now.waits_until}" if now.is_outside_hours else ""
+        said += f" Downloads run from {span.start:%H:%M} to {span.end:%H:%M}{wait}."
+    return Answer(said)
+
+
+def _setting_or_value(tab: Tab) -> Iterable[str]:
+    if not tab.given:
+        return SETTINGS
+    return folders(tab) if tab.given[0] in _FOLDERS and len(tab.given) == 1 else ()
+
+
+@verb("settings")
+def config(
+    session: Session,
+    words: Annotated[
+        str,
+        Argument(
+            "NAME [VALUE]",
+            "NAME is a setting, or a part that matches only one.",
+            read=str,
+            offers=_setting_or_value,
+            takes_rest=True,
+        ),
+    ] = "",
+    *,
+    saves: Annotated[bool, Option("--save", help="Set it for all future kernels too.")] = False,
+    resets: Annotated[bool, Option("--reset", help="Undo what was set or saved.")] = False,
+) -> Answer:
+    """Show the settings and where each value comes from, or change one."""
+    typed, _, text = words.partition(" ")
+    if resets and (not typed or text or saves):
+        raise GrammarError("--reset takes only the name of a setting")
+    if saves and not text:
+        raise GrammarError("--save needs a setting and its value")
+    if not typed:
+        token = tables.row("hf_token", *_token(session.manager), "Never shown, set or saved here.")
+        rows = [*(tables.row(*_described(name, session.manager)) for name in SETTINGS), token]
+        return session.answer(tables.Table(_COLUMNS, rows, _HINT))
+    if typed.lower() in ("hf_token", "token"):
+        raise RequestError(_NOT_HERE)
+    name = setting_name(typed)
+    if resets:
+        return Answer(_reset(name, session))
+    if text:
+        return Answer(_set(name, text, session, saves=saves))
+    _, value, origin, summary = _described(name, session.manager)
+    return Answer(f"{name} is {value} ({origin}). {summary}")
+
+
+def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
+    value = checked_setting(name, SETTINGS[name].read(text))
+    is_now = name in LIVE or name in _READ_LATE or not session.has_manager
+    if not is_now and not saves:
+        raise InvalidConfigError(
+            f"{name} cannot change while this kernel's manager runs. To set it for future kernels: "
+            f"%gguf config {name} {text} --save"
+        )
+    where = f", saved in {save_setting(name, value)} for all future kernels" if saves else " in this kernel"
+    shown = SETTINGS[name].show(value)
+    if not is_now:
+        held = SETTINGS[name].show(_held(name, session.manager))
+        return f"{name} is {shown}{where}. This kernel still uses {held}; restart it to apply the change."
+    if name in LIVE:
+        session.call(getattr(session.sync, LIVE[name][0]), value)
+    SET_HERE[name] = value
+    more = "" if saves else f" For all future kernels: %gguf config {name} {text} --save"
+    return f"{name} is {shown}{where}.{more}"
+
+
+def _reset(name: str, session: Session) -> str:
+    if name in saved_settings():
+        save_setting(name, None)
+    SET_HERE.pop(name, None)
+    asked = asked_for(name)
+    value = default_of(name) if asked is None else asked[0]
+    shown = SETTINGS[name].show(value)
+    if name in LIVE:
+        session.call(getattr(session.sync, LIVE[name][0]), value)
+    elif name in _READ_LATE:
+        SET_HERE[name] = value
+    elif session.has_manager and (held := _held(name, session.manager)) != value:
+        return f"{name} will be {shown} in the next kernel; this one still uses {SETTINGS[name].show(held)}."
+    origin = Origin("default") if asked is None else asked[1]
+    return f"{name} is {shown} again ({_named(origin)})."
+
+
+def _described(name: str, manager: "DownloadManager") -> tuple[str, str, str, str]:
+    """The cells of a setting: name, value, origin, meaning."""
+    setting, value = SETTINGS[name], _held(name, manager)
+    return name, setting.show(value), _named(_origin(name, value, manager)), setting.summary
+
+
+def _token(manager: "DownloadManager") -> tuple[str, str]:
+    if manager.config.hf_token is not None:
+        return "set", "argument"
+    if manager.hub.token is None:
+        return "none", "default"
+    return "set", "HF_TOKEN or hf auth login"
+
+
+def _held(name: str, manager: "DownloadManager") -> Any:  # noqa: ANN401 - as the setting is
+    """The value in use."""
+    if name in _READ_LATE and name in SET_HERE:
+        return SET_HERE[name]
+    if name == "engine":
+        return manager.engine
+    return getattr(manager.snapshot, LIVE[name][1]) if name in LIVE else getattr(manager.config, name)
+
+
+def _origin(name: str, value: Any, manager: "DownloadManager") -> Origin:  # noqa: ANN401 - as the setting is
+    if (asked := asked_for(name)) is not None and asked[0] == value:
+        return asked[1]
+    if value == getattr(manager.config, name):
+        return manager.origins[name]
+    return Origin("default" if asked is None and value == default_of(name) else "set here")
+
+
+def _named(origin: Origin) -> str:
+    return f"{origin.source}: {origin.where}" if origin.where else origin.source
+
+
+@verb("settings")
+def help_(
+    session: Session,
+    name: Annotated[str | None, Argument("VERB", offers=lambda _tab: [one.name for one in all_verbs()])] = None,
+) -> Answer:
+    """Explain a verb, or list all of them."""
+    del session
+    if name is not None and name not in VERBS:
+        raise GrammarError(unknown_verb(name))
+    return Answer(help_of_all() if name is None else help_of(VERBS[name]))
+
+
+# Commands of shells and other downloaders, and the equivalent line.
+_LIST: Final = "%gguf status for the queue, or %gguf models for your models"
+_QUEUE: Final = "%gguf queue owner/repo"
+_OTHER_WORDS: Final = {
+    "list": _LIST,
+    "ls": _LIST,
+    "rm": "%gguf cancel ID for a download, %gguf delete ID for a model, or %gguf partials --discard TEXT for an unfinished file",
+    "stop": "%gguf cancel ID, or %gguf pause ID to resume later",
+    "start": f"%gguf resume ID, or {_QUEUE}",
+    **dict.fromkeys(("download", "get", "pull"), _QUEUE),
+}
+
+
+def unknown_verb(name: str) -> str:
+    """Suggestions for a word that is not a verb."""
+    near = difflib.get_close_matches(name.lower(), VERBS, n=2, cutoff=0.5)
+    hint = "%gguf queue owner/repo downloads a model; %gguf help lists all verbs."
+    if (meant := _OTHER_WORDS.get(name.lower())) is not None:
+        hint = f"Write: {meant}"
+    elif "/" in name:
+        hint = f"To download it: %gguf queue {name}"
+    elif near:
+        hint = f"Did you mean {' or '.join(f'%gguf {each}' for each in near)}?"
+    return f"{name!r} is not a verb. {hint}"
