@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from IPython.core.displaypub import CapturingDisplayPublisher
@@ -119,7 +120,8 @@ class PanelOutputs:
             self._outputs.append(output)
             self._is_stale |= self._is_recording
         self.follow(self._snapshot())
-        self._wait_for_page()
+        with suppress(RuntimeError):  # without an event loop, idle time cannot be measured
+            self._wait_for_page(asyncio.get_running_loop())
 
     def follow(self, snapshot: QueueSnapshot) -> None:
         """Updates the outputs if this snapshot ends a run."""
@@ -147,21 +149,15 @@ class PanelOutputs:
     def _is_recording(self) -> bool:
         return host.is_recording() and not self._has_page
 
-    def _wait_for_page(self) -> None:
+    def _wait_for_page(self, loop: asyncio.AbstractEventLoop, free_s: int = 0) -> None:
         """Counts the seconds in which the kernel was idle and no page answered; during a cell, a page cannot answer."""
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            return  # without an event loop, idle time cannot be measured
-        free_s = 0
 
         def tick(due_s: float) -> None:
-            nonlocal free_s
             if self._has_page or self._shell is None:
                 return
-            free_s = free_s + 1 if loop.time() - due_s < _LATE_S else 0
-            if free_s < _PAGE_WAIT_S:
-                loop.call_later(1, tick, loop.time() + 1)
+            idle_s = free_s + 1 if loop.time() - due_s < _LATE_S else 0
+            if idle_s < _PAGE_WAIT_S:
+                self._wait_for_page(loop, idle_s)
             elif not self._is_recording:
                 self._lacks_page = True
                 self._update_in_thread(always=True)

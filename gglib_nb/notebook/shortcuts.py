@@ -60,18 +60,14 @@ def get_manager() -> DownloadManager:
     return manager
 
 
-def is_busy(snapshot: QueueSnapshot) -> bool:
-    """Whether ending the kernel now would stop a download that the user expects."""
-    waits = snapshot.waits_until is not None and any(item.status is DownloadStatus.QUEUED for item in snapshot.items)
-    return snapshot.active_count > 0 or waits
-
-
 def _show_activity(manager: DownloadManager, kernel: Any) -> None:  # noqa: ANN401 - ipykernel's
     pause = threading.Event()
-    while not pause.wait(_interval_s(manager) or _RECHECK_S):
-        if manager.is_closed:
-            return
-        if _interval_s(manager) and is_busy(manager.snapshot):
+
+    def interval_s() -> float:
+        return float(SET_HERE.get("activity_interval_s", manager.config.activity_interval_s))
+
+    while not pause.wait(interval_s() or _RECHECK_S) and not manager.is_closed:
+        if interval_s() and _is_busy(manager.snapshot):
             try:
                 kernel.session.send(kernel.iopub_socket, _MESSAGE_TYPE, content={}, ident=_MESSAGE_TYPE.encode())
             except Exception:  # noqa: BLE001 - a kernel without its socket ends; nothing else is lost with it
@@ -79,9 +75,10 @@ def _show_activity(manager: DownloadManager, kernel: Any) -> None:  # noqa: ANN4
                 return
 
 
-def _interval_s(manager: DownloadManager) -> int:
-    interval_s: int = SET_HERE.get("activity_interval_s", manager.config.activity_interval_s)
-    return interval_s
+def _is_busy(snapshot: QueueSnapshot) -> bool:
+    """Whether ending the kernel now would stop a download that the user expects."""
+    waits = snapshot.waits_until is not None and any(item.status is DownloadStatus.QUEUED for item in snapshot.items)
+    return snapshot.active_count > 0 or waits
 
 
 # Shortcuts -------------------------------------------------------------------------------------------------------
