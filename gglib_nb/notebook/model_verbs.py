@@ -321,7 +321,9 @@ def prune(
     if not plan:
         size = formats.size(plan.kept_bytes)
         more = results.unmounted(plan)
-        return Answer(f"Nothing to delete. Your models take {size}, without files that are also linked elsewhere.{more}")
+        return Answer(
+            f"Nothing to delete. Your models take {size}, without files that are also linked elsewhere.{more}"
+        )
     table = results.pruning_table(plan)
     if dry_run:
         return session.answer(table)
