@@ -283,6 +283,12 @@ class DownloadManagerConfig:
         show=lambda value: " ".join(value) or "none",
         type=str,
     )
+    modelscope_endpoint: str = _setting(
+        "ModelScope, for repositories of the form ms://owner/name.",
+        _endpoint,
+        "https://www.modelscope.cn",
+        ("GGLIB_MODELSCOPE_ENDPOINT",),
+    )
     max_connections: int = _COUNT(
         "Connections of all transfers together.",
         partial(_count, most=_MOST_CONNECTIONS),

@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import DownloadId, parse_pasted
+from gglib_nb.domain.references import DownloadId, canonical, parse_pasted
 from gglib_nb.domain.units import listed
 from gglib_nb.errors import (
     AmbiguousQuantizationError,
@@ -41,7 +41,7 @@ def pick_row(number: int, rows: Sequence[_Item], error: type[GglibError], said: 
 
 def _matching(text: str, labels: Mapping[DownloadId, str | None]) -> list[DownloadId]:
     """The ids that a text names by the first rule that finds any; `labels` has the label of each id, if known."""
-    typed = text.strip()
+    typed = canonical(text.strip())
     if exact := [id_ for id_ in labels if str(id_) == typed]:
         return exact
     for names in zip(*(_names(id_, label) for id_, label in labels.items()), strict=True):

@@ -35,6 +35,11 @@ _FILE_OPTIONS: Final = ("-hff", "--hf-file")
 _COMMANDS: Final = re.compile(r"(?:llama|ollama|hf|huggingface-cli|lms|ramalama|docker)(?:[-.].*)?", re.IGNORECASE)
 
 
+MODELSCOPE: Final = "ms--"
+"""Begins the owner of a repository of ModelScope in our ids and folders; no owner on the Hub has `--` in its name."""
+_MODELSCOPE_PREFIX: Final = re.compile(r"^(?:ms://|(?:https?://)?(?:www\.)?modelscope\.cn/models/)", re.IGNORECASE)
+
+
 class DownloadId(Value, frozen=True):
     """Names one download.
 
@@ -55,6 +60,7 @@ class DownloadId(Value, frozen=True):
 
         The quantization is what follows the last `:` whose tail is non-empty and has no `/`.
         """
+        text = canonical(text)
         found = _WITH_TAIL.fullmatch(text)
         head, tail = (text, None) if found is None else found.groups()
         repo_id, _, revision = head.partition("@")
@@ -93,6 +99,7 @@ def is_command(words: Sequence[str]) -> bool:
 
 
 def _of_reference(text: str) -> DownloadId:
+    text = canonical(text)
     bare = _PASTED_PREFIX.sub("", text)
     page = _PASTED_PAGE.fullmatch(bare)
     if page is None or bare == text:
@@ -119,13 +126,25 @@ def _of_command(words: list[str]) -> DownloadId:
     return DownloadId(found.repo_id, None if tag == "latest" else tag, None if revision == "main" else revision)
 
 
+def canonical(text: str) -> str:
+    """`ms://owner/name`, or the address of its page, in the form of our ids; any other text as it is."""
+    return _MODELSCOPE_PREFIX.sub(MODELSCOPE, text)
+
+
+def modelscope_name(repo_id: str) -> str | None:
+    """The name of a repository on ModelScope; None: it is one of the Hub."""
+    name = canonical(repo_id)
+    return name.removeprefix(MODELSCOPE) if name.startswith(MODELSCOPE) else None
+
+
 def check_repo_id(repo_id: str) -> None:
     """Refuses impossible repository ids before the Hub is asked.
 
     Raises:
         InvalidRepoIdError: It is not of the form `owner/name`.
     """
-    shaped = _REPO_ID.fullmatch(repo_id) and ".." not in repo_id and "--" not in repo_id
+    name = modelscope_name(repo_id) or repo_id
+    shaped = _REPO_ID.fullmatch(name) and ".." not in name and "--" not in name
     if not shaped or len(repo_id) > _LONGEST_REPO_ID:
         raise InvalidRepoIdError(
             f"{repo_id!r} is not a repository id. Write owner/name, as in the address of its page."

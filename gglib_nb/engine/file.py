@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from enum import StrEnum
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -724,12 +723,11 @@ class DownloadFile:
             self._partial.record()
 
 
-def files_of(command: StartTransfer, endpoint: str, timeouts: Timeouts) -> list[DownloadFile]:
+def files_of(command: StartTransfer, address: Callable[[str], Asked], timeouts: Timeouts) -> list[DownloadFile]:
     """The files of a command by target, in the order of their first part."""
     by_target: dict[str, list[tuple[int, PlannedFile]]] = {}
     for index, file in enumerate(command.files):
         by_target.setdefault(file.target, []).append((index, file))
-    address = partial(Asked, endpoint, command.repo_id, command.commit_sha)
     return [
         DownloadFile(sorted(files, key=lambda item: item[1].offset_bytes), address, timeouts)
         for files in by_target.values()

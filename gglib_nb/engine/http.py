@@ -14,7 +14,8 @@ import ssl
 import threading
 import time
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -34,7 +35,8 @@ from gglib_nb.domain.http_rules import (
     size_in,
     web_address,
 )
-from gglib_nb.domain.hub_answers import certificate_refusal, proxy_refusal
+from gglib_nb.domain.hub_answers import Asked, certificate_refusal, proxy_refusal
+from gglib_nb.domain.references import modelscope_name
 from gglib_nb.domain.secrets import redacted
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.timeouts import Timeouts
@@ -199,10 +201,17 @@ class Session:
     """Settings of all requests: the endpoint, the token for its origin only, timeouts, proxies. Safe from any thread."""
 
     def __init__(
-        self, endpoint: str, token: str | None, user_agent: str, timeouts: Timeouts, mirrors: tuple[str, ...] = ()
+        self,
+        endpoint: str,
+        token: str | None,
+        user_agent: str,
+        timeouts: Timeouts,
+        mirrors: tuple[str, ...] = (),
+        modelscope: str = "",
     ) -> None:
         self.endpoint = endpoint.rstrip("/")  # it may have a path
         self.endpoints = (self.endpoint, *mirrors)
+        self._modelscope = modelscope
         self.timeouts = timeouts
         self.token = token  # None: anonymous
         self._user_agent = re.sub(r"[^ -~]", "?", user_agent)
@@ -238,6 +247,12 @@ class Session:
             raise InvalidTokenError("The token contains an invalid character. Paste it again.")
         if self._origin is None:
             raise InvalidConfigError(f"{redacted(self.endpoint)!r} is not the address of a hub; check HF_ENDPOINT.")
+
+    def address_of(self, repo_id: str, commit_sha: str) -> Callable[[str], Asked]:
+        """What to request for each path of a repository at a commit."""
+        name = modelscope_name(repo_id)
+        endpoint = self.endpoint if name is None else f"{self._modelscope}/models"
+        return partial(Asked, endpoint, name or repo_id, commit_sha)
 
     def is_hub(self, url: str) -> bool:
         """Whether the URL is on the endpoint's own origin."""

@@ -120,7 +120,12 @@ class Engine:
             raise ValueError("a transfer was started before the first Configure")
         if self._shared is None:
             session = Session(
-                configure.endpoint, configure.token, configure.user_agent, self._timeouts, configure.mirrors
+                configure.endpoint,
+                configure.token,
+                configure.user_agent,
+                self._timeouts,
+                configure.mirrors,
+                configure.modelscope,
             )
             session.warm_up()
             self._shared = Shared(
@@ -147,7 +152,7 @@ class Engine:
 
 
 def _session_settings(configure: wire.Configure) -> tuple[object, ...]:
-    return configure.endpoint, configure.token, configure.user_agent, configure.mirrors
+    return configure.endpoint, configure.token, configure.user_agent, configure.mirrors, configure.modelscope
 
 
 class Check(threading.Thread):

@@ -42,6 +42,7 @@ class Configure(Message, frozen=True):
         user_agent: Sent with every request.
         network_wait_s: How long a transfer waits for a network that is down before it fails.
         mirrors: Base URLs that are asked, without the token, for files of a known SHA-256 that the hub cannot provide.
+        modelscope: Base URL of ModelScope, which serves the repositories of its prefix. It gets no token.
     """
 
     endpoint: str
@@ -52,6 +53,7 @@ class Configure(Message, frozen=True):
     user_agent: str
     network_wait_s: float = 86_400.0
     mirrors: tuple[str, ...] = ()
+    modelscope: str = ""
 
     @override
     def __repr__(self) -> str:

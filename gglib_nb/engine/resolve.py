@@ -56,20 +56,21 @@ def resolve(session: Session, asked: Asked, planned: PlannedFile, failures: int 
     Raises:
         ExchangeError, GglibError: As `_resolve_at`; those of the hub itself.
     """
-    endpoints = session.endpoints if planned.sha256 is not None else session.endpoints[:1]
+    has_mirrors = planned.sha256 is not None and asked.endpoint == session.endpoint
+    endpoints = session.endpoints if has_mirrors else (asked.endpoint,)
     first = failures % len(endpoints)
     errors: dict[str, Exception] = {}
     for endpoint in (*endpoints[first:], *endpoints[:first]):
         try:
             found = _resolve_at(session, replace(asked, endpoint=endpoint), planned)
-            mirror = "" if endpoint == session.endpoint else host_text(origin_of(endpoint))
+            mirror = "" if endpoint == asked.endpoint else host_text(origin_of(endpoint))
             return replace(found, mirror=mirror)
         except (GatedRepoError, InvalidTokenError):
-            if endpoint == session.endpoint:
+            if endpoint == asked.endpoint:
                 raise
         except (ExchangeError, GglibError) as error:
             errors[endpoint] = error
-    raise errors[session.endpoint]
+    raise errors[asked.endpoint]
 
 
 def _resolve_at(session: Session, asked: Asked, planned: PlannedFile) -> Remote:

@@ -76,7 +76,8 @@ class Transfer:
     ) -> None:
         now_s = time.monotonic() if now_s is None else now_s
         self.inbox = Inbox()
-        self.files = files_of(command, shared.session.endpoint, shared.timeouts)
+        address = shared.session.address_of(command.repo_id, command.commit_sha)
+        self.files = files_of(command, address, shared.timeouts)
         self._command = command
         self._shared = shared
         self._outbox = outbox

@@ -23,7 +23,7 @@ _MOST_SHOWN: Final = 120
 
 def listing(info: Json, asked: Asked, files_of: Callable[[Asked], tuple[HubFile, ...]]) -> RepoListing:
     """Reads a repository's info; `files_of` returns the files of what was requested, at a commit."""
-    with _as_the_hub_writes():
+    with as_the_hub_writes():
         repo_id, commit_sha = info.get("id") or info.get("modelId") or asked.what, info["sha"]
         check_repo_id(repo_id)
         if not _COMMIT.fullmatch(commit_sha):
@@ -34,21 +34,21 @@ def listing(info: Json, asked: Asked, files_of: Callable[[Asked], tuple[HubFile,
 
 def files(entries: Iterable[Json]) -> tuple[HubFile, ...]:
     """The files among the entries of a tree, in the order of their paths."""
-    with _as_the_hub_writes():
+    with as_the_hub_writes():
         found = {file.path: file for file in (_file(entry) for entry in entries if entry["type"] == "file")}
         return tuple(found[path] for path in sorted(found))
 
 
 def siblings(info: Json) -> list[dict[str, Any]]:
     """The files of a repository's info in the form of a tree; sizes and digests are there if `blobs` was requested."""
-    with _as_the_hub_writes():
+    with as_the_hub_writes():
         found = ((one["rfilename"], one.get("size"), (one.get("lfs") or {}).get("sha256")) for one in info["siblings"])
         return [{"type": "file", "path": path, "size": size, "lfs": {"oid": oid}} for path, size, oid in found]
 
 
 def expanded(entries: Iterable[Json], field: str, keys: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
     """The texts under some keys of a field of files in an expanded tree, by path; empty if the hub omits one."""
-    with _as_the_hub_writes():
+    with as_the_hub_writes():
         said = {entry["path"]: entry.get(field) or {} for entry in entries if entry["type"] == "file"}
         return {path: tuple(_text(one, key) or "" for key in keys) for path, one in said.items()}
 
@@ -59,13 +59,13 @@ def repo_summary(row: Json) -> RepoSummary | None:
         check_repo_id(row["id"])
     except (KeyError, TypeError, InvalidRepoIdError):
         return None
-    with _as_the_hub_writes():
+    with as_the_hub_writes():
         header = row.get("gguf") or {}
         return RepoSummary(
             repo_id=row["id"],
-            downloads=_count(row, "downloads"),
-            likes=_count(row, "likes"),
-            parameter_count=_count(header, "total"),
+            downloads=count(row, "downloads"),
+            likes=count(row, "likes"),
+            parameter_count=count(header, "total"),
             architecture=_text(header, "architecture"),
             gate=_gate(row),
             modified_at=_text(row, "lastModified"),
@@ -74,12 +74,13 @@ def repo_summary(row: Json) -> RepoSummary | None:
 
 def revision_names(refs: Json) -> list[str]:
     """Branches, then tags."""
-    with _as_the_hub_writes():
+    with as_the_hub_writes():
         return [ref["name"] for kind in ("branches", "tags") for ref in refs.get(kind, ())]
 
 
 @contextmanager
-def _as_the_hub_writes() -> Iterator[None]:
+def as_the_hub_writes() -> Iterator[None]:
+    """An answer of another form raises `HubUnavailableError`."""
     try:
         yield
     except (KeyError, TypeError, ValueError, AttributeError, InvalidRepoIdError) as error:
@@ -94,7 +95,7 @@ def _file(entry: Json) -> HubFile:
     # access, digests may be masked with stars.
     digest = (entry.get("lfs") or {}).get("oid")
     path: str = entry["path"]
-    return HubFile(path, _count(entry, "size"), sha256_of(digest) if isinstance(digest, str) else None)
+    return HubFile(path, count(entry, "size"), sha256_of(digest) if isinstance(digest, str) else None)
 
 
 def _gate(fields: Json) -> Gate | None:
@@ -102,7 +103,8 @@ def _gate(fields: Json) -> Gate | None:
     return gate if gate in get_args(Gate) else None
 
 
-def _count(fields: Json, name: str) -> int | None:
+def count(fields: Json, name: str) -> int | None:
+    """A number of an answer; None: it states none that is possible."""
     value = fields.get(name)
     return value if isinstance(value, int) and 0 <= value <= LARGEST_SIZE else None
 

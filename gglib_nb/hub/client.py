@@ -10,10 +10,12 @@ from itertools import islice
 from typing import Any, Final
 from urllib.parse import quote
 
+from typing_extensions import override
+
 from gglib_nb.domain import units
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.listing import FileCommit, HubFile, RepoListing, RepoSummary
-from gglib_nb.domain.references import check_repo_id
+from gglib_nb.domain.references import check_repo_id, modelscope_name
 from gglib_nb.domain.units import listed
 from gglib_nb.errors import (
     GglibError,
@@ -23,6 +25,7 @@ from gglib_nb.errors import (
     RevisionNotFoundError,
 )
 from gglib_nb.hub import answers
+from gglib_nb.hub.modelscope import ModelScope
 from gglib_nb.hub.transport import NoRouteError, Params, Patience, Transport
 
 SEARCH_ORDERS: Final = {
@@ -55,10 +58,37 @@ class HubClient(Transport):
         patience: Timeouts and retries of every call; None suits each call.
         mirrors: Base URLs of hubs that are asked, without a token, for what this one cannot provide.
         is_anonymous: Send no token.
+        modelscope: Base URL of ModelScope, which is asked for the repositories of its prefix.
 
     Every call also raises: `InvalidTokenError`, `RateLimitedError`, `HubUnavailableError`, `NetworkError`, `OfflineError`,
     `InvalidConfigError` (proxy, certificate), `InvalidRepoIdError` (without a request), and `ManagerClosedError` after `close`.
     """
+
+    def __init__(
+        self,
+        endpoint: str | None = None,
+        token: str | None = None,
+        *,
+        is_offline: bool = False,
+        patience: Patience | None = None,
+        mirrors: Iterable[str] = (),
+        is_anonymous: bool = False,
+        modelscope: str = "",
+    ) -> None:
+        super().__init__(
+            endpoint, token, is_offline=is_offline, patience=patience, mirrors=mirrors, is_anonymous=is_anonymous
+        )
+        self._modelscope = ModelScope(modelscope, is_offline=is_offline, patience=patience, is_anonymous=True)
+
+    @override
+    def close(self) -> None:
+        self._modelscope.close()
+        super().close()
+
+    def page_url(self, repo_id: str) -> str:
+        """The address of a repository's page."""
+        name = modelscope_name(repo_id)
+        return f"{self.endpoint}/{repo_id}" if name is None else self._modelscope.asked(name, None).page
 
     def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
         """All files of a repository at the commit that a revision names now.
@@ -73,6 +103,9 @@ class HubClient(Transport):
             RepoNotFoundError: There is none, or the token has no access to it.
             RevisionNotFoundError: The repository has no such revision; the text names those it has.
         """
+        check_repo_id(repo_id)
+        if (name := modelscope_name(repo_id)) is not None:
+            return self._modelscope.list_files(name, revision)
         return self.anywhere(lambda hub: hub._list_files(hub._asked(repo_id, revision)))  # noqa: SLF001 - our own class
 
     def _asked(self, repo_id: str, revision: str | None = None, path: str | None = None) -> Asked:
@@ -103,7 +136,7 @@ class HubClient(Transport):
         self, repo_id: str, commit_sha: str, paths: Iterable[str], field: str, *keys: str, most: int | None = None
     ) -> dict[str, tuple[str, ...]]:
         """What the expanded trees of the files' folders say of them; `most` entries of each are read."""
-        wanted = set(paths)
+        wanted = set() if modelscope_name(repo_id) else set(paths)  # ModelScope states neither
         found: dict[str, tuple[str, ...]] = {}
 
         def expanded(hub: HubClient) -> dict[str, tuple[str, ...]]:
@@ -131,6 +164,8 @@ class HubClient(Transport):
                 return
             # It was listed a moment ago: a hub that does not find it now has no such route.
             repository, forgiven = repository.repo_id, (NoRouteError, RepoNotFoundError)
+        if modelscope_name(repository) is not None:
+            return
         with suppress(*forgiven):
             route = f"/api/models/{repository}/auth-check"
             self.anywhere(lambda hub: hub.json(route, hub._asked(repository), is_optional=True))  # noqa: SLF001
@@ -192,6 +227,9 @@ class HubClient(Transport):
         if offset < 0 or length > _LARGEST_RANGE_BYTES:
             most = units.size(_LARGEST_RANGE_BYTES)
             raise HubError(f"At most {most} of a file can be read at once. Download the file instead.")
+        if (name := modelscope_name(repo_id)) is not None:
+            check_repo_id(repo_id)
+            return self._modelscope.looking.range(self._modelscope.asked(name, commit_sha, path), offset, length)
         return self.anywhere(lambda hub: hub.looking.range(hub._asked(repo_id, commit_sha, path), offset, length))  # noqa: SLF001
 
     def _info(self, asked: Asked) -> dict[str, Any]:

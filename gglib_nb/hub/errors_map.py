@@ -117,7 +117,7 @@ def refusal(response: "httpx.Response", body: bytes, token: str | None) -> Refus
 
 def _reason(body: bytes) -> str:
     """The text of a refusal's body: `{"error": …}`, or `{"errors": [{"message": …}]}`."""
-    with suppress(ValueError, RecursionError, AttributeError, TypeError):
+    with suppress(ValueError, RecursionError, AttributeError, TypeError, LookupError):
         said = json.loads(body)
         texts = said.get("error") or [one["message"] for one in said["errors"]]
         return texts if isinstance(texts, str) else ", ".join(map(str, texts))

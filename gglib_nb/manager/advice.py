@@ -212,7 +212,7 @@ class AdviceOperations(Operations):
             machine=machine,
             refusal=str(gate) if gate is not None else "",
             undecided=undecided,
-            page_url=f"{hub.endpoint}/{listing.repo_id}",
+            page_url=hub.page_url(listing.repo_id),
             unsafe_files=tuple(view.unsafe.items()),
             storage_limit_bytes=limit_bytes,
             storage_left_bytes=None if limit_bytes is None else limit_bytes - self._parts.storage_use_bytes(),

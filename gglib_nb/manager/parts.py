@@ -68,7 +68,11 @@ class Parts:
         self.catalog: Final = Catalog(config.database_path)
         self.history: Final = History(self.catalog.database)
         self.hub: Final = HubClient(
-            config.endpoint, config.hf_token, is_offline=config.is_offline, mirrors=config.mirrors
+            config.endpoint,
+            config.hf_token,
+            is_offline=config.is_offline,
+            mirrors=config.mirrors,
+            modelscope=config.modelscope_endpoint,
         )
         self.engine_setting = config.engine
         self.engine: Final = Engine(config, lambda: self.hub.user_agent, lambda event: self.queue.notify(event))  # noqa: PLW0108 - it is made below

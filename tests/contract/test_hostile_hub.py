@@ -90,7 +90,21 @@ def test_search_results_cannot_control_a_terminal_or_page() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("body", ["[1]", '"text"', "7", "null", '{"error": {"a": 1}}', "{", "\x00", "[[[[" * 10_000])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "[1]",
+        '"text"',
+        "7",
+        "null",
+        '{"error": {"a": 1}}',
+        '{"Message": "no"}',
+        '{"errors": [{}]}',
+        "{",
+        "\x00",
+        "[[[[" * 10_000,
+    ],
+)
 @pytest.mark.parametrize("status", [200, 400, 404, 500])
 def test_a_response_of_any_form_raises_a_gglib_error(status, body) -> None:
     with hub_of(lambda _: iter([body.encode()]), status) as client, pytest.raises(GglibError):

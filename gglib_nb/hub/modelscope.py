@@ -1,0 +1,51 @@
+"""Reads ModelScope (`ms://owner/name`): its listing as ours, and ranges of its files. Always anonymous.
+
+Of its API, https://www.modelscope.cn/docs: `GET /api/v1/models/{name}/repo/files` lists a revision with sizes, SHA-256, and the commit
+that last changed each file; `/models/{name}/resolve/{commit}/{path}` serves a file. It states no commit of a revision: the newest
+commit of a listed file has every listed file as it is.
+"""
+
+from typing import Final
+
+from gglib_nb.domain.http_rules import sha256_of
+from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.domain.listing import HubFile, RepoListing
+from gglib_nb.domain.references import MODELSCOPE
+from gglib_nb.errors import InvalidTokenError, RepoNotFoundError
+from gglib_nb.hub.answers import Json, as_the_hub_writes, count
+from gglib_nb.hub.transport import NoRouteError, Transport
+
+_DEFAULT_BRANCH: Final = "master"
+
+
+class ModelScope(Transport):
+    """Asks ModelScope. Names are without the prefix of our ids."""
+
+    def asked(self, name: str, revision: str | None, path: str | None = None) -> Asked:
+        """What is requested; its `file_url` serves the file."""
+        return Asked(f"{self.endpoint}/models", name, revision or _DEFAULT_BRANCH, path)
+
+    def list_files(self, name: str, revision: str | None = None) -> RepoListing:
+        """All files of a public repository at a revision.
+
+        Raises:
+            RepoNotFoundError: There is none, or it has no such revision.
+        """
+        asked, route = self.asked(name, revision), f"/api/v1/models/{name}/repo/files"
+        params = (("Revision", asked.revision or ""), ("Recursive", "True"))
+        try:
+            return _listing(self.json(route, asked, params, is_optional=True), name)
+        except (NoRouteError, RepoNotFoundError, InvalidTokenError) as error:
+            what = name if revision is None else f"{name} with a revision {revision!r}"
+            raise RepoNotFoundError(
+                f"There is no public repository {what} at {self.endpoint}. Check the spelling."
+            ) from error
+
+
+def _listing(answer: Json, name: str) -> RepoListing:
+    with as_the_hub_writes():
+        entries = [one for one in answer["Data"]["Files"] if one["Type"] == "blob"]
+        newest = max(entries, key=lambda one: int(one.get("CommittedDate") or 0), default={"Revision": "0" * 40})
+        files = {one["Path"]: HubFile(one["Path"], count(one, "Size"), sha256_of(one.get("Sha256"))) for one in entries}
+        commit_sha = bytes.fromhex(newest["Revision"]).hex()
+    return RepoListing(f"{MODELSCOPE}{name}", commit_sha, None, False, tuple(files[path] for path in sorted(files)))

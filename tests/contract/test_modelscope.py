@@ -1,0 +1,131 @@
+"""`ms://owner/name`: a repository of ModelScope, on the same engine and with the same promises, against an embedded server."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gglib_nb import DownloadManager, HubUnavailableError, InvalidRepoIdError, RepoNotFoundError
+from gglib_nb.domain.references import DownloadId, parse_pasted
+from gglib_nb.notebook.session import Session
+from gglib_nb.notebook.verbs import parse
+from tests.support.faulty_hub import FaultyHub, Status
+from tests.support.hub import make_repository, small_gguf
+from tests.support.models import sha256_of
+from tests.support.modelscope import EmbeddedModelScope
+
+NAME, USUAL, OTHER = "demo/scope-GGUF", "scope-Q4_K_M.gguf", "scope-Q8_0.gguf"
+REPO, ID = f"ms://{NAME}", f"ms--{NAME}:Q4_K_M"
+FILES = {USUAL: 300_000, OTHER: 500_000, "README.md": b"# scope\n"}
+
+
+@pytest.fixture
+def scope() -> Iterator[EmbeddedModelScope]:
+    with EmbeddedModelScope([make_repository(NAME, FILES)]) as scope:
+        yield scope
+
+
+@pytest.fixture
+def manager(make_manager: Callable[..., DownloadManager], scope: EmbeddedModelScope) -> DownloadManager:
+    return make_manager(modelscope_endpoint=scope.url, hf_token="hf_demo_granted")
+
+
+def run(manager: DownloadManager, line: str) -> str:
+    return parse(line).run(Session(lambda: manager)).text
+
+
+def test_a_model_is_downloaded_verified_and_named_without_the_hub_or_its_token(
+    manager: DownloadManager, scope: EmbeddedModelScope, hub: FaultyHub
+) -> None:
+    path = manager.sync.download(REPO)
+
+    assert path == manager.config.models_directory / "ms--demo" / "scope-GGUF" / USUAL
+    assert sha256_of(path) == small_gguf(USUAL, 300_000).sha256
+    [row] = manager.sync.models()
+    assert (row.id, row.state) == (ID, "verified")
+    assert [one for one in scope.requests if "authorization" in {name.lower() for name in one.headers}] == []
+    assert hub.requests == ()
+    assert manager.sync.verify(ID).is_right
+
+
+def test_the_verbs_take_the_prefix(manager: DownloadManager, scope: EmbeddedModelScope) -> None:
+    assert "Q8_0" in run(manager, f"plan {REPO}")
+    assert "llama" in run(manager, f"inspect {REPO}:Q4_K_M")
+    assert f"Queued {ID}" in run(manager, f"queue {REPO}:Q4_K_M")
+    manager.sync.wait(ID)
+
+    assert USUAL in run(manager, f"path {REPO}")
+    assert manager.sync.plan(REPO).page_url == f"{scope.url}/models/{NAME}"
+
+
+def test_it_does_not_collide_with_the_hubs_repository_of_that_name(manager: DownloadManager, hub: FaultyHub) -> None:
+    hub.add_repository(make_repository(NAME, {USUAL: 310_000}))
+
+    assert manager.sync.download(REPO, "Q4_K_M") != manager.sync.download(NAME, "Q4_K_M")
+    assert len(manager.sync.models()) == 2
+
+
+def test_a_restart_resumes_it(make_manager: Callable[..., DownloadManager], scope: EmbeddedModelScope) -> None:
+    first = make_manager(modelscope_endpoint=scope.url)
+    scope.set_speed(bytes_per_second=0)
+    first.sync.queue_smart(REPO, "Q8_0")
+    first.close()
+    scope.set_speed()
+
+    second = make_manager(modelscope_endpoint=scope.url)
+    assert second.sync.download(REPO, "Q8_0").stat().st_size == 500_000
+
+
+def test_it_is_updated(manager: DownloadManager, scope: EmbeddedModelScope) -> None:
+    path = manager.sync.download(REPO, "Q4_K_M")
+    scope.add_repository(make_repository(NAME, {**FILES, USUAL: 320_000}))
+
+    assert [one.has_update for one in manager.sync.check_updates()] == [True]
+    manager.sync.wait(manager.sync.update(ID).id)
+
+    assert path.stat().st_size == 320_000
+
+
+def test_a_damaged_file_is_repaired(manager: DownloadManager) -> None:
+    path = manager.sync.download(REPO, "Q4_K_M")
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
+
+    assert not manager.sync.verify(ID).is_right
+    manager.sync.wait(manager.sync.repair(ID).id)
+
+    assert sha256_of(path) == small_gguf(USUAL, 300_000).sha256
+
+
+def test_a_file_without_a_sha256_is_unverified(manager: DownloadManager, scope: EmbeddedModelScope) -> None:
+    scope.without_sha256 = frozenset({USUAL})
+
+    manager.sync.download(REPO, "Q4_K_M")
+
+    assert [row.state for row in manager.sync.models()] == ["unverified"]
+
+
+def test_an_unknown_repository_or_revision_is_named(manager: DownloadManager) -> None:
+    with pytest.raises(RepoNotFoundError, match="There is no public repository demo/nothing at "):
+        manager.sync.plan("ms://demo/nothing")
+    with pytest.raises(RepoNotFoundError, match="with a revision 'v9'"):
+        manager.sync.plan(REPO, revision="v9")
+
+
+@pytest.mark.parametrize("fault", [Status(503)], ids=["down"])
+def test_a_failing_server_is_named(manager: DownloadManager, scope: EmbeddedModelScope, fault: Status) -> None:
+    scope.faults.add(fault, times=None)
+
+    with pytest.raises(HubUnavailableError, match=scope.url):
+        manager.sync.plan(REPO)
+
+
+def test_references_of_all_forms_name_it() -> None:
+    wanted = DownloadId(f"ms--{NAME}", "Q4_K_M", "v1")
+
+    assert parse_pasted(f"ms://{NAME}@v1:Q4_K_M") == wanted
+    assert parse_pasted(str(wanted)) == wanted
+    assert parse_pasted(f"https://www.modelscope.cn/models/{NAME}") == DownloadId(f"ms--{NAME}")
+    for hostile in ("ms://../x", "ms://a", "ms--ms--a/b", "ms://a--b/c"):
+        with pytest.raises(InvalidRepoIdError):
+            parse_pasted(hostile)

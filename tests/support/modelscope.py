@@ -1,0 +1,52 @@
+"""An embedded ModelScope: the two routes of its API that gglib_nb uses, over the repositories of the tests' hub."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from typing_extensions import override
+
+from gglib_nb.demo.messages import Request, Response, json_response
+from gglib_nb.demo.server import Line
+from tests.support.faulty_hub import FaultyHub
+
+
+class EmbeddedModelScope(FaultyHub):
+    """Answers as ModelScope. `without_sha256`: paths for which its listing states none."""
+
+    without_sha256: frozenset[str] = frozenset()
+
+    @override
+    def answer(self, line: Line, request: Request, respond: Callable[[Request], Response]) -> bool:
+        return super().answer(line, request, lambda one: self._respond(one, respond))
+
+    def _respond(self, request: Request, respond: Callable[[Request], Response]) -> Response:
+        match request.segments:
+            case ("api", "v1", "models", owner, name, "repo", "files"):
+                return self._files(f"{owner}/{name}", request)
+            case ("models", _, _, "resolve", *_):
+                found = respond(replace(request, target=request.target.removeprefix("/models")))
+                return found.having(X_Linked_ETag=None, X_Linked_Size=None, X_Repo_Commit=None, X_Error_Code=None)
+            case _ if request.origin == "cdn" or "resolve-cache" in request.segments:
+                return respond(request)
+            case _:
+                return json_response({"Code": 404, "Success": False, "Message": "not found"}, 404)
+
+    def _files(self, repo_id: str, request: Request) -> Response:
+        repository, revision = self.repositories.get(repo_id), request.query["Revision"][0]
+        commit = None if repository is None else repository.commit("main" if revision == "master" else revision)
+        if commit is None:
+            return json_response({"Code": 10010205001, "Success": False, "Message": "not found"}, 404)
+        folders = [{"Type": "tree", "Path": "empty", "Name": "empty", "Revision": "0" * 40, "CommittedDate": 1}]
+        files = [
+            {
+                "Type": "blob",
+                "Path": file.path,
+                "Name": file.path.rpartition("/")[2],
+                "Size": file.content.size_bytes,
+                "Sha256": "" if file.path in self.without_sha256 else file.content.sha256,
+                "Revision": commit.sha,
+                "CommittedDate": 1_700_000_000,
+            }
+            for file in commit.files.values()
+        ]
+        return json_response({"Code": 200, "Success": True, "Data": {"Files": folders + files}})
