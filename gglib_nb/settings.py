@@ -283,7 +283,7 @@ class DownloadManagerConfig:
         show=lambda value: " ".join(value) or "none",
         type=str,
     )
-    modelscope_endpoint: str = _setting(
+    ms_endpoint: str = _setting(
         "ModelScope, for repositories of the form ms://owner/name.",
         _endpoint,
         "https://www.modelscope.cn",

@@ -128,7 +128,7 @@ class Engine:
             user_agent="",
             network_wait_s=config.network_wait_s,
             mirrors=config.mirrors,
-            modelscope=config.modelscope_endpoint,
+            modelscope=config.ms_endpoint,
         )
         self._max_concurrent = config.max_concurrent
         self.known_folders: tuple[str, ...] = ()

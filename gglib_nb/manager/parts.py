@@ -72,7 +72,7 @@ class Parts:
             config.hf_token,
             is_offline=config.is_offline,
             mirrors=config.mirrors,
-            modelscope=config.modelscope_endpoint,
+            modelscope=config.ms_endpoint,
         )
         self.engine_setting = config.engine
         self.engine: Final = Engine(config, lambda: self.hub.user_agent, lambda event: self.queue.notify(event))  # noqa: PLW0108 - it is made below

@@ -26,7 +26,7 @@ def scope() -> Iterator[EmbeddedModelScope]:
 
 @pytest.fixture
 def manager(make_manager: Callable[..., DownloadManager], scope: EmbeddedModelScope) -> DownloadManager:
-    return make_manager(modelscope_endpoint=scope.url, hf_token="hf_demo_granted")
+    return make_manager(ms_endpoint=scope.url, hf_token="hf_demo_granted")
 
 
 def run(manager: DownloadManager, line: str) -> str:
@@ -65,13 +65,13 @@ def test_it_does_not_collide_with_the_hubs_repository_of_that_name(manager: Down
 
 
 def test_a_restart_resumes_it(make_manager: Callable[..., DownloadManager], scope: EmbeddedModelScope) -> None:
-    first = make_manager(modelscope_endpoint=scope.url)
+    first = make_manager(ms_endpoint=scope.url)
     scope.set_speed(bytes_per_second=0)
     first.sync.queue_smart(REPO, "Q8_0")
     first.close()
     scope.set_speed()
 
-    second = make_manager(modelscope_endpoint=scope.url)
+    second = make_manager(ms_endpoint=scope.url)
     assert second.sync.download(REPO, "Q8_0").stat().st_size == 500_000
 
 

@@ -30,7 +30,7 @@ ROWS = [
     ("storage_limit_bytes", "GGLIB_STORAGE_LIMIT", "100GB", 100 * 10**9, 50 * 10**9),
     ("state_directory", "GGLIB_STATE_DIR", "/env/state", Path("/env/state"), Path("/own/state")),
     ("endpoint", "HF_ENDPOINT", "http://env:1/", "http://env:1", "http://own:2"),
-    ("modelscope_endpoint", "GGLIB_MODELSCOPE_ENDPOINT", "http://env:1/", "http://env:1", "http://own:2"),
+    ("ms_endpoint", "GGLIB_MODELSCOPE_ENDPOINT", "http://env:1/", "http://env:1", "http://own:2"),
     ("hub_cache", "HF_HUB_CACHE", "/env/cache", Path("/env/cache"), Path("/own/cache")),
     ("hub_cache", "HF_HOME", "/env/hf", Path("/env/hf/hub"), Path("/own/cache")),
     ("hub_cache", "XDG_CACHE_HOME", "/env/xdg", Path("/env/xdg/huggingface/hub"), Path("/own/cache")),
