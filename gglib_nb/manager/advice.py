@@ -155,7 +155,7 @@ class AdviceOperations(Operations):
         found = parts.at_hub(
             parts.hub.search, words, max_parameters=max_parameters, licence=licence, task=task, sort=sort, limit=limit
         )
-        here = frozenset(model.id.repo_id.casefold() for model in self._registered())
+        here = frozenset(model.id.repo_id.casefold() for model in self._parts.registered())
         return judged(found, self._memory, here, parts.hub.endpoint)
 
     @cached_property
@@ -184,7 +184,9 @@ class AdviceOperations(Operations):
             choice=choice,
             headers=headers,
             qualities=_qualities(hub, listing, variants.variants) if gate is None else {},
-            reusable_bytes=reusable_bytes(hub, folder, listing, shown, self._registered()) if gate is None else {},
+            reusable_bytes=reusable_bytes(hub, folder, listing, shown, self._parts.registered())
+            if gate is None
+            else {},
             context_tokens=context_tokens,
             cache_type=cache_type,
             machine=machine,
@@ -215,7 +217,9 @@ class AdviceOperations(Operations):
             page_url=hub.page_url(listing.repo_id),
             unsafe_files=tuple(view.unsafe.items()),
             storage_limit_bytes=limit_bytes,
-            storage_left_bytes=None if limit_bytes is None else limit_bytes - self._parts.storage_use_bytes(),
+            storage_left_bytes=None
+            if limit_bytes is None
+            else limit_bytes - self._parts.storage_use_bytes(self._parts.catalog.models()),
         )
 
 

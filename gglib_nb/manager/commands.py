@@ -40,12 +40,14 @@ class Commands:
         self._catalog: Final = catalog
         self._report: Final = report
         self._lock: Final = threading.Lock()
-        self._callables: Final[dict[DownloadId, tuple[str, Completed | None]]] = {}
+        self._callables: Final[dict[DownloadId, tuple[str, Completed]]] = {}
 
     def keep(self, id_: DownloadId, name: str, then: Completed | None) -> None:
         """Stores `then`, to be called when the download is complete; None removes that of an earlier download of this id."""
         with self._lock:
-            self._callables[id_] = (name, then)
+            self._callables.pop(id_, None)
+            if then is not None:
+                self._callables[id_] = (name, then)
         if then is not None:
             self._report(id_, Then(name))
 

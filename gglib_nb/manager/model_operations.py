@@ -314,7 +314,7 @@ class ModelOperations(QueueOperations):
             return plan
         delete_files(plan.deleted, home)
         catalog.forget(model.id)
-        self._parts.note_known_folders()
+        self._parts.note_known_folders(catalog.models())
         return replace(plan, is_dry_run=False)
 
     @operation
@@ -426,7 +426,7 @@ class ModelOperations(QueueOperations):
             return Repair(str(model.id), False, (), 0, 0)
         listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.commit_sha or model.id.revision)
         plan = repair_plan(model, listing, parts.config.models_directory)
-        place = parts.queue_plan(str(model.id), lambda: plan)
+        place = parts.queue_plan(str(model.id), lambda _models: plan)
         return Repair(str(model.id), True, faulty, bytes_to_fetch(plan, looks), place.position)
 
     @operation
@@ -468,7 +468,7 @@ class ModelOperations(QueueOperations):
             wanted.repo_id, wanted.quantization, wanted.revision, companions=companion_kinds(model), to=str(home)
         )
         try:
-            fresh = parts.at_hub(parts.resolver.resolve, request, is_update=True)
+            fresh = parts.at_hub(parts.resolver.resolve, request, parts.catalog.models, is_update=True)
         except RequestError:
             listing = parts.at_hub(parts.hub.list_files, wanted.repo_id, wanted.revision)
             if not is_listed(model, listing):
@@ -479,7 +479,7 @@ class ModelOperations(QueueOperations):
             parts.catalog.register(replace(model, files=files, commit_sha=fresh.commit_sha))
             return QueuedUpdate(str(wanted), False, model.commit_sha or "", 0, 0)
         plan = update_plan(model, fresh, home, keeps_old=keep)
-        place = parts.queue_plan(str(wanted), lambda: plan)
+        place = parts.queue_plan(str(wanted), lambda _models: plan)
         return QueuedUpdate(str(wanted), True, plan.commit_sha, place.position, plan.size_bytes, plan.scan_finding)
 
     @operation
@@ -503,7 +503,7 @@ class ModelOperations(QueueOperations):
     @operation
     def partials(self) -> list[Leftover]:
         """The partial downloads in the models folder, and in the known folders of `to`, by path."""
-        return [one for folder in self._homes(self._registered()) for one in leftovers(folder)]
+        return [one for folder in self._homes(self._parts.registered()) for one in leftovers(folder)]
 
     @operation
     def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
@@ -519,7 +519,7 @@ class ModelOperations(QueueOperations):
         Args:
             targets: Only these, as `partials` lists them; None: all.
         """
-        models, wanted = self._registered(), self._wanted_targets()
+        models, wanted = self._parts.registered(), self._wanted_targets()
         queued: list[DownloadId] = []
         errors: list[GglibError] = []
         for home in self._homes(models):

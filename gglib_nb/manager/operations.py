@@ -4,6 +4,7 @@ Those on registered models are in `model_operations`, those before anything is q
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -15,10 +16,11 @@ from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDow
 from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.matching import find_download, find_failure
+from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored_queue import Adoption
 from gglib_nb.domain.values import Value
-from gglib_nb.errors import InvalidConfigError, NotInQueueError, RequestError
+from gglib_nb.errors import CatalogError, InvalidConfigError, NotInQueueError, RequestError
 from gglib_nb.manager.calls import Blocking, Coroutines, operation, settled
 from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.machine import given_folder
@@ -231,8 +233,8 @@ class QueueOperations(Operations):
 
         _check_then(request.then)
 
-        def plan() -> PlannedDownload:
-            resolving = parts.ask_hub(parts.resolver.resolve, request)
+        def plan(models: Callable[[], list[Model]]) -> PlannedDownload:
+            resolving = parts.ask_hub(parts.resolver.resolve, request, models)
             if starts:
                 parts.engine.start()  # it is ready when the files are known
             return settled(resolving)
@@ -475,7 +477,8 @@ class QueueOperations(Operations):
 
     def _prepare(self) -> None:
         self._parts.renew_token()
-        self._parts.note_known_folders()
+        with suppress(CatalogError):
+            self._parts.note_known_folders(self._parts.catalog.models())
         self._parts.engine.start()
 
     @operation

@@ -5,9 +5,10 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -87,7 +88,7 @@ class Parts:
         self.queue: Final = QueueThread(machine, self._run, beside)
         self.keeper: Final = QueueKeeper(self.catalog.database, config, session_name(os.environ), self.queue)
         self.stores: Final = Stores(config.model_stores, self.catalog.models)
-        self.resolver: Final = Resolver(self.hub, self.catalog, config.models_directory, self.stores.models)
+        self.resolver: Final = Resolver(self.hub, config.models_directory, self.stores.models)
         self._hub_threads: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         # One thread, so that models are registered in the order in which they were finished.
         self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
@@ -113,9 +114,16 @@ class Parts:
         return self._hub_threads.submit(ask, *args, **kwargs)
 
     def queue_plan(
-        self, text: str, plan: Callable[[], PlannedDownload], *, starts: bool = True, joins: bool = True
+        self,
+        text: str,
+        plan: Callable[[Callable[[], list[Model]]], PlannedDownload],
+        *,
+        starts: bool = True,
+        joins: bool = True,
     ) -> QueuePosition:
         """Announces a request, makes its plan, and queues it; after an error, the queue is as before.
+
+        `plan` takes a function that returns the registered models, which are read once.
 
         Raises:
             QueueError: The queue refuses it.
@@ -123,9 +131,11 @@ class Parts:
         number = next(self._requests)
         settled(self.queue.post(on.RequestReceived(number, text)))
         try:
-            planned = plan()
-            self.note_known_folders(planned)
-            self._refuse_over_limit(planned)
+            models = lru_cache(maxsize=1)(self.catalog.models)
+            planned = plan(models)
+            with suppress(CatalogError):
+                self._refuse_lost_folder(planned, models())
+            self._refuse_over_limit(planned, models)
             if planned.to is not None:
                 make_home(Path(planned.to), planned.id.repo_id)
             self.renew_token()
@@ -137,27 +147,34 @@ class Parts:
             raise
         return place
 
-    def note_known_folders(self, plan: PlannedDownload | None = None) -> None:
-        """Makes transfers that start from now on check that the disk of the models folder is mounted.
+    def registered(self) -> list[Model]:
+        """The registered models; none if the database cannot be read, which the keeper reports."""
+        with suppress(CatalogError):
+            return self.catalog.models()
+        return []
+
+    def note_known_folders(self, models: Iterable[Model]) -> None:
+        """Makes transfers that start from now on check that the disk of the models folder is mounted."""
+        if self.engine_setting is None:  # a cluster's hosts have their own folders
+            self.engine.known_folders = owner_folders(self.config.models_directory, models)
+
+    def _refuse_lost_folder(self, plan: PlannedDownload, models: list[Model]) -> None:
+        """Refuses a download into a folder whose disk is not mounted.
 
         Raises:
-            StorageError: The disk of the plan's folder is not mounted.
+            StorageError: It is not mounted.
         """
-        if self.engine_setting is not None:
-            return  # a cluster's hosts have their own folders
-        usual = self.config.models_directory
-        with suppress(CatalogError):
-            models = self.catalog.models()
-            if plan is not None and (loss := loss_of_folder(usual if plan.to is None else Path(plan.to), models)):
-                raise StorageError(loss)
-            self.engine.known_folders = owner_folders(usual, models)
+        folder = self.config.models_directory if plan.to is None else Path(plan.to)
+        if self.engine_setting is None and (loss := loss_of_folder(folder, models)):
+            raise StorageError(loss)
+        self.note_known_folders(models)
 
-    def storage_use_bytes(self) -> int:
-        """The disk space of the registered models and of the queued downloads."""
+    def storage_use_bytes(self, models: Iterable[Model]) -> int:
+        """The disk space of models and of the queued downloads."""
         queued_bytes = sum(item.total_bytes or 0 for item in self.queue.snapshot.items)
-        return bytes_of(self.catalog.models()) + queued_bytes
+        return bytes_of(models) + queued_bytes
 
-    def _refuse_over_limit(self, plan: PlannedDownload) -> None:
+    def _refuse_over_limit(self, plan: PlannedDownload, models: Callable[[], list[Model]]) -> None:
         """Refuses a download with which the models would exceed `storage_limit_bytes`.
 
         Raises:
@@ -166,7 +183,7 @@ class Parts:
         limit_bytes = self.config.storage_limit_bytes
         if limit_bytes is None or plan.is_update or any(item.id == plan.id for item in self.queue.snapshot.items):
             return
-        used_bytes, size_bytes = self.storage_use_bytes(), plan.size_bytes or 0
+        used_bytes, size_bytes = self.storage_use_bytes(models()), plan.size_bytes or 0
         if used_bytes + size_bytes > limit_bytes:
             raise DiskFullError(
                 f"With {plan.id} ({size(size_bytes)}) your models would take {size(used_bytes + size_bytes)}, more than the "
@@ -265,9 +282,3 @@ class Operations(Blocking):
 
     def _ask(self, question: Callable[[QueueMachine], _Result]) -> _Result:
         return settled(self._parts.queue.ask(question))
-
-    def _registered(self) -> list[Model]:
-        """The registered models; none if the database cannot be read."""
-        with suppress(CatalogError):
-            return self._parts.catalog.models()
-        return []

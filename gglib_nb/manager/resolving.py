@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gglib_nb.catalog.store import Catalog, known_files
+from gglib_nb.catalog.store import known_files
 from gglib_nb.domain.choosing import choose
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile
@@ -45,11 +45,12 @@ class Resolver:
     """Turns requests into plans."""
 
     hub: "HubClient"
-    catalog: Catalog
     models_directory: Path
     stored_models: Callable[[], Sequence[Model]]
 
-    def resolve(self, request: DownloadRequest, *, is_update: bool = False) -> PlannedDownload:
+    def resolve(
+        self, request: DownloadRequest, registered: Callable[[], Sequence[Model]], *, is_update: bool = False
+    ) -> PlannedDownload:
         """The plan for a request; a registered model is downloaded to its own folder again.
 
         Raises `HubError`, and `RequestError` if it names no variant or several, another folder than the model's, or, unless
@@ -69,9 +70,9 @@ class Resolver:
             self.hub.check_access(listing)
         variant = choice.variant
         id_ = DownloadId(listing.repo_id, variant.key, request.revision)
-        models: list[Model] = []
+        models: Sequence[Model] = ()
         with suppress(CatalogError):  # existing files are hashed then, and nothing is reused; the keeper reports it
-            models = self.catalog.models()
+            models = registered()
         folder = self._folder(id_, request.to, models)
         files = (*shard_files(folder, listing, variant), *_companions(request, listing, variants, variant, folder))
         _check_apart(listing.repo_id, files)
