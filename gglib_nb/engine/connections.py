@@ -10,15 +10,17 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, Final
 
 from gglib_nb.domain.http_rules import Origin, origin_of
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import new_buffer
-from gglib_nb.engine.file import DownloadFile, Part, Request, Stage
+from gglib_nb.engine.file import DownloadFile, Part, Request
 from gglib_nb.engine.http import Answer, Connection, LineError, Session
 from gglib_nb.engine.pacing import (
     BUFFER_BYTES,
+    FEWEST_CONNECTIONS,
     LONGEST_REQUEST_BYTES,
     READ_S,
     Adaptation,
@@ -33,6 +35,8 @@ from gglib_nb.engine.pacing import (
 )
 from gglib_nb.engine.timeouts import Timeouts
 
+# With two, a connection often waits for the hasher; memory that is never used costs nothing.
+_BUFFERS: Final = 4
 # A thread that waits for the bandwidth limit checks for a stop this often, so that a stopped transfer ends soon.
 _LOOK_S: Final = 0.1
 # A connection's rate is measured over about the last second. It counts once that whole second was after the warm-up: earlier
@@ -107,7 +111,11 @@ class Worker:
         self._stop = threading.Event()
         self._session: Session | None = None
         self._connection: Connection | None = None
-        self._buffer = new_buffer(BUFFER_BYTES)
+        # One is filled while the hasher may be reading the others; the last one used is the first to be used again.
+        self._buffer: memoryview | None = None
+        self._free: queue.LifoQueue[memoryview] = queue.LifoQueue()
+        for _ in range(_BUFFERS):
+            self._free.put(new_buffer(BUFFER_BYTES))
         self._length = ReadLength()
         self._narrowed_to: float | None = None
         threading.Thread(target=self._run, name="gglib-connection", daemon=True).start()
@@ -136,7 +144,7 @@ class Worker:
             inbox.put(RequestEnded(self, request, error))
             del work, request, inbox  # an idle worker keeps no file open
         self._drop_connection()
-        self._buffer.release()
+        self._buffer, self._free = None, queue.LifoQueue()  # the worker may live longer in an event
 
     def _next(self) -> tuple[Request, Session, "queue.SimpleQueue[Any]"] | None:
         while True:
@@ -172,7 +180,8 @@ class Worker:
             length = self._length.length_bytes
             wanted = length if request.end is None else min(length, request.end - request.position)
             began_s = time.monotonic()
-            count = answer.readinto(self._buffer[: max(1, wanted)], is_filled=self._length.is_filled)
+            buffer = self._buffer = self._buffer or self._free.get()
+            count = answer.readinto(buffer[: max(1, wanted)], is_filled=self._length.is_filled)
             if self._stop.is_set():
                 raise LineError("the connection was closed")
             if count == 0:
@@ -180,7 +189,8 @@ class Worker:
                     request.end_here()
                 break
             self._length.observe(count, time.monotonic() - began_s)
-            request.write(self._buffer[:count])
+            if request.write(buffer[:count], partial(self._free.put, buffer)):
+                self._buffer = None
             self._pay(count)
         answer.finish()
 
@@ -402,7 +412,8 @@ class Connections:
         for one in self._tracked:
             self._sample(one, now_s)
         flowing = sum(now_s - one.moved_s < _FLOWING_S and one.received_bytes > 0 for one in self._busy)
-        self._adaptation.observe(now_s, self.received_bytes, flowing, self._is_limited or self._is_digest_behind)
+        enough = 1 if self._is_digest_behind else FEWEST_CONNECTIONS if self._is_limited else None
+        self._adaptation.observe(now_s, self.received_bytes, flowing, enough)
 
     def adjust_share(self, *, has_work: bool) -> None:
         """Ask for the wanted number of workers (one if there is no work) and return idle ones above the share."""
@@ -462,8 +473,9 @@ class Connections:
             if (request := file.next_request(now_s, length_bytes, self.share)) is not None:
                 self._is_digest_behind = False
                 return request
-        self._is_digest_behind = any(file.stage is Stage.FETCHING and file.unassigned_bytes for file in files)
-        if self._is_digest_behind or any(file.will_have_requests for file in files):
+        far_ahead = [file for file in files if file.is_far_ahead(self.share)]
+        self._is_digest_behind = any(file.is_digest_behind for file in far_ahead)
+        if far_ahead or any(file.will_have_requests for file in files):
             return None
         return self._split(now_s, rate)
 

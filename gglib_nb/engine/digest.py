@@ -1,10 +1,9 @@
 """SHA-256 of files while their bytes arrive, and of files on the disk.
 
 `FrontDigest` hashes a file in order from its first byte, with a digest for each part (a file joined from raw splits
-has several parts, any other file has one). `Hasher` feeds it from two kinds of threads, under its lock: a connection that has
-just written the bytes at the front hashes them from its buffer, while it holds the lock of its request, so that bytes of a
-revoked request are never hashed; and the hasher's own thread reads back bytes that arrived out of order or in an earlier run.
-Both hash only bytes that are already written, in order, once. The transfer never waits for the digest.
+has several parts, any other file has one). The thread of a `Hasher` feeds it: a connection that has just written the bytes at the front
+offers its buffer and receives into another one meanwhile; bytes that arrived out of order or in an earlier run are read
+back from the disk. Only bytes that are already written are hashed, in order, once. Nothing waits for the digest.
 """
 
 import errno
@@ -13,6 +12,7 @@ import os
 import queue
 import stat
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,13 +20,14 @@ from typing import Any, Final
 
 from gglib_nb.domain.content_index import BlockDigests, wrong_ranges
 from gglib_nb.domain.library import CheckedFile, FileVerdict
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import new_buffer
 from gglib_nb.engine.pieces import MIB, Range
 from gglib_nb.engine.protocol import FileToCheck
-from gglib_nb.system import drop_cached, read_at, read_into
+from gglib_nb.system import drop_cached, read_into
 
-# A connection this close to the front reads the gap from the disk and continues at the front.
-_TAKE_OVER_BYTES: Final = 4 * MIB
+# Bytes this near to the front are hashed from the buffer of their connection, which then receives no faster than they are hashed.
+_NEAR_BYTES: Final = 4 * MIB
 
 
 class FrontDigest:
@@ -105,6 +106,18 @@ class FrontDigest:
                 self._part = hashlib.sha256()
 
 
+class _Offered(Value, frozen=True):
+    """Written bytes in the buffer of a connection, which may use it again once `free` is called."""
+
+    offset: int
+    view: memoryview
+    free: Callable[[], None]
+
+    @property
+    def end(self) -> int:
+        return self.offset + len(self.view)
+
+
 class Hasher:
     """Hashes one partial file while it grows.
 
@@ -123,7 +136,9 @@ class Hasher:
         self._fd = fd
         self._inbox = inbox
         self._news = news
-        self._lock = threading.Lock()
+        self._lock = threading.Lock()  # held while bytes are hashed
+        self._offered_lock = threading.Lock()  # held only for moments
+        self._offered: deque[_Offered] = deque()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._reach = 0
         self._is_stopped = False
@@ -140,30 +155,31 @@ class Hasher:
         """Bytes that are written without a gap and not hashed yet."""
         return self._reach - self.digest.front
 
-    def offer(self, start: int, offset: int, view: memoryview) -> None:
-        """Hash bytes that were just written, if they are at the front; never waits for the hasher's thread.
+    def offer(self, start: int, offset: int, view: memoryview, free: Callable[[], None]) -> bool:
+        """Hash bytes that were just written, if they are near the front: the thread will read them from this buffer. Never waits.
 
-        The caller holds the lock of its request, which wrote everything from `start` to `offset`, where `view` begins.
+        The caller holds the lock of its request, which wrote everything from `start` to `offset`, where `view` begins: if the
+        front is in there, but not near, all of it may be read from the disk.
+
+        Returns:
+            Whether the buffer is in use until `free` is called.
         """
-        front = self.digest.front
-        if not start <= front <= offset or offset - front > _TAKE_OVER_BYTES:
-            return
-        if not self._lock.acquire(blocking=False):
-            return
-        try:
-            if not self._is_stopped and start <= self.digest.front <= offset:
-                if self.digest.front < offset:
-                    self._feed(memoryview(read_at(self._fd, offset - self.digest.front, self.digest.front)))
-                if self.digest.front == offset:
-                    self._feed(view)
-        except Exception as error:  # noqa: BLE001  # the transfer must see it, or it would wait forever for the digest
-            self._failed(error)
-        finally:
-            self._lock.release()
+        with self._offered_lock:
+            front = max(self.digest.front, self._offered[-1].end if self._offered else 0)
+            if self._is_stopped or not start <= front <= offset:
+                return False
+            is_near = offset - front <= _NEAR_BYTES
+            if is_near:
+                self._offered.append(_Offered(offset, view, free))
+            else:
+                self._reach = offset + len(view)
+        self._wake.put(None)
+        return is_near
 
     def rewind(self, part: int, reach: int) -> None:
         """Hash this part and those after it again; bytes before `reach` are still right."""
-        with self._lock:
+        with self._lock, self._offered_lock:
+            self._drop_offered()
             self.digest.rewind(part)
             self._reach = self.digest.front
         self.allow(reach)
@@ -175,43 +191,63 @@ class Hasher:
         self._inbox.put(self._news)
 
     def stop(self) -> None:
-        """Stop hashing; once it returns, the file is no longer read."""
+        """Stop hashing; once it returns, the file and the offered buffers are no longer read."""
         self._is_stopped = True
         self._wake.put(None)
-        with self._lock:  # waits for a thread that is hashing
-            pass
+        with self._lock, self._offered_lock:  # waits for the thread that is hashing
+            self._drop_offered()
+
+    def _drop_offered(self) -> None:
+        while self._offered:
+            self._offered.popleft().free()
 
     def _run(self) -> None:
-        try:
-            buffer = new_buffer(MIB)
-            while not self._is_stopped:
-                self._wake.get()
-                while self._read_again(buffer):
-                    pass
-        except Exception as error:  # noqa: BLE001  # as in `offer`
-            self._failed(error)
+        buffer = new_buffer(MIB)
+        while not self._is_stopped:
+            self._wake.get()
+            while self._hash_next(buffer):
+                pass
 
-    def _read_again(self, buffer: memoryview) -> bool:
-        """Hash one buffer from the disk; False if no bytes may be read now."""
+    def _hash_next(self, buffer: memoryview) -> bool:
+        """Hash the next offered bytes, else one buffer from the disk; False if there is nothing to hash now."""
         with self._lock:
-            wanted = min(len(buffer), self._reach - self.digest.front)
-            if self._is_stopped or wanted <= 0 or self.digest.is_complete:
+            if self._is_stopped:
                 return False
-            count = read_into(self._fd, buffer[:wanted], self.digest.front)
-            if count == 0:
-                raise OSError(errno.EIO, "another program truncated the partial file")
-            self._feed(buffer[:count])
-            return True
+            try:
+                return self._hash_offered(buffer) if self._offered else self._read(buffer, self._reach)
+            except Exception as error:  # noqa: BLE001  # the transfer must see it, or it would wait forever for the digest
+                self.error, self._is_stopped = error, True
+                with self._offered_lock:
+                    self._drop_offered()
+                self._inbox.put(self._news)
+                return False
+
+    def _hash_offered(self, buffer: memoryview) -> bool:
+        offered = self._offered[0]
+        while self._read(buffer, offered.offset):
+            pass
+        self._feed(offered.view[self.digest.front - offered.offset :])
+        with self._offered_lock:
+            self._offered.popleft()
+        offered.free()
+        return True
+
+    def _read(self, buffer: memoryview, end: int) -> bool:
+        """Hash one buffer from the disk, up to `end`; False if the front is there already."""
+        wanted = min(len(buffer), end - self.digest.front)
+        if wanted <= 0 or self.digest.is_complete:
+            return False
+        count = read_into(self._fd, buffer[:wanted], self.digest.front)
+        if count == 0:
+            raise OSError(errno.EIO, "another program truncated the partial file")
+        self._feed(buffer[:count])
+        return True
 
     def _feed(self, view: memoryview) -> None:
         parts = len(self.digest.digests)
         self.digest.feed(view)
         if len(self.digest.digests) != parts:
             self._inbox.put(self._news)
-
-    def _failed(self, error: Exception) -> None:
-        self.error = error
-        self._inbox.put(self._news)
 
 
 # --- Files on the disk ------------------------------------------------------------------------------------------------

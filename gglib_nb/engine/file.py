@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
+_BEHIND_BYTES: Final = 16 * MIB
 # A connection that received less before it broke counts as one that received nothing. The value is small enough that a
 # transfer on a slow line that breaks often never fails while bytes arrive.
 _WORTH_BYTES: Final = 4 * 1024
@@ -209,8 +210,11 @@ class Request:
         if has_gained or self.position == self.end:
             self.part.troubles.received()
 
-    def write(self, view: memoryview) -> None:
+    def write(self, view: memoryview, free: Callable[[], None]) -> bool:
         """Write and hash the next bytes; bytes beyond the end are dropped. Called by the connection's thread.
+
+        Returns:
+            Whether the buffer is in use until `free` is called.
 
         Raises:
             LeaseLostError: Another process may own the file.
@@ -218,7 +222,7 @@ class Request:
         """
         with self._lock:
             if self._is_revoked:
-                return
+                return False
             if self.end is not None:
                 view = view[: self.end - self.position]
             at = self.position
@@ -226,8 +230,8 @@ class Request:
                 self._opened.write(at, view)
             except OSError as error:
                 raise storage_error(error, self._opened.path) from error
-            self._opened.hasher.offer(self.start, at, view)
             self.position = at + len(view)
+            return self._opened.hasher.offer(self.start, at, view, free)
 
     def cut(self, end: int) -> bool:
         """Reduce the end; False if the connection has passed it already. Called by the transfer's thread."""
@@ -487,6 +491,18 @@ class DownloadFile:
                 self.pieces.claim(found[0], self.pieces.end if found[1] is None else found[1])
                 return self._request(part, part.remote.url, *found)
         return None
+
+    def is_far_ahead(self, connections: int) -> bool:
+        """Whether all bytes that may be fetched before the digest advances are fetched."""
+        if self.stage is not Stage.FETCHING or self.opened is None or self.size_bytes is None:
+            return False
+        found = self.pieces.next_missing(0, self.size_bytes, 1)
+        return found is not None and found[0] >= self._window_end(connections)
+
+    @property
+    def is_digest_behind(self) -> bool:
+        """Whether it has many bytes to hash; otherwise its front waits for a slow connection."""
+        return self._partial.hasher.behind_bytes >= _BEHIND_BYTES
 
     def _window_end(self, connections: int) -> int:
         """The end of the bytes that may be fetched now. Fetching does not wait until the bytes of an earlier run are hashed."""

@@ -41,13 +41,16 @@ class Adaptation:
         self._hold_s = _FIRST_HOLD_S
         self._hold_until_s = float("-inf")
 
-    def observe(self, now_s: float, received_bytes: int, flowing: int, is_limited: bool) -> None:
+    def observe(self, now_s: float, received_bytes: int, flowing: int, enough: int | None) -> None:
         """Update the number, by the bytes of the whole transfer and the number of connections that receive some now.
 
-        While a bandwidth limit or the digest is the bottleneck (`is_limited`), rates mean nothing.
+        While a bandwidth limit or the digest is the bottleneck, rates mean nothing, and this many connections are `enough`: one
+        for the digest, because bytes that arrive in order are hashed from memory.
         """
-        if is_limited:
-            self.wanted, self._proven_rate, self._window = FEWEST_CONNECTIONS, None, None
+        if enough is not None:
+            self._proven_rate = self._window = None
+            if self.wanted != enough:
+                self._give_up(enough, now_s)
         elif flowing < self.wanted or now_s < self._hold_until_s:
             self._window = None
         elif self._window is None:
@@ -73,12 +76,15 @@ class Adaptation:
     def _decide(self, now_s: float, bytes_per_second: float) -> None:
         if self.wanted > self._proven and self._proven_rate is not None:
             if bytes_per_second < self._proven_rate * _WORTHWHILE_GROWTH:
-                self._settle_for(self._proven, now_s, self._hold_s)
-                self._hold_s = min(_LONGEST_HOLD_S, self._hold_s * 2)
+                self._give_up(self._proven, now_s)
                 return
             self._hold_s = _FIRST_HOLD_S
         self._proven, self._proven_rate, self._window = self.wanted, bytes_per_second, None
         self.wanted = min(MOST_CONNECTIONS, self.wanted * 2)
+
+    def _give_up(self, count: int, now_s: float) -> None:
+        self._settle_for(count, now_s, self._hold_s)
+        self._hold_s = min(_LONGEST_HOLD_S, self._hold_s * 2)
 
     def _settle_for(self, count: int, now_s: float, hold_s: float) -> None:
         self.wanted = self._proven = count
@@ -189,8 +195,8 @@ def request_bytes(rate: float | None, free_bytes: int, connections: int, answer_
 
 
 def window_bytes(connections: int) -> int:
-    """How far ahead of the digest's front this many connections may fetch."""
-    return max(_SMALLEST_WINDOW_BYTES, connections * _WINDOW_PIECES * PIECE_BYTES)
+    """How far ahead of the digest's front this many connections may fetch; one stays so near that its bytes are hashed from memory."""
+    return max(_SMALLEST_WINDOW_BYTES if connections > 1 else 0, connections * _WINDOW_PIECES * PIECE_BYTES)
 
 
 class Running(Value, frozen=True):

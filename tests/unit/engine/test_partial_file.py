@@ -5,6 +5,7 @@ import hashlib
 import os
 import queue
 import random
+import threading
 from pathlib import Path
 
 import msgspec
@@ -87,8 +88,14 @@ def request(target: Path, partial: PartialFile, start: int, end: int) -> Request
     return file._request(file.parts[0], "http://cdn/x", start, end)
 
 
+def write(request: Request, data: bytes) -> None:
+    """Write, and wait until the buffer is hashed if it is in use for that."""
+    is_free = threading.Event()
+    assert not request.write(memoryview(data), is_free.set) or is_free.wait(10)
+
+
 def feed(request: Request, length: int) -> None:
-    request.write(memoryview(DATA[request.position : request.position + length]))
+    write(request, DATA[request.position : request.position + length])
 
 
 # One request.
@@ -109,18 +116,18 @@ def test_a_revoked_request_writes_and_hashes_nothing_more(target, partial) -> No
 def test_bytes_of_a_revoked_request_are_not_in_the_digest_of_the_repeated_one(target, partial) -> None:
     """A connection that notices late still offers its bytes: the part was wrong and is hashed again from its first byte."""
     late = request(target, partial, 0, SIZE)
-    late.write(memoryview(b"\1" * 1000))
+    write(late, b"\1" * 1000)
     late.revoke()
     late.file.end_request(late)
     version = late.file.version
     late.file.forget(late.part)
     assert late.file.version > version  # a sync that began before says nothing about the new bytes
 
-    late.write(memoryview(b"\1" * 1000))
+    write(late, b"\1" * 1000)
     again = late.file.next_request(0.0, SIZE, 1) or request(target, partial, 0, SIZE)
     while again.position < SIZE:
         feed(again, 700)
-        late.write(memoryview(b"\1" * 1000))
+        write(late, b"\1" * 1000)
 
     assert partial.hasher.digest.whole == hashlib.sha256(DATA).hexdigest()
     assert part_path(target).read_bytes() == DATA
