@@ -102,7 +102,7 @@ class Engine:
 
     Args:
         config: Of the manager.
-        user_agent: Returns the `User-Agent` for the hub; called when the engine is made, because it loads huggingface_hub.
+        user_agent: Returns the `User-Agent` for the hub; called before the first command, because it loads huggingface_hub.
         tell: Receives the events made from reports.
 
     Attributes:
@@ -146,7 +146,7 @@ class Engine:
 
     def start(self) -> None:
         """Starts the engine if it does not run, so that it is ready when the files of a request are known."""
-        if (engine := self._ready()) is not None:
+        if (engine := self._made()) is not None:
             engine.start()
 
     def configure(self, **changes: Any) -> None:  # noqa: ANN401 - fields of `Configure`
@@ -231,23 +231,20 @@ class Engine:
             self._engine.abandon()
 
     def _send(self, command: wire.EngineCommand) -> None:
-        if (engine := self._ready()) is not None:
-            engine.send(command)
+        if (engine := self._made()) is None:
+            return
+        if not self._configure.user_agent:
+            self.configure(user_agent=self._user_agent())
+        engine.send(command)
 
-    def _ready(self) -> TransferEngine | None:
+    def _made(self) -> TransferEngine | None:
         """The engine, created if there is none; None after `close`."""
-        if self._engine is None and not self._is_closed:
-            user_agent = self._user_agent()  # before taking the lock, because it takes time
-            with self._lock:
-                self._make_engine(user_agent)
-        return self._engine
-
-    def _make_engine(self, user_agent: str) -> None:
-        if self._engine is None and not self._is_closed:
-            number = self._number
-            self._configure = configure = structs.replace(self._configure, user_agent=user_agent)
-            self._engine = self._make(configure, lambda one: self._report(one) if number == self._number else None)
-            self._engine.send(wire.SetConcurrency(self._max_concurrent))
+        with self._lock:
+            if self._engine is None and not self._is_closed:
+                number, configure = self._number, self._configure
+                self._engine = self._make(configure, lambda one: self._report(one) if number == self._number else None)
+                self._engine.send(wire.SetConcurrency(self._max_concurrent))
+            return self._engine
 
     def _report(self, report: wire.Report) -> None:
         match report:
