@@ -19,8 +19,8 @@ from gglib_nb.domain.events import (
     ThenChanged as ThenChanged,
 )
 from gglib_nb.domain.fit import Gpu as Gpu, MachineMemory as MachineMemory, Placement as Placement
-from gglib_nb.domain.history import PastDownload as PastDownload
-from gglib_nb.domain.hours import DailyHours as DailyHours
+from gglib_nb.domain.stored import PastDownload as PastDownload
+from gglib_nb.domain.units import DailyHours as DailyHours
 from gglib_nb.domain.importing import (
     ImportProgress as ImportProgress, ImportReport as ImportReport, SkippedFile as SkippedFile,
 )
@@ -32,7 +32,7 @@ from gglib_nb.domain.library import (
     KeptFile as KeptFile, ModelUpdate as ModelUpdate, QueuedUpdate as QueuedUpdate, Repair as Repair,
     Verification as Verification, VerifyProgress as VerifyProgress,
 )
-from gglib_nb.domain.listing import RepoSummary as RepoSummary
+from gglib_nb.domain.plan import RepoSummary as RepoSummary
 from gglib_nb.domain.memory import MemoryEstimate as MemoryEstimate
 from gglib_nb.domain.model import Model as Model
 from gglib_nb.domain.model import ModelSummary as ModelSummary
@@ -44,7 +44,7 @@ from gglib_nb.domain.library import (
 from gglib_nb.domain.quality import Quality as Quality
 from gglib_nb.domain.file_names import Quantization as Quantization
 from gglib_nb.domain.references import DownloadId as DownloadId
-from gglib_nb.domain.stored_queue import Adoption as Adoption
+from gglib_nb.domain.stored import Adoption as Adoption
 from gglib_nb.domain.variants import Variant as Variant, Variants as Variants, variants_of as variants_of
 from gglib_nb.engine.local import Leftover as Leftover
 from gglib_nb.errors import (

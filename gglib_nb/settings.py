@@ -19,8 +19,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
-from gglib_nb.domain.hours import DailyHours
-from gglib_nb.domain.units import UNLIMITED, duration, parse_bytes, parse_seconds, rate, size
+from gglib_nb.domain.units import UNLIMITED, DailyHours, duration, parse_bytes, parse_seconds, rate, size
 from gglib_nb.errors import InvalidConfigError, RequestError
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"

@@ -10,7 +10,7 @@ from msgspec import convert
 
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.migrations import atomic
-from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload
+from gglib_nb.domain.stored import MOST_REMEMBERED, PastDownload
 from gglib_nb.system import exists
 
 

@@ -20,7 +20,7 @@ import msgspec
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.migrations import atomic
 from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, PlannedDownload, QueuedDownload
-from gglib_nb.domain.stored_queue import StoredDownload, StoredLimits, StoredQueue
+from gglib_nb.domain.stored import StoredDownload, StoredLimits, StoredQueue
 from gglib_nb.domain.values import Value, plain
 from gglib_nb.errors import GglibError, from_wire, to_wire
 
@@ -311,8 +311,9 @@ def _absolute(relative: str, folder: Path) -> str:
 
 def _progress(items: Iterable[QueuedDownload]) -> str:
     """The live downloads, for other kernels to show."""
-    shown = [name for name in ElsewhereDownload.__struct_fields__ if name not in ("owner", "is_left")]
-    return _text([ElsewhereDownload("", False, *(getattr(item, name) for name in shown)) for item in items])
+    names = [name for name in ElsewhereDownload.__struct_fields__ if name not in ("owner", "is_left")]
+    shown = ({name: getattr(item, name) for name in names} for item in items)
+    return _text([ElsewhereDownload(owner="", is_left=False, **one) for one in shown])
 
 
 def _seen(progress: str, owner: str, *, is_left: bool, is_silent: bool) -> tuple[ElsewhereDownload, ...]:

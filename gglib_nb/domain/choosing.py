@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal
@@ -69,32 +69,29 @@ def choose(
         )
     if requested and requested.strip():
         variant = _requested(variants, requested.strip(), repository)
-        return Choice(_whole(variant, repository), "requested", f"Requested: {variant.key}.")
-    if not variants.variants:
+        choice = Choice(variant, "requested", f"Requested: {variant.key}.")
+    elif not variants.variants:
         kinds = ", ".join(sorted({companion.kind for companion in variants.companions}))
         raise NoGgufFilesError(
             f"{repository} has no GGUF model, only companion files ({kinds}). "
             f"Name one of them: {_listed(_best_first(variants.offered))}."
         )
-    choice = _by_rule(variants.variants, memory_bytes, repository)
-    finding = next((unsafe[path] for path in choice.variant.files if path in unsafe), "")
-    safe = tuple(one for one in variants.variants if one.is_complete and not unsafe.keys() & set(one.files))
-    if not finding or not safe:
-        return choice
-    other = _by_rule(safe, memory_bytes, repository)
-    why = f"{other.variant.key}, because the Hub's security scan calls {choice.variant.key} {finding}."
-    return replace(other, why=why)
-
-
-def _whole(variant: Variant, repository: str) -> Variant:
-    if variant.is_complete:
-        return variant
-    missing = variant.missing
-    raise IncompleteShardSetError(
-        f"{repository} is missing {len(missing)} of the {variant.shards_expected} files of {variant.key} "
-        f"(number {listed(missing, _MOST_CHOICES_NAMED)}), so it cannot be loaded. Choose another quantization, or report it to the publisher.",
-        missing,
-    )
+    else:
+        choice = _by_rule(variants.variants, memory_bytes, repository)
+        finding = next((unsafe[path] for path in choice.variant.files if path in unsafe), "")
+        safe = tuple(one for one in variants.variants if one.is_complete and not unsafe.keys() & set(one.files))
+        if finding and safe:
+            avoided = choice.variant.key
+            choice = _by_rule(safe, memory_bytes, repository)
+            why = f"{choice.variant.key}, because the Hub's security scan calls {avoided} {finding}."
+            choice = replace(choice, why=why)
+    if missing := choice.variant.missing:
+        raise IncompleteShardSetError(
+            f"{repository} is missing {len(missing)} of the {choice.variant.shards_expected} files of {choice.variant.key} "
+            f"(number {listed(missing, _MOST_CHOICES_NAMED)}), so it cannot be loaded. Choose another quantization, or report it to the publisher.",
+            missing,
+        )
+    return choice
 
 
 # What was asked for
@@ -109,43 +106,38 @@ def _requested(variants: Variants, requested: str, repository: str) -> Variant:
         (_named, variants.single_files),
         (_ending_in, variants.offered),
     ):
-        found = rule(among, requested)
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise _ambiguous(f"{repository} has {len(found)} variants named {requested}.", found)
-    raise _unknown(variants.offered, requested, repository)
-
-
-def _labelled(variants: Iterable[Variant], requested: str) -> list[Variant]:
-    label = Quantization(requested)
-    return _most_usable(variant for variant in variants if variant.quantization == label)
-
-
-def _most_usable(alike: Iterable[Variant]) -> list[Variant]:
-    """Of those with one label: complete ones, for this machine's byte order, singles before their split copies."""
-    candidates = list(alike)
-    tests: tuple[Callable[[Variant], bool], ...] = (lambda one: one.is_complete, lambda one: not one.is_big_endian)
-    for test in tests:
-        candidates = [one for one in candidates if test(one)] or candidates
-    return preferred(candidates)
-
-
-def _named(variants: Iterable[Variant], requested: str) -> list[Variant]:
-    """By path, file name, stem or folder; of several with the same stem, a single file rather than its split copy."""
-    wanted = requested.casefold().strip("/")
-    everything = list(variants)
-    if whole := [one for one in everything if wanted in map(str.casefold, (*one.files, f"{one.folder}/{one.stem}"))]:
-        return preferred(whole)
-    return preferred(
-        variant
-        for variant in everything
-        if wanted in (variant.stem.casefold(), f"{variant.stem}.gguf".casefold(), variant.folder.casefold())
-        or any(wanted == path.rpartition("/")[2].casefold() for path in variant.files)
+        if found := rule(among, requested):
+            return _single(found, f"{repository} has {len(found)} variants named {requested}.")
+    choices = _best_first(variants.offered)
+    near = _near_miss(requested, _keys(choices))
+    question = f"Did you mean {near}? " if near else ""
+    choices.sort(key=lambda variant: variant.key != near)
+    raise InvalidQuantizationError(
+        f"{repository} has no {requested}. {question}Available: {_listed(choices)}.", _keys(choices)
     )
 
 
-def _ending_in(variants: Iterable[Variant], requested: str) -> list[Variant]:
+def _labelled(variants: Sequence[Variant], requested: str) -> list[Variant]:
+    """Of those with the label: complete ones, for this machine's byte order, singles before their split copies."""
+    found = [variant for variant in variants if variant.quantization == Quantization(requested)]
+    found = [variant for variant in found if variant.is_complete] or found
+    return preferred([variant for variant in found if not variant.is_big_endian] or found)
+
+
+def _named(variants: Sequence[Variant], requested: str) -> list[Variant]:
+    """By path, file name, stem or folder; of several with the same stem, a single file rather than its split copy."""
+    wanted = requested.casefold().strip("/")
+
+    def has(*names: str) -> bool:
+        return wanted in map(str.casefold, names)
+
+    if whole := [one for one in variants if has(*one.files, f"{one.folder}/{one.stem}")]:
+        return preferred(whole)
+    names = ((one, [path.rpartition("/")[2] for path in one.files]) for one in variants)
+    return preferred(one for one, files in names if has(one.stem, f"{one.stem}.gguf", one.folder, *files))
+
+
+def _ending_in(variants: Sequence[Variant], requested: str) -> list[Variant]:
     """By the end of the stem: people write `i1-Q4_K_M` (mradermacher) or `APEX-Quality`.
 
     Not for a label alone: `Q4_K_XL` does not mean `UD-Q4_K_XL`.
@@ -156,29 +148,17 @@ def _ending_in(variants: Iterable[Variant], requested: str) -> list[Variant]:
     return [variant for variant in variants if variant.stem.casefold().endswith(endings)]
 
 
-def _unknown(variants: tuple[Variant, ...], requested: str, repository: str) -> InvalidQuantizationError:
-    choices = _best_first(variants)
-    near = _near_miss(requested, _keys(choices))
-    question = f"Did you mean {near}? " if near else ""
-    choices.sort(key=lambda variant: variant.key != near)
-    return InvalidQuantizationError(
-        f"{repository} has no {requested}. {question}Available: {_listed(choices)}.", _keys(choices)
-    )
-
-
 def _near_miss(requested: str, choices: tuple[str, ...]) -> str | None:
     """The choice that was probably meant: the same letters and digits, those after a `UD-`, or similar ones."""
-    squeezed = {_squeeze(choice): choice for choice in reversed(choices)}
-    wanted = _squeeze(requested)
-    for candidate in (wanted, f"ud{wanted}", wanted.removeprefix("ud")):
-        if candidate in squeezed:
-            return squeezed[candidate]
+
+    def squeeze(text: str) -> str:
+        return re.sub(r"[\W_]", "", text.casefold())
+
+    squeezed = {squeeze(choice): choice for choice in reversed(choices)}
+    wanted = squeeze(requested)
     close = difflib.get_close_matches(wanted, squeezed, n=1, cutoff=0.7)
-    return squeezed[close[0]] if close else None
-
-
-def _squeeze(text: str) -> str:
-    return re.sub(r"[\W_]", "", text.casefold())
+    candidates = (wanted, f"ud{wanted}", wanted.removeprefix("ud"), *close)
+    return next((squeezed[one] for one in candidates if one in squeezed), None)
 
 
 # Nothing was asked for
@@ -186,57 +166,52 @@ def _squeeze(text: str) -> str:
 
 def _by_rule(variants: tuple[Variant, ...], memory_bytes: int | None, repository: str) -> Choice:
     if len(variants) == 1:
-        return Choice(_whole(variants[0], repository), "only", f"{variants[0].key} is the only variant.")
+        return Choice(variants[0], "only", f"{variants[0].key} is the only variant.")
     usable = [variant for variant in variants if variant.is_complete and not variant.is_big_endian]
-    if len(usable) == 1:
-        return Choice(
-            usable[0], "only", f"{usable[0].key} is the only variant that is complete and runs on this machine."
-        )
-    for label in PREFERRED_LABELS:
-        if alike := preferred(variant for variant in usable if variant.quantization == label):
-            return Choice(_single(alike, label, repository), "preferred", _why_preferred(label, memory_bytes, alike[0]))
     if not usable:
         raise _ambiguous(
             f"{repository} has {len(variants)} variants but none is complete and runs on this machine.", variants
         )
-    return _nearest(usable, memory_bytes, repository)
-
-
-def _single(alike: list[Variant], label: str, repository: str) -> Variant:
-    if len(alike) == 1:
-        return alike[0]
-    raise _ambiguous(f"{repository} has {len(alike)} variants with the label {label}.", alike)
-
-
-def _why_preferred(label: str, memory_bytes: int | None, variant: Variant) -> str:
+    if len(usable) == 1:
+        return Choice(
+            usable[0], "only", f"{usable[0].key} is the only variant that is complete and runs on this machine."
+        )
     first = PREFERRED_LABELS[0]
-    why = f"{label} is the usual choice" if label == first else f"There is no {first}; {label} is the next usual choice"
-    return f"{why}." if _fits(variant, memory_bytes) else f"{why}. It is larger than this machine's memory."
+    for label in PREFERRED_LABELS:
+        if alike := [variant for variant in usable if variant.quantization == label]:
+            variant = _single_edition(alike, label, repository)
+            usual = "is the usual choice" if label == first else "is the next usual choice"
+            why = f"{label} {usual}." if label == first else f"There is no {first}; {label} {usual}."
+            size = "" if _fits(variant, memory_bytes) else " It is larger than this machine's memory."
+            return Choice(variant, "preferred", why + size)
+    return _nearest(usable, memory_bytes, repository)
 
 
 def _nearest(usable: list[Variant], memory_bytes: int | None, repository: str) -> Choice:
     """Unsloth's dynamic labels and llama.cpp's IQ types, by distance in bits; of equals the smaller file."""
-    candidates = [variant for variant in usable if _is_near(variant) and _fits(variant, memory_bytes)]
+
+    def distance(variant: Variant) -> tuple[float, float, str]:
+        return abs(_bits(variant) - _NEAREST_TO_BITS), _bits(variant), variant.files[0]
+
+    candidates = [
+        one
+        for one in usable
+        if (label := one.quantization) is not None
+        and (label.is_dynamic or label.startswith("IQ"))
+        and _FEWEST_BITS <= _bits(one) <= _MOST_BITS
+        and _fits(one, memory_bytes)
+    ]
     if not candidates:
         raise _ambiguous(f"{repository} has {len(usable)} variants, but none of the usual ones.", usable)
-    best = min(candidates, key=_distance)
-    alike = preferred(variant for variant in candidates if variant.quantization == best.quantization)
-    variant = _single(alike, best.quantization or best.key, repository)
+    label = min(candidates, key=distance).quantization
+    variant = _single_edition([one for one in candidates if one.quantization == label], str(label), repository)
     fits = " that fits in memory" if memory_bytes is not None else ""
-    return Choice(variant, "nearest", f"{variant.quantization} is the nearest to Q4_K_M{fits}.")
+    return Choice(variant, "nearest", f"{label} is the nearest to Q4_K_M{fits}.")
 
 
-def _is_near(variant: Variant) -> bool:
-    label = variant.quantization
-    return (
-        label is not None
-        and (label.is_dynamic or label.startswith("IQ"))
-        and _FEWEST_BITS <= _bits(variant) <= _MOST_BITS
-    )
-
-
-def _distance(variant: Variant) -> tuple[float, float, str]:
-    return abs(_bits(variant) - _NEAREST_TO_BITS), _bits(variant), variant.files[0]
+def _single_edition(alike: list[Variant], label: str, repository: str) -> Variant:
+    found = preferred(alike)
+    return _single(found, f"{repository} has {len(found)} variants with the label {label}.")
 
 
 def _bits(variant: Variant) -> float:
@@ -245,6 +220,12 @@ def _bits(variant: Variant) -> float:
 
 def _fits(variant: Variant, memory_bytes: int | None) -> bool:
     return memory_bytes is None or variant.size_bytes is None or variant.size_bytes <= memory_bytes
+
+
+def _single(found: list[Variant], situation: str) -> Variant:
+    if len(found) == 1:
+        return found[0]
+    raise _ambiguous(situation, found)
 
 
 def _ambiguous(situation: str, among: Iterable[Variant]) -> AmbiguousQuantizationError:

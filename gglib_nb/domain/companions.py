@@ -7,7 +7,7 @@ name. Each rule below states its source.
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
@@ -16,6 +16,8 @@ from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.values import Value
 
 CompanionKind = Literal["mmproj", "imatrix", "adapter", "vocab", "draft", "other"]
+
+Words = tuple[str, ...]
 
 HeaderKind = CompanionKind | Literal["model", "likely model"]
 """A header's statement of what a file is. A `likely model` is one unless its name begins or ends with a word for a companion."""
@@ -51,6 +53,7 @@ _CHECKSUM: Final = re.compile(r"(?:md5|sha\d{1,3})(?:sums?)?(?:\.txt)?|.+\.(?:md
 # `IQ2XXS`, `w2Q2K`, `4.256bpw`: no label, yet the name of something quantized, which an importance matrix is not.
 _STATES_BITS: Final = re.compile(r"I?Q\d(?:K|XX?S|_\d)|\d(?:bpw|bit)(?![a-z])", re.IGNORECASE)
 _FLOATS: Final = ("F16", "BF16", "F32")
+_UNQUANTIZED: Final = (None, *_FLOATS, "Q8_0")
 # An importance matrix has one value per column of the weights: about a gigabyte for the largest models there are.
 _LARGEST_IMATRIX_BYTES: Final = 4 * 1024**3
 # Of the parameters of its model: a head is a layer or two. If only one of the two names has a label, their
@@ -67,65 +70,20 @@ class Companion(Value, frozen=True):
     size_bytes: int | None
 
 
-class _Weights(NamedTuple):
-    """About how many parameters a file has, by its size and label; without a label as if it were F16."""
-
-    parameters: float
-    has_label: bool
-
-
 class _Listing:
     """All GGUF files of a repository, as evidence for the kind of one of them.
 
-    A repository may have a hundred thousand, so none is compared with all others; there is an index for each question.
+    A repository may have a hundred thousand, so none is compared with all others.
     """
 
-    def __init__(self, files: Iterable[FileName], sizes: Mapping[str, int | None]) -> None:
+    def __init__(self, files: Sequence[FileName], sizes: Mapping[str, int | None]) -> None:
         self.sizes = sizes
-        # By the words that name their model.
-        self.by_base: defaultdict[tuple[str, ...], list[FileName]] = defaultdict(list)
-        for file in files:
-            self.by_base[file.base_words].append(file)
-        everything = [file for alike in self.by_base.values() for file in alike]
-        # Models without a file in a block type, in which adapters are not written.
-        floats = (None, *_FLOATS, "Q8_0")
-        self.bases_in_floats = {
-            base for base, alike in self.by_base.items() if all(one.label in floats for one in alike)
-        }
-        # Of the files without a head word the names, and the weights of the smallest, by the words with which their names
-        # begin, as far as one with a head word begins so.
-        heads = [file for file in everything if HEAD_WORDS.intersection(file.words)]
-        self.siblings: dict[tuple[str, ...], set[tuple[str, ...]]] = {
-            stem: set() for head in heads for stem in (_before_head(head), _without_head(head))
-        }
-        self.smallest: dict[tuple[str, ...], _Weights] = {}
-        for file in everything if heads else ():
-            if not HEAD_WORDS.intersection(file.words):
-                self._add_sibling(file)
+        self.bases = {file.base_words for file in files}
+        # The names that occur in a block type, in which adapters are not written.
+        self.bases_in_blocks = {file.base_words for file in files if file.label not in _UNQUANTIZED}
         # Parts and drafts are companions only beside a file that is a model by its name alone.
-        self.has_a_model = any(kind_by_name(one) is None and _kind_beside_a_model(one) is None for one in everything)
-        self._editions: dict[tuple[tuple[str, ...], tuple[str, ...]], bool] = {}
-
-    def weights(self, file: FileName) -> _Weights | None:
-        """None: the size is unknown."""
-        size_bytes = self.sizes[file.path]
-        bits = file.label.bits_per_weight if file.label else None
-        return _Weights(size_bytes / (bits or 16), bits is not None) if size_bytes else None
-
-    def _add_sibling(self, file: FileName) -> None:
-        weights = self.weights(file)
-        for stem in (file.words[:end] for end in range(len(file.words) + 1)):
-            if stem in self.siblings:
-                self.siblings[stem].add(file.words)
-                if weights is not None:
-                    self.smallest[stem] = min(weights, self.smallest.get(stem, weights))
-
-    def has_second_edition(self, base: tuple[str, ...], stem: tuple[str, ...]) -> bool:
-        """Whether a file of this name also exists without its head word, for any label."""
-        if (base, stem) not in self._editions:
-            twins = map(_without_head, self.by_base[base])
-            self._editions[base, stem] = any(twin in self.siblings[stem] for twin in twins)
-        return self._editions[base, stem]
+        self.has_a_model = any(kind_by_name(one) is None and _kind_beside_a_model(one) is None for one in files)
+        self.heads = _Heads(files, sizes).paths
 
 
 def find_companions(
@@ -141,37 +99,30 @@ def find_companions(
         stated: The kinds of files according to their headers, by path.
     """
     everything = tuple(files)
-    listing = _Listing((file for file in everything if file.is_gguf and not _is_sidecar(file)), sizes)
-    kinds = {file.path: _stated_kind(file, listing, stated.get(file.path)) for file in everything}
+    listing = _Listing([file for file in everything if file.is_gguf and not _is_sidecar(file)], sizes)
+    kinds = {file.path: _kind(file, listing, stated.get(file.path)) for file in everything}
     return {path: kind for path, kind in kinds.items() if kind is not None}
 
 
-def _stated_kind(file: FileName, listing: _Listing, stated: HeaderKind | None) -> CompanionKind | None:
-    match stated:
-        case None:
-            return _kind(file, listing)
-        case "model":
-            return None
-        case "likely model":
-            return kind_by_name(file)
-        case _:
-            return stated
-
-
-def _kind(file: FileName, listing: _Listing) -> CompanionKind | None:
+def _kind(file: FileName, listing: _Listing, stated: HeaderKind | None) -> CompanionKind | None:
+    if stated == "model":
+        return None
+    if stated is not None and stated != "likely model":
+        return stated
     if not file.is_gguf:
         return _kind_of_other_format(file)
-    if (kind := kind_by_name(file)) is not None:
+    kind = kind_by_name(file)
+    if kind is not None or stated is not None:
         return kind
     if listing.has_a_model and (kind := _kind_beside_a_model(file)) is not None:
         return kind
-    if _is_imatrix(file, listing):
-        return "imatrix"
-    if _is_encoder(file, listing):
-        return "mmproj"
-    if _is_adapter(file, listing):
-        return "adapter"
-    return "draft" if _is_head(file, listing) else None
+    tests: tuple[tuple[CompanionKind, bool], ...] = (
+        ("imatrix", _is_imatrix(file, listing)),
+        ("mmproj", _is_encoder(file, listing)),
+        ("adapter", _is_adapter(file, listing)),
+        ("draft", file.path in listing.heads),
+    )
+    return next((kind for kind, applies in tests if applies), None)
 
 
 def _kind_of_other_format(file: FileName) -> CompanionKind | None:
@@ -186,13 +137,11 @@ def kind_by_name(file: FileName) -> CompanionKind | None:
     """What the name says whatever the other files are: the ggml naming document and llama.cpp's own prefixes."""
     if _is_sidecar(file):
         return "other"
-    if _MMPROJ.search(file.stem) or any(_MMPROJ.search(folder) for folder in file.folders):
+    if any(map(_MMPROJ.search, (file.stem, *file.folders))):
         return "mmproj"
     if file.words[:1] == ("mtp",):
         return "draft"
-    if file.words[:2] == ("ggml", "vocab") or "vocab" in (file.words[:1] + file.words[-1:]):
-        return "vocab"
-    return None
+    return "vocab" if file.words[:2] == ("ggml", "vocab") or "vocab" in (*file.words[:1], *file.words[-1:]) else None
 
 
 def _is_sidecar(file: FileName) -> bool:
@@ -202,20 +151,15 @@ def _is_sidecar(file: FileName) -> bool:
 
 def _kind_beside_a_model(file: FileName) -> CompanionKind | None:
     """Parts that are companions of a model, and models themselves in a repository without another."""
-    if any(_PART_FOLDERS.fullmatch(folder) for folder in file.folders):
+    if any(map(_PART_FOLDERS.fullmatch, file.folders)):
         return "other"
     if _ENCODER_FOLDERS.intersection(file.folders) or _ENCODER.search(file.stem) or file.words[:1] == ("projector",):
         return "mmproj"
     if _DRAFT_WORDS.intersection(file.words) or _DRAFT_FOLDERS.intersection(file.folders):
         return "draft"
-    if _PART_STEMS.match(file.stem) or any(_PART_WORD.fullmatch(word) for word in file.words) or _is_vae(file):
-        return "other"
-    return None
-
-
-def _is_vae(file: FileName) -> bool:
-    """A VAE is convolutions and stays in a float format; a block type after `vae` is about a model's share."""
-    return "vae" in file.words and (file.label is None or file.label in _FLOATS)
+    # A VAE is convolutions and stays in a float format; a block type after `vae` is about a model's share.
+    is_vae = "vae" in file.words and file.label in (None, *_FLOATS)
+    return "other" if is_vae or _PART_STEMS.match(file.stem) or any(map(_PART_WORD.fullmatch, file.words)) else None
 
 
 def _is_imatrix(file: FileName, listing: _Listing) -> bool:
@@ -224,24 +168,18 @@ def _is_imatrix(file: FileName, listing: _Listing) -> bool:
     bartowski: `X-imatrix.gguf`; mradermacher: `X.imatrix.gguf`; unsloth: `imatrix_unsloth.gguf`; but Lewdiculous:
     `X-Q4_K_M-imat.gguf`. Quantizing to a float uses no matrix, so `X-F16-imatrix` is the matrix that X in F16 gave.
     """
-    leads = file.words[:1] == ("imatrix",) or "imatrix" in file.folders
-    if not leads and not {"imatrix", "imat"}.intersection(file.words[-1:]):
+    leads, last = file.words[:1] == ("imatrix",) or "imatrix" in file.folders, file.words[-1:]
+    if (listing.sizes[file.path] or 0) > _LARGEST_IMATRIX_BYTES or not (leads or last in (("imatrix",), ("imat",))):
         return False
-    if (listing.sizes[file.path] or 0) > _LARGEST_IMATRIX_BYTES:
-        return False
-    if leads:
-        return True
-    if file.label:
-        return file.label in _FLOATS and file.words[-1] == "imatrix"
-    return not _STATES_BITS.search(file.stem)
+    if leads or not file.label:
+        return leads or not _STATES_BITS.search(file.stem)
+    return file.label in _FLOATS and last == ("imatrix",)
 
 
 def _is_encoder(file: FileName, listing: _Listing) -> bool:
     """`X-vision-F16` beside an X: the encoder of X under its older names. `X-Vision-Instruct` is a model."""
     base = file.base_words
-    if not base or base[-1] not in _ENCODER_WORDS or file.label not in (None, *_FLOATS, "Q8_0"):
-        return False
-    return base[:-1] in listing.by_base
+    return base[-1:] != () and base[-1] in _ENCODER_WORDS and file.label in _UNQUANTIZED and base[:-1] in listing.bases
 
 
 def _is_adapter(file: FileName, listing: _Listing) -> bool:
@@ -253,38 +191,73 @@ def _is_adapter(file: FileName, listing: _Listing) -> bool:
     if "control-vector" in file.path.lower() or _ADAPTER_WORDS.intersection(file.folders):
         return True
     base = file.base_words
-    if not _ADAPTER_WORDS.intersection(base[:1] + base[-1:] + file.words[-1:]) or "merged" in base:
-        return False
-    return base in listing.bases_in_floats
+    is_named = _ADAPTER_WORDS.intersection(base[:1] + base[-1:] + file.words[-1:]) and "merged" not in base
+    return bool(is_named) and base not in listing.bases_in_blocks
 
 
-def _is_head(file: FileName, listing: _Listing) -> bool:
-    """A prediction head (`mtp`) that is published beside its model.
+class _Heads:
+    """The prediction heads (`mtp`) that are published beside their models.
 
     After the label (`X-Q4_K_M-mtp`) it is the head of the file without it. Before the label it belongs to the model's
     name: beside an `X-Q4_K_M`, `X-MTP-Q4_K_M` is a second edition of the model with the head built in, but one that
     repeats no label of its siblings is a head for all of them. Known sizes, compared as numbers of parameters, outrank
     that.
     """
-    stem, twin = _before_head(file), _without_head(file)
-    if not stem or not listing.siblings.get(stem):
-        return False
-    has_twin = twin in listing.siblings[stem]
-    reference = listing.smallest.get(twin if has_twin else stem)
-    if reference and (weights := listing.weights(file)):
-        is_clear = weights.has_label == reference.has_label
-        return weights.parameters < (_LARGEST_HEAD_SHARE if is_clear else _LARGEST_UNCLEAR_SHARE) * reference.parameters
-    if HEAD_WORDS.intersection(file.words[file.label_span.stop :]):
-        return has_twin
-    return not listing.has_second_edition(file.base_words, stem)
+
+    def __init__(self, files: Sequence[FileName], sizes: Mapping[str, int | None]) -> None:
+        self._sizes = sizes
+        heads = [file for file in files if HEAD_WORDS.intersection(file.words)]
+        twins: defaultdict[Words, set[Words]] = defaultdict(set)
+        for head in heads:
+            twins[head.base_words].add(_stem_and_twin(head)[1])
+        # Names and smallest size of the other files, by the words with which they begin, as far as a head begins so.
+        self._names: dict[Words, set[Words]] = {stem: set() for head in heads for stem in _stem_and_twin(head)}
+        self._smallest: dict[Words, _Weights] = {}
+        for file in files if heads else ():
+            if not HEAD_WORDS.intersection(file.words):
+                self._add(file)
+        names = {(head.base_words, _stem_and_twin(head)[0]) for head in heads}
+        self._second_editions = {one for one in names if not twins[one[0]].isdisjoint(self._names[one[1]])}
+        self.paths = {file.path for file in heads if self._holds(file)}
+
+    def _add(self, file: FileName) -> None:
+        weights = _weights(file, self._sizes)
+        for stem in self._names.keys() & {file.words[:end] for end in range(len(file.words) + 1)}:
+            self._names[stem].add(file.words)
+            if weights is not None:
+                self._smallest[stem] = min(weights, self._smallest.get(stem, weights))
+
+    def _holds(self, file: FileName) -> bool:
+        stem, twin = _stem_and_twin(file)
+        if not stem or not self._names[stem]:
+            return False
+        has_twin = twin in self._names[stem]
+        reference, weights = self._smallest.get(twin if has_twin else stem), _weights(file, self._sizes)
+        if reference and weights:
+            is_clear = weights.has_label == reference.has_label
+            share = _LARGEST_HEAD_SHARE if is_clear else _LARGEST_UNCLEAR_SHARE
+            return weights.parameters < share * reference.parameters
+        if HEAD_WORDS.intersection(file.words[file.label_span.stop :]):
+            return has_twin
+        return (file.base_words, stem) not in self._second_editions
 
 
-def _before_head(file: FileName) -> tuple[str, ...]:
-    return file.words[: next((index for index, word in enumerate(file.words) if word in HEAD_WORDS), 0)]
+class _Weights(NamedTuple):
+    """About how many parameters a file has, by its size and label; without a label as if it were F16."""
+
+    parameters: float
+    has_label: bool
 
 
-def _without_head(file: FileName) -> tuple[str, ...]:
-    return tuple(word for word in file.words if word not in HEAD_WORDS)
+def _weights(file: FileName, sizes: Mapping[str, int | None]) -> _Weights | None:
+    size_bytes, bits = sizes[file.path], file.label.bits_per_weight if file.label else None
+    return _Weights(size_bytes / (bits or 16), bits is not None) if size_bytes else None
+
+
+def _stem_and_twin(head: FileName) -> tuple[Words, Words]:
+    """The words of a name before the first head word, and all without head words."""
+    first = next(index for index, word in enumerate(head.words) if word in HEAD_WORDS)
+    return head.words[:first], tuple(word for word in head.words if word not in HEAD_WORDS)
 
 
 # Which companion belongs to which model

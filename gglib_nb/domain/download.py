@@ -8,9 +8,8 @@ from typing import Any, Final, Literal
 
 from typing_extensions import override
 
-from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.units import rate
+from gglib_nb.domain.units import DailyHours, rate
 from gglib_nb.domain.values import Value, known_sum
 from gglib_nb.errors import GglibError
 
@@ -149,7 +148,7 @@ class PlannedDownload(Value, frozen=True):
 
 
 class StoredFile(Value, frozen=True):
-    """A file on the disk after its download. Times are Unix times.
+    """A file on the disk after its download.
 
     Attributes:
         target: Absolute path.
@@ -159,11 +158,10 @@ class StoredFile(Value, frozen=True):
         mtime_ns: Modification time; another one later means that the file was changed.
         was_present: It existed before; no byte was downloaded.
         facts: What its GGUF header says, as JSON scalars; empty if it cannot be read.
-        verified_at_s: Time of the last successful verification; None: never, or unknown.
+        verified_at_s: Unix time of the last successful verification; None: never, or unknown.
         wrong_ranges: Bytes found wrong, as half-open ranges (empty: the whole file); None: nothing wrong is known.
-        block_digests: Digests of its blocks (`domain.content_index`) in hexadecimal; empty once the catalog keeps them.
-        reused_bytes: Bytes copied from other files on this machine.
-        reused_from: Labels of those files (`Q4_K_M`), the one with the most bytes first.
+        block_digests: Digests of its blocks in hexadecimal; empty once the catalog keeps them.
+        reused_from: Labels of the files (`Q4_K_M`) with the `reused_bytes`, the one with the most bytes first.
         mirrors: Hosts of the mirrors that sent bytes of it.
     """
 
@@ -223,26 +221,24 @@ class ShardProgress(Value, frozen=True):
 
 
 class Then(Value, frozen=True):
-    """What runs once a download is complete.
-
-    Attributes:
-        text: The shell line, or the name of the callable.
-        state: `waiting` until the download is complete.
-        error: Why it failed; empty: it did not.
-    """
+    """What runs once a download is complete: a shell line, or the name of a callable; without `error` it did not fail."""
 
     text: str
     state: Literal["waiting", "running", "done", "failed"] = "waiting"
     error: str = ""
 
 
-class _Named:
-    """The properties that downloads of this kernel and of others share."""
+class _Shown(Value, frozen=True):
+    """What downloads of this kernel and of others have in common."""
 
-    __slots__ = ()
     id: DownloadId
+    commit_sha: str
+    status: DownloadStatus
     downloaded_bytes: int
     total_bytes: int | None
+    bytes_per_second: float | None
+    eta_seconds: float | None
+    notice: str | None
 
     @property
     def display_name(self) -> str:
@@ -257,30 +253,27 @@ class _Named:
         return min(1.0, self.downloaded_bytes / self.total_bytes) if self.total_bytes else 1.0
 
 
-class QueuedDownload(_Named, Value, frozen=True):
-    """One download in the queue. Times are Unix times.
+class QueuedDownload(_Shown, frozen=True):
+    """One download in the queue. Times are Unix times; None is unknown, unless stated otherwise.
 
     Attributes:
-        position: 1-based among pending downloads, 1 runs next; 0: active or ended.
         downloaded_bytes: Bytes on the disk, including those of earlier runs.
-        total_bytes: None: unknown.
-        bytes_per_second: Smoothed; 0: stalled; None: not known yet. Of a completed download, the mean of its last
-            attempt; None: no byte was downloaded.
-        eta_seconds: Smoothed; None: unknown.
+        bytes_per_second: Smoothed; 0: stalled. Of a completed download, the mean of its last attempt; None: no byte
+            was downloaded.
         notice: One line that says what is happening; None: the status says it all.
         notice_kind: `stalled`, `retrying`, `verifying`, `waiting`, `already_present`, `unverified`, ...; None: no
             notice.
+        position: 1-based among pending downloads, 1 runs next; 0: active or ended.
         error: Why it failed; None: it did not.
         can_retry: Whether another attempt can succeed; only meaningful if it failed.
         reason: Why this variant was chosen; empty if it was requested by name.
         label: Label of the quantization; None: the file names state none.
-        paths: Paths of the model's files in shard order; empty until completed.
-        companion_paths: Paths of its companions; empty until completed.
+        paths: Paths of the model's files in shard order, as `companion_paths` empty until completed.
         is_verified: Whether every file has the SHA-256 that the Hub states; None until completed.
         was_present: It was completed without downloading a byte.
         started_at_s: Its first start; None: not started.
         ended_at_s: None: not ended.
-        ran_s: Seconds in which it ran until its last change of status, without pauses and waiting; None: unknown.
+        ran_s: Seconds in which it ran until its last change of status, without pauses and waiting.
         reused_bytes: Those of `downloaded_bytes` that were copied from files on this machine.
         reused_from: Labels of those files (`Q4_K_M`), the one with the most bytes first.
         hosts: The hosts of a cluster that download it, or have it; empty: this machine. If each has its own copy, bytes
@@ -291,21 +284,13 @@ class QueuedDownload(_Named, Value, frozen=True):
         mirrors: Hosts of the mirrors that sent some of its bytes; empty until completed.
     """
 
-    id: DownloadId
-    status: DownloadStatus
+    notice_kind: str | None
     position: int
-    downloaded_bytes: int
-    total_bytes: int | None
-    bytes_per_second: float | None
-    eta_seconds: float | None
     shards: tuple[ShardProgress, ...]
     companions: tuple[ShardProgress, ...]
-    notice: str | None
-    notice_kind: str | None
     error: GglibError | None
     can_retry: bool
     reason: str
-    commit_sha: str
     label: str | None
     paths: tuple[str, ...]
     is_verified: bool | None
@@ -367,16 +352,10 @@ class RunItem(Value, frozen=True):
 
 
 class QueueRunSummary(Value, frozen=True):
-    """The result of a run of the queue: from drained to busy and back. Times are Unix times.
+    """The result of a run of the queue: from its first start to the time it drained, as Unix times.
 
     `attempts_…` counts attempts by outcome, so that a download that failed and was retried counts twice; `models_…`
-    counts different downloads by their last outcome.
-
-    Attributes:
-        started_at_s: Its first start.
-        ended_at_s: When it drained.
-        items: The newest first, 20 at most.
-        is_truncated: Whether there were more.
+    counts different downloads by their last outcome. `items` has the newest first, 20 at most.
     """
 
     started_at_s: float
@@ -391,26 +370,18 @@ class QueueRunSummary(Value, frozen=True):
     is_truncated: bool
 
 
-class ElsewhereDownload(_Named, Value, frozen=True):
+class ElsewhereDownload(_Shown, frozen=True):
     """A download in the queue of another kernel with the same models folder; read-only. None is unknown.
 
     Attributes:
-        owner: The kernel's notebook or process, and its machine if that is another one.
-        is_left: That kernel has ended, and no other has adopted the download yet.
         bytes_per_second: Also None while nothing is being transferred.
         notice: One line that says what is happening; None: the status says it all.
+        owner: The kernel's notebook or process, and its machine if that is another one.
+        is_left: That kernel has ended, and no other has adopted the download yet.
     """
 
     owner: str
     is_left: bool
-    id: DownloadId
-    commit_sha: str
-    status: DownloadStatus
-    downloaded_bytes: int
-    total_bytes: int | None
-    bytes_per_second: float | None
-    eta_seconds: float | None
-    notice: str | None
 
 
 class QueueNotice(Value, frozen=True):
@@ -440,12 +411,11 @@ class QueueSnapshot(Value, frozen=True):
         bandwidth_limit_bytes_per_second: None: unlimited.
         bytes_per_second: Of all active downloads together; None: not known yet.
         eta_seconds: Until all active and queued downloads are complete; None: unknown.
-        last_run: The result of the last run; None: no run has ended.
+        last_run: None: no run has ended.
         max_connections: Connections of all transfers together.
         network_wait_s: How long downloads wait for a lost network before they fail.
         download_hours: Hours of the day in which downloads run; None: at any time.
         is_outside_hours: It is another hour now, so queued downloads wait.
-        elsewhere: Downloads of other kernels with the same models folder.
     """
 
     version: int
@@ -465,7 +435,6 @@ class QueueSnapshot(Value, frozen=True):
     network_wait_s: int = 86_400
     download_hours: DailyHours | None = None
     is_outside_hours: bool = False
-
     notices: tuple[QueueNotice, ...] = ()
     elsewhere: tuple[ElsewhereDownload, ...] = ()
 

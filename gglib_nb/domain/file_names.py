@@ -4,8 +4,7 @@ A label is an open value: any text in the shape of a label is one, known here or
 """
 
 import re
-from collections.abc import Iterator
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
 from typing import Final, Literal, Self
 
 from gglib_nb.domain.values import Value
@@ -29,25 +28,21 @@ _PIECE: Final = (
     r"(?:_(?:K[A-Z]{0,2}|X{0,3}[SML]|[A-Z]|NL|BN|HQ|\d{1,2}[SML]?|R\d{1,2}|G\d{2,3}|MOE\d?|MIXED|MIX|PURE|HYBRID)"
     r"(?![A-Z0-9]))"
 )
-_START: Final = r"(?<![A-Z0-9])"
-_END: Final = r"(?![A-Z0-9])"
-_BLOCK_TYPES: Final = (
-    rf"[A-Z]?Q[1-9]{_PIECE}+",  # Q4_K_M, IQ2_XXS, TQ1_0 and whatever letter comes next
-    rf"(?:MX|NV)FP[1-9]{_PIECE}*(?:_(?:BF16|F16|F32|Q8_0){_END})*",  # MXFP4_MOE_BF16: noctrex names the rest's type
-    r"Q[2-8]-K(?:-[SML])?",  # dashes instead of underscores
-    r"Q[1-9]-[01](?![.]\d)",  # likewise, but not the version of Q3-1.7B
-    r"I[1-8]_S|TL[12]",  # bitnet.cpp
+_KINDS: Final = {
+    # What llama.cpp quantizes to: Q4_K_M, IQ2_XXS, TQ1_0 and whatever letter comes next; MXFP4_MOE_BF16 (noctrex names
+    # the rest's type); dashes for underscores, but not the version of Q3-1.7B; I2_S and TL1 of bitnet.cpp.
+    "block": rf"(?:UD[-_.])?(?:[A-Z]?Q[1-9]{_PIECE}+|(?:MX|NV)FP[1-9]{_PIECE}*(?:_(?:BF16|F16|F32|Q8_0)(?![A-Z0-9]))*"
+    r"|Q[2-8]-K(?:-[SML])?|Q[1-9]-[01](?![.]\d)|I[1-8]_S|TL[12])",
+    "bare": r"(?:UD[-_.])?[A-Z]?Q[1-9](?![.]\d)",
+    "float": r"BF16(?:_R\d+)?|FP?(?:16|32|64)",
+    "checkpoint": r"F[PN]?[48]|NF4|INT[1-8]",
+}
+_LABEL: Final = re.compile(
+    rf"(?<![A-Z0-9])(?:{'|'.join(f'(?P<{kind}>{text})' for kind, text in _KINDS.items())})(?![A-Z0-9])",
+    re.IGNORECASE | re.ASCII,
 )
-
-
-def _labels_like(*spellings: str) -> re.Pattern[str]:
-    return re.compile(rf"{_START}(?:{'|'.join(spellings)}){_END}", re.IGNORECASE | re.ASCII)
-
-
-_BLOCK: Final = _labels_like(*(rf"(?:UD[-_.])?(?:{spelling})" for spelling in _BLOCK_TYPES))
-_BARE: Final = _labels_like(rf"(?:UD[-_.])?[A-Z]?Q[1-9]{_END}(?![.]\d)")
-_FLOAT: Final = _labels_like(r"BF16(?:_R\d+)?", r"FP?(?:16|32|64)")
-_CHECKPOINT: Final = _labels_like(r"F[PN]?[48]", "NF4", "INT[1-8]")
+_RANKS: Final = {"block": 3, "float": 2, "checkpoint": 1, "bare": 1}
+_ENDING: Final = re.compile(r"(?:\.gguf)?", re.IGNORECASE)
 _TRAINED_FOR: Final = re.compile(r"QAT[-_.]$", re.IGNORECASE)
 _DYNAMIC: Final = "UD-"
 
@@ -65,7 +60,7 @@ class Quantization(str):
         upper = text.strip().upper()
         prefix = _DYNAMIC if re.match(r"UD[-_.]", upper) else ""
         bare = upper[len(prefix) :]
-        if _BLOCK.fullmatch(bare):
+        if (found := _LABEL.fullmatch(bare)) is not None and found["block"]:
             bare = bare.replace("-", "_")
         return super().__new__(cls, prefix + re.sub(r"^FP(?=16$|32$|64$)", "F", bare))
 
@@ -98,25 +93,14 @@ def read_label(file_name: str) -> Quantization | None:
     `QAT-Q4_0` says what the model was trained for and yields to any other. Glued spellings (`Q4KExperts`) are no
     labels.
     """
-    found = list(_labels(file_name))
+    found: list[tuple[int, int, str]] = []
+    for match in _LABEL.finditer(file_name):
+        ends_the_name = match["bare"] and _ENDING.fullmatch(file_name, match.end())
+        rank = 3 if ends_the_name else _RANKS[match.lastgroup or ""]
+        found.append((rank, match.start(), match[0]))
     if len(found) > 1:
         found = [label for label in found if not _TRAINED_FOR.search(file_name, 0, label[1])] or found
     return Quantization(max(found)[2]) if found else None
-
-
-def _labels(name: str) -> Iterator[tuple[int, int, str]]:
-    """Every label in the name as (rank, position, text)."""
-    taken = 0
-    for match in _BLOCK.finditer(name):
-        taken = match.end()
-        yield 3, match.start(), match[0]
-    for match in _BARE.finditer(name):
-        if not _BLOCK.match(name, match.start()):
-            ends_the_name = re.fullmatch(r"(?:\.gguf)?", name[match.end() :], re.IGNORECASE)
-            yield 3 if ends_the_name and match.start() >= taken else 1, match.start(), match[0]
-    for rank, pattern in ((2, _FLOAT), (1, _CHECKPOINT)):
-        for match in pattern.finditer(name):
-            yield rank, match.start(), match[0]
 
 
 SplitKind = Literal["gguf-split", "bytes"]
@@ -126,19 +110,15 @@ SplitKind = Literal["gguf-split", "bytes"]
 # llama.cpp's gguf-split writes `<prefix>-%05d-of-%05d.gguf`, numbers from 1 (llama_split_path in src/llama.cpp);
 # uploaders also write other numbers of digits by hand, and sets of more than 1,000 shards exist.
 _WORD: Final = r"(?:part|split|chunk|piece)"
+_NUMBER: Final = r"(?P<number>\d{1,9})"
+_TOTAL: Final = r"(?P<total>\d{1,9})"
 _PATTERNS: Final[tuple[tuple[SplitKind, str], ...]] = (
-    (
-        "bytes",
-        rf"(?P<base>.+)\.gguf(?P<style>[-._]{_WORD}?[-._]?)(?P<number>\d{{1,9}})[-._]?of[-._]?(?P<total>\d{{1,9}})",
-    ),
+    ("bytes", rf"(?P<base>.+)\.gguf(?P<style>[-._]{_WORD}?[-._]?){_NUMBER}[-._]?of[-._]?{_TOTAL}"),
     ("bytes", rf"(?P<base>.+)\.gguf(?P<style>[-._]{_WORD}[-._]?)(?P<number>[a-z]{{1,3}}|\d{{1,9}})(?P<total>)"),
     ("bytes", r"(?P<base>.+)\.gguf(?P<style>[-._])(?P<number>\d{1,9}|[a-z]|a[a-z]|aa[a-z])(?P<total>)"),
-    (
-        "bytes",
-        r"(?P<base>.+)(?P<style>[-._](?:chunk|piece)[-._]?)(?P<number>\d{1,9})[-._]of[-._](?P<total>\d{1,9})\.gguf",
-    ),
-    ("bytes", r"(?P<base>.+)(?P<style>[-._]part)(?P<number>\d{1,9})of(?P<total>\d{1,9})\.gguf"),
-    ("gguf-split", r"(?P<base>.+?)(?P<style>[-._])(?P<number>\d{1,9})[-_]of[-_](?P<total>\d{1,9})\.gguf"),
+    ("bytes", rf"(?P<base>.+)(?P<style>[-._](?:chunk|piece)[-._]?){_NUMBER}[-._]of[-._]{_TOTAL}\.gguf"),
+    ("bytes", rf"(?P<base>.+)(?P<style>[-._]part){_NUMBER}of{_TOTAL}\.gguf"),
+    ("gguf-split", rf"(?P<base>.+?)(?P<style>[-._]){_NUMBER}[-_]of[-_]{_TOTAL}\.gguf"),
 )
 _SPLITS: Final = tuple((kind, re.compile(pattern, re.IGNORECASE | re.ASCII)) for kind, pattern in _PATTERNS)
 _SIZE: Final = re.compile(r"(?<![A-Za-z0-9.])[EA]?\d+(?:[.]\d+)?(?:x\d+(?:[.]\d+)?)?[BM](?![A-Za-z0-9])", re.IGNORECASE)
@@ -190,7 +170,7 @@ class FileName(Value, frozen=True, dict=True):
     @cached_property
     def base_words(self) -> tuple[str, ...]:
         """The words without the label: what names the model."""
-        return self.words[: self.label_span.start] + self.words[self.label_span.stop :]
+        return _without_label(self.stem)
 
     @cached_property
     def model(self) -> tuple[str, ...]:
@@ -213,52 +193,40 @@ class FileName(Value, frozen=True, dict=True):
 def parse_path(path: str) -> FileName:
     """Interprets a path; every text is a path."""
     folder, _, name = path.rpartition("/")
-    if (cut := _split(name)) is not None:
-        return FileName(path, folder, cut[0], is_gguf=True, split=cut[1])
+    for kind, pattern in _SPLITS:
+        if (match := pattern.fullmatch(name)) is None:
+            continue
+        number, total = match["number"].lower(), match["total"]
+        if not total or 1 <= int(number) <= int(total):
+            spelling = len(total) if kind == "gguf-split" else "" if number.isdigit() else "a" * len(number)
+            split = Split(kind, _ordinal(number), int(total) if total else None, f"{match['style'].lower()}{spelling}")
+            return FileName(path, folder, match["base"], is_gguf=True, split=split)
     is_gguf = len(name) > len(".gguf") and name.lower().endswith(".gguf")
     return FileName(path, folder, name[: -len(".gguf")] if is_gguf else name, is_gguf, None)
 
 
-def _without_label(folder: str) -> tuple[str, ...]:
-    words = _words(folder)
-    span = _label_span(folder, words)
-    return words[: span.start] + words[span.stop :]
-
-
-def _label_span(name: str, words: tuple[str, ...]) -> range:
-    label = read_label(name)
-    # `F16` is the canonical spelling of `fp16` too.
-    for spelled in (label, label.replace("F", "FP")) if label else ():
-        of_label = _words(spelled)
-        for start in reversed(range(len(words) - len(of_label) + 1)):
-            if words[start : start + len(of_label)] == of_label:
-                return range(start, start + len(of_label))
-    return range(len(words), len(words))
+def _ordinal(text: str) -> int:
+    """`1`, `01` and `a` are 1; `aa` is 1 too, because split(1) begins with it."""
+    return (
+        int(text) if text.isdigit() else 1 + reduce(lambda value, letter: value * 26 + ord(letter) - ord("a"), text, 0)
+    )
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[\W_]+", text.lower()) if word)
 
 
-def _split(name: str) -> tuple[str, Split] | None:
-    """The stem and the place of a piece; None: the name is of no piece."""
-    for kind, pattern in _SPLITS:
-        if (match := pattern.fullmatch(name)) is None:
-            continue
-        number, total = match["number"].lower(), match["total"]
-        if total and not 1 <= int(number) <= int(total):
-            continue
-        spelling = len(total) if kind == "gguf-split" else "" if number.isdigit() else "a" * len(number)
-        style = f"{match['style'].lower()}{spelling}"
-        return match["base"], Split(kind, _ordinal(number), int(total) if total else None, style)
-    return None
+def _without_label(name: str) -> tuple[str, ...]:
+    words = _words(name)
+    span = _label_span(name, words)
+    return words[: span.start] + words[span.stop :]
 
 
-def _ordinal(text: str) -> int:
-    """`1`, `01` and `a` are 1; `aa` is 1 too, because split(1) begins with it."""
-    if text.isdigit():
-        return int(text)
-    value = 0
-    for letter in text:
-        value = value * 26 + ord(letter) - ord("a")
-    return value + 1
+def _label_span(name: str, words: tuple[str, ...]) -> range:
+    label = read_label(name)
+    # `F16` is the canonical spelling of `fp16` too.
+    for of_label in map(_words, (label, label.replace("F", "FP")) if label else ()):
+        for start in reversed(range(len(words) - len(of_label) + 1)):
+            if words[start : start + len(of_label)] == of_label:
+                return range(start, start + len(of_label))
+    return range(len(words), len(words))

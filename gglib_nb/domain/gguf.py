@@ -6,7 +6,9 @@ that new types need no table.
 """
 
 import struct
+from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import prod
 from types import MappingProxyType
 from typing import Any, Final
@@ -18,7 +20,6 @@ from gglib_nb.errors import GgufError
 ReadBytes = Callable[[int, int], bytes]
 """Reads (offset, length); fewer bytes mean that the file ends there."""
 
-_MAGIC: Final = b"GGUF"
 _LFS_POINTER: Final = b"vers"
 _VERSIONS: Final = (2, 3)
 _U32: Final = struct.Struct("<I")
@@ -29,31 +30,25 @@ _KIND_AND_U64: Final = struct.Struct("<IQ")  # an array's head, and a tensor's t
 _STRING: Final = 8
 _ARRAY: Final = 9
 _BOOL: Final = 7
-_LAYOUTS: Final = {
-    number: struct.Struct(f"<{code}")
-    for number, code in {
-        0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "B", 10: "Q", 11: "q", 12: "d",
-    }.items()
-}  # fmt: skip
+_CODES: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", _BOOL: "B", 10: "Q", 11: "q", 12: "d"}
+_LAYOUTS: Final = {number: struct.Struct(f"<{code}") for number, code in _CODES.items()}
 # Keys have at most 2**16 - 1 bytes by the format; tensors four dimensions in ggml (GGML_MAX_DIMS).
 _LONGEST_KEY_BYTES: Final = 65_535
 _MOST_DIMENSIONS: Final = 4
 _DEEPEST_ARRAY: Final = 4
-# Kept values: texts for display, chat templates, arrays with a value for each layer. Real templates have up to 20 KB.
+# Kept values: texts for display, chat templates (real ones have up to 20 KB), arrays with a value for each layer.
 _LONGEST_TEXT_BYTES: Final = 4_096
 _LONGEST_TEMPLATE_BYTES: Final = 256 * 1024
 _LONGEST_KEPT_ARRAY: Final = 1_024
-# A real header has some kilobytes of them; values beyond this are skipped. More bytes of names (of keys, and of tensors
-# if they are kept) are refused.
+# A real header has some kilobytes of values and names. Values beyond this are skipped, names beyond it refused.
 _MOST_KEPT_BYTES: Final = 2 * 1024**2
-# The fewest bytes that a key with its value and a tensor's description can take.
+# Of all arrays together: the largest vocabularies have a quarter of a million tokens and twice as many merges.
+_MOST_STRINGS: Final = 2_000_000
+_MOST_INNER_ARRAYS: Final = 100_000
+# The fewest bytes of a key with its value and of a tensor's description. Real files describe thousands of tensors.
 _SHORTEST_PAIR_BYTES: Final = 13
 _SHORTEST_TENSOR_BYTES: Final = 24
-# Thousands of tensors are the most that a real file describes.
 _MOST_TENSORS: Final = 200_000
-_MOST_INNER_ARRAYS: Final = 100_000
-# The largest vocabularies have a quarter of a million tokens and twice as many merges.
-_MOST_STRINGS: Final = 2_000_000
 # The longest real headers (vocabularies of 260,000 tokens with as many merges) have some 16 MB.
 _LONGEST_HEADER_BYTES: Final = 64 * 1024**2
 _FILE_WINDOW_BYTES: Final = 256 * 1024
@@ -108,22 +103,22 @@ def read_header(
     Raises:
         GgufError: These bytes are no header that can be read; the text says what is wrong.
     """
-    return _Reader(_Window(read, size_bytes, window_bytes, limit_bytes)).header()
+    return _Reader(read, size_bytes, window_bytes, limit_bytes).header()
 
 
 def read_tensors(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_WINDOW_BYTES) -> TensorTable:
     """Reads the header of a GGUF file and the places of its tensors; arguments and errors as for `read_header`."""
-    reader = _Reader(_Window(read, size_bytes, window_bytes, None), keeps_tensors=True)
-    header = reader.header()
+    reader = _Reader(read, size_bytes, window_bytes)
+    header = reader.header(keeps_tensors=True)
     assert header.header_bytes is not None  # noqa: S101  # without a limit it was read to its end
     tensors = placed(reader.infos, header.header_bytes, size_bytes)
     return TensorTable(header, tensors, reader.infos_start, reader.infos[0].name if reader.infos else "")
 
 
-def tensor_names(read: ReadBytes, size_bytes: int, *, window_bytes: int = _FILE_WINDOW_BYTES) -> list[str]:
+def tensor_names(read: ReadBytes, size_bytes: int) -> list[str]:
     """The names of all tensors that a header describes; arguments and errors as for `read_header`."""
-    reader = _Reader(_Window(read, size_bytes, window_bytes, None), keeps_tensors=True)
-    reader.header()
+    reader = _Reader(read, size_bytes, _FILE_WINDOW_BYTES)
+    reader.header(keeps_tensors=True)
     return [info.name for info in reader.infos]
 
 
@@ -142,29 +137,21 @@ def tensors_in_tail(
         like: A file of the same model.
         tensor_count: As the beginning of the file says.
     """
-    if tensor_count * _SHORTEST_TENSOR_BYTES > len(tail):
-        return None
     first = like.first_name.encode()
     found = tail.find(_U64.pack(len(first)) + first)
-    if found < 0:
+    if found < 0 or tensor_count * _SHORTEST_TENSOR_BYTES > len(tail):
         return None
 
     def read(offset: int, length: int) -> bytes:
-        return tail[max(0, offset - tail_start) :][:length] if offset >= tail_start else b""
+        return tail[offset - tail_start :][:length]
 
-    window = _Window(read, size_bytes, len(tail), None)
-    window.position = tail_start + found
-    reader = _Reader(window, keeps_tensors=True)
+    reader = _Reader(read, size_bytes, len(tail), position=tail_start + found)
     try:
         for _ in range(tensor_count):
-            reader.tensor_parameters()
-        return placed(reader.infos, _aligned(window.position, like.header.alignment), size_bytes)
+            reader.tensor(is_kept=True)
+        return placed(reader.infos, _aligned(reader.position, like.header.alignment), size_bytes)
     except GgufError:
         return None
-
-
-def _broken(what: str) -> GgufError:
-    return GgufError(f"The GGUF header is broken: {what}. Download the file again.")
 
 
 def placed(infos: Sequence[Tensor], data_start: int, size_bytes: int) -> tuple[Tensor, ...]:
@@ -183,118 +170,52 @@ def placed(infos: Sequence[Tensor], data_start: int, size_bytes: int) -> tuple[T
     )
 
 
+def _broken(what: str) -> GgufError:
+    return GgufError(f"The GGUF header is broken: {what}. Download the file again.")
+
+
 class _ReadLimitError(GgufError):
     """The header is longer than may be read; the part read so far is right."""
 
 
-class _Window:
-    """Moves once over the bytes of a header; arguments as for `read_header`.
+class _Reader:
+    """Moves once over the bytes of a header, in the order of the format; arguments as for `read_header`.
 
     It reads bytes when they are needed, jumps over those that are skipped, and refuses impossible lengths, so that time
     and memory stay bounded whatever the bytes say.
     """
 
-    def __init__(self, read: ReadBytes, size_bytes: int, window_bytes: int, limit_bytes: int | None) -> None:
-        self.position: int = 0
+    def __init__(
+        self, read: ReadBytes, size_bytes: int, window_bytes: int, limit_bytes: int | None = None, position: int = 0
+    ) -> None:
+        self.position: int = position
+        self.infos: list[Tensor] = []
+        self.infos_start: int = 0
         self._read: Final = read
         self._size_bytes: Final = size_bytes
         self._window_bytes: Final = window_bytes
         self._allowance: int | None = limit_bytes
-        self._start: int = 0
+        self._start: int = position  # of the buffer
         self._buffer: bytes = b""
-
-    @property
-    def left_bytes(self) -> int:
-        """Bytes that may follow in a header."""
-        return min(self._size_bytes, _LONGEST_HEADER_BYTES) - self.position
-
-    def take(self, length: int) -> bytes:
-        """The next bytes."""
-        self._require(length)
-        at = self.position - self._start
-        self.position += length
-        return self._buffer[at : at + length]
-
-    def unpack(self, layout: struct.Struct) -> tuple[Any, ...]:
-        """The next values of a fixed layout."""
-        self._require(layout.size)
-        values = layout.unpack_from(self._buffer, self.position - self._start)
-        self.position += layout.size
-        return values
-
-    def skip(self, length: int) -> None:
-        """Skips bytes without reading them."""
-        self._check(length)
-        self.position += length
-
-    def skip_strings(self, count: int) -> None:
-        """Skips strings, each after its length. A vocabulary has a quarter of a million."""
-        unpack = _U64.unpack_from
-        while count:
-            self._require(_U64.size)
-            at, last = self.position - self._start, len(self._buffer) - _U64.size
-            while count and at <= last:
-                at += _U64.size + unpack(self._buffer, at)[0]
-                count -= 1
-            self.skip(self._start + at - self.position)
-
-    def _check(self, length: int) -> None:
-        if length > self.left_bytes:
-            left = max(0, self.left_bytes)
-            raise _broken(f"at byte {self.position} it declares {length} more bytes and at most {left} can follow")
-
-    def _require(self, length: int) -> None:
-        """Makes sure that the next bytes are in the buffer."""
-        self._check(length)
-        if self.position + length <= self._start + len(self._buffer):
-            return
-        kept = self._buffer[self.position - self._start :]  # empty if a skip went beyond it
-        wanted = min(max(length, self._window_bytes), self._size_bytes - self.position) - len(kept)
-        self._buffer, self._start = kept + self._ask(self.position + len(kept), wanted), self.position
-        if len(self._buffer) < length:
-            if self._allowance == 0:
-                raise _ReadLimitError("The GGUF header is too long to be read.")
-            raise GgufError(f"The file ends inside its GGUF header, at byte {self.position + len(self._buffer)}.")
-
-    def _ask(self, offset: int, length: int) -> bytes:
-        if self._allowance is not None:
-            length = min(length, self._allowance)
-            self._allowance -= length
-        return self._read(offset, length) if length else b""
-
-
-class _Reader:
-    """Reads one header in the order of the format."""
-
-    def __init__(self, window: _Window, *, keeps_tensors: bool = False) -> None:
-        self.infos: list[Tensor] = []
-        self.infos_start: int = 0
-        self._window: Final = window
-        self._keeps_tensors: Final = keeps_tensors
         self._metadata: dict[str, Scalar] = {}
         self._array_lengths: dict[str, int] = {}
         self._layer_values: dict[str, tuple[int, ...]] = {}
         self._has_chat_template: bool = False
-        self._key_bytes: int = 0
-        self._kept_bytes: int = 0
-        self._inner_arrays: int = 0
-        self._strings: int = 0
+        self._counts: Counter[str] = Counter()
 
-    def header(self) -> GgufHeader:
+    def header(self, *, keeps_tensors: bool = False) -> GgufHeader:
         version = self._version()
-        tensor_count, pair_count = self._window.unpack(_COUNTS)
+        tensor_count, pair_count = self._unpack(_COUNTS)
         self._check_count(pair_count, _SHORTEST_PAIR_BYTES, "keys")
         self._check_count(tensor_count, _SHORTEST_TENSOR_BYTES, "tensors")
         parameters: int | None = None
         header_bytes: int | None = None
-        try:
+        with suppress(_ReadLimitError):  # the rest remains unknown, as the caller requested
             for _ in range(pair_count):
                 self._pair()
-            self.infos_start = self._window.position
-            parameters = sum(self.tensor_parameters() for _ in range(tensor_count))
-            header_bytes = _aligned(self._window.position, self._metadata.get("general.alignment", DEFAULT_ALIGNMENT))
-        except _ReadLimitError:
-            pass  # the rest remains unknown, as the caller requested
+            self.infos_start = self.position
+            parameters = sum(self.tensor(is_kept=keeps_tensors) for _ in range(tensor_count))
+            header_bytes = _aligned(self.position, self._metadata.get("general.alignment", DEFAULT_ALIGNMENT))
         return GgufHeader(
             version,
             tensor_count,
@@ -306,13 +227,26 @@ class _Reader:
             header_bytes,
         )
 
+    def tensor(self, *, is_kept: bool) -> int:
+        """Reads the description of one tensor; how many values it has."""
+        name = self._name()
+        (dimensions,) = self._unpack(_U32)
+        if dimensions > _MOST_DIMENSIONS:
+            raise _broken(f"a tensor of {dimensions} dimensions")
+        shape = tuple(self._unpack(_U64)[0] for _ in range(dimensions))
+        kind, offset = self._unpack(_KIND_AND_U64)
+        if is_kept:
+            self._count("names", len(name), _MOST_KEPT_BYTES, "its names are too long")
+            self.infos.append(Tensor(name, kind, shape, offset))
+        return prod(shape)
+
     def _version(self) -> int:
-        magic = self._window.take(len(_MAGIC))
+        magic = self._take(4)
         if magic == _LFS_POINTER:
             raise GgufError("This is a Git LFS pointer, not the model itself. Download the file from the Hub.")
-        if magic != _MAGIC:
+        if magic != b"GGUF":
             raise GgufError("This is not a GGUF file: it does not begin with GGUF.")
-        (version,) = self._window.unpack(_U32)
+        (version,) = self._unpack(_U32)
         if version in _VERSIONS:
             return int(version)
         if version == 1:
@@ -321,95 +255,127 @@ class _Reader:
             raise GgufError("This GGUF file is for big-endian machines. Choose the little-endian one.")
         raise GgufError(f"This GGUF file has version {version}; versions 2 and 3 can be read. Update gglib_nb.")
 
-    def _check_count(self, count: int, shortest_bytes: int, what: str) -> None:
-        if count > _MOST_TENSORS or count * shortest_bytes > self._window.left_bytes:
-            raise _broken(f"it declares {count} {what}")
-
     def _pair(self) -> None:
-        key = self._key()
+        key = self._name()
         if key in self._metadata or key in self._array_lengths:
             raise _broken(f"the key {key[:80]!r} occurs twice")
-        self._count_name(key)
-        (kind,) = self._window.unpack(_U32)
+        self._count("names", len(key), _MOST_KEPT_BYTES, "its names are too long")
+        (kind,) = self._unpack(_U32)
         self._has_chat_template |= key == CHAT_TEMPLATE
-        longest_bytes = _LONGEST_TEMPLATE_BYTES if key.startswith(CHAT_TEMPLATE) else _LONGEST_TEXT_BYTES
         if kind == _ARRAY:
             self._array(key, _DEEPEST_ARRAY)
-        elif (value := self._scalar(kind, longest_bytes)) is not None:
-            self._metadata[key] = value
+        elif kind == _STRING:
+            self._text(key, _LONGEST_TEMPLATE_BYTES if key.startswith(CHAT_TEMPLATE) else _LONGEST_TEXT_BYTES)
+        else:
+            (value,) = self._unpack(_layout(kind))
+            self._metadata[key] = bool(value) if kind == _BOOL else value
 
-    def _key(self) -> str:
-        (length,) = self._window.unpack(_U64)
+    def _name(self) -> str:
+        (length,) = self._unpack(_U64)
         if length > _LONGEST_KEY_BYTES:
             raise _broken(f"a name of {length} bytes")
-        return self._window.take(length).decode(errors="replace")
+        return self._take(length).decode(errors="replace")
 
-    def _scalar(self, kind: int, longest_bytes: int) -> Scalar | None:
-        """A single value; None for a text that is too long to keep."""
-        if kind == _STRING:
-            (length,) = self._window.unpack(_U64)
-            if length > longest_bytes or not self._may_keep(length):
-                self._window.skip(length)
-                return None
-            return self._window.take(length).decode(errors="replace")
-        value: int | float = self._window.unpack(self._layout(kind))[0]
-        return bool(value) if kind == _BOOL else value
-
-    def _layout(self, kind: int) -> struct.Struct:
-        layout = _LAYOUTS.get(kind)
-        if layout is None:
-            raise _broken(f"{kind} is not a type of value")
-        return layout
+    def _text(self, key: str, longest_bytes: int) -> None:
+        (length,) = self._unpack(_U64)
+        if length <= longest_bytes and self._may_keep(length):
+            self._metadata[key] = self._take(length).decode(errors="replace")
+        else:
+            self._skip(length)
 
     def _array(self, key: str, depth: int) -> None:
         """Keeps the length of an array, and its values if there may be one for each layer."""
-        kind, count = self._window.unpack(_KIND_AND_U64)
+        kind, count = self._unpack(_KIND_AND_U64)
         if key:  # before the values, as the reading may end within them
             self._array_lengths[key] = count
         if kind == _STRING:
-            self._strings += count
-            if self._strings > _MOST_STRINGS:
-                raise _broken(f"it declares {count} strings")
-            self._window.skip_strings(count)
+            self._count("strings", count, _MOST_STRINGS, f"it declares {count} strings")
+            self._skip_strings(count)
         elif kind == _ARRAY:
-            self._inner_arrays += count
-            if depth == 0 or self._inner_arrays > _MOST_INNER_ARRAYS:
-                raise _broken(f"{key[:80]!r} nests arrays too deeply")
+            self._count("arrays", count, _MOST_INNER_ARRAYS if depth else -1, f"{key[:80]!r} nests arrays too deeply")
             self._check_count(count, _KIND_AND_U64.size, "values")
             for _ in range(count):
                 self._array("", depth - 1)
         else:
-            self._values(key, self._layout(kind), count)
+            layout = _layout(kind)
+            is_wanted = key and layout.format[-1] not in "fd" and count <= _LONGEST_KEPT_ARRAY
+            if is_wanted and self._may_keep(count * _U64.size):
+                values = struct.unpack(f"<{count}{layout.format[-1]}", self._take(count * layout.size))
+                self._layer_values[key] = values
+            else:
+                self._skip(count * layout.size)
 
-    def _values(self, key: str, layout: struct.Struct, count: int) -> None:
-        is_wanted = key and layout.format[-1] not in "fd" and count <= _LONGEST_KEPT_ARRAY
-        if not is_wanted or not self._may_keep(count * _U64.size):
-            self._window.skip(count * layout.size)
-            return
-        values = struct.unpack(f"<{count}{layout.format[-1]}", self._window.take(count * layout.size))
-        self._layer_values[key] = values
+    def _check_count(self, count: int, shortest_bytes: int, what: str) -> None:
+        if count > _MOST_TENSORS or count * shortest_bytes > self._left_bytes:
+            raise _broken(f"it declares {count} {what}")
+
+    def _count(self, what: str, amount: int, most: int, fault: str) -> None:
+        self._counts[what] += amount
+        if self._counts[what] > most:
+            raise _broken(fault)
 
     def _may_keep(self, length_bytes: int) -> bool:
-        self._kept_bytes += length_bytes
-        return self._kept_bytes <= _MOST_KEPT_BYTES
+        self._counts["kept"] += length_bytes
+        return self._counts["kept"] <= _MOST_KEPT_BYTES
 
-    def tensor_parameters(self) -> int:
-        """Reads the description of one tensor; how many values it has."""
-        name = self._key()
-        (dimensions,) = self._window.unpack(_U32)
-        if dimensions > _MOST_DIMENSIONS:
-            raise _broken(f"a tensor of {dimensions} dimensions")
-        shape = tuple(self._window.unpack(_U64)[0] for _ in range(dimensions))
-        kind, offset = self._window.unpack(_KIND_AND_U64)
-        if self._keeps_tensors:
-            self._count_name(name)
-            self.infos.append(Tensor(name, kind, shape, offset))
-        return prod(shape)
+    @property
+    def _left_bytes(self) -> int:
+        return min(self._size_bytes, _LONGEST_HEADER_BYTES) - self.position
 
-    def _count_name(self, name: str) -> None:
-        self._key_bytes += len(name)
-        if self._key_bytes > _MOST_KEPT_BYTES:
-            raise _broken("its names are too long")
+    def _take(self, length: int) -> bytes:
+        self._require(length)
+        at = self.position - self._start
+        self.position += length
+        return self._buffer[at : at + length]
+
+    def _unpack(self, layout: struct.Struct) -> tuple[Any, ...]:
+        self._require(layout.size)
+        values = layout.unpack_from(self._buffer, self.position - self._start)
+        self.position += layout.size
+        return values
+
+    def _skip(self, length: int) -> None:
+        self._check(length)
+        self.position += length
+
+    def _skip_strings(self, count: int) -> None:
+        """Without a call for each: a vocabulary has a quarter of a million."""
+        unpack = _U64.unpack_from
+        while count:
+            self._require(_U64.size)
+            at, last = self.position - self._start, len(self._buffer) - _U64.size
+            while count and at <= last:
+                at += _U64.size + unpack(self._buffer, at)[0]
+                count -= 1
+            self._skip(self._start + at - self.position)
+
+    def _check(self, length: int) -> None:
+        if length > self._left_bytes:
+            left = max(0, self._left_bytes)
+            raise _broken(f"at byte {self.position} it declares {length} more bytes and at most {left} can follow")
+
+    def _require(self, length: int) -> None:
+        """Makes sure that the next bytes are in the buffer."""
+        self._check(length)
+        if self.position + length <= self._start + len(self._buffer):
+            return
+        kept = self._buffer[self.position - self._start :]  # empty if a skip went beyond it
+        wanted = min(max(length, self._window_bytes), self._size_bytes - self.position) - len(kept)
+        if self._allowance is not None:
+            wanted = min(wanted, self._allowance)
+            self._allowance -= wanted
+        read = self._read(self.position + len(kept), wanted) if wanted else b""
+        self._buffer, self._start = kept + read, self.position
+        if len(self._buffer) < length:
+            if self._allowance == 0:
+                raise _ReadLimitError("The GGUF header is too long to be read.")
+            raise GgufError(f"The file ends inside its GGUF header, at byte {self.position + len(self._buffer)}.")
+
+
+def _layout(kind: int) -> struct.Struct:
+    if kind not in _LAYOUTS:
+        raise _broken(f"{kind} is not a type of value")
+    return _LAYOUTS[kind]
 
 
 def _aligned(position: int, alignment: Scalar) -> int:

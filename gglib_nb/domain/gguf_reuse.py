@@ -19,14 +19,9 @@ Range = tuple[int, int]
 # How densely to sample: random blocks of each tensor, bytes of a block, and up to what distance two ranges are
 # requested as one. The first within the limits is taken.
 _DENSITIES: Final = (
-    (3, 4096, 16_384),
-    (2, 4096, 8192),
-    (1, 4096, 4096),
-    (1, 2048, 4096),
-    (1, 1024, 2048),
-    (0, 1024, 2048),
+    (3, 4096, 16_384), (2, 4096, 8192), (1, 4096, 4096), (1, 2048, 4096), (1, 1024, 2048), (0, 1024, 2048),
     (0, 512, 1024),
-)
+)  # fmt: skip
 # The first samples are of this many tensors, the largest ones.
 _FIRST_TENSORS: Final = 8
 
@@ -71,7 +66,7 @@ class Candidate(Value, frozen=True):
 
 
 class Sampling(Value, frozen=True):
-    """What to download to compare the candidates, which are in the order of their offsets."""
+    """What to download to compare the candidates."""
 
     candidates: tuple[Candidate, ...]
     first: tuple[Range, ...]  # to begin with; if all differ, the rest need not be tried
@@ -93,9 +88,6 @@ def is_same_model(wanted: TensorTable, other: TensorTable) -> bool:
     return has_same_names and all(one[name] == two[name] for name in common)
 
 
-_USUAL_LIMITS: Final = ReuseLimits()
-
-
 def find_candidates(wanted: Sequence[Tensor], donors: Sequence[Sequence[Tensor]]) -> tuple[Candidate, ...]:
     """The tensors of a wanted file that a donor has too, in the order of their offsets.
 
@@ -103,9 +95,9 @@ def find_candidates(wanted: Sequence[Tensor], donors: Sequence[Sequence[Tensor]]
     """
     found = [_sources_in(index, tensors, wanted) for index, tensors in enumerate(donors)]
     ranking = sorted(found, key=lambda sources: -sum(source.length for source in sources.values()))
-    in_order = sorted(wanted, key=lambda one: one.offset_bytes)
-    each = ((one, tuple(sources[one.name] for sources in ranking if one.name in sources)) for one in in_order)
-    return tuple(Candidate(tensor, sources) for tensor, sources in each if sources)
+    each = ((one, tuple(sources[one.name] for sources in ranking if one.name in sources)) for one in wanted)
+    candidates = (Candidate(tensor, sources) for tensor, sources in each if sources)
+    return tuple(sorted(candidates, key=lambda one: one.tensor.offset_bytes))
 
 
 def gain_bytes(candidates: Iterable[Candidate]) -> int:
@@ -114,7 +106,10 @@ def gain_bytes(candidates: Iterable[Candidate]) -> int:
 
 
 def plan_sampling(
-    candidates: Sequence[Candidate], size_bytes: int, seed: str, limits: ReuseLimits = _USUAL_LIMITS
+    candidates: Sequence[Candidate],
+    size_bytes: int,
+    seed: str,
+    limits: ReuseLimits = ReuseLimits(),  # noqa: B008 - immutable
 ) -> Sampling | None:
     """What to download of the wanted file; None: not worth it.
 
@@ -128,7 +123,8 @@ def plan_sampling(
             ranges = _joined((block for one in chosen for block in _blocks(one.tensor, seed, density)), density[2])
             if len(ranges) <= limits.most_requests and sum(end - start for start, end in ranges) <= most_bytes:
                 return Sampling(chosen, _first(chosen, ranges), ranges)
-        chosen = _larger_half(chosen)
+        larger = sorted(chosen, key=lambda one: -one.gain_bytes)[: len(chosen) // 2]
+        chosen = tuple(sorted(larger, key=lambda one: one.tensor.offset_bytes))
     return None
 
 
@@ -144,7 +140,9 @@ def choose_sources(
     """
 
     def is_same(source: Copy) -> bool:
-        probes = list(_probes(source, ranges))
+        first = bisect_right(ranges, source.target_offset, key=lambda one: one[1])
+        known = takewhile(lambda one: one[0] < source.target_end, islice(ranges, first, None))
+        probes = [source.within(max(a, source.target_offset), min(b, source.target_end)) for a, b in known]
         return bool(probes) and all(map(agrees, probes))
 
     found = (next(filter(is_same, candidate.sources), None) for candidate in candidates)
@@ -155,12 +153,14 @@ def plan_copies(chosen: Iterable[Copy]) -> tuple[Copy, ...]:
     """What to copy, in the order of the wanted file; what is adjacent in both files is one copy."""
     copies: list[Copy] = []
     for new in sorted(chosen, key=lambda copy: copy.target_offset):
-        last = copies[-1] if copies else None
-        is_next = last is not None and last.target_end == new.target_offset
-        if last is not None and is_next and last.within(new.target_offset, new.target_end) == new:
-            copies[-1] = last.within(last.target_offset, new.target_end)
-        else:
-            copies.append(new)
+        start = new
+        if (
+            copies
+            and copies[-1].target_end == new.target_offset
+            and copies[-1].within(start.target_offset, new.target_end) == new
+        ):
+            start = copies.pop()
+        copies.append(start.within(start.target_offset, new.target_end))
     return tuple(copies)
 
 
@@ -209,15 +209,3 @@ def _first(candidates: Sequence[Candidate], ranges: Sequence[Range]) -> tuple[Ra
         inside = [one for one in ranges if one[0] < tensor.end_bytes and one[1] > tensor.offset_bytes]
         found.add(inside[len(inside) // 2])
     return tuple(sorted(found))
-
-
-def _larger_half(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    by_size = sorted(candidates, key=lambda one: -one.gain_bytes)[: len(candidates) // 2]
-    return tuple(sorted(by_size, key=lambda one: one.tensor.offset_bytes))
-
-
-def _probes(source: Copy, ranges: Sequence[Range]) -> Iterator[Copy]:
-    """The known bytes of a tensor, as they would be copied."""
-    first = bisect_right(ranges, source.target_offset, key=lambda one: one[1])
-    for start, end in takewhile(lambda one: one[0] < source.target_end, islice(ranges, first, None)):
-        yield source.within(max(start, source.target_offset), min(end, source.target_end))

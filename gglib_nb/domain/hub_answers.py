@@ -11,8 +11,7 @@ from typing import Final, Literal, get_args
 from urllib.parse import quote
 
 from gglib_nb.domain.http_rules import asked_wait_s, host_text, origin_of, redirect_target
-from gglib_nb.domain.printable import printable
-from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.text import printable, redacted
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
     CertificateError,

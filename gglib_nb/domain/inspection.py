@@ -6,7 +6,7 @@ from typing import Final
 
 from gglib_nb.domain.gguf import TensorTable
 from gglib_nb.domain.gguf_header import Keys, Scalar, introspection, is_template
-from gglib_nb.domain.printable import printable
+from gglib_nb.domain.text import printable
 from gglib_nb.domain.values import Value
 
 _LONGEST_SHOWN_TEXT: Final = 300

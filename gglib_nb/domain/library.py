@@ -15,9 +15,8 @@ class CheckedFile(Value, frozen=True):
     """The result of hashing one file. Size and time of None: it is missing.
 
     Attributes:
-        sha256: Its SHA-256 now; None: it was not read to its end.
+        sha256: Its SHA-256 now; None, as empty `block_digests` in hexadecimal: it was not read to its end.
         wrong_ranges: Its wrong bytes in whole blocks, half-open (empty: the whole file); None: nothing is wrong.
-        block_digests: Digests of its blocks in hexadecimal; empty: it was not read to its end.
         reason: Why it cannot be read; empty otherwise.
     """
 
@@ -62,7 +61,6 @@ class Repair(Value, frozen=True):
 
     Attributes:
         is_needed: Whether anything is wrong; otherwise nothing was queued.
-        faulty_paths: The files that are not right.
         bytes_to_fetch: How much is downloaded; the rest is reused. None: unknown.
         position: Of the download in the queue; 0: active already, or not needed.
     """
@@ -84,8 +82,7 @@ class FileChange(Value, frozen=True):
     """How one file differs from the one on the Hub. What is unknown, or not changed, is empty.
 
     Attributes:
-        commit_title: Of the last commit that changed it, in its author's words.
-        commit_date: Of that commit, ISO.
+        commit_title: Of the last commit that changed it; `commit_date` is its ISO date.
         changed_keys: Keys of its header with another value, in alphabetical order.
         template_diff: The change of its chat template as a unified diff.
     """
@@ -103,9 +100,7 @@ class ModelUpdate(Value, frozen=True):
 
     Attributes:
         has_update: Whether one of its files was changed or removed there.
-        commit_sha: The commit of its files.
-        latest_commit_sha: The commit of its revision now.
-        files: How each of its files differs.
+        latest_commit_sha: The commit of its revision now; `commit_sha` is that of its files.
         problem: Why that is unknown, in words; empty otherwise.
     """
 
@@ -129,7 +124,7 @@ class QueuedUpdate(Value, frozen=True):
         is_needed: Whether there is a new version; otherwise nothing was queued.
         latest_commit_sha: The commit of the new version.
         position: Of the download in the queue; 0: active already, or not needed.
-        total_bytes: Of the new version; None: unknown.
+        total_bytes: None: unknown.
         scan_finding: The verdict of the Hub's security scan on one of its files, such as `unsafe`; empty: no finding.
     """
 
@@ -149,11 +144,9 @@ class KeptFile(Value, frozen=True):
 
 
 class Deletion(Value, frozen=True):
-    """The files of a deleted model; with `is_dry_run`, nothing was deleted.
+    """The paths of a deleted model, and the space that this frees; files with another hard link do not count.
 
-    Attributes:
-        deleted: Paths of the deleted files.
-        freed_bytes: Space that this frees; files with another hard link do not count.
+    With `is_dry_run`, nothing was deleted.
     """
 
     id: str
@@ -166,8 +159,7 @@ class Deletion(Value, frozen=True):
 class DiskUse(Value, frozen=True):
     """Disk space of the registered models, each file counted once; `free_bytes` of None is unknown.
 
-    Attributes:
-        missing_stores: Folders of `model_stores` that do not exist, perhaps because their disk is not mounted.
+    `missing_stores` are folders of `model_stores` that do not exist, perhaps because their disk is not mounted.
     """
 
     models_bytes: int
@@ -180,8 +172,7 @@ class ModelUse(Value, frozen=True):
     """The use of one model.
 
     Attributes:
-        size_bytes: Bytes that deleting it frees; files that other models share or that have another hard link do not
-            count.
+        size_bytes: What deleting it frees; files that other models share or that have another hard link do not count.
         last_used_at_s: Unix time of its last known use, else of its registration.
         is_kept: It must not be deleted: it is queued, being updated, imported from another folder, or its folder does not exist.
     """
@@ -248,17 +239,16 @@ def plan_pruning(
         keep_bytes: What all models together may take.
         unused_s: Seconds without use.
     """
-    old = [one for one in unfinished if unused_s is None or now_s - one.changed_at_s >= unused_s]
-    by_age = sorted(models, key=lambda model: (model.last_used_at_s, model.id))
-    chosen = [model for model in by_age if unused_s is not None and now_s - model.last_used_at_s >= unused_s]
-    chosen = [model for model in chosen if not model.is_kept]
-    left_bytes = sum(model.size_bytes for model in models) - sum(model.size_bytes for model in chosen)
-    left_bytes += sum(one.size_bytes for one in unfinished) - sum(one.size_bytes for one in old)
+    deleted = [one for one in unfinished if unused_s is None or now_s - one.changed_at_s >= unused_s]
+    chosen: list[ModelUse] = []
+    left_bytes = sum(model.size_bytes for model in models)
+    left_bytes += sum(one.size_bytes for one in unfinished if one not in deleted)
+    by_age = sorted((one for one in models if not one.is_kept), key=lambda model: (model.last_used_at_s, model.id))
     for model in by_age:
-        if keep_bytes is None or left_bytes <= keep_bytes:
-            break
-        if not model.is_kept and model not in chosen and model.size_bytes > 0:
+        is_old = unused_s is not None and now_s - model.last_used_at_s >= unused_s
+        is_too_much = keep_bytes is not None and left_bytes > keep_bytes and model.size_bytes > 0
+        if is_old or is_too_much:
             chosen.append(model)
             left_bytes -= model.size_bytes
     missing_bytes = 0 if keep_bytes is None else max(0, left_bytes - keep_bytes)
-    return PrunePlan(tuple(sorted(chosen, key=by_age.index)), tuple(old), left_bytes, missing_bytes)
+    return PrunePlan(tuple(chosen), tuple(deleted), left_bytes, missing_bytes)

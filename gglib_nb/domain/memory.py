@@ -12,11 +12,10 @@ If the header states nothing, llama.cpp decides by the architecture. The tables 
 file and the function of llama.cpp that makes it; `benchmarks/llama_memory.py` compares the results with a real one.
 """
 
-from functools import partial
 from typing import Final, Literal, NamedTuple, get_args
 
 from gglib_nb.domain.gguf_header import GgufHeader
-from gglib_nb.domain.values import Value
+from gglib_nb.domain.values import Value, known_sum
 
 CacheType = Literal["f16", "q8_0", "q4_0"]
 """How keys and values are stored (`-ctk`, `-ctv` of llama.cpp)."""
@@ -51,7 +50,7 @@ _WINDOWS: Final = {
     "granite_swa": _Window(1), "laguna": _Window(4, dense_first=True), "lfm2": _Window(0),
     "llama4": _Window(4, tokens=8192, is_fixed=True), "maple": _Window(1), "mellum": _Window(4), "mimo2": _Window(1),
     "muse-glimmer": _Window(4), "olmo2": _Window(4), "plamo3": _Window(8),
-    "smallthinker": _Window(4, dense_first=True, tokens=4096), "spark2_5": _Window(1), "step35": _Window(1),
+    "smallthinker": _Window(4, dense_first=True, tokens=4096, is_fixed=True), "spark2_5": _Window(1), "step35": _Window(1),
 }  # fmt: skip
 _EXAONE4_LAYERS_WITH_WINDOW: Final = 64  # src/models/exaone4.cpp: the 32B model alone has windows
 _GEMMA3N_LAYERS_WITH_CACHE: Final = 20  # src/models/gemma3n.cpp
@@ -88,13 +87,12 @@ _KNOWN: Final = _PLAIN | _WINDOWS.keys() | _RECURRENT | _HYBRID | _INDEXED | _CA
 
 
 class MemoryEstimate(Value, frozen=True):
-    """What a loaded model takes.
+    """What a loaded model takes, in all and for each part.
 
     Attributes:
         kv_cache_bytes: Keys and values of the context; None: the header does not say enough.
         overhead_bytes: Compute buffers.
-        is_rough: The architecture is unknown, or the header is incomplete.
-        notes: The reasons, and other remarks; a sentence each.
+        is_rough: The architecture is unknown, or the header is incomplete; `notes` has the reasons and other remarks.
         state_bytes: States of recurrent layers, which do not grow with the context.
         sequences: Conversations at once: 1 as in llama-cli, llama-cpp-python and `llama-server -np 1`.
     """
@@ -158,6 +156,7 @@ def estimate_memory(
         sequences: Conversations at once that share the context; llama-server has `SERVER_SEQUENCES` by default.
     """
     layout = cache_layout(header)
+    known = layout or CacheLayout((), 0)
     notes = [note for note, applies in _doubts(header, layout).items() if applies]
     is_rough = bool(notes)
     if header.context_length is not None and context_tokens > header.context_length:
@@ -168,10 +167,22 @@ def estimate_memory(
         overhead_bytes(header, context_tokens),
         is_rough,
         tuple(notes),
-        0 if layout is None else sum(layout.state_bytes(sequences)),
+        sum(known.state_bytes(sequences)),
         sequences,
         cache_type,
     )
+
+
+def _doubts(header: GgufHeader, layout: CacheLayout | None) -> dict[str, bool]:
+    is_known = header.architecture in _KNOWN
+    is_unclear = bool(header.sliding_window) and header.per_layer("attention.sliding_window_pattern") is None
+    has_unknown_state = layout is not None and any(layer.state_values is None for layer in layout.layers)
+    return {
+        "The header does not give the size of the context's cache.": layout is None,
+        "Layers with a state of fixed size are not counted.": has_unknown_state,
+        f"The architecture {header.architecture or 'unknown'} may keep more state.": not is_known,
+        "The header does not say which layers have a sliding window; none is assumed.": is_unclear and not is_known,
+    }
 
 
 def overhead_bytes(header: GgufHeader, context_tokens: int) -> int:
@@ -183,144 +194,118 @@ def overhead_bytes(header: GgufHeader, context_tokens: int) -> int:
 
 def cache_layout(header: GgufHeader) -> CacheLayout | None:
     """The caches of the layers; None: the header does not state enough."""
-    architecture = header.architecture or ""
-    is_causal = header.metadata.get(f"{architecture}.attention.causal") is not False
-    if not is_causal or architecture in _CACHELESS:
+    model = _Architecture(header)
+    is_causal = header.metadata.get(f"{model.name}.attention.causal") is not False
+    if not is_causal or model.name in _CACHELESS:
         return CacheLayout((), 0)
-    count = header.block_count
-    if count is None or count > _MOST_LAYERS:
+    if header.block_count is None or header.block_count > _MOST_LAYERS:
         return None
-    # Blocks that predict further tokens have a cache only when they are used as a draft (`filter` in `create_memory`).
-    count = max(0, count - (header.of_model("nextn_predict_layers") or 0))
-    window = _window_tokens(header)
-    layers = list(map(partial(_layer, header, _windows(header, count, window)), range(count)))
-    known = tuple(layer for layer in layers if layer is not None)
-    return CacheLayout(known, window) if len(known) == count else None
+    known = tuple(layer for layer in map(model.layer, range(model.count)) if layer is not None)
+    return CacheLayout(known, model.window_tokens) if len(known) == model.count else None
 
 
-def _layer(header: GgufHeader, windows: list[bool], number: int) -> LayerCache | None:
-    architecture = header.architecture or ""
-    heads_kv = header.at_layer("attention.head_count_kv", number)
-    if heads_kv is None:
-        heads_kv = header.at_layer("attention.head_count", number)
-    is_recurrent = _is_recurrent(header, number, heads_kv)
-    state = _state_values(header) if is_recurrent else 0
-    has_attention = not is_recurrent or architecture == "falcon-h1"
-    is_feed_forward = architecture in _NEMOTRON and not is_recurrent and heads_kv == 0
-    if not has_attention or is_feed_forward or number >= _layers_with_cache(header, len(windows)):
-        return LayerCache(0, state_values=state)
-    if heads_kv is None:
-        return None
-    key, value = _widths(header, number, has_window=windows[number])
-    if heads_kv and (key is None or value is None):
-        return None
-    kept = heads_kv * ((key or 0) + (value or 0)) + _indexer_values(header, number)
-    return LayerCache(kept, windows[number], state)
+class _Architecture:
+    """What each layer of a model keeps, as llama.cpp decides by its architecture and the header."""
 
+    def __init__(self, header: GgufHeader) -> None:
+        self.header = header
+        self.name = header.architecture or ""
+        # Blocks that predict further tokens have a cache only when they are used as a draft (`filter` in `create_memory`).
+        self.count = max(0, (header.block_count or 0) - self._number("nextn_predict_layers"))
+        self.window_tokens = self._window_tokens()
+        # The last layers of gemma3n and gemma4 reuse the cache of earlier ones.
+        shared = self._number("attention.shared_kv_layers")
+        self._with_cache = _GEMMA3N_LAYERS_WITH_CACHE if self.name == "gemma3n" else self.count - shared
 
-def _layers_with_cache(header: GgufHeader, count: int) -> int:
-    """The last layers of gemma3n and gemma4 reuse the cache of earlier ones."""
-    if header.architecture == "gemma3n":
-        return _GEMMA3N_LAYERS_WITH_CACHE
-    return count - (header.of_model("attention.shared_kv_layers") or 0)
+    def _number(self, key: str) -> int:
+        return self.header.of_model(key) or 0
 
+    def layer(self, number: int) -> LayerCache | None:
+        """The cache of a layer, counted from 0; None: the header does not state enough."""
+        heads_kv = self.header.at_layer("attention.head_count_kv", number)
+        if heads_kv is None:
+            heads_kv = self.header.at_layer("attention.head_count", number)
+        is_recurrent = self._is_recurrent(number, heads_kv)
+        state = self._state_values() if is_recurrent else 0
+        has_attention = not is_recurrent or self.name == "falcon-h1"
+        is_feed_forward = self.name in _NEMOTRON and not is_recurrent and heads_kv == 0
+        if not has_attention or is_feed_forward or number >= self._with_cache:
+            return LayerCache(0, state_values=state)
+        has_window = self._has_window(number)
+        width = self._width(number, has_window=has_window) if heads_kv else 0
+        if heads_kv is None or width is None:
+            return None
+        return LayerCache(heads_kv * width + self._indexer_values(number), has_window, state)
 
-def _widths(header: GgufHeader, number: int, *, has_window: bool) -> tuple[int | None, int | None]:
-    """Widths of a key and a value; layers with a window may have their own (gemma4)."""
-    heads = header.at_layer("attention.head_count", number)
-    width = header.embedding_length // heads if header.embedding_length and heads else None
+    def _width(self, number: int, *, has_window: bool) -> int | None:
+        """Of a key and a value together; layers with a window may have their own (gemma4)."""
+        heads = self.header.at_layer("attention.head_count", number)
+        usual = self.header.embedding_length // heads if self.header.embedding_length and heads else None
 
-    def stated(name: str) -> int | None:
-        lengths = [header.of_model(f"attention.{name}_length{kind}") for kind in ("_swa", "")[not has_window :]]
-        return next((one for one in lengths if one is not None), width)
+        def stated(name: str) -> int | None:
+            kinds = ("_swa", "") if has_window else ("",)
+            lengths = (self.header.of_model(f"attention.{name}_length{kind}") for kind in kinds)
+            return next((one for one in lengths if one is not None), usual)
 
-    # Latent attention keeps one vector, whose front serves as the value (`is_mla` in src/llama-hparams.cpp).
-    return stated("key"), 0 if header.of_model("attention.key_length_mla") is not None else stated("value")
+        # Latent attention keeps one vector, whose front serves as the value (`is_mla` in src/llama-hparams.cpp).
+        is_latent = self.header.of_model("attention.key_length_mla") is not None
+        return known_sum((stated("key"), 0 if is_latent else stated("value")))
 
+    def _indexer_values(self, number: int) -> int:
+        is_dense = self.name == "minimax-m3" and number < self._number("leading_dense_block_count")
+        is_shared = self.name == "glm-dsa" and self.header.at_layer("attention.indexer.types", number) == 0
+        is_indexed = self.name in _INDEXED and not is_dense and not is_shared
+        return self._number("attention.indexer.key_length") if is_indexed else 0
 
-def _indexer_values(header: GgufHeader, number: int) -> int:
-    architecture = header.architecture or ""
-    if architecture not in _INDEXED:
-        return 0
-    is_dense = architecture == "minimax-m3" and number < (header.of_model("leading_dense_block_count") or 0)
-    is_shared = architecture == "glm-dsa" and header.at_layer("attention.indexer.types", number) == 0
-    return 0 if is_dense or is_shared else header.of_model("attention.indexer.key_length") or 0
+    def _is_recurrent(self, number: int, heads_kv: int | None) -> bool:
+        if self.name in _RECURRENT or self.name == "falcon-h1":
+            return True
+        if (flag := self.header.at_layer("attention.recurrent_layers", number)) is not None:
+            return bool(flag)
+        if interval := self._number("full_attention_interval") or _FULL_ATTENTION_INTERVALS.get(self.name):
+            return bool((number + 1) % interval)
+        has_feed_forward = self.name in _NEMOTRON and self.header.at_layer("feed_forward_length", number) != 0
+        return self.name in _HYBRID and heads_kv == 0 and not has_feed_forward
 
+    def _state_values(self) -> int | None:
+        """Numbers that a recurrent layer keeps: `n_embd_r` and `n_embd_s` of src/llama-hparams.cpp; None: unknown."""
+        width = self.header.embedding_length or 0
+        heads = self.header.at_layer("attention.head_count", 0) or 0
+        kernel, groups = self._number("ssm.conv_kernel"), self._number("ssm.group_count")
+        if head := self._number("wkv.head_size"):
+            shifts = self.header.of_model("token_shift_count")
+            return width * ((_RWKV_TOKEN_SHIFTS if shifts is None else shifts) + head)
+        if cached := self._number("shortconv.l_cache"):
+            return width * (cached - 1)
+        if head := self._number("kda.head_dim"):
+            return 3 * (kernel - 1 if kernel else 3) * heads * head + head * head * heads
+        if self.name == "minimax-01":
+            return self._number("attention.key_length") ** 2 * heads
+        inner, state = self.header.of_model("ssm.inner_size"), self.header.of_model("ssm.state_size")
+        if inner is None or state is None:
+            return None
+        return max(0, kernel - 1) * (inner + 2 * groups * state) + state * inner
 
-def _is_recurrent(header: GgufHeader, number: int, heads_kv: int | None) -> bool:
-    architecture = header.architecture or ""
-    if architecture in _RECURRENT or architecture == "falcon-h1":
-        return True
-    flag = header.at_layer("attention.recurrent_layers", number)
-    default = _FULL_ATTENTION_INTERVALS.get(architecture)
-    interval = header.of_model("full_attention_interval") or default
-    if flag is not None or interval is not None:
-        return bool((number + 1) % interval) if flag is None and interval is not None else bool(flag)
-    if architecture in _NEMOTRON:
-        return heads_kv == 0 and header.at_layer("feed_forward_length", number) == 0
-    return architecture in _HYBRID and heads_kv == 0
+    def _window_tokens(self) -> int:
+        stated, known = self.header.sliding_window, _WINDOWS.get(self.name)
+        if self.name == "exaone4" and self.header.block_count != _EXAONE4_LAYERS_WITH_WINDOW:
+            return 0
+        if known is None:
+            return 0 if self.name in _KNOWN else stated or 0
+        if known.is_fixed or stated is None:
+            return known.tokens if stated != 0 and (stated or self.name != "smallthinker") else 0
+        return stated
 
-
-def _state_values(header: GgufHeader) -> int | None:
-    """Numbers that a recurrent layer keeps: `n_embd_r` and `n_embd_s` of src/llama-hparams.cpp; None: unknown."""
-    width = header.embedding_length or 0
-    heads = header.at_layer("attention.head_count", 0) or 0
-    kernel = header.of_model("ssm.conv_kernel")
-    if head := header.of_model("wkv.head_size"):
-        shifts = header.of_model("token_shift_count")
-        return width * ((_RWKV_TOKEN_SHIFTS if shifts is None else shifts) + head)
-    if cached := header.of_model("shortconv.l_cache"):
-        return width * (cached - 1)
-    if head := header.of_model("kda.head_dim"):
-        return 3 * (kernel - 1 if kernel else 3) * heads * head + head * head * heads
-    if header.architecture == "minimax-01":
-        head = header.of_model("attention.key_length") or 0
-        return head * head * heads
-    inner, state = header.of_model("ssm.inner_size"), header.of_model("ssm.state_size")
-    if inner is None or state is None:
-        return None
-    groups = header.of_model("ssm.group_count") or 0
-    return max(0, (kernel or 0) - 1) * (inner + 2 * groups * state) + state * inner
-
-
-def _window_tokens(header: GgufHeader) -> int:
-    architecture = header.architecture or ""
-    window = _WINDOWS.get(architecture)
-    stated = header.sliding_window
-    if architecture == "exaone4" and header.block_count != _EXAONE4_LAYERS_WITH_WINDOW:
-        return 0
-    if window is None:
-        return (stated or 0) if architecture not in _KNOWN else 0
-    if architecture == "smallthinker":
-        return window.tokens if stated else 0
-    if window.is_fixed:
-        return 0 if stated == 0 else window.tokens
-    return window.tokens if stated is None else stated
-
-
-def _windows(header: GgufHeader, count: int, window_tokens: int) -> list[bool]:
-    """Which layers have a sliding window: a flag for each, or all but every n-th."""
-    if not window_tokens:
-        return [False] * count
-    pattern = header.per_layer("attention.sliding_window_pattern")
-    if isinstance(pattern, tuple) and pattern:
-        return [bool(pattern[number % len(pattern)]) for number in range(count)]
-    known = _WINDOWS.get(header.architecture or "", _Window(1))
-    period = pattern if isinstance(pattern, int) else known.period
-    dense = 0 if known.dense_first else period - 1
-    return [period == 0 or number % period != dense for number in range(count)]
-
-
-def _doubts(header: GgufHeader, layout: CacheLayout | None) -> dict[str, bool]:
-    architecture, states = header.architecture or "unknown", [] if layout is None else layout.layers
-    is_known = architecture in _KNOWN
-    is_unclear = bool(header.sliding_window) and header.per_layer("attention.sliding_window_pattern") is None
-    return {
-        "The header does not give the size of the context's cache.": layout is None,
-        "Layers with a state of fixed size are not counted.": any(layer.state_values is None for layer in states),
-        f"The architecture {architecture} may keep more state.": not is_known,
-        "The header does not say which layers have a sliding window; none is assumed.": is_unclear and not is_known,
-    }
+    def _has_window(self, number: int) -> bool:
+        """By a flag for each layer; else all but every n-th have one."""
+        if not self.window_tokens:
+            return False
+        pattern = self.header.per_layer("attention.sliding_window_pattern")
+        if isinstance(pattern, tuple) and pattern:
+            return bool(pattern[number % len(pattern)])
+        known = _WINDOWS.get(self.name, _Window(1))
+        period = pattern if isinstance(pattern, int) else known.period
+        return period == 0 or number % period != (0 if known.dense_first else period - 1)
 
 
 def _rounded(tokens: int) -> int:

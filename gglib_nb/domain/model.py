@@ -1,16 +1,18 @@
 """Registered models, and as rows of a table; a list of rows goes into `pandas.DataFrame` as it is."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from operator import attrgetter
 from pathlib import PurePath
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeVar
 
 from gglib_nb.domain.companions import kind_by_name
 from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.file_names import parse_path
-from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.text import printable
 from gglib_nb.domain.values import Value
 
+_Fact = TypeVar("_Fact", str, int)
 ModelOrigin = Literal["hub", "import", "local", "store"]
 """Where a model came from: downloaded here; found in a folder, its repository known; found, its repository unknown;
 in a read-only store of another program."""
@@ -35,9 +37,9 @@ class Model(Value, frozen=True):
         files: Shards in order, then companions.
         origin: `hub`: downloaded here; `import`: found in a folder, its repository known; `local`: its repository
             unknown; `store`: in a read-only store of another program.
-        checked_at_s: The last check for a newer version; None: never checked.
-        latest_commit_sha: The commit of its revision at that check; None: never checked.
-        has_update: Whether one of its files had changed then; None: never checked.
+        checked_at_s: The last check for a newer version; None, as the next two: never checked.
+        latest_commit_sha: The commit of its revision then.
+        has_update: Whether one of its files had changed then.
         hosts: The hosts of a cluster that have it; empty: this machine. The paths of its files are this machine's if it
             sees that folder, else those of the first host.
     """
@@ -92,10 +94,8 @@ class Model(Value, frozen=True):
     def parameter_count(self) -> int | None:
         """Parameters of the whole model, of a split one those of all shards; None: unknown."""
         counted = [file.facts.get("tensor_parameters") for file in self.shards]
-        if len(counted) > 1 and all(isinstance(number, int) for number in counted):
-            return sum(number for number in counted if isinstance(number, int))
-        stated = self.facts.get("parameter_count")
-        return stated if isinstance(stated, int) else None
+        numbers = [number for number in counted if isinstance(number, int)]
+        return sum(numbers) if 1 < len(numbers) == len(counted) else _fact(self, "parameter_count", int)
 
     @property
     def is_verified(self) -> bool:
@@ -123,12 +123,11 @@ def remark_on(model: Model, others: Iterable[Model]) -> str:
     facts = model.facts
     if not facts:
         return "it is not a GGUF file that can be read"
-    kind = facts.get("companion_kind")
-    if isinstance(kind, str) and kind != kind_by_name(parse_path(model.files[0].path_in_repo)):
-        return printable(
-            f"its header says that it is {_COMPANIONS.get(kind, f'a companion file ({kind})')}, not a model"
-        )
-    if isinstance(names := facts.get("template_introspection"), str) and names:
+    kind = _fact(model, "companion_kind", str)
+    if kind and kind != kind_by_name(parse_path(model.files[0].path_in_repo)):
+        is_a = _COMPANIONS.get(kind, f"a companion file ({kind})")
+        return printable(f"its header says that it is {is_a}, not a model")
+    if names := _fact(model, "template_introspection", str):
         return printable(
             f"its chat template uses Python introspection ({names}): load it only where templates are sandboxed"
         )
@@ -137,9 +136,8 @@ def remark_on(model: Model, others: Iterable[Model]) -> str:
         is_chat = facts.get("has_chat_template") is False and facts.get("architecture") not in _EMBEDDING
         return "it has no chat template" if is_chat else ""
     for other in others:
-        if other.id.repo_id != model.id.repo_id or other.commit_sha != model.commit_sha or other.id == model.id:
-            continue
-        if other.facts.get("chat_template_sha256") not in (None, template):
+        is_twin = (other.id.repo_id, other.commit_sha) == (model.id.repo_id, model.commit_sha) and other.id != model.id
+        if is_twin and other.facts.get("chat_template_sha256") not in (None, template):
             return printable(f"its chat template differs from that of {other.label or other.id}")
     return ""
 
@@ -177,17 +175,13 @@ class ModelSummary(Value, frozen=True):
         repo_id: `owner/name`; of an imported one of unknown repository `local/<name>`.
         quantization: Label, as the file names state it, else the header.
         revision: As requested; None: the default branch.
-        commit_sha: The commit of its files.
-        parameter_count: Of the whole model.
         context_length: Tokens it was trained for.
-        size_bytes: Of all its files.
         file_count: Shards and companions.
         state: `verified`, `unverified`, `changed`, `wrong` or `missing`.
         verified_at_s: The oldest verification of its files; None: one was never verified.
         checked_at_s: The last check for a newer version; None: never checked.
         has_update: Whether that check found one; None: never checked.
         origin: `hub`, `import`, `local` or `store`, as in `Model`.
-        folder: The folder of its first file.
         path: Its first file, which programs open.
         projector_path: Its mmproj; None: it has none.
         hosts: The hosts of a cluster that have it, separated by commas; empty: this machine.
@@ -225,12 +219,12 @@ def summary_of(model: Model, looks: Looks, recorded_use_s: float | None = None) 
     return ModelSummary(
         id=str(model.id),
         repo_id=model.id.repo_id,
-        quantization=model.label or _text(model, "file_type_label"),
+        quantization=model.label or _fact(model, "file_type_label", str),
         revision=model.id.revision,
         commit_sha=model.commit_sha,
-        architecture=_text(model, "architecture"),
+        architecture=_fact(model, "architecture", str),
         parameter_count=model.parameter_count,
-        context_length=_number(model, "context_length"),
+        context_length=_fact(model, "context_length", int),
         size_bytes=model.size_bytes,
         file_count=len(model.files),
         state=state_of(model, looks),
@@ -253,17 +247,17 @@ def last_use_s(model: Model, look: FileLook | None, recorded_use_s: float | None
     A program that opens a file changes its access time, if the mount keeps access times: then it is later than the
     file's last change and registration. Elsewhere (`noatime`) it stays at the time of the change and says nothing.
     """
-    opened_s = None
+    used_s = [] if recorded_use_s is None else [recorded_use_s]
     if look is not None and look.atime_ns > look.mtime_ns and look.atime_ns / 1e9 > model.registered_at_s + _SETTLING_S:
-        opened_s = look.atime_ns / 1e9
-    return max((one for one in (recorded_use_s, opened_s) if one is not None), default=None)
+        used_s.append(look.atime_ns / 1e9)
+    return max(used_s, default=None)
 
 
 def state_of(model: Model, looks: Looks) -> ModelState:
     """The worst state of a model's files."""
-    if model.hosts and all(looks.get(file.target) is None for file in model.files):
-        return "verified" if model.is_verified else "unverified"
-    states = {_state_of_file(file, looks.get(file.target)) for file in model.files}
+    states: set[ModelState] = set()
+    if not model.hosts or any(looks.get(file.target) for file in model.files):
+        states = {_state_of_file(file, looks.get(file.target)) for file in model.files}
     worst: tuple[ModelState, ...] = ("missing", "changed", "wrong")
     return next((state for state in worst if state in states), "verified" if model.is_verified else "unverified")
 
@@ -273,9 +267,7 @@ def _state_of_file(file: StoredFile, look: FileLook | None) -> ModelState:
         return "missing"
     if look.mtime_ns == file.mtime_ns and file.wrong_ranges is not None:
         return "wrong"
-    if (look.size_bytes, look.mtime_ns) != (file.size_bytes, file.mtime_ns):
-        return "changed"
-    return "verified" if file.is_verified else "unverified"
+    return "verified" if (look.size_bytes, look.mtime_ns) == (file.size_bytes, file.mtime_ns) else "changed"
 
 
 def selected(models: Iterable[ModelSummary], text: str = "", only: str = "") -> list[ModelSummary]:
@@ -291,29 +283,18 @@ def selected(models: Iterable[ModelSummary], text: str = "", only: str = "") -> 
 
 def ordered(models: Sequence[ModelSummary], order: ModelOrder) -> list[ModelSummary]:
     """In an order: names from A to Z; sizes, numbers and times from the largest; unknown ones last."""
-    return sorted(models, key=_KEYS[order])
+    if order == "name":
+        return sorted(models, key=lambda model: model.id.casefold())
+    value = attrgetter(_VALUES[order])
+    return sorted(models, key=lambda model: -found if (found := value(model)) is not None else float("inf"))
 
 
-def _descending(value: float | None) -> float:
-    return -value if value is not None else float("inf")
+_VALUES: Final[Mapping[ModelOrder, str]] = {
+    "newest": "registered_at_s", "size": "size_bytes", "parameters": "parameter_count", "verified": "verified_at_s",
+    "checked": "checked_at_s", "used": "last_used_at_s",
+}  # fmt: skip
 
 
-_KEYS: Final[Mapping[ModelOrder, Callable[[ModelSummary], float | str]]] = {
-    "newest": lambda model: -model.registered_at_s,
-    "name": lambda model: model.id.casefold(),
-    "size": lambda model: -model.size_bytes,
-    "parameters": lambda model: _descending(model.parameter_count),
-    "verified": lambda model: _descending(model.verified_at_s),
-    "checked": lambda model: _descending(model.checked_at_s),
-    "used": lambda model: _descending(model.last_used_at_s),
-}
-
-
-def _text(model: Model, name: str) -> str | None:
+def _fact(model: Model, name: str, kind: type[_Fact]) -> _Fact | None:
     value = model.facts.get(name)
-    return value if isinstance(value, str) else None
-
-
-def _number(model: Model, name: str) -> int | None:
-    value = model.facts.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if isinstance(value, kind) and not isinstance(value, bool) else None

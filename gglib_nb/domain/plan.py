@@ -1,12 +1,80 @@
-"""What a repository offers, and what each variant would cost. The manager finds the numbers."""
+"""What a hub lists, what a repository offers, and what each variant would cost. The manager finds the numbers."""
 
+from functools import cached_property
 from typing import Final, Literal
 
 from gglib_nb.domain.fit import MachineMemory, Placement
-from gglib_nb.domain.listing import Gate
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.quality import Quality
 from gglib_nb.domain.values import Value
+
+Gate = Literal["auto", "manual"]
+
+
+class HubFile(Value, frozen=True):
+    """One file of a repository at a commit."""
+
+    path: str
+    size_bytes: int | None  # None: unknown
+    sha256: str | None  # in hexadecimal; None: masked, or a small file that is kept in git
+
+
+class FileCommit(Value, frozen=True):
+    """The last commit that changed a file: the first line of its message, and its ISO date."""
+
+    title: str
+    date: str
+
+
+class RepoListing(Value, frozen=True, dict=True):
+    """All files of a repository at one commit."""
+
+    repo_id: str
+    commit_sha: str  # 40 hexadecimal digits
+    gate: Gate | None  # how access is granted; None: open
+    is_private: bool  # whether only a token shows it
+    files: tuple[HubFile, ...]  # in the order of their paths
+
+    @cached_property
+    def _by_path(self) -> dict[str, HubFile]:
+        return {file.path: file for file in self.files}
+
+    def file(self, path: str) -> HubFile:
+        """The file of that path; `KeyError` without one."""
+        return self._by_path[path]
+
+    def with_content(self, sha256: str | None) -> HubFile | None:
+        """The file with that SHA-256, under any name; None without one."""
+        return None if sha256 is None else next((file for file in self.files if file.sha256 == sha256), None)
+
+
+class RepoSummary(Value, frozen=True):
+    """One row of a search. None is unknown.
+
+    Attributes:
+        downloads: In the last 30 days.
+        parameter_count: Of the model.
+        architecture: As in the GGUF header.
+        gate: How access is granted; None: open.
+        modified_at: ISO date of the last change.
+        likely_size_bytes: Estimated size of the recommended variant.
+        fit: Whether that probably fits this machine's memory.
+        is_here: Whether a model of it is registered.
+        page_url: Its page on the hub.
+    """
+
+    repo_id: str
+    downloads: int | None
+    likes: int | None
+    parameter_count: int | None
+    architecture: str | None
+    gate: Gate | None
+    modified_at: str | None
+    likely_size_bytes: int | None = None
+    fit: Literal["fits", "tight", "too large", "unknown"] = "unknown"
+    is_here: bool = False
+    page_url: str | None = None
+
 
 Fit = Literal["fits", "tight", "too large", "unknown"]
 # The share of memory that a model may take before the rest of the machine (or the display, on a GPU) slows down.
@@ -32,17 +100,13 @@ class VariantPlan(Value, frozen=True):
     Attributes:
         key: The tail of its id, as `%gguf queue` takes it.
         label: Label of the quantization; None: the file names state none.
-        size_bytes: Of all its files.
-        shard_count: Files of the whole set.
         present_bytes: Bytes that are on the disk already, finished or partial.
         free_bytes_after: Free space once everything queued and this variant are downloaded; negative: that much is
             missing.
         memory: Memory when loaded.
-        placement: Where this machine would load it, and how.
-        placement_with_projector: The same with its projector; None: it has none.
+        placement: Where this machine would load it; `placement_with_projector` of None: it has no projector.
         missing: 1-based numbers of files that the Hub lacks; such a variant is refused.
-        is_recommended: `%gguf queue owner/repo` would take it.
-        why: Why it is recommended; empty if it is not.
+        is_recommended: `%gguf queue owner/repo` would take it; `why` says why.
         companions: What `--with` downloads with it, one of each kind.
         name: For display; the key unless that is a hash.
         reusable_bytes: Most bytes that could be copied from files on this machine, before samples confirm them.
@@ -92,18 +156,15 @@ class RepoPlan(Value, frozen=True):
     Attributes:
         repo_id: As the Hub has it now.
         revision: As requested; None: the default branch.
-        commit_sha: The commit of that revision.
         gate: How access is granted; None: open to all.
         has_access: Whether the token at hand may download the files.
         accept_url: The page on which to accept the terms; None: there are none.
-        is_private: Only visible with a token.
         variants: The smallest first.
         context_tokens: The context of the memory estimates.
         free_bytes: Free on the filesystem of the models folder now.
         queued_bytes: What the queue will still write there.
         refusal: Why the files may not be downloaded, and what to do; empty if they may.
         undecided: Why no variant is recommended; empty if one is.
-        page_url: Its page on the hub.
         unsafe_files: Paths of model files that the Hub's security scan does not call safe, each with its verdict.
         storage_limit_bytes: The setting of that name; None: no limit.
         storage_left_bytes: What registered models and the queue leave of it; negative: exceeded already.
@@ -142,13 +203,11 @@ class RepoPlan(Value, frozen=True):
         Entirely: on the GPUs with the requested context and cache; on a machine without one, in RAM.
         """
         wanted = "gpu" if self.machine is not None and self.machine.gpus else "ram"
+        asked = (wanted, self.context_tokens, True, "")
         fitting = [
             one
             for one in self.variants
-            if one.placement.fit == wanted
-            and one.is_complete
-            and not one.scan_finding
-            and one.placement.context_tokens == self.context_tokens
+            if (one.placement.fit, one.placement.context_tokens, one.is_complete, one.scan_finding) == asked
         ]
         usual = [one for one in fitting if (one.bits_per_weight or _ENOUGH_BITS) <= _ENOUGH_BITS]
         return max(usual or fitting, key=lambda one: one.size_bytes or 0, default=None)

@@ -20,14 +20,7 @@ class Message(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
 
 
 class FileProgress(Struct, frozen=True, forbid_unknown_fields=True):
-    """One file of an attempt, at the same index as in `StartTransfer.files`.
-
-    Attributes:
-        downloaded_bytes: Bytes on the disk.
-        status: Its stage.
-        arrived_steps: Which parts have arrived, as in `gglib_nb.domain.download.ShardProgress`.
-        verified_steps: How many steps are hashed, in the same unit.
-    """
+    """One file of an attempt, at the same index as in `StartTransfer.files`; fields as in `ShardProgress`."""
 
     downloaded_bytes: int
     status: ShardStatus
@@ -40,7 +33,6 @@ class Progress(Message, frozen=True):
 
     Attributes:
         sampled_s: The machine's monotonic clock at the moment of sampling.
-        files: One for every file.
         received_bytes: Bytes received from the network in this attempt.
         notice_kind: The condition to report; None while bytes arrive normally.
         notice_s: Seconds that belong to the notice: how long it has stalled, when it retries; None if there are none.

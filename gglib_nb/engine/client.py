@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from gglib_nb.domain import reports
-from gglib_nb.domain.secrets import redacted, without_tokens
+from gglib_nb.domain.text import redacted, without_tokens
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.watchdog import Watchdog
 from gglib_nb.system import PipeReader, exit_reason, start_detached

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.download import PlannedFile, StoredFile
 from gglib_nb.domain.hub_answers import Asked
-from gglib_nb.domain.transitions import TransitionTable
+from gglib_nb.domain.values import TransitionTable
 from gglib_nb.engine.disk import journal_path, part_path, storage_error
 from gglib_nb.engine.http import ExchangeError, MovedError
 from gglib_nb.engine.journal import PartIdentity, present_at

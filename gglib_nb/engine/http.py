@@ -37,7 +37,7 @@ from gglib_nb.domain.http_rules import (
 )
 from gglib_nb.domain.hub_answers import Asked, certificate_refusal, proxy_refusal
 from gglib_nb.domain.references import modelscope_name
-from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.text import redacted
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, InvalidConfigError, InvalidTokenError, RemoteChangedError

@@ -22,7 +22,7 @@ from typing_extensions import override
 from gglib_nb.domain import reports
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.library import CheckedFile
-from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.text import redacted
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.connections import Pool
 from gglib_nb.engine.digest import check_file

@@ -20,7 +20,7 @@ from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
 from gglib_nb.domain.http_rules import host_text, origin_of
 from gglib_nb.domain.reports import FileProgress, TransferFinished, TransferStopped
-from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.text import redacted
 from gglib_nb.engine import jobs
 from gglib_nb.engine.connections import Connections, RequestEnded
 from gglib_nb.engine.disk import Reservation, disk_full, storage_error

@@ -22,7 +22,7 @@ from gglib_nb.domain.hub_answers import (
     no_search,
     proxy_refusal,
 )
-from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.text import redacted
 from gglib_nb.errors import (
     GglibError,
     HubError,

@@ -1,6 +1,6 @@
 """Logging in: huggingface_hub checks the token with the Hub and stores it for all programs of the user."""
 
-from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.text import redacted
 from gglib_nb.errors import HubUnavailableError, InvalidTokenError
 
 

@@ -21,21 +21,21 @@ from gglib_nb.domain.fit import MachineMemory, Placement, model_shape, place
 from gglib_nb.domain.gguf import Tensor, read_header, read_tensors, tensors_in_tail
 from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.gguf_reuse import ReuseLimits, find_candidates, gain_bytes
-from gglib_nb.domain.listing import RepoListing, RepoSummary
 from gglib_nb.domain.memory import CacheType, MemoryEstimate, estimate_memory
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.places import target_path
 from gglib_nb.domain.plan import (
     Fit,
     PlannedCompanion,
+    RepoListing,
     RepoPlan,
+    RepoSummary,
     VariantPlan,
     fit_of,
     likely_memory_bytes,
     likely_size_bytes,
 )
 from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, states_quality
-from gglib_nb.domain.references import check_repo_id
+from gglib_nb.domain.references import check_repo_id, target_path
 from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.engine.local import present_by_file

@@ -18,19 +18,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
-from gglib_nb.domain.bundle import (
-    LONGEST_MANIFEST_BYTES,
+from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.importing import (
+    LONGEST_BUNDLE_MANIFEST_BYTES,
     MANIFEST_NAME,
     BundledFile,
     BundledModel,
     BundleManifest,
+    ImportProgress,
     decode_manifest,
     encode_manifest,
 )
-from gglib_nb.domain.download import StoredFile
-from gglib_nb.domain.importing import ImportProgress
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.places import target_path
+from gglib_nb.domain.references import target_path
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import disk_full, open_regular, storage_error
 from gglib_nb.engine.local import check_split_set
@@ -145,8 +145,8 @@ def read_manifest(folder: Path) -> BundleManifest:
     """The manifest of a bundle. Raises `StorageError`, and `RequestError` for anything that is not allowed in a bundle."""
     path = folder / MANIFEST_NAME
     with _reading(path) as file:
-        data = file.read(LONGEST_MANIFEST_BYTES + 1)
-    if len(data) > LONGEST_MANIFEST_BYTES:
+        data = file.read(LONGEST_BUNDLE_MANIFEST_BYTES + 1)
+    if len(data) > LONGEST_BUNDLE_MANIFEST_BYTES:
         raise RequestError(f"{path} is too large for a manifest. Export the bundle again.")
     return decode_manifest(data)
 

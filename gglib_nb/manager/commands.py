@@ -17,7 +17,7 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import QueuedDownload, Then
 from gglib_nb.domain.events import DownloadCompleted, QueueEvent
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.secrets import without_tokens
+from gglib_nb.domain.text import without_tokens
 from gglib_nb.errors import CatalogError
 from gglib_nb.queue.effects import RegisterModel
 

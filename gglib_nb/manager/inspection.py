@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.gguf import ReadBytes, TensorTable, read_tensors
 from gglib_nb.domain.inspection import Inspection, inspection_of
-from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.model import Model
+from gglib_nb.domain.plan import RepoListing
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.variants import Variant
 from gglib_nb.engine.disk import open_regular

@@ -26,8 +26,7 @@ from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.catalog.store import Catalog, known_files
 from gglib_nb.domain import events as announced
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, StoredFile
-from gglib_nb.domain.history import MOST_REMEMBERED, PastDownload, remembered
-from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
+from gglib_nb.domain.stored import MOST_REMEMBERED, Adoption, PastDownload, RestoredDownload, StoredQueue, remembered
 from gglib_nb.engine.disk import status_of
 from gglib_nb.engine.lease import Owner
 from gglib_nb.engine.local import present_by_file

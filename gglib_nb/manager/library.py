@@ -17,9 +17,9 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, Verification, VerifyProgress
-from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.loading import PresetFile, merged_preset
 from gglib_nb.domain.model import FileLook, Looks, Model
+from gglib_nb.domain.plan import RepoListing
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import variants_of

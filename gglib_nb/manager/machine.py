@@ -15,8 +15,8 @@ from typing import Final
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.fit import Gpu, MachineMemory
-from gglib_nb.domain.places import target_path
-from gglib_nb.domain.secrets import without_tokens
+from gglib_nb.domain.references import target_path
+from gglib_nb.domain.text import without_tokens
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import Reservation, status_of
 from gglib_nb.errors import RequestError

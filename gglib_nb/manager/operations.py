@@ -13,12 +13,11 @@ from typing import Final, NamedTuple, Self
 from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload, QueuedDownload, QueueSnapshot
-from gglib_nb.domain.history import PastDownload
-from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.matching import find_download, find_failure
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.stored_queue import Adoption
+from gglib_nb.domain.stored import Adoption, PastDownload
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError, InvalidConfigError, NotInQueueError, RequestError
 from gglib_nb.manager.calls import Blocking, Coroutines, operation, settled

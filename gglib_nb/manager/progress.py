@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import Any, Final, Protocol, TypeVar
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot, ShardProgress, ShardStatus
-from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import duration, percent, rate, size
 
 _LOG_EVERY_S: Final = 60.0

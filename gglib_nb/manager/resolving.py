@@ -16,10 +16,9 @@ from gglib_nb.domain.choosing import choose
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile
 from gglib_nb.domain.file_names import parse_path
-from gglib_nb.domain.listing import RepoListing
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.places import check_length, target_path
-from gglib_nb.domain.references import DownloadId, check_repo_id
+from gglib_nb.domain.plan import RepoListing
+from gglib_nb.domain.references import DownloadId, check_length, check_repo_id, target_path
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import (
     CatalogError,

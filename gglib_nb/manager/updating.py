@@ -25,8 +25,8 @@ from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.gguf import TensorTable, read_tensors
 from gglib_nb.domain.inspection import compare, inspection_of
 from gglib_nb.domain.library import FileChange, ModelUpdate
-from gglib_nb.domain.listing import HubFile, RepoListing
 from gglib_nb.domain.model import Model, remark_on
+from gglib_nb.domain.plan import HubFile, RepoListing
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import (
     CatalogDamagedError,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
-from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.text import redacted
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.network.dialing import forget, working_family
 from gglib_nb.network.proxies import Proxies, Proxy

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS
-from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId, parse_pasted
+from gglib_nb.domain.text import printable
 from gglib_nb.errors import GglibError, RequestError
 from gglib_nb.notebook import formats, listings, messages, plan_table, results, rows
 from gglib_nb.notebook.messages import Answer, Code, Listing

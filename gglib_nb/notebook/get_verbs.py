@@ -9,8 +9,8 @@ from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
 from gglib_nb.domain.matching import find_repository
 from gglib_nb.domain.memory import CACHE_TYPES, CacheType
-from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId, is_command
+from gglib_nb.domain.text import printable
 from gglib_nb.errors import NoGgufFilesError
 from gglib_nb.notebook import formats, listings, plan_table
 from gglib_nb.notebook.model_verbs import folders

@@ -4,12 +4,11 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.library import Change, DiskUse, FileChange, ModelUpdate
-from gglib_nb.domain.listing import RepoSummary
 from gglib_nb.domain.model import ModelState, ModelSummary
-from gglib_nb.domain.plan import Fit
-from gglib_nb.domain.printable import printable
+from gglib_nb.domain.plan import Fit, RepoSummary
+from gglib_nb.domain.stored import PastDownload
+from gglib_nb.domain.text import printable
 from gglib_nb.engine.local import Leftover
 from gglib_nb.notebook import formats, rows
 from gglib_nb.notebook.messages import Action, Fact, Filter, Listing, Mood, Row, View

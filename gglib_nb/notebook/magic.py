@@ -16,8 +16,8 @@ from traitlets import Bool, Integer, TraitType, Unicode
 from traitlets.config import Configurable
 from typing_extensions import override
 
-from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.text import printable
 from gglib_nb.errors import CatalogError, GglibError, copy_of
 from gglib_nb.manager.progress import use_views
 from gglib_nb.notebook.progress import download_in_cell

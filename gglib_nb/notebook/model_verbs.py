@@ -12,7 +12,7 @@ from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS, loading_lines
 from gglib_nb.domain.matching import pick_row, row_number
 from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, selected
-from gglib_nb.domain.printable import printable
+from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.manager.bundles import BundleProgress

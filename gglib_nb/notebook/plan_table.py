@@ -9,8 +9,8 @@ from typing import Final
 
 from gglib_nb.domain.fit import FitClass, MachineMemory, Placement
 from gglib_nb.domain.plan import RepoPlan, VariantPlan
-from gglib_nb.domain.printable import printable
 from gglib_nb.domain.quality import Quality
+from gglib_nb.domain.text import printable
 from gglib_nb.notebook import formats, messages, rows
 from gglib_nb.notebook.messages import Action, Choice, Fact, Listing, Mood, View
 from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, STRONG, WARN, Block, Cell, Column, Line, Row, Table, row

@@ -12,8 +12,8 @@ from html import escape
 from typing import Final, Generic, TextIO, TypeVar
 
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
-from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.text import printable
 from gglib_nb.manager.progress import write_text
 from gglib_nb.notebook import formats, host, render, rows
 from gglib_nb.notebook.outputs import CellOutput, Data

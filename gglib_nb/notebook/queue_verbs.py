@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.matching import find_download, find_failure, pick_row, row_number
-from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.errors import DownloadsFailedError, NotInQueueError
 from gglib_nb.notebook import formats, listings, rows

@@ -13,7 +13,7 @@ from html import escape
 from typing import Final
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
-from gglib_nb.domain.printable import printable
+from gglib_nb.domain.text import printable
 from gglib_nb.notebook import rows
 from gglib_nb.notebook.messages import Bar, Notice, Row, View
 from gglib_nb.notebook.tables import COLORS, QUIET, TABLE, details, quiet

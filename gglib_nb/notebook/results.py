@@ -9,7 +9,7 @@ from typing import Final
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, shown
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, PrunePlan, QueuedUpdate, Repair, Verification
-from gglib_nb.domain.printable import printable
+from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.rows import scan_warning

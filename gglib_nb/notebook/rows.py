@@ -17,10 +17,9 @@ from gglib_nb.domain.download import (
     ShardProgress,
     ShardStatus,
 )
-from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.loading import python_lines
-from gglib_nb.domain.printable import printable
-from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.stored import PastDownload
+from gglib_nb.domain.text import printable, redacted
 from gglib_nb.errors import GatedRepoError
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.messages import Action, Bar, Fact, Field, Header, Mood, Notice, Row, View

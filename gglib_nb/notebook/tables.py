@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
-from gglib_nb.domain.printable import printable
+from gglib_nb.domain.text import printable
 from gglib_nb.notebook import formats
 
 _GAP: Final = ".9em"

@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from gglib_nb.domain.hours import DailyHours
-from gglib_nb.domain.printable import printable
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.units import UNLIMITED, parse_bytes
+from gglib_nb.domain.text import printable
+from gglib_nb.domain.units import UNLIMITED, DailyHours, parse_bytes
 from gglib_nb.errors import GglibError
 
 if TYPE_CHECKING:

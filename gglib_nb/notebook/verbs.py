@@ -7,8 +7,8 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
-from gglib_nb.domain.hours import DailyHours
-from gglib_nb.domain.printable import printable
+from gglib_nb.domain.text import printable
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.notebook import formats, get_verbs, model_verbs, queue_verbs, tables
 from gglib_nb.notebook.actions import LIVE

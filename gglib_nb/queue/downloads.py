@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.stored_queue import StoredDownload
+from gglib_nb.domain.stored import StoredDownload
 from gglib_nb.domain.values import known_sum
 from gglib_nb.errors import AlreadyQueuedError, NotInQueueError
 from gglib_nb.queue.entry import Entry

@@ -24,7 +24,7 @@ from gglib_nb.domain.download import (
 from gglib_nb.domain.progress import RateEstimator
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.reports import FileProgress, Progress
-from gglib_nb.domain.stored_queue import RestoredDownload, StoredDownload
+from gglib_nb.domain.stored import RestoredDownload, StoredDownload
 from gglib_nb.errors import GglibError
 from gglib_nb.queue.notices import notice_of, reused
 from gglib_nb.queue.transitions import TRANSITIONS, Cause

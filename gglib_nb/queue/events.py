@@ -13,7 +13,6 @@ from gglib_nb.domain.download import (
     StoredFile,
     Then,
 )
-from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.reports import (
     EngineLost,
@@ -24,7 +23,8 @@ from gglib_nb.domain.reports import (
     TransferStopped,
     TransferWaits,
 )
-from gglib_nb.domain.stored_queue import RestoredDownload, StoredLimits
+from gglib_nb.domain.stored import RestoredDownload, StoredLimits
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import GglibError
 
 # Requests ------------------------------------------------------------------------------------------------------------

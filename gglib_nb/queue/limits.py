@@ -2,8 +2,8 @@
 
 from msgspec.structs import replace
 
-from gglib_nb.domain.hours import DailyHours
-from gglib_nb.domain.stored_queue import StoredLimits
+from gglib_nb.domain.stored import StoredLimits
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import InvalidConfigError
 
 

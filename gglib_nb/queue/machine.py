@@ -42,9 +42,9 @@ from gglib_nb.domain.download import (
     QueueSnapshot,
     StoredFile,
 )
-from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredQueue
+from gglib_nb.domain.stored import Adoption, RestoredDownload, StoredQueue
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import (
     AlreadyQueuedError,
     DownloadCancelledError,

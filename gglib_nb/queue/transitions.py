@@ -4,7 +4,7 @@ from enum import StrEnum
 from typing import Final
 
 from gglib_nb.domain.download import DownloadStatus
-from gglib_nb.domain.transitions import TransitionTable
+from gglib_nb.domain.values import TransitionTable
 
 
 class Cause(StrEnum):

@@ -8,7 +8,7 @@ from concurrent.futures import Future
 import pytest
 from playwright.sync_api import expect
 
-from gglib_nb.domain.hours import DailyHours
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import NotInQueueError, QueueFullError, RepoNotFoundError
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager

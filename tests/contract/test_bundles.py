@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.domain.bundle import MANIFEST_NAME
 from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.importing import MANIFEST_NAME
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.demo import GRANTED_TOKEN
-from gglib_nb.domain.listing import RepoListing
+from gglib_nb.domain.plan import RepoListing
 from gglib_nb.errors import (
     GatedRepoError,
     HubError,

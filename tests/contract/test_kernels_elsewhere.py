@@ -11,7 +11,7 @@ from gglib_nb import DownloadManager, DownloadManagerConfig, DownloadStatus, Int
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.domain.download import PlannedFile
-from gglib_nb.domain.stored_queue import StoredDownload, StoredQueue
+from gglib_nb.domain.stored import StoredDownload, StoredQueue
 from gglib_nb.manager import keeper
 from gglib_nb.system import boot_id
 from tests.support.faulty_hub import FaultyHub, WrongBytes

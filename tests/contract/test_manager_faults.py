@@ -26,7 +26,7 @@ from gglib_nb import (
     VerifyProgress,
 )
 from gglib_nb.catalog.queues import Queues
-from gglib_nb.domain.hours import DailyHours
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import DownloadInterruptedError
 from gglib_nb.manager.manager import SyncOperations
 from gglib_nb.manager.queue_thread import QueueThread

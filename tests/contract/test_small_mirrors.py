@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from typing_extensions import override
 
-from gglib_nb.domain.listing import HubFile
+from gglib_nb.domain.plan import HubFile
 from gglib_nb.errors import (
     GatedRepoError,
     HubError,

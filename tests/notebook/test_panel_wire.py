@@ -10,8 +10,8 @@ import pytest
 
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.file_names import Quantization
-from gglib_nb.domain.history import PastDownload
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored import PastDownload
 from gglib_nb.errors import QueueFullError
 from gglib_nb.notebook.panel import Panel
 from gglib_nb.notebook.session import Session

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from gglib_nb.domain.transitions import TransitionTable
+from gglib_nb.domain.values import TransitionTable
 
 
 def mermaid(table: TransitionTable[Any, Any]) -> str:

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.hours import DailyHours
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.notebook.verb import VERBS, GrammarError, help_of, help_of_all
 from gglib_nb.notebook.verbs import parse
 

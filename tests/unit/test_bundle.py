@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.bundle import BundledFile, BundledModel, BundleManifest, decode_manifest, encode_manifest
+from gglib_nb.domain.importing import BundledFile, BundledModel, BundleManifest, decode_manifest, encode_manifest
 from gglib_nb.errors import RequestError
 
 SHA = "a" * 64

@@ -12,7 +12,7 @@ from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.migrations import MIGRATIONS, Migration, atomic, migrate
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.stored_queue import StoredLimits
+from gglib_nb.domain.stored import StoredLimits
 from gglib_nb.errors import CatalogError
 
 CATALOGS = Path(__file__).parent / "catalogs"

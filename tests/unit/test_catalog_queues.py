@@ -23,7 +23,7 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, PlannedFile
 from gglib_nb.domain.file_names import Quantization
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.stored_queue import StoredDownload, StoredLimits, StoredQueue
+from gglib_nb.domain.stored import StoredDownload, StoredLimits, StoredQueue
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GatedRepoError, IntegrityError
 from tests.support.plans import a_plan
 from tests.support.snapshots import download

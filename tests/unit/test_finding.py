@@ -3,7 +3,7 @@
 import pytest
 
 from gglib_nb.domain.fit import Gpu, MachineMemory
-from gglib_nb.domain.listing import RepoSummary
+from gglib_nb.domain.plan import RepoSummary
 from gglib_nb.manager.advice import judged
 
 GIB = 1024**3

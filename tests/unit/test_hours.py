@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.hours import DailyHours
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import InvalidConfigError
 
 MINUTES = st.times().map(lambda moment: moment.replace(second=0, microsecond=0))

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal, when
-from gglib_nb.domain.secrets import redacted
+from gglib_nb.domain.text import redacted
 from gglib_nb.errors import (
     GatedRepoError,
     HubError,

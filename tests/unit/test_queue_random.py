@@ -14,9 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gglib_nb.domain import events as announcements
 from gglib_nb.domain import reports
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
-from gglib_nb.domain.hours import DailyHours
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.stored_queue import Adoption, RestoredDownload, StoredDownload, StoredLimits
+from gglib_nb.domain.stored import Adoption, RestoredDownload, StoredDownload, StoredLimits
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import NetworkError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on

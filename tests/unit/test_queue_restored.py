@@ -2,7 +2,7 @@
 
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.stored_queue import Adoption, StoredDownload, StoredLimits
+from gglib_nb.domain.stored import Adoption, StoredDownload, StoredLimits
 from gglib_nb.errors import AlreadyQueuedError, GatedRepoError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on

@@ -10,8 +10,8 @@ import pytest
 from gglib_nb.domain import events as announcements
 from gglib_nb.domain import reports
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
-from gglib_nb.domain.history import remembered
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored import remembered
 from gglib_nb.manager.progress import parts_of
 from gglib_nb.queue.downloads import Downloads
 from gglib_nb.queue.entry import Entry

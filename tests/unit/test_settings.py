@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManagerConfig
-from gglib_nb.domain.hours import DailyHours
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.notebook.actions import LIVE
 from gglib_nb.notebook.magic import Gglib

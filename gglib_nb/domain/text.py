@@ -1,8 +1,20 @@
-"""Removes tokens and signatures from foreign text."""
+"""Makes foreign text safe to show: without control characters, tokens and signatures."""
 
 import re
+import unicodedata
 from collections.abc import Mapping
 from typing import Final
+
+# Categories of characters that move the cursor, start a terminal's escape sequence, or turn the direction of a line.
+_UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+
+
+def printable(text: str) -> str:
+    """Foreign text on one line, without characters that control a terminal."""
+    if text.isprintable():
+        return str(text)  # also of a subclass, which could not be sent to the page
+    return "".join(" " if unicodedata.category(character) in _UNPRINTABLE else character for character in text)
+
 
 HIDDEN: Final = "…"
 TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
