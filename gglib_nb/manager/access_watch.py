@@ -13,17 +13,11 @@ from gglib_nb.domain.events import DownloadFailed, QueueEvent, SnapshotChanged
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GatedRepoError, GglibError, InvalidTokenError
 
-_ASK_EVERY_S: Final = 60.0
-
 
 class AccessWatch:
-    """One manager's watch.
+    """One manager's watch, made of what returns the queue, asks the Hub for access, and queues a failed download again.
 
-    Args:
-        snapshot: Returns the queue.
-        check: Asks the Hub whether a repository may be downloaded; raises `GglibError` if not.
-        retry: Queues a failed download again.
-        interval_s: Seconds between two checks.
+    `check` raises `GglibError` if a repository may not be downloaded.
     """
 
     def __init__(
@@ -31,7 +25,7 @@ class AccessWatch:
         snapshot: Callable[[], QueueSnapshot],
         check: Callable[[str], None],
         retry: Callable[[DownloadId], object],
-        interval_s: float = _ASK_EVERY_S,
+        interval_s: float = 60.0,
     ) -> None:
         self._snapshot: Final = snapshot
         self._check: Final = check

@@ -60,7 +60,7 @@ def local_time() -> time_of_day:
 
 
 class QueueThread:
-    """Runs a machine. Every method may be called from any thread.
+    """Runs a machine. Every method may be called from any thread; after the end it fails with `ManagerClosedError`.
 
     Args:
         machine: Used only by this thread from now on.
@@ -83,8 +83,8 @@ class QueueThread:
         # An RLock, because the garbage collector may call back during a post.
         self._lock = threading.RLock()
         self._refusal = ""
+        self._notices: tuple[QueueNotice, ...] = ()
         self._beside: Final[dict[str, Any]] = dict(beside)
-        self._notices: dict[str, QueueNotice] = {}
         self._notes = 0
         self._snapshot = self._seen()
         self._published = self._snapshot
@@ -150,9 +150,8 @@ class QueueThread:
         """Shows a notice about the whole queue, instead of an earlier one of its kind; without a text, shows none."""
 
         def act() -> None:
-            self._notices.pop(kind, None)
-            if text:
-                self._notices[kind] = QueueNotice(kind, text)
+            others = (one for one in self._notices if one.kind != kind)
+            self._notices = (*others, QueueNotice(kind, text)) if text else tuple(others)
             self._note({})
 
         return self._do(act)
@@ -188,11 +187,7 @@ class QueueThread:
         return self._put(act)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Calls `listener` on this thread with a snapshot, at most ten times a second and after the last change.
-
-        Raises:
-            ManagerClosedError: The thread has ended.
-        """
+        """Calls `listener` on this thread with a snapshot, at most ten times a second and after the last change."""
         # At once, not on the thread: the keeper has to see `is_watched` after this call.
         with self._lock:
             if self._refusal:
@@ -211,9 +206,6 @@ class QueueThread:
         Args:
             listener: Must not block.
             ended: Called when no more events can come.
-
-        Raises:
-            ManagerClosedError: The thread has ended.
         """
 
         def act() -> None:
@@ -263,7 +255,12 @@ class QueueThread:
         refuse_to_wait()
         try:
             while (posted := self._next()) is not None:
-                self._answer(*posted)
+                act, future = posted
+                if not future.cancelled():
+                    try:
+                        act(future)
+                    except BaseException as error:  # noqa: BLE001 - the future's owner gets it
+                        fail(future, error)
                 self._look_at_clock()
                 self._look_at_conditions()
                 self._publish()
@@ -283,20 +280,13 @@ class QueueThread:
         except queue.Empty:
             return _NOTHING
 
-    def _answer(self, act: "Callable[[Future[Any]], None]", future: "Future[Any]") -> None:
-        if not future.cancelled():
-            try:
-                act(future)
-            except BaseException as error:  # noqa: BLE001 - the future's owner gets it
-                fail(future, error)
-
     def _take(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
         reply = None
         effects = self._machine.handle(event, time.time())
         if isinstance(event, on.DownloadHoursChanged):
             self._clock_at_s = 0.0
         if isinstance(event, on.Request):  # notices of a single event disappear when the user changes the queue
-            self._notices = {kind: one for kind, one in self._notices.items() if kind not in ("adopted", "partials")}
+            self._notices = tuple(one for one in self._notices if one.kind not in ("adopted", "partials"))
         if not isinstance(event, reports.Progress):
             self._snapshot = self._seen()  # the callbacks below read it
         for effect in effects:
@@ -341,8 +331,7 @@ class QueueThread:
                 succeed(future, None)
 
     def _seen(self) -> QueueSnapshot:
-        notices = tuple(self._notices.values())
-        return replace(self._machine.snapshot(), version=self._version, notices=notices, **self._beside)
+        return replace(self._machine.snapshot(), version=self._version, notices=self._notices, **self._beside)
 
     def _note(self, fields: Mapping[str, Any]) -> None:
         self._beside.update(fields)

@@ -130,7 +130,9 @@ class QueueMachine:
             case on.PutBackRequested():
                 self._put_back(self._downloads.cancelled(event.ids))
             case on.MoveRequested():
-                self._move(event)
+                moved = self._downloads.waiting(event.id, "only waiting downloads have a position.")
+                self._is_to_be_stored = True
+                self._do(do.Reply(self._downloads.move_pending(moved, event.position)))
             case on.PauseRequested():
                 self._pause(self._downloads.known(event.id))
             case on.AllPauseRequested():
@@ -169,11 +171,14 @@ class QueueMachine:
             case reports.Progress():
                 self._progress(event)
             case reports.TransferWaits():
-                self._hold_up(event)
+                if (held := self._downloads.at_work(event.attempt)) is not None:
+                    self._hold_up(held, "waiting", None, event.reason)
             case reports.TransferFinished():
                 self._store(event)
             case on.TransferFailed():
-                self._fail_transfer(event)
+                if self._downloads.at_work(event.attempt) is not None:
+                    self._fail(event.attempt, event.error, can_retry=event.can_retry)
+                self._confirm_stop(event.attempt)
             case reports.TransferStopped():
                 self._confirm_stop(event.attempt)
             case reports.EngineLost():
@@ -181,7 +186,9 @@ class QueueMachine:
             case reports.EnginesChanged():
                 self.limits.engine_count = max(1, event.count)
             case reports.EngineSilent():
-                self._note_silence(event)
+                for attempt, running in self._downloads.active.items():
+                    if running.is_running and (event.attempts is None or attempt in event.attempts):
+                        self._hold_up(running, "silent", event.silent_s, event.detail)
             case on.ModelRegistered():
                 self._complete(event.attempt, event.files, remark=event.remark)
             case on.RegistrationFailed():
@@ -272,11 +279,6 @@ class QueueMachine:
                 self._cancel(entry, discards=False, position=position)
         self._do(do.Reply(frozenset(self._downloads.stopping)))
 
-    def _move(self, event: on.MoveRequested) -> None:
-        entry = self._downloads.waiting(event.id, "only waiting downloads have a position.")
-        self._is_to_be_stored = True
-        self._do(do.Reply(self._downloads.move_pending(entry, event.position)))
-
     def _put_back(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if (live := self._downloads.same(entry.plan)) is not None:
@@ -289,19 +291,16 @@ class QueueMachine:
             self._check_room(waiting[0].plan, len(waiting))
         ran = len(in_order) - len(waiting)
         for number, entry in enumerate(in_order):
-            self._put_one_back(entry, number if number < ran else entry.place.position - 1 + ran)
+            place = entry.place
+            self._downloads.remove_ended(entry)
+            self._revive(entry, entry.plan, entry.queued_at_s)
+            self._downloads.add_pending(entry, number if number < ran else place.position - 1 + ran)
+            if place.was_paused:
+                entry.move_on(Cause.PAUSED, self._at_s)
+            self._tell_status(entry)
+            self._is_processing |= place.was_processing
         self._go_on()
         self._do(do.Reply(tuple(map(self._downloads.position, entries))))
-
-    def _put_one_back(self, entry: Entry, index: int) -> None:
-        place = entry.place
-        self._downloads.remove_ended(entry)
-        self._revive(entry, entry.plan, entry.queued_at_s)
-        self._downloads.add_pending(entry, index)
-        if place.was_paused:
-            entry.move_on(Cause.PAUSED, self._at_s)
-        self._tell_status(entry)
-        self._is_processing |= place.was_processing
 
     def _pause(self, entry: Entry) -> None:
         if entry.status in (DownloadStatus.PAUSED, DownloadStatus.REGISTERING):
@@ -454,29 +453,13 @@ class QueueMachine:
         else:
             self._complete(event.attempt)
 
-    def _fail_transfer(self, event: on.TransferFailed) -> None:
-        if event.attempt in self._downloads.stopping:
-            self._confirm_stop(event.attempt)
-        elif self._downloads.at_work(event.attempt) is not None:
-            self._fail(event.attempt, event.error, can_retry=event.can_retry)
-
     def _confirm_stop(self, attempt: int) -> None:
         stop = self._downloads.stopping.pop(attempt, None)
         if stop is not None and stop.entry.status is DownloadStatus.CANCELLED:
             self._finish_cancel(stop.entry, discards=stop.discards)
 
-    def _hold_up(self, event: reports.TransferWaits) -> None:
-        if (entry := self._downloads.at_work(event.attempt)) is not None:
-            entry.hold_up("waiting", None, event.reason)
-            self._tell_notice(entry)
-
-    def _note_silence(self, event: reports.EngineSilent) -> None:
-        for attempt, entry in self._downloads.active.items():
-            if entry.is_running and (event.attempts is None or attempt in event.attempts):
-                entry.hold_up("silent", event.silent_s, event.detail)
-                self._tell_notice(entry)
-
-    def _tell_notice(self, entry: Entry) -> None:
+    def _hold_up(self, entry: Entry, kind: str, seconds: float | None, text: str) -> None:
+        entry.hold_up(kind, seconds, text)
         view = entry.view(0)
         self._announce(announced.NoticeChanged(view.id, view.notice))
         self._announce(announced.DownloadProgressed(view))
@@ -508,13 +491,13 @@ class QueueMachine:
         unregistered: GglibError | None = None,
         remark: str = "",
     ) -> None:
-        if (entry := self._downloads.at_work(attempt, is_running=False)) is None:
-            return
-        entry.stored = entry.stored if files is None else files
-        self._downloads.remove_active(attempt)
-        self._step(entry, Cause.REGISTERED)
-        entry.settle(self._at_s, unregistered, remark)
-        self._close(entry, announced.DownloadCompleted(entry.view(0)))
+        if (entry := self._downloads.at_work(attempt, is_running=False)) is not None:
+            entry.stored = entry.stored if files is None else files
+            self._downloads.remove_active(attempt)
+            self._step(entry, Cause.REGISTERED)
+            entry.settle(self._at_s, unregistered, remark)
+            self._downloads.add_ended(entry)
+            self._record(entry, announced.DownloadCompleted(entry.view(0)))
 
     def _fail_registration(self, event: on.RegistrationFailed) -> None:
         entry = self._downloads.at_work(event.attempt, is_running=False)
@@ -534,7 +517,8 @@ class QueueMachine:
         entry = self._downloads.remove_active(attempt)
         self._step(entry, Cause.FAILED)
         entry.fail(error, self._at_s, can_retry=can_retry)
-        self._close(entry, announced.DownloadFailed(entry.view(0)))
+        self._downloads.add_ended(entry)
+        self._record(entry, announced.DownloadFailed(entry.view(0)))
 
     # Steps -------------------------------------------------------------------------------------------------------
 
@@ -550,7 +534,11 @@ class QueueMachine:
             self._begin(entry, Cause.STARTED)
         if self._is_processing and self._downloads.is_drained():
             self._is_processing, self._is_to_be_stored = False, True
-            self._summarize()
+            summary = self._run.summary(self._at_s) if self._run is not None else None
+            self._run = None
+            if summary is not None:
+                self._last_run = summary
+                self._announce(announced.RunSummarized(summary))
 
     def _next_start(self) -> Entry | None:
         has_slot = self._downloads.slots_held(self.limits.engine_count) < self.limits.slots
@@ -576,21 +564,10 @@ class QueueMachine:
     def _discard_partials(self, entry: Entry) -> None:
         self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
 
-    def _close(self, entry: Entry, event: announced.QueueEvent) -> None:
-        self._downloads.add_ended(entry)
-        self._record(entry, event)
-
     def _record(self, entry: Entry, event: announced.QueueEvent) -> None:
         if self._run is not None:
             self._run.record(entry.view(0), self._at_s)
         self._announce(event)
-
-    def _summarize(self) -> None:
-        summary = self._run.summary(self._at_s) if self._run is not None else None
-        self._run = None
-        if summary is not None:
-            self._last_run = summary
-            self._announce(announced.RunSummarized(summary))
 
     def _step(self, entry: Entry, cause: Cause) -> None:
         entry.move_on(cause, self._at_s)
