@@ -63,13 +63,8 @@ class Catalog:
     def find(self, text: DownloadId | str, others: Callable[[], Sequence[Model]] = tuple) -> Model:
         """The model that a user's text names, as `find_model` interprets it.
 
-        Args:
-            text: The user's text.
-            others: Returns more models, such as those in other programs' folders; called only if no registered one matches.
-
-        Raises:
-            ModelNotFoundError: None matches; the text names similar ones.
-            AmbiguousQuantizationError: Several match; `choices` has their ids.
+        `others` returns more models, such as those of other programs; called only if no registered one matches. Raises
+        `ModelNotFoundError`, and `AmbiguousQuantizationError` with the ids in `choices`.
         """
         models = self.models()
         try:
@@ -78,12 +73,7 @@ class Catalog:
             return find_model([*models, *others()], str(text))
 
     def forget(self, text: DownloadId | str) -> Model:
-        """Removes a model from the catalog and returns it; its files stay on the disk.
-
-        Raises:
-            ModelNotFoundError: As `find`.
-            AmbiguousQuantizationError: As `find`.
-        """
+        """Removes a model from the catalog and returns it; its files stay on the disk. Raises as `find`."""
         model = self.find(text)
         with self._writing() as connection:
             connection.execute("DELETE FROM model WHERE name = ?", (str(model.id),))

@@ -109,8 +109,7 @@ class QueueKeeper:
     def adopt(self, prepare: Callable[[], None]) -> "Future[Adoption]":
         """Adopts the queues of stopped kernels, and offers this queue for adoption when it closes.
 
-        Args:
-            prepare: Called before an adopted download starts.
+        `prepare` is called before an adopted download starts.
         """
         with self._woken:
             self._hands_on, self._prepare = True, prepare
@@ -415,9 +414,8 @@ def _is_complete(plan: PlannedDownload, known: Mapping[str, StoredFile]) -> bool
     for target in plan.targets:
         parts = [file for file in plan.files if file.target == target]
         look, file = looks[target], known.get(target)
-        if plan.force or look is None or file is None:
+        if plan.force or look is None or file is None or (len(parts) == 1 and parts[0].sha256 != file.sha256):
             return False
-        is_same = len(parts) > 1 or parts[0].sha256 == file.sha256
-        if not is_same or (look.size_bytes, look.mtime_ns) != (file.size_bytes, file.mtime_ns):
+        if (look.size_bytes, look.mtime_ns) != (file.size_bytes, file.mtime_ns):
             return False
     return True

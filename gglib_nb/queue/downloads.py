@@ -235,12 +235,14 @@ class Downloads:
         """
         running = self.running()
         stays = [one for one in running if one.status is DownloadStatus.FINALIZING or not _share(one, entry)]
+
+        def has_slot() -> bool:
+            return _slots((one.plan for one in stays), engine_count) < slots
+
         for one in reversed([one for one in stays if one.status is DownloadStatus.DOWNLOADING]):
-            if _slots((each.plan for each in stays), engine_count) < slots:
-                break
-            stays.remove(one)
-        has_slot = _slots((each.plan for each in stays), engine_count) < slots
-        is_of_use = has_slot and not any(_share(one, entry) for one in stays)
+            if not has_slot():
+                stays.remove(one)
+        is_of_use = has_slot() and not any(_share(one, entry) for one in stays)
         return [one for one in reversed(running) if one not in stays] if is_of_use else []
 
     def held_plans(self) -> list[PlannedDownload]:

@@ -90,11 +90,17 @@ class Entry:
     _kept: StoredDownload | None = None
 
     def __post_init__(self) -> None:
-        self.then = None if self.plan.then is None else Then(self.plan.then)
-        self._files = tuple(
-            ShardProgress(number, file.path_in_repo, file.kind, file.size_bytes, 0, ShardStatus.QUEUED)
-            for number, file in enumerate(self.plan.files, start=1)
-        )
+        self._follow(self.plan)
+
+    def _follow(self, plan: PlannedDownload) -> None:
+        """Takes over a plan; its bars start empty if its files are others."""
+        if not self._files or plan.files != self.plan.files:
+            self._files = tuple(
+                ShardProgress(number, file.path_in_repo, file.kind, file.size_bytes, 0, ShardStatus.QUEUED)
+                for number, file in enumerate(plan.files, start=1)
+            )
+            self._reused_bytes, self._reused_from = 0, ()
+        self.plan, self.then = plan, None if plan.then is None else Then(plan.then)
 
     @classmethod
     def restored(cls, restored: RestoredDownload) -> Self:
@@ -214,13 +220,10 @@ class Entry:
 
     def meet(self, peer: str | None) -> bool:
         """Notes which other kernel downloads it; returns whether the view changed."""
-        if peer == self.peer:
-            return False
-        self.peer = peer
-        if not self.waits_for_peer:
-            return False
-        self._notice, self._is_changed = self._notice_of("waiting", None, ""), True
-        return True
+        is_news, self.peer = peer != self.peer and self.waits_for_peer, peer
+        if is_news:
+            self._notice, self._is_changed = self._notice_of("waiting", None, ""), True
+        return is_news
 
     def _notice_of(self, kind: str | None, seconds: float | None, text: str) -> tuple[str, str] | None:
         self._is_shared = kind == "waiting" and not text
@@ -233,11 +236,9 @@ class Entry:
 
     def wait_for_hours(self, opens_at: str | None) -> bool:
         """Notes until when it waits (None: it does not wait); returns whether that changed."""
-        notice = None if opens_at is None else notice_of("hours", None, opens_at)
-        if notice == self._notice:
-            return False
-        self._notice, self._is_changed = notice, True
-        return True
+        before, self._notice = self._notice, None if opens_at is None else notice_of("hours", None, opens_at)
+        self._is_changed |= self._notice != before
+        return self._notice != before
 
     def report_then(self, then: Then) -> None:
         """Notes the state of its command."""
@@ -250,12 +251,7 @@ class Entry:
 
     def renew(self, plan: PlannedDownload, at_s: float) -> None:
         """It is queued again: as if new, except for the bars, which stay until the engine reports."""
-        has_same_files = plan.files == self.plan.files
-        self.plan = plan
-        if not has_same_files:
-            self.__post_init__()
-            self._reused_bytes, self._reused_from = 0, ()
-        self.then = None if plan.then is None else Then(plan.then)
+        self._follow(plan)
         self.queued_at_s, self.ended_at_s, self._losses = at_s, None, 0
         self.error, self.can_retry = None, False
         self.hold()

@@ -15,8 +15,7 @@ class Limits:
         max_concurrent: Downloads that run at once on each engine.
         engine_count: Engines that share the work.
         bandwidth_bytes_per_second: Of everything together; None: unlimited.
-        hours: When downloads run; None: at any time.
-        is_open: Whether it is such an hour.
+        hours: When downloads run; None: at any time. `is_open`: whether it is such an hour.
         set_by_user: The limits that are kept after the kernel ends.
     """
 
