@@ -107,14 +107,8 @@ class DaskEngine:
             link.begin_close()
         for link in links:
             link.wait_closed(max(0.0, deadline_s - time.monotonic()))
-        client = self._client
-        if client is not None and self._owns_client:
-
-            def close_client() -> None:
-                with contextlib.suppress(Exception):  # the cluster may have stopped
-                    client.close()
-
-            closing = threading.Thread(target=close_client, daemon=True)
+        if self._client is not None and self._owns_client:
+            closing = threading.Thread(target=_close, args=(self._client,), daemon=True)
             closing.start()
             closing.join(max(0.1, deadline_s - time.monotonic()))
 
@@ -207,9 +201,7 @@ class DaskEngine:
 
     def _introduce(self, client: Client, usable: set[str]) -> None:
         """Asks each new worker once for its host, and links a host without a link to its first worker."""
-        known = {
-            address for address, said in self._workers.items() if isinstance(said, str) or said["host"] in self._links
-        }
+        known = {one for one, said in self._workers.items() if isinstance(said, str) or said["host"] in self._links}
         new = sorted(usable - known - {link.worker for link in self._links.values()})
         if not new:
             return
@@ -218,11 +210,11 @@ class DaskEngine:
             introduce, str(self._models_directory), inherited, workers=new, on_error="return"
         )
         for address, said in sorted(found.items()):
-            refusal = _refusal_of(address, said)
-            self._workers[address] = said if refusal is None else refusal
-            if refusal is None:
+            if (refusal := _refusal_of(address, said)) is None:
+                self._workers[address] = said
                 self._link_to(client, address, said)
             else:
+                self._workers[address] = refusal
                 _log.warning("%s", refusal)
 
     def _link_to(self, client: Client, worker: str, said: Introduction) -> None:
@@ -232,11 +224,14 @@ class DaskEngine:
         with self._lock:
             if name in self._links or self._is_closed:
                 return
-            handle = partial(self._handle, name)
-            self._links[name] = HostLink(
-                client, worker, secrets.token_hex(8), self._models_directory, handle, said["free_bytes"]
-            )
+            arguments = (client, worker, secrets.token_hex(8), self._models_directory, partial(self._handle, name))
+            self._links[name] = HostLink(*arguments, said["free_bytes"])
             self._do(self._dispatcher.host_joined(host, here))
+
+
+def _close(client: Client) -> None:
+    with contextlib.suppress(Exception):  # the cluster may have stopped
+        client.close()
 
 
 def _refusal_of(worker: str, said: object) -> str | None:
