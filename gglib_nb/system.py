@@ -111,23 +111,14 @@ else:
 def open_file(path: Path, flags: int, *, follow_links: bool = True) -> int:
     """Open a file that others may rename or delete meanwhile; child processes do not inherit the descriptor.
 
-    Args:
-        path: The file.
-        flags: `os.O_RDONLY`, `os.O_CREAT` and so on; only those that every system has.
-        follow_links: False refuses a link as the last part of the path.
-
-    Raises:
-        OSError: It cannot be opened; `errno.ELOOP` for a refused link.
+    `flags` are only those that every system has. Without `follow_links`, a link as the last part of the path is
+    an `OSError` with `errno.ELOOP`.
     """
     if follow_links:
         return _open(path, flags)
     if hasattr(os, "O_NOFOLLOW"):
         return _open(path, flags | os.O_NOFOLLOW)
-    return _open_unless_link(path, flags)
-
-
-def _open_unless_link(path: Path, flags: int) -> int:
-    """Look before and after. The target of a link created in between is opened, but neither truncated nor returned."""
+    # Look before and after. The target of a link created in between is opened, but neither truncated nor returned.
     _refuse_link(path, None)
     fd = _open(path, flags & ~os.O_TRUNC)
     try:
@@ -141,13 +132,10 @@ def _open_unless_link(path: Path, flags: int) -> int:
 
 
 def _refuse_link(path: Path, opened: os.stat_result | None) -> None:
-    try:
+    with contextlib.suppress(FileNotFoundError):
         found = path.lstat()
-    except FileNotFoundError:
-        return
-    is_another = opened is not None and not os.path.samestat(found, opened)
-    if is_another or is_link(found):
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+        if is_link(found) or (opened is not None and not os.path.samestat(found, opened)):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
 
 
 def is_link(found: os.stat_result) -> bool:

@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
+from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
@@ -169,15 +170,15 @@ class Database:
             os.close(os.open(guard, os.O_CREAT | os.O_EXCL))
             try:
                 if _identity(self.path) == damaged:
-                    self.moved_aside = self._move(time.strftime("%Y-%m-%dT%H-%M-%S"))
+                    self.moved_aside = self._move()
                     _log.warning("%s It was kept as %s.", error, self.moved_aside)
             finally:
                 guard.unlink(missing_ok=True)
 
-    def _move(self, when: str) -> Path:
-        number = 0
-        while (aside := self.path.with_name(_aside_name(self.path.name, when, number))).exists():
-            number += 1
+    def _move(self) -> Path:
+        name = f"{self.path.name}.damaged-{time.strftime('%Y-%m-%dT%H-%M-%S')}"
+        names = chain([name], (f"{name}-{number}" for number in count(1)))
+        aside = next(path for path in map(self.path.with_name, names) if not path.exists())
         # The file is renamed last: as soon as its name is free, another thread creates a new one, whose log must not be moved.
         for suffix in _COMPANIONS:
             with suppress(FileNotFoundError):
@@ -228,10 +229,6 @@ def _set_journal(connection: sqlite3.Connection, wanted: str) -> None:
         # The switch does not wait for others. The mode belongs to the file, so the next process that opens it retries.
         if getattr(error, "sqlite_errorname", None) != "SQLITE_BUSY":
             raise
-
-
-def _aside_name(name: str, when: str, number: int) -> str:
-    return f"{name}.damaged-{when}" + (f"-{number}" if number else "")
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

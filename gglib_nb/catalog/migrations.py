@@ -195,10 +195,19 @@ def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = 
     applied = _applied(connection)
     if applied == known:
         return
-    _refuse_newer(applied - known)
+    if unknown := applied - known:
+        raise CatalogError(
+            f"The models database was written by a newer gglib_nb (it has {min(unknown)!r}); "
+            "upgrade this one, or set GGLIB_STATE_DIR to another folder."
+        )
     for migration in migrations:
         with atomic(connection):
-            _apply(connection, migration)
+            connection.execute(_CREATE)
+            # Checked again under the write lock: another process may have been faster.
+            if migration.name not in _applied(connection):
+                for statement in migration.statements:
+                    connection.execute(statement)
+                connection.execute("INSERT INTO migration (name) VALUES (?)", (migration.name,))
 
 
 def _applied(connection: sqlite3.Connection) -> set[str]:
@@ -206,21 +215,5 @@ def _applied(connection: sqlite3.Connection) -> set[str]:
     return set() if is_new else {name for (name,) in connection.execute("SELECT name FROM migration")}
 
 
-def _apply(connection: sqlite3.Connection, migration: Migration) -> None:
-    connection.execute(
-        "CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)"
-    )
-    # Checked again under the write lock: another process may have been faster.
-    if migration.name in _applied(connection):
-        return
-    for statement in migration.statements:
-        connection.execute(statement)
-    connection.execute("INSERT INTO migration (name) VALUES (?)", (migration.name,))
-
-
-def _refuse_newer(unknown: set[str]) -> None:
-    if unknown:
-        raise CatalogError(
-            f"The models database was written by a newer gglib_nb (it has {min(unknown)!r}); "
-            "upgrade this one, or set GGLIB_STATE_DIR to another folder."
-        )
+_CREATE: Final = """
+    CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY, applied_at TEXT NOT NULL DEFAULT CURRENT_TIMESTAMP)"""

@@ -148,7 +148,8 @@ class Queues:
                     return None  # another kernel was faster
                 downloads = [one for record, *_ in kernels for one in self._downloads_of(connection, record)]
                 limits = _merged(limits_of(text) for _, text, _, _ in kernels)
-                queue = StoredQueue(tuple(sorted(downloads, key=_rank)), limits, any(runs for _, _, runs, _ in kernels))
+                downloads.sort(key=lambda one: 2 if one.status is DownloadStatus.FAILED else 0 if one.was_active else 1)
+                queue = StoredQueue(tuple(downloads), limits, any(runs for _, _, runs, _ in kernels))
                 self._put_kernel(connection, queue, "[]")
                 mine = [(self._kernel.owner, record.owner) for record, *_ in kernels]
                 connection.executemany("UPDATE OR IGNORE download SET owner = ? WHERE owner = ?", mine)
@@ -212,10 +213,6 @@ def _with_positions(
             last = at if at > last else last + 1
             placed[name] = (stored, last)
     return placed
-
-
-def _rank(stored: StoredDownload) -> int:
-    return 2 if stored.status is DownloadStatus.FAILED else 0 if stored.was_active else 1
 
 
 def _merged(all_limits: Iterable[StoredLimits]) -> StoredLimits:

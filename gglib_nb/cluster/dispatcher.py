@@ -291,7 +291,11 @@ class Dispatcher:
                 lost.add(attempt.number)
                 del self._attempts[attempt.number]
             elif attempt.losses[host] > _LOSSES_ALLOWED:
-                copy.end = _lost_for_good(copy)
+                error = EngineLostError(
+                    f"The download process on {host} ended four times in a row. Downloaded data is kept. "
+                    "Run %gguf retry to resume."
+                )
+                copy.end = TransferFailed(copy.number, to_wire(error), can_retry=True)
             else:
                 attempt.copies.remove(copy)
         return [*ended, EngineLost(reason, frozenset(lost))] if lost else ended
@@ -370,10 +374,3 @@ class Dispatcher:
                 host.share = share
                 changed.append((old is not None and (new is None or new > old), Tell(name, share)))
         return [tell for _rises, tell in sorted(changed, key=lambda one: one[0])]
-
-
-def _lost_for_good(copy: Copy) -> TransferFailed:
-    error = EngineLostError(
-        f"The download process on {copy.host.name} ended four times in a row. Downloaded data is kept. Run %gguf retry to resume."
-    )
-    return TransferFailed(copy.number, to_wire(error), can_retry=True)

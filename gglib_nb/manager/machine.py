@@ -67,7 +67,7 @@ def ram_bytes() -> int:
 
 def _ram_free_bytes(ram: int) -> int:
     """The part of it that is available without swapping; file caches count as free."""
-    import psutil  # costs 10 ms, which would slow the import
+    import psutil
 
     limits = ((limit, used) for limit, used in _cgroup_limits(_CGROUPS, _OWN_CGROUPS) if limit <= ram)
     return min([psutil.virtual_memory().available, *(max(0, limit - used) for limit, used in limits)])
