@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
@@ -43,42 +43,42 @@ _REPOSITORY: Final = Argument(
     offers=_repositories,
     is_whole=is_command,
 )
-_REVISION: Final = Option("--revision", "REVISION", "A branch, a tag or a commit.")
+_REVISION: Final = Option("--revision REVISION", "A branch, a tag or a commit.")
 
 
-@verb("get", interrupted=CANCELLED)
+@verb(
+    "get",
+    interrupted=CANCELLED,
+    reference=_REPOSITORY,
+    revision=_REVISION,
+    force=Option("--force", "Download again even if you have the file."),
+    companions=Option(
+        "--with KIND",
+        "Also download a companion file; mmproj is a vision projector, draft a draft model for speculative decoding.",
+        choices=COMPANION_KINDS,
+        is_repeated=True,
+    ),
+    no_db=Option("--no-db", "Do not add the model to %gguf models."),
+    no_start=Option("--no-start", "Add it to the queue without starting the queue."),
+    everywhere=Option("--everywhere", "On a Dask cluster: download a copy to every host's own folder."),
+    to=Option("--to FOLDER", "Store it in this folder instead of the models folder.", offers=folders),
+    then=Option(
+        "--then COMMAND",
+        "Run this shell command once the download is complete, in quotes. It finds the file in the variable GGUF_PATH.",
+    ),
+)
 def queue(
     session: Session,
-    reference: Annotated[str, _REPOSITORY],
+    reference: str,
     *,
-    revision: Annotated[str | None, _REVISION] = None,
-    force: Annotated[bool, Option("--force", help="Download again even if you have the file.")] = False,
-    companions: Annotated[
-        tuple[str, ...],
-        Option(
-            "--with",
-            "KIND",
-            "Also download a companion file; mmproj is a vision projector, draft a draft model for speculative decoding.",
-            choices=COMPANION_KINDS,
-            is_repeated=True,
-        ),
-    ] = (),
-    no_db: Annotated[bool, Option("--no-db", help="Do not add the model to %gguf models.")] = False,
-    no_start: Annotated[bool, Option("--no-start", help="Add it to the queue without starting the queue.")] = False,
-    everywhere: Annotated[
-        bool, Option("--everywhere", help="On a Dask cluster: download a copy to every host's own folder.")
-    ] = False,
-    to: Annotated[
-        str | None, Option("--to", "FOLDER", "Store it in this folder instead of the models folder.", offers=folders)
-    ] = None,
-    then: Annotated[
-        str | None,
-        Option(
-            "--then",
-            "COMMAND",
-            "Run this shell command once the download is complete, in quotes. It finds the file in the variable GGUF_PATH.",
-        ),
-    ] = None,
+    revision: str | None = None,
+    force: bool = False,
+    companions: tuple[str, ...] = (),
+    no_db: bool = False,
+    no_start: bool = False,
+    everywhere: bool = False,
+    to: str | None = None,
+    then: str | None = None,
 ) -> Answer:
     """Download a model: choose a variant, add it to the queue and start."""
     wanted = find_repository(reference, session.rows)
@@ -138,25 +138,26 @@ def _extent(item: QueuedDownload | None) -> str:
     return f" ({formats.size(item.total_bytes)}{f', {number} files' if number > 1 else ''})"
 
 
-@verb("get", interrupted=CANCELLED)
+@verb(
+    "get",
+    interrupted=CANCELLED,
+    reference=_REPOSITORY,
+    revision=_REVISION,
+    context=Option(
+        "--context TOKENS",
+        "Context length for the memory estimate, such as 8192 or 8k (8,000).",
+        read=read_count,
+        offers=("4096", "8192", "32768"),
+    ),
+    cache_type=Option("--kv TYPE", "How the keys and values of the context are stored.", choices=CACHE_TYPES),
+)
 def plan(
     session: Session,
-    reference: Annotated[str, _REPOSITORY],
+    reference: str,
     *,
-    revision: Annotated[str | None, _REVISION] = None,
-    context: Annotated[
-        int | None,
-        Option(
-            "--context",
-            "TOKENS",
-            "Context length for the memory estimate, such as 8192 or 8k (8,000).",
-            read=read_count,
-            offers=lambda _tab: ("4096", "8192", "32768"),
-        ),
-    ] = None,
-    cache_type: Annotated[
-        CacheType, Option("--kv", "TYPE", "How the keys and values of the context are stored.", choices=CACHE_TYPES)
-    ] = "f16",
+    revision: str | None = None,
+    context: int | None = None,
+    cache_type: CacheType = "f16",
 ) -> Answer:
     """Show the variants of a model: size, what you already have, free disk space, fit in memory. Downloads nothing."""
     wanted = find_repository(reference, session.rows)
@@ -174,37 +175,33 @@ def plan(
     return session.answer(*plan_table.plan_blocks(found))
 
 
-@verb("get", interrupted=CANCELLED)
+@verb(
+    "get",
+    interrupted=CANCELLED,
+    words=Argument("WORDS", takes_rest=True),
+    max_size=Option("--max-size PARAMETERS", "At most this many parameters, such as 8B or 500M.", read=read_parameters),
+    licence=Option(
+        "--licence LICENCE",
+        "A licence as the Hub names it, such as apache-2.0.",
+        offers=("apache-2.0", "mit", "llama3.1", "gemma"),
+    ),
+    task=Option(
+        "--task TASK",
+        "A task as the Hub names it, such as image-text-to-text.",
+        offers=("text-generation", "image-text-to-text", "feature-extraction"),
+    ),
+    sort=Option("--sort KEY", "Order of the rows.", choices=get_args(SortKey)),
+    limit=Option("--limit ROWS", "Maximum number of rows; 20 by default.", read=read_count),
+)
 def search(
     session: Session,
-    words: Annotated[str, Argument("WORDS", takes_rest=True)],
+    words: str,
     *,
-    max_size: Annotated[
-        int | None,
-        Option("--max-size", "PARAMETERS", "At most this many parameters, such as 8B or 500M.", read=read_parameters),
-    ] = None,
-    licence: Annotated[
-        str | None,
-        Option(
-            "--licence",
-            "LICENCE",
-            "A licence as the Hub names it, such as apache-2.0.",
-            offers=lambda _tab: ("apache-2.0", "mit", "llama3.1", "gemma"),
-        ),
-    ] = None,
-    task: Annotated[
-        str | None,
-        Option(
-            "--task",
-            "TASK",
-            "A task as the Hub names it, such as image-text-to-text.",
-            offers=lambda _tab: ("text-generation", "image-text-to-text", "feature-extraction"),
-        ),
-    ] = None,
-    sort: Annotated[SortKey, Option("--sort", "KEY", "Order of the rows.", choices=get_args(SortKey))] = "downloads",
-    limit: Annotated[
-        int, Option("--limit", "ROWS", "Maximum number of rows; 20 by default.", read=read_count)
-    ] = _MOST_ROWS,
+    max_size: int | None = None,
+    licence: str | None = None,
+    task: str | None = None,
+    sort: SortKey = "downloads",
+    limit: int = _MOST_ROWS,
 ) -> Answer:
     """Search the Hub for models in GGUF format.
 

@@ -3,7 +3,7 @@
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Final, get_args
+from typing import Final, get_args
 
 from typing_extensions import override
 
@@ -79,22 +79,17 @@ def find_model(reference: str, session: Session) -> Model:
     return session.call(session.sync.find_model, reference)
 
 
-@verb("models")
-def models(
-    session: Session,
-    text: Annotated[str, Argument("TEXT", "Part of a model's id, architecture or path.", takes_rest=True)] = "",
-    *,
-    sort: Annotated[ModelOrder, Option("--sort", "KEY", "Order of the rows.", choices=get_args(ModelOrder))] = "newest",
-    only: Annotated[
-        str,
-        Option(
-            "--only",
-            "STATE",
-            "Only models in this state; update: a newer version is known.",
-            choices=(*get_args(ModelState), "update"),
-        ),
-    ] = "",
-) -> Answer:
+@verb(
+    "models",
+    text=Argument("TEXT", "Part of a model's id, architecture or path.", takes_rest=True),
+    sort=Option("--sort KEY", "Order of the rows.", choices=get_args(ModelOrder)),
+    only=Option(
+        "--only STATE",
+        "Only models in this state; update: a newer version is known.",
+        choices=(*get_args(ModelState), "update"),
+    ),
+)
+def models(session: Session, text: str = "", *, sort: ModelOrder = "newest", only: str = "") -> Answer:
     """List your models: size, quantization, parameters, context, state, folder, free disk space."""
     everything = session.call(session.sync.models)
     use = session.call(session.sync.disk_use)
@@ -108,24 +103,18 @@ def models(
     return session.answer(listings.model_table(shown, use))
 
 
-@verb("models")
+@verb(
+    "models",
+    reference=_MODEL,
+    program=Option("--for PROGRAM", "Show the code that loads the model into this program.", choices=PROGRAMS),
+    preset=Option(
+        "--preset FILE",
+        "With --for llama-server: write all models to a models.ini for its router; lines that you added are kept.",
+        replaces="reference",
+    ),
+)
 def path(
-    session: Session,
-    reference: Annotated[str | None, _MODEL] = None,
-    *,
-    program: Annotated[
-        str | None,
-        Option("--for", "PROGRAM", "Show the code that loads the model into this program.", choices=PROGRAMS),
-    ] = None,
-    preset: Annotated[
-        str | None,
-        Option(
-            "--preset",
-            "FILE",
-            "With --for llama-server: write all models to a models.ini for its router; lines that you added are kept.",
-            replaces="reference",
-        ),
-    ] = None,
+    session: Session, reference: str | None = None, *, program: str | None = None, preset: str | None = None
 ) -> Answer:
     """Show the path that llama.cpp opens, or the code that loads the model. In Python: p = %gguf path ID."""
     if reference is None:
@@ -151,13 +140,8 @@ def _checking(progress: VerifyProgress) -> Progress:
     return progress_of(f"verifying {progress.id}", progress.done_bytes, progress.total_bytes)
 
 
-@verb("models", interrupted=_STOPPED)
-def verify(
-    session: Session,
-    reference: Annotated[str | None, _MODEL] = None,
-    *,
-    everything: Annotated[bool, Option("--all", help="All models.", replaces="reference")] = False,
-) -> Answer:
+@verb("models", interrupted=_STOPPED, reference=_MODEL, everything=Option("--all", "All models.", replaces="reference"))
+def verify(session: Session, reference: str | None = None, *, everything: bool = False) -> Answer:
     """Check a model's files against their SHA-256, and report which bytes are wrong."""
     if reference is None or everything:
         found = session.call_with_progress(_checking, session.sync.verify_all)
@@ -166,8 +150,8 @@ def verify(
     return Answer(results.verified(session.call_with_progress(_checking, session.sync.verify, id_)))
 
 
-@verb("models", interrupted=_STOPPED)
-def repair(session: Session, reference: Annotated[str, _MODEL]) -> Answer:
+@verb("models", interrupted=_STOPPED, reference=_MODEL)
+def repair(session: Session, reference: str) -> Answer:
     """Repair a model: only the damaged parts are downloaded.
 
     The damaged file is kept until the repaired one is verified. The model is checked first, unless verify has already found what
@@ -184,8 +168,8 @@ def _importing(progress: ImportProgress) -> Progress:
     return f"reading {progress.path}", done / max(1, total)
 
 
-@verb("models")
-def import_(session: Session, folder: Annotated[str, Argument("FOLDER", offers=folders)]) -> Answer:
+@verb("models", folder=Argument("FOLDER", offers=folders))
+def import_(session: Session, folder: str) -> Answer:
     """Add the GGUF files in a folder to your models. Nothing is moved or copied, except from a bundle.
 
     A bundle written by export is copied into the models folder and every byte is verified.
@@ -195,8 +179,8 @@ def import_(session: Session, folder: Annotated[str, Argument("FOLDER", offers=f
     return Answer(results.imported(session.call_with_progress(_importing, session.sync.import_folder, folder), folder))
 
 
-@verb("models", interrupted=CANCELLED)
-def updates(session: Session, reference: Annotated[str | None, _MODEL] = None) -> Answer:
+@verb("models", interrupted=CANCELLED, reference=_MODEL)
+def updates(session: Session, reference: str | None = None) -> Answer:
     """Check which models have a new version on the Hub, and what changed. Downloads nothing."""
     only = None if reference is None else find_model(reference, session).id
     found = session.call(session.sync.check_updates, only)
@@ -205,32 +189,27 @@ def updates(session: Session, reference: Annotated[str | None, _MODEL] = None) -
     return session.answer(*listings.update_blocks(found))
 
 
-@verb("models", interrupted=CANCELLED)
-def update(
-    session: Session,
-    reference: Annotated[str, _MODEL],
-    *,
-    keep: Annotated[bool, Option("--keep", help="Keep the old version too, under an id with its commit.")] = False,
-) -> Answer:
+@verb(
+    "models",
+    interrupted=CANCELLED,
+    reference=_MODEL,
+    keep=Option("--keep", "Keep the old version too, under an id with its commit."),
+)
+def update(session: Session, reference: str, *, keep: bool = False) -> Answer:
     """Download the new version of a model. It replaces the old one once it is verified."""
     return Answer(results.updating(session.call(session.sync.update, find_model(reference, session).id, keep=keep)))
 
 
-@verb("models")
-def forget(session: Session, reference: Annotated[str, _MODEL]) -> Answer:
+@verb("models", reference=_MODEL)
+def forget(session: Session, reference: str) -> Answer:
     """Remove a model from the list. Its files are kept."""
     model = find_model(reference, session)
     session.call(session.sync.forget, model.id)
     return Answer(printable(f"Removed {model.id} from the list. Its files are kept: {model.paths[0]}"))
 
 
-@verb("models")
-def delete(
-    session: Session,
-    reference: Annotated[str, _MODEL],
-    *,
-    is_confirmed: Annotated[bool, Option("--yes", help="Delete without asking.")] = False,
-) -> Answer:
+@verb("models", reference=_MODEL, is_confirmed=Option("--yes", "Delete without asking."))
+def delete(session: Session, reference: str, *, is_confirmed: bool = False) -> Answer:
     """Delete a model's files. Shows how much space that frees, and asks first.
 
     Files that another model uses, such as a shared vision projector, are kept.
@@ -247,14 +226,13 @@ def _id(reference: str, session: Session) -> str:
     return reference if row_number(reference) is None else str(find_model(reference, session).id)
 
 
-@verb("models")
-def inspect(
-    session: Session,
-    reference: Annotated[str, _INSPECTED],
-    other: Annotated[str, Argument("ID2", "A second model: shows only what differs.", offers=_models_and_seen)] = "",
-    *,
-    on_hub: Annotated[bool, Option("--hub", help="Compare your model with what the Hub has now.")] = False,
-) -> Answer:
+@verb(
+    "models",
+    reference=_INSPECTED,
+    other=Argument("ID2", "A second model: shows only what differs.", offers=_models_and_seen),
+    on_hub=Option("--hub", "Compare your model with what the Hub has now."),
+)
+def inspect(session: Session, reference: str, other: str = "", *, on_hub: bool = False) -> Answer:
     """Show what a GGUF file contains: metadata, chat template, tokenizer, tensors by type.
 
     With two ids, it shows the keys that differ and the chat template as a diff.
@@ -272,14 +250,12 @@ def _exporting(progress: BundleProgress) -> Progress:
     return progress_of(f"writing {progress.path}", progress.done_bytes, progress.total_bytes)
 
 
-@verb("models", interrupted=_STOPPED_EXPORT)
-def export(
-    session: Session,
-    words: Annotated[
-        tuple[str, ...],
-        Argument("ID… FOLDER", "One or more models, and the folder to write to.", offers=folders, is_repeated=True),
-    ],
-) -> Answer:
+@verb(
+    "models",
+    interrupted=_STOPPED_EXPORT,
+    words=Argument("ID… FOLDER", "One or more models, and the folder to write to.", offers=folders, is_repeated=True),
+)
+def export(session: Session, words: tuple[str, ...]) -> Answer:
     """Write models into a bundle for a machine without a network: files, model cards, and a manifest with every SHA-256.
 
     Files are linked on the same disk and copied to another one; large files are split where the file system needs it. Run it
@@ -296,20 +272,20 @@ def export(
     return Answer(printable(f"{done} On the other machine: %gguf import FOLDER"))
 
 
-@verb("models")
+@verb(
+    "models",
+    keep=Option("--keep SIZE", "Delete until your models take no more than this, such as 100GB.", parse_bytes),
+    unused=Option("--unused AGE", "Delete what has not been used for this long, such as 30d or 8w.", read_age),
+    dry_run=Option("--dry-run", "Only show what would be deleted."),
+    is_confirmed=Option("--yes", "Delete without asking."),
+)
 def prune(
     session: Session,
     *,
-    keep: Annotated[
-        int | None,
-        Option("--keep", "SIZE", "Delete until your models take no more than this, such as 100GB.", parse_bytes),
-    ] = None,
-    unused: Annotated[
-        float | None,
-        Option("--unused", "AGE", "Delete what has not been used for this long, such as 30d or 8w.", read_age),
-    ] = None,
-    dry_run: Annotated[bool, Option("--dry-run", help="Only show what would be deleted.")] = False,
-    is_confirmed: Annotated[bool, Option("--yes", help="Delete without asking.")] = False,
+    keep: int | None = None,
+    unused: float | None = None,
+    dry_run: bool = False,
+    is_confirmed: bool = False,
 ) -> Answer:
     """Free disk space: delete the least recently used models, and abandoned unfinished downloads. Asks first.
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.matching import find_download, find_failure, pick_row, row_number
@@ -44,17 +44,11 @@ _FAILED: Final = Argument(
     "An id, a part that matches only one failed download, or #2 for the second of them.",
     offers=lambda tab: [] if tab.snapshot is None else [str(item.id) for item in tab.snapshot.recent_failures],
 )
-_ALL: Final = Option("--all", help="All of them.", replaces="reference")
+_ALL: Final = Option("--all", "All of them.", replaces="reference")
 
 
-@verb("queue")
-def panel(
-    session: Session,
-    *,
-    beside: Annotated[
-        bool, Option("--side", help="Beside the notebook; needs the package sidecar: pip install gglib_nb[side].")
-    ] = False,
-) -> Answer:
+@verb("queue", beside=Option("--side", "Beside the notebook; needs the package sidecar: pip install gglib_nb[side]."))
+def panel(session: Session, *, beside: bool = False) -> Answer:
     """Show the live panel."""
     if session.known_manager is not None:
         session.adopt(session.manager)  # the downloads of kernels that have ended since the manager was created
@@ -77,13 +71,9 @@ def _show_queue(session: Session) -> Answer:
     return Answer(text, render_html(manager.snapshot))
 
 
-@verb("queue")
+@verb("queue", reference=_ANY, everything=_ALL, discard=Option("--discard", "Also delete the downloaded data."))
 def cancel(
-    session: Session,
-    reference: Annotated[str | None, _ANY] = None,
-    *,
-    everything: Annotated[bool, _ALL] = False,
-    discard: Annotated[bool, Option("--discard", help="Also delete the downloaded data.")] = False,
+    session: Session, reference: str | None = None, *, everything: bool = False, discard: bool = False
 ) -> Answer:
     """Cancel a download. Downloaded data is kept unless you add --discard."""
     manager = session.manager
@@ -101,8 +91,8 @@ def cancel(
     return Answer(f"Cancelled {id_}. {'Downloaded data was deleted.' if discard else _KEPT}")
 
 
-@verb("queue")
-def remove(session: Session, reference: Annotated[str, _PENDING]) -> Answer:
+@verb("queue", reference=_PENDING)
+def remove(session: Session, reference: str) -> Answer:
     """Remove a waiting download from the queue."""
     id_ = find_download(reference, session.manager.snapshot)
     session.call(session.sync.remove_from_queue, id_)
@@ -113,20 +103,12 @@ def _read_position(text: str) -> str | int:
     return text.lower() if text.lower() in POSITIONS else read_count(text.removeprefix("#"))
 
 
-@verb("queue")
-def move(
-    session: Session,
-    reference: Annotated[str, _PENDING],
-    position: Annotated[
-        str | int,
-        Argument(
-            "POSITION|top|up|down|last",
-            "POSITION 1 is next to run.",
-            read=_read_position,
-            offers=lambda _tab: POSITIONS,
-        ),
-    ],
-) -> Answer:
+@verb(
+    "queue",
+    reference=_PENDING,
+    position=Argument("POSITION|top|up|down|last", "POSITION 1 is next to run.", read=_read_position, offers=POSITIONS),
+)
+def move(session: Session, reference: str, position: str | int) -> Answer:
     """Move a waiting download within the queue."""
     snapshot = session.manager.snapshot
     id_ = find_download(reference, snapshot)
@@ -134,13 +116,8 @@ def move(
     return Answer(f"Moved {id_} to position {session.call(session.sync.reorder_queue, id_, number)}.")
 
 
-@verb("queue")
-def pause(
-    session: Session,
-    reference: Annotated[str | None, _ANY] = None,
-    *,
-    everything: Annotated[bool, _ALL] = False,
-) -> Answer:
+@verb("queue", reference=_ANY, everything=_ALL)
+def pause(session: Session, reference: str | None = None, *, everything: bool = False) -> Answer:
     """Pause a download, or all."""
     snapshot = session.manager.snapshot
     if reference is None or everything:
@@ -152,13 +129,8 @@ def pause(
     return Answer(f"Paused {id_}. Resume: %gguf resume {id_}")
 
 
-@verb("queue")
-def resume(
-    session: Session,
-    reference: Annotated[str | None, _PAUSED] = None,
-    *,
-    everything: Annotated[bool, _ALL] = False,
-) -> Answer:
+@verb("queue", reference=_PAUSED, everything=_ALL)
+def resume(session: Session, reference: str | None = None, *, everything: bool = False) -> Answer:
     """Resume a paused download, or all."""
     snapshot = session.manager.snapshot
     if reference is None or everything:
@@ -170,21 +142,16 @@ def resume(
     return Answer(f"Resumed {id_}. {state_sentence(find_item(id_, session.manager.snapshot))}")
 
 
-@verb("queue")
-def run_now(session: Session, reference: Annotated[str, _PENDING]) -> Answer:
+@verb("queue", reference=_PENDING)
+def run_now(session: Session, reference: str) -> Answer:
     """Start a waiting download now. If no slot is free, the download that started last waits."""
     id_ = find_download(reference, session.manager.snapshot)
     session.call(session.sync.run_now, id_)
     return Answer(f"{id_} is starting now.")
 
 
-@verb("queue")
-def retry(
-    session: Session,
-    reference: Annotated[str | None, _FAILED] = None,
-    *,
-    everything: Annotated[bool, _ALL] = False,
-) -> Answer:
+@verb("queue", reference=_FAILED, everything=_ALL)
+def retry(session: Session, reference: str | None = None, *, everything: bool = False) -> Answer:
     """Download a failed model again. Downloaded data is reused."""
     manager = session.manager
     if reference is None or everything:
@@ -197,8 +164,8 @@ def retry(
     return Answer(f"Queued {id_} again. {state_sentence(find_item(id_, manager.snapshot))}")
 
 
-@verb("queue")
-def clear_failed(session: Session, reference: Annotated[str | None, _FAILED] = None) -> Answer:
+@verb("queue", reference=_FAILED)
+def clear_failed(session: Session, reference: str | None = None) -> Answer:
     """Clear the list of failed downloads, or remove one from it. Downloaded data is kept."""
     failures = session.manager.snapshot.recent_failures
     if reference is None:
@@ -209,8 +176,8 @@ def clear_failed(session: Session, reference: Annotated[str | None, _FAILED] = N
     return Answer(f"Cleared {id_}. {_KEPT}")
 
 
-@verb("queue", interrupted="Stopped waiting. The downloads continue.")
-def wait(session: Session, reference: Annotated[str | None, _ANY] = None) -> Answer:
+@verb("queue", interrupted="Stopped waiting. The downloads continue.", reference=_ANY)
+def wait(session: Session, reference: str | None = None) -> Answer:
     """Wait for a download, or for all. An interrupt stops only the waiting."""
     manager = session.manager
     snapshot = manager.snapshot
@@ -236,15 +203,10 @@ def wait(session: Session, reference: Annotated[str | None, _ANY] = None) -> Ans
     raise DownloadsFailedError(text, ids)
 
 
-@verb("queue")
-def history(
-    session: Session,
-    *,
-    clear: Annotated[
-        bool,
-        Option("--clear", help="Clear this list. Models, failed downloads and unfinished files are not affected."),
-    ] = False,
-) -> Answer:
+@verb(
+    "queue", clear=Option("--clear", "Clear this list. Models, failed downloads and unfinished files are not affected.")
+)
+def history(session: Session, *, clear: bool = False) -> Answer:
     """List the last 50 downloads that ended, in all kernels. %gguf queue #2 downloads the second of them again."""
     if clear:
         number = session.call(session.sync.clear_history)
@@ -254,18 +216,22 @@ def history(
     return session.answer(listings.history_table(past)) if past else Answer("No download has ended yet.")
 
 
-@verb("queue")
+@verb(
+    "queue",
+    part=Argument("TEXT", "Part of a file's path below the models folder, or #2 for the second row."),
+    queues=Option("--queue", "Add them to the queue, to finish them."),
+    discards=Option("--discard", "Delete them."),
+    everything=Option("--all", "With --discard: delete all of them."),
+    is_confirmed=Option("--yes", "Delete several without asking."),
+)
 def partials(
     session: Session,
-    part: Annotated[
-        str | None,
-        Argument("TEXT", "Part of a file's path below the models folder, or #2 for the second row."),
-    ] = None,
+    part: str | None = None,
     *,
-    queues: Annotated[bool, Option("--queue", help="Add them to the queue, to finish them.")] = False,
-    discards: Annotated[bool, Option("--discard", help="Delete them.")] = False,
-    everything: Annotated[bool, Option("--all", help="With --discard: delete all of them.")] = False,
-    is_confirmed: Annotated[bool, Option("--yes", help="Delete several without asking.")] = False,
+    queues: bool = False,
+    discards: bool = False,
+    everything: bool = False,
+    is_confirmed: bool = False,
 ) -> Answer:
     """List unfinished downloads in the models folder, finish them, or delete them.
 

@@ -1,4 +1,4 @@
-"""The verbs of `%gguf`: each is a function; its signature declares the arguments, and its docstring is the help.
+"""The verbs of `%gguf`: each is a function; its decorator declares the arguments, and its docstring is the help.
 
 Parses a line into a call of such a function, completes it, and generates usage, help and the reference page. Independent of the
 individual verbs, IPython and the manager. A completion uses only data that is in memory: a keystroke sends no request.
@@ -8,7 +8,7 @@ import difflib
 import inspect
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -60,12 +60,8 @@ class Tab:
     given: tuple[str, ...] = ()  # the words before the fragment, without options
 
 
-Offers = Callable[[Tab], Iterable[str]]
+Offers = Callable[[Tab], Iterable[str]] | tuple[str, ...]
 """The completions for a word."""
-
-
-def _offer_nothing(_tab: Tab) -> Iterable[str]:
-    return ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +71,7 @@ class Argument:
     name: str  # shown in usage and help, such as `ID`
     help: str = ""  # one sentence; empty if the name is enough
     read: Callable[[str], Any] = str  # text to value; raises `GrammarError`
-    offers: Offers = _offer_nothing
+    offers: Offers = ()
     takes_rest: bool = False  # all remaining words, joined with spaces
     is_repeated: bool = False  # all remaining words; the value is a tuple
     # Whether these words are all of it, as in a pasted command.
@@ -86,28 +82,32 @@ class Argument:
 class Option:
     """A word with `--` in front."""
 
-    name: str  # with its dashes
-    value: str = ""  # name of its value in usage and help, such as `REVISION`; empty: it has none
+    form: str  # with its dashes, and the name of its value if it has one: `--revision REVISION`
     help: str = ""
     read: Callable[[str], Any] = str  # text to value; raises `GrammarError`
     choices: tuple[str, ...] = ()  # the allowed values; empty: any
-    offers: Offers = _offer_nothing  # for the value, if there are no choices
+    offers: Offers = ()  # for the value, if there are no choices
     is_repeated: bool = False  # may be repeated; the value is a tuple
     replaces: str = ""  # parameter of an argument: exactly one of both must be given
+
+    @property
+    def name(self) -> str:
+        """The option without its value."""
+        return self.form.partition(" ")[0]
 
 
 class Verb:
     """One verb, made by the decorator `verb`; the arguments are those of the decorator."""
 
-    def __init__(self, function: "Callable[..., Answer]", group: Group, interrupted: str) -> None:
+    def __init__(
+        self, function: "Callable[..., Answer]", group: Group, interrupted: str, words: Mapping[str, Argument | Option]
+    ) -> None:
         self.function: Final = function
         self.name: Final = function.__name__.rstrip("_").replace("_", "-")
         self.group: Final = group
         self.interrupted: Final = interrupted
-        declared = [
-            (parameter, parameter.annotation.__metadata__[0])
-            for parameter in list(inspect.signature(function).parameters.values())[1:]
-        ]
+        parameters = inspect.signature(function).parameters
+        declared = [(parameters[name], each) for name, each in words.items()]
         self.arguments: Final = [(one, each) for one, each in declared if isinstance(each, Argument)]
         self.options: Final = {each.name: (one, each) for one, each in declared if isinstance(each, Option)}
         summary, _, notes = inspect.getdoc(function).partition("\n\n")  # type: ignore[union-attr]  # the decorator checks
@@ -129,7 +129,7 @@ class Verb:
     def details(self) -> list[tuple[str, str]]:
         """The arguments and options that have a help text, with that text."""
         arguments = [(each.name, each.help) for _, each in self.arguments]
-        options = [(f"{each.name} {each.value}".rstrip(), _option_help(each)) for _, each in self.options.values()]
+        options = [(each.form, _option_help(each)) for _, each in self.options.values()]
         return [(name, text) for name, text in (*arguments, *options) if text]
 
     def read(self, words: Sequence[str]) -> "Call":
@@ -180,7 +180,7 @@ class Verb:
             if name not in self.options:
                 raise GrammarError(self._unknown_option(name))
             parameter, option = self.options[name]
-            if not option.value:
+            if option.form == name:
                 given[parameter.name] = True
                 continue
             if not has_value:
@@ -207,19 +207,21 @@ class Verb:
         return f"{self.name} has no option {name}{hint}"
 
 
-def verb(group: Group, *, interrupted: str = "") -> "Callable[[Callable[..., Answer]], Verb]":
+def verb(
+    group: Group, *, interrupted: str = "Interrupted. %gguf status shows the queue.", **words: Argument | Option
+) -> "Callable[[Callable[..., Answer]], Verb]":
     """Registers a function as a verb; it takes the session and the arguments and returns the answer.
 
-    Every parameter but the session is annotated with `Annotated[type, Argument(…) or Option(…)]`. The first paragraph of the
-    docstring is the verb's line in `%gguf help`; `%gguf help VERB` shows the others.
+    The first paragraph of the docstring is the verb's line in `%gguf help`; `%gguf help VERB` shows the others.
 
     Args:
         group: The group in which help lists it.
-        interrupted: The message after an interrupt; empty for the default.
+        interrupted: The message after an interrupt.
+        words: What the line gives for each parameter but the session.
     """
 
     def register(function: "Callable[..., Answer]") -> Verb:
-        made = Verb(function, group, interrupted or "Interrupted. %gguf status shows the queue.")
+        made = Verb(function, group, interrupted, words)
         VERBS[made.name] = made
         return made
 
@@ -277,7 +279,7 @@ def _value(one: Argument | Option, text: str) -> Any:  # noqa: ANN401 - as it re
 
 
 def _written(option: Option) -> str:
-    return f"{option.name} {'|'.join(option.choices) or option.value}".rstrip()
+    return f"{option.name} {'|'.join(option.choices)}" if option.choices else option.form
 
 
 def _option_help(option: Option) -> str:
@@ -349,18 +351,22 @@ def _continues(fragment: str, text: str) -> bool:
     return whole.startswith(typed) or ("/" not in typed and whole.partition("/")[2].startswith(typed))
 
 
+def _completions(one: Argument | Option, tab: Tab) -> Iterable[str]:
+    return one.offers(tab) if callable(one.offers) else one.offers
+
+
 def _offered(verb: Verb, given: Sequence[str], known: Tab) -> Iterable[str]:
     words, option = list[str](), None  # the option whose value comes next
     for word in given:
         if option is not None:
             option = None
         elif word in verb.options:
-            option = verb.options[word][1] if verb.options[word][1].value else None
+            option = verb.options[word][1] if verb.options[word][1].form != word else None
         elif not word.startswith("-"):
             words.append(word)
     tab = replace(known, given=tuple(words))
     if option is not None:
-        return option.choices or option.offers(tab)
+        return option.choices or _completions(option, tab)
     if tab.fragment.startswith("-"):
         return [name for name in verb.options if name not in given]
     replacing = [name for name, (_, each) in verb.options.items() if each.replaces and not given]
@@ -368,7 +374,7 @@ def _offered(verb: Verb, given: Sequence[str], known: Tab) -> Iterable[str]:
         return replacing
     argument = verb.arguments[min(len(words), len(verb.arguments) - 1)][1]
     is_full = len(words) >= len(verb.arguments) and not (argument.takes_rest or argument.is_repeated)
-    return [*replacing, *(() if is_full else argument.offers(tab))]
+    return [*replacing, *(() if is_full else _completions(argument, tab))]
 
 
 # Values of arguments and options; sizes, rates and times are read by `gglib_nb.domain.units` ---------------------------

@@ -5,7 +5,7 @@ The token is not a setting: whether there is one is shown, never its value, and 
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import DailyHours
@@ -82,11 +82,8 @@ def parse(line: str) -> Call:
     return VERBS[name].read(rest)
 
 
-@verb("settings")
-def limit(
-    session: Session,
-    number: Annotated[int | None, Argument("N", "How many downloads may wait.", read=read_count)] = None,
-) -> Answer:
+@verb("settings", number=Argument("N", "How many downloads may wait.", read=read_count))
+def limit(session: Session, number: int | None = None) -> Answer:
     """Show or set how many downloads may wait in the queue."""
     if number is not None:
         session.call(session.sync.set_max_queue_size, number)
@@ -109,31 +106,23 @@ def login(session: Session) -> Answer:
     return Answer(f"Logged in. The token is stored for all your programs, not in this notebook.{again}")
 
 
-@verb("settings")
-def bandwidth(
-    session: Session,
-    rate: Annotated[
-        int | None,
-        Argument(
-            "RATE|off",
-            "RATE 5 or 5MB is 5 MB/s for all downloads together; off: no limit.",
-            read=read_limit,
-            offers=lambda _tab: ("off",),
-            takes_rest=True,
-        ),
-    ] = None,
-    *,
-    hours: Annotated[
-        DailyHours | Literal["off"] | None,
-        Option(
-            "--hours",
-            "HOURS|off",
-            "Download only between these times, such as 22:00-7:00; off: at any time.",
-            read=read_hours,
-            offers=lambda _tab: ("off", "22:00-07:00"),
-        ),
-    ] = None,
-) -> Answer:
+@verb(
+    "settings",
+    rate=Argument(
+        "RATE|off",
+        "RATE 5 or 5MB is 5 MB/s for all downloads together; off: no limit.",
+        read=read_limit,
+        offers=("off",),
+        takes_rest=True,
+    ),
+    hours=Option(
+        "--hours HOURS|off",
+        "Download only between these times, such as 22:00-7:00; off: at any time.",
+        read=read_hours,
+        offers=("off", "22:00-07:00"),
+    ),
+)
+def bandwidth(session: Session, rate: int | None = None, *, hours: DailyHours | Literal["off"] | None = None) -> Answer:
     """Show or set the bandwidth limit, and the hours in which downloads run."""
     if rate is not None:
         session.call(session.sync.set_bandwidth_limit, rate or None)
@@ -154,23 +143,19 @@ def _setting_or_value(tab: Tab) -> Iterable[str]:
     return folders(tab) if tab.given[0] in _FOLDERS and len(tab.given) == 1 else ()
 
 
-@verb("settings")
-def config(
-    session: Session,
-    words: Annotated[
-        str,
-        Argument(
-            "NAME [VALUE]",
-            "NAME is a setting, or a part that matches only one.",
-            read=str,
-            offers=_setting_or_value,
-            takes_rest=True,
-        ),
-    ] = "",
-    *,
-    saves: Annotated[bool, Option("--save", help="Set it for all future kernels too.")] = False,
-    resets: Annotated[bool, Option("--reset", help="Undo what was set or saved.")] = False,
-) -> Answer:
+@verb(
+    "settings",
+    words=Argument(
+        "NAME [VALUE]",
+        "NAME is a setting, or a part that matches only one.",
+        read=str,
+        offers=_setting_or_value,
+        takes_rest=True,
+    ),
+    saves=Option("--save", "Set it for all future kernels too."),
+    resets=Option("--reset", "Undo what was set or saved."),
+)
+def config(session: Session, words: str = "", *, saves: bool = False, resets: bool = False) -> Answer:
     """Show the settings and where each value comes from, or change one."""
     typed, _, text = words.partition(" ")
     if resets and (not typed or text or saves):
@@ -264,11 +249,8 @@ def _named(origin: Origin) -> str:
     return f"{origin.source}: {origin.where}" if origin.where else origin.source
 
 
-@verb("settings")
-def help_(
-    session: Session,
-    name: Annotated[str | None, Argument("VERB", offers=lambda _tab: [one.name for one in all_verbs()])] = None,
-) -> Answer:
+@verb("settings", name=Argument("VERB", offers=lambda _tab: [one.name for one in all_verbs()]))
+def help_(session: Session, name: str | None = None) -> Answer:
     """Explain a verb, or list all of them."""
     del session
     if name is not None and name not in VERBS:
