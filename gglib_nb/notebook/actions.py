@@ -42,12 +42,7 @@ _UNUSED_S: Final = listings.UNUSED_DAYS * 86_400.0
 
 
 def act(operations: "SyncOperations", request: messages.Request, send: SendProgress) -> Answer | Listing | None:
-    """Executes a request.
-
-    Args:
-        operations: The operations of the panel's manager.
-        request: Any request except `Sync` and `SetVisible`, which the panel answers itself.
-        send: Called with the progress of a slow request.
+    """Executes a request; the panel itself answers `Sync` and `SetVisible`.
 
     Raises:
         GglibError: The manager refuses the request, or the action is unknown.

@@ -129,12 +129,7 @@ def _model_row(model: ModelSummary) -> Row:
 
 
 def model_table(models: Sequence[ModelSummary], use: DiskUse) -> Table:
-    """The models, and the disk space they use.
-
-    Args:
-        models: In the order of the rows.
-        use: The disk space used by all models, including those that are not shown.
-    """
+    """These models, and the disk space that all models use."""
     hint = " · ".join(filter(None, (_disk_line(use), missing_stores(use))))
     return table(models, _MODEL_COLUMNS, hint, number="#", folds=True)
 

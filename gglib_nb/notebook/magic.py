@@ -36,12 +36,7 @@ _NAME: Final = "gguf"
 
 @magics_class
 class GgufMagics(Magics):
-    """The magic, and the magic that it replaced.
-
-    Args:
-        shell: The shell in which it is registered.
-        find_manager: Returns the manager; called by the first line that needs it.
-    """
+    """The magic, and the magic that it replaced; `find_manager` is called by the first line that needs the manager."""
 
     def __init__(self, shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]") -> None:
         super().__init__(shell)
@@ -135,43 +130,29 @@ def _in_one_line(error: BaseException) -> BaseException:
 class LineCompleter:
     """Completes `%gguf` lines, and suppresses Python and file completions there.
 
-    Uses the matcher API of the running IPython: context matchers since 8.6, line matchers before.
-
-    Args:
-        shell: The running IPython.
-        offer: Returns the text to replace and its replacements; None for any other line. Must not block.
+    Uses the matcher API of the running IPython: context matchers since 8.6, line matchers before. `offer` returns the text to replace
+    and its replacements, or None for any other line; it must not block.
     """
 
     def __init__(self, shell: InteractiveShell, offer: Callable[[str], tuple[str, list[str]] | None]) -> None:
-        self._shell: Any = shell  # the attributes used here are untyped and differ between versions
+        self._completer: Any = shell.Completer  # the attributes used here are untyped and differ between versions
         self._offer: Final = offer
-        self._matcher: object = None
+        if hasattr(completer, "context_matcher"):
+            self._matchers: list[Any] = self._completer.custom_matchers
+            # It gets attributes, which a method cannot.
+            self._matcher = completer.context_matcher()(lambda context: self._match(context))  # noqa: PLW0108
+        else:
+            self._matchers = self._completer.magic_arg_matchers
+            self._matcher = self._match_line
 
     def join(self) -> None:
         """Registers the matcher."""
-        if hasattr(completer, "context_matcher"):
-
-            @completer.context_matcher()
-            def gguf(context: "CompletionContext") -> "SimpleMatcherResult":
-                return self._match(context)
-
-            self._matcher = gguf
-        else:
-            self._matcher = self._match_line
         self._matchers.append(self._matcher)
 
     def leave(self) -> None:
         """Removes the matcher."""
         with suppress(ValueError):
             self._matchers.remove(self._matcher)
-
-    @property
-    def _matchers(self) -> list[object]:
-        has_context = hasattr(completer, "context_matcher")
-        matchers: list[object] = (
-            self._shell.Completer.custom_matchers if has_context else self._shell.Completer.magic_arg_matchers
-        )
-        return matchers
 
     def _match(self, context: "CompletionContext") -> "SimpleMatcherResult":
         found = self._offer(context.text_until_cursor)
@@ -183,14 +164,13 @@ class LineCompleter:
 
     def _match_line(self, _line: str) -> list[str]:
         """The replacements for the last word; IPython before 8.6 calls no other matcher unless this is empty."""
-        before_cursor: str = self._shell.Completer.text_until_cursor
+        before_cursor: str = self._completer.text_until_cursor
         found = self._offer(before_cursor)
         if found is None:
             return []
         fragment, texts = found
-        word: str = self._shell.Completer.splitter.split_line(before_cursor)
-        kept = len(fragment) - len(word)
-        return [text[kept:] for text in texts] or [word]
+        word: str = self._completer.splitter.split_line(before_cursor)
+        return [text[len(fragment) - len(word) :] for text in texts] or [word]
 
 
 class _NothingElse(list["SimpleCompletion"]):
@@ -204,18 +184,12 @@ class _NothingElse(list["SimpleCompletion"]):
 # Loading ---------------------------------------------------------------------------------------------------------
 
 
-class _Settings(Configurable):
-    def given(self) -> dict[str, Any]:
-        """The settings of the profile, by name."""
-        return {name: value for name in self.trait_names(config=True) if (value := getattr(self, name)) is not None}
-
-
 def _trait(name: str) -> "TraitType[Any, Any]":
     kinds: dict[type, type[TraitType[Any, Any]]] = {str: Unicode, int: Integer, bool: Bool}
     return kinds[SETTINGS[name].type](None, allow_none=True, help=SETTINGS[name].summary).tag(config=True)
 
 
-Gglib: Final[type[_Settings]] = type("Gglib", (_Settings,), {name: _trait(name) for name in SETTINGS})
+Gglib: Final[type[Configurable]] = type("Gglib", (Configurable,), {name: _trait(name) for name in SETTINGS})
 """The settings of `DownloadManagerConfig` in the profile of IPython: `c.Gglib.max_concurrent = 2`; None sets nothing."""
 
 
@@ -233,14 +207,10 @@ def _has_manager() -> bool:
 
 
 def load(shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]" = _manager_of_kernel) -> None:
-    """Registers `%gguf`; repeated calls have no effect. Starts nothing and prints nothing.
-
-    Args:
-        shell: The running IPython.
-        find_manager: Gives the manager at the first line that needs one.
-    """
+    """Registers `%gguf`; repeated calls have no effect. Starts nothing and prints nothing."""
     if _loaded(shell) is None:
-        use_profile(Gglib(parent=shell).given())
+        profile = Gglib(parent=shell)
+        use_profile({name: value for name in SETTINGS if (value := getattr(profile, name)) is not None})
         use_views(download_in_cell)
         GgufMagics(shell, find_manager).install()
 

@@ -77,11 +77,9 @@ class Feed:
         return self._sent.seq
 
     def advance(self, snapshot: QueueSnapshot, *, counts: bool = True) -> Changes | None:
-        """Advances to a snapshot and returns the changes to send; None if there are none.
+        """Advances to a snapshot, if it is newer, and returns the changes to send; None if there are none.
 
-        Args:
-            snapshot: Ignored if it is not newer than the previous one.
-            counts: False sends nothing if only counters have changed, such as bytes and rates; the next changes include them.
+        Without `counts`, changes of counters alone, such as bytes and rates, are left for the next changes.
         """
         before = self._sent
         if snapshot.version <= before.version or (not counts and before.outline == _outline(snapshot)):
@@ -187,12 +185,7 @@ class Panel(anywidget.AnyWidget):
     )
 
     def __init__(self, manager: "DownloadManager", *, pace_s: float = PACE_S) -> None:
-        """Creates a panel for the queue of a manager.
-
-        Args:
-            manager: The manager whose queue and models are shown.
-            pace_s: The minimum interval of messages with only counters; other changes are sent at once.
-        """
+        """Creates a panel; `pace_s` is the minimum interval of messages with only counters, other changes are sent at once."""
         self.manager = manager
         self._pace_s = pace_s
         self._due_s = 0.0

@@ -163,9 +163,7 @@ class TextQueue:
 class LiveOutput(Generic[_State]):
     """One output of a cell, updated while the cell waits, and kept with the final state.
 
-    Args:
-        draw: Returns text and HTML of a state, with a caption.
-        continues: Whether the downloads of a state continue without the cell.
+    `draw` returns text and HTML of a state with a caption; `continues` is whether its downloads continue without the cell.
     """
 
     def __init__(self, draw: Callable[[_State, str], Data], continues: Callable[[_State], bool]) -> None:

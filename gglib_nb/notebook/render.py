@@ -90,13 +90,7 @@ def _shown_files(row: Row) -> list[tuple[str, Bar]]:
 
 
 def render_text(snapshot: QueueSnapshot, width: int = 88, caption: str = "") -> str:
-    """The whole queue as text.
-
-    Args:
-        snapshot: What to show.
-        width: The maximum width in columns; at least 40.
-        caption: A line below it.
-    """
+    """The whole queue as text, at most this many columns wide (at least 40), with a caption below it."""
     width = max(NARROWEST, width)
     head = rows.header(snapshot)
     lines = [line for notice in head.notices for line in _wrap(_notice(notice), width)]
@@ -180,13 +174,7 @@ def _clip(line: str, width: int) -> str:
 
 
 def render_html(snapshot: QueueSnapshot, caption: str = "", *, is_redrawn: bool = False) -> str:
-    """The whole queue as one `div`.
-
-    Args:
-        snapshot: What to show.
-        caption: A line below it.
-        is_redrawn: The output is updated in place. An update would close opened details, so there are none.
-    """
+    """The whole queue as one `div` with a caption below it; without details if it is redrawn, because an update closes them."""
     head, overview = rows.header(snapshot), _overview(snapshot)
     parts = [quiet(_notice(notice)) for notice in head.notices]
     parts.append(quiet(overview) if overview == _EMPTY else f"<strong>{escape(overview)}</strong>")

@@ -64,13 +64,7 @@ def names(title: str, quantization: object) -> tuple[str, str, str]:
 
 
 def download_row(item: QueuedDownload, pending_count: int, active_count: int) -> Row:
-    """A download of this queue.
-
-    Args:
-        item: The download.
-        pending_count: The number of waiting downloads, among which a row can be moved.
-        active_count: The number of active downloads; a waiting one can replace one of them.
-    """
+    """A download of this queue; a waiting one can be moved among the waiting ones, and can replace an active one."""
     title, tag, name = names(item.display_name, item.quantization)
     status, files = item.status, (*item.shards, *item.companions)
     path = item.paths[0] if status is DownloadStatus.COMPLETED and item.paths else ""
@@ -519,20 +513,12 @@ PANEL_TEXTS: Final = {
 
 
 def still_text(at_s: float) -> str:
-    """The caption of a static copy of the panel: a saved notebook, or a page without the widget.
-
-    Args:
-        at_s: Unix time of the data.
-    """
+    """The caption of a static copy of the panel: a saved notebook, or a page without the widget."""
     return f"As of {formats.minute(at_s)}. This is a still picture of the panel; it does not update."
 
 
 def no_page_text(at_s: float) -> str:
-    """The caption if no page shows the live panel.
-
-    Args:
-        at_s: Unix time of the data.
-    """
+    """The caption if no page shows the live panel."""
     return (
         f"As of {formats.minute(at_s)}. The live panel did not load here. %gguf wait follows the downloads, %gguf status shows "
         "the queue, %gguf help lists the commands that replace the panel's buttons. For the panel, install anywidget where the "

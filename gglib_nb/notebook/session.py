@@ -56,11 +56,7 @@ class Answer:
 
 
 class Screen:
-    """Asks the user and shows what verbs output: a terminal, a notebook's cell, or a notebook that runs without a user.
-
-    Args:
-        shell: The running IPython; None: there is no user.
-    """
+    """Asks and shows: a terminal, a notebook's cell, or a notebook that runs without a user; without a shell there is no user."""
 
     _shell: Any = None
     _panel: "Panel | None" = None
@@ -210,13 +206,7 @@ class Session:
     def call_with_progress(
         self, describe: Callable[[_State], Progress], operation: Callable[..., _Result], *args: object
     ) -> _Result:
-        """Like `call`, for an operation with `on_progress`; shows a line of progress.
-
-        Args:
-            describe: Returns the text for a state that the operation reports.
-            operation: The operation to run.
-            args: Its arguments, without `on_progress`.
-        """
+        """Like `call`, for an operation with `on_progress`; shows each state that it reports as a line of progress."""
         reached: deque[_State] = deque(maxlen=1)
         line = self.screen.progress_line()
 
@@ -234,13 +224,7 @@ class Session:
         return Answer(blocks_text(blocks, self.screen.width), blocks_html(blocks))
 
     def refusal(self, question: str, command: str, *, is_confirmed: bool = False) -> Answer | None:
-        """Asks before something is deleted; None if the user agrees.
-
-        Args:
-            question: The question, with what would be deleted.
-            command: The command to suggest if no user can answer.
-            is_confirmed: Whether the user has already confirmed.
-        """
+        """Asks before something is deleted; None if the user agrees. Suggests the command if no user can answer."""
         if is_confirmed:
             return None
         if not self.screen.can_ask:
@@ -288,14 +272,9 @@ class Session:
 
 
 def settle(future: "Future[_Result]", meanwhile: Callable[[], None] = lambda: None) -> _Result:
-    """Waits for a future on the main thread; an interrupt ends the wait.
+    """Waits for a future on the main thread, and calls `meanwhile` a few times a second.
 
-    Args:
-        future: Cancelled if the wait ends early; that withdraws a request that is not resolved yet.
-        meanwhile: Called a few times a second.
-
-    Raises:
-        KeyboardInterrupt: The user interrupted the cell.
+    An interrupt ends the wait and cancels the future; that withdraws a request that is not resolved yet.
     """
     try:
         while not future.done():

@@ -110,11 +110,7 @@ class Table:
     sorts: bool = False  # HTML only: a click on a head sorts, if scripts are allowed
 
     def text(self, width: int | None = None) -> str:
-        """Lines of text.
-
-        Args:
-            width: The width in columns that folding aims at; None: unlimited.
-        """
+        """Lines of text; columns are folded to fit the width, if one is given."""
         filled = [at for at in self._filled() if (width or 0) >= _WIDE or not self.columns[at].is_spare]
         sizes = {
             at: max(len(self.columns[at].title), *(len(printable(row.cells[at].text)) for row in self.rows))
@@ -196,15 +192,7 @@ def row(*cells: str | Cell, is_marked: bool = False) -> Row:
 def table(
     items: Iterable[Any], columns: Sequence[Column], hint: str = "", *, number: str = "", folds: bool = False
 ) -> Table:
-    """A table with a row for each item.
-
-    Args:
-        items: The items in the order of the rows.
-        columns: The columns, each with its function from an item to a cell.
-        hint: The line below.
-        number: The title of a first column of row numbers, which users type; empty: none.
-        folds: As in `Table`.
-    """
+    """A table with a row for each item; `number` is the title of a first column of row numbers, which users type."""
     rows = [[column.cell(item) for column in columns] for item in items]
     if number:
         columns = [Column(number, is_number=True), *columns]

@@ -212,12 +212,8 @@ def verb(
 ) -> "Callable[[Callable[..., Answer]], Verb]":
     """Registers a function as a verb; it takes the session and the arguments and returns the answer.
 
-    The first paragraph of the docstring is the verb's line in `%gguf help`; `%gguf help VERB` shows the others.
-
-    Args:
-        group: The group in which help lists it.
-        interrupted: The message after an interrupt.
-        words: What the line gives for each parameter but the session.
+    The first paragraph of the docstring is the verb's line in `%gguf help`; `%gguf help VERB` shows the others. `words` declare the
+    parameters, except the session; `interrupted` is the message after an interrupt.
     """
 
     def register(function: "Callable[..., Answer]") -> Verb:
@@ -240,13 +236,7 @@ class Call:
     arguments: dict[str, Any]
 
     def run(self, session: "Session") -> "Answer":
-        """Runs the verb.
-
-        Raises:
-            GrammarError: A word cannot be parsed; the message has the usage.
-            GglibError: The verb was refused; nothing has changed.
-            KeyboardInterrupt: The wait was interrupted.
-        """
+        """Runs the verb; a `GrammarError` has the usage."""
         with self.verb.usage_in_errors():
             return self.verb.function(session, **self.arguments)
 
@@ -319,9 +309,7 @@ def help_of_all() -> str:
 def words_before(before_cursor: str, *, has_automagic: bool = False) -> list[str] | None:
     """The words after `%gguf` up to the cursor, the last one possibly incomplete; None for any other line.
 
-    Args:
-        before_cursor: The line up to the cursor.
-        has_automagic: Whether the percent sign is optional.
+    With automagic, the percent sign is optional.
     """
     if (found := _MAGIC_LINE.fullmatch(before_cursor)) is not None:
         return re.split(r"\s+", found[1])
