@@ -36,15 +36,24 @@ _NAME: Final = "gguf"
 
 @magics_class
 class GgufMagics(Magics):
-    """The magic, and the magic that it replaced; `find_manager` is called by the first line that needs the manager."""
+    """The magic with its completions, and the magic that it replaced.
+
+    Uses the matcher API of the running IPython: context matchers since 8.6, line matchers before.
+    """
 
     def __init__(self, shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]") -> None:
         super().__init__(shell)
-        self._shell = shell
+        self._shell: Any = shell  # some of the attributes used here are untyped and differ between versions
         self._screen = Screen(shell)
         self._session = Session(find_manager, self._screen, _has_manager)
         self._replaced: Any = None
-        self._completer: Final = LineCompleter(shell, self._offered)
+        if hasattr(completer, "context_matcher"):
+            self._matchers: list[Any] = self._shell.Completer.custom_matchers
+            # It gets attributes, which a method cannot.
+            self._matcher = completer.context_matcher()(lambda context: self._match(context))  # noqa: PLW0108
+        else:
+            self._matchers = self._shell.Completer.magic_arg_matchers
+            self._matcher = self._match_line
 
     @line_magic
     def gguf(self, line: str) -> str | None:
@@ -56,52 +65,65 @@ class GgufMagics(Magics):
             except KeyboardInterrupt:
                 raise _in_one_line(KeyboardInterrupt(call.verb.interrupted)) from None
             finally:
-                self._show_notices()
+                if (manager := self._session.known_manager) is not None:
+                    for notice in self._session.new_notices(manager):
+                        self._screen.print(printable(notice.text))
             self._screen.show(answer)
             return answer.value
-
-    def _show_notices(self) -> None:
-        """Prints each notice of the manager once; the panel shows it too."""
-        if (manager := self._session.known_manager) is not None:
-            for notice in self._session.new_notices(manager):
-                self._screen.print(printable(notice.text))
 
     def install(self) -> None:
         """Registers `%gguf` and its completions."""
         magics = self._shell.magics_manager
         self._replaced = (magics.magics["line"].get(_NAME), magics.registry.get(type(self).__name__))
         magics.register(self)
-        self._completer.join()
+        self._matchers.append(self._matcher)
 
     def uninstall(self) -> None:
         """Restores the previous magic of this name and closes the panel. Downloads continue."""
         magics = self._shell.magics_manager
-        for table, name, before in zip(
-            (magics.magics["line"], magics.registry), (_NAME, type(self).__name__), self._replaced, strict=True
-        ):
+        places = ((magics.magics["line"], _NAME), (magics.registry, type(self).__name__))
+        for (table, name), before in zip(places, self._replaced, strict=True):
             table.pop(name, None)
             if before is not None:
                 table[name] = before
-        self._completer.leave()
+        with suppress(ValueError):
+            self._matchers.remove(self._matcher)
         self._screen.close()
 
-    def _offered(self, before_cursor: str) -> tuple[str, list[str]] | None:
+    def _match(self, context: "CompletionContext") -> "SimpleMatcherResult":
+        """Completes a `%gguf` line, and suppresses Python and file completions there."""
+        words = self._words(context.text_until_cursor)
+        if words is None:
+            return {"completions": []}
+        texts = complete(words, self._known())
+        offered = [completer.SimpleCompletion(text, type="keyword") for text in texts] or _NothingElse()
+        return {"completions": offered, "matched_fragment": words[-1], "suppress": True, "ordered": True}
+
+    def _match_line(self, _line: str) -> list[str]:
+        """The replacements for the last word; IPython before 8.6 calls no other matcher unless this is empty."""
+        before_cursor: str = self._shell.Completer.text_until_cursor
+        words = self._words(before_cursor)
+        if words is None:
+            return []
+        word: str = self._shell.Completer.splitter.split_line(before_cursor)
+        return [text[len(words[-1]) - len(word) :] for text in complete(words, self._known())] or [word]
+
+    def _words(self, before_cursor: str) -> list[str] | None:
         has_automagic = self._shell.magics_manager.auto_magic and _NAME not in self._shell.user_ns
-        words = words_before(before_cursor, has_automagic=has_automagic)
-        return None if words is None else (words[-1], complete(words, self._known()))
+        return words_before(before_cursor, has_automagic=has_automagic)
 
     def _known(self) -> Tab:
         # Completion must not create a manager: that would resume the downloads of earlier kernels.
-        manager = self._session.known_manager
+        manager, seen = self._session.known_manager, tuple(self._session.seen)
         if manager is None:
-            return Tab(seen=self._session.seen)
+            return Tab(seen=seen)
 
         def read_models() -> list[DownloadId]:
             with suppress(CatalogError):
                 return [model.id for model in manager.catalog.models()]
             return []
 
-        return Tab(manager.snapshot, self._session.seen, read_models)
+        return Tab(manager.snapshot, seen, read_models)
 
 
 @contextmanager
@@ -122,55 +144,6 @@ def _in_one_line(error: BaseException) -> BaseException:
     line = f"{type(error).__name__}: {printable(str(error))}"
     vars(shown)["_render_traceback_"] = lambda: [line]
     return shown
-
-
-# Completion ------------------------------------------------------------------------------------------------------
-
-
-class LineCompleter:
-    """Completes `%gguf` lines, and suppresses Python and file completions there.
-
-    Uses the matcher API of the running IPython: context matchers since 8.6, line matchers before. `offer` returns the text to replace
-    and its replacements, or None for any other line; it must not block.
-    """
-
-    def __init__(self, shell: InteractiveShell, offer: Callable[[str], tuple[str, list[str]] | None]) -> None:
-        self._completer: Any = shell.Completer  # the attributes used here are untyped and differ between versions
-        self._offer: Final = offer
-        if hasattr(completer, "context_matcher"):
-            self._matchers: list[Any] = self._completer.custom_matchers
-            # It gets attributes, which a method cannot.
-            self._matcher = completer.context_matcher()(lambda context: self._match(context))  # noqa: PLW0108
-        else:
-            self._matchers = self._completer.magic_arg_matchers
-            self._matcher = self._match_line
-
-    def join(self) -> None:
-        """Registers the matcher."""
-        self._matchers.append(self._matcher)
-
-    def leave(self) -> None:
-        """Removes the matcher."""
-        with suppress(ValueError):
-            self._matchers.remove(self._matcher)
-
-    def _match(self, context: "CompletionContext") -> "SimpleMatcherResult":
-        found = self._offer(context.text_until_cursor)
-        if found is None:
-            return {"completions": []}
-        fragment, texts = found
-        offered = [completer.SimpleCompletion(text, type="keyword") for text in texts] or _NothingElse()
-        return {"completions": offered, "matched_fragment": fragment, "suppress": True, "ordered": True}
-
-    def _match_line(self, _line: str) -> list[str]:
-        """The replacements for the last word; IPython before 8.6 calls no other matcher unless this is empty."""
-        before_cursor: str = self._completer.text_until_cursor
-        found = self._offer(before_cursor)
-        if found is None:
-            return []
-        fragment, texts = found
-        word: str = self._completer.splitter.split_line(before_cursor)
-        return [text[len(fragment) - len(word) :] for text in texts] or [word]
 
 
 class _NothingElse(list["SimpleCompletion"]):

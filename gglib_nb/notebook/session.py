@@ -166,6 +166,8 @@ class Session:
         rows: The repositories and variants of the last such table.
         models: The ids of the last table of models.
         partials: The targets of the last table of unfinished downloads.
+        seen: The repositories and variants that were named or listed.
+        known_manager: The manager if a line has already used it.
     """
 
     def __init__(
@@ -180,15 +182,15 @@ class Session:
         self.partials: tuple[str, ...] = ()
         self._find_manager: Final = find_manager
         self._has_manager: Final = has_manager
-        self._adopted: DownloadManager | None = None
-        self._seen: dict[DownloadId, None] = {}
+        self.known_manager: DownloadManager | None = None
+        self.seen: dict[DownloadId, None] = {}
         self._shown_notices: set[str] = set()
 
     @property
     def manager(self) -> "DownloadManager":
         """The manager; the first use resumes the downloads of earlier kernels."""
         manager = self._find_manager()
-        if manager is not self._adopted:
+        if manager is not self.known_manager:
             self.adopt(manager)
         return manager
 
@@ -232,14 +234,9 @@ class Session:
         return None if self.screen.ask(f"{question} Delete? [y/N] ") else Answer("Nothing was deleted.")
 
     @property
-    def known_manager(self) -> "DownloadManager | None":
-        """The manager if a line has already used it, otherwise None."""
-        return self._adopted
-
-    @property
     def has_manager(self) -> bool:
         """Whether the manager exists."""
-        return self._adopted is not None or self._has_manager()
+        return self.known_manager is not None or self._has_manager()
 
     def new_notices(self, manager: "DownloadManager") -> list[QueueNotice]:
         """The manager's notices that no line of this kernel has shown yet."""
@@ -252,12 +249,7 @@ class Session:
         """Resumes the downloads of earlier kernels."""
         with suppress(TimeoutError):
             manager.submit(manager.sync.adopt).result(_ADOPT_S)
-        self._adopted = manager
-
-    @property
-    def seen(self) -> tuple[DownloadId, ...]:
-        """The repositories and variants that were named or listed, without duplicates."""
-        return tuple(self._seen)
+        self.known_manager = manager
 
     def list_rows(self, rows: Iterable[DownloadId]) -> None:
         """Stores the rows of a table of repositories or variants, so that lines can refer to them by number."""
@@ -267,8 +259,8 @@ class Session:
 
     def note(self, id_: DownloadId) -> None:
         """Adds a repository or a variant to the completions."""
-        self._seen[DownloadId(id_.repo_id)] = None
-        self._seen[id_] = None
+        self.seen[DownloadId(id_.repo_id)] = None
+        self.seen[id_] = None
 
 
 def settle(future: "Future[_Result]", meanwhile: Callable[[], None] = lambda: None) -> _Result:
