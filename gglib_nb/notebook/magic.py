@@ -4,8 +4,8 @@ A magic runs on the main thread and blocks on the manager's futures; it never ru
 become `UsageError`, and errors of this package are shown in one line; any other exception is a bug and keeps its traceback.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from IPython.core import completer
@@ -21,8 +21,8 @@ from gglib_nb.domain.text import printable
 from gglib_nb.errors import CatalogError, GglibError, copy_of
 from gglib_nb.manager.progress import use_views
 from gglib_nb.notebook.progress import download_in_cell
-from gglib_nb.notebook.session import Screen, Session
-from gglib_nb.notebook.verb import GrammarError, Tab, complete, words_before
+from gglib_nb.notebook.session import Answer, Screen, Session
+from gglib_nb.notebook.verb import Call, GrammarError, Tab, complete, words_before
 from gglib_nb.notebook.verbs import parse
 from gglib_nb.settings import SETTINGS, use_profile
 
@@ -58,18 +58,25 @@ class GgufMagics(Magics):
     @line_magic
     def gguf(self, line: str) -> str | None:
         """Downloads GGUF models. `%gguf help` lists the verbs; alone it shows the panel."""
-        with _one_line_errors():
-            call = parse(line)
-            try:
-                answer = call.run(self._session)
-            except KeyboardInterrupt:
-                raise _in_one_line(KeyboardInterrupt(call.verb.interrupted)) from None
-            finally:
-                if (manager := self._session.known_manager) is not None:
-                    for notice in self._session.new_notices(manager):
-                        self._screen.print(printable(notice.text))
-            self._screen.show(answer)
-            return answer.value
+        try:
+            answer = self._answer(parse(line))
+        except GrammarError as error:
+            # No subclass: IPython compares with `is`, and prints the traceback of a subclass (ipython#14024).
+            raise UsageError(str(error)) from None
+        except GglibError as error:
+            raise _in_one_line(error) from error.__cause__
+        self._screen.show(answer)
+        return answer.value
+
+    def _answer(self, call: Call) -> Answer:
+        try:
+            return call.run(self._session)
+        except KeyboardInterrupt:
+            raise _in_one_line(KeyboardInterrupt(call.verb.interrupted)) from None
+        finally:
+            if (manager := self._session.known_manager) is not None:
+                for notice in self._session.new_notices(manager):
+                    self._screen.print(printable(notice.text))
 
     def install(self) -> None:
         """Registers `%gguf` and its completions."""
@@ -126,20 +133,8 @@ class GgufMagics(Magics):
         return Tab(manager.snapshot, seen, read_models)
 
 
-@contextmanager
-def _one_line_errors() -> Iterator[None]:
-    """Shows an error that a user can correct in one line; keeps its class, attributes and cause."""
-    try:
-        yield
-    except GrammarError as error:
-        # No subclass: IPython compares with `is`, and prints the traceback of a subclass (ipython#14024).
-        raise UsageError(str(error)) from None
-    except GglibError as error:
-        raise _in_one_line(error) from error.__cause__
-
-
 def _in_one_line(error: BaseException) -> BaseException:
-    """A copy that IPython shows as `Name: message`."""
+    """A copy that IPython shows as `Name: message`; keeps its class and attributes."""
     shown = copy_of(error)
     line = f"{type(error).__name__}: {printable(str(error))}"
     vars(shown)["_render_traceback_"] = lambda: [line]

@@ -73,7 +73,9 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
     projector = next((path for file, path in companions if file.kind == "mmproj"), None)
     is_bad = status is DownloadStatus.FAILED or (item.then is not None and item.then.error)
     has_bar = status.is_active or (item.downloaded_bytes and status is not DownloadStatus.COMPLETED)
-    percent = _percent(item.progress)
+    is_untouched = status is DownloadStatus.QUEUED and not item.downloaded_bytes
+    percent = formats.percent(item.progress)
+    progress = "unknown" if item.progress is None else percent
     return Row(
         id=str(item.id),
         status=status.value,
@@ -83,7 +85,11 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
         origin=printable(owner if revision is None else f"{owner} @ {revision}"),
         position=item.position,
         icon="" if status is DownloadStatus.QUEUED else "downloading" if status.is_active else status.value,
-        measure=_measure(item),
+        measure=formats.size(item.total_bytes)
+        if is_untouched
+        else percent
+        if status.is_active or status.is_pending
+        else "",
         lines=facts(
             scan_fact(item.scan_finding),
             *_facts(item),
@@ -95,7 +101,7 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
         mood="bad" if is_bad else "warn" if item.notice_kind in _WARNINGS and status.is_active else "plain",
         link=item.error.accept_url or "" if isinstance(item.error, GatedRepoError) else "",
         part=item.progress,
-        progress=", ".join(filter(None, (percent, _files_done(files)))) if has_bar else "",
+        progress=", ".join(filter(None, (progress, _files_done(files)))) if has_bar else "",
         bars=tuple(map(_bar, files)),
         is_open=status.is_active and 1 < len(files) <= _MOST_OPEN_FILES,
         reason=printable(item.reason),
@@ -195,12 +201,6 @@ def _then(item: QueuedDownload) -> str | Fact:
     return Fact(f"{word}: {shown}", _ENDS.get(state, "plain"))
 
 
-def _measure(item: QueuedDownload) -> str:
-    if item.status is DownloadStatus.QUEUED and not item.downloaded_bytes:
-        return formats.size(item.total_bytes)
-    return formats.percent(item.progress) if item.status.is_active or item.status.is_pending else ""
-
-
 def _pace(bytes_per_second: float | None, eta_seconds: float | None) -> tuple[Fact, ...]:
     left = "" if eta_seconds is None else f"{formats.duration(eta_seconds)} left"
     return facts(Fact(rate(bytes_per_second), is_live=True), Fact(left, is_live=True))
@@ -253,10 +253,6 @@ def _files_done(files: tuple[ShardProgress, ...]) -> str:
     return f"{done} of {formats.plural(len(files), 'file')} done" if len(files) > 1 else ""
 
 
-def _percent(part: float | None) -> str:
-    return "unknown" if part is None else formats.percent(part)
-
-
 def _bar(file: ShardProgress) -> Bar:
     is_done = file.status is ShardStatus.FINISHED
     part = None if file.size_bytes is None and not is_done else 1.0
@@ -268,7 +264,7 @@ def _bar(file: ShardProgress) -> Bar:
         state=file.status.value,
         amount=formats.size(file.size_bytes) if is_done else formats.amount(file.downloaded_bytes, file.size_bytes),
         part=part,
-        percent=_percent(part),
+        percent="unknown" if part is None else formats.percent(part),
         weight=file.size_bytes or 0,
         tag="" if file.kind == "shard" else printable(file.kind),
         runs=file.arrived_steps,
@@ -435,11 +431,10 @@ def news(before: QueuedDownload | None, item: QueuedDownload) -> str:
 
 
 def _queue_actions(snapshot: QueueSnapshot) -> Iterator[Action]:
-    live = snapshot.items
-    if len(live) > 1:
-        is_paused = all(item.status is DownloadStatus.PAUSED for item in live)
+    if len(snapshot.items) > 1:
+        is_paused = all(item.status is DownloadStatus.PAUSED for item in snapshot.items)
         yield Action("resume_all", "Resume all") if is_paused else Action("pause_all", "Pause all")
-    if number := len(live) + len(snapshot.resolving):
+    if number := len(snapshot.items) + len(snapshot.resolving):
         question = f"Cancel {formats.plural(number, 'download')}? Downloaded data is kept."
         yield Action("cancel_all", "Cancel all", confirm=question, yes="Yes, cancel all")
 
