@@ -52,31 +52,34 @@ def folders(tab: Tab) -> Iterable[str]:
     return [f"{above}{slash}{name}/" for name in shown if name.split() == [name]]
 
 
-_MODEL: Final = Argument(
-    "ID", "An id, a part that matches only one model, or #2 for the second row of %gguf models.", offers=_models
-)
+def _find_model(session: Session, text: str) -> Model:
+    if (number := row_number(text)) is not None:
+        rows = session.models or tuple(model.id for model in session.call(session.sync.models))
+        text = pick_row(number, rows, ModelNotFoundError, f"%gguf models lists {len(rows)}.")
+    return session.call(session.sync.find_model, text)
+
+
+def _row_or_text(session: Session, text: str) -> str:
+    """The id of a row of the last table of models; any other text as it is."""
+    return text if row_number(text) is None else str(_find_model(session, text).id)
 
 
 def _models_and_seen(tab: Tab) -> Iterable[str]:
     return [*map(str, tab.models()), *map(str, tab.seen)]
 
 
-_INSPECTED: Final = Argument(
-    "ID", "A model of yours, or owner/repo:QUANT on the Hub: nothing is downloaded.", offers=_models_and_seen
+_MODEL: Final = Argument(
+    "ID",
+    "An id, a part that matches only one model, or #2 for the second row of %gguf models.",
+    find=_find_model,
+    offers=_models,
 )
-
-
-def find_model(reference: str, session: Session) -> Model:
-    """The model that a reference names.
-
-    Raises:
-        ModelNotFoundError: None matches.
-        AmbiguousQuantizationError: Several match; the text names them.
-    """
-    if (number := row_number(reference)) is not None:
-        rows = session.models or tuple(model.id for model in session.call(session.sync.models))
-        reference = pick_row(number, rows, ModelNotFoundError, f"%gguf models lists {len(rows)}.")
-    return session.call(session.sync.find_model, reference)
+_INSPECTED: Final = Argument(
+    "ID",
+    "A model of yours, or owner/repo:QUANT on the Hub: nothing is downloaded.",
+    find=_row_or_text,
+    offers=_models_and_seen,
+)
 
 
 @verb(
@@ -114,14 +117,13 @@ def models(session: Session, text: str = "", *, sort: ModelOrder = "newest", onl
     ),
 )
 def path(
-    session: Session, reference: str | None = None, *, program: str | None = None, preset: str | None = None
+    session: Session, reference: Model | None = None, *, program: str | None = None, preset: str | None = None
 ) -> Answer:
     """Show the path that llama.cpp opens, or the code that loads the model. In Python: p = %gguf path ID."""
     if reference is None:
         return _preset(session, preset or "models.ini")
-    model = find_model(reference, session)
-    opened = str(session.call(session.sync.path, model.id))
-    value = opened if program is None else Lines(loading_lines(model, program))
+    opened = str(session.call(session.sync.path, reference.id))
+    value = opened if program is None else Lines(loading_lines(reference, program))
     return Answer(value, value=value)
 
 
@@ -141,24 +143,22 @@ def _checking(progress: VerifyProgress) -> Progress:
 
 
 @verb("models", interrupted=_STOPPED, reference=_MODEL, everything=Option("--all", "All models.", replaces="reference"))
-def verify(session: Session, reference: str | None = None, *, everything: bool = False) -> Answer:
+def verify(session: Session, reference: Model | None = None, *, everything: bool = False) -> Answer:
     """Check a model's files against their SHA-256, and report which bytes are wrong."""
     if reference is None or everything:
         found = session.call_with_progress(_checking, session.sync.verify_all)
         return Answer("\n".join(map(results.verified, found)) or _NO_MODEL)
-    id_ = find_model(reference, session).id
-    return Answer(results.verified(session.call_with_progress(_checking, session.sync.verify, id_)))
+    return Answer(results.verified(session.call_with_progress(_checking, session.sync.verify, reference.id)))
 
 
 @verb("models", interrupted=_STOPPED, reference=_MODEL)
-def repair(session: Session, reference: str) -> Answer:
+def repair(session: Session, reference: Model) -> Answer:
     """Repair a model: only the damaged parts are downloaded.
 
     The damaged file is kept until the repaired one is verified. The model is checked first, unless verify has already found what
     is wrong.
     """
-    id_ = find_model(reference, session).id
-    return Answer(results.repaired(session.call_with_progress(_checking, session.sync.repair, id_)))
+    return Answer(results.repaired(session.call_with_progress(_checking, session.sync.repair, reference.id)))
 
 
 def _importing(progress: ImportProgress) -> Progress:
@@ -180,10 +180,9 @@ def import_(session: Session, folder: str) -> Answer:
 
 
 @verb("models", interrupted=CANCELLED, reference=_MODEL)
-def updates(session: Session, reference: str | None = None) -> Answer:
+def updates(session: Session, reference: Model | None = None) -> Answer:
     """Check which models have a new version on the Hub, and what changed. Downloads nothing."""
-    only = None if reference is None else find_model(reference, session).id
-    found = session.call(session.sync.check_updates, only)
+    found = session.call(session.sync.check_updates, None if reference is None else reference.id)
     if not found:
         return Answer(_NO_MODEL)
     return session.answer(*listings.update_blocks(found))
@@ -195,41 +194,35 @@ def updates(session: Session, reference: str | None = None) -> Answer:
     reference=_MODEL,
     keep=Option("--keep", "Keep the old version too, under an id with its commit."),
 )
-def update(session: Session, reference: str, *, keep: bool = False) -> Answer:
+def update(session: Session, reference: Model, *, keep: bool = False) -> Answer:
     """Download the new version of a model. It replaces the old one once it is verified."""
-    return Answer(results.updating(session.call(session.sync.update, find_model(reference, session).id, keep=keep)))
+    return Answer(results.updating(session.call(session.sync.update, reference.id, keep=keep)))
 
 
 @verb("models", reference=_MODEL)
-def forget(session: Session, reference: str) -> Answer:
+def forget(session: Session, reference: Model) -> Answer:
     """Remove a model from the list. Its files are kept."""
-    model = find_model(reference, session)
-    session.call(session.sync.forget, model.id)
-    return Answer(printable(f"Removed {model.id} from the list. Its files are kept: {model.paths[0]}"))
+    session.call(session.sync.forget, reference.id)
+    return Answer(printable(f"Removed {reference.id} from the list. Its files are kept: {reference.paths[0]}"))
 
 
 @verb("models", reference=_MODEL, is_confirmed=Option("--yes", "Delete without asking."))
-def delete(session: Session, reference: str, *, is_confirmed: bool = False) -> Answer:
+def delete(session: Session, reference: Model, *, is_confirmed: bool = False) -> Answer:
     """Delete a model's files. Shows how much space that frees, and asks first.
 
     Files that another model uses, such as a shared vision projector, are kept.
     """
-    id_ = find_model(reference, session).id
+    id_ = reference.id
     question = results.deletion_question(session.call(session.sync.delete, id_, dry_run=True))
     if refusal := session.refusal(question, f"%gguf delete {id_} --yes", is_confirmed=is_confirmed):
         return refusal
     return Answer(results.deleted(session.call(session.sync.delete, id_)))
 
 
-def _id(reference: str, session: Session) -> str:
-    """The id of a row of the last table of models; any other text as it is."""
-    return reference if row_number(reference) is None else str(find_model(reference, session).id)
-
-
 @verb(
     "models",
     reference=_INSPECTED,
-    other=Argument("ID2", "A second model: shows only what differs.", offers=_models_and_seen),
+    other=Argument("ID2", "A second model: shows only what differs.", find=_row_or_text, offers=_models_and_seen),
     on_hub=Option("--hub", "Compare your model with what the Hub has now."),
 )
 def inspect(session: Session, reference: str, other: str = "", *, on_hub: bool = False) -> Answer:
@@ -237,12 +230,11 @@ def inspect(session: Session, reference: str, other: str = "", *, on_hub: bool =
 
     With two ids, it shows the keys that differ and the chat template as a diff.
     """
-    one = _id(reference, session)
     if other and on_hub:
         raise GrammarError("Write either ID2 or --hub")
     if not other and not on_hub:
-        return session.answer(*results.inspection_blocks(session.call(session.sync.inspect, one)))
-    found = session.call(session.sync.compare, one, _id(other, session) if other else None)
+        return session.answer(*results.inspection_blocks(session.call(session.sync.inspect, reference)))
+    found = session.call(session.sync.compare, reference, other or None)
     return session.answer(*results.comparison_blocks(found))
 
 
@@ -264,7 +256,7 @@ def export(session: Session, words: tuple[str, ...]) -> Answer:
     *references, folder = words
     if not references:
         raise GrammarError("FOLDER is missing")
-    ids = [find_model(reference, session).id for reference in references]
+    ids = [_find_model(session, reference).id for reference in references]
     report = session.call_with_progress(_exporting, session.sync.export, ids, folder)
     linked = " (linked)" if report.linked_bytes == report.size_bytes else ""
     models = report.models[0] if len(report.models) == 1 else f"{len(report.models)} models"

@@ -32,7 +32,10 @@ def _queued(is_wanted: Callable[[DownloadStatus], bool] = lambda _status: True) 
         return [str(item.id) for item in items if is_wanted(item.status)]
 
     return Argument(
-        "ID", "An id, a part that matches only one download, or #2 for the second in the queue.", offers=offer
+        "ID",
+        "An id, a part that matches only one download, or #2 for the second in the queue.",
+        find=lambda session, text: find_download(text, session.manager.snapshot),
+        offers=offer,
     )
 
 
@@ -42,6 +45,7 @@ _PAUSED: Final = _queued(lambda status: status is DownloadStatus.PAUSED)
 _FAILED: Final = Argument(
     "ID",
     "An id, a part that matches only one failed download, or #2 for the second of them.",
+    find=lambda session, text: find_failure(text, session.manager.snapshot),
     offers=lambda tab: [] if tab.snapshot is None else [str(item.id) for item in tab.snapshot.recent_failures],
 )
 _ALL: Final = Option("--all", "All of them.", replaces="reference")
@@ -73,7 +77,7 @@ def _show_queue(session: Session) -> Answer:
 
 @verb("queue", reference=_ANY, everything=_ALL, discard=Option("--discard", "Also delete the downloaded data."))
 def cancel(
-    session: Session, reference: str | None = None, *, everything: bool = False, discard: bool = False
+    session: Session, reference: DownloadId | None = None, *, everything: bool = False, discard: bool = False
 ) -> Answer:
     """Cancel a download. Downloaded data is kept unless you add --discard."""
     manager = session.manager
@@ -83,20 +87,18 @@ def cancel(
         number = len(manager.snapshot.items) + len(manager.snapshot.resolving)
         session.call(session.sync.cancel_all)
         return Answer(f"Cancelled {formats.plural(number, 'download')}. {_KEPT}")
-    id_ = find_download(reference, manager.snapshot)
-    session.call(session.sync.cancel_download, id_, discard=discard)
-    cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == id_), None)
+    session.call(session.sync.cancel_download, reference, discard=discard)
+    cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == reference), None)
     if cancelled is not None and cancelled.notice_kind == "elsewhere":
-        return Answer(printable(f"Cancelled {id_} here; {cancelled.notice}."))
-    return Answer(f"Cancelled {id_}. {'Downloaded data was deleted.' if discard else _KEPT}")
+        return Answer(printable(f"Cancelled {reference} here; {cancelled.notice}."))
+    return Answer(f"Cancelled {reference}. {'Downloaded data was deleted.' if discard else _KEPT}")
 
 
 @verb("queue", reference=_PENDING)
-def remove(session: Session, reference: str) -> Answer:
+def remove(session: Session, reference: DownloadId) -> Answer:
     """Remove a waiting download from the queue."""
-    id_ = find_download(reference, session.manager.snapshot)
-    session.call(session.sync.remove_from_queue, id_)
-    return Answer(f"Removed {id_} from the queue.")
+    session.call(session.sync.remove_from_queue, reference)
+    return Answer(f"Removed {reference} from the queue.")
 
 
 def _read_position(text: str) -> str | int:
@@ -108,50 +110,46 @@ def _read_position(text: str) -> str | int:
     reference=_PENDING,
     position=Argument("POSITION|top|up|down|last", "POSITION 1 is next to run.", read=_read_position, offers=POSITIONS),
 )
-def move(session: Session, reference: str, position: str | int) -> Answer:
+def move(session: Session, reference: DownloadId, position: str | int) -> Answer:
     """Move a waiting download within the queue."""
     snapshot = session.manager.snapshot
-    id_ = find_download(reference, snapshot)
-    number = new_position(snapshot, str(id_), position) if isinstance(position, str) else position
-    return Answer(f"Moved {id_} to position {session.call(session.sync.reorder_queue, id_, number)}.")
+    number = new_position(snapshot, str(reference), position) if isinstance(position, str) else position
+    return Answer(f"Moved {reference} to position {session.call(session.sync.reorder_queue, reference, number)}.")
 
 
 @verb("queue", reference=_ANY, everything=_ALL)
-def pause(session: Session, reference: str | None = None, *, everything: bool = False) -> Answer:
+def pause(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> Answer:
     """Pause a download, or all."""
     snapshot = session.manager.snapshot
     if reference is None or everything:
         number = sum(item.status is not DownloadStatus.PAUSED for item in snapshot.items)
         session.call(session.sync.pause_all)
         return Answer(f"Paused {formats.plural(number, 'download')}. Resume: %gguf resume --all")
-    id_ = find_download(reference, snapshot)
-    session.call(session.sync.pause, id_)
-    return Answer(f"Paused {id_}. Resume: %gguf resume {id_}")
+    session.call(session.sync.pause, reference)
+    return Answer(f"Paused {reference}. Resume: %gguf resume {reference}")
 
 
 @verb("queue", reference=_PAUSED, everything=_ALL)
-def resume(session: Session, reference: str | None = None, *, everything: bool = False) -> Answer:
+def resume(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> Answer:
     """Resume a paused download, or all."""
     snapshot = session.manager.snapshot
     if reference is None or everything:
         number = sum(item.status is DownloadStatus.PAUSED for item in snapshot.items)
         session.call(session.sync.resume_all)
         return Answer(f"Resumed {formats.plural(number, 'download')}.")
-    id_ = find_download(reference, snapshot)
-    session.call(session.sync.resume, id_)
-    return Answer(f"Resumed {id_}. {state_sentence(find_item(id_, session.manager.snapshot))}")
+    session.call(session.sync.resume, reference)
+    return Answer(f"Resumed {reference}. {state_sentence(find_item(reference, session.manager.snapshot))}")
 
 
 @verb("queue", reference=_PENDING)
-def run_now(session: Session, reference: str) -> Answer:
+def run_now(session: Session, reference: DownloadId) -> Answer:
     """Start a waiting download now. If no slot is free, the download that started last waits."""
-    id_ = find_download(reference, session.manager.snapshot)
-    session.call(session.sync.run_now, id_)
-    return Answer(f"{id_} is starting now.")
+    session.call(session.sync.run_now, reference)
+    return Answer(f"{reference} is starting now.")
 
 
 @verb("queue", reference=_FAILED, everything=_ALL)
-def retry(session: Session, reference: str | None = None, *, everything: bool = False) -> Answer:
+def retry(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> Answer:
     """Download a failed model again. Downloaded data is reused."""
     manager = session.manager
     if reference is None or everything:
@@ -159,35 +157,34 @@ def retry(session: Session, reference: str | None = None, *, everything: bool = 
         number = session.call(retry_all, session.sync)
         more = f" {left - number} cannot succeed without a change: %gguf status says why." if left > number else ""
         return Answer(f"Queued {formats.plural(number, 'failed download')} again.{more}")
-    id_ = find_failure(reference, manager.snapshot)
-    session.call(session.sync.retry, id_)
-    return Answer(f"Queued {id_} again. {state_sentence(find_item(id_, manager.snapshot))}")
+    session.call(session.sync.retry, reference)
+    return Answer(f"Queued {reference} again. {state_sentence(find_item(reference, manager.snapshot))}")
 
 
 @verb("queue", reference=_FAILED)
-def clear_failed(session: Session, reference: str | None = None) -> Answer:
+def clear_failed(session: Session, reference: DownloadId | None = None) -> Answer:
     """Clear the list of failed downloads, or remove one from it. Downloaded data is kept."""
     failures = session.manager.snapshot.recent_failures
     if reference is None:
         session.call(session.sync.clear_failed)
         return Answer(f"Cleared {formats.plural(len(failures), 'failed download')}.")
-    id_ = find_failure(reference, session.manager.snapshot)
-    session.call(session.sync.clear_failed, id_)
-    return Answer(f"Cleared {id_}. {_KEPT}")
+    session.call(session.sync.clear_failed, reference)
+    return Answer(f"Cleared {reference}. {_KEPT}")
 
 
 @verb("queue", interrupted="Stopped waiting. The downloads continue.", reference=_ANY)
-def wait(session: Session, reference: str | None = None) -> Answer:
+def wait(session: Session, reference: DownloadId | None = None) -> Answer:
     """Wait for a download, or for all. An interrupt stops only the waiting."""
     manager = session.manager
     snapshot = manager.snapshot
-    only = None if reference is None else find_download(reference, snapshot)
-    if only is None and not (snapshot.items or snapshot.resolving):
+    if reference is None and not (snapshot.items or snapshot.resolving):
         return Answer("Nothing is queued or active.")
-    view = session.screen.queue_view(only)
+    view = session.screen.queue_view(reference)
     view.show(snapshot)
     earlier = {(item.id, item.ended_at_s) for item in snapshot.recent_failures}
-    future: Future[object] = manager.submit(manager.sync.join if only is None else lambda: manager.sync.wait(only))
+    future: Future[object] = manager.submit(
+        manager.sync.join if reference is None else lambda: manager.sync.wait(reference)
+    )
     try:
         settle(future, lambda: view.show(manager.snapshot))
         view.show(manager.snapshot)

@@ -71,6 +71,7 @@ class Argument:
     name: str  # shown in usage and help, such as `ID`
     help: str = ""  # one sentence; empty if the name is enough
     read: Callable[[str], Any] = str  # text to value; raises `GrammarError`
+    find: "Callable[[Session, str], Any] | None" = None  # what the text refers to, when the verb runs
     offers: Offers = ()
     takes_rest: bool = False  # all remaining words, joined with spaces
     is_repeated: bool = False  # all remaining words; the value is a tuple
@@ -237,8 +238,12 @@ class Call:
 
     def run(self, session: "Session") -> "Answer":
         """Runs the verb; a `GrammarError` has the usage."""
+        given = dict(self.arguments)
         with self.verb.usage_in_errors():
-            return self.verb.function(session, **self.arguments)
+            for parameter, one in self.verb.arguments:
+                if one.find is not None and parameter.name in given:
+                    given[parameter.name] = one.find(session, given[parameter.name])
+            return self.verb.function(session, **given)
 
 
 def split_words(line: str) -> list[str]:
