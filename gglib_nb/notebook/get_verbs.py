@@ -82,7 +82,7 @@ def queue(
 ) -> Answer:
     """Download a model: choose a variant, add it to the queue and start."""
     wanted = find_repository(reference, session.rows)
-    options = {
+    options: dict[str, Any] = {
         "revision": revision or wanted.revision,
         "force": force,
         "companions": companions,
@@ -93,21 +93,22 @@ def queue(
     }
     before = {item.id for item in session.manager.snapshot.items}
     with _numbering_alternatives(session):
-        id_ = _submit(session, wanted, options, starts=not no_start)
+        if no_start:
+            request = DownloadRequest(wanted.repo_id, wanted.quantization, **options)
+            id_ = session.call(session.sync.queue_download, request)
+        else:
+            id_ = session.call(session.sync.queue_smart, wanted.repo_id, wanted.quantization, **options).id
     session.note(id_)
     item = _first_report(id_, session)
-    if id_ in before:
-        return Answer(printable(f"{id_} is already in the queue. {state_sentence(item)}"))
-    why = f" {item.reason}" if item is not None and item.reason else ""
-    warning = f" {scan_warning(id_, item.scan_finding)}" if item is not None and item.scan_finding else ""
-    return Answer(printable(f"Queued {id_}{_extent(item)}.{why}{warning} {state_sentence(item)}"))
-
-
-def _submit(session: Session, wanted: DownloadId, options: dict[str, Any], *, starts: bool) -> DownloadId:
-    if not starts:
-        request = DownloadRequest(wanted.repo_id, wanted.quantization, **options)
-        return session.call(session.sync.queue_download, request)
-    return session.call(session.sync.queue_smart, wanted.repo_id, wanted.quantization, **options).id
+    state = state_sentence(item)
+    if id_ in before or item is None:
+        return Answer(
+            printable(f"{id_} is already in the queue. {state}" if id_ in before else f"Queued {id_}. {state}")
+        )
+    number = len(item.shards) + len(item.companions)
+    size = f"{formats.size(item.total_bytes)}{f', {number} files' if number > 1 else ''}"
+    parts = (f"Queued {id_} ({size}).", item.reason, scan_warning(id_, item.scan_finding), state)
+    return Answer(printable(" ".join(filter(None, parts))))
 
 
 def _first_report(id_: DownloadId, session: Session) -> QueuedDownload | None:
@@ -129,13 +130,6 @@ def _numbering_alternatives(session: Session) -> Iterator[None]:
         if error.alternatives:
             session.list_rows(map(DownloadId, error.alternatives))
         raise
-
-
-def _extent(item: QueuedDownload | None) -> str:
-    if item is None:
-        return ""
-    number = len(item.shards) + len(item.companions)
-    return f" ({formats.size(item.total_bytes)}{f', {number} files' if number > 1 else ''})"
 
 
 @verb(
