@@ -53,11 +53,14 @@ function h(tag, props = null, ...children) {
   return { tag, props: props ?? {}, children: kept };
 }
 
+/** When each element that is out of view was last rendered. @type {WeakMap<Node, number>} */
+const renderedOutOfView = new WeakMap();
+
 /**
- * A node that is rendered only when an item of `memo` has changed.
+ * A node that is rendered only when an item of `memo` has changed, and out of view at most every `restMs`.
  * @param {string} tag @param {string} key @param {any[]} memo @param {() => TreeNode} draw @returns {TreeNode}
  */
-const unlessSame = (tag, key, memo, draw) => ({ tag, props: { key, memo }, children: [], draw });
+const unlessSame = (tag, key, memo, draw, restMs = 0) => ({ tag, props: { key, memo }, children: [], draw, restMs });
 
 /** Updates the children of an element to match these nodes. @param {Node} parent @param {(TreeNode|string)[]} children */
 function patch(parent, children) {
@@ -112,7 +115,8 @@ function update(node, child) {
   const before = rendered.get(node);
   const old = typeof before === "object" ? before.props : {};
   const { memo } = child.props;
-  if (memo && old.memo && isEqual(memo, old.memo)) return;
+  if (memo && old.memo && (isEqual(memo, old.memo) || performance.now() - (renderedOutOfView.get(node) ?? -Infinity) < (child.restMs ?? 0))) return;
+  if (renderedOutOfView.has(node)) renderedOutOfView.set(node, performance.now());
   const { props, children } = child.draw?.() ?? child;
   rendered.set(node, memo ? { ...child, props: { ...props, memo } } : child);
   const element = /** @type {HTMLElement} */ (node);
@@ -174,6 +178,15 @@ const splitName = (name, at) => [h("span", { key: 1 }, name.slice(0, at)), h("sp
 
 /** A path whose file name is not truncated. @param {string} path */
 const splitPath = (path) => splitName(path, Math.max(path.lastIndexOf("/"), path.lastIndexOf("\\")) + 1);
+
+/** The result of a call; the fallback if it throws, as storage and notifications do when they are disabled. @template T @param {() => T} call @param {T|null} fallback */
+function attempt(call, fallback = null) {
+  try {
+    return call();
+  } catch {
+    return fallback;
+  }
+}
 
 /** Copies to the clipboard. The fallback is for pages served over plain HTTP, such as some JupyterHubs. @param {string} text */
 async function copy(text) {

@@ -98,28 +98,10 @@ function noticesOf(app, notices) {
 }
 
 /** Whether the user enabled notifications and the browser permits them. */
-function canNotify() {
-  try {
-    return localStorage.getItem(NOTIFY_KEY) === "yes" && Notification.permission === "granted";
-  } catch {
-    return false;
-  }
-}
+const canNotify = () => attempt(() => localStorage.getItem(NOTIFY_KEY) === "yes" && Notification.permission === "granted", false);
 
-/** @param {string} title @param {string} text */
-function notify(title, text) {
-  try {
-    new Notification(title, { body: text, silent: true, tag: text });
-  } catch {
-    // Chrome on Android has the class, but its constructor throws.
-  }
-}
+/** In Chrome on Android the class exists, but its constructor throws. @param {string} title @param {string} text */
+const notify = (title, text) => attempt(() => new Notification(title, { body: text, silent: true, tag: text }));
 
-/** @param {"localStorage"|"sessionStorage"} place @param {string} name @param {string} value */
-function store(place, name, value) {
-  try {
-    window[place].setItem(name, value);
-  } catch {
-    // Storage may be disabled or full; the choice still applies to this view.
-  }
-}
+/** Stores a choice; if the storage is disabled or full, it applies to this view only. @param {"localStorage"|"sessionStorage"} place @param {string} name @param {string} value */
+const store = (place, name, value) => attempt(() => window[place].setItem(name, value));

@@ -149,6 +149,9 @@ class Hold {
 /** @param {HTMLElement} list @param {string} id */
 const rowElement = (list, id) => /** @type {HTMLElement|null} */ (list.querySelector(`.gglib-row[data-key="${CSS.escape(id)}"]`));
 
+/** The rows of all lists, from top to bottom. @param {HTMLElement} root */
+const rowElements = (root) => /** @type {HTMLElement[]} */ ([...root.querySelectorAll(".gglib-list .gglib-row")]);
+
 /** The drop position: the furthest row whose middle the pointer has passed. @param {number} y @param {Row[]} rows @param {number} from @param {HTMLElement} list */
 function positionAt(y, rows, from, list) {
   let position = from;

@@ -36,9 +36,9 @@ class Keys {
   keepFocus(paint) {
     const [last] = this.#focusPath;
     const row = this.#focusPath.find((node) => node.matches(".gglib-row"));
-    if (row) this.#rowIndex = this.#rows().indexOf(row);
+    if (row) this.#rowIndex = rowElements(this.root).indexOf(row);
     paint();
-    for (const other of this.#rows()) {
+    for (const other of rowElements(this.root)) {
       const stop = other.querySelector('[tabindex="0"]:is(button, a)');
       if (!stop || other.querySelector(":is(button, a[href]):not([tabindex])")) this.#setTabStop(other, stop);
     }
@@ -56,16 +56,11 @@ class Keys {
   /** Focuses the control nearest to a removed one. @param {HTMLElement|undefined} row */
   #focusNearest(row) {
     const connected = row?.isConnected ? row : undefined;
-    const rows = this.#rows();
+    const rows = rowElements(this.root);
     const replacement = row && !connected ? rows[Math.min(this.#rowIndex, rows.length - 1)] : undefined;
     const around = connected ?? replacement ?? this.#focusPath.find((node) => node.isConnected && isRendered(node));
     const target = (connected ?? replacement)?.querySelector(".gglib-open") ?? [...(around?.querySelectorAll(`${CONTROLS}, input`) ?? [])].find(isRendered);
     /** @type {HTMLElement|undefined} */ (target ?? undefined)?.focus({ preventScroll: true });
-  }
-
-  /** @returns {HTMLElement[]} */
-  #rows() {
-    return [...this.root.querySelectorAll(".gglib-list .gglib-row")].map((row) => /** @type {HTMLElement} */ (row));
   }
 
   /** Makes one control of a row its tab stop. @param {HTMLElement} row @param {Element|null} wanted */
@@ -100,7 +95,7 @@ class Keys {
 
   /** Focuses the same control of the next row, or its tab stop. @param {HTMLElement} row @param {number} step @param {string} [action] */
   #focusRow(row, step, action) {
-    const rows = this.#rows();
+    const rows = rowElements(this.root);
     const next = rows[rows.indexOf(row) + step];
     const same = action && next?.querySelector(`[data-action="${action}"]`);
     /** @type {HTMLElement|null|undefined} */ (same || next?.querySelector('[tabindex="0"]:is(button, a)'))?.focus();

@@ -9,6 +9,8 @@ const MOVES = ["top", "up", "down"];
 const MAX_SEGMENTS = 40;
 /** The resolution of `runs` and `verified`, as in `domain.download`. */
 const BAR_STEPS = 128;
+/** A download that is out of view is rendered at most this often; screen readers and searches find it there. */
+const UNSEEN_MS = 2000;
 
 /** A button that sends a request. @param {PanelView} app @param {string} at The key of its feedback. @param {Action} action @param {() => {id?: string, [name: string]: unknown}} fields */
 function actionButton(app, at, action, fields) {
@@ -94,9 +96,8 @@ function rowBar(app, { name = "", part = null, progress, bars = [] }) {
   const segments = bars.length > 1 ? segmentsOf(bars) : [];
   const isUnknown = part === null && !segments.length;
   const parts = segments.map(({ weight, part: done, status, isCompanion }, at) => {
-    const props = { key: at, class: "gglib-segment", "data-state": status, "data-companion": isCompanion ? "true" : null };
-    const fill = h("div", { class: "gglib-fill", style: { transform: `scaleX(${done.toFixed(4)})` } });
-    return h("div", { ...props, style: { "flex-grow": String(weight) } }, fill);
+    const style = { "flex-grow": String(weight), "--gg-filled": `${(done * 100).toFixed(1)}%` };
+    return h("div", { key: at, class: "gglib-segment", "data-state": status, "data-companion": isCompanion ? "true" : null, style });
   });
   return h(
     "div",
@@ -161,7 +162,7 @@ function rowOf(app, list, row) {
   const { name = "" } = row;
   const isOpen = Boolean(row.reason || row.code || row.bars?.length) && app.isOpen(row);
   const memo = [row, list, app.requests.feedback(at), isOpen, app.isLive, app.isFresh, app.copied.endsWith(name) && app.copied];
-  return unlessSame("div", row.id, memo, () => drawnRow(app, list, row, at, isOpen));
+  return unlessSame("div", row.id, memo, () => drawnRow(app, list, row, at, isOpen), row.status === "downloading" ? UNSEEN_MS : 0);
 }
 
 /** @param {PanelView} app @param {string} list @param {Row} row @param {string} at The key of its feedback. @param {boolean} isOpen */
@@ -240,10 +241,4 @@ function folderAddress(folder, settings = pageSettings()) {
 }
 
 /** @returns {Record<string, string>} The configuration that Jupyter's server puts into its pages; empty on other pages. */
-function pageSettings() {
-  try {
-    return JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}");
-  } catch {
-    return {};
-  }
-}
+const pageSettings = () => attempt(() => JSON.parse(document.getElementById("jupyter-config-data")?.textContent ?? "{}"), {});

@@ -38,4 +38,4 @@
  * @typedef {{text: string, mood: string, busy: string[], confirm: Action|null, opener: string, code: Code[], shown: string, done: string[],
  *   alternatives: string[]}} Feedback
  */
-/** @typedef {{tag: string, props: Record<string, any>, children: (TreeNode|string)[], draw?: () => TreeNode}} TreeNode */
+/** @typedef {{tag: string, props: Record<string, any>, children: (TreeNode|string)[], draw?: () => TreeNode, restMs?: number}} TreeNode */

@@ -39,6 +39,7 @@ class PanelView {
   #scrollTops = /** @type {Map<Element, number>} */ (new Map());
   #reservedHeight = 0;
   #controller = new AbortController();
+  #viewport = new IntersectionObserver((entries) => this.#onViewport(entries));
 
   /** @param {Model} model @param {HTMLElement} el */
   constructor(model, el) {
@@ -85,12 +86,8 @@ class PanelView {
     this.#attach(this.el);
     for (const [event, listener] of Object.entries(listeners)) model.on(event, listener);
     const timer = setInterval(() => this.#tick(), 1000);
-    const viewport = new IntersectionObserver((entries) => {
-      this.#isInViewport = entries.some(({ isIntersecting }) => isIntersecting);
-      this.#reportVisibility();
-    });
     const resize = new ResizeObserver(() => this.#keepHeight());
-    viewport.observe(root);
+    this.#viewport.observe(root);
     resize.observe(root);
     document.addEventListener("visibilitychange", () => this.#reportVisibility(), { signal });
     for (const event of ["pointerdown", "keydown"]) root.addEventListener(event, () => this.releaseHeight(), { signal });
@@ -99,7 +96,7 @@ class PanelView {
     signal.addEventListener("abort", () => {
       clearInterval(timer);
       cancelAnimationFrame(this.#frame);
-      viewport.disconnect();
+      this.#viewport.disconnect();
       resize.disconnect();
       for (const [event, listener] of Object.entries(listeners)) model.off(event, listener);
       this.kernel.close();
@@ -223,6 +220,17 @@ class PanelView {
     if (this.isModels) void this.lists.requestModels();
   }
 
+  /** @param {IntersectionObserverEntry[]} entries */
+  #onViewport(entries) {
+    for (const { target, isIntersecting } of entries) {
+      if (target === this.root) this.#isInViewport = isIntersecting;
+      else if (isIntersecting) renderedOutOfView.delete(target);
+      else renderedOutOfView.set(target, performance.now());
+    }
+    this.#reportVisibility();
+    this.schedulePaint();
+  }
+
   get #isVisible() {
     return this.#isInViewport && !document.hidden && !this.isClosed;
   }
@@ -325,9 +333,9 @@ class PanelView {
   #paint() {
     this.#frame = 0;
     this.#wasAttached ||= this.el.isConnected;
-    const rows = /** @type {HTMLElement[]} */ ([...this.root.querySelectorAll(".gglib-list .gglib-row")]);
-    const entries = this.hold.order(entriesOf(this.state), rows);
+    const entries = this.hold.order(entriesOf(this.state), rowElements(this.root));
     this.keys.keepFocus(() => patch(this.body, panelOf(this, entries)));
+    for (const row of rowElements(this.root)) this.#viewport.observe(row);
     this.#fitSuggestions();
     const target = this.#focusNext && this.root.querySelector(this.#focusNext);
     this.#focusNext = "";
@@ -361,10 +369,4 @@ class PanelView {
 }
 
 /** The open and closed rows stored in this tab. @returns {[string, boolean][]} */
-function storedOpenRows() {
-  try {
-    return JSON.parse(sessionStorage.getItem(OPEN_ROWS_KEY) ?? "[]");
-  } catch {
-    return [];
-  }
-}
+const storedOpenRows = () => attempt(() => JSON.parse(sessionStorage.getItem(OPEN_ROWS_KEY) ?? "[]"), []);
