@@ -1,4 +1,4 @@
-"""The byte map of a file, and that no counters are sent to invisible panels."""
+"""The byte map of a file; rows that are out of view; and that no counters are sent to invisible panels."""
 
 from dataclasses import replace
 from typing import Any
@@ -40,6 +40,38 @@ def test_the_bar_of_a_single_file_shows_its_byte_ranges_without_expanding(open_p
     panel.show_queue(moving(1, arrived_steps=(0, 32, 64, 96)))
 
     expect(panel.row("model-GGUF").locator("> .gglib-bar .gglib-run")).to_have_count(2)
+
+
+def test_a_download_out_of_view_shows_its_new_amount_once_it_is_scrolled_into_view(open_panel: OpenPanel) -> None:
+    panel = open_panel(FakeManager(*many(0)))
+    panel.hear("look")
+    last = panel.row("model-29")
+    expect(last).not_to_be_in_viewport()
+
+    for step in range(1, 6):
+        panel.show_queue(*many(step * GB // 10))
+    last.scroll_into_view_if_needed()
+
+    expect(last).to_contain_text("500.0 MB of 4.0 GB", timeout=1000)
+
+
+def test_the_end_of_a_download_out_of_view_is_rendered_at_once(open_panel: OpenPanel) -> None:
+    panel = open_panel(FakeManager(*many(0)))
+    panel.hear("look")
+
+    for step in range(1, 6):
+        panel.show_queue(*many(step * GB // 10))
+    panel.show_queue(*many(GB)[:-1], replace(many(GB)[-1], status=DownloadStatus.FINALIZING))
+
+    expect(panel.row("model-29")).to_have_attribute("data-status", "finalizing", timeout=500)
+    expect(panel.row("model-29")).not_to_be_in_viewport()
+
+
+def many(downloaded_bytes: int) -> list[QueuedDownload]:
+    """More downloads than fit into the list, all moving."""
+    file = shard(1, size_bytes=2 * GB, downloaded_bytes=downloaded_bytes, status=ShardStatus.DOWNLOADING)
+    ids = [f"owner/model-{number}-GGUF:Q4_K_M" for number in range(30)]
+    return [download(one, "downloading", downloaded_bytes=downloaded_bytes, shards=(file,)) for one in ids]
 
 
 def test_the_kernel_is_notified_whether_the_panel_is_visible(open_panel: OpenPanel) -> None:
