@@ -3,6 +3,8 @@
 A value comes from an argument, else from what was set in this kernel, what is saved, the profile, an environment
 variable, or the default. Only this module reads environment variables and the file of saved settings. It does not look
 for the Hub's stored token: huggingface_hub reads that at every call, so that logging in helps without a restart.
+
+Every function raises `InvalidConfigError` for an impossible value, with a text that names the setting, variable or file.
 """
 
 # ruff: noqa: RUF009 - the calls in the table return fields
@@ -10,7 +12,8 @@ for the Hub's stored token: huggingface_hub reads that at every call, so that lo
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import lru_cache, partial
 from pathlib import Path
@@ -23,7 +26,7 @@ from gglib_nb.domain.units import UNLIMITED, DailyHours, duration, parse_bytes, 
 from gglib_nb.errors import InvalidConfigError, RequestError
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
-_MOST_CONNECTIONS: Final = 64  # more than 16 gained nothing on any line measured; beyond this, servers refuse
+_MOST: Final = 64  # more than 16 gained nothing on any line measured; beyond this, servers refuse
 _TRUE: Final = frozenset({"1", "on", "yes", "true"})  # what huggingface_hub takes for true (its constants.py)
 _FALSE: Final = frozenset({"0", "off", "no", "false"})
 
@@ -74,11 +77,10 @@ def _folder(name: str, value: object) -> Path:
 
 
 def _folders(name: str, value: object) -> tuple[Path, ...]:
-    if isinstance(value, str):
-        value = value.split(os.pathsep)
-    if not isinstance(value, tuple | list):
-        raise InvalidConfigError(f"{name} is {value!r}; it must be a list of folders.")
-    return tuple(_folder(name, one) for one in value)
+    found = value.split(os.pathsep) if isinstance(value, str) else value
+    if isinstance(found, tuple | list):
+        return tuple(_folder(name, one) for one in found)
+    raise InvalidConfigError(f"{name} is {value!r}; it must be a list of folders.")
 
 
 def _count(name: str, value: object, *, least: int = 1, most: int | None = None) -> int:
@@ -89,24 +91,20 @@ def _count(name: str, value: object, *, least: int = 1, most: int | None = None)
     raise InvalidConfigError(f"{name} is {value!r}; it must be a whole number, {limits}.")
 
 
-def _rate(name: str, value: object) -> int | None:
+def _bytes(name: str, value: object) -> int | None:
     return None if value is None else _count(name, value)
 
 
 def _endpoint(_name: str, value: Any) -> str:  # noqa: ANN401 - whatever was given
     """The endpoint as it is used; errors do not repeat the value, which may contain a password."""
-    try:
+    with suppress(ValueError, AttributeError):
         url = urlsplit(value)
-        is_usable = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-    except (ValueError, AttributeError):
-        is_usable = False
-    else:
-        is_usable = is_usable and not (url.query or url.fragment or url.username or url.password)
-    if not is_usable or any(character.isspace() for character in value):
-        raise InvalidConfigError(
-            f"The endpoint must be an address such as {DEFAULT_ENDPOINT}, without user name or query (HF_ENDPOINT sets it)."
-        )
-    return str(value).rstrip("/")
+        is_hub = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+        if is_hub and not (url.query or url.fragment or url.username or url.password or value.split() != [value]):
+            return str(value).rstrip("/")
+    raise InvalidConfigError(
+        f"The endpoint must be an address such as {DEFAULT_ENDPOINT}, without user name or query (HF_ENDPOINT sets it)."
+    )
 
 
 def _mirrors(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever was given
@@ -152,18 +150,9 @@ def _engine(name: str, value: object) -> object:
 
 
 def _user_folder(kind: Literal["data", "state", "config"], variable: str) -> Path:
-    """A folder of this package in the user's home.
-
-    Raises:
-        InvalidConfigError: There is no home folder.
-    """
-    find = {
-        "data": platformdirs.user_data_path,
-        "state": platformdirs.user_state_path,
-        "config": platformdirs.user_config_path,
-    }[kind]
+    """A folder of this package in the user's home."""
     try:
-        return find("gglib_nb")
+        return Path(getattr(platformdirs, f"user_{kind}_path")("gglib_nb"))
     except (RuntimeError, KeyError, OSError):  # no HOME, and no entry for this user in the list of users
         raise InvalidConfigError(
             f"This user has no home folder: set HOME, or {variable} to a folder that can be written."
@@ -194,12 +183,12 @@ def _read_flag(text: str) -> bool:
     return word in _TRUE
 
 
+def _read_list(text: str, separator: str | None = None) -> Sequence[str]:
+    return () if text.strip().lower() == "none" else text.strip().split(separator)
+
+
 def _or_unlimited(read: Callable[[str], Any], otherwise: object = None) -> Callable[[str], Any]:
     return lambda text: otherwise if text.strip().lower() in UNLIMITED else read(text)
-
-
-def _show_seconds(seconds: int) -> str:
-    return "off" if seconds == 0 else duration(seconds)
 
 
 def _show_engine(engine: object) -> str:
@@ -217,7 +206,13 @@ def _setting(*stated: Any, is_shown: bool = True, **how: Any) -> Any:  # noqa: A
 _FOLDER: Final = partial(_setting, check=_folder)
 _COUNT: Final = partial(_setting, read=_read_count, type=int, change="live")
 # A variable gives the plain number of seconds or bytes; users add a unit.
-_SECONDS: Final = partial(_COUNT, read=_or_unlimited(parse_seconds, 0), read_variable=_read_count, show=_show_seconds)
+_SECONDS: Final = partial(
+    _COUNT,
+    read=_or_unlimited(parse_seconds, 0),
+    read_variable=_read_count,
+    show=lambda seconds: duration(seconds) if seconds else "off",
+)
+_BYTES: Final = partial(_setting, check=_bytes, type=int)
 
 
 @dataclass(frozen=True)
@@ -250,19 +245,15 @@ class DownloadManagerConfig:
         _folders,
         (),
         ("GGLIB_MODEL_STORES",),
-        read=lambda text: () if text.strip().lower() == "none" else text.strip().split(os.pathsep),
+        read=partial(_read_list, separator=os.pathsep),
         show=lambda value: os.pathsep.join(map(str, value)) or "none",
-        type=str,
     )
-    storage_limit_bytes: int | None = _setting(
+    storage_limit_bytes: int | None = _BYTES(
         "Maximum disk space for your models. Nothing is deleted: downloads that would exceed it are refused.",
-        _rate,
-        None,
-        ("GGLIB_STORAGE_LIMIT",),
+        variables=("GGLIB_STORAGE_LIMIT",),
         read=_or_unlimited(partial(parse_bytes, bare_unit="GB")),
         read_variable=partial(parse_bytes, bare_unit="GB"),
         show=lambda value: "unlimited" if value is None else size(value),
-        type=int,
     )
     max_concurrent: int = _COUNT("Downloads that run at once.", _count, 1, ("GGLIB_MAX_CONCURRENT",))
     max_queue_size: int = _COUNT("Downloads that may wait.", _count, 10, ("GGLIB_MAX_QUEUE_SIZE",))
@@ -278,9 +269,8 @@ class DownloadManagerConfig:
         _mirrors,
         (),
         ("GGLIB_MIRRORS",),
-        read=lambda text: () if text.strip().lower() == "none" else text.split(),
+        read=_read_list,
         show=lambda value: " ".join(value) or "none",
-        type=str,
     )
     ms_endpoint: str = _setting(
         "ModelScope, for repositories of the form ms://owner/name.",
@@ -289,21 +279,15 @@ class DownloadManagerConfig:
         ("GGLIB_MODELSCOPE_ENDPOINT",),
     )
     max_connections: int = _COUNT(
-        "Connections of all transfers together.",
-        partial(_count, most=_MOST_CONNECTIONS),
-        16,
-        ("GGLIB_MAX_CONNECTIONS",),
+        "Connections of all transfers together.", partial(_count, most=_MOST), 16, ("GGLIB_MAX_CONNECTIONS",)
     )
-    bandwidth_limit_bytes_per_second: int | None = _setting(
+    bandwidth_limit_bytes_per_second: int | None = _BYTES(
         "Speed limit of all transfers together.",
-        _rate,
-        None,
-        ("GGLIB_BANDWIDTH_BYTES_PER_SECOND",),
+        variables=("GGLIB_BANDWIDTH_BYTES_PER_SECOND",),
         # A bare number is MB/s, as in the panel.
         read=_or_unlimited(partial(parse_bytes, bare_unit="MB")),
         read_variable=_read_count,
         show=lambda value: "unlimited" if value is None else rate(value),
-        type=int,
         change="live",
     )
     download_hours: DailyHours | str | None = _setting(
@@ -360,11 +344,7 @@ class DownloadManagerConfig:
 
     @classmethod
     def of_kernel(cls) -> Self:
-        """The settings of this kernel's own manager, whose default models folder is in the user's data folder.
-
-        Raises:
-            InvalidConfigError: A value that is set somewhere is impossible.
-        """
+        """The settings of this kernel's own manager, whose default models folder is in the user's data folder."""
         given = dict(SET_HERE)
         if "models_directory" not in given and asked_for("models_directory") is None:
             given["models_directory"] = default_of("models_directory")
@@ -417,11 +397,7 @@ def setting_name(text: str) -> str:
 
 
 def checked_setting(name: str, value: Any) -> Any:  # noqa: ANN401 - as the setting is
-    """A value of one setting as used; None is its default.
-
-    Raises:
-        InvalidConfigError: It is impossible.
-    """
+    """A value of one setting as used; None is its default."""
     return _ALL[name].check(name, default_of(name) if value is None else value)
 
 
@@ -433,22 +409,14 @@ def default_of(name: str) -> Any:  # noqa: ANN401 - as the setting is
 
 
 def use_profile(values: Mapping[str, Any]) -> None:
-    """Takes the settings of the host's profile (`c.Gglib.max_concurrent = 2`) for managers made from now on.
-
-    Raises:
-        InvalidConfigError: A value is impossible.
-    """
+    """Takes the settings of the host's profile (`c.Gglib.max_concurrent = 2`) for managers made from now on."""
     checked = {name: checked_setting(name, value) for name, value in values.items()}
     _profile.clear()
     _profile.update(checked)
 
 
 def asked_for(name: str) -> tuple[Any, Origin] | None:
-    """The value that is saved, or set by profile or environment; None: the default holds.
-
-    Raises:
-        InvalidConfigError: A saved value or a variable is impossible.
-    """
+    """The value that is saved, or set by profile or environment; None: the default holds."""
     if name in (saved := saved_settings()):
         return saved[name], Origin("saved", str(saved_settings_path()))
     if name in _profile:
@@ -457,11 +425,7 @@ def asked_for(name: str) -> tuple[Any, Origin] | None:
 
 
 def of_environment(name: str, environ: Mapping[str, str]) -> tuple[Any, Origin] | None:
-    """The value of one setting in environment variables; None: none. An empty variable counts as not set.
-
-    Raises:
-        InvalidConfigError: The variable cannot be parsed; the error names it.
-    """
+    """The value of one setting in environment variables; None: none. An empty variable counts as not set."""
     setting = _ALL[name]
     for variable, _, below in (one.partition("/") for one in setting.variables):
         if text := environ.get(variable, "").strip():
@@ -501,23 +465,14 @@ def _defaults(name: str) -> list[Any]:
 
 
 def saved_settings_path() -> Path:
-    """The file of saved settings; `GGLIB_CONFIG_DIR` moves its folder.
-
-    Raises:
-        InvalidConfigError: There is no home folder.
-    """
-    folder = os.environ.get("GGLIB_CONFIG_DIR", "").strip()
-    return (
-        _folder("GGLIB_CONFIG_DIR", folder) if folder else _user_folder("config", "GGLIB_CONFIG_DIR")
-    ) / "settings.json"
+    """The file of saved settings; `GGLIB_CONFIG_DIR` moves its folder."""
+    variable = "GGLIB_CONFIG_DIR"
+    given = os.environ.get(variable, "").strip()
+    return (_folder(variable, given) if given else _user_folder("config", variable)) / "settings.json"
 
 
 def saved_settings() -> Mapping[str, Any]:
-    """The saved values by name, checked; names that this version does not know are left out.
-
-    Raises:
-        InvalidConfigError: The file cannot be read, or has an impossible value.
-    """
+    """The saved values by name, checked; names that this version does not know are left out."""
     try:
         path = saved_settings_path()
         changed = path.stat()
@@ -527,11 +482,7 @@ def saved_settings() -> Mapping[str, Any]:
 
 
 def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the setting is
-    """Saves one setting for later kernels; None removes it. Returns the file.
-
-    Raises:
-        InvalidConfigError: The file cannot be read or written; it is unchanged.
-    """
+    """Saves one setting for later kernels; None removes it. Returns the file."""
     path = saved_settings_path()
     kept = _read_saved(path) if path.exists() else {}
     kept.pop(name, None)
@@ -541,21 +492,15 @@ def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the settin
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
+            file.write(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+        try:
+            Path(file.name).replace(path)  # all of it or nothing
+        finally:
+            Path(file.name).unlink(missing_ok=True)
     except OSError as error:
         raise InvalidConfigError(f"The setting was not saved: {path} cannot be written ({error.strerror}).") from error
     return path
-
-
-def _replace(path: Path, text: str) -> None:
-    """Writes all of it or nothing."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
-        file.write(text)
-    try:
-        Path(file.name).replace(path)
-    except OSError:
-        Path(file.name).unlink()
-        raise
 
 
 @lru_cache(maxsize=1)
