@@ -8,7 +8,7 @@ estimated from the ends of headers.
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -56,14 +56,13 @@ from gglib_nb.errors import (
 from gglib_nb.manager.calls import DaemonThreadPool, operation
 from gglib_nb.manager.inspection import remote_reader
 from gglib_nb.manager.machine import (
-    DiskSpace,
     bytes_to_write,
     disk_space_at,
     files_of,
     machine_memory,
     queued_files,
 )
-from gglib_nb.manager.parts import Operations
+from gglib_nb.manager.parts import Operations, Parts
 from gglib_nb.manager.resolving import pointing_to_children, registered_donors, scan_findings, shard_files
 
 if TYPE_CHECKING:
@@ -167,60 +166,10 @@ class AdviceOperations(Operations):
         self, repo_id: str, quantization: str | None, revision: str | None, context_tokens: int, cache_type: CacheType
     ) -> RepoPlan:
         check_repo_id(repo_id)
-        hub, folder, snapshot = self._parts.hub, self._parts.config.models_directory, self._parts.queue.snapshot
+        hub = self._parts.hub
         with pointing_to_children(hub, repo_id):
             listing = hub.list_files(repo_id, revision)
-            variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-            machine = machine_memory()  # the free memory changes
-            unsafe = scan_findings(hub, listing, variants.offered) if quantization is None else {}
-            choice, undecided = _choice(listing, variants, quantization, machine.ram_bytes, unsafe)
-        shown = variants.offered if quantization is None or choice is None else (choice.variant,)
-        gate = _gate(hub, listing)
-        headers = read_headers(hub, listing, shown) if gate is None else {}
-        disk = disk_space_at(folder.joinpath(*listing.repo_id.split("/")))
-        view = _View(
-            listing=listing,
-            variants=variants,
-            choice=choice,
-            headers=headers,
-            qualities=_qualities(hub, listing, variants.variants) if gate is None else {},
-            reusable_bytes=reusable_bytes(hub, folder, listing, shown, self._parts.registered())
-            if gate is None
-            else {},
-            context_tokens=context_tokens,
-            cache_type=cache_type,
-            machine=machine,
-            disk=disk,
-            queued_bytes=bytes_to_write(queued_files(snapshot, folder, disk.device)),
-            queued_keys=_queued_keys(listing, snapshot),
-            unsafe=unsafe if quantization is None else scan_findings(hub, listing, shown),
-            models_directory=folder,
-        )
-        limit_bytes = self._parts.config.storage_limit_bytes
-        return RepoPlan(
-            repo_id=listing.repo_id,
-            revision=revision,
-            commit_sha=listing.commit_sha,
-            gate=listing.gate,
-            has_access=gate is None,
-            accept_url=gate.accept_url if gate is not None else None,
-            is_private=listing.is_private,
-            variants=tuple(sorted(map(view.row, shown), key=lambda plan: (plan.size_bytes or 0, plan.key))),
-            companions=tuple(map(_planned, variants.companions)),
-            context_tokens=context_tokens if headers else None,
-            models_directory=str(folder),
-            free_bytes=disk.free_bytes,
-            queued_bytes=view.queued_bytes,
-            machine=machine,
-            refusal=str(gate) if gate is not None else "",
-            undecided=undecided,
-            page_url=hub.page_url(listing.repo_id),
-            unsafe_files=tuple(view.unsafe.items()),
-            storage_limit_bytes=limit_bytes,
-            storage_left_bytes=None
-            if limit_bytes is None
-            else limit_bytes - self._parts.storage_use_bytes(self._parts.catalog.models()),
-        )
+            return _Planning(self._parts, listing, quantization, context_tokens, cache_type).plan(revision)
 
 
 def _qualities(hub: "HubClient", listing: RepoListing, variants: Sequence[Variant]) -> dict[str, Quality]:
@@ -242,31 +191,72 @@ def _gate(hub: "HubClient", listing: RepoListing) -> GatedRepoError | None:
     return None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _View:
-    """The data of a plan; makes its rows."""
+class _Planning:
+    """What a plan rests on: the listing, the machine, the queue, and what is read of the files. Makes the plan."""
 
-    listing: RepoListing
-    variants: Variants
-    choice: Choice | None
-    headers: Mapping[ModelWords, GgufHeader]
-    qualities: Mapping[str, Quality]
-    reusable_bytes: Mapping[str, int]
-    context_tokens: int
-    cache_type: CacheType
-    machine: MachineMemory
-    disk: DiskSpace
-    queued_bytes: int
-    queued_keys: frozenset[str]
-    unsafe: Mapping[str, str]
-    models_directory: Path
+    def __init__(
+        self, parts: Parts, listing: RepoListing, quantization: str | None, context_tokens: int, cache_type: CacheType
+    ) -> None:
+        hub, folder, snapshot = parts.hub, parts.config.models_directory, parts.queue.snapshot
+        self._parts, self._listing, self._models_directory = parts, listing, folder
+        self._context_tokens, self._cache_type = context_tokens, cache_type
+        self._variants = variants_of((file.path, file.size_bytes) for file in listing.files)
+        self._machine = machine_memory()  # the free memory changes
+        self._unsafe = scan_findings(hub, listing, self._variants.offered) if quantization is None else {}
+        self._choice, self._undecided = _choice(
+            listing, self._variants, quantization, self._machine.ram_bytes, self._unsafe
+        )
+        self._shown = self._variants.offered
+        if quantization is not None and self._choice is not None:
+            self._shown = (self._choice.variant,)
+            self._unsafe = scan_findings(hub, listing, self._shown)
+        self._gate = _gate(hub, listing)
+        self._headers: Mapping[ModelWords, GgufHeader] = {}
+        self._qualities: Mapping[str, Quality] = {}
+        self._reusable_bytes: Mapping[str, int] = {}
+        if self._gate is None:
+            self._headers = read_headers(hub, listing, self._shown)
+            self._qualities = _qualities(hub, listing, self._variants.variants)
+            self._reusable_bytes = reusable_bytes(hub, folder, listing, self._shown, parts.registered())
+        self._disk = disk_space_at(folder.joinpath(*listing.repo_id.split("/")))
+        self._queued_bytes = bytes_to_write(queued_files(snapshot, folder, self._disk.device))
+        self._queued_keys = _queued_keys(listing, snapshot)
 
-    def row(self, variant: Variant) -> VariantPlan:
+    def plan(self, revision: str | None) -> RepoPlan:
+        """The plan, with a row for each variant."""
+        parts, listing, gate = self._parts, self._listing, self._gate
+        limit_bytes = left_bytes = parts.config.storage_limit_bytes
+        if limit_bytes is not None:
+            left_bytes = limit_bytes - parts.storage_use_bytes(parts.catalog.models())
+        return RepoPlan(
+            repo_id=listing.repo_id,
+            revision=revision,
+            commit_sha=listing.commit_sha,
+            gate=listing.gate,
+            has_access=gate is None,
+            accept_url=gate.accept_url if gate is not None else None,
+            is_private=listing.is_private,
+            variants=tuple(sorted(map(self._row, self._shown), key=lambda plan: (plan.size_bytes or 0, plan.key))),
+            companions=tuple(map(_planned, self._variants.companions)),
+            context_tokens=self._context_tokens if self._headers else None,
+            models_directory=str(self._models_directory),
+            free_bytes=self._disk.free_bytes,
+            queued_bytes=self._queued_bytes,
+            machine=self._machine,
+            refusal=str(gate) if gate is not None else "",
+            undecided=self._undecided,
+            page_url=parts.hub.page_url(listing.repo_id),
+            unsafe_files=tuple(self._unsafe.items()),
+            storage_limit_bytes=limit_bytes,
+            storage_left_bytes=left_bytes,
+        )
+
+    def _row(self, variant: Variant) -> VariantPlan:
         """The cost of one variant."""
-        files = files_of(self.models_directory, self.listing.repo_id, zip(variant.files, variant.sizes, strict=True))
+        files = files_of(self._models_directory, self._listing.repo_id, zip(variant.files, variant.sizes, strict=True))
         companions = self._companions(variant)
-        is_queued = variant.key in self.queued_keys
-        is_chosen = self.choice is not None and variant is self.choice.variant
+        is_queued = variant.key in self._queued_keys
+        is_chosen = self._choice is not None and variant is self._choice.variant
         return VariantPlan(
             key=variant.key,
             label=variant.quantization,
@@ -284,39 +274,39 @@ class _View:
             missing=variant.missing,
             is_queued=is_queued,
             is_recommended=is_chosen,
-            why=self.choice.why if self.choice is not None and is_chosen else "",
+            why=self._choice.why if self._choice is not None and is_chosen else "",
             companions=companions,
-            reusable_bytes=self.reusable_bytes.get(variant.key),
-            quality=self.qualities.get(variant.key),
-            scan_finding=next((self.unsafe[path] for path in variant.files if path in self.unsafe), ""),
+            reusable_bytes=self._reusable_bytes.get(variant.key),
+            quality=self._qualities.get(variant.key),
+            scan_finding=next((self._unsafe[path] for path in variant.files if path in self._unsafe), ""),
         )
 
     def _present(self, variant: Variant) -> int:
         try:
-            files = shard_files(self.models_directory, self.listing, variant)
+            files = shard_files(self._models_directory, self._listing, variant)
         except HubUnavailableError:  # parts of unknown length: none of them can be on the disk
             return 0
-        return sum(present_by_file(files, self.listing.commit_sha))
+        return sum(present_by_file(files, self._listing.commit_sha))
 
     def _free_after(self, variant: Variant, own_bytes: int) -> int | None:
         """Free space once everything queued and this variant are downloaded; its own bytes in the queue count once."""
-        if self.disk.free_bytes is None or variant.size_bytes is None:
+        if self._disk.free_bytes is None or variant.size_bytes is None:
             return None
-        return self.disk.free_bytes - self.queued_bytes - own_bytes
+        return self._disk.free_bytes - self._queued_bytes - own_bytes
 
     def _memory(self, variant: Variant) -> MemoryEstimate | None:
-        header, size_bytes = self.headers.get(model_of(variant)), variant.size_bytes
+        header, size_bytes = self._headers.get(model_of(variant)), variant.size_bytes
         if header is None or size_bytes is None:
             return None
-        return estimate_memory(header, size_bytes, self.context_tokens, cache_type=self.cache_type)
+        return estimate_memory(header, size_bytes, self._context_tokens, cache_type=self._cache_type)
 
     def _placement(self, variant: Variant, beside_bytes: int = 0) -> Placement:
-        header, size_bytes = self.headers.get(model_of(variant)), variant.size_bytes
+        header, size_bytes = self._headers.get(model_of(variant)), variant.size_bytes
         shape = None if header is None or size_bytes is None else model_shape(header, size_bytes, beside_bytes)
-        return place(shape, self.machine, self.context_tokens, self.cache_type)
+        return place(shape, self._machine, self._context_tokens, self._cache_type)
 
     def _companions(self, variant: Variant) -> tuple[PlannedCompanion, ...]:
-        found = (companion_for(self.variants, variant, kind) for kind in COMPANION_KINDS)
+        found = (companion_for(self._variants, variant, kind) for kind in COMPANION_KINDS)
         return tuple(_planned(companion) for companion in found if companion is not None)
 
 
