@@ -115,8 +115,7 @@ class ModelOperations(QueueOperations):
     def path(self, id: IdLike) -> Path:  # noqa: A002 - the port's word
         """The file of a registered model that a program opens: its first shard. Sends no request to the Hub.
 
-        Raises:
-            ModelNotFoundError: Also if its file no longer exists.
+        If the file no longer exists, `ModelNotFoundError` is raised.
         """
         return path_of(self._parts.catalog, id, self._parts.stores.models)
 
@@ -124,13 +123,8 @@ class ModelOperations(QueueOperations):
     def loading_lines(self, id: IdLike, program: str) -> str:  # noqa: A002 - the port's word
         """The lines that load a registered model into a program.
 
-        Args:
-            id: Of a model.
-            program: One of `llama-cpp-python`, `llama-server`, `llama-swap`, `ollama`, `lmstudio`, `ramalama`, `vllm` and
-                `transformers`.
-
-        Raises:
-            RequestError: There is no such program.
+        The programs are `llama-cpp-python`, `llama-server`, `llama-swap`, `ollama`, `lmstudio`, `ramalama`, `vllm` and
+        `transformers`; another one raises `RequestError`.
         """
         return loading_lines(self.find_model(id), program)
 
@@ -138,10 +132,8 @@ class ModelOperations(QueueOperations):
     def write_preset(self, file: "str | PathLike[str]") -> PresetFile:
         """Writes a `models.ini`, from which `llama-server --models-preset FILE` serves every model on this machine.
 
-        Lines that a user added to the file stay; those that name files of models are updated.
-
-        Raises:
-            StorageError: It cannot be read or written.
+        Lines that a user added to the file stay; those that name files of models are updated. A file that cannot be read or
+        written raises `StorageError`.
         """
         return write_preset(Path(file), self._parts.catalog.models())
 
@@ -149,12 +141,8 @@ class ModelOperations(QueueOperations):
     def inspect(self, id: IdLike, *, on_hub: bool = False) -> Inspection:  # noqa: A002 - the port's word
         """The contents of a model: metadata, chat template, tokenizer, tensors by type.
 
-        A registered model is read from its files; anything else from the Hub, where only headers are read and nothing is
-        downloaded.
-
-        Args:
-            id: Of a registered model; else `owner/repo`, with or without `:QUANT`.
-            on_hub: Read the Hub's present version, even if the model is registered.
+        A registered model is read from its files; with `on_hub`, and for any other id (`owner/repo`, with or without `:QUANT`),
+        the Hub's present version is read: only its headers, nothing is downloaded.
 
         Raises:
             RequestError: The repository has no such variant, or several.
@@ -174,11 +162,10 @@ class ModelOperations(QueueOperations):
 
     @operation
     def compare(self, first: IdLike, second: IdLike | None = None) -> Comparison:
-        """How two models differ: keys with different values, and the chat templates as a diff. Raises what `inspect` raises.
+        """How two models differ: keys with different values, and the chat templates as a diff.
 
-        Args:
-            first: As for `inspect`.
-            second: As for `inspect`; None: the Hub's present version of the first, which must be registered.
+        Both are as for `inspect`, which says what is raised. Without the second, the first is a registered model, and is
+        compared with the Hub's present version.
         """
         if second is not None:
             return compare(self.inspect(first), self.inspect(second))
@@ -205,12 +192,8 @@ class ModelOperations(QueueOperations):
         """Writes models into a bundle: a folder with their files, cards, and a manifest with every SHA-256.
 
         Files are linked if the bundle is on the same disk and copied otherwise; on a file system that cannot store a large file,
-        in parts. Every copy is verified. Run it again to continue after an interruption, or to add models.
-
-        Args:
-            ids: One registered model or several.
-            folder: The folder of the bundle.
-            on_progress: Called after every few megabytes on a thread of the manager's; it must not block.
+        in parts. Every copy is verified. Run it again to continue after an interruption, or to add models. `on_progress` is
+        called after every few megabytes on a thread of the manager; it must not wait.
 
         Raises:
             RequestError: `ids` or `folder` is empty.
@@ -235,17 +218,14 @@ class ModelOperations(QueueOperations):
     def import_folder(
         self, folder: "str | PathLike[str]", *, on_progress: OnImportProgress | None = None
     ) -> ImportReport:
-        """Registers the GGUF files in a folder; nothing is moved, copied, hashed or asked of the Hub.
+        """Registers the GGUF files in a folder and below it; nothing is moved, copied, hashed or asked of the Hub.
 
         Where the folder does not state the repository of a file, as the Hugging Face cache, LM Studio and llama.cpp do, its
         id is `local/<name>`, unless a registered model has the same SHA-256. `verify` hashes what was imported.
 
         The files of a bundle, which `export` wrote, are copied or linked into the models folder, and every byte is verified.
-        Run it again to continue after an interruption.
-
-        Args:
-            folder: Searched with all folders below it; or a bundle.
-            on_progress: Called for each file whose header is read, on a thread of the manager; it must not wait.
+        Run it again to continue after an interruption. `on_progress` is called for each file whose header is read, on a thread
+        of the manager; it must not wait.
 
         Raises:
             StorageError: There is no such folder; or a file of a bundle is missing, or another file has its name.
@@ -285,9 +265,7 @@ class ModelOperations(QueueOperations):
     def delete(self, id: IdLike, *, dry_run: bool = False) -> Deletion:  # noqa: A002 - the port's word
         """Deletes a model's files and removes it from the list. A file that another registered model uses stays.
 
-        Args:
-            id: Of a model.
-            dry_run: Only return what would be deleted and how much that would free.
+        With `dry_run` it only returns what would be deleted and how much that would free.
 
         Raises:
             AlreadyQueuedError: A download in the queue writes one of its files; cancel that first.
@@ -380,14 +358,8 @@ class ModelOperations(QueueOperations):
         """Hashes a model's files again and records the result; its `is_right` says whether all files are right.
 
         The engine's process hashes, so a cell that computes does not slow it. If it is cancelled, nothing is recorded.
-        `faults` of the result names the files that are not right, and which of their bytes.
-
-        Args:
-            id: Of a model.
-            on_progress: Called at most ten times a second on a thread of the manager; it must not wait.
-
-        Raises:
-            EngineLostError: The engine's process ended; verify again.
+        `faults` of the result names the files that are not right, and which of their bytes. `on_progress` is called at most ten
+        times a second on a thread of the manager; it must not wait. If the engine's process ends, `EngineLostError` is raised.
         """
         return verify_files(self._parts.catalog, self._parts.engine, [self._own_model(id)], on_progress)[0]
 
@@ -401,18 +373,13 @@ class ModelOperations(QueueOperations):
         """Verifies a model, unless its faults are known, and queues a download of the wrong and missing parts only.
 
         The damaged file is unchanged until the repaired one has the SHA-256 of the Hub and replaces it by a rename.
-        `wait(id)` ends then.
-
-        Args:
-            id: Of a model.
-            on_progress: As for `verify`.
+        `wait(id)` ends then. `on_progress` and `EngineLostError` are as for `verify`.
 
         Raises:
             RequestError: The model's repository is unknown, or its files belong to the Hugging Face cache.
             RemoteChangedError: The Hub no longer has this version; `update` downloads the current one.
             HubError: The Hub refuses, or does not answer.
             QueueError: The queue is full, or a download in it writes one of the files; cancel that first.
-            EngineLostError: As for `verify`.
         """
         parts = self._parts
         model = self._own_model(id)
@@ -431,12 +398,10 @@ class ModelOperations(QueueOperations):
 
     @operation
     def check_updates(self, id: IdLike | None = None) -> list[ModelUpdate]:  # noqa: A002 - the port's word
-        """What has changed on the Hub since models were downloaded, file by file. Only the time of the check is recorded.
+        """What has changed on the Hub since one model, or all of them, were downloaded, file by file.
 
-        A file with another SHA-256 is compared by its header and a few samples: some kilobytes to a few megabytes each.
-
-        Args:
-            id: Of a model; None: all models.
+        Only the time of the check is recorded. A file with another SHA-256 is compared by its header and a few samples: some
+        kilobytes to a few megabytes each.
         """
         parts = self._parts
         models = parts.catalog.models() if id is None else [self._own_model(id)]
@@ -446,12 +411,8 @@ class ModelOperations(QueueOperations):
     def update(self, id: IdLike, *, keep: bool = False) -> QueuedUpdate:  # noqa: A002 - the port's word
         """Queues a download of a model's new version, which replaces the old one by a rename once all of it is verified.
 
-        Tensors that are the same are copied from the old version. `wait(id)` ends when the new version has replaced it.
-
-        Args:
-            id: Of a model.
-            keep: Keep the old version too: it moves into `<owner>/<repo>/@<commit>/`, and its id is
-                `owner/repo@<commit>:QUANT`.
+        Tensors that are the same are copied from the old version. `wait(id)` ends when the new version has replaced it. With
+        `keep`, the old version stays: it moves into `<owner>/<repo>/@<commit>/`, and its id is `owner/repo@<commit>:QUANT`.
 
         Raises:
             RequestError: Its repository is unknown, its files belong to another program, or the repository no longer has
@@ -486,10 +447,7 @@ class ModelOperations(QueueOperations):
     def log_in(self, token: str) -> list[DownloadId]:
         """Logs in to the Hub: huggingface_hub checks the token and stores it for every program of the user.
 
-        Downloads that failed for lack of access are retried; returns their ids.
-
-        Args:
-            token: A user's token. It appears in no error and no log.
+        Downloads that failed for lack of access are retried; returns their ids. The token appears in no error and no log.
 
         Raises:
             InvalidTokenError: The Hub does not accept it; nothing is stored.
@@ -512,12 +470,9 @@ class ModelOperations(QueueOperations):
 
     @operation
     def queue_partials(self, targets: Collection[str] | None = None) -> list[DownloadId]:
-        """Queues the unfinished downloads that are not in the queue; returns their ids.
+        """Queues the unfinished downloads of these targets, or all, that are not in the queue; returns their ids.
 
         If some cannot be queued, the others are, and the first error is raised.
-
-        Args:
-            targets: Only these, as `partials` lists them; None: all.
         """
         models, wanted = self._parts.registered(), self._wanted_targets()
         queued: list[DownloadId] = []

@@ -258,11 +258,8 @@ class QueueOperations(Operations):
     def cancel_download(self, id: IdLike, *, discard: bool = False) -> None:  # noqa: A002
         """Cancels a pending or active download with all its shards; what was downloaded is kept for a resume.
 
-        A download that is being registered is complete, so a cancel changes nothing.
-
-        Args:
-            id: Of a download.
-            discard: Delete what was downloaded; also of a cancelled or failed download, which leaves its list then.
+        With `discard`, that is deleted; also of a cancelled or failed download, which leaves its list then. A download that is
+        being registered is complete, so a cancel changes nothing.
         """
         self._post(on.CancelRequested(self._id(id), discard))
 
@@ -277,9 +274,7 @@ class QueueOperations(Operations):
             AlreadyQueuedError: The same download, or one that writes the same files, is in the queue.
         """
         self._parts.engine.start()
-        event = on.PutBackRequested(tuple(map(self._id, ids)))
-        positions: tuple[int, ...] = self._post(event)
-        return positions
+        return tuple(self._post(on.PutBackRequested(tuple(map(self._id, ids)))))
 
     @operation
     def cancel_group(self, group_id: str) -> None:
@@ -299,8 +294,7 @@ class QueueOperations(Operations):
     @operation
     def reorder_queue(self, id: IdLike, new_position: int) -> int:  # noqa: A002
         """Gives a pending download another position, 1 being next to run."""
-        position: int = self._post(on.MoveRequested(self._id(id), new_position))
-        return position
+        return int(self._post(on.MoveRequested(self._id(id), new_position)))
 
     @operation
     def pause(self, id: IdLike) -> None:  # noqa: A002
@@ -334,11 +328,7 @@ class QueueOperations(Operations):
     def clear_ended(self, status: DownloadStatus | str) -> None:
         """Removes the downloads that ended with this status from the lists; files and partial files stay.
 
-        Args:
-            status: `completed`, `failed` or `cancelled`.
-
-        Raises:
-            RequestError: It is none of these.
+        A status other than `completed`, `failed` and `cancelled` raises `RequestError`.
         """
         if status not in _ENDED:
             raise RequestError(f"{str(status)!r} is not an outcome. Use one of {', '.join(_ENDED)}.")
@@ -348,15 +338,13 @@ class QueueOperations(Operations):
     def retry(self, id: IdLike) -> int:  # noqa: A002
         """Queues a failed download again; the processor runs."""
         self._prepare()
-        position: int = self._post(on.RetryRequested(self._id(id, find_failure)))
-        return position
+        return int(self._post(on.RetryRequested(self._id(id, find_failure))))
 
     @operation
     def clear_failed(self, id: IdLike | None = None) -> None:  # noqa: A002
         """Forgets one failed download, or all of them if None."""
-        self._post(
-            on.EndedCleared(DownloadStatus.FAILED) if id is None else on.FailureCleared(self._id(id, find_failure))
-        )
+        failed = on.EndedCleared(DownloadStatus.FAILED)
+        self._post(failed if id is None else on.FailureCleared(self._id(id, find_failure)))
 
     # Limits ------------------------------------------------------------------------------------------------------
 
@@ -379,8 +367,7 @@ class QueueOperations(Operations):
     def set_engine(self, engine: object) -> None:
         """Changes where transfers run, as `DownloadManagerConfig.engine` says; None: on this machine.
 
-        Raises:
-            InvalidConfigError: There is no such engine, or downloads are running.
+        Raises `InvalidConfigError` if there is no such engine, or downloads are running.
         """
         config = replace(self._parts.config, engine=engine)
         make = engine_for(config)
