@@ -123,11 +123,9 @@ class EngineClient:
         # If the engine is stopped and its pipe full, the writer blocks until the kill below.
         self._join(self._writer, deadline_s - timeout_s / 2)
         process = self._process
-        if process is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(max(0.05, deadline_s - time.monotonic()))
-            if process.poll() is None:
-                process.kill()
+        self._join(self._reader, max(deadline_s, time.monotonic() + 0.05))  # ends with the process; `wait` would poll
+        if process is not None and process.poll() is None:
+            process.kill()
         self._join(self._writer, time.monotonic() + 1)
         self._join(self._reader, time.monotonic() + 1)
 

@@ -224,16 +224,6 @@ class Session:
         self._idle: list[Connection] = []
         self._is_closed = False
 
-    def warm_up(self) -> None:
-        """Read the certificates in the background, if the hub needs them."""
-
-        def read() -> None:
-            with contextlib.suppress(InvalidConfigError):  # reported by the first request
-                tls_context()
-
-        if self.endpoint.startswith("https:"):
-            threading.Thread(target=read, name="gglib-session", daemon=True).start()
-
     def close(self) -> None:
         """Close the idle connections, and keep no others."""
         with self._lock:

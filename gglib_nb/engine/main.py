@@ -33,7 +33,8 @@ from gglib_nb.engine.lease import delete_unowned, owner_name
 from gglib_nb.engine.retry import Connectivity, can_retry
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer import Outbox, Transfer
-from gglib_nb.errors import GglibError, to_wire
+from gglib_nb.errors import GglibError, InvalidConfigError, to_wire
+from gglib_nb.network.tls import tls_context
 from gglib_nb.system import PipeReader, is_orphaned, lower_priority
 
 _PARENT_LOOK_S: Final = 1.0
@@ -127,7 +128,6 @@ class Engine:
                 configure.mirrors,
                 configure.modelscope,
             )
-            session.warm_up()
             self._shared = Shared(
                 session=session,
                 link_folders=configure.link_folders,
@@ -153,6 +153,12 @@ class Engine:
 
 def _session_settings(configure: wire.Configure) -> tuple[object, ...]:
     return configure.endpoint, configure.token, configure.user_agent, configure.mirrors, configure.modelscope
+
+
+def _read_certificates() -> None:
+    """Create the TLS context, which takes long, while the kernel asks the hub."""
+    with contextlib.suppress(InvalidConfigError):  # the first request reports it
+        tls_context()
 
 
 class Check(threading.Thread):
@@ -293,6 +299,7 @@ def main(parent_pid: int) -> None:
     outbox = PipeOutbox(events)
     engine = Engine(outbox, Timeouts.from_environment(os.environ))
     outbox.post(wire.Ready(os.getpid(), owner_name()))
+    threading.Thread(target=_read_certificates, name="gglib-certificates", daemon=True).start()
     for line in lines_until_orphaned(0, parent_pid, outbox):
         try:
             engine.handle(wire.decode_command(line))
