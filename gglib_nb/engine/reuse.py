@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gglib_nb.domain.file_names import parse_path
-from gglib_nb.domain.gguf import TensorTable, read_tensors
+from gglib_nb.domain.gguf import KnownStrings, TensorTable, read_tensors
 from gglib_nb.domain.gguf_reuse import (
     Copy,
     ReuseLimits,
@@ -101,12 +101,15 @@ def _donor(path: Path, found: os.stat_result, folder: Path | None) -> DonorFile 
     return DonorFile(path, str(label or path.name), found.st_size, found.st_mtime_ns, is_own, table)
 
 
+_known_strings: Final[KnownStrings] = {}
+
+
 @lru_cache(maxsize=512)  # a folder's shards need the same headers
 def _table(path: Path, _device: int, _inode: int, size_bytes: int, _mtime_ns: int) -> TensorTable | None:
     with suppress(OSError, GgufError):
         fd = open_regular(path)
         try:
-            return read_tensors(prefix_reader(fd, size_bytes), size_bytes)
+            return read_tensors(prefix_reader(fd, size_bytes), size_bytes, known_strings=_known_strings)
         finally:
             os.close(fd)
     return None

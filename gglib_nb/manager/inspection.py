@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from gglib_nb.domain.gguf import ReadBytes, TensorTable, read_tensors
+from gglib_nb.domain.gguf import FILE_WINDOW_BYTES, ReadBytes, TensorTable, read_tensors
 from gglib_nb.domain.inspection import Inspection, inspection_of
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import RepoListing
@@ -72,14 +72,12 @@ def inspect_variant(hub: "HubClient", listing: RepoListing, variant: Variant) ->
     files = list(zip(variant.files, variant.sizes, strict=True))
     if variant.split == "bytes":  # one GGUF file in pieces: its header is in the first
         files = [(variant.files[0], variant.size_bytes)]
-    tables = [
-        _table(path, remote_reader(hub, listing, path), size or 0, window_bytes=_WINDOW_BYTES) for path, size in files
-    ]
+    tables = [_table(path, remote_reader(hub, listing, path), size or 0, _WINDOW_BYTES) for path, size in files]
     return inspection_of(str(DownloadId(listing.repo_id, variant.key)), variant.size_bytes, tables)
 
 
-def _table(name: str, read: ReadBytes, size_bytes: int, **window: int) -> TensorTable:
+def _table(name: str, read: ReadBytes, size_bytes: int, window_bytes: int = FILE_WINDOW_BYTES) -> TensorTable:
     try:
-        return read_tensors(read, size_bytes, **window)
+        return read_tensors(read, size_bytes, window_bytes=window_bytes)
     except GgufError as error:
         raise GgufError(f"{name}: {error}") from error
