@@ -16,6 +16,7 @@ import shutil
 import tempfile
 import threading
 from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,6 +28,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.http_rules import origin_of
+from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine import digest, lease, pacing, pieces, transfer
 from gglib_nb.engine import file as file_module
 from gglib_nb.engine.connections import RequestEnded, Throttle
@@ -64,6 +66,9 @@ class NoThread:
 class FakeSession:
     endpoint = "http://hub.example"
     endpoints = (endpoint,)
+
+    def address_of(self, repo_id, commit_sha):
+        return partial(Asked, self.endpoint, repo_id, commit_sha)
 
 
 class FakeWorker:
