@@ -75,6 +75,7 @@ from gglib_nb.manager.updating import (
     settle_interrupted,
     update_plan,
 )
+from gglib_nb.queue import events as on
 from gglib_nb.system import is_file
 
 _CARD: Final = "README.md"
@@ -292,6 +293,7 @@ class ModelOperations(QueueOperations):
             return plan
         delete_files(plan.deleted, home)
         catalog.forget(model.id)
+        self._post(on.FilesDeleted(frozenset(plan.deleted)))
         self._parts.note_known_folders(catalog.models())
         return replace(plan, is_dry_run=False)
 

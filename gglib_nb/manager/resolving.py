@@ -18,7 +18,7 @@ from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFi
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import RepoListing
-from gglib_nb.domain.references import DownloadId, check_length, check_repo_id, target_path
+from gglib_nb.domain.references import DownloadId, check_length, check_repo_id, modelscope_name, target_path
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import (
     CatalogError,
@@ -230,6 +230,8 @@ def pointing_to_children(hub: "HubClient", repo_id: str) -> Iterator[None]:
         yield
     except NoGgufFilesError:
         names: tuple[str, ...] = ()
+        if modelscope_name(repo_id) is not None:
+            raise
         with suppress(GglibError):  # if the Hub has no such search, the first error is sufficient
             names = tuple(row.repo_id for row in hub.search(quantized_from=repo_id, limit=_MOST_CHILDREN))
         if not names:

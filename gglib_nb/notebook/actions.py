@@ -207,7 +207,9 @@ def _delete(operations: "SyncOperations", action: str, id_: str) -> Answer:
         case "prune":
             plan = operations.prune(unused_s=_UNUSED_S, dry_run=True)
             if not plan:
-                return Answer(text="Nothing to delete: these models are in the queue or outside of the models folder.")
+                return Answer(
+                    text=f"Nothing to delete: these models are in the queue or kept elsewhere.{results.unmounted(plan)}"
+                )
             names = ", ".join([*(one.id for one in plan.models), *(one.path for one in plan.unfinished)])
             question, yes = printable(f"{results.pruning_question(plan)} Delete {names}?"), "prune_now"
         case "prune_now":

@@ -115,6 +115,10 @@ class Downloads:
         """Removes the downloads that ended with this status."""
         self.ended = [entry for entry in self.ended if entry.status is not status]
 
+    def forget_files(self, targets: frozenset[str]) -> None:
+        """Removes the completed downloads of these files."""
+        self.ended = [one for one in self.ended if targets.isdisjoint(file.target for file in one.stored)]
+
     def withdraw(self, entry: Entry) -> int | None:
         """Removes a live entry from its place; returns the attempt to stop, None if none runs."""
         if entry.status.is_pending:

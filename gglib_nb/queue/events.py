@@ -116,6 +116,12 @@ class EndedCleared(Request, frozen=True):
     status: DownloadStatus
 
 
+class FilesDeleted(Request, frozen=True):
+    """Forget completed downloads of these files, which were deleted."""
+
+    targets: frozenset[str]
+
+
 class QueueLimitChanged(Request, frozen=True):
     """Pending downloads allowed from now on."""
 
@@ -205,9 +211,9 @@ class ThenReported(Struct, frozen=True):
     then: Then
 
 
-_RequestOfAll = AllCancelRequested | AllPauseRequested | AllResumeRequested | EndedCleared | PutBackRequested
+_RequestOfAll = AllCancelRequested | AllPauseRequested | AllResumeRequested | PutBackRequested
 _RequestOfOne = CancelRequested | RemovalRequested | MoveRequested | PauseRequested | ResumeRequested | RunRequested
-_Failure = RetryRequested | FailureCleared
+_Ended = RetryRequested | FailureCleared | EndedCleared | FilesDeleted
 _Limit = QueueLimitChanged | BandwidthLimitChanged | ConcurrencyChanged | DownloadHoursChanged | HoursTurned
 _Listing = RequestReceived | PlanResolved | RequestDropped
 _OtherKernels = DownloadsRestored | PeersSeen
@@ -215,6 +221,4 @@ _Transfer = Progress | TransferWaits | TransferFinished | TransferFailed | Trans
 _Engine = EngineLost | EnginesChanged | EngineSilent
 _Registration = ModelRegistered | RegistrationFailed | ThenReported
 
-Event = (
-    _RequestOfAll | _RequestOfOne | _Failure | _Limit | _Listing | _OtherKernels | _Transfer | _Engine | _Registration
-)
+Event = _RequestOfAll | _RequestOfOne | _Ended | _Limit | _Listing | _OtherKernels | _Transfer | _Engine | _Registration

@@ -149,6 +149,8 @@ class QueueMachine:
             case on.EndedCleared():
                 self._downloads.forget_ended_as(event.status)
                 self._is_to_be_stored = True
+            case on.FilesDeleted():
+                self._downloads.forget_files(event.targets)
             case on.FailureCleared():
                 failure = self._downloads.failure(event.id, "cleared", "%gguf status shows the queue.")
                 self._downloads.remove_ended(failure)

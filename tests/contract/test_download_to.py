@@ -242,3 +242,15 @@ def test_prune_keeps_models_imported_from_another_folder(manager: DownloadManage
 
     assert manager.sync.prune(keep_bytes=0).models == ()
     assert len(manager.sync.models()) == 1
+
+
+@pytest.mark.parametrize("line", ["delete small --yes", "prune --keep 1kB --yes"])
+def test_a_deleted_model_is_no_longer_listed_as_downloaded(manager: DownloadManager, disk: Path, line: str) -> None:
+    downloaded(manager, disk)
+    manager.sync.download("demo/vision-GGUF")
+    session = Session(lambda: manager)
+
+    parse(line).run(session)
+
+    assert "small-Q4_K_M.gguf" not in parse("status").run(session).text
+    assert ("vision-Q4_K_M.gguf" in parse("status").run(session).text) == line.startswith("delete")
