@@ -7,29 +7,30 @@ Folders of other programs, by their own documentation: the Hugging Face cache
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Final
+from typing import Annotated, Final
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from gglib_nb.domain.model import LOCAL_OWNER, ModelSummary
 from gglib_nb.domain.references import DownloadId, check_repo_id, target_path
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import InvalidRepoIdError, RequestError
 
-_CACHED: Final = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)")
+_CACHED: Final = re.compile(r"models--([^/]+?)--([^/]+)")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-_MANIFEST: Final = re.compile(r"manifest=(?P<owner>[^=]+)=(?P<name>[^=]+)=[^=]*\.json")
+_MANIFEST: Final = re.compile(r"manifest=([^=]+)=([^=]+)=[^=]*\.json")
 _LONGEST_NAME: Final = 80
 
 
 class FileOrigin(Value, frozen=True):
-    """The repository of a file, as far as it is known."""
+    """The repository (`owner/name`) and commit of a file, None if unknown, and its path there, else its name."""
 
-    repo_id: str | None  # `owner/name`; None: unknown
-    commit_sha: str | None  # None: unknown
-    path_in_repo: str  # its name if that is unknown
+    repo_id: str | None
+    commit_sha: str | None
+    path_in_repo: str
 
 
 class SkippedFile(Value, frozen=True):
@@ -58,57 +59,36 @@ class ImportProgress(Value, frozen=True):
 
 def origin_of(relative: PurePath, folder: PurePath, siblings: Iterable[str]) -> FileOrigin:
     """The origin of a file: its path below the imported, absolute folder, and the names of the files next to it."""
-    whole = folder / relative
-    return (
-        _of_hub_cache(whole)
-        or _of_llama_cpp(whole.name, siblings)
-        or _of_layout(relative)
-        or FileOrigin(None, None, relative.name)
-    )
-
-
-def _of_hub_cache(path: PurePath) -> FileOrigin | None:
-    for at, part in enumerate(path.parts[:-3]):
-        found = _CACHED.fullmatch(part)
-        if found and path.parts[at + 1] == "snapshots":
-            commit, inside = path.parts[at + 2], PurePath(*path.parts[at + 3 :])
-            repo_id = _checked(f"{found['owner']}/{found['name']}")
-            return FileOrigin(repo_id, commit if _COMMIT.fullmatch(commit) else None, inside.as_posix())
-    return None
-
-
-def _of_llama_cpp(name: str, siblings: Iterable[str]) -> FileOrigin | None:
-    for sibling in siblings:
-        if found := _MANIFEST.fullmatch(sibling):
-            prefix = f"{found['owner']}_{found['name']}_"
-            if name.startswith(prefix) and (repo_id := _checked(f"{found['owner']}/{found['name']}")):
-                return FileOrigin(repo_id, None, name.removeprefix(prefix))
-    return None
-
-
-def _of_layout(relative: PurePath) -> FileOrigin | None:
+    parts = (folder / relative).parts
+    for at, part in enumerate(parts[:-3]):
+        if (found := _CACHED.fullmatch(part)) and parts[at + 1] == "snapshots":
+            commit = parts[at + 2] if _COMMIT.fullmatch(parts[at + 2]) else None
+            return FileOrigin(_checked(*found.groups()), commit, PurePath(*parts[at + 3 :]).as_posix())
+    for found in filter(None, map(_MANIFEST.fullmatch, siblings)):
+        prefix = f"{found[1]}_{found[2]}_"
+        if relative.name.startswith(prefix) and (repo_id := _checked(*found.groups())):
+            return FileOrigin(repo_id, None, relative.name.removeprefix(prefix))
     parts = relative.parts[1:] if relative.parts[0] == "models" and len(relative.parts) > 3 else relative.parts
-    if len(parts) < 3 or (repo_id := _checked(f"{parts[0]}/{parts[1]}")) is None:
-        return None
-    return FileOrigin(repo_id, None, PurePath(*parts[2:]).as_posix())
+    if len(parts) > 2 and (repo_id := _checked(*parts[:2])):
+        return FileOrigin(repo_id, None, PurePath(*parts[2:]).as_posix())
+    return FileOrigin(None, None, relative.name)
 
 
-def _checked(repo_id: str) -> str | None:
-    try:
-        check_repo_id(repo_id)
-    except InvalidRepoIdError:
-        return None
-    return repo_id
+def _checked(owner: str, name: str) -> str | None:
+    with suppress(InvalidRepoIdError):
+        check_repo_id(f"{owner}/{name}")
+        return f"{owner}/{name}"
+    return None
 
 
 def local_name(stem: str, taken: Iterable[str]) -> str:
     """A name for a model of unknown repository, made of its file's; with a number if that is taken."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", stem)
-    plain = re.sub(r"([-.])\1+", r"\1", plain).strip("-._")[:_LONGEST_NAME].strip("-._") or "model"
-    names, number, name = set(taken), 2, plain
-    while name in names:
-        name, number = f"{plain}-{number}", number + 1
-    return name
+    plain = re.sub(r"([-.])\1+", r"\1", re.sub(r"[^A-Za-z0-9._-]+", "-", stem))
+    plain = plain.strip("-._")[:_LONGEST_NAME].strip("-._") or "model"
+    names = set(taken)
+    return next(
+        name for name in (plain, *(f"{plain}-{number}" for number in range(2, len(names) + 3))) if name not in names
+    )
 
 
 # Ollama's store: a manifest is a JSON file at `manifests/<registry>/<namespace>/<model>/<tag>`, with a list of layers;
@@ -148,12 +128,12 @@ def ollama_files(manifest: bytes) -> tuple[OllamaFile, ...]:
         layers = msgspec.json.decode(manifest, type=_Manifest).layers
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return ()
-    found: list[OllamaFile] = []
-    for layer in layers:
-        kind, digest = _KINDS.get(layer.media_type), _DIGEST.fullmatch(layer.digest)
-        if kind is not None and digest is not None and layer.size >= 0:
-            found.append(OllamaFile(kind, f"blobs/sha256-{digest[1]}", layer.size, digest[1]))
-    return tuple(found) if any(file.kind == "shard" for file in found) else ()
+    found = tuple(
+        OllamaFile(_KINDS[layer.media_type], f"blobs/sha256-{digest[1]}", layer.size, digest[1])
+        for layer in layers
+        if layer.media_type in _KINDS and layer.size >= 0 and (digest := _DIGEST.fullmatch(layer.digest))
+    )
+    return found if any(file.kind == "shard" for file in found) else ()
 
 
 def ollama_id(path: PurePosixPath) -> DownloadId | None:
@@ -162,11 +142,11 @@ def ollama_id(path: PurePosixPath) -> DownloadId | None:
     A model from the Hub keeps its repository (`hf.co/owner/name/Q4_K_M`); one of Ollama's own library is
     `local/<model>`.
     """
-    if len(path.parts) != 4:  # registry, namespace, model, tag
+    if len(path.parts) != 4:
         return None
     registry, namespace, model, tag = path.parts
     if registry in _HUB_REGISTRIES:
-        repo_id = _checked(f"{namespace}/{model}")
+        repo_id = _checked(namespace, model)
         return None if repo_id is None else DownloadId(repo_id, None if tag == "latest" else tag)
     name = _NOT_IN_A_NAME.sub("-", model if namespace == "library" else f"{namespace}-{model}").strip("-.")
     return DownloadId(f"{LOCAL_OWNER}/{name}", tag) if name else None
@@ -179,38 +159,38 @@ def ollama_id(path: PurePosixPath) -> DownloadId | None:
 MANIFEST_NAME: Final = "gglib-bundle.json"
 LONGEST_BUNDLE_MANIFEST_BYTES: Final = 16 * 1024**2
 _FORMAT: Final = 1
-_SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_ANY_COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")
-_BUNDLED_KINDS: Final = frozenset({"shard", "mmproj", "imatrix", "adapter", "vocab", "draft", "other"})
-_MOST_PARTS: Final = 10_000
+_Kind = Annotated[str, Meta(pattern=r"^(shard|mmproj|imatrix|adapter|vocab|draft|other)\Z")]
+_Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Sizes = Annotated[tuple[Annotated[int, Meta(gt=0)], ...], Meta(max_length=10_000)]
 
 
 class BundledFile(Struct, frozen=True):
     """One file of a model."""
 
     path_in_repo: str  # its path in the repository; in the bundle it has the same below `<owner>/<repo>/`
-    kind: str  # `shard`, or the kind of companion
-    size_bytes: int
-    sha256: str
+    kind: _Kind  # `shard`, or the kind of companion
+    size_bytes: _Size
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
     # Sizes of the parts in which it is stored (`<path>.part1of3`, ...), because the file system of the bundle cannot
     # hold it in one piece; empty if it is in one piece.
-    part_bytes: tuple[int, ...] = ()
+    part_bytes: _Sizes = ()
     is_verified: bool = True  # whether that digest is the one the Hub states, and not only the one the file had
 
     @property
     def stored_paths(self) -> tuple[str, ...]:
         """Paths in the repository's folder under which it is stored, in order."""
         count = len(self.part_bytes)
-        return tuple(f"{self.path_in_repo}.part{number + 1}of{count}" for number in range(count)) or (
-            self.path_in_repo,
-        )
+        names = tuple(f"{self.path_in_repo}.part{number + 1}of{count}" for number in range(count))
+        return names or (self.path_in_repo,)
 
 
 class BundledModel(Struct, frozen=True):
     """One model."""
 
     id: str  # as in the catalog of the machine it comes from
-    commit_sha: str | None  # the commit its files come from; None: unknown
+    commit_sha: (
+        Annotated[str, Meta(pattern=r"^[0-9a-f]{7,64}\Z")] | None
+    )  # the commit its files come from; None: unknown
     label: str | None  # quantization label; None if the files carry none
     licence: str | None  # as the repository or the GGUF header states it; None: unknown
     card: str | None  # path in the repository's folder of its model card; None if there was none to take
@@ -261,34 +241,15 @@ def decode_manifest(data: bytes) -> BundleManifest:
             f"{MANIFEST_NAME} has format {manifest.format}; this gglib_nb reads format {_FORMAT}. Update gglib_nb."
         )
     for model in manifest.models:
-        _check(model)
-    return manifest
-
-
-def _check(model: BundledModel) -> None:
-    repo_id = model.download_id.repo_id
-    seen: set[str] = set()
-    names = [name for file in model.files for name in (file.path_in_repo, *file.stored_paths)]
-    for name in [*names, *([model.card] if model.card is not None else [])]:
-        target_path(Path(), repo_id, name)  # refuses a path outside the repository's folder
-    for file in model.files:
+        paths = [file.path_in_repo for file in model.files]
+        stored = [path for file in model.files for path in file.stored_paths]
+        for path in filter(None, (*paths, *stored, model.card)):
+            target_path(Path(), model.download_id.repo_id, path)  # refuses a path outside the repository's folder
         is_sound = (
-            _SHA256.fullmatch(file.sha256)
-            and file.kind in _BUNDLED_KINDS
-            and 0 <= file.size_bytes < 1 << 63
-            and len(file.part_bytes) <= _MOST_PARTS
-            and all(size > 0 for size in file.part_bytes)
-            and (not file.part_bytes or sum(file.part_bytes) == file.size_bytes)
-            and (folded := str(PurePosixPath(file.path_in_repo)).casefold()) not in seen
+            len({str(PurePosixPath(path)).casefold() for path in paths}) == len(paths)
+            and any(file.kind == "shard" for file in model.files)
+            and all(sum(file.part_bytes) in (file.size_bytes, 0) for file in model.files)
         )
         if not is_sound:
-            raise _faulty(f"has an invalid entry for {file.path_in_repo!r}")
-        seen.add(folded)
-    if not any(file.kind == "shard" for file in model.files):
-        raise _faulty(f"lists no model file for {model.id}")
-    if model.commit_sha is not None and not _ANY_COMMIT.fullmatch(model.commit_sha):
-        raise _faulty(f"has an invalid commit for {model.id}")
-
-
-def _faulty(what: str) -> RequestError:
-    return RequestError(f"{MANIFEST_NAME} {what}. Export the bundle again.")
+            raise RequestError(f"{MANIFEST_NAME} has an invalid entry for {model.id}. Export the bundle again.")
+    return manifest

@@ -24,6 +24,8 @@ Program = Literal[
 PROGRAMS: Final[tuple[Program, ...]] = get_args(Program)
 # What a Modelfile takes without quotes; a line's end in a path must not end the file.
 _PLAIN: Final = re.compile(r"[\w@%+=:,./~-]+")
+# Long options of llama-server that name a model's files, and their short forms.
+_OPTIONS: Final = {"model": "-m", "mmproj": "--mmproj", "spec-draft-model": "-md", "spec-type": "--spec-type"}
 # `--spec-type` of llama-server by the architecture of a draft, or by a word of its name.
 _SPEC_TYPES: Final = {
     "eagle3": "draft-eagle3", "eagle": "draft-eagle3", "dflash": "draft-dflash", "mtp": "draft-mtp",
@@ -55,12 +57,9 @@ def python_lines(path: str, projector: str | None) -> str:
 
 def server_options(model: Model) -> dict[str, str]:
     """The long options of llama-server, without dashes, that name the files of a model."""
-    options = {"model": model.paths[0]}
-    if model.projector_path is not None:
-        options["mmproj"] = model.projector_path
-    if model.draft_path is not None:
-        options |= {"spec-draft-model": model.draft_path, "spec-type": _spec_type(model)}
-    return options
+    spec_type = None if model.draft_path is None else _spec_type(model)
+    values = (model.paths[0], model.projector_path, model.draft_path, spec_type)
+    return {option: value for option, value in zip(_OPTIONS, values, strict=True) if value is not None}
 
 
 def _spec_type(model: Model) -> str:
@@ -70,8 +69,7 @@ def _spec_type(model: Model) -> str:
 
 
 def _server_arguments(model: Model) -> list[str]:
-    short = {"model": "-m", "mmproj": "--mmproj", "spec-draft-model": "-md", "spec-type": "--spec-type"}
-    return [word for key, value in server_options(model).items() for word in (short[key], value)]
+    return [word for option, value in server_options(model).items() for word in (_OPTIONS[option], value)]
 
 
 def _llama_swap(model: Model) -> str:
@@ -81,14 +79,16 @@ def _llama_swap(model: Model) -> str:
 
 def _ollama(model: Model) -> str:
     name = _ollama_name(model)
-    sources = [*model.paths, *filter(None, [model.projector_path])]
-    split = ["# split files: Ollama 0.30 or newer"] if len(model.paths) > 1 else []
+    files = [("FROM", path) for path in (*model.paths, model.projector_path)] + [("DRAFT", model.draft_path)]
     return "\n".join(
         (
-            *split,
+            *(["# split files: Ollama 0.30 or newer"] if len(model.paths) > 1 else []),
             "cat > Modelfile <<'END'",
-            *(f"FROM {_of_modelfile(path)}" for path in sources),
-            *(f"DRAFT {_of_modelfile(path)}" for path in filter(None, [model.draft_path])),
+            *(
+                f"{word} {path if _PLAIN.fullmatch(path) else _quoted(path)}"
+                for word, path in files
+                if path is not None
+            ),
             "END",
             shlex.join(["ollama", "create", name, "-f", "Modelfile"]),
             shlex.join(["ollama", "run", name]),
@@ -96,17 +96,9 @@ def _ollama(model: Model) -> str:
     )
 
 
-def _of_modelfile(path: str) -> str:
-    return path if _PLAIN.fullmatch(path) else _quoted(path)
-
-
 def _ollama_name(model: Model) -> str:
-    def plain(text: str) -> str:
-        return re.sub(r"[^a-z0-9._-]+", "-", text.lower()).strip("-._") or "model"
-
-    stem = model.id.repo_id.rpartition("/")[2]
-    tag = model.id.quantization
-    return plain(stem) if tag is None else f"{plain(stem)}:{plain(tag)}"
+    parts = filter(None, (model.id.repo_id.rpartition("/")[2], model.id.quantization))
+    return ":".join(re.sub(r"[^a-z0-9._-]+", "-", part.lower()).strip("-._") or "model" for part in parts)
 
 
 def _lmstudio(model: Model) -> str:
@@ -123,8 +115,7 @@ def _vllm(model: Model) -> str:
 
 def _transformers(model: Model) -> str:
     before, path = _joined(model)
-    folder, name = str(PurePath(path).parent), PurePath(path).name
-    where = f"{_quoted(folder)}, gguf_file={_quoted(name)}"
+    where = f"{_quoted(str(PurePath(path).parent))}, gguf_file={_quoted(PurePath(path).name)}"
     return "\n".join(
         (
             *(f"# first, in a shell: {line}" for line in before),
@@ -137,9 +128,9 @@ def _transformers(model: Model) -> str:
 
 def _joined(model: Model) -> tuple[list[str], str]:
     """The command that joins a split model for programs that take a single file, and the path of that file."""
+    joined = f"./{_ollama_name(model).replace(':', '-')}.gguf"
     if len(model.paths) == 1:
         return [], model.paths[0]
-    joined = f"./{_ollama_name(model).replace(':', '-')}.gguf"
     return [shlex.join(["llama-gguf-split", "--merge", model.paths[0], joined])], joined
 
 
@@ -167,7 +158,6 @@ _LINES: Final[Mapping[str, Callable[[Model], str]]] = {
 _SECTION: Final = re.compile(r"\s*\[\s*(?P<name>[^]]*?)\s*\]")
 _KEY: Final = re.compile(r"\s*(?P<key>[A-Za-z_][\w.-]*)\s*=")
 _UNWRITABLE: Final = re.compile(r"[;#\r\n]|^\s|\s$")
-_OURS: Final = frozenset({"model", "mmproj", "spec-draft-model", "spec-type"})
 _MARK: Final = "; by gglib_nb, which keeps these lines up to date: "
 _HEAD: Final = "version = 1\n"
 
@@ -189,17 +179,17 @@ def merged_preset(text: str, models: Iterable[Model]) -> tuple[str, tuple[str, .
     unwritable = tuple(id_ for id_, options in wanted.items() if any(map(_UNWRITABLE.search, options.values())))
     for id_ in unwritable:
         del wanted[id_]
-    kept = []
+    merged = []
     for name, lines in _sections(text or _HEAD):
         options = wanted.pop(name or "", None)
         users = [line for line in lines if not _is_ours(line)]
         is_ours = any(line.startswith(_MARK) for line in lines) and not "".join(users).strip()
         if name is not None and options is not None:
-            kept.append(_section(name, options, users))
+            merged.append(_section(name, options, users))
         elif not is_ours:
-            kept.append("".join(([] if name is None else [f"[{name}]\n"]) + lines))
-    added = [f"\n{_section(id_, options, [])}" for id_, options in wanted.items()]
-    return "".join((*kept, *added)), unwritable
+            merged += ([] if name is None else [f"[{name}]\n"]) + lines
+    merged += [f"\n{_section(id_, options, [])}" for id_, options in wanted.items()]
+    return "".join(merged), unwritable
 
 
 def _sections(text: str) -> list[tuple[str | None, list[str]]]:
@@ -215,7 +205,7 @@ def _sections(text: str) -> list[tuple[str | None, list[str]]]:
 
 def _is_ours(line: str) -> bool:
     key = _KEY.match(line)
-    return line.startswith(_MARK) or (key is not None and key["key"] in _OURS)
+    return line.startswith(_MARK) or (key is not None and key["key"] in _OPTIONS)
 
 
 def _section(name: str, options: dict[str, str], users: list[str]) -> str:

@@ -61,14 +61,14 @@ def stated_qualities(texts: Mapping[str, bytes], variants: Sequence[Variant]) ->
     found: dict[tuple[str, str], set[float]] = defaultdict(set)
     for path, data in texts.items():
         for names, pairs in _json_rows(data) if path.endswith(".json") else _table_rows(data.decode(errors="replace")):
-            named = [*{keys[text] for text in map(_plain, names) if text in keys}]
-            if len(named) == 1:
-                for metric, value in _values(pairs).items():
-                    found[named[0], metric].add(value)
+            named = {keys[text] for text in map(_plain, names) if text in keys}
+            for key in named if len(named) == 1 else ():
+                for metric, value in _values(pairs):
+                    found[key, metric].add(value)
     stated: dict[str, dict[str, float]] = defaultdict(dict)
     for (key, metric), each in found.items():
         if len(each) == 1:
-            stated[key][metric] = next(iter(each))
+            (stated[key][metric],) = each
     return {key: Quality(**values) for key, values in stated.items()}
 
 
@@ -82,13 +82,16 @@ def _keys(variants: Iterable[Variant]) -> dict[str, str]:
     return {name: next(iter(each)) for name, each in keys.items() if name and len(each) == 1}
 
 
-def _values(pairs: Pairs) -> dict[str, float]:
+def _values(pairs: Pairs) -> Iterator[tuple[str, float]]:
     """The value of each metric; of a metric with two columns none."""
-    found: dict[str, list[float | None]] = defaultdict(list)
+    metrics = [metric for metric, _ in pairs]
     for metric, value in pairs:
-        if metric is not None:
-            found[metric].append(_number(value, *_RANGES[metric]))
-    return {metric: each[0] for metric, each in found.items() if len(each) == 1 and each[0] is not None}
+        if (
+            metric is not None
+            and metrics.count(metric) == 1
+            and (number := _number(value, *_RANGES[metric])) is not None
+        ):
+            yield metric, number
 
 
 def _number(value: object, least: float, most: float) -> float | None:
@@ -100,17 +103,10 @@ def _number(value: object, least: float, most: float) -> float | None:
     return float(value) if least <= value <= most else None
 
 
-def _metric(name: str) -> str | None:
-    return _NAMES.get(_plain(name))
-
-
 def _plain(text: str) -> str:
     """A cell without its markup, in small letters."""
     short = _LINK.sub(r"\1", text[:_LONGEST_CELL])
     return " ".join(_MARKUP.sub("", short).strip(" _").casefold().split())
-
-
-# Markdown ---------------------------------------------------------------------------------------------------------
 
 
 def _table_rows(card: str) -> Iterator[tuple[Iterable[str], Pairs]]:
@@ -121,22 +117,17 @@ def _table_rows(card: str) -> Iterator[tuple[Iterable[str], Pairs]]:
     for line in card.splitlines():
         is_code ^= line.lstrip().startswith("```")
         cells = _cells(line) if not is_code and "|" in line else []
-        if not cells:
-            metrics = []
-        elif metrics:
+        if cells and metrics:
             yield cells, list(zip(metrics, cells, strict=False))
-        elif len(head) == len(cells) and all("-" in cell and not cell.strip(" :-") for cell in cells):
-            metrics = [_metric(cell) for cell in head]
-        head = cells
+        elif cells and len(head) == len(cells) and all("-" in cell and not cell.strip(" :-") for cell in cells):
+            metrics = [_NAMES.get(_plain(cell)) for cell in head]
+        metrics, head = metrics if cells else [], cells
 
 
 def _cells(line: str) -> list[str]:
     """The cells of a row; none if there are too many for a table."""
     cells = line.strip().removeprefix("|").removesuffix("|").split("|", _MOST_COLUMNS)
     return [cell.strip() for cell in cells] if len(cells) <= _MOST_COLUMNS else []
-
-
-# JSON -------------------------------------------------------------------------------------------------------------
 
 
 def _json_rows(data: bytes) -> Iterator[tuple[Iterable[str], Pairs]]:
@@ -150,5 +141,5 @@ def _json_rows(data: bytes) -> Iterator[tuple[Iterable[str], Pairs]]:
         rows = ((None, row) for row in content)
     for name, row in rows:
         if isinstance(row, dict):
-            names = [name] if name is not None else [text for text in row.values() if isinstance(text, str)]
-            yield names, [(_metric(key), value) for key, value in row.items()]
+            names = [text for text in row.values() if isinstance(text, str)] if name is None else [name]
+            yield names, [(_NAMES.get(_plain(key)), value) for key, value in row.items()]
