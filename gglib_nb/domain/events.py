@@ -18,12 +18,6 @@ class DownloadStarted(Value, frozen=True):
     attempt: int
 
 
-class DownloadProgressed(Value, frozen=True):
-    """Bytes, rate or notice of an active download changed."""
-
-    download: QueuedDownload
-
-
 class ShardProgressed(Value, frozen=True):
     """Bytes or status of one file changed."""
 
@@ -45,28 +39,28 @@ class NoticeChanged(Value, frozen=True):
     notice: str | None
 
 
-class DownloadCompleted(Value, frozen=True):
+class _DownloadEvent(Value, frozen=True):
+    download: QueuedDownload
+
+
+class DownloadProgressed(_DownloadEvent, frozen=True):
+    """Bytes, rate or notice of an active download changed."""
+
+
+class DownloadCompleted(_DownloadEvent, frozen=True):
     """All files have their final names."""
 
-    download: QueuedDownload
 
-
-class DownloadFailed(Value, frozen=True):
+class DownloadFailed(_DownloadEvent, frozen=True):
     """It failed; `download.error` says why."""
 
-    download: QueuedDownload
 
-
-class DownloadCancelled(Value, frozen=True):
+class DownloadCancelled(_DownloadEvent, frozen=True):
     """It was cancelled and has stopped, or was queued again while it was stopping."""
 
-    download: QueuedDownload
 
-
-class ThenChanged(Value, frozen=True):
+class ThenChanged(_DownloadEvent, frozen=True):
     """The command of a download has started or ended; `download.then` says how."""
-
-    download: QueuedDownload
 
 
 class RunSummarized(Value, frozen=True):

@@ -51,12 +51,9 @@ class Gpu(Value, frozen=True):
 
 
 class MachineMemory(Value, frozen=True):
-    """The memory of a machine.
+    """The memory of a machine that this process may have, with a container's limit; what is free now may be unknown.
 
-    Attributes:
-        ram_bytes: Memory that this process may have, with a container's limit.
-        gpus: All that `CUDA_VISIBLE_DEVICES` and the like leave visible; empty: none, or none can be queried.
-        ram_free_bytes: Free now; None: unknown.
+    `gpus` are those that `CUDA_VISIBLE_DEVICES` and the like leave visible; empty: none, or none can be queried.
     """
 
     ram_bytes: int
@@ -254,8 +251,7 @@ def _split(
 
 
 def _with_free(found: Placement, machine: MachineMemory) -> Placement:
-    free_gpu, free_ram = machine.vram_free_bytes, machine.ram_free_bytes
-    on_gpu = None if found.gpu_bytes and free_gpu is None else found.gpu_bytes <= (free_gpu or 0)
-    in_ram = None if found.ram_bytes and free_ram is None else found.ram_bytes <= (free_ram or 0)
-    fits_now = None if None in (on_gpu, in_ram) else bool(on_gpu and in_ram)
+    parts = ((found.gpu_bytes, machine.vram_free_bytes), (found.ram_bytes, machine.ram_free_bytes))
+    is_unknown = any(needed and free is None for needed, free in parts)
+    fits_now = None if is_unknown else all(needed <= (free or 0) for needed, free in parts)
     return replace(found, fits_now=fits_now, has_gpu=bool(machine.gpus))

@@ -89,27 +89,16 @@ class Keys:
 
 
 class GgufHeader(Keys, Value, frozen=True):
-    """The contents of a GGUF header. Every property is None without such a key, or with one of another type.
+    """The contents of a GGUF header. Every property is None without such a key, or with one of another type."""
 
-    Attributes:
-        version: Of the format.
-        tensor_count: Tensors in this file; of a split model, in this shard.
-        metadata: Every scalar; texts up to 4 KiB, chat templates up to 256 KiB.
-        array_lengths: The number of elements of each array.
-        layer_values: Arrays of at most 1,024 whole numbers or flags: those with a value for each layer.
-        has_chat_template: Whether it has one.
-        tensor_parameters: Parameters of the tensors in this file; None: they were not read.
-        header_bytes: Where the data of the tensors begin; None: the header was not read to its end.
-    """
-
-    version: int
-    tensor_count: int
-    metadata: Mapping[str, Scalar]
-    array_lengths: Mapping[str, int]
-    layer_values: Mapping[str, tuple[int, ...]]
+    version: int  # of the format
+    tensor_count: int  # in this file; of a split model, in this shard
+    metadata: Mapping[str, Scalar]  # every scalar; texts up to 4 KiB, chat templates up to 256 KiB
+    array_lengths: Mapping[str, int]  # of every array
+    layer_values: Mapping[str, tuple[int, ...]]  # arrays of at most 1,024 whole numbers or flags, one for each layer
     has_chat_template: bool
-    tensor_parameters: int | None
-    header_bytes: int | None
+    tensor_parameters: int | None  # of the tensors in this file; None: they were not read
+    header_bytes: int | None  # where the data of the tensors begin; None: the header was not read to its end
 
     name = _Text("general.name")  # as its converter wrote it
     file_type = _Number("general.file_type")  # the quantization of most tensors (LLAMA_FTYPE)
@@ -159,8 +148,7 @@ class GgufHeader(Keys, Value, frozen=True):
 
     def per_layer(self, key: str) -> int | tuple[int, ...] | None:
         """The same for a key that may have a value for each layer."""
-        values = self.layer_values.get(f"{self.architecture}.{key}")
-        return self.of_model(key) if values is None else values
+        return self.layer_values.get(f"{self.architecture}.{key}", self.of_model(key))
 
     def at_layer(self, key: str, number: int) -> int | None:
         """The same for one layer, counted from 0."""

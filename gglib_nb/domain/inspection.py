@@ -37,15 +37,14 @@ class TensorGroup(Value, frozen=True):
 
 
 class Inspection(Keys, Value, frozen=True):
-    """The contents of the header of a model; of a split model, of all its shards.
+    """The contents of the header of a model; of a split model, scalars and arrays of its first shard, tensors of all.
 
     Every text in it comes from the file as it is: escape it before showing it.
 
     Attributes:
         name: The model's id, or repository and file.
         path: Its first file on this machine; None: it is only on the Hub.
-        metadata: Every scalar of the first file, texts up to 4 KiB.
-        array_lengths: The number of elements of each array of the first file.
+        metadata: Every scalar, texts up to 4 KiB.
         chat_templates: By name; the default template's name is empty.
         has_chat_template: Whether there is a default template, even one that is too long to keep.
         tensors: By type, the type with the most bytes first.
@@ -74,12 +73,10 @@ class Inspection(Keys, Value, frozen=True):
     def base_models(self) -> tuple[str, ...]:
         """Repositories or names of the models it was made from."""
         count = self.number("general.base_model.count")
-        numbers = range(1 if count is None else min(count, _MOST_BASE_MODELS))
-        found = (
-            self.text(f"general.base_model.{number}.repo_url") or self.text(f"general.base_model.{number}.name")
-            for number in numbers
+        keys = (
+            f"general.base_model.{number}" for number in range(1 if count is None else min(count, _MOST_BASE_MODELS))
         )
-        return tuple(name for name in found if name)
+        return tuple(filter(None, (self.text(f"{key}.repo_url") or self.text(f"{key}.name") for key in keys)))
 
     @property
     def tokenizer(self) -> str | None:
@@ -114,7 +111,7 @@ class Comparison(Value, frozen=True):
     """How the headers of two models differ.
 
     Attributes:
-        keys: Keys that differ, in alphabetical order, without templates; `(tensors)` is the number of each type.
+        keys: In alphabetical order, without templates; `(tensors)` is the number of each type.
         template_diff: The chat templates as a unified diff; empty if they are the same.
     """
 
@@ -146,29 +143,22 @@ def inspection_of(name: str, size_bytes: int, tables: Sequence[TensorTable], pat
 
 def compare(first: Inspection, second: Inspection) -> Comparison:
     """How two models differ."""
-    texts = [_compared(one) for one in (first, second)]
-    keys = sorted(texts[0].keys() | texts[1].keys())
+    one, other = _compared(first), _compared(second)
+    keys = (KeyDifference(key, one.get(key), other.get(key)) for key in sorted(one.keys() | other.keys()))
     is_one = first.name == second.name and second.path is None
     names = ("here", "on the Hub") if is_one else (first.name, second.name)
-    differences = (KeyDifference(key, texts[0].get(key), texts[1].get(key)) for key in keys)
-    return Comparison(
-        first=first,
-        second=second,
-        keys=tuple(one for one in differences if one.first != one.second),
-        template_diff=template_diff(first.chat_templates, second.chat_templates, names),
-    )
+    templates = template_diff(first.chat_templates, second.chat_templates, names)
+    return Comparison(first, second, tuple(key for key in keys if key.first != key.second), templates)
 
 
 def template_diff(first: Mapping[str, str], second: Mapping[str, str], names: tuple[str, str]) -> str:
     """Two sets of chat templates as a unified diff; empty if they are the same."""
     parts: list[str] = []
     for key in sorted(first.keys() | second.keys()):
-        before, after = first.get(key, ""), second.get(key, "")
-        if before != after:
-            label = f" ({key})" if key else ""
-            from_name, to_name = (f"{name}{label}" for name in names)
-            parts.extend(difflib.unified_diff(_lines(before), _lines(after), from_name, to_name, lineterm="", n=2))
-    return "\n".join(printable(line) for line in parts)
+        before, after = (_lines(one.get(key, "")) for one in (first, second))
+        old, new = (f"{name} ({key})" if key else name for name in names)
+        parts += difflib.unified_diff(before, after, old, new, lineterm="", n=2)
+    return "\n".join(map(printable, parts))
 
 
 def shown(value: Scalar) -> str:
@@ -183,9 +173,8 @@ def shown(value: Scalar) -> str:
 
 def _lines(template: str) -> list[str]:
     lines = template.splitlines()
-    if len(lines) <= _MOST_DIFF_LINES:
-        return lines
-    return [*lines[:_MOST_DIFF_LINES], f"({len(lines) - _MOST_DIFF_LINES} more lines)"]
+    more = [f"({len(lines) - _MOST_DIFF_LINES} more lines)"] if len(lines) > _MOST_DIFF_LINES else []
+    return lines[:_MOST_DIFF_LINES] + more
 
 
 def _compared(one: Inspection) -> dict[str, str]:

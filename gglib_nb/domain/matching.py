@@ -59,9 +59,10 @@ def _names(id_: DownloadId, label: str | None) -> tuple[frozenset[str] | str, ..
     return (*folded, str(id_).casefold())
 
 
-def _near(text: str, ids: Iterable[DownloadId], most: int, cutoff: float) -> str:
+def _did_you_mean(text: str, ids: Iterable[DownloadId], most: int, cutoff: float) -> str:
     folded = {str(id_).casefold(): str(id_) for id_ in ids}
-    return " or ".join(folded[one] for one in difflib.get_close_matches(text.casefold(), folded, n=most, cutoff=cutoff))
+    near = [folded[one] for one in difflib.get_close_matches(text.casefold(), folded, n=most, cutoff=cutoff)]
+    return f"Did you mean {' or '.join(near)}? " if near else ""
 
 
 def find_download(text: str, snapshot: QueueSnapshot) -> DownloadId:
@@ -102,9 +103,8 @@ def _find(text: str, *groups: Iterable[QueuedDownload]) -> DownloadId:
     if found:
         named = listed(found, _MOST_NAMED)
         raise NotInQueueError(f"{text!r} matches {len(found)} downloads: {named}. Write more of the id.")
-    near = _near(text, (id_ for ids in known for id_ in ids), 1, 0.8)
-    hint = f" Did you mean {near}?" if near else ""
-    raise NotInQueueError(f"No download matches {text!r}.{hint} %gguf status lists them.")
+    hint = _did_you_mean(text, (id_ for ids in known for id_ in ids), 1, 0.8)
+    raise NotInQueueError(f"No download matches {text!r}. {hint}%gguf status lists them.")
 
 
 def find_model(models: Sequence[Model], text: str) -> Model:
@@ -131,8 +131,7 @@ def find_model(models: Sequence[Model], text: str) -> Model:
         raise ModelNotFoundError(
             f"There is no model {wanted!r}: none is registered yet. `%gguf queue owner/repo` downloads one."
         )
-    near = _near(wanted, by_id, 3, 0.5)
-    hint = f"Did you mean {near}? " if near else ""
+    hint = _did_you_mean(wanted, by_id, 3, 0.5)
     raise ModelNotFoundError(f"There is no model {wanted!r}. {hint}`%gguf models` lists all.")
 
 

@@ -71,9 +71,5 @@ class RateEstimator:
             self._eta_s = None
             return
         exact_s = remaining_bytes / rate
-        if self._eta_s is None:
-            self._eta_s = exact_s
-            return
-        expected_s = max(0.0, self._eta_s - elapsed_s)
-        weight = 1 - math.exp(-elapsed_s / _ETA_TAU_S)
-        self._eta_s = expected_s + (exact_s - expected_s) * weight
+        expected_s = exact_s if self._eta_s is None else max(0.0, self._eta_s - elapsed_s)
+        self._eta_s = expected_s + (exact_s - expected_s) * (1 - math.exp(-elapsed_s / _ETA_TAU_S))

@@ -203,10 +203,11 @@ def check_length(target: Path, longest_characters: int | None) -> None:
     Raises:
         RequestError: It is too long.
     """
-    if longest_characters is not None and len(str(target)) > longest_characters - _LONGEST_SUFFIX_CHARACTERS:
+    most = len(str(target)) if longest_characters is None else longest_characters - _LONGEST_SUFFIX_CHARACTERS
+    if len(str(target)) > most:
         raise RequestError(
             f"{_in_short(str(target))} has {len(str(target))} characters; on Windows the path of a model can have at most "
-            f"{longest_characters - _LONGEST_SUFFIX_CHARACTERS}. Choose a shorter models folder, then queue it again."
+            f"{most}. Choose a shorter models folder, then queue it again."
         )
 
 

@@ -29,31 +29,19 @@ class FileProgress(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Progress(Message, frozen=True):
-    """Sampled at 10 Hz while an attempt runs, even if nothing changed.
-
-    Attributes:
-        sampled_s: The machine's monotonic clock at the moment of sampling.
-        received_bytes: Bytes received from the network in this attempt.
-        notice_kind: The condition to report; None while bytes arrive normally.
-        notice_s: Seconds that belong to the notice: how long it has stalled, when it retries; None if there are none.
-        notice_text: Detail for the notice (`429`, `connection reset`); empty if there is none.
-        is_finalizing: All bytes have arrived; the files are verified, synced and renamed.
-        reused_bytes: Bytes on the disk that were copied from files on this machine, in this attempt or an earlier one.
-        reused_from: Names of those files, the one with the most bytes first.
-        hosts: The progress on each host of a cluster; empty on this machine. With several, `files` counts all copies.
-    """
+    """Sampled at 10 Hz while an attempt runs, even if nothing changed."""
 
     attempt: int
-    sampled_s: float
+    sampled_s: float  # the machine's monotonic clock
     files: tuple[FileProgress, ...]
-    received_bytes: int
-    notice_kind: NoticeKind | None = None
-    notice_s: float | None = None
-    notice_text: str = ""
-    is_finalizing: bool = False
-    reused_bytes: int = 0
-    reused_from: tuple[str, ...] = ()
-    hosts: tuple[HostProgress, ...] = ()
+    received_bytes: int  # from the network in this attempt
+    notice_kind: NoticeKind | None = None  # the condition to report; None while bytes arrive normally
+    notice_s: float | None = None  # how long it has stalled, when it retries; None for other notices
+    notice_text: str = ""  # detail for the notice (`429`, `connection reset`); empty if there is none
+    is_finalizing: bool = False  # all bytes have arrived; the files are verified, synced and renamed
+    reused_bytes: int = 0  # on the disk, copied from files on this machine in this attempt or an earlier one
+    reused_from: tuple[str, ...] = ()  # names of those files, the one with the most bytes first
+    hosts: tuple[HostProgress, ...] = ()  # of a cluster; empty on this machine. With several, `files` counts all copies
 
 
 class TransferWaits(Message, frozen=True):
@@ -64,16 +52,11 @@ class TransferWaits(Message, frozen=True):
 
 
 class TransferFinished(Message, frozen=True):
-    """Every file has its final name.
-
-    Attributes:
-        files: One for every target, in the order of their first part.
-        hosts: The hosts of a cluster that see the files, with their models folders; empty on this machine.
-    """
+    """Every file has its final name."""
 
     attempt: int
-    files: tuple[StoredFile, ...]
-    hosts: tuple[HostFolder, ...] = ()
+    files: tuple[StoredFile, ...]  # one for every target, in the order of their first part
+    hosts: tuple[HostFolder, ...] = ()  # of a cluster, that see the files; empty on this machine
 
 
 class TransferStopped(Message, frozen=True):
@@ -90,17 +73,11 @@ class EngineLost(Message, frozen=True):
 
 
 class EngineSilent(Message, frozen=True):
-    """An engine is alive but does not report although it has work; repeated each second until it does or is replaced.
+    """An engine is alive but does not report although it has work; repeated each second until it does or is replaced."""
 
-    Attributes:
-        silent_s: Seconds since its last report.
-        attempts: Those without reports; None: all, because there is no other engine.
-        detail: What is known of the cause, such as that it has not started, and where its log is; empty if nothing is known.
-    """
-
-    silent_s: float
-    attempts: frozenset[int] | None = None
-    detail: str = ""
+    silent_s: float  # since its last report
+    attempts: frozenset[int] | None = None  # those without reports; None: all, because there is no other engine
+    detail: str = ""  # what is known of the cause, such as that it has not started, and where its log is
 
 
 class EnginesChanged(Message, frozen=True):

@@ -23,16 +23,15 @@ _FIRST_SENTENCE: Final = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
 
 
 class PastDownload(Value, frozen=True):
-    """One download that ended, in any kernel. Times are Unix times.
+    """One download that ended, in any kernel. Times are Unix times; None is unknown, unless stated otherwise.
 
     Attributes:
         outcome: `completed`, `failed` or `cancelled`.
-        total_bytes: Of all its files; None: unknown.
         bytes_per_second: Mean of its last attempt; None: no byte was downloaded, or it was not completed.
         started_at_s: Its first start; None: it never ran.
         was_present: It was completed without downloading a byte.
         error: Why it failed, in one sentence without secrets; empty otherwise.
-        ran_s: Seconds in which it ran, without pauses and waiting; None: unknown.
+        ran_s: Seconds in which it ran, without pauses and waiting.
     """
 
     id: DownloadId

@@ -142,15 +142,10 @@ _SPAN: Final = re.compile(
 
 
 class DailyHours(Value, frozen=True):
-    """Hours of every day, such as `22:00-07:00`; over midnight if they end before they start.
-
-    Attributes:
-        start: First moment, in local time.
-        end: First moment after it.
-    """
+    """Hours of every day in local time, such as `22:00-07:00`; over midnight if they end before they start."""
 
     start: time
-    end: time
+    end: time  # the first moment after it
 
     def __post_init__(self) -> None:
         if self.start == self.end:

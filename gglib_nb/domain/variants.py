@@ -68,8 +68,7 @@ class Variant(Value, frozen=True):
     @property
     def missing(self) -> tuple[int, ...]:
         """The 1-based numbers of missing files."""
-        present = set(self.numbers)
-        return tuple(number for number in range(1, self.shards_expected + 1) if number not in present)
+        return tuple(sorted(set(range(1, self.shards_expected + 1)).difference(self.numbers)))
 
     @property
     def name(self) -> str:
@@ -207,19 +206,16 @@ def _distance(companion: Companion, variant: Variant) -> tuple[int, int, int, st
 
 def _sets(models: Iterable[FileName]) -> list[list[FileName]]:
     """Files that make one variant, in shard order; no number occurs twice in a set."""
-    whole: list[list[FileName]] = []
-    cut: defaultdict[tuple[object, ...], list[dict[int, FileName]]] = defaultdict(list)
+    sets: defaultdict[tuple[object, ...], list[dict[int, FileName]]] = defaultdict(list)
     for file in models:
-        if file.split is None:
-            whole.append([file])
-            continue
         split = file.split
-        alike = cut[file.folder, file.stem, split.kind, split.total, split.style]
-        free = next((members for members in alike if split.number not in members), None)
+        name = (file.folder, file.stem, split.kind, split.total, split.style) if split else (file.path,)
+        number = split.number if split else 1
+        free = next((members for members in sets[name] if number not in members), None)
         if free is None:
-            alike.append(free := {})
-        free[split.number] = file
-    return whole + [[members[number] for number in sorted(members)] for alike in cut.values() for members in alike]
+            sets[name].append(free := {})
+        free[number] = file
+    return [[members[number] for number in sorted(members)] for alike in sets.values() for members in alike]
 
 
 def _variant(members: list[FileName], sizes: dict[str, int | None]) -> Variant:
@@ -227,10 +223,8 @@ def _variant(members: list[FileName], sizes: dict[str, int | None]) -> Variant:
     numbers = [member.split.number if member.split else 1 for member in members]
     if numbers[0] == 0:  # split(1) with -d counts from 0
         numbers = [number + 1 for number in numbers]
-    expected = 1
-    if split is not None:
-        # A byte split that does not state its total has at least the listed ones, and never only one.
-        expected = split.total or max(2, numbers[-1])
+    # A byte split that does not state its total has at least the listed ones, and never only one.
+    expected = (split.total or max(2, numbers[-1])) if split else 1
     return Variant(
         quantization=first.label,
         files=tuple(member.path for member in members),
@@ -249,8 +243,8 @@ def _with_keys(variants: list[Variant]) -> tuple[Variant, ...]:
     by_label: defaultdict[str, list[Variant]] = defaultdict(list)
     for variant in variants:
         by_label[variant.quantization or ""].append(variant)
-    named = {label: preferred(alike) for label, alike in by_label.items() if label}
-    keys = {found[0].files: label for label, found in named.items() if len(found) == 1}
+    named = ((label, preferred(alike)) for label, alike in by_label.items() if label)
+    keys = {found[0].files: label for label, found in named if len(found) == 1}
     others = [variant for variant in variants if variant.files not in keys]
     taken = {key.casefold() for key in keys.values()}
     keys |= {variant.files: key for variant, key in zip(others, _stem_keys(others, taken), strict=True)}
@@ -260,21 +254,16 @@ def _with_keys(variants: list[Variant]) -> tuple[Variant, ...]:
 def _stem_keys(variants: list[Variant], taken: set[str]) -> list[str]:
     """The stem of each if it is unique, else a hash of its first path."""
     stems = Counter(variant.stem.casefold() for variant in variants)
+    free = {stem for stem, count in stems.items() if count == 1 and stem not in taken and ":" not in stem}
+    return [one.stem if one.stem.casefold() in free else f"~{_hashed(one.files[0])}" for one in variants]
 
-    def is_free(stem: str) -> bool:
-        return stems[stem] == 1 and stem not in taken and ":" not in stem
 
-    return [variant.stem if is_free(variant.stem.casefold()) else _hashed(variant) for variant in variants]
+def _hashed(path: str) -> str:
+    return hashlib.sha256(path.encode(errors="surrogatepass")).hexdigest()[:8]
 
 
 def preferred(alike: Iterable[Variant]) -> list[Variant]:
     """Of variants with the same label, those it can mean: a single file rather than its own split copies."""
     candidates = list(alike)
     singles = [variant for variant in candidates if variant.shards_expected == 1]
-    if len(singles) == 1 and all(variant.stem.casefold() == singles[0].stem.casefold() for variant in candidates):
-        return singles
-    return candidates
-
-
-def _hashed(variant: Variant) -> str:
-    return "~" + hashlib.sha256(variant.files[0].encode(errors="surrogatepass")).hexdigest()[:8]
+    return singles if len(singles) == len({variant.stem.casefold() for variant in candidates}) == 1 else candidates
