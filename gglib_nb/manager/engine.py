@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final, Protocol, assert_never
+from typing import Any, Final, Protocol
 
 from msgspec import structs
 
@@ -171,7 +171,7 @@ class Engine:
             threading.Thread(target=old.close, name="gglib-engine-change", daemon=True).start()
         self._tell(reports.EnginesChanged(1))
 
-    def run(self, effect: do.Work) -> None:  # noqa: C901 - one case an effect, nothing else
+    def run(self, effect: do.EngineWork) -> None:
         """Carries out an effect of the queue."""
         match effect:
             case do.StartTransfer(attempt, plan):
@@ -197,10 +197,6 @@ class Engine:
                 self._max_concurrent = max_concurrent
                 if self._engine is not None:
                     self._engine.send(wire.SetConcurrency(max_concurrent))
-            case do.RegisterModel() | do.StoreQueue():
-                raise AssertionError("not the engine's work")
-            case _:
-                assert_never(effect)
 
     def check(self, files: Sequence[wire.FileToCheck]) -> FileCheck:
         """Hashes files in the engine's process, because a cell that computes slows every thread of the kernel."""

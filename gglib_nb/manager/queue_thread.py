@@ -25,12 +25,7 @@ from gglib_nb.domain import events as announced
 from gglib_nb.domain import reports
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueNotice, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.errors import (
-    DownloadCancelledError,
-    DownloadInterruptedError,
-    ManagerClosedError,
-    NotInQueueError,
-)
+from gglib_nb.errors import DownloadCancelledError, DownloadInterruptedError, ManagerClosedError, NotInQueueError
 from gglib_nb.manager.calls import CLOSED, FORKED, fail, refuse_to_wait, succeed
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on

@@ -20,13 +20,7 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import RepoListing
 from gglib_nb.domain.references import DownloadId, check_length, check_repo_id, modelscope_name, target_path
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
-from gglib_nb.errors import (
-    CatalogError,
-    GglibError,
-    HubUnavailableError,
-    NoGgufFilesError,
-    RequestError,
-)
+from gglib_nb.errors import CatalogError, GglibError, HubUnavailableError, NoGgufFilesError, RequestError
 from gglib_nb.manager.machine import ram_bytes
 from gglib_nb.system import LONGEST_PATH_CHARACTERS
 

@@ -215,30 +215,27 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
     """Registers a download, or replaces the old version by an update; returns the result."""
     plan = effect.plan
     model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
+    files: tuple[StoredFile, ...] | None = None
+    remark = ""
     try:
         if plan.is_update:
             home = config.models_directory if plan.to is None else Path(plan.to)
             files = settle_update(catalog, model, home, keeps_old=plan.keeps_old)
-            return ModelRegistered(effect.attempt, files, _remark(catalog, model))
-        try:
-            catalog.register(model)
-        except CatalogDamagedError:
-            catalog.register(model)  # the new file replaces the damaged one
+        else:
+            try:
+                catalog.register(model)
+            except CatalogDamagedError:
+                catalog.register(model)  # the new file replaces the damaged one
     except GglibError as error:
         return RegistrationFailed(effect.attempt, error)
     except Exception as error:  # noqa: BLE001 - a download must not stay `registering` forever
         failure = CatalogError(f"It could not be registered ({error}). Download it again to retry.")
         failure.__cause__ = error
         return RegistrationFailed(effect.attempt, failure)
-    return ModelRegistered(effect.attempt, remark=_remark(catalog, model))
-
-
-def _remark(catalog: Catalog, model: Model) -> str:
-    if model.hosts and not any(file.facts for file in model.files):
-        return ""  # its files are on other machines
-    with contextlib.suppress(CatalogError):
-        return remark_on(model, catalog.models())
-    return ""
+    if not model.hosts or any(file.facts for file in model.files):  # else its files are on other machines
+        with contextlib.suppress(CatalogError):
+            remark = remark_on(model, catalog.models())
+    return ModelRegistered(effect.attempt, files, remark)
 
 
 def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps_old: bool) -> tuple[StoredFile, ...]:

@@ -76,7 +76,8 @@ class Reply(Struct, frozen=True):
     value: object
 
 
-Work = StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | LimitConcurrency | RegisterModel | StoreQueue
+EngineWork = StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | LimitConcurrency
+Work = EngineWork | RegisterModel | StoreQueue
 """Actions outside the queue."""
 
 Effect = Work | Announce | Reply

@@ -7,22 +7,9 @@ from collections.abc import Mapping
 
 from msgspec import Struct
 
-from gglib_nb.domain.download import (
-    DownloadStatus,
-    PlannedDownload,
-    StoredFile,
-    Then,
-)
+from gglib_nb.domain import reports
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload, StoredFile, Then
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.reports import (
-    EngineLost,
-    EnginesChanged,
-    EngineSilent,
-    Progress,
-    TransferFinished,
-    TransferStopped,
-    TransferWaits,
-)
 from gglib_nb.domain.stored import RestoredDownload, StoredLimits
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import GglibError
@@ -217,8 +204,10 @@ _Ended = RetryRequested | FailureCleared | EndedCleared | FilesDeleted
 _Limit = QueueLimitChanged | BandwidthLimitChanged | ConcurrencyChanged | DownloadHoursChanged | HoursTurned
 _Listing = RequestReceived | PlanResolved | RequestDropped
 _OtherKernels = DownloadsRestored | PeersSeen
-_Transfer = Progress | TransferWaits | TransferFinished | TransferFailed | TransferStopped
-_Engine = EngineLost | EnginesChanged | EngineSilent
+_Transfer = (
+    reports.Progress | reports.TransferWaits | reports.TransferFinished | reports.TransferStopped | TransferFailed
+)
+_Engine = reports.EngineLost | reports.EnginesChanged | reports.EngineSilent
 _Registration = ModelRegistered | RegistrationFailed | ThenReported
 
 Event = _RequestOfAll | _RequestOfOne | _Ended | _Limit | _Listing | _OtherKernels | _Transfer | _Engine | _Registration

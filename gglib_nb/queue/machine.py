@@ -45,13 +45,7 @@ from gglib_nb.domain.download import (
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored import Adoption, RestoredDownload, StoredQueue
 from gglib_nb.domain.units import DailyHours
-from gglib_nb.errors import (
-    AlreadyQueuedError,
-    DownloadCancelledError,
-    EngineLostError,
-    GglibError,
-    QueueFullError,
-)
+from gglib_nb.errors import AlreadyQueuedError, DownloadCancelledError, EngineLostError, GglibError, QueueFullError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.downloads import Downloads
