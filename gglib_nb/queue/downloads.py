@@ -160,9 +160,10 @@ class Downloads:
         found = self._meant_by(id)
         return self._first_live([one for one in found if str(one.plan.id).casefold() == str(id).casefold()] or found)
 
-    def find_ended(self, id: DownloadId) -> Entry | None:  # noqa: A002
-        """The newest ended download meant by `id`."""
-        return self._ended_as(id, *DownloadStatus)
+    def find_ended(self, id: DownloadId, *statuses: DownloadStatus) -> Entry | None:  # noqa: A002
+        """The newest ended download meant by `id`, with one of these statuses if there are any."""
+        found = (one for one in reversed(self.ended) if (not statuses or one.status in statuses) and one.answers_to(id))
+        return next(found, None)
 
     def same(self, plan: PlannedDownload) -> Entry | None:
         """The live download that is the same as the plan's, or that has its id."""
@@ -200,23 +201,18 @@ class Downloads:
             raise NotInQueueError(f"{entry.plan.id} is {entry.status}; {otherwise}")
         return entry
 
-    def unfinished(self, id: DownloadId) -> Entry | None:  # noqa: A002
-        """The newest cancelled or failed download meant by `id`; None if there is none, or if one is live."""
-        is_live = self.find_live(id) is not None
-        return None if is_live else self._ended_as(id, DownloadStatus.CANCELLED, DownloadStatus.FAILED)
-
     def cancelled(self, ids: Iterable[DownloadId]) -> list[Entry]:
         """The newest cancelled download meant by each id; `NotInQueueError` if there is none for one of them."""
         entries: dict[Entry, None] = {}
         for id_ in ids:
-            if (entry := self._ended_as(id_, DownloadStatus.CANCELLED)) is None:
+            if (entry := self.find_ended(id_, DownloadStatus.CANCELLED)) is None:
                 raise NotInQueueError(f"No cancelled or removed download matches {id_}, so none can be put back.")
             entries[entry] = None
         return list(entries)
 
     def failure(self, id: DownloadId, what: str, otherwise: str) -> Entry:  # noqa: A002
         """The failed download meant by `id`; else `NotInQueueError` says that it cannot be `what`, or ends with `otherwise`."""
-        if (entry := self._ended_as(id, DownloadStatus.FAILED)) is not None:
+        if (entry := self.find_ended(id, DownloadStatus.FAILED)) is not None:
             return entry
         if (live := self.find_live(id)) is not None:
             raise NotInQueueError(f"{live.plan.id} is {live.status}; only a failed download can be {what}.")
@@ -329,11 +325,6 @@ class Downloads:
     def _first_live(self, entries: Collection[Entry]) -> Entry | None:
         """The first of them; there is rarely more than one."""
         return next((entry for entry in self.live() if entry in entries) if len(entries) > 1 else iter(entries), None)
-
-    def _ended_as(self, id: DownloadId, *statuses: DownloadStatus) -> Entry | None:  # noqa: A002
-        """The newest ended download with one of these statuses that is meant by `id`."""
-        found = (entry for entry in reversed(self.ended) if entry.status in statuses and entry.answers_to(id))
-        return next(found, None)
 
 
 def _keys(entry: Entry) -> Iterator[Hashable]:

@@ -245,9 +245,12 @@ class QueueMachine:
         return entry
 
     def _cancel_one(self, event: on.CancelRequested) -> None:
-        if event.discards and (entry := self._downloads.unfinished(event.id)) is not None:
-            self._discard(entry)
-        elif (entry := self._downloads.known(event.id)).status is not DownloadStatus.REGISTERING:
+        if event.discards and self._downloads.find_live(event.id) is None:
+            ended = self._downloads.find_ended(event.id, DownloadStatus.CANCELLED, DownloadStatus.FAILED)
+            if ended is not None:
+                self._discard(ended)
+                return
+        if (entry := self._downloads.known(event.id)).status is not DownloadStatus.REGISTERING:
             self._cancel(entry, discards=event.discards)
 
     def _cancel(self, entry: Entry, *, discards: bool, position: int | None = None) -> None:
