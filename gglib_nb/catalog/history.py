@@ -21,7 +21,6 @@ class History:
     """
 
     def __init__(self, database: Database) -> None:
-        """Opens nothing yet."""
         self._database: Final = database
 
     def add(self, ended: Iterable[PastDownload]) -> None:

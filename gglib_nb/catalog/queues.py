@@ -49,16 +49,14 @@ class Queues:
     """The queue of one kernel among all. One thread at a time uses it, several processes may at once.
 
     Every method raises `CatalogError` when the database cannot be read or written.
+
+    Args:
+        database: The user's file.
+        kernel: Whose queue is written.
+        models_directory: Its models folder, by the path that its downloads use.
     """
 
     def __init__(self, database: Database, kernel: KernelRecord, models_directory: Path) -> None:
-        """Creates nothing yet.
-
-        Args:
-            database: The user's file.
-            kernel: Whose queue is written.
-            models_directory: Its models folder, by the path that its downloads use.
-        """
         self._database: Final = database
         self._kernel: Final = kernel
         self._models_directory: Final = models_directory

@@ -37,7 +37,15 @@ Connect = Callable[[], tuple[Client, bool]]
 
 
 class DaskEngine:
-    """Engines on the hosts of a cluster; a `TransferEngine` of the manager."""
+    """Engines on the hosts of a cluster; a `TransferEngine` of the manager. Starts nothing before it is needed.
+
+    Args:
+        configure: Its limits are for all hosts together.
+        on_event: Called with each report, in order; must not block.
+        connect: Returns the client, at the start and after it was lost.
+        models_directory: The kernel's, with the targets of commands.
+        can_come_back: Whether to wait for a lost cluster; a closed client does not come back.
+    """
 
     def __init__(
         self,
@@ -48,15 +56,6 @@ class DaskEngine:
         models_directory: Path,
         can_come_back: bool,
     ) -> None:
-        """Start nothing yet.
-
-        Args:
-            configure: Its limits are for all hosts together.
-            on_event: Called with each report, in order; must not block.
-            connect: Returns the client, at the start and after it was lost.
-            models_directory: The kernel's, with the targets of commands.
-            can_come_back: Whether to wait for a lost cluster; a closed client does not come back.
-        """
         self._dispatcher: Final = Dispatcher(configure)
         self._on_event: Final = on_event
         self._connect: Final = connect

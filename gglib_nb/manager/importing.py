@@ -88,16 +88,9 @@ class _Group(Value, frozen=True):
 
 
 class Importer:
-    """One search of a folder.
+    """One search of a folder: the models to register at `at_s`, and the files that are not registered.
 
-    Args:
-        known: The registered models.
-        at_s: When the new ones are registered.
-        tell: Called for each file whose header is read.
-
-    Attributes:
-        models: The models to register.
-        skipped: Files that are not registered, and why.
+    `known` are the registered models; `tell` is called for each file whose header is read.
     """
 
     def __init__(self, known: list[Model], at_s: float, tell: OnImportProgress | None) -> None:

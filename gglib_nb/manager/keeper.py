@@ -57,10 +57,9 @@ _Result = TypeVar("_Result")
 
 
 class QueueKeeper:
-    """Stores one queue. Every method may be called from any thread, and only `close` waits."""
+    """Stores one queue. Every method may be called from any thread, and only `close` waits. Opens nothing before it is needed."""
 
     def __init__(self, database: Database, config: DownloadManagerConfig, title: str, queue: QueueThread) -> None:
-        """Starts nothing and opens nothing yet."""
         self._database: Final = database
         self._config: Final = config
         self._title: Final = title

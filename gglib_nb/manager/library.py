@@ -145,12 +145,7 @@ def partial_requests(
     """The requests that resume the partial files in the models folder, by path; or the id of a model to be updated.
 
     The place of a file, `<owner>/<repo>/<path in repo>` or `<owner>/<repo>/@<commit>/<path in repo>`, shows what it belongs to.
-
-    Args:
-        models_directory: The folder.
-        models: The registered models.
-        wanted: Targets that are already in a queue; they are left out, as are files that a process is writing.
-        targets: Only partial files of these targets; None: all.
+    Targets that are `wanted` by a queue are left out, as are files that a process is writing, and others than `targets` (None: all).
     """
     paths: dict[str, list[str]] = defaultdict(list)
     owners = {file.target: model.id for model in models for file in model.files}
