@@ -8,6 +8,8 @@ import itertools
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -72,15 +74,11 @@ def engine_for(config: DownloadManagerConfig) -> MakeEngine:
             "Downloads on a Dask cluster need Dask here: python -m pip install 'gglib-nb[dask]', then restart the kernel."
         ) from error
     connect, can_come_back = connection_to(config.engine)
-    return lambda configure, on_event: DaskEngine(
-        configure,
-        on_event,
-        connect=connect,
-        models_directory=config.models_directory,
-        can_come_back=can_come_back,
-    )
+    folder = config.models_directory
+    return partial(DaskEngine, connect=connect, models_directory=folder, can_come_back=can_come_back)
 
 
+@dataclass(slots=True, eq=False)
 class FileCheck:
     """One run of the engine's hashing.
 
@@ -89,12 +87,9 @@ class FileCheck:
         reading: Index of the file being read, and the bytes read of all files; None before the first report.
     """
 
-    __slots__ = ("answer", "file_count", "reading")
-
-    def __init__(self, file_count: int) -> None:
-        self.answer: Final[Future[tuple[CheckedFile, ...]]] = Future()
-        self.file_count: Final = file_count
-        self.reading: tuple[int, int] | None = None
+    file_count: int
+    answer: "Future[tuple[CheckedFile, ...]]" = field(default_factory=Future)
+    reading: tuple[int, int] | None = None
 
 
 class Engine:
