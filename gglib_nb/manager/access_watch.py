@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final
 
-from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
+from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.events import DownloadFailed, QueueEvent, SnapshotChanged
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.errors import GatedRepoError, GglibError, InvalidTokenError
@@ -38,9 +38,7 @@ class AccessWatch:
 
     def handle(self, event: QueueEvent) -> None:
         """Starts watching once a download waits for access; called with every event of the queue."""
-        is_failure = isinstance(event, DownloadFailed) and _waits_for_access(event.download)
-        is_restored = isinstance(event, SnapshotChanged) and waiting_for_access(event.snapshot) != []
-        if not is_failure and not is_restored:
+        if not isinstance(event, DownloadFailed | SnapshotChanged) or not waiting_for_access(self._snapshot()):
             return
         with self._lock:
             if self._thread is None and not self._is_closed:
@@ -74,9 +72,8 @@ class AccessWatch:
 
 def waiting_for_access(snapshot: QueueSnapshot) -> list[DownloadId]:
     """The failed downloads that access would fix."""
-    return [item.id for item in snapshot.recent_failures if _waits_for_access(item)]
+    return [item.id for item in snapshot.recent_failures if _is_about_access(item.error)]
 
 
-def _waits_for_access(item: QueuedDownload) -> bool:
-    error = item.error
+def _is_about_access(error: GglibError | None) -> bool:
     return isinstance(error, InvalidTokenError) or (isinstance(error, GatedRepoError) and error.state != "rejected")
