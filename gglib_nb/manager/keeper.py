@@ -70,7 +70,7 @@ class QueueKeeper:
         self._woken: Final = threading.Condition()
         self._thread: threading.Thread | None = None
         # Set by any thread:
-        self._is_changed = self._is_closing = self._is_over = self._hands_on = False
+        self._is_changed = self._is_closing = self._hands_on = False
         self._ended: Final[deque[PastDownload]] = deque(maxlen=MOST_REMEMBERED)  # and not written yet
         self._asked: list[tuple[Future[Any], bool]] = []  # and whether to adopt, or only to look
         # Used by the thread:
@@ -126,12 +126,12 @@ class QueueKeeper:
         if thread is not None and thread is not threading.current_thread():
             thread.join(timeout_s)
         self._disk.close()
-        self._refuse_all()
+        self._refuse_asked()
 
     def _ask(self, *, adopts: bool) -> "Future[Any]":
         future: Future[Any] = Future()
         with self._woken:
-            if self._is_over:
+            if self._is_closing:
                 fail(future, ManagerClosedError(CLOSED))
             else:
                 self._asked.append((future, adopts))
@@ -146,10 +146,8 @@ class QueueKeeper:
             self._thread.start()
         self._woken.notify()
 
-    def _refuse_all(self) -> None:
-        with self._woken:
-            self._is_over = True
-        for future, _ in self._asked:
+    def _refuse_asked(self) -> None:
+        for future, _ in list(self._asked):
             fail(future, ManagerClosedError(CLOSED))
 
     # On the thread -----------------------------------------------------------------------------------------------
@@ -165,7 +163,9 @@ class QueueKeeper:
                     succeed(future, self._adopted if adopts else None)
             self._try(self._finish)  # also after an error, which may be over
         finally:
-            self._refuse_all()
+            with self._woken:
+                self._is_closing = True
+            self._refuse_asked()
 
     @cached_property
     def _owner(self) -> Owner:
