@@ -103,10 +103,11 @@ def export_models(
     manifest = read_manifest(folder) if (folder / MANIFEST_NAME).exists() else BundleManifest()
     copier = _Copier(sum(model.size_bytes for model in models), on_progress, is_stopped)
     for model in models:
-        places = [target_path(folder, model.id.repo_id, file.path_in_repo) for file in model.files]
-        to_write = zip(model.files, places, strict=True)
-        _check_space(folder, sum(file.size_bytes for file, place in to_write if _is_to_be_copied(file, place, folder)))
-        files = tuple(copier.export(model, *pair) for pair in zip(model.files, places, strict=True))
+        pairs = [(file, target_path(folder, model.id.repo_id, file.path_in_repo)) for file in model.files]
+        device = folder.stat().st_dev
+        others = (file for file, place in pairs if Path(file.target).stat().st_dev != device and not place.exists())
+        _check_space(folder, sum(file.size_bytes for file in others))
+        files = tuple(copier.export(model, *pair) for pair in pairs)
         card = None if model.id.repo_id.startswith("local/") else read_card(model)
         if card is not None:
             _write(target_path(folder, model.id.repo_id, _CARD), card)
@@ -132,10 +133,6 @@ def _check_files(model: Model) -> None:
             raise StorageError(
                 f"{file.target} has {size_bytes:,} bytes instead of {file.size_bytes:,}. Run %gguf repair {model.id} first."
             )
-
-
-def _is_to_be_copied(file: StoredFile, place: Path, folder: Path) -> bool:
-    return Path(file.target).stat().st_dev != folder.stat().st_dev and not place.exists()
 
 
 # --- Import -----------------------------------------------------------------------------------------------------------
