@@ -4,6 +4,7 @@ Every function here blocks on the manager's operations, so the panel calls it on
 """
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.download import QueueSnapshot
@@ -18,6 +19,7 @@ from gglib_nb.notebook.tables import blocks_text
 from gglib_nb.settings import SETTINGS, checked_setting
 
 if TYPE_CHECKING:
+    from gglib_nb.manager.bundles import BundleProgress
     from gglib_nb.manager.manager import SyncOperations
 
 SendProgress = Callable[[str], None]
@@ -189,10 +191,23 @@ def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: Sen
         case "inspect":
             text = blocks_text(results.inspection_blocks(operations.inspect(id_)), _CONTENTS_WIDTH)
             return Answer(code=(Code("Contents", text),))
-        case "export":
-            return Answer(code=(Code("Run this in a cell, with a folder of yours", f"%gguf export {id_} FOLDER"),))
+        case "export" | "export_now":
+            return _export(operations, id_, send, is_agreed=action == "export_now")
         case _:
             return _delete(operations, action, id_)
+
+
+def _export(operations: "SyncOperations", id_: str, send: SendProgress, *, is_agreed: bool) -> Answer:
+    """Exports a model into a folder in the kernel's working directory, or asks whether to."""
+    folder = Path.cwd() / "gguf-bundle"
+    if not is_agreed:
+        question = f"Export to {formats.tilde(str(folder))}? To another folder: %gguf export {id_} FOLDER"
+        return Answer(confirm=messages.Action("export_now", "Export", confirm=printable(question), yes="Yes, export"))
+
+    def show(progress: "BundleProgress") -> None:
+        send(f"Exporting: {formats.size(progress.done_bytes)} of {formats.size(progress.total_bytes)} written.")
+
+    return _result(results.exported(operations.export(id_, folder, on_progress=show)), "good")
 
 
 def _delete(operations: "SyncOperations", action: str, id_: str) -> Answer:

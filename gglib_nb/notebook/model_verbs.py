@@ -258,10 +258,7 @@ def export(session: Session, words: tuple[str, ...]) -> Answer:
         raise GrammarError("FOLDER is missing")
     ids = [_find_model(session, reference).id for reference in references]
     report = session.call_with_progress(_exporting, session.sync.export, ids, folder)
-    linked = " (linked)" if report.linked_bytes == report.size_bytes else ""
-    models = report.models[0] if len(report.models) == 1 else f"{len(report.models)} models"
-    done = f"Exported {models}, {formats.size(report.size_bytes)}{linked}, to {report.folder}."
-    return Answer(printable(f"{done} On the other machine: %gguf import FOLDER"))
+    return Answer(results.exported(report))
 
 
 @verb(

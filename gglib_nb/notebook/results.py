@@ -11,6 +11,7 @@ from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, show
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, PrunePlan, QueuedUpdate, Repair, Verification
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
+from gglib_nb.manager.bundles import BundleReport
 from gglib_nb.notebook import formats
 from gglib_nb.notebook.rows import scan_warning
 from gglib_nb.notebook.tables import STRONG, Block, Column, Diff, Fold, Line, Table, row, table
@@ -37,6 +38,14 @@ def deleted(deletion: Deletion) -> str:
     """The files that a deletion deleted."""
     files, freed = formats.plural(len(deletion.deleted), "file"), formats.size(deletion.freed_bytes)
     return printable(f"Deleted {deletion.id}: {files}; {freed} freed.{_kept(deletion.kept)}")
+
+
+def exported(report: BundleReport) -> str:
+    """The result of an export, and the next step."""
+    linked = " (linked)" if report.linked_bytes == report.size_bytes else ""
+    models = report.models[0] if len(report.models) == 1 else f"{len(report.models)} models"
+    done = f"Exported {models}, {formats.size(report.size_bytes)}{linked}, to {report.folder}."
+    return printable(f"{done} On the other machine: %gguf import FOLDER")
 
 
 def pruning_question(plan: PrunePlan) -> str:

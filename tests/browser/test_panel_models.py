@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from gglib_nb.manager.bundles import BundleReport
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import OpenPanel, PanelPage
@@ -87,13 +88,16 @@ def test_an_inspection_is_shown_below_its_row_and_closed_by_the_same_button(open
     expect(contents).to_have_count(0)
 
 
-def test_the_export_command_of_a_model_is_shown(open_panel: OpenPanel) -> None:
+def test_a_model_is_exported_after_a_question(open_panel: OpenPanel) -> None:
     panel = open_panel(scenes.models())
+    panel.manager.answers["export"] = BundleReport("/home/ada/gguf-bundle", (MODEL,), 17_700_000_000, 0)
     panel.press("Models")
 
     panel.press(f"Export {MODEL} for another machine")
+    panel.sees(f"To another folder: %gguf export {MODEL} FOLDER")
+    panel.press("Yes, export")
 
-    expect(panel.page.locator(".gglib-program pre")).to_have_text(f"%gguf export {MODEL} FOLDER")
+    panel.sees("to /home/ada/gguf-bundle. On the other machine: %gguf import FOLDER")
 
 
 def test_unused_models_are_listed_before_deletion(open_panel: OpenPanel) -> None:

@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, IntegrityError, ModelNotFoundError, RequestError, StorageError
+from gglib_nb.notebook.actions import act
+from gglib_nb.notebook.messages import Act
+from gglib_nb.notebook.messages import Answer as PanelAnswer
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
@@ -361,3 +364,25 @@ def test_the_verb_requires_a_valid_limit(manager: DownloadManager) -> None:
         say(manager, "prune")
     with pytest.raises(GrammarError):
         say(manager, "prune --unused soon")
+
+
+# The panel -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_panel_exports_a_model_after_a_question(
+    manager: DownloadManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = manager.sync.download(REPO, "Q4_K_M")
+    said: list[str] = []
+
+    asked = act(manager.sync, Act(cid="1", action="export", id=SMALL), said.append)
+    assert isinstance(asked, PanelAnswer)
+    assert asked.confirm is not None
+    assert not (tmp_path / "gguf-bundle").exists()
+    done = act(manager.sync, Act(cid="2", action=asked.confirm.id, id=SMALL), said.append)
+
+    assert isinstance(done, PanelAnswer)
+    assert done.text.startswith(f"Exported {SMALL}, 300.0 kB")
+    [written] = (tmp_path / "gguf-bundle").rglob(path.name)
+    assert written.read_bytes() == path.read_bytes()
