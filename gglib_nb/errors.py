@@ -153,12 +153,10 @@ class RevisionNotFoundError(HubError):
 
 
 class GatedRepoError(HubError):
-    """The repository is gated, and access has not been granted.
+    """The repository is gated, and access has not been granted; `accept_url` is the page on which to request it.
 
-    Attributes:
-        accept_url: The page on which to request access.
-        state: `login`: a token is needed first. `not requested`: its terms have to be accepted. `pending`: its authors
-            have not answered the request. `rejected`: they have rejected it.
+    `state` is `login` (a token is needed first), `not requested` (its terms have to be accepted), `pending` (its authors have not
+    answered the request) or `rejected`.
     """
 
     def __init__(self, message: str, accept_url: str = "", state: str = "not requested") -> None:
@@ -215,9 +213,7 @@ class RemoteChangedError(TransferError):
 class DiskFullError(TransferError):
     """The filesystem of the models folder is full; downloaded bytes are kept.
 
-    Attributes:
-        needed_bytes: Bytes still to be written; None: unknown.
-        free_bytes: Bytes free on that filesystem; None: unknown.
+    `needed_bytes` are still to be written, `free_bytes` are free on that filesystem; None: unknown.
     """
 
     def __init__(self, message: str, needed_bytes: int | None = None, free_bytes: int | None = None) -> None:

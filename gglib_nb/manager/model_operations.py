@@ -43,38 +43,15 @@ from gglib_nb.errors import (
     StorageError,
 )
 from gglib_nb.hub.login import log_in
+from gglib_nb.manager import library, updating
 from gglib_nb.manager.access_watch import waiting_for_access
 from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models, import_models, is_bundle
 from gglib_nb.manager.calls import all_settled, has_given_up, operation
 from gglib_nb.manager.importing import Importer, OnImportProgress
 from gglib_nb.manager.inspection import inspect_model, inspect_variant
-from gglib_nb.manager.library import (
-    OnVerifyProgress,
-    bytes_of,
-    bytes_to_fetch,
-    companion_kinds,
-    delete_files,
-    faulty_paths,
-    is_in_hub_cache,
-    look_at,
-    partial_requests,
-    plan_deletion,
-    refuse_unrepairable,
-    repair_plan,
-    verify_files,
-    write_preset,
-)
 from gglib_nb.manager.machine import disk_space_at, given_folder, ram_bytes
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.resolving import home_of
-from gglib_nb.manager.updating import (
-    check_update,
-    is_listed,
-    is_same_version,
-    refuse_unupdatable,
-    settle_interrupted,
-    update_plan,
-)
 from gglib_nb.queue import events as on
 from gglib_nb.system import is_file
 
@@ -95,7 +72,7 @@ class ModelOperations(QueueOperations):
         """
         catalog, stores = self._parts.catalog, self._parts.stores
         models = [*(_with_counted_parameters(catalog, model) for model in catalog.models()), *stores.models()]
-        looks, uses = look_at({file.target for model in models for file in model.files}), catalog.uses()
+        looks, uses = library.look_at({file.target for model in models for file in model.files}), catalog.uses()
         rows = [summary_of(model, looks, uses.get(str(model.id))) for model in models]
         return [replace(row, store=stores.folder_of(row.path)) if row.origin == "store" else row for row in rows]
 
@@ -105,7 +82,9 @@ class ModelOperations(QueueOperations):
         folder = self._parts.config.models_directory
         self._parts.stores.models()  # finds which of them are missing
         missing = tuple(map(str, self._parts.stores.missing))
-        return DiskUse(bytes_of(self._parts.catalog.models()), disk_space_at(folder).free_bytes, str(folder), missing)
+        return DiskUse(
+            library.bytes_of(self._parts.catalog.models()), disk_space_at(folder).free_bytes, str(folder), missing
+        )
 
     @operation
     def find_model(self, id: IdLike) -> Model:  # noqa: A002 - the port's word
@@ -136,7 +115,7 @@ class ModelOperations(QueueOperations):
         Lines that a user added to the file stay; those that name files of models are updated. A file that cannot be read or
         written raises `StorageError`.
         """
-        return write_preset(Path(file), self._parts.catalog.models())
+        return library.write_preset(Path(file), self._parts.catalog.models())
 
     @operation
     def inspect(self, id: IdLike, *, on_hub: bool = False) -> Inspection:  # noqa: A002 - the port's word
@@ -252,7 +231,7 @@ class ModelOperations(QueueOperations):
             models, skipped = importer.models, importer.skipped
             for model in models:
                 catalog.register(model)
-        looks = look_at({target for model in models for target in model.targets})
+        looks = library.look_at({target for model in models for target in model.targets})
         return ImportReport(tuple(summary_of(model, looks) for model in models), tuple(skipped))
 
     # Deleting ----------------------------------------------------------------------------------------------------
@@ -275,7 +254,7 @@ class ModelOperations(QueueOperations):
         """
         catalog = self._parts.catalog
         model = self._own_model(id)
-        plan = plan_deletion(model, [other for other in catalog.models() if other.id != model.id])
+        plan = library.plan_deletion(model, [other for other in catalog.models() if other.id != model.id])
         self._refuse_if_queued(model, "deleted")
         if model.hosts and not plan.deleted:
             hosts = ", ".join(host.host for host in model.hosts)
@@ -291,7 +270,7 @@ class ModelOperations(QueueOperations):
             )
         if dry_run:
             return plan
-        delete_files(plan.deleted, home)
+        library.delete_files(plan.deleted, home)
         catalog.forget(model.id)
         self._post(on.FilesDeleted(frozenset(plan.deleted)))
         self._parts.note_known_folders(catalog.models())
@@ -328,7 +307,7 @@ class ModelOperations(QueueOperations):
     def _model_uses(self) -> list[ModelUse]:
         catalog = self._parts.catalog
         models, uses = catalog.models(), catalog.uses()
-        looks = look_at({model.paths[0] for model in models})
+        looks = library.look_at({model.paths[0] for model in models})
         plans = self._ask(lambda machine: [machine.plan_about(model.id, model.targets) for model in models])
         return [
             ModelUse(
@@ -350,28 +329,30 @@ class ModelOperations(QueueOperations):
 
     def _may_prune(self, model: Model) -> bool:
         home = self._home_of(model)
-        is_ours = all(Path(path).is_relative_to(home) and not is_in_hub_cache(Path(path)) for path in model.targets)
+        is_ours = all(
+            Path(path).is_relative_to(home) and not library.is_in_hub_cache(Path(path)) for path in model.targets
+        )
         return is_ours and home.is_dir()
 
     # Comparing with the Hub --------------------------------------------------------------------------------------
 
     @operation
-    def verify(self, id: IdLike, *, on_progress: OnVerifyProgress | None = None) -> Verification:  # noqa: A002
+    def verify(self, id: IdLike, *, on_progress: library.OnVerifyProgress | None = None) -> Verification:  # noqa: A002
         """Hashes a model's files again and records the result; its `is_right` says whether all files are right.
 
         The engine's process hashes, so a cell that computes does not slow it. If it is cancelled, nothing is recorded.
         `faults` of the result names the files that are not right, and which of their bytes. `on_progress` is called at most ten
         times a second on a thread of the manager; it must not wait. If the engine's process ends, `EngineLostError` is raised.
         """
-        return verify_files(self._parts.catalog, self._parts.engine, [self._own_model(id)], on_progress)[0]
+        return library.verify_files(self._parts.catalog, self._parts.engine, [self._own_model(id)], on_progress)[0]
 
     @operation
-    def verify_all(self, *, on_progress: OnVerifyProgress | None = None) -> list[Verification]:
+    def verify_all(self, *, on_progress: library.OnVerifyProgress | None = None) -> list[Verification]:
         """Hashes the files of all registered models again, each file once; otherwise as `verify`."""
-        return verify_files(self._parts.catalog, self._parts.engine, self._parts.catalog.models(), on_progress)
+        return library.verify_files(self._parts.catalog, self._parts.engine, self._parts.catalog.models(), on_progress)
 
     @operation
-    def repair(self, id: IdLike, *, on_progress: OnVerifyProgress | None = None) -> Repair:  # noqa: A002
+    def repair(self, id: IdLike, *, on_progress: library.OnVerifyProgress | None = None) -> Repair:  # noqa: A002
         """Verifies a model, unless its faults are known, and queues a download of the wrong and missing parts only.
 
         The damaged file is unchanged until the repaired one has the SHA-256 of the Hub and replaces it by a rename.
@@ -385,18 +366,18 @@ class ModelOperations(QueueOperations):
         """
         parts = self._parts
         model = self._own_model(id)
-        refuse_unrepairable(model)
+        library.refuse_unrepairable(model)
         self._refuse_if_queued(model, "repaired")
-        looks = look_at(model.targets)
+        looks = library.look_at(model.targets)
         if state_of(model, looks) not in ("wrong", "missing"):
-            verify_files(parts.catalog, parts.engine, [model], on_progress)
-            model, looks = parts.catalog.find(model.id), look_at(model.targets)
-        if not (faulty := faulty_paths(model, looks)):
+            library.verify_files(parts.catalog, parts.engine, [model], on_progress)
+            model, looks = parts.catalog.find(model.id), library.look_at(model.targets)
+        if not (faulty := library.faulty_paths(model, looks)):
             return Repair(str(model.id), False, (), 0, 0)
         listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.commit_sha or model.id.revision)
-        plan = repair_plan(model, listing, parts.config.models_directory)
+        plan = library.repair_plan(model, listing, parts.config.models_directory)
         place = parts.queue_plan(str(model.id), lambda _models: plan)
-        return Repair(str(model.id), True, faulty, bytes_to_fetch(plan, looks), place.position)
+        return Repair(str(model.id), True, faulty, library.bytes_to_fetch(plan, looks), place.position)
 
     @operation
     def check_updates(self, id: IdLike | None = None) -> list[ModelUpdate]:  # noqa: A002 - the port's word
@@ -407,7 +388,7 @@ class ModelOperations(QueueOperations):
         """
         parts = self._parts
         models = parts.catalog.models() if id is None else [self._own_model(id)]
-        return all_settled([parts.ask_hub(check_update, parts.hub, parts.catalog, model) for model in models])
+        return all_settled([parts.ask_hub(updating.check_update, parts.hub, parts.catalog, model) for model in models])
 
     @operation
     def update(self, id: IdLike, *, keep: bool = False) -> QueuedUpdate:  # noqa: A002 - the port's word
@@ -425,23 +406,27 @@ class ModelOperations(QueueOperations):
         parts = self._parts
         model = self._own_model(id)
         home, wanted = self._home_of(model), model.id
-        refuse_unupdatable(model, home)
+        updating.refuse_unupdatable(model, home)
         self._refuse_if_queued(model, "updated", may_update=True, keeps_old=keep)
         request = DownloadRequest(
-            wanted.repo_id, wanted.quantization, wanted.revision, companions=companion_kinds(model), to=str(home)
+            wanted.repo_id,
+            wanted.quantization,
+            wanted.revision,
+            companions=library.companion_kinds(model),
+            to=str(home),
         )
         try:
             fresh = parts.at_hub(parts.resolver.resolve, request, parts.catalog.models, is_update=True)
         except RequestError:
             listing = parts.at_hub(parts.hub.list_files, wanted.repo_id, wanted.revision)
-            if not is_listed(model, listing):
+            if not updating.is_listed(model, listing):
                 raise
             return QueuedUpdate(str(wanted), False, listing.commit_sha, 0, 0)  # its files have other names now
-        if is_same_version(model, fresh):
-            files = settle_interrupted(parts.catalog, model, home)
+        if updating.is_same_version(model, fresh):
+            files = updating.settle_interrupted(parts.catalog, model, home)
             parts.catalog.register(replace(model, files=files, commit_sha=fresh.commit_sha))
             return QueuedUpdate(str(wanted), False, model.commit_sha or "", 0, 0)
-        plan = update_plan(model, fresh, home, keeps_old=keep)
+        plan = updating.update_plan(model, fresh, home, keeps_old=keep)
         place = parts.queue_plan(str(wanted), lambda _models: plan)
         return QueuedUpdate(str(wanted), True, plan.commit_sha, place.position, plan.size_bytes, plan.scan_finding)
 
@@ -480,7 +465,7 @@ class ModelOperations(QueueOperations):
         queued: list[DownloadId] = []
         errors: list[GglibError] = []
         for home in self._homes(models):
-            for request in partial_requests(home, models, wanted, targets):
+            for request in library.partial_requests(home, models, wanted, targets):
                 try:
                     queued.append(self._resume(request))
                 except GglibError as error:
@@ -536,7 +521,7 @@ class ModelOperations(QueueOperations):
 
 def _freed_bytes(model: Model, models: Iterable[Model]) -> int:
     with suppress(StorageError):
-        return plan_deletion(model, [other for other in models if other.id != model.id]).freed_bytes
+        return library.plan_deletion(model, [other for other in models if other.id != model.id]).freed_bytes
     return 0
 
 

@@ -53,7 +53,8 @@ class Resolver:
         with pointing_to_children(self.hub, request.repo_id):
             listing = self.hub.list_files(request.repo_id, request.revision)
             variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-            wanted = partial(choose, variants, request.quantization, ram_bytes(), repository=listing.repo_id)
+            memory_bytes = None if (request.quantization or "").strip() else ram_bytes()  # only the rule looks at it
+            wanted = partial(choose, variants, request.quantization, memory_bytes, repository=listing.repo_id)
             choice = wanted()
             unsafe = scan_findings(self.hub, listing, [choice.variant])
             if unsafe and choice.reason != "requested":

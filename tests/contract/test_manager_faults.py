@@ -343,7 +343,7 @@ def test_an_interrupt_ends_a_call_blocked_by_a_disk(manager: DownloadManager, mo
         hangs.wait(30)
         raise GglibError("too late")
 
-    monkeypatch.setattr("gglib_nb.manager.model_operations.look_at", hang)
+    monkeypatch.setattr("gglib_nb.manager.library.look_at", hang)
     interrupting = threading.Thread(target=lambda: reached.wait(10) and signal.raise_signal(signal.SIGINT))
     interrupting.start()
 
