@@ -23,6 +23,8 @@ from gglib_nb.engine.pacing import (
     FEWEST_CONNECTIONS,
     LONGEST_REQUEST_BYTES,
     READ_S,
+    REFUSED_HOLD_S,
+    STALLED_HOLD_S,
     Adaptation,
     ReadLength,
     Replacement,
@@ -67,29 +69,24 @@ class RequestEnded(Value, frozen=True):
     error: Exception | None
 
 
-class Throttle:
-    """The bandwidth limit, shared by all workers; every method may be called from any thread."""
+class Throttle(TokenBucket):
+    """The bandwidth limit, shared by all workers; `change` and `pay` may be called from any thread."""
 
     def __init__(self) -> None:
+        super().__init__(None, time.monotonic())
         self._changed = threading.Condition()
-        self._bucket = TokenBucket(None, time.monotonic())
 
-    @property
-    def bytes_per_second(self) -> float | None:
-        """The limit; None is unlimited."""
-        return self._bucket.bytes_per_second
-
-    def set_limit(self, bytes_per_second: float | None) -> None:
+    def change(self, bytes_per_second: float | None) -> None:
         """Change the limit; waiting workers check it again."""
         with self._changed:
-            self._bucket.set_limit(bytes_per_second, time.monotonic())
+            self.set_limit(bytes_per_second, time.monotonic())
             self._changed.notify_all()
 
     def pay(self, count: int, stop: threading.Event) -> None:
         """Wait until `count` more bytes may pass; returns early when `stop` is set."""
         with self._changed:
-            ticket = self._bucket.reserve(count, time.monotonic())
-            while not stop.is_set() and (wait_s := self._bucket.wait_s(ticket, time.monotonic())) > 0:
+            ticket = self.reserve(count, time.monotonic())
+            while not stop.is_set() and (wait_s := self.wait_s(ticket, time.monotonic())) > 0:
                 self._changed.wait(min(wait_s, _LOOK_S))
 
 
@@ -235,12 +232,8 @@ class Pool:
 
     def set_max(self, max_workers: int) -> None:
         """Change the limit on workers."""
-        with self._lock:
-            self._max = max_workers
-            surplus = [self._idle.pop(0) for _ in range(min(len(self._idle), max(0, self._count - max_workers)))]
-            self._count -= len(surplus)
-        for worker in surplus:
-            worker.close()
+        self._max = max_workers
+        self._close_surplus()
 
     def share(self, attempt: int, want: int) -> int:
         """Set how many workers the attempt wants now; returns how many it may have."""
@@ -264,12 +257,14 @@ class Pool:
     def release(self, worker: Worker) -> None:
         """Return a worker to the pool as idle."""
         with self._lock:
-            is_surplus = self._count > self._max
-            if not is_surplus:
-                self._idle.append(worker)
-            else:
-                self._count -= 1
-        if is_surplus:
+            self._idle.append(worker)
+        self._close_surplus()
+
+    def _close_surplus(self) -> None:
+        with self._lock:
+            surplus = [self._idle.pop(0) for _ in range(min(len(self._idle), self._count - self._max))]
+            self._count -= len(surplus)
+        for worker in surplus:
             worker.close()
 
     def discard(self, worker: Worker) -> None:
@@ -430,13 +425,13 @@ class Connections:
     def refused(self, now_s: float) -> None:
         """A server wants fewer connections: keep the number that is busy now, including those that have received nothing yet."""
         if self._busy:
-            self._adaptation.refused(now_s, len(self._busy))
+            self._adaptation.hold(len(self._busy), now_s, REFUSED_HOLD_S)
 
     def note_stall(self, now_s: float) -> None:
         """A connection received nothing for too long: if all connections are thin, use fewer."""
         rate = sum(one.speed(now_s).bytes_per_second for one in self._busy)
         if rate < _THIN_BYTES_PER_SECOND * max(1, len(self._busy)):
-            self._adaptation.stalled(now_s)
+            self._adaptation.hold(self._adaptation.wanted // 2, now_s, STALLED_HOLD_S)
 
     # What each fetches -----------------------------------------------------------------------------------------------
 

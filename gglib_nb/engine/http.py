@@ -62,18 +62,18 @@ _SIGNS_OF_DEATH: Final = (ConnectionError, http.client.BadStatusLine, ssl.SSLErr
 
 
 class ExchangeError(Exception):
-    """One exchange failed. Never shown to users: `engine.retry` decides what follows."""
+    """One exchange failed. Never shown to users: `engine.retry` decides what follows.
+
+    `may_be_limit`: the server may refuse it only because there are more connections than it allows.
+    """
+
+    def __init__(self, text: str, *, may_be_limit: bool = False) -> None:
+        super().__init__(text)
+        self.may_be_limit = may_be_limit
 
 
 class LineError(ExchangeError):
-    """The connection could not be made, broke, or ended early.
-
-    `is_refusal`: it was refused, reset or closed before the first byte of an answer, as a server over its limit does.
-    """
-
-    def __init__(self, text: str, *, is_refusal: bool = False) -> None:
-        super().__init__(text)
-        self.is_refusal = is_refusal
+    """The connection could not be made, broke, or ended early."""
 
 
 class SilentError(LineError):
@@ -81,29 +81,19 @@ class SilentError(LineError):
 
     def __init__(self, host: str, silent_s: float) -> None:
         super().__init__(f"{host} has not answered for {silent_s:.0f} s")
-        self.host = host
-        self.silent_s = silent_s
 
 
 class BusyError(ExchangeError):
     """The server asks to come back in `wait_s` seconds; None if it does not say."""
 
     def __init__(self, status: int, wait_s: float | None) -> None:
-        super().__init__(f"HTTP {status}")
+        super().__init__(f"HTTP {status}", may_be_limit=True)
         self.status = status
         self.wait_s = wait_s
 
 
 class RefusedError(ExchangeError):
-    """The CDN refuses the URL: it has expired, or there are more connections than it allows.
-
-    `has_expired`: the URL states an expiry time that is over by the server's clock.
-    """
-
-    def __init__(self, status: int, *, has_expired: bool = False) -> None:
-        super().__init__(f"HTTP {status}")
-        self.status = status
-        self.has_expired = has_expired
+    """The CDN refuses the URL: it has expired, or there are more connections than it allows."""
 
 
 class MovedError(ExchangeError):
@@ -158,10 +148,13 @@ def check_answer(status: int, headers: Mapping[str, str], asked: AskedRange, url
     if status in TRANSIENT_STATUSES:
         raise BusyError(status, asked_wait_s(status, headers))
     if status in REFUSED_STATUSES:
-        raise RefusedError(status, has_expired=has_expired(url, headers))
-    if status == 416:
-        _check_refused_range(headers, asked)
-    raise WrongAnswerError(f"HTTP {status}")
+        raise RefusedError(f"HTTP {status}", may_be_limit=not has_expired(url, headers))
+    if status != 416:
+        raise WrongAnswerError(f"HTTP {status}")
+    found = content_range(headers)
+    if found is not None and contradict(found.size_bytes, asked.size_bytes):
+        raise RemoteChangedError("The CDN now has a file of another size. Download it again.")
+    raise WrongRangeError("HTTP 416")
 
 
 def _end_of_range(headers: Mapping[str, str], asked: AskedRange) -> int:
@@ -190,13 +183,6 @@ def _end_of_whole(headers: Mapping[str, str], asked: AskedRange) -> int | None:
     return length if asked.size_bytes is None else asked.size_bytes
 
 
-def _check_refused_range(headers: Mapping[str, str], asked: AskedRange) -> None:
-    found = content_range(headers)
-    if found is not None and contradict(found.size_bytes, asked.size_bytes):
-        raise RemoteChangedError("The CDN now has a file of another size. Download it again.")
-    raise WrongRangeError("HTTP 416")
-
-
 class Session:
     """Settings of all requests: the endpoint, the token for its origin only, timeouts, proxies. Safe from any thread."""
 
@@ -215,10 +201,9 @@ class Session:
         self.timeouts = timeouts
         self.token = token  # None: anonymous
         self._user_agent = re.sub(r"[^ -~]", "?", user_agent)
-        try:
-            self._origin: Origin | None = origin_of(web_address(self.endpoint))
-        except ValueError:
-            self._origin = None
+        self._origin: Origin | None = None
+        with contextlib.suppress(ValueError):
+            self._origin = origin_of(web_address(self.endpoint))
         self.proxies = Proxies.from_environment()
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
@@ -264,16 +249,12 @@ class Session:
         """
         with self._lock:
             connection = self._idle.pop() if self._idle else Connection(self)
-        is_kept = False
-        try:
-            found = connection.head(url, extra, method)
-            with self._lock:
-                is_kept = len(self._idle) < _MOST_IDLE_HUB_CONNECTIONS and not self._is_closed
-                if is_kept:
-                    self._idle.append(connection)
-        finally:
-            if not is_kept:
-                connection.close()
+        found = connection.head(url, extra, method)  # if it fails, it has closed itself
+        with self._lock:
+            if is_kept := len(self._idle) < _MOST_IDLE_HUB_CONNECTIONS and not self._is_closed:
+                self._idle.append(connection)
+        if not is_kept:
+            connection.close()
         return found
 
     def can_reach_hub(self) -> bool:
@@ -525,5 +506,6 @@ def _exchange_error(error: Exception, host: str, limit_s: float) -> LineError | 
         return certificate_refusal(host, text)
     if isinstance(error, ProxyRefusedError):
         return proxy_refusal(host, error.status) if is_final(error.status) else LineError(str(error))
-    is_refusal = isinstance(error, ConnectionError | http.client.BadStatusLine)
-    return LineError(redacted(text.split("\n", 1)[0])[:120] or type(error).__name__, is_refusal=is_refusal)
+    # Refused, reset or closed before the first byte of an answer, as a server over its limit does.
+    may_be_limit = isinstance(error, ConnectionError | http.client.BadStatusLine)
+    return LineError(redacted(text.split("\n", 1)[0])[:120] or type(error).__name__, may_be_limit=may_be_limit)

@@ -105,7 +105,7 @@ class Engine:
                 sys.stderr.write(f"partial files of {target} were not deleted: {error}\n")
 
     def _configured(self, command: wire.Configure) -> None:
-        self._pool.throttle.set_limit(command.bandwidth_limit_bytes_per_second or None)
+        self._pool.throttle.change(command.bandwidth_limit_bytes_per_second or None)
         self._pool.set_max(command.max_connections)
         previous, self._configure = self._configure, command
         if self._shared is None:

@@ -26,8 +26,8 @@ _WINDOW_S: Final = 0.15
 # begin with a burst, which hides the gain of more connections.
 _FIRST_HOLD_S: Final = 1.0
 _LONGEST_HOLD_S: Final = 30.0
-_REFUSED_HOLD_S: Final = 30.0
-_STALLED_HOLD_S: Final = 5.0
+REFUSED_HOLD_S: Final = 30.0
+STALLED_HOLD_S: Final = 5.0
 
 
 class Adaptation:
@@ -58,13 +58,11 @@ class Adaptation:
         else:
             self._measure(now_s, received_bytes, *self._window)
 
-    def refused(self, now_s: float, flowing: int) -> None:
-        """The server refuses connections: keep the number that flows, for a while."""
-        self._settle_for(max(1, flowing), now_s, _REFUSED_HOLD_S)
-
-    def stalled(self, now_s: float) -> None:
-        """A connection stalled on a thin line: use half as many, for a moment."""
-        self._settle_for(max(1, self.wanted // 2), now_s, _STALLED_HOLD_S)
+    def hold(self, count: int, now_s: float, hold_s: float) -> None:
+        """Use this many for a while: the server refuses more, or the line is too thin for more."""
+        self.wanted = self._proven = max(1, count)
+        self._proven_rate = self._window = None
+        self._hold_until_s = now_s + hold_s
 
     def _measure(self, now_s: float, received_bytes: int, start_s: float, start_bytes: int) -> None:
         if start_bytes < 0:
@@ -83,13 +81,8 @@ class Adaptation:
         self.wanted = min(MOST_CONNECTIONS, self.wanted * 2)
 
     def _give_up(self, count: int, now_s: float) -> None:
-        self._settle_for(count, now_s, self._hold_s)
+        self.hold(count, now_s, self._hold_s)
         self._hold_s = min(_LONGEST_HOLD_S, self._hold_s * 2)
-
-    def _settle_for(self, count: int, now_s: float, hold_s: float) -> None:
-        self.wanted = self._proven = count
-        self._proven_rate = self._window = None
-        self._hold_until_s = now_s + hold_s
 
 
 def fair_shares(wants: Mapping[int, int], total: int) -> dict[int, int]:
@@ -125,38 +118,31 @@ class Replacement:
 
     def __init__(self, now_s: float) -> None:
         self._budget = _BUDGET
-        self._at_s = now_s
-        self._last_s = now_s
+        self._at_s = self._last_s = now_s
 
     def slow_one(self, now_s: float, speeds: Sequence[Speed]) -> int | None:
         """Index of a connection that is far slower than the best; None if there is none, or the budget is spent."""
-        self._budget = min(_BUDGET, self._budget + (now_s - self._at_s) * _BUDGET_PER_SECOND)
-        self._at_s = now_s
-        measured = _measured(speeds)
-        if not measured or self._budget < 1:
+        measured = self._measured(now_s, speeds)
+        if not measured or speeds[measured[0]].bytes_per_second >= speeds[measured[-1]].bytes_per_second * _SLOW:
             return None
-        worst = min(measured, key=lambda index: speeds[index].bytes_per_second)
-        best = max(speeds[index].bytes_per_second for index in measured)
-        if speeds[worst].bytes_per_second >= best * _SLOW:
-            return None
-        self._spend(now_s)
-        return worst
+        return self._spend(now_s, measured[0])
 
     def probe(self, now_s: float, speeds: Sequence[Speed]) -> int | None:
         """Index of the slowest from time to time, although none is far behind: all of them may be slow."""
-        measured = _measured(speeds)
-        if not measured or now_s - self._last_s < _PROBE_S or self._budget < 1:
-            return None
-        self._spend(now_s)
-        return min(measured, key=lambda index: speeds[index].bytes_per_second)
+        measured = self._measured(now_s, speeds)
+        return self._spend(now_s, measured[0]) if measured and now_s - self._last_s >= _PROBE_S else None
 
-    def _spend(self, now_s: float) -> None:
+    def _measured(self, now_s: float, speeds: Sequence[Speed]) -> list[int]:
+        """Indexes of the measured connections, the slowest first; none if the budget is spent."""
+        self._budget = min(_BUDGET, self._budget + (now_s - self._at_s) * _BUDGET_PER_SECOND)
+        self._at_s = now_s
+        found = [index for index, speed in enumerate(speeds) if speed.flowing_s >= _MEASURED_AFTER_S]
+        return sorted(found, key=lambda index: speeds[index].bytes_per_second) if self._budget >= 1 else []
+
+    def _spend(self, now_s: float, index: int) -> int:
         self._budget -= 1
         self._last_s = now_s
-
-
-def _measured(speeds: Sequence[Speed]) -> list[int]:
-    return [index for index, speed in enumerate(speeds) if speed.flowing_s >= _MEASURED_AFTER_S]
+        return index
 
 
 # --- How long a request is, and when one is split ---------------------------------------------------------------------
@@ -206,17 +192,18 @@ class Running(Value, frozen=True):
     end: int
     bytes_per_second: float | None
 
-    @property
-    def remaining_bytes(self) -> int:
-        """Bytes not yet received."""
-        return self.end - self.position
-
-    @property
-    def remaining_s(self) -> float:
-        """How long those will take; infinite if it receives nothing, 0 if that is unknown."""
-        if self.bytes_per_second is None:
+    def saving_s(self, rate: float | None, wait_s: float) -> float:
+        """How much sooner it ends if another connection takes its tail; 0 if that is unknown or a remainder too short."""
+        left_bytes, own = self.end - self.position, self.bytes_per_second
+        if own is None or left_bytes < 2 * SMALLEST_SPLIT_BYTES:
             return 0.0
-        return self.remaining_bytes / self.bytes_per_second if self.bytes_per_second > 0 else float("inf")
+        return (left_bytes / own - wait_s if own > 0 else float("inf")) * self.tail_share(rate)
+
+    def tail_share(self, rate: float | None) -> float:
+        """The share of the rest that another connection should take; also the share of time that this saves."""
+        its = self.bytes_per_second or 0.0
+        own = its if rate is None else rate
+        return own / (own + its) if own + its > 0 else 0.5
 
 
 def choose_split(
@@ -233,27 +220,16 @@ def choose_split(
         Index of the request and offset of the cut; None if no tail is worth it.
     """
     wait_s = answer_s or 0.0
-    worth = [
-        index
-        for index, one in enumerate(running)
-        if one.remaining_bytes >= 2 * SMALLEST_SPLIT_BYTES
-        and (one.remaining_s - wait_s) * _tail_share(one, rate) > _SMALLEST_SAVING_S
-    ]
-    if not worth:
+    savings_s = [one.saving_s(rate, wait_s) for one in running]
+    index = max(
+        range(len(running)), key=lambda one: (savings_s[one], running[one].end - running[one].position), default=0
+    )
+    if not running or savings_s[index] <= _SMALLEST_SAVING_S:
         return None
-    index = max(worth, key=lambda one: (running[one].remaining_s, running[one].remaining_bytes))
     chosen = running[index]
-    left_bytes = chosen.remaining_bytes - wait_s * (chosen.bytes_per_second or 0.0)
-    given = int(left_bytes * _tail_share(chosen, rate))
-    given = max(SMALLEST_SPLIT_BYTES, min(chosen.remaining_bytes - SMALLEST_SPLIT_BYTES, given))
-    return index, chosen.end - given
-
-
-def _tail_share(one: Running, rate: float | None) -> float:
-    """The share of the rest that another connection should take; also the share of time that this saves."""
-    its = one.bytes_per_second or 0.0
-    own = its if rate is None else rate
-    return own / (own + its) if own + its > 0 else 0.5
+    left_bytes = chosen.end - chosen.position
+    given = int((left_bytes - wait_s * (chosen.bytes_per_second or 0.0)) * chosen.tail_share(rate))
+    return index, chosen.end - max(SMALLEST_SPLIT_BYTES, min(left_bytes - SMALLEST_SPLIT_BYTES, given))
 
 
 # --- How much to read at once -----------------------------------------------------------------------------------------
@@ -322,22 +298,16 @@ class TokenBucket:
     """
 
     def __init__(self, bytes_per_second: float | None, now_s: float) -> None:
-        self._rate = bytes_per_second
-        self._reserved = 0.0
-        self._allowed = 0.0
+        self.bytes_per_second = bytes_per_second  # None is unlimited
+        self._reserved = self._allowed = 0.0
         self._at_s = now_s
-
-    @property
-    def bytes_per_second(self) -> float | None:
-        """The limit; None is unlimited."""
-        return self._rate
 
     def set_limit(self, bytes_per_second: float | None, now_s: float) -> None:
         """Change the limit from now on; reserved bytes stay reserved, at the new rate."""
         self._refill(now_s)
-        if self._rate is None:
+        if self.bytes_per_second is None:
             self._allowed = self._reserved
-        self._rate = bytes_per_second
+        self.bytes_per_second = bytes_per_second
 
     def reserve(self, count: int, now_s: float) -> float:
         """Reserve `count` bytes; returns the ticket to wait with."""
@@ -347,13 +317,11 @@ class TokenBucket:
 
     def wait_s(self, ticket: float, now_s: float) -> float:
         """Seconds the holder of the ticket has to wait, if the limit does not change; 0 when it may continue."""
-        if self._rate is None:
-            return 0.0
         self._refill(now_s)
-        return max(0.0, (ticket - self._allowed) / self._rate)
+        return 0.0 if self.bytes_per_second is None else max(0.0, (ticket - self._allowed) / self.bytes_per_second)
 
     def _refill(self, now_s: float) -> None:
-        if self._rate is not None:
-            earned = self._rate * max(0.0, now_s - self._at_s)
-            self._allowed = min(self._allowed + earned, self._reserved + self._rate * CAPACITY_S)
+        if (rate := self.bytes_per_second) is not None:
+            earned = rate * max(0.0, now_s - self._at_s)
+            self._allowed = min(self._allowed + earned, self._reserved + rate * CAPACITY_S)
         self._at_s = max(self._at_s, now_s)

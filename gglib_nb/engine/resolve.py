@@ -54,7 +54,10 @@ def resolve(session: Session, asked: Asked, planned: PlannedFile, failures: int 
     hub refuses this user. After each failure of a storage, a different hub or mirror is asked first.
 
     Raises:
-        ExchangeError, GglibError: As `_resolve_at`; those of the hub itself.
+        ExchangeError: No answer came, or it asks to come back later, or it is not from a hub.
+        HubError: The hub refuses, or redirects to an invalid address.
+        RemoteChangedError: It is not the planned file.
+        InvalidConfigError: A certificate or a proxy prevents the request.
     """
     has_mirrors = planned.sha256 is not None and asked.endpoint == session.endpoint
     endpoints = session.endpoints if has_mirrors else (asked.endpoint,)
@@ -74,14 +77,6 @@ def resolve(session: Session, asked: Asked, planned: PlannedFile, failures: int 
 
 
 def _resolve_at(session: Session, asked: Asked, planned: PlannedFile) -> Remote:
-    """Ask one hub where the file is.
-
-    Raises:
-        ExchangeError: No answer came, or it asks to come back later, or it is not from a hub.
-        HubError: The hub refuses, or redirects to an invalid address.
-        RemoteChangedError: It is not the planned file.
-        InvalidConfigError: A certificate or a proxy prevents the request.
-    """
     session.check()
     url = web_address(asked.file_url)
     for _ in range(_HOP_LIMIT):
@@ -140,20 +135,18 @@ def _served_by_the_hub(session: Session, url: str, status: int, headers: Mapping
     linked, etag = sha256_of(headers.get("x-linked-etag")), sha256_of(headers.get("etag"))
     if etag is not None and etag == sha256_of(headers.get("x-xet-hash")):
         etag = None
-    linked_size_bytes = size_in(headers.get("x-linked-size"))
+    size_bytes = size_in(headers.get("x-linked-size"))
+    if size_bytes is None and (found := content_range(headers)) is not None:
+        size_bytes = found.size_bytes
+    elif size_bytes is None and status == 200 and not is_encoded(headers):
+        size_bytes = size_in(headers.get("content-length"))
     return Remote(
         url=url,
-        size_bytes=_size(status, headers) if linked_size_bytes is None else linked_size_bytes,
+        size_bytes=size_bytes,
         sha256=linked or etag,
         takes_ranges=status == 206,
         has_guessed_sha256=linked is None and etag is not None,
     )
-
-
-def _size(status: int, headers: Mapping[str, str]) -> int | None:
-    if (found := content_range(headers)) is not None:
-        return found.size_bytes
-    return size_in(headers.get("content-length")) if status == 200 and not is_encoded(headers) else None
 
 
 def _as_planned(remote: Remote, planned: PlannedFile) -> Remote:

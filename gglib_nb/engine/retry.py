@@ -40,10 +40,27 @@ _SOON_S: Final = 0.2
 _REFUSED_FOR_LONG_S: Final = 60.0
 # One step without a new byte counts for at most this long: a process suspended for an hour has not tried for an hour.
 _LONGEST_STEP_S: Final = 60.0
-_WRONG_RANGES: Final = 2
 _MOST_REDIRECTS: Final = 6
 
 _RETRYABLE: Final = (NetworkError, StalledError, HubUnavailableError, RateLimitedError, IntegrityError)
+
+# The error that ends a transfer, for the last failed exchange; the most specific first.
+_ENDS: Final[tuple[tuple[type[ExchangeError], type[GglibError], str], ...]] = (
+    (
+        SilentError,
+        StalledError,
+        "{error}, several times. If a proxy or mirror downloads or scans {name} before it sends anything, set "
+        "HF_HUB_DOWNLOAD_TIMEOUT to a higher number of seconds and restart the kernel. Otherwise retry later.",
+    ),
+    (LineError, NetworkError, "The connection for {name} keeps failing ({error}); check the network, then retry."),
+    (MovedError, HubUnavailableError, "The storage of {hub} redirects {name} too many times. Try again later."),
+    (
+        RefusedError,
+        HubUnavailableError,
+        "The storage of {hub} refused {name} several times ({error}); try again later.",
+    ),
+    (ExchangeError, HubUnavailableError, "The Hub's response for {name} cannot be used ({error}); try again later."),
+)
 
 
 class Step(Enum):
@@ -72,100 +89,76 @@ class Troubles:
 
     Attributes:
         retry_at_s: No request is sent before, by the owner's clock.
-        text: The reason for the present wait, in words; empty if there is none.
-        last: The error that caused it; None if there is none.
+        last: The error that caused the present wait; None if there is none.
+        failures: How many failures in a row caused a wait.
     """
 
     def __init__(self, asked: Asked, timeouts: Timeouts) -> None:
-        self.retry_at_s = 0.0
-        self.text = ""
-        self.last: ExchangeError | None = None
         self._asked = asked
         self._timeouts = timeouts
-        self.received()
+        self.network_is_back()
 
     @property
-    def failures(self) -> int:
-        """Failures since the last new byte."""
-        return self._failures
+    def text(self) -> str:
+        """The reason for the present wait, in words; empty if there is none."""
+        return "" if self.last is None else str(self.last)
 
     def received(self) -> None:
         """Reset the failures: a new byte arrived."""
-        self.text, self.last = "", None
-        self._failures = self._redirects = self._refusals = self._wrong_ranges = 0
+        self.last: ExchangeError | None = None
+        self.failures = self._redirects = 0
+        self._had_wrong_range = False
         self._failed_s: float | None = None
+        self._refused_since_s: float | None = None
         self._patience_s = self._timeouts.give_up_s
         self._asked_s = 0.0
-        self._refused_since_s: float | None = None
 
     def network_is_back(self) -> None:
         """Retry at once: the network caused the earlier failures."""
         self.received()
         self.retry_at_s = 0.0
 
-    def failed(
+    def failed(  # noqa: C901  # one case for each error
         self, error: ExchangeError, now_s: float, *, others_receive: bool = False, is_offline: bool = False
     ) -> Step:
-        """The next step after a failed exchange; raises a `GglibError` if no byte has arrived for so long that the transfer fails.
-
-        While other connections to this server receive bytes, or nothing can be reached at all, a failure says nothing about the file.
-        """
+        """The next step after a failed exchange; raises a `GglibError` if no byte has arrived for so long that the transfer fails."""
         match error:
+            case BusyError() | RefusedError() | LineError() if others_receive:
+                return self._beside_others(error, now_s)
+            case LineError() if is_offline:
+                self._soon(now_s)
+                return Step.AGAIN
+            case BusyError() | LineError():
+                self._wait(error, now_s, error.wait_s if isinstance(error, BusyError) else None)
+                return Step.AGAIN
             case RangeIgnoredError():
                 return Step.WHOLE
+            case WrongRangeError() if self._had_wrong_range and not self._is_waiting(now_s):
+                self._had_wrong_range = False
+                return Step.WHOLE
             case WrongRangeError():
-                return self._wrong_range(error, now_s)
-            case MovedError():
-                return self._moved(error, now_s)
-            case RefusedError():
-                return self._refused(error, now_s, others_receive=others_receive)
-            case BusyError() | LineError():
-                return self._busy_or_broken(error, now_s, others_receive=others_receive, is_offline=is_offline)
-            case _:
-                self._wait(error, now_s)
+                self._had_wrong_range = True
+            case MovedError() if self._redirects < _MOST_REDIRECTS:
+                self._redirects += 1
+                return Step.FOLLOW
+            case RefusedError() if self._refused_since_s is None:  # at once: signed addresses expire
+                self._refused_since_s = now_s
                 return Step.RESOLVE
-
-    def _wrong_range(self, error: ExchangeError, now_s: float) -> Step:
-        if not self._is_waiting(now_s):
-            self._wrong_ranges += 1
-        if self._wrong_ranges >= _WRONG_RANGES:
-            self._wrong_ranges = 0
-            return Step.WHOLE
+        self._redirects = 0  # a new address may redirect too
         self._wait(error, now_s)
         return Step.RESOLVE
 
-    def _moved(self, error: ExchangeError, now_s: float) -> Step:
-        self._redirects += 1
-        if self._redirects <= _MOST_REDIRECTS:
-            return Step.FOLLOW
-        self._redirects = 0
-        self._wait(error, now_s)
-        return Step.RESOLVE
-
-    def _refused(self, error: RefusedError, now_s: float, *, others_receive: bool) -> Step:
-        since_s = self._refused_since_s
-        self._refused_since_s = now_s if since_s is None else since_s
-        if others_receive and not error.has_expired and now_s - self._refused_since_s < _REFUSED_FOR_LONG_S:
-            self._soon(now_s)
-            return Step.FEWER
-        if others_receive:
-            self._refused_since_s = None
-            self._soon(now_s)
-            return Step.RESOLVE
-        self._refusals += 1
-        if self._refusals > 1:  # the first refusal is retried at once: signed addresses expire
-            self._wait(error, now_s)
-        return Step.RESOLVE
-
-    def _busy_or_broken(
-        self, error: BusyError | LineError, now_s: float, *, others_receive: bool, is_offline: bool
-    ) -> Step:
-        if not others_receive and not (isinstance(error, LineError) and is_offline):
-            self._wait(error, now_s, error.wait_s if isinstance(error, BusyError) else None)
-            return Step.AGAIN
+    def _beside_others(self, error: ExchangeError, now_s: float) -> Step:
+        """While other connections to this server receive bytes, a failure says nothing about the file."""
         self._soon(now_s)
-        is_over_limit = isinstance(error, BusyError) or error.is_refusal
-        return Step.FEWER if others_receive and is_over_limit else Step.AGAIN
+        if not isinstance(error, RefusedError):
+            return Step.FEWER if error.may_be_limit else Step.AGAIN
+        if self._refused_since_s is None:
+            self._refused_since_s = now_s
+        if error.may_be_limit and now_s - self._refused_since_s < _REFUSED_FOR_LONG_S:
+            return Step.FEWER
+        self._refused_since_s = None
+        return Step.RESOLVE
 
     def _soon(self, now_s: float) -> None:
         self.retry_at_s = max(self.retry_at_s, now_s + _SOON_S)
@@ -179,41 +172,21 @@ class Troubles:
         self._asked_s += asked_s or 0.0
         if self._patience_s <= 0 or self._asked_s > self._timeouts.longest_asked_s:
             raise self._final(error)
-        self._failures += 1
-        own_s = backoff_s(self._failures, self._timeouts, random.random())  # noqa: S311  # spreads load; not security-relevant
+        self.failures += 1
+        own_s = backoff_s(self.failures, self._timeouts, random.random())  # noqa: S311  # spreads load; not security-relevant
         # The server's wait is a minimum: with `Retry-After: 0` it would be asked again at once for minutes.
         self.retry_at_s = now_s + max(own_s, asked_s or 0.0)
         self._patience_s += min(asked_s or 0.0, _LONGEST_STEP_S)
-        self.text, self.last = str(error), error
+        self.last = error
 
     def _is_waiting(self, now_s: float) -> bool:
         return now_s < self.retry_at_s and self.last is not None
 
     def _final(self, error: ExchangeError) -> GglibError:
-        name = self._asked.path
-        match error:
-            case BusyError():
-                refusal = Refusal(error.status, had_token=True, wait_s=error.wait_s)
-                return hub_refusal(refusal, self._asked, time.time())
-            case SilentError():
-                return StalledError(
-                    f"{error.host} has not answered for {error.silent_s:.0f} s, several times. If a proxy or mirror downloads or scans "
-                    f"{name} before it sends anything, set HF_HUB_DOWNLOAD_TIMEOUT to a higher number of seconds and restart the kernel. Otherwise retry later."
-                )
-            case LineError():
-                return NetworkError(
-                    f"The connection for {name} keeps failing ({error}); check the network, then retry."
-                )
-            case MovedError():
-                return HubUnavailableError(
-                    f"The storage of {self._asked.endpoint} redirects {name} too many times. Try again later."
-                )
-            case RefusedError():
-                return HubUnavailableError(
-                    f"The storage of {self._asked.endpoint} refused {name} several times ({error}); try again later."
-                )
-            case _:
-                return HubUnavailableError(f"The Hub's response for {name} cannot be used ({error}); try again later.")
+        if isinstance(error, BusyError):
+            return hub_refusal(Refusal(error.status, had_token=True, wait_s=error.wait_s), self._asked, time.time())
+        kind, text = next((kind, text) for failure, kind, text in _ENDS if isinstance(error, failure))
+        return kind(text.format(error=error, name=self._asked.path, hub=self._asked.endpoint))
 
 
 # The first probe follows the failure at once; while they fail they become rarer, up to this interval.
@@ -268,19 +241,15 @@ class Connectivity:
             self.failed(now_s)
 
     def _probe(self, failed_s: float) -> None:
-        # A probe that itself fails says nothing about the network, and must not be the last one.
-        is_there = True
+        is_there = True  # a probe that itself fails says nothing about the network, and must not be the last one
         try:
             is_there = self._can_reach_hub()
         finally:
             with self._lock:
                 self._is_probing = False
-                self._note(failed_s, is_there=is_there)
-
-    def _note(self, failed_s: float, *, is_there: bool) -> None:
-        if is_there:
-            self.outage, self._interval_s = None, _FIRST_INTERVAL_S
-        elif self.outage is None:
-            self.outage = Outage(failed_s, time.strftime("%H:%M"))
-        else:
-            self._interval_s = min(_LONGEST_INTERVAL_S, self._interval_s * 2)
+                if is_there:
+                    self.outage, self._interval_s = None, _FIRST_INTERVAL_S
+                elif self.outage is None:
+                    self.outage = Outage(failed_s, time.strftime("%H:%M"))
+                else:
+                    self._interval_s = min(_LONGEST_INTERVAL_S, self._interval_s * 2)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
+from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.domain.text import redacted
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.network.dialing import forget, working_family
@@ -59,20 +60,11 @@ class WaysOut(httpx.BaseTransport):
         if request.url.scheme not in ("http", "https") or not request.url.host:
             raise httpx.UnsupportedProtocol("not a web address", request=request)
         proxy = self._proxies.for_url(str(request.url))
-        if proxy is not None:
-            return self._transport(proxy, None).handle_request(request)
-        host, timeouts = request.url.host, request.extensions.get("timeout", {})
-        port = request.url.port or (443 if request.url.scheme == "https" else 80)
+        local_address = None if proxy is not None else _local_address(request)
         try:
-            family = working_family(host, port, timeouts.get("connect") or _CONNECT_S)
-        except TimeoutError as error:
-            raise httpx.ConnectTimeout("timed out", request=request) from error
-        except (OSError, UnicodeError) as error:  # UnicodeError: an impossible host name
-            raise httpx.ConnectError(str(error), request=request) from error
-        try:
-            return self._transport(None, _ANY_ADDRESS.get(family)).handle_request(request)
+            return self._transport(proxy, local_address).handle_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            forget(host)
+            forget(request.url.host)
             raise
 
     @override
@@ -87,6 +79,18 @@ class WaysOut(httpx.BaseTransport):
             if key not in self._transports:
                 self._transports[key] = _made(proxy, local_address, self._tls)
             return self._transports[key]
+
+
+def _local_address(request: httpx.Request) -> str | None:
+    """The local address that makes httpx use the family of addresses that works."""
+    _, host, port = origin_of(str(request.url))
+    try:
+        family = working_family(host, port, request.extensions.get("timeout", {}).get("connect") or _CONNECT_S)
+    except TimeoutError as error:
+        raise httpx.ConnectTimeout("timed out", request=request) from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: an impossible host name
+        raise httpx.ConnectError(str(error), request=request) from error
+    return _ANY_ADDRESS.get(family)
 
 
 def _made(proxy: str | None, local_address: str | None, tls: ssl.SSLContext) -> httpx.HTTPTransport:
@@ -117,9 +121,7 @@ class _LogFilter(logging.Filter):
         return not is_ours or logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
 
 
-_log_filter = _LogFilter()
-
-
+_log_filter: Final = _LogFilter()
 _shared_lock: Final = threading.Lock()
 _shared: dict[tuple[object, ...], httpx.Client] = {}
 

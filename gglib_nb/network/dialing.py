@@ -9,7 +9,6 @@ import errno
 import os
 import selectors
 import socket
-import threading
 import time
 from collections import deque
 from collections.abc import Iterable
@@ -23,7 +22,6 @@ _MOST_HOSTS: Final = 256
 
 _Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
-_lock = threading.Lock()
 _won: dict[str, socket.AddressFamily] = {}
 
 
@@ -35,10 +33,9 @@ def connect(host: str, port: int, timeout_s: float) -> socket.socket:
         OSError: The name is unknown, or every address refused.
     """
     winner = _first_connected(_addresses(host, port), time.monotonic() + timeout_s)
-    with _lock:
-        if len(_won) >= _MOST_HOSTS:
-            _won.clear()
-        _won[host] = winner.family
+    if len(_won) >= _MOST_HOSTS:
+        _won.clear()
+    _won[host] = winner.family
     winner.settimeout(timeout_s)
     winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return winner
@@ -49,9 +46,7 @@ def working_family(host: str, port: int, timeout_s: float) -> socket.AddressFami
 
     Connects once to find out, if the host has addresses of several families and it is not known yet. Raises as `connect`.
     """
-    with _lock:
-        known = _won.get(host)
-    if known is not None:
+    if (known := _won.get(host)) is not None:
         return known
     if len({family for family, _ in _addresses(host, port)}) < 2:
         return None
@@ -61,8 +56,7 @@ def working_family(host: str, port: int, timeout_s: float) -> socket.AddressFami
 
 def forget(host: str) -> None:
     """Forget which family worked: a connection to the host failed."""
-    with _lock:
-        _won.pop(host, None)
+    _won.pop(host, None)
 
 
 def _addresses(host: str, port: int) -> list[_Address]:
@@ -70,10 +64,8 @@ def _addresses(host: str, port: int) -> list[_Address]:
     found: list[_Address] = [(one[0], one[4]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     if not found:
         raise OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
-    with _lock:
-        first = _won.get(host, found[0][0])
-    mine = [one for one in found if one[0] == first]
-    others = [one for one in found if one[0] != first]
+    first = _won.get(host, found[0][0])
+    mine, others = ([one for one in found if (one[0] == first) is is_mine] for is_mine in (True, False))
     return [one for one in chain.from_iterable(zip_longest(mine, others)) if one is not None]
 
 

@@ -27,9 +27,6 @@ _Result = TypeVar("_Result")
 
 _MOST_INTERIM_ANSWERS: Final = 20
 _TLS_BYTES: Final = 64 * 1024
-_SOCKS_REASONS: Final = {
-    2: errno.EACCES, 3: errno.ENETUNREACH, 4: errno.EHOSTUNREACH, 5: errno.ECONNREFUSED, 6: errno.ETIMEDOUT,
-}  # fmt: skip
 
 
 class ProxyRefusedError(OSError):
@@ -199,39 +196,32 @@ def login_of(proxy: Proxy) -> dict[str, str]:
 
 
 def _socks(stream: Stream, proxy: Proxy, host: str, port: int, deadline_s: float) -> None:
-    reader: io.BufferedReader = io.BufferedReader(DeadlineReader(stream, deadline_s))
-    _socks_login(stream, reader, proxy)
-    address = _socks_address(host, port, is_local=proxy.scheme == "socks5")
-    stream.sendall(b"\x05\x01\x00" + address + port.to_bytes(2, "big"))
-    _, reply, _, kind = _take(reader, 4)
-    _take(reader, {1: 4, 4: 16}.get(kind) or _take(reader, 1)[0])
-    _take(reader, 2)
-    if reply == 2:
-        raise ProxyRefusedError(403)
-    if reply != 0:
-        raise OSError(_SOCKS_REASONS.get(reply, errno.EPROTO), f"the SOCKS proxy could not connect (reply {reply})")
+    reader = io.BufferedReader(DeadlineReader(stream, deadline_s))
 
+    def take(count: int) -> bytes:
+        data = reader.read(count)
+        if len(data) < count:
+            raise ConnectionResetError(errno.ECONNRESET, "the SOCKS proxy closed the connection")
+        return data
 
-def _socks_login(stream: Stream, reader: io.BufferedReader, proxy: Proxy) -> None:
     stream.sendall(b"\x05\x01\x00" if proxy.login is None else b"\x05\x02\x00\x02")
-    version, method = _take(reader, 2)
+    version, refusal = take(2)
     if version != 5:
         raise OSError(errno.EPROTO, "the proxy does not speak SOCKS 5")
-    if method == 0:
-        return
-    if method != 2 or proxy.login is None:
+    if refusal == 2 and proxy.login is not None:  # it asks for the login
+        name, password = (text.encode()[:255] for text in proxy.login)
+        stream.sendall(b"\x01" + bytes([len(name)]) + name + bytes([len(password)]) + password)
+        refusal = take(2)[1]
+    if refusal:
         raise ProxyRefusedError(407)
-    name, password = (text.encode()[:255] for text in proxy.login)
-    stream.sendall(b"\x01" + bytes([len(name)]) + name + bytes([len(password)]) + password)
-    if _take(reader, 2)[1] != 0:
-        raise ProxyRefusedError(407)
-
-
-def _take(reader: io.BufferedReader, count: int) -> bytes:
-    data = reader.read(count)
-    if len(data) < count:
-        raise ConnectionResetError(errno.ECONNRESET, "the SOCKS proxy closed the connection")
-    return data
+    address = _socks_address(host, port, is_local=proxy.scheme == "socks5")
+    stream.sendall(b"\x05\x01\x00" + address + port.to_bytes(2, "big"))
+    _, refusal, _, kind = take(4)
+    take(({1: 4, 4: 16}.get(kind) or take(1)[0]) + 2)
+    if refusal == 2:
+        raise ProxyRefusedError(403)
+    if refusal:
+        raise OSError(errno.EPROTO, f"the SOCKS proxy could not connect (reply {refusal})")
 
 
 def _socks_address(host: str, port: int, *, is_local: bool) -> bytes:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gglib_nb.engine.pacing import Adaptation, Replacement, Speed
+from gglib_nb.engine.pacing import REFUSED_HOLD_S, Adaptation, Replacement, Speed
 
 MB = 1_000_000
 
@@ -87,7 +87,7 @@ def test_rates_are_not_compared_before_all_connections_receive_data() -> None:
 def test_a_server_that_requests_fewer_connections_gets_fewer_for_a_while() -> None:
     adaptation, _ = play(lambda _, connections: connections * 20 * MB, 3)
 
-    adaptation.refused(3.0, flowing=6)
+    adaptation.hold(6, 3.0, REFUSED_HOLD_S)
     _, counts = play(lambda _, connections: connections * 20 * MB, 20, adaptation, began_s=3)
 
     assert set(counts) == {6}

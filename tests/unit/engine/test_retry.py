@@ -25,7 +25,8 @@ from gglib_nb.errors import (
 )
 
 TIMEOUTS = Timeouts(first_delay_s=1, longest_delay_s=8, give_up_s=100)
-RESET = LineError("reset", is_refusal=True)
+RESET = LineError("reset", may_be_limit=True)
+REFUSED, EXPIRED = RefusedError("HTTP 403", may_be_limit=True), RefusedError("HTTP 403")
 
 
 def test_delays_double_up_to_the_maximum() -> None:
@@ -61,8 +62,8 @@ def fail_until(end_s: float, error, one: Troubles, **facts) -> list[Step]:
         (SilentError("cdn", 15), Step.AGAIN, Step.AGAIN),
         (BusyError(429, 30), Step.AGAIN, Step.FEWER),
         (BusyError(503, None), Step.AGAIN, Step.FEWER),
-        (RefusedError(403), Step.RESOLVE, Step.FEWER),
-        (RefusedError(403, has_expired=True), Step.RESOLVE, Step.RESOLVE),
+        (REFUSED, Step.RESOLVE, Step.FEWER),
+        (EXPIRED, Step.RESOLVE, Step.RESOLVE),
         (MovedError("/y"), Step.FOLLOW, Step.FOLLOW),
         (RangeIgnoredError("ignored"), Step.WHOLE, Step.WHOLE),
         (WrongRangeError("a 206 without a range"), Step.RESOLVE, Step.RESOLVE),
@@ -74,9 +75,7 @@ def test_every_failure_leads_to_its_step(error, alone, beside_others) -> None:
     assert troubles().failed(error, 5.0, others_receive=True) is beside_others
 
 
-@pytest.mark.parametrize(
-    "error", [RESET, BusyError(503, None), BusyError(429, 30), RefusedError(403), SilentError("cdn", 15)]
-)
+@pytest.mark.parametrize("error", [RESET, BusyError(503, None), BusyError(429, 30), REFUSED, SilentError("cdn", 15)])
 def test_no_connection_is_given_up_while_others_receive_data(error) -> None:
     fail_until(10_000, error, troubles(), others_receive=True)
 
@@ -90,14 +89,15 @@ def test_while_others_receive_data_retry_after_delays_only_new_connections() -> 
 
 
 def test_a_file_refused_for_a_minute_while_others_receive_data_is_resolved_again() -> None:
-    steps = fail_until(130, RefusedError(403), troubles(), others_receive=True)
+    steps = fail_until(130, REFUSED, troubles(), others_receive=True)
 
     assert steps.count(Step.RESOLVE) == 2
     assert Step.RESOLVE not in steps[:200]
 
 
 @pytest.mark.parametrize(
-    "error", [RESET, BusyError(503, None), RefusedError(403), RefusedError(404), WrongAnswerError("HTTP 418")]
+    "error",
+    [RESET, BusyError(503, None), REFUSED, RefusedError("HTTP 404", may_be_limit=True), WrongAnswerError("HTTP 418")],
 )
 def test_a_failure_that_lasts_90_seconds_does_not_end_the_transfer(error) -> None:
     fail_until(90, error, troubles())
@@ -111,7 +111,7 @@ def test_a_failure_that_lasts_90_seconds_does_not_end_the_transfer(error) -> Non
         (BusyError(429, 1.0), RateLimitedError),
         (BusyError(503, None), HubUnavailableError),
         (WrongAnswerError("HTTP 418"), HubUnavailableError),
-        (RefusedError(403), HubUnavailableError),
+        (REFUSED, HubUnavailableError),
         (MovedError("/again"), HubUnavailableError),
     ],
 )
@@ -175,10 +175,10 @@ def test_delays_grow_even_if_retry_after_is_0() -> None:
 def test_a_refused_address_is_resolved_again_at_once_and_the_second_time_after_a_delay() -> None:
     one = troubles()
 
-    one.failed(RefusedError(403), 0.0)
+    one.failed(REFUSED, 0.0)
     assert one.retry_at_s == 0.0
 
-    one.failed(RefusedError(403), 0.0)
+    one.failed(REFUSED, 0.0)
     assert one.retry_at_s > 0
 
 

@@ -50,7 +50,12 @@ PIECE = 4096
 COUNTS = st.sampled_from([PIECE, 3 * PIECE]) | st.integers(1, 3 * PIECE)
 URL = "http://cdn.example/file"
 TIMEOUTS = Timeouts(give_up_s=1e9, stall_s=1e9, answer_s=1e9, lease_s=1e9)
-ERRORS = (LineError("broken"), BusyError(503, None), RefusedError(403), WrongRangeError("another range"))
+ERRORS = (
+    LineError("broken"),
+    BusyError(503, None),
+    RefusedError("HTTP 403", may_be_limit=True),
+    WrongRangeError("another range"),
+)
 
 
 class NoThread:
