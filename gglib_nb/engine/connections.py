@@ -536,13 +536,11 @@ class Connections:
         if self._is_limited or len(begun) < 2:
             return None
         speeds = [one.speed(now_s) for one in begun]
-        index = self._replacement.slow_one(now_s, speeds)
-        if index is None:
-            probed = self._replacement.probe(now_s, speeds)
-            if probed is not None:
-                begun[probed].closes_after_request = True
-            return None
-        return begun[index]
+        if (index := self._replacement.slow_one(now_s, speeds)) is not None:
+            return begun[index]
+        if (index := self._replacement.probe(now_s, speeds)) is not None:
+            begun[index].closes_after_request = True
+        return None
 
     def stalled(self, now_s: float, timeouts: Timeouts) -> list[Request]:
         """Requests whose connections received nothing for too long and do not wait for the bandwidth limit.

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from itertools import count
+from functools import partial
 from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
@@ -199,33 +199,24 @@ class Transport:
 
     def range(self, asked: Asked, offset: int, length: int) -> bytes:
         """Bytes of a file from `offset`: fewer than `length` at its end, none beyond it. Holds no more than requested."""
-        data, is_at_end, has_ranges = bytearray(), False, True
-
-        def ask() -> tuple[bytes, bool]:
-            nonlocal has_ranges
-            found = self._part(asked, offset + len(data), length - len(data), has_ranges=has_ranges)
-            if found is None:
-                has_ranges = False  # the next attempt requests the whole file
-                raise HubUnavailableError("The Hub's storage sent another part of the file than requested.")
-            return found
-
+        data, is_at_end = bytearray(), False
         while len(data) < length and not is_at_end:
+            ask = partial(self._part, asked, offset + len(data), length - len(data))
             part, is_at_end = self._persist(ask, asked)
             data += part
         return bytes(data)
 
     def _persist(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
         """Retries until there is an answer, a permanent error, or no patience left."""
-        deadline_s = time.monotonic() + self._patience.budget_s
-        for attempt in count():
+        deadline_s, attempt = time.monotonic() + self._patience.budget_s, 0
+        while True:
             try:
                 return self._ask_once(ask, asked)
             except _TRANSIENT as error:
-                wait_s = self._patience.wait_s(attempt, error)
-                if attempt + 1 >= self._patience.tries or time.monotonic() + wait_s > deadline_s:
+                wait_s, attempt = self._patience.wait_s(attempt, error), attempt + 1
+                if attempt >= self._patience.tries or time.monotonic() + wait_s > deadline_s:
                     raise
             self._closing.wait(wait_s)
-        raise AssertionError
 
     def _ask_once(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
         self._check_open()
@@ -333,32 +324,31 @@ class Transport:
             raise HubUnavailableError(f"{self.endpoint} did not answer like a Hub. Check HF_ENDPOINT.")
         return found, following
 
-    def _part(self, asked: Asked, offset: int, length: int, *, has_ranges: bool) -> tuple[bytes, bool] | None:
-        """Some of these bytes, at least one unless the file ends before, and whether they are its last; None for another range.
+    def _part(self, asked: Asked, offset: int, length: int) -> tuple[bytes, bool]:
+        """Some of these bytes, at least one unless the file ends before, and whether they are its last.
 
-        A server may send less than requested. Of a whole file no more is read than necessary.
+        A server may send less than requested. One that sends another range is asked for the whole file, of which no more is read
+        than necessary.
         """
-        # A compressed answer has no ranges: CloudFront ignores `Range` for it.
-        headers = {"accept-encoding": "identity"}
-        if has_ranges:
-            headers["range"] = f"bytes={offset}-{offset + length - 1}"
-        with self._follow(asked.file_url, asked, headers=headers) as response:
-            if response.status_code == 416:  # beyond the end
-                return b"", True
-            self._check_status(response, asked)
-            if response.status_code != 206:
-                if offset + length > _MOST_SKIPPED_BYTES:  # the bytes before it would have to be read and stored
-                    raise HubUnavailableError("The Hub's storage sends only whole files, not parts of them.")
-                data = self._read(response, offset + length)
-                return data[offset:], len(data) < offset + length
-            found = content_range(response.headers)
-            if found is None or found.start != offset or found.end is None:
-                return None
-            wanted = min(length, found.end - offset)
-            data = self._read(response, wanted)
-            if len(data) < wanted:
-                raise HubUnavailableError(f"The Hub's storage sent {len(data)} bytes instead of {wanted}.")
-            return data, offset + wanted == found.size_bytes
+        for headers in ({"range": f"bytes={offset}-{offset + length - 1}"}, {}):
+            # A compressed answer has no ranges: CloudFront ignores `Range` for it.
+            with self._follow(asked.file_url, asked, headers={"accept-encoding": "identity", **headers}) as response:
+                if response.status_code == 416:  # beyond the end
+                    return b"", True
+                self._check_status(response, asked)
+                if response.status_code != 206:
+                    if offset + length > _MOST_SKIPPED_BYTES:  # the bytes before it would have to be read and stored
+                        raise HubUnavailableError("The Hub's storage sends only whole files, not parts of them.")
+                    data = self._read(response, offset + length)
+                    return data[offset:], len(data) < offset + length
+                found = content_range(response.headers)
+                if found is not None and found.start == offset and found.end is not None:
+                    wanted = min(length, found.end - offset)
+                    data = self._read(response, wanted)
+                    if len(data) < wanted:
+                        raise HubUnavailableError(f"The Hub's storage sent {len(data)} bytes instead of {wanted}.")
+                    return data, offset + wanted == found.size_bytes
+        raise HubUnavailableError("The Hub's storage sent another part of the file than requested.")
 
     def _read(self, response: "httpx.Response", most_bytes: int, longest_s: float = inf) -> bytes:
         """The first bytes of a body. A read that gets a byte now and then never times out, so the whole has a limit too."""
