@@ -43,7 +43,15 @@ from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, InvalidConfigError, InvalidTokenError, RemoteChangedError
 from gglib_nb.network.proxies import Proxies, Proxy, is_final
 from gglib_nb.network.tls import tls_context
-from gglib_nb.network.tunnels import DeadlineReader, ProxyRefusedError, Stream, login_of, open_stream, read_head
+from gglib_nb.network.tunnels import (
+    DeadlineReader,
+    ProxyRefusedError,
+    Stream,
+    login_of,
+    open_stream,
+    read_head,
+    request_head,
+)
 
 REFUSED_STATUSES: Final = frozenset({400, 401, 403, 404, 410})
 """The CDN's answer to an expired signed URL, and to more connections than it allows."""
@@ -249,7 +257,11 @@ class Session:
         """
         with self._lock:
             connection = self._idle.pop() if self._idle else Connection(self)
-        found = connection.head(url, extra, method)  # if it fails, it has closed itself
+        try:
+            found = connection.head(url, extra, method)
+        except BaseException:
+            connection.close()
+            raise
         with self._lock:
             if is_kept := len(self._idle) < _MOST_IDLE_HUB_CONNECTIONS and not self._is_closed:
                 self._idle.append(connection)
@@ -482,16 +494,12 @@ def headers_of(response: http.client.HTTPResponse) -> Mapping[str, str]:
 
 
 def _request_bytes(method: str, url: str, route: tuple[Origin, Proxy | None], headers: Mapping[str, str]) -> bytes:
-    """The head of a request; raises `UnicodeError` for values that HTTP cannot carry."""
     parts, (origin, proxy) = urlsplit(url), route
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
     host = host_text((origin[0], re.sub(r"%25.*", "", origin[1]), origin[2]))
     if proxy is not None and not proxy.is_socks and origin[0] == "http":
         target, headers = f"http://{host}{target}", {**headers, **login_of(proxy)}
-    lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", *(f"{name}: {text}" for name, text in headers.items())]
-    if any("\r" in line or "\n" in line for line in lines):
-        raise UnicodeError("a line break in a request")
-    return "\r\n".join([*lines, "", ""]).encode("ascii")
+    return request_head(f"{method} {target}", {"Host": host, **headers})
 
 
 def _exchange_error(error: Exception, host: str, limit_s: float) -> LineError | InvalidConfigError:

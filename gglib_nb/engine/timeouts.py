@@ -47,6 +47,6 @@ class Timeouts(Value, frozen=True):
             ValueError: Not a JSON object.
         """
         named = environ.get(_HUB_VARIABLE, "").strip()
-        answer_s = float(named) if re.fullmatch(r"\d{1,6}(\.\d+)?", named, re.ASCII) else 0.0
-        said = {"answer_s": answer_s} if answer_s > 0 else {}
+        is_number = re.fullmatch(r"\d{1,6}(\.\d+)?", named, re.ASCII) is not None
+        said = {"answer_s": float(named)} if is_number and float(named) > 0 else {}
         return cls(**{**said, **json.loads(environ.get(TIMEOUTS_VARIABLE) or "{}")})

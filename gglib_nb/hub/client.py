@@ -43,8 +43,9 @@ _MOST_SCANNED: Final = 100
 _MOST_REVISIONS: Final = 10
 _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
 _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
-Tries = Sequence[tuple[str, Params]]
 _HINTING: Final = Patience(tries=1, timeout_s=5.0)  # an error does not wait long for suggestions
+
+Tries = Sequence[tuple[str, Params]]
 
 
 class HubClient(Transport):

@@ -12,7 +12,7 @@ import socket
 import time
 from collections import deque
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from itertools import chain, zip_longest
 from typing import Final
 
@@ -70,38 +70,34 @@ def _addresses(host: str, port: int) -> list[_Address]:
 
 
 def _first_connected(addresses: Iterable[_Address], deadline_s: float) -> socket.socket:
-    waiting, first_error, next_try_s = deque(addresses), None, 0.0
+    waiting, errors, next_try_s = deque(addresses), list[OSError](), 0.0
     with ExitStack() as losers, selectors.DefaultSelector() as pending:
         while waiting or pending.get_map():
-            now_s = time.monotonic()
+            now_s, failed_before = time.monotonic(), len(errors)
             if now_s >= deadline_s:
                 raise TimeoutError("timed out")
             if waiting and now_s >= next_try_s:
-                error, next_try_s = _try(*waiting.popleft(), pending, losers), now_s + _NEXT_TRY_S
-                if error is not None:
-                    first_error, next_try_s = first_error or error, 0.0  # the next attempt begins at once
-                continue
-            until_s = min(deadline_s, next_try_s) if waiting else deadline_s
-            for key, _ in pending.select(max(0.0, until_s - now_s)):
-                one: socket.socket = key.fileobj  # type: ignore[assignment]  # nothing else was registered
-                pending.unregister(one)
-                if (code := one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) == 0:
-                    return one.dup()  # the original is closed with the losers
-                first_error, next_try_s = first_error or OSError(code, os.strerror(code)), 0.0
-    raise first_error or OSError(errno.EADDRNOTAVAIL, "no address can be reached")
+                next_try_s = now_s + _NEXT_TRY_S
+                try:
+                    _begin(*waiting.popleft(), pending, losers)
+                except OSError as error:  # refused at once, or this system does not support the family
+                    errors.append(error)
+            else:
+                until_s = min(deadline_s, next_try_s) if waiting else deadline_s
+                for key, _ in pending.select(until_s - now_s):
+                    one: socket.socket = key.fileobj  # type: ignore[assignment]  # nothing else was registered
+                    pending.unregister(one)
+                    if (code := one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) == 0:
+                        return one.dup()  # the original is closed with the losers
+                    errors.append(OSError(code, os.strerror(code)))
+            if len(errors) > failed_before:
+                next_try_s = 0.0  # the next attempt begins at once
+    raise errors[0]
 
 
-def _try(
-    family: socket.AddressFamily, address: object, pending: selectors.BaseSelector, losers: ExitStack
-) -> OSError | None:
-    """Begin to connect; returns the error if that has failed already."""
-    try:
-        one = losers.enter_context(socket.socket(family, socket.SOCK_STREAM))
-        one.setblocking(False)
-        code = one.connect_ex(address)  # type: ignore[arg-type]  # as returned by getaddrinfo
-    except OSError as error:  # this system does not support the family
-        return error
-    if code not in (0, errno.EINPROGRESS, errno.EWOULDBLOCK):
-        return OSError(code, os.strerror(code))
+def _begin(family: socket.AddressFamily, address: object, pending: selectors.BaseSelector, losers: ExitStack) -> None:
+    one = losers.enter_context(socket.socket(family, socket.SOCK_STREAM))
+    one.setblocking(False)
+    with suppress(BlockingIOError):
+        one.connect(address)  # type: ignore[arg-type]  # as returned by getaddrinfo
     pending.register(one, selectors.EVENT_WRITE)
-    return None

@@ -1,7 +1,7 @@
 """Opens a byte stream to an origin: directly, through a CONNECT tunnel or a SOCKS 5 proxy, with or without TLS.
 
 Sources: RFC 9110, 9.3.6 (CONNECT), RFC 1928 and 1929 (SOCKS 5 and its login). SOCKS is implemented here, in thirty lines, because
-socksio, which httpx uses, has had no release since 2020 and assumes that every packet is a whole reply. Knows no requests and no files.
+socksio, which httpx uses, has had no release since 2020 and assumes that every packet is a whole reply. Knows no files.
 """
 
 import base64
@@ -12,7 +12,7 @@ import io
 import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Final, TypeVar, cast
@@ -110,8 +110,7 @@ def open_stream(
     try:
         on_socket(near)
         if proxy is not None and proxy.scheme == "https":
-            stream = outer = tls().wrap_socket(near, server_hostname=proxy.host)
-            on_socket(outer)
+            stream = _with_tls(near, tls(), proxy.host, on_socket)
         if proxy is not None and proxy.is_socks:
             _socks(stream, proxy, host, port, deadline_s)
         elif proxy is not None and scheme == "https":
@@ -162,6 +161,14 @@ class _Response(http.client.HTTPResponse):
         """Nothing is ever written."""
 
 
+def request_head(line: str, headers: Mapping[str, str]) -> bytes:
+    """The head of a request, from method and target, and headers; raises `UnicodeError` for values that HTTP cannot carry."""
+    lines = [f"{line} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
+    if any("\r" in line or "\n" in line for line in lines):
+        raise UnicodeError("a line break in a request")
+    return "\r\n".join([*lines, "", ""]).encode("ascii")
+
+
 def read_head(reader: DeadlineReader, method: str) -> http.client.HTTPResponse:
     """The final answer to a request: interim ones (100, 102, 103) are skipped. Raises `OSError` and `HTTPException`."""
     buffer = io.BufferedReader(reader)
@@ -179,9 +186,7 @@ def read_head(reader: DeadlineReader, method: str) -> http.client.HTTPResponse:
 
 
 def _connect_through(stream: Stream, proxy: Proxy, target: str, deadline_s: float) -> None:
-    fields = {"Host": target, **login_of(proxy)}
-    lines = [f"CONNECT {target} HTTP/1.1", *(f"{name}: {text}" for name, text in fields.items())]
-    stream.sendall("\r\n".join([*lines, "", ""]).encode("ascii"))
+    stream.sendall(request_head(f"CONNECT {target}", {"Host": target, **login_of(proxy)}))
     # As for HEAD: bytes after the head belong to the tunnel.
     response = read_head(DeadlineReader(stream, deadline_s), "HEAD")
     if not 200 <= response.status < 300:
