@@ -116,13 +116,13 @@ def _kind(file: FileName, listing: _Listing, stated: HeaderKind | None) -> Compa
         return kind
     if listing.has_a_model and (kind := _kind_beside_a_model(file)) is not None:
         return kind
-    tests: tuple[tuple[CompanionKind, bool], ...] = (
-        ("imatrix", _is_imatrix(file, listing)),
-        ("mmproj", _is_encoder(file, listing)),
-        ("adapter", _is_adapter(file, listing)),
-        ("draft", file.path in listing.heads),
-    )
-    return next((kind for kind, applies in tests if applies), None)
+    tests: dict[CompanionKind, bool] = {
+        "imatrix": _is_imatrix(file, listing),
+        "mmproj": _is_encoder(file, listing),
+        "adapter": _is_adapter(file, listing),
+        "draft": file.path in listing.heads,
+    }
+    return next((kind for kind, applies in tests.items() if applies), None)
 
 
 def _kind_of_other_format(file: FileName) -> CompanionKind | None:
@@ -277,14 +277,13 @@ def names_agree(companion: FileName, model: FileName) -> bool | None:
 
     Sizes that differ (`4b`, `27b`) outrank the other words. A small model that is used as a draft has its own size.
     """
-    words = [one for one in companion.base_words if one not in _NAMES_NO_MODEL and not _SAYS_PRECISION.fullmatch(one)]
-    if not {"draft", "drafter"}.intersection(companion.words):
-        if sizes_differ(companion, model):
-            return False
-    else:
-        words = [word for word in words if not re.fullmatch(r"\d+[bm]?", word)]
+    words = {one for one in companion.base_words if one not in _NAMES_NO_MODEL and not _SAYS_PRECISION.fullmatch(one)}
+    if {"draft", "drafter"}.intersection(companion.words):
+        words = {word for word in words if not re.fullmatch(r"\d+[bm]?", word)}
+    elif sizes_differ(companion, model):
+        return False
     theirs = set(model.base_words) - _NAMES_NO_MODEL
-    return (set(words) <= theirs or (bool(theirs) and theirs <= set(words))) if words else None
+    return (words <= theirs or (bool(theirs) and theirs <= words)) if words else None
 
 
 def sizes_differ(one: FileName, other: FileName) -> bool:

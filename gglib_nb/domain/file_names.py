@@ -76,12 +76,10 @@ class Quantization(str):
         Unknown sizes of a known type count as the type (`Q4_K_XL` as `Q4_K`), unknown types by their digit.
         """
         name = self.removeprefix(_DYNAMIC)
-        while name:
-            if name in _BITS_PER_WEIGHT:
-                return _BITS_PER_WEIGHT[name]
+        while name and name not in _BITS_PER_WEIGHT:
             name = name.rpartition("_")[0]
         digit = re.search(r"\d", self)
-        return float(digit[0]) + 0.5 if digit and digit[0] != "0" else None
+        return _BITS_PER_WEIGHT.get(name) or (float(digit[0]) + 0.5 if digit and digit[0] != "0" else None)
 
 
 def read_label(file_name: str) -> Quantization | None:
@@ -145,17 +143,13 @@ class FileName(Value, frozen=True, dict=True):
     @cached_property
     def label(self) -> Quantization | None:
         """The quantization that the file's name states, else that of the nearest folder that states one."""
-        for name in (self.stem, *reversed(self.folder.split("/"))):
-            if (label := read_label(name)) is not None:
-                return label
-        return None
+        return next(filter(None, map(read_label, (self.stem, *reversed(self.folder.split("/"))))), None)
 
     @property
     def place(self) -> str:
         """The path under which it is stored: for a part of a byte split, that of the joined file."""
-        if self.split is None or self.split.kind != "bytes":
-            return self.path
-        return "/".join(filter(None, (self.folder, f"{self.stem}.gguf")))
+        is_part = self.split is not None and self.split.kind == "bytes"
+        return "/".join(filter(None, (self.folder, f"{self.stem}.gguf"))) if is_part else self.path
 
     @cached_property
     def words(self) -> tuple[str, ...]:

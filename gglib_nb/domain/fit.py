@@ -90,7 +90,7 @@ class Placement(Value, frozen=True):
     """Where a model is loaded, with which context and cache, and what that takes of GPUs and RAM.
 
     Attributes:
-        fit: One of the classes: `gpu`, `gpu_reduced`, `gpu_partly`, `ram`, `too_large` or `unknown`.
+        fit: `gpu`, `gpu_reduced`, `gpu_partly`, `ram`, `too_large` or `unknown`.
         gpu_layers: Layers on the GPUs, completely or except for their experts.
         cpu_expert_layers: Layers of a mixture whose experts are in RAM.
         longest_gpu_context: The longest context with all of it on the GPUs and the requested cache, at most what the

@@ -53,14 +53,11 @@ class RepoSummary(Value, frozen=True):
 
     Attributes:
         downloads: In the last 30 days.
-        parameter_count: Of the model.
         architecture: As in the GGUF header.
         gate: How access is granted; None: open.
         modified_at: ISO date of the last change.
-        likely_size_bytes: Estimated size of the recommended variant.
-        fit: Whether that probably fits this machine's memory.
+        likely_size_bytes: Estimated size of the recommended variant; `fit`: whether that probably fits the memory.
         is_here: Whether a model of it is registered.
-        page_url: Its page on the hub.
     """
 
     repo_id: str

@@ -217,18 +217,15 @@ def _in_short(path: str) -> str:
 
 def _refusal(part: str, *, is_windows: bool) -> str | None:
     """Why this name between two slashes cannot be used; None: it can."""
-    if not part:
-        return "has an empty part"
-    if _FORBIDDEN.search(part):
-        return "contains a backslash, a colon, or a control character"
-    if is_windows and _FORBIDDEN_ON_WINDOWS.search(part):
-        return "contains a character that Windows does not allow"
-    if part[-1] in ". ":  # `.` and `..` too; Windows strips these, and then two names are one file
-        return "has a part that ends in a dot or a space"
-    if _DEVICE.fullmatch(part):
-        return "names a device on Windows"
-    if any("\ud800" <= character <= "\udfff" for character in part):
-        return "is not text"
-    if len(part.encode()) > _LONGEST_NAME_BYTES:
-        return f"has a part of more than {_LONGEST_NAME_BYTES} bytes"
-    return None
+    faults = {
+        "has an empty part": not part,
+        "contains a backslash, a colon, or a control character": _FORBIDDEN.search(part),
+        "contains a character that Windows does not allow": is_windows and _FORBIDDEN_ON_WINDOWS.search(part),
+        # `.` and `..` too; Windows strips these, and then two names are one file.
+        "has a part that ends in a dot or a space": part.endswith((".", " ")),
+        "names a device on Windows": _DEVICE.fullmatch(part),
+        "is not text": any("\ud800" <= character <= "\udfff" for character in part),
+        f"has a part of more than {_LONGEST_NAME_BYTES} bytes": len(part.encode(errors="replace"))
+        > _LONGEST_NAME_BYTES,
+    }
+    return next((fault for fault, applies in faults.items() if applies), None)

@@ -164,10 +164,10 @@ def companion_for(
         kind: Of the companion.
         confirm: What headers say about a companion and this variant, which outranks the names; None: they do not say.
     """
-    candidates = [one for one in variants.companions if one.kind == kind and parse_path(one.path).is_gguf]
     if variant.folder not in variants.model_folders:
         return None  # a companion by itself
-    fitting = [one for one in candidates if _fits(variants, one, variant, confirm(one))]
+    candidates = (one for one in variants.companions if one.kind == kind and parse_path(one.path).is_gguf)
+    fitting = (one for one in candidates if _fits(variants, one, variant, confirm(one)))
     return min(fitting, key=lambda companion: _distance(companion, variant), default=None)
 
 
@@ -175,20 +175,20 @@ def _fits(variants: Variants, companion: Companion, variant: Variant, confirmed:
     name, model = parse_path(companion.path), parse_path(variant.files[0])
     agree = names_agree(name, model)
     if agree or confirmed is not None:
-        return (agree is not False and confirmed is True) or (agree is True and confirmed is None)
-    if agree is None and name.folder in variants.model_folders and name.folder:
+        return agree is not False and confirmed is not False
+    if agree is False:
+        return variants.has_one_name and not sizes_differ(name, model)
+    if name.folder and name.folder in variants.model_folders:
         return name.folder == variant.folder and variants.model_folders[name.folder]
-    if agree is None:
-        return variants.holds_one_model
-    return variants.has_one_name and not sizes_differ(name, model)
+    return variants.holds_one_model
 
 
 def _are_editions(names: list[FileName]) -> bool:
     """Whether names are of one model: they share a word, and no two state different sizes."""
     editions = {_edition(name) for name in names}
-    common = set.intersection(*map(set, editions)) if editions else set()
     sizes = [name.size_words for name in names if name.size_words]
-    return len(editions) <= 1 or (bool(common) and all(sizes[0] & size for size in sizes))
+    has_one_size = all(sizes[0] & size for size in sizes)
+    return len(editions) <= 1 or (has_one_size and bool(set.intersection(*map(set, editions))))
 
 
 def _edition(name: FileName) -> tuple[str, ...]:
