@@ -175,14 +175,14 @@ class Worker:
         while not request.is_over and not self._is_narrowed_in_vain:
             self._narrow(connection)
             length = self._length.length_bytes
-            wanted = length if request.end is None else min(length, request.end - request.position)
+            wanted = min(length, request.end - request.position)
             began_s = time.monotonic()
             buffer = self._buffer = self._buffer or self._free.get()
             count = answer.readinto(buffer[: max(1, wanted)], is_filled=self._length.is_filled)
             if self._stop.is_set():
                 raise LineError("the connection was closed")
             if count == 0:
-                if request.end is None:
+                if request.part.end is None:
                     request.end_here()
                 break
             self._length.observe(count, time.monotonic() - began_s)
@@ -339,8 +339,9 @@ class Tracked:
 
     def ends_soon(self, now_s: float) -> bool:
         """Whether its request is about to complete."""
-        left = None if self.request is None or self.request.end is None else self.request.end - self.request.position
-        return left is not None and left <= self.speed(now_s).bytes_per_second * _SOON_S
+        if self.request is None:
+            return False
+        return self.request.end - self.request.position <= self.speed(now_s).bytes_per_second * _SOON_S
 
     def speed(self, now_s: float) -> Speed:
         """How fast it is, and since when."""
@@ -479,7 +480,7 @@ class Connections:
         running = [
             (request, Running(request.position, request.end, one.request_rate(now_s)))
             for one in self._tracked
-            if (request := one.request) is not None and request.end is not None and not request.is_whole
+            if (request := one.request) is not None and not request.is_whole
             and request.part.troubles.retry_at_s <= now_s
         ]  # fmt: skip
         choice = choose_split([one for _, one in running], rate, self._answer_s)

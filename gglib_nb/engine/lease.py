@@ -1,14 +1,12 @@
 """Which process may write a partial file, and whether a process still runs.
 
 A lease is a small file beside the partial file that names its owner, with a heartbeat: its content changes every second.
-Filesystem locks are not used, because `flock` does nothing on some network filesystems, and huggingface_hub
-lost files to that (its issue 4196).
+Not a lock, because `flock` does nothing on some network filesystems; huggingface_hub lost files to that (its issue 4196).
 
-* Acquiring: the file is created exclusively. If it exists, its owner is known to be dead at once on the same machine (and in
-  the same process namespace), or if the lease is from an earlier boot of this machine; otherwise the lease is taken over once
-  it has been silent for a while by the watcher's own clock, so that the clocks of two machines need not agree. An unreadable
-  lease has no owner and is given only the time that writing it takes. If a cluster reports an owner as gone, a few
-  seconds of silence are enough; if it still writes heartbeats, the report is ignored.
+* Acquiring: the file is created exclusively. One that exists is taken over at once if its owner is known to be dead (a process of
+  this machine and process namespace, or of an earlier boot of this machine), otherwise once it has been silent for a while by the
+  watcher's own clock, so that the clocks of two machines need not agree. An unreadable lease has no owner and is given only the
+  time that writing it takes; one whose owner a cluster reports as gone, a few seconds of silence.
 * Taking over: a new file is renamed over the old one, and counts if it is still at its path after a moment.
 * Renewing: the owner writes its heartbeat into its own open file, so that an owner that has lost its lease writes into a
   file that no process reads. It checks the path before every journal record and before the final rename.
@@ -22,6 +20,7 @@ import errno
 import math
 import os
 import secrets
+import stat
 import time
 from collections.abc import Collection
 from pathlib import Path
@@ -47,11 +46,7 @@ class LeaseLostError(Exception):
 
 
 class Owner(Value, frozen=True):
-    """A process on any machine.
-
-    A process id is meaningful only on its machine, in its boot and in its process namespace, and is reused after the process
-    ends. So an owner has all four and its start time. Processes of another machine cannot be inspected from here.
-    """
+    """A process on any machine: a process id is meaningful only at its place, and is reused after the process ends."""
 
     place: str  # machine, boot and process namespace
     pid: int  # its id there
@@ -126,22 +121,23 @@ class SeenLease(msgspec.Struct, frozen=True):
 
 
 class Lease:
-    """The lease of one partial file, from the point of view of one process."""
+    """The lease of one partial file, from the point of view of one process.
+
+    Args:
+        path: Of the lease file.
+        lease_s: Seconds without a heartbeat before it may be taken over.
+        seen: Its state when seen earlier, so that its silence since then counts; None: not seen.
+        gone_owners: Names (`owner_name`) of processes that are reported gone.
+
+    Attributes:
+        has_other_writer: A process that held it before may still run, and write to the partial file that it has open. A process
+            that resumes that file copies it to another one and then sets this to False.
+    """
 
     def __init__(
         self, path: Path, lease_s: float, seen: SeenLease | None = None, gone_owners: Collection[str] = ()
     ) -> None:
-        """Read it, acquire nothing.
-
-        Args:
-            path: Of the lease file.
-            lease_s: Seconds without a heartbeat before it may be taken over.
-            seen: Its state when seen earlier, so that its silence since then counts; None: not seen.
-            gone_owners: Names (`owner_name`) of processes that are reported gone.
-        """
         self.owner = secrets.token_hex(8)
-        # A process that held the lease before may still run, and write to the partial file that it has open. A process that resumes
-        # that file copies it to another one and then sets this to False.
         self.has_other_writer = False
         self._place = process_place()
         self._path = path
@@ -162,9 +158,9 @@ class Lease:
         with contextlib.suppress(FileExistsError):
             self._create(self._path)
             return None
-        if os.path.isdir(self._path):  # noqa: PTH112  # `Path.is_dir` may raise
-            raise IsADirectoryError(errno.EISDIR, "there is a folder in its place", str(self._path))
         state, found = read_lease(self._path), status_of(self._path)
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            raise IsADirectoryError(errno.EISDIR, "there is a folder in its place", str(self._path))
         is_dead = state is not None and found is not None and state.is_owner_dead(found.st_mtime)
         self.has_other_writer = not is_dead or (state is not None and state.has_other_writer)
         if (is_dead or self._is_silent(state)) and self._take_over(state):
@@ -204,12 +200,12 @@ class Lease:
 
         While another process may still write to the partial file at its path, the lease remains, as that of a dead process.
         """
-        if not self.is_held:
-            return
         try:
-            if self.is_ours() and self.has_other_writer and os.path.lexists(self._path.with_suffix("")):
+            if not self.is_ours():
+                pass
+            elif self.has_other_writer and os.path.lexists(self._path.with_suffix("")):
                 self._write(0, pid=0)
-            elif self.is_ours():
+            else:
                 self._path.unlink(missing_ok=True)
         finally:  # even if the folder no longer permits changes
             self._close()
@@ -240,10 +236,6 @@ class Lease:
             self._close()
         return self.is_held
 
-    def _close(self) -> None:
-        os.close(self._fd)
-        self._fd = -1
-
     def _write(self, downloaded_bytes: int, pid: int | None = None) -> None:
         self._beat += 1
         pid = os.getpid() if pid is None else pid
@@ -251,11 +243,21 @@ class Lease:
         write_at(self._fd, msgspec.json.encode(state).ljust(_LENGTH), 0)
         self._renewed_s = clock_s()
 
+    def _close(self) -> None:
+        if self.is_held:
+            os.close(self._fd)
+            self._fd = -1
 
-def delete_unowned(target: Path, lease_s: float) -> None:
-    """Delete the partial files of a target, unless a process uses them. Raises `OSError` if it cannot."""
+
+def delete_unowned(target: Path, lease_s: float, *, keeps_bytes: bool = False) -> None:
+    """Delete the partial files of a target, unless a process uses them, or with `keeps_bytes` if one has bytes.
+
+    Raises:
+        OSError: They cannot be deleted.
+    """
     if any(os.path.lexists(path) for path in (part_path(target), journal_path(target), lease_path(target))):
         lease = Lease(lease_path(target), lease_s)
         if lease.try_acquire() is None:
-            delete_partial(target)
+            if not (keeps_bytes and os.path.lexists(part_path(target))):
+                delete_partial(target)
             lease.release()

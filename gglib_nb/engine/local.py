@@ -1,8 +1,6 @@
 """Files on this machine: the file at the target, identical files elsewhere, leftovers of earlier runs, header facts.
 
-`TargetCheck` runs before the first byte, on a thread of its own, because hashing and waiting take long. The rest is
-also used by the kernel. A file that is read only to save bytes can never make a download fail: an unreadable one is
-left alone.
+A file that is read only to save bytes can never make a download fail: an unreadable one is left alone.
 """
 
 import contextlib
@@ -10,7 +8,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from glob import escape
 from pathlib import Path
 from typing import Final
@@ -20,30 +18,19 @@ from gglib_nb.domain.file_names import FileName, parse_path
 from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
 from gglib_nb.domain.values import Value
+from gglib_nb.engine import disk
 from gglib_nb.engine.digest import FrontDigest, hash_file
-from gglib_nb.engine.disk import (
-    check_way,
-    is_disk_gone,
-    journal_path,
-    lease_path,
-    open_regular,
-    part_path,
-    prefix_reader,
-    status_of,
-)
-from gglib_nb.engine.journal import Journal, PartIdentity, present_at
+from gglib_nb.engine.journal import Journal, PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
-from gglib_nb.engine.pieces import Range, RangeSet
+from gglib_nb.engine.pieces import Pieces, Range, RangeSet
 from gglib_nb.engine.protocol import StartTransfer
-from gglib_nb.engine.reuse import Comparison, CopySource, DonorFile, compare_tensors
+from gglib_nb.engine.reuse import Comparison, CopySource, DonorFile, compare_tensors, find_donors
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GgufError, IncompleteShardSetError, StorageError
 from gglib_nb.system import allocated_bytes, matching, sync_folder
 
 Facts = dict[str, str | int | float | bool | None]
 """The contents of a GGUF header, as JSON scalars."""
-
-FindDonors = Callable[[], tuple[DonorFile, ...]]
 
 _LOOK_S: Final = 0.5
 
@@ -61,33 +48,51 @@ class CheckResult(Value, frozen=True):
 
 
 class TargetCheck:
-    """The check of one target; it ends with the complete file, or with the lease."""
+    """The check of one target before the first byte; it ends with the complete file, or with the lease.
+
+    Args:
+        files: The parts of the target, with all facts that the hub has stated.
+        command: The attempt.
+        lease: Of the partial file; renewed by the transfer while `has_lease`.
+        limits: What copying tensors may cost.
+        known_folders: On the same disk; if none of them exists, it is not mounted.
+        link_folders: Where identical files may be.
+        stop: Ends it.
+
+    Attributes:
+        hashed_bytes: Of a file on this machine, so far; None while none is hashed.
+        owner_bytes: What another owner of the lease has; None without one.
+    """
 
     def __init__(
         self,
         files: tuple[PlannedFile, ...],
         command: StartTransfer,
+        lease: Lease,
+        limits: ReuseLimits,
         known_folders: tuple[str, ...],
         link_folders: tuple[str, ...],
-        lease: Lease,
         stop: threading.Event,
     ) -> None:
-        """Checks nothing yet; `files` are the parts of the target, with all facts that the hub has stated."""
-        self.files = files
-        self.target = Path(files[0].target)
-        self.lease = lease  # of the partial file; renewed by the coordinator while `has_lease`
+        self.lease = lease
         self.has_lease = False
-        self.hashed_bytes: int | None = None  # of a local file, so far; None while none is hashed
-        self.owner_bytes: int | None = None  # what another owner of the lease has; None without one
+        self.hashed_bytes: int | None = None
+        self.owner_bytes: int | None = None
+        self._files = files
+        self._target = Path(files[0].target)
+        self._is_stated = all(file.sha256 is not None for file in files)
+        last_bytes = files[-1].size_bytes
+        self._size_bytes = None if last_bytes is None else files[-1].offset_bytes + last_bytes
         self._command = command
+        self._limits = limits
+        self._known_folders = known_folders
         self._link_folders = link_folders
         self._stop = stop
-        self._known_folders = known_folders  # on the same disk; if none of them exists, it is not mounted
         self._donors: tuple[DonorFile, ...] = ()
-        self._right: list[Range] = []
+        self._right: tuple[Range, ...] = ()
 
-    def run(self, search: FindDonors | None = None) -> CheckResult:
-        """Run the check; takes as long as hashing and waiting take. `search` finds donors.
+    def run(self) -> CheckResult:
+        """Run the check, on a thread of its own: hashing and waiting take long.
 
         Raises:
             StoppedError: It was stopped.
@@ -96,32 +101,30 @@ class TargetCheck:
         """
         if (present := self._present()) is not None:
             return CheckResult(present)
-        if is_disk_gone(self._known_folders):
+        if disk.is_disk_gone(self._known_folders):
             raise StorageError(
                 f"The folder {self._known_folders[0]} does not exist. If its disk is not mounted, mount it, then retry. If you deleted it, "
                 "queue the download again."
             )
-        check_way(self.target)
-        self.target.parent.mkdir(parents=True, exist_ok=True)
+        disk.check_way(self._target)
+        self._target.parent.mkdir(parents=True, exist_ok=True)
         if self._wait_for_lease() and (present := self._present()) is not None:
-            self.lease.release()
             return CheckResult(present)
         if not self._command.force and (linked := self._linked()) is not None:
-            self.lease.release()
             return CheckResult(linked, is_linked=True)
-        found = status_of(self.target)
+        found = disk.status_of(self._target)
         if found is not None and self._is_known_wrong(found):
             return CheckResult(None, donors=self._damaged(found))
-        self._donors = () if search is None else search()
+        self._donors = self._find_donors()
         return CheckResult(None, donors=self._donors)
 
-    def comparison(self, partial: Path, limits: ReuseLimits) -> Comparison:
+    def comparison(self) -> Comparison:
         """The comparison that finds which bytes of the donors found by `run` can be copied to the partial file."""
         if self._right:
             yield ()
             return tuple(Copy(0, start, start, end - start) for start, end in self._right)
-        seed = self.files[0].sha256 or str(self.target)
-        return (yield from compare_tensors(partial, self._expected_size() or 0, seed, self._donors, limits))
+        seed, size_bytes = self._files[0].sha256 or str(self._target), self._size_bytes or 0
+        return (yield from compare_tensors(disk.part_path(self._target), size_bytes, seed, self._donors, self._limits))
 
     def _wait_for_lease(self) -> bool:
         """Acquire the lease; returns whether another process held it meanwhile."""
@@ -132,76 +135,59 @@ class TargetCheck:
             has_waited = True
             if self._stop.wait(_LOOK_S):
                 raise StoppedError
-        self.has_lease = True
-        self.owner_bytes = None
+        self.has_lease, self.owner_bytes = True, None
         return has_waited
+
+    # The file at the target ------------------------------------------------------------------------------------------
 
     def _present(self) -> StoredFile | None:
         """The file at the target, if it is the wanted one."""
         try:
-            found = self.target.stat()
+            found = self._target.stat()
         except FileNotFoundError:
             return None
         if self._command.force or self._is_known_wrong(found):
             return None
         if not stat.S_ISREG(found.st_mode):
-            raise StorageError(f"{self.target} is not a file. Move it, then retry.")
+            raise StorageError(f"{self._target} is not a file. Move it, then retry.")
         if self._is_known(found):
             return self._stored(found)
-        expected = self._expected_size()
-        if expected is None or found.st_size == expected:
-            digest = self._hash(self.target)
-            is_stated = all(file.sha256 is not None for file in self.files)
-            if self._matches(digest) and (is_stated or self._may_be_a_model()):
+        if self._size_bytes in (None, found.st_size):
+            digest = self._hash(self._target)
+            if self._matches(digest) and (self._is_stated or self._may_be_a_model()):
                 return self._stored(found, digest)
         if self._command.replaces:
             return None
         raise StorageError(
-            f"Another file is stored at {self.target}. Move it, or download again with --force to replace it."
+            f"Another file is stored at {self._target}. Move it, or download again with --force to replace it."
         )
-
-    def _may_be_a_model(self) -> bool:
-        """Whether the target is not named `.gguf`, or begins like a GGUF file."""
-        if self.target.suffix.lower() != ".gguf":
-            return True
-        with self.target.open("rb") as file:
-            return file.read(4) == b"GGUF"
 
     def _is_known_wrong(self, found: os.stat_result) -> bool:
         """Whether the catalog records this very file as wrong."""
-        return self.files[0].wrong_ranges is not None and found.st_mtime_ns == self.files[0].known_mtime_ns
-
-    def _damaged(self, found: os.stat_result) -> tuple[CopySource, ...]:
-        """The damaged file at the target, if its right ranges are known; the digest will confirm or refute them."""
-        wrong = self.files[0].wrong_ranges
-        if not wrong or self._command.force:
-            return ()
-        right = RangeSet([(0, min(self._expected_size() or 0, found.st_size))])
-        for start, end in wrong:
-            right.remove(start, end)
-        self._right = list(right)
-        return (CopySource(self.target, "the damaged file", found.st_size, found.st_mtime_ns),) if self._right else ()
+        return self._files[0].wrong_ranges is not None and found.st_mtime_ns == self._files[0].known_mtime_ns
 
     def _is_known(self, found: os.stat_result) -> bool:
         """Whether the catalog or a journal records this very file as verified."""
-        if found.st_size != self._expected_size():
+        if found.st_size != self._size_bytes:
             return False
-        if found.st_mtime_ns == self.files[0].known_mtime_ns:
+        if found.st_mtime_ns == self._files[0].known_mtime_ns:
             return True
-        state = Journal.read(journal_path(self.target))
+        state = Journal.read(disk.journal_path(self._target))
         if state is None or (verified := state.record.verified) is None:
             return False
         is_untouched = (verified.size_bytes, verified.mtime_ns) == (found.st_size, found.st_mtime_ns)
-        return is_untouched and [part.digest for part in state.record.parts] == [file.sha256 for file in self.files]
+        return is_untouched and [part.digest for part in state.record.parts] == [file.sha256 for file in self._files]
 
-    def _expected_size(self) -> int | None:
-        last = self.files[-1]
-        return None if last.size_bytes is None else last.offset_bytes + last.size_bytes
+    def _may_be_a_model(self) -> bool:
+        if self._target.suffix.lower() != ".gguf":
+            return True
+        with self._target.open("rb") as file:
+            return file.read(4) == b"GGUF"
 
     def _hash(self, path: Path) -> FrontDigest:
         """Hash a file, part by part, and report progress."""
-        ends = [file.offset_bytes for file in self.files[1:]] + [self._expected_size() or path.stat().st_size]
-        digest = FrontDigest([(file.offset_bytes, end) for file, end in zip(self.files, ends, strict=True)])
+        ends = [file.offset_bytes for file in self._files[1:]] + [self._size_bytes or path.stat().st_size]
+        digest = FrontDigest([(file.offset_bytes, end) for file, end in zip(self._files, ends, strict=True)])
 
         def note(front: int) -> None:
             self.hashed_bytes = front
@@ -213,41 +199,66 @@ class TargetCheck:
         return digest
 
     def _matches(self, digest: FrontDigest) -> bool:
-        pairs = zip(digest.digests, self.files, strict=False)
+        pairs = zip(digest.digests, self._files, strict=False)
         return digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
 
     def _stored(self, found: os.stat_result, digest: FrontDigest | None = None) -> StoredFile:
         """The file as it is on the disk; `digest` if it was hashed just now, else it is known to be right."""
-        is_verified = digest is None or all(file.sha256 is not None for file in self.files)
-        known_sha256 = self.files[0].sha256 if len(self.files) == 1 else None
+        first = self._files[0]
+        known_sha256 = first.sha256 if len(self._files) == 1 else None
         return StoredFile(
-            target=str(self.target),
-            path_in_repo=self.files[0].path_in_repo,
-            kind=self.files[0].kind,
+            target=first.target,
+            path_in_repo=first.path_in_repo,
+            kind=first.kind,
             size_bytes=found.st_size,
             sha256=known_sha256 if digest is None else digest.whole,
-            is_verified=is_verified,
+            is_verified=digest is None or self._is_stated,
             mtime_ns=found.st_mtime_ns,
             was_present=True,
-            facts=read_facts(self.target),
-            verified_at_s=time.time() if digest is not None and is_verified else None,
+            facts=read_facts(self._target),
+            verified_at_s=time.time() if digest is not None and self._is_stated else None,
             block_digests="" if digest is None else digest.block_digests,
         )
 
+    # Files that save bytes -------------------------------------------------------------------------------------------
+
     def _linked(self) -> StoredFile | None:
         """The target as a link to an identical file; None if there is none or it cannot be linked."""
-        file = self.files[0]
-        if len(self.files) > 1 or file.sha256 is None or not file.size_bytes:
+        file = self._files[0]
+        if len(self._files) > 1 or file.sha256 is None or not file.size_bytes:
             return None
-        for candidate in _identical_candidates(self._link_folders, self.target, file.size_bytes, file.sha256):
+        for candidate in _identical_candidates(self._link_folders, self._target, file.size_bytes, file.sha256):
             # Another user's file, a dead mount, another filesystem, or one without links: the file is downloaded instead.
             with contextlib.suppress(OSError):
                 digest = self._hash(candidate)
                 if self._matches(digest):
-                    self.target.hardlink_to(candidate)
-                    sync_folder(self.target.parent)
-                    return self._stored(self.target.stat(), digest)
+                    self._target.hardlink_to(candidate)
+                    sync_folder(self._target.parent)
+                    return self._stored(self._target.stat(), digest)
         return None
+
+    def _damaged(self, found: os.stat_result) -> tuple[CopySource, ...]:
+        """The damaged file at the target, if its right ranges are known; the digest will confirm or refute them."""
+        wrong = self._files[0].wrong_ranges
+        if not wrong or self._command.force:
+            return ()
+        right = RangeSet([(0, min(self._size_bytes or 0, found.st_size))])
+        for start, end in wrong:
+            right.remove(start, end)
+        self._right = tuple(right)
+        return (CopySource(self._target, "the damaged file", found.st_size, found.st_mtime_ns),) if self._right else ()
+
+    def _find_donors(self) -> tuple[DonorFile, ...]:
+        """The files that may have tensors of the target.
+
+        Raw splits have none, because the whole file has one header. Nor does a file whose digest the hub does not state:
+        nothing could verify the copied bytes.
+        """
+        least_bytes, command = self._limits.least_gain_bytes, self._command
+        is_suitable = len(self._files) == 1 and self._is_stated and (self._size_bytes or 0) >= least_bytes
+        if command.force or not is_suitable or self._target.suffix.lower() != ".gguf":
+            return ()
+        return find_donors(self._target, command.repo_id, command.donors, least_bytes, self._stop)
 
 
 def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int, sha256: str) -> Iterator[Path]:
@@ -270,26 +281,13 @@ def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: in
                     yield found
 
 
-def clear_journal(target: Path, lease_s: float) -> None:
-    """Delete the journal of a finished file, unless a process has started to download the file again."""
-    path = journal_path(target)
-    if not os.path.lexists(path):
-        return
-    with contextlib.suppress(OSError):
-        lease = Lease(lease_path(target), lease_s)
-        if lease.try_acquire() is None:
-            if not os.path.lexists(part_path(target)):
-                path.unlink(missing_ok=True)
-            lease.release()
-
-
 # --- Headers ----------------------------------------------------------------------------------------------------------
 
 
 def read_facts(path: Path) -> Facts:
     """The header's facts; empty if the file is no GGUF that can be read."""
     with contextlib.suppress(OSError):
-        fd = open_regular(path)
+        fd = disk.open_regular(path)
         return facts_of(fd, os.fstat(fd).st_size) or {}
     return {}
 
@@ -308,7 +306,7 @@ def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | No
     from gglib_nb.domain.gguf_header import header_facts
 
     try:
-        header = read_header(prefix_reader(fd, size_bytes if reach is None else reach), size_bytes)
+        header = read_header(disk.prefix_reader(fd, size_bytes if reach is None else reach), size_bytes)
     except (OSError, GgufError):
         return None
     finally:
@@ -331,12 +329,12 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
     if not shards and len(readable) <= 1:
         return
     counts = {_number(shard, "split_count") for shard in shards}
-    numbers = sorted(_number(shard, "split_no") for shard in shards)
-    missing = tuple(number + 1 for number in range(max(counts, default=0)) if number not in numbers)
+    numbers = {_number(shard, "split_no") + 1 for shard in shards}
+    missing = tuple(number for number in range(1, max(counts, default=0) + 1) if number not in numbers)
     if missing and len(shards) == len(readable):
-        names = ", ".join(map(str, missing))
         raise IncompleteShardSetError(
-            f"Shards {names} of {max(counts)} are missing, according to the headers of the others. Download the whole set.",
+            f"Shards {', '.join(map(str, missing))} of {max(counts)} are missing, according to the headers of the others. "
+            "Download the whole set.",
             missing=missing,
         )
     tensors = {_number(shard, "split_tensors_count") for shard in shards} - {0}
@@ -365,7 +363,7 @@ def _has_tensor_twice(shards: Sequence[StoredFile]) -> bool:
     names: list[str] = []
     for shard in shards:
         with contextlib.suppress(OSError, GgufError), Path(shard.target).open("rb", buffering=0) as file:
-            names += tensor_names(prefix_reader(file.fileno(), shard.size_bytes), shard.size_bytes)
+            names += tensor_names(disk.prefix_reader(file.fileno(), shard.size_bytes), shard.size_bytes)
     return len(set(names)) < len(names)
 
 
@@ -386,13 +384,13 @@ def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int,
     parts: dict[str, list[PlannedFile]] = {}
     for file in files:
         parts.setdefault(file.target, []).append(file)
-    there = dict.fromkeys(parts, RangeSet())
+    there = dict.fromkeys(parts, Pieces(0))
     for target, each in parts.items():
         if all(part.size_bytes is not None for part in each):
             wanted = tuple(PartIdentity.of(part, part.size_bytes, commit_sha) for part in each)
-            there[target] = present_at(Path(target), wanted)
+            there[target] = Pieces(wanted[-1].offset_bytes + wanted[-1].size_bytes, runs_at(Path(target), wanted))
     ends = ((file, file.offset_bytes + (file.size_bytes or 0)) for file in files)
-    return tuple(RangeSet(there[file.target].within(file.offset_bytes, end)).total_bytes for file, end in ends)
+    return tuple(there[file.target].present_within(file.offset_bytes, end) for file, end in ends)
 
 
 # `<owner>/<repo>/` and two folders below; without a bound a home folder would be walked.
@@ -438,15 +436,19 @@ def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
     """Delete the partial files of these targets, except those in use; returns the targets of which nothing is left."""
     for target in map(Path, targets):
         # Other programs call their partial files `.part` too.
-        if Journal.read(journal_path(target)) is not None or read_lease(lease_path(target)) is not None:
+        if Journal.read(disk.journal_path(target)) is not None or read_lease(disk.lease_path(target)) is not None:
             with contextlib.suppress(OSError):
                 delete_unowned(target, Timeouts().lease_s)
-    return frozenset(target for target in targets if not os.path.lexists(part_path(Path(target))))
+    return frozenset(target for target in targets if not os.path.lexists(disk.part_path(Path(target))))
 
 
 def _leftover(part: Path) -> Leftover | None:
     target = part.with_suffix("")
-    state, lease, found = Journal.read(journal_path(target)), read_lease(lease_path(target)), status_of(part)
+    state, lease, found = (
+        Journal.read(disk.journal_path(target)),
+        read_lease(disk.lease_path(target)),
+        disk.status_of(part),
+    )
     if found is None or (state is None and lease is None):
         return None
     return Leftover(

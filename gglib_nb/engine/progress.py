@@ -6,6 +6,7 @@ from typing import Final
 from gglib_nb.domain.download import BAR_STEPS, ShardStatus
 from gglib_nb.domain.reports import FileProgress, NoticeKind, Progress
 from gglib_nb.domain.values import Value
+from gglib_nb.engine.connections import Connections
 from gglib_nb.engine.file import DownloadFile, Part, Stage
 from gglib_nb.engine.http import SilentError
 from gglib_nb.engine.local import TargetCheck
@@ -26,13 +27,12 @@ def reports_of(file: DownloadFile) -> list[FileProgress]:
 def _bytes_and_status(file: DownloadFile, part: Part) -> tuple[int, ShardStatus]:
     if file.stage is Stage.DONE:
         return part.size_bytes or 0, ShardStatus.FINISHED
-    if file.opened is not None:
-        count = file.pieces.present_within(part.start, file.pieces.end if part.end is None else part.end)
-        return count, ShardStatus.VERIFYING if count == part.size_bytes else ShardStatus.DOWNLOADING
-    left_bytes = sum(b - a for a, b in file.left.within(part.start, part.start if part.end is None else part.end))
+    count = file.pieces.present_within(part.start, file.end_of(part))
     if file.stage is Stage.CHECKING and file.check is not None:
-        return _checked_bytes(file.check, part, left_bytes)
-    return left_bytes, ShardStatus.QUEUED if file.stage is Stage.PENDING else ShardStatus.DOWNLOADING
+        return _checked_bytes(file.check, part, count)
+    is_there = file.opened is not None and count == part.size_bytes
+    status = ShardStatus.VERIFYING if is_there else ShardStatus.DOWNLOADING
+    return count, ShardStatus.QUEUED if file.stage is Stage.PENDING else status
 
 
 def _checked_bytes(check: TargetCheck, part: Part, left_bytes: int) -> tuple[int, ShardStatus]:
@@ -55,15 +55,6 @@ def _steps(file: DownloadFile, part: Part) -> tuple[tuple[int, ...], int]:
 # --- All files --------------------------------------------------------------------------------------------------------
 
 
-class Line(Value, frozen=True):
-    """The network for one transfer: its clock, when the last byte came, the bytes so far, the outage if there is one."""
-
-    now_s: float
-    moved_s: float
-    received_bytes: int
-    outage: Outage | None
-
-
 class Notice(Value, frozen=True):
     """The notice fields of `Progress`; the kind is None while bytes arrive normally."""
 
@@ -73,15 +64,18 @@ class Notice(Value, frozen=True):
     is_finalizing: bool = False
 
 
-def progress_of(attempt: int, files: Sequence[DownloadFile], reports: Sequence[FileProgress], line: Line) -> Progress:
-    """The progress of an attempt; `reports` has one entry for each file of the command."""
-    notice = notice_of(files, line)
+def progress_of(
+    attempt: int, files: Sequence[DownloadFile], now_s: float, connections: Connections, outage: Outage | None
+) -> Progress:
+    """The progress of an attempt, from the newest reports of its files."""
+    reports = {index: one for file in files for index, one in zip(file.indexes, file.reports, strict=True)}
     reused = [one.reused for one in files]
+    notice = _notice(files, now_s, connections, outage)
     return Progress(
         attempt=attempt,
-        sampled_s=line.now_s,
-        files=tuple(reports),
-        received_bytes=line.received_bytes,
+        sampled_s=now_s,
+        files=tuple(reports[index] for index in range(len(reports))),
+        received_bytes=connections.received_bytes,
         notice_kind=notice.kind,
         notice_s=notice.seconds,
         notice_text=notice.text,
@@ -91,8 +85,7 @@ def progress_of(attempt: int, files: Sequence[DownloadFile], reports: Sequence[F
     )
 
 
-def notice_of(files: Sequence[DownloadFile], line: Line) -> Notice:
-    """The notice of a transfer of these files."""
+def _notice(files: Sequence[DownloadFile], now_s: float, connections: Connections, outage: Outage | None) -> Notice:
     unfinished = [file for file in files if file.stage not in (Stage.PENDING, Stage.DONE)]
     if not any(file.stage is Stage.PENDING for file in files) and all(map(_has_all_bytes, unfinished)):
         if not unfinished and any(file.is_linked for file in files):
@@ -102,37 +95,35 @@ def notice_of(files: Sequence[DownloadFile], line: Line) -> Notice:
     checks = [file.check for file in unfinished if file.stage is Stage.CHECKING and file.check is not None]
     if any(check.owner_bytes is not None for check in checks):
         return Notice("waiting")  # the kernel may know for which process it waits
-    if line.outage is not None:
-        return Notice("offline", text=line.outage.since_text)
+    if outage is not None:
+        return Notice("offline", text=outage.since_text)
+    notice = _notice_of_line(unfinished, now_s, connections)
+    if notice.kind == "connecting" and not any(file.requests for file in unfinished):
+        is_hashing = any(check.hashed_bytes is not None for check in checks)
+        return Notice("verifying" if is_hashing else _of_reuse(unfinished) or "connecting")
+    return notice
+
+
+def _notice_of_line(unfinished: Sequence[DownloadFile], now_s: float, connections: Connections) -> Notice:
+    silent_s = now_s - connections.moved_s
     if any(file.requests for file in unfinished):
-        found = _of_line(line)
-        return _of_reuse(unfinished) or found if found.kind is None else found
-    waiting = [part for file in unfinished for part in file.parts if part.troubles.text]
+        if silent_s >= _SILENT_S:
+            return Notice("stalled", silent_s)
+        return Notice(_of_reuse(unfinished) if connections.received_bytes else "connecting")
+    waiting = [part.troubles for file in unfinished for part in file.parts if part.troubles.text]
     if waiting:
-        return _of_wait(min(waiting, key=lambda one: one.troubles.retry_at_s), line)
-    if any(check.hashed_bytes is not None for check in checks):
-        return Notice("verifying")
-    return _of_reuse(unfinished) or Notice("connecting")
+        first = min(waiting, key=lambda one: one.retry_at_s)
+        if isinstance(first.last, SilentError):
+            return Notice("stalled", silent_s, first.text)
+        return Notice("retrying", max(0.0, first.retry_at_s - now_s), first.text)
+    return Notice("connecting")
 
 
 def _has_all_bytes(file: DownloadFile) -> bool:
-    return file.stage is Stage.FINALIZING or (file.stage is Stage.FETCHING and file.has_all_bytes)
+    return file.stage is Stage.FINALIZING or (file.stage is Stage.FETCHING and file.pieces.is_complete)
 
 
-def _of_reuse(files: Sequence[DownloadFile]) -> Notice | None:
-    if any(file.stage is Stage.COMPARING for file in files):
-        return Notice("comparing")
-    return Notice("copying") if any(file.copy is not None for file in files) else None
-
-
-def _of_wait(part: Part, line: Line) -> Notice:
-    if isinstance(part.troubles.last, SilentError):
-        return Notice("stalled", line.now_s - line.moved_s, part.troubles.text)
-    return Notice("retrying", max(0.0, part.troubles.retry_at_s - line.now_s), part.troubles.text)
-
-
-def _of_line(line: Line) -> Notice:
-    silent_s = line.now_s - line.moved_s
-    if silent_s >= _SILENT_S:
-        return Notice("stalled", silent_s)
-    return Notice(None if line.received_bytes else "connecting")
+def _of_reuse(files: Sequence[DownloadFile]) -> NoticeKind | None:
+    if any(file.comparison is not None for file in files):
+        return "comparing"
+    return "copying" if any(file.copy is not None for file in files) else None

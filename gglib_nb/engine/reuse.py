@@ -31,7 +31,7 @@ from gglib_nb.domain.gguf_reuse import (
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import open_regular, prefix_reader, status_of
 from gglib_nb.engine.lease import LeaseLostError
-from gglib_nb.engine.partial import PartialFile, copy_step
+from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Range, RangeSet
 from gglib_nb.errors import GgufError
 from gglib_nb.system import matching, read_at
@@ -268,7 +268,7 @@ class TensorCopy:
             with self._lock:
                 if self._revoked.is_set():
                     return False
-                count = self._opened.copy(source, source_at, at, copy_step(source_at, at, end - at))
+                count = self._opened.copy(source, source_at, at, end - at)
                 if count == 0:
                     donors.leave_out(copy.donor, "it is shorter than it was")
                 elif donors.descriptor(copy.donor) is not None:  # else the copied bytes do not count

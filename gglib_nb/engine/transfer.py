@@ -1,48 +1,48 @@
 """One transfer: one thread, one inbox of typed events, and the reactions to them.
 
-`Transfer` takes one event after the other from its inbox; `handle` matches all of them. Each long operation (asking the
-hub, reading files, syncing, renaming) is a job on a thread of its own, which does not know the transfer and ends with an
-event. So all state of a transfer belongs to its thread, and a test can drive it with events alone.
+Each long operation (asking the hub, reading files, syncing, renaming) is a job on a thread of its own, which does not know the
+transfer and ends with an event. So all state of a transfer belongs to its thread, and a test can drive it with events alone.
 """
 
 import contextlib
+import os
 import queue
 import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, Protocol, assert_never
 
 from gglib_nb.domain.download import StoredFile
-from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
+from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.http_rules import host_text, origin_of
-from gglib_nb.domain.reports import FileProgress, TransferFinished, TransferStopped
+from gglib_nb.domain.reports import TransferFinished, TransferStopped
 from gglib_nb.domain.text import redacted
 from gglib_nb.engine import jobs
 from gglib_nb.engine.connections import Connections, RequestEnded
-from gglib_nb.engine.disk import Reservation, disk_full, storage_error
-from gglib_nb.engine.file import Cause, DownloadFile, Part, Request, Stage, files_of
+from gglib_nb.engine.disk import Reservation, disk_full, lease_path, storage_error
+from gglib_nb.engine.file import DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, SilentError
-from gglib_nb.engine.jobs import Event, Inbox, Shared, StartJob, Stop, Tick, in_thread
-from gglib_nb.engine.lease import LeaseLostError
-from gglib_nb.engine.local import CheckResult, check_split_set, clear_journal
+from gglib_nb.engine.jobs import Compared, Event, Inbox, JobEnded, Shared, StartJob, Stop, Tick, in_thread
+from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
+from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck, check_split_set, facts_of
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
-from gglib_nb.engine.partial import PartialFile, RenameGate
-from gglib_nb.engine.progress import Line, progress_of, reports_of
+from gglib_nb.engine.partial import PartialFile
+from gglib_nb.engine.pieces import RangeSet
+from gglib_nb.engine.progress import progress_of, reports_of
 from gglib_nb.engine.protocol import Event as Report
 from gglib_nb.engine.protocol import StartTransfer, TransferFailed
-from gglib_nb.engine.resolve import Remote
+from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.retry import Outage, Step, can_retry
-from gglib_nb.engine.reuse import CopyEnded, TensorCopy
+from gglib_nb.engine.reuse import Comparison, CopyEnded
 from gglib_nb.errors import DiskFullError, GglibError, IntegrityError, NetworkError, StorageError, to_wire
 from gglib_nb.system import free_bytes, log_path
 
 _TICK_S: Final = 0.1
 _RECORD_S: Final = 0.5
-_RENEW_S: Final = 1.0
 # How long a stop waits for a rename that has begun, and the end for a partial file that is being opened.
 _STOP_WAIT_S: Final = 0.5
 _CLOSE_WAIT_S: Final = 1.0
@@ -83,16 +83,15 @@ class Transfer:
         self._outbox = outbox
         self._start_job = start_job
         self._stop = threading.Event()
-        self._gate = RenameGate()
+        self._rename_lock = threading.Lock()
         self._connections = Connections(command.attempt, len(self.files), shared.pool, self.inbox, now_s)
         self._pending = list(reversed(self.files))
         self._open: list[DownloadFile] = []
-        self._reports: list[FileProgress] = []
         self._reserved: set[DownloadFile] = set()
         self._replaces = command.force or command.replaces
         self._known_folders = command.known_folders
         self._outage: Outage | None = None
-        self._next_record_s = self._next_renew_s = now_s
+        self._next_record_s = now_s
         self._thread = threading.Thread(target=self._main, name=f"gglib-transfer-{command.attempt}", daemon=True)
 
     # The thread ------------------------------------------------------------------------------------------------------
@@ -125,49 +124,38 @@ class Transfer:
             self.close()
         if isinstance(end, TransferFinished):
             for file in self.files:
-                clear_journal(file.path, self._shared.timeouts.lease_s)
+                with contextlib.suppress(OSError):
+                    delete_unowned(file.path, self._shared.timeouts.lease_s, keeps_bytes=True)
         self._outbox.post(end)
 
     def _run(self) -> Report:
+        try:
+            self._work()
+        except StoppedError:
+            self._forbid_renames()
+            self._wait_for("finalize", _STOP_WAIT_S)
+            if not self.is_done:
+                return TransferStopped(self._command.attempt)  # the rest is left for a resume
+        stored = tuple(file.stored for file in self.files if file.stored is not None)
+        check_split_set(stored)
+        self._report(time.monotonic())
+        return TransferFinished(self._command.attempt, stored)
+
+    def _work(self) -> None:
+        """Handle events until every file has its final name; raises `Exception`."""
         self.scan()
-        next_tick_s = time.monotonic()
-        while True:
-            now_s = time.monotonic()
+        next_tick_s = now_s = time.monotonic()
+        while not self.is_done:
             if now_s >= next_tick_s:
                 next_tick_s = now_s + _TICK_S
                 self.handle(Tick(), now_s)
             self.advance(now_s)
-            if self.is_done:
-                return self._finished(now_s)
-            if self._take(next_tick_s):
-                return self._stopped()
-
-    def _take(self, until_s: float) -> bool:
-        """Handle the events in the inbox, or the first to arrive; returns whether a stop was among them."""
-        with contextlib.suppress(queue.Empty):
-            event = self.inbox.get(timeout=max(0.0, until_s - time.monotonic()))
-            while not isinstance(event, Stop):
-                self.handle(event, time.monotonic())
-                event = self.inbox.get_nowait()
-            return True
-        return False
-
-    def _finished(self, now_s: float) -> TransferFinished:
-        stored = tuple(file.stored for file in self.files if file.stored is not None)
-        check_split_set(stored)
-        self._report(now_s)
-        return TransferFinished(self._command.attempt, stored)
-
-    def _stopped(self) -> Report:
-        """The report of a stop: finished if all files were already renamed; else the rest is left for a resume."""
-        self._gate.close()
-        deadline_s = time.monotonic() + _STOP_WAIT_S
-        while any(file.is_renaming for file in self._open) and (left_s := deadline_s - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
-                event = self.inbox.get(timeout=left_s)
-                if isinstance(event, jobs.Finalized):
+                event = self.inbox.get(timeout=max(0.0, next_tick_s - now_s))
+                while not self.is_done:
                     self.handle(event, time.monotonic())
-        return self._finished(time.monotonic()) if self.is_done else TransferStopped(self._command.attempt)
+                    event = self.inbox.get_nowait()
+            now_s = time.monotonic()
 
     def _as_ours(self, error: Exception) -> GglibError:
         """The error for the kernel; a full disk states the missing space, and a bug's traceback goes to the log."""
@@ -185,9 +173,8 @@ class Transfer:
 
     def close(self) -> None:
         """Revoke all requests, write the journals, close the files, release the leases. May be called again."""
-        self._stop.set()
-        self._gate.close()
-        self._wait_for_opening()
+        self._forbid_renames()
+        self._wait_for("open", _CLOSE_WAIT_S)  # so that these files are closed too, and the targets are free afterwards
         for file in self._open:
             with contextlib.suppress(OSError, GglibError):  # the attempt ends even if the disk fails
                 file.close()
@@ -195,21 +182,31 @@ class Transfer:
         self._shared.disk_space.release(self._command.attempt)
         self.inbox.close()
 
-    def _wait_for_opening(self) -> None:
-        """Wait for partial files that are being opened, so that `close` closes them too and the targets are free afterwards."""
-        deadline_s = time.monotonic() + _CLOSE_WAIT_S
-        while any(file.is_opening for file in self._open) and (left_s := deadline_s - time.monotonic()) > 0:
+    def _forbid_renames(self) -> None:
+        self._stop.set()
+        with self._rename_lock:
+            pass  # one that had begun is over now
+
+    def _wait_for(self, name: str, wait_s: float) -> None:
+        """Take the results of jobs of this name that still run, for at most this long, and release other results."""
+        deadline_s = time.monotonic() + wait_s
+        while any(name in file.jobs for file in self._open) and (left_s := deadline_s - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 event = self.inbox.get(timeout=left_s)
-                if isinstance(event, jobs.Opened):
-                    event.file.is_opening, event.file.opened = False, event.opened
-                elif isinstance(event, jobs.Failed):
-                    return  # it may have been that
-                else:
-                    jobs.give_back(event)
+                match event:
+                    case JobEnded(result=PartialFile() as opened):
+                        event.file.take_opened(opened, 0.0)
+                    case JobEnded(result=StoredFile() as stored):
+                        self._done(event.file, stored)
+                    case _:
+                        jobs.release(event)
+                if isinstance(event, JobEnded):
+                    event.file.jobs.discard(event.name)
 
-    def _do(self, name: str, file: DownloadFile, work: Callable[..., Event | None], *args: Any) -> None:  # noqa: ANN401
-        self._start_job(self.inbox, name, partial(jobs.run_job, work, file, *args))
+    def _do(self, name: str, file: DownloadFile, work: Callable[..., jobs.Result], *args: Any) -> None:  # noqa: ANN401
+        """Start a job for a file."""
+        file.jobs.add(name)
+        self._start_job(self.inbox, name, partial(jobs.run_job, name, file, file.version, work, *args))
 
     # Events ----------------------------------------------------------------------------------------------------------
 
@@ -218,48 +215,64 @@ class Transfer:
         """Whether every file has its final name."""
         return not self._pending and not self._open
 
+    @property
+    def _fetching(self) -> list[DownloadFile]:
+        return [file for file in self._open if file.stage is Stage.FETCHING]
+
     def scan(self) -> None:
         """Read what earlier runs left."""
-        by_index: dict[int, FileProgress] = {}
         for file in self.files:
             file.scan(is_replaced=self._replaces)
-            by_index.update(zip(file.indexes, reports_of(file), strict=True))
-        self._reports = [by_index[index] for index in range(len(by_index))]
+            file.reports = reports_of(file)
 
-    def handle(self, event: Event, now_s: float) -> None:  # noqa: C901  # one case for each event
+    def handle(self, event: Event, now_s: float) -> None:
         """Handle an event; raises `Exception`."""
         match event:
             case Tick():
                 self._tick(now_s)
-            case jobs.Checked():
-                self._checked(event.file, event.result)
-            case jobs.Opened():
-                self._opened(event.file, event.opened, now_s)
-            case jobs.Resolved():
-                self._resolved(event.file, event.part, event.answer, now_s)
+            case JobEnded():
+                if event.version != event.file.version:
+                    jobs.release(event)
+                    return
+                event.file.jobs.discard(event.name)
+                self._job_ended(event.file, event.result, now_s)
             case RequestEnded():
                 self._ended(event.request, event.error, now_s)
-            case jobs.Compared():
-                self._compared(event)
             case CopyEnded():
                 self._copied(event, now_s)
-            case jobs.Synced():
-                event.file.synced(event.version, event.ranges)
-            case jobs.FactsRead():
-                if event.version == event.file.version:
-                    event.file.looked(event.facts, event.reach)
-            case jobs.Finalized():
-                self._finalized(event.file, event.outcome, now_s)
-            case jobs.Failed():
-                raise event.error
-            case jobs.Digested() | Stop():
-                pass  # `advance` compares the digest; a stop ends `_take`
+            case Stop():
+                raise StoppedError
+            case jobs.Digested():
+                pass  # `advance` compares the digest
             case _:
                 assert_never(event)
 
+    def _job_ended(self, file: DownloadFile, result: jobs.Result | Exception, now_s: float) -> None:  # noqa: C901
+        match result:
+            case CheckResult():
+                self._checked(file, result)
+            case PartialFile():
+                self._opened(file, result, now_s)
+            case Remote() | ExchangeError():
+                self._resolved(file, result, now_s)
+            case Compared():
+                self._compared(file, result)
+            case RangeSet():
+                file.synced(result)
+            case StoredFile():
+                self._done(file, result)
+            case dict():
+                file.facts = result
+            case LeaseLostError():
+                self._lose(file, now_s)
+            case None | StoppedError():
+                pass  # the header is incomplete, or the transfer was stopped
+            case _:
+                raise result
+
     def advance(self, now_s: float) -> None:
         """Start everything that can start now; raises `GglibError` or `OSError`."""
-        fetching = [file for file in self._open if file.stage.is_fetching]
+        fetching = self._fetching
         has_work = any(file.unassigned_bytes or file.requests for file in fetching)
         self._connections.adjust_share(has_work=has_work or any(file.size_bytes is None for file in fetching))
         self._look_at_network(now_s)
@@ -267,8 +280,8 @@ class Transfer:
         for file in fetching:
             if file.opened is None:
                 continue
-            if file.stage is Stage.COMPARING:
-                self._compare(file, file.opened)
+            if file.comparison is not None:
+                self._compare(file, file.opened, file.comparison)
             elif (wrong := file.verify()) is not None:
                 self._wrong(file, wrong, now_s)
             elif file.is_proven:
@@ -283,25 +296,19 @@ class Transfer:
             file.settle()
         self._take_stalled(now_s)
         self._connections.replace_slow(now_s)
-        if now_s >= self._next_renew_s:
-            self._next_renew_s = now_s + min(_RENEW_S, self._shared.timeouts.lease_s / 5)
-            self._lose(now_s, [file for file in self._open if not file.renew()])
         if now_s >= self._next_record_s:
-            self._next_record_s = now_s + _RECORD_S
-            self._lose(now_s, [file for file in self._open if not self._record(file, now_s)])
+            self._next_record_s = now_s + min(_RECORD_S, self._shared.timeouts.lease_s / 5)
+            for file in list(self._open):
+                self._record(file, now_s)
         for file in self._open:
             self._read_facts(file)
         self._report(now_s)
 
     def _report(self, now_s: float) -> None:
         for file in self._open:
-            self._update_report(file)
-        line = Line(now_s, self._connections.moved_s, self._connections.received_bytes, self._outage)
-        self._outbox.post(progress_of(self._command.attempt, self.files, self._reports, line))
-
-    def _update_report(self, file: DownloadFile) -> None:
-        for index, report in zip(file.indexes, reports_of(file), strict=True):
-            self._reports[index] = report
+            file.reports = reports_of(file)
+        report = progress_of(self._command.attempt, self.files, now_s, self._connections, self._outage)
+        self._outbox.post(report)
 
     # The network -----------------------------------------------------------------------------------------------------
 
@@ -325,11 +332,13 @@ class Transfer:
     def _resolve_next(self, now_s: float) -> None:
         for file in self._open:
             if (part := file.part_to_resolve(now_s)) is not None:
-                part.is_resolving = True
-                self._do("resolve", file, jobs.resolve_part, part, self._shared.session)
+                file.resolving = part
+                failures = part.troubles.failures
+                self._do("resolve", file, resolve, self._shared.session, part.address, part.planned, failures)
 
-    def _resolved(self, file: DownloadFile, part: Part, answer: Remote | ExchangeError, now_s: float) -> None:
-        part.is_resolving = False
+    def _resolved(self, file: DownloadFile, answer: Remote | ExchangeError, now_s: float) -> None:
+        part, file.resolving = file.resolving, None
+        assert part is not None  # noqa: S101  # only one job asks for a file
         if isinstance(answer, ExchangeError):
             self._trouble(part, answer, now_s, others_receive=False)
             return
@@ -352,7 +361,7 @@ class Transfer:
         """Open files until the open ones have enough to fetch, so that connections never idle between shards."""
         while self._pending and self._wants_another_file():
             file = self._pending.pop()
-            file.advance(Cause.OPENED)
+            file.stage = Stage.CHECKING
             self._open.append(file)
             if not file.needs_digest:
                 self._check(file)
@@ -360,19 +369,19 @@ class Transfer:
     def _wants_another_file(self) -> bool:
         if any(file.stage is Stage.CHECKING for file in self._open):
             return False  # also if another process has it: then its progress is followed file by file
-        fetching = [file for file in self._open if file.stage.is_fetching]
+        fetching = self._fetching
         if sum(file.copy is not None for file in fetching) >= _MOST_COPIED_FILES:
             return False
         free = sum(file.unassigned_bytes for file in fetching)
-        open_files = sum(not file.has_all_bytes for file in fetching)
+        open_files = sum(not file.pieces.is_complete for file in fetching)
         return open_files < _MOST_OPEN_FILES and free < self._connections.share * LONGEST_REQUEST_BYTES
 
     def _check(self, file: DownloadFile) -> None:
-        least_bytes = self._limits(file).least_gain_bytes
-        file.check, search = jobs.check_of(
-            file, self._command, self._shared, self._known_folders, least_bytes, self._stop
-        )
-        self._do("check", file, jobs.check_target, file.check, search)
+        lease = Lease(lease_path(file.path), self._shared.timeouts.lease_s, file.seen_lease, self._command.gone_owners)
+        planned, folders = tuple(part.known for part in file.parts), self._shared.link_folders
+        limits = self._limits(file)
+        file.check = TargetCheck(planned, self._command, lease, limits, self._known_folders, folders, self._stop)
+        self._do("check", file, file.check.run)
 
     def _limits(self, file: DownloadFile) -> ReuseLimits:
         """The limits of one file: the least gain is for the whole download, so each file has to reach its share."""
@@ -381,90 +390,87 @@ class Transfer:
         return replace(limits, least_gain_bytes=limits.least_gain_bytes * size_bytes // all_bytes)
 
     def _checked(self, file: DownloadFile, result: CheckResult) -> None:
-        file.is_linked = result.is_linked
         if result.stored is not None:
-            self._done(file, result.stored, Cause.FOUND)
+            file.is_linked = result.is_linked
+            self._done(file, result.stored)
             return
-        file.donors = result.donors
-        file.advance(Cause.HAS_DONORS if result.donors else Cause.LEASED)
+        file.stage, file.donors = Stage.FETCHING, result.donors
+        if file.check is not None and file.donors:
+            file.comparison = file.check.comparison()
+            file.wanted = list(next(file.comparison))
         self._open_partial(file)
 
     def _open_partial(self, file: DownloadFile) -> None:
         is_sized = file.size_bytes is not None or file.parts[0].is_asked
-        if file.stage.is_fetching and file.opened is None and not file.is_opening and is_sized:
-            file.is_opening = True
+        if file.stage is Stage.FETCHING and file.opened is None and "open" not in file.jobs and is_sized:
             reservations = [] if file in self._reserved else self._reservations()
             space, attempt = self._shared.disk_space, self._command.attempt
-            self._do("open", file, jobs.open_partial, file.lease, self.inbox, space, attempt, reservations)
+            self._do("open", file, jobs.open_partial, file, self.inbox, space, attempt, reservations)
 
     def _reservations(self) -> list[Reservation]:
         files = [file for file in self.files if file.stage is not Stage.DONE and file.size_bytes is not None]
         self._reserved.update(files)
         return [Reservation(file.path, file.size_bytes or 0, not self._replaces) for file in files]
 
-    def _opened(self, file: DownloadFile, opened: PartialFile | None, now_s: float) -> None:
-        file.is_opening = False
-        if opened is None or not file.stage.is_fetching:
-            if opened is not None:
-                opened.close(is_ours=False)
-            self._lose(now_s, [file])
-            return
+    def _opened(self, file: DownloadFile, opened: PartialFile, now_s: float) -> None:
         file.take_opened(opened, now_s)
+        # The folder of the repository exists while its disk is mounted.
         owner = [str(one.parent) for one in file.path.parents if one.match(self._command.repo_id)]
-        self._known_folders = tuple(
-            dict.fromkeys((*self._known_folders, *owner))
-        )  # its folder exists while its disk is mounted
-        if file.stage is Stage.COMPARING and file.check is not None:
-            file.begin_comparison(file.check.comparison(opened.path, self._limits(file)))
+        self._known_folders = tuple(dict.fromkeys((*self._known_folders, *owner)))
 
-    def _lose(self, now_s: float, files: Iterable[DownloadFile]) -> None:
-        """Other processes have these files, or they were deleted: start them again; raises `StorageError`."""
-        for file in files:
-            for part in file.parts:
-                self._connections.abandon_part(file, part, now_s)
-            file.lost()
-            self._check(file)
+    def _renew(self, file: DownloadFile, now_s: float) -> bool:
+        """Renew the lease of a file; if it was lost, start the file again and return False. Raises `StorageError`."""
+        is_ours = file.renew()
+        if not is_ours:
+            self._lose(file, now_s)
+        return is_ours
+
+    def _lose(self, file: DownloadFile, now_s: float) -> None:
+        """Another process has this file, or it was deleted: start it again; raises `StorageError`."""
+        for part in file.parts:
+            self._connections.abandon_part(file, part, now_s)
+        file.lost()
+        self._check(file)
 
     def _wrong(self, file: DownloadFile, part: Part, now_s: float) -> None:
         """Fetch a wrong part again: first its copied bytes, then all of it, once; raises `IntegrityError`."""
-        file.end_copy()
         if file.forget_copied(part):
             return
         actual = part.wrong_sha256 or ""
-        self._connections.abandon_part(file, part, now_s)
-        file.forget(part)
+        self._forget(file, part, now_s)
         if part.is_refetched:
-            raise file.wrong_twice(part, actual)
+            raise IntegrityError(
+                f"{part.planned.path_in_repo} failed its SHA-256 check twice and was deleted. Try again later.",
+                expected=part.sha256 or "",
+                actual=actual,
+            )
         part.is_refetched = True
         part.remote = None
+
+    def _forget(self, file: DownloadFile, part: Part, now_s: float) -> None:
+        self._connections.abandon_part(file, part, now_s)
+        file.forget(part)
 
     def _finalize(self, file: DownloadFile, opened: PartialFile, now_s: float) -> None:
         if not file.may_be_a_model:
             for part in file.parts:
-                self._connections.abandon_part(file, part, now_s)
-                file.forget(part)
+                self._forget(file, part, now_s)
             raise IntegrityError(
                 f"{host_text(origin_of(self._shared.session.endpoint))} sent a file for {file.parts[0].planned.path_in_repo} that is not a "
                 "GGUF file (a web page, an empty file or a Git LFS pointer). It was not kept. Check the repository, then retry."
             )
         opened.record()  # if the rename fails, a resume finds everything
         stored = file.as_stored()
-        file.advance(Cause.VERIFIED)
-        self._do("finalize", file, jobs.finalize, opened, stored, self._gate, self._replaces, file.facts is not None)
+        file.stage = Stage.FINALIZING
+        self._do("finalize", file, jobs.finalize, file, opened, stored, self._stop, self._rename_lock, self._replaces)
 
-    def _finalized(self, file: DownloadFile, outcome: StoredFile | LeaseLostError | None, now_s: float) -> None:
-        if isinstance(outcome, LeaseLostError):
-            self._lose(now_s, [file])
-        elif outcome is not None:
-            self._done(file, outcome, Cause.RENAMED)
-
-    def _done(self, file: DownloadFile, stored: StoredFile, cause: Cause) -> None:
-        file.advance(cause)
+    def _done(self, file: DownloadFile, stored: StoredFile) -> None:
+        file.stage = Stage.DONE
         file.stored, file.opened = stored, None
         if file.check is not None:
             file.check.lease.release()
         self._open.remove(file)
-        self._update_report(file)
+        file.reports = reports_of(file)
 
     # Requests --------------------------------------------------------------------------------------------------------
 
@@ -478,13 +484,12 @@ class Transfer:
         if request.received_bytes and part.remote is not None and part.remote.mirror:
             file.mirrors.append(part.remote.mirror)
         match error:
-            case None if part.end is None and request.end is not None:
-                file.ended_at(part, request.end)
+            case None if part.end is None:
+                file.ended_at(part, request.position)
             case None:
                 pass
             case LeaseLostError():
-                if not file.renew():
-                    self._lose(now_s, [file])
+                self._renew(file, now_s)
             case ExchangeError():
                 self._failed(request, error, now_s)
             case _:
@@ -520,65 +525,46 @@ class Transfer:
 
     # The disk --------------------------------------------------------------------------------------------------------
 
-    def _record(self, file: DownloadFile, now_s: float) -> bool:
-        """Write the journal, and start a sync if one is due; False if the file is no longer ours.
-
-        Raises:
-            TransferError: The journal cannot be written.
-        """
-        if not file.stage.is_fetching or file.opened is None:
-            return True
-        if not file.is_ours():
-            return False
+    def _record(self, file: DownloadFile, now_s: float) -> None:
+        """Renew the lease, write the journal, and start a sync if one is due; raises `TransferError`."""
+        if not self._renew(file, now_s) or file.stage is not Stage.FETCHING or file.opened is None:
+            return
         try:
             file.opened.record()
             if (ranges := file.begin_sync(now_s)) is not None:
-                self._do("sync", file, jobs.sync, file.version, file.opened.syncer(), ranges)
+                self._do("sync", file, jobs.sync, (file.opened.reader(), os.dup(file.opened.journal.fd)), ranges)
         except OSError as error:
             raise storage_error(error, file.opened.path) from error
-        return True
 
     def _read_facts(self, file: DownloadFile) -> None:
         """Parse the header once it may have arrived: its facts are ready at the end, and a shard of another set fails early."""
-        reach = file.reach_to_look_at()
-        if reach is not None and file.opened is not None:
+        if file.opened is not None and (reach := file.begin_parsing()) is not None:
             first = file.parts[0].planned
             shard = first.path_in_repo if len(file.parts) == 1 and first.kind == "shard" else None
-            self._do("header", file, jobs.read_facts, file.version, reach, file.opened.reader(), file.size_bytes, shard)
+            self._do("header", file, facts_of, file.opened.reader(), file.size_bytes, reach, shard)
 
     # Tensors of other files ------------------------------------------------------------------------------------------
 
-    def _compare(self, file: DownloadFile, opened: PartialFile) -> None:
+    def _compare(self, file: DownloadFile, opened: PartialFile, comparison: Comparison) -> None:
         """Take the next step of the comparison, if its bytes are on the disk."""
         if file.parts[0].is_whole or opened.journal.is_copy_wrong:
-            self._end_comparison(file, ())  # a server that sends only the whole would send it for every sample
-        elif (step := file.take_comparison()) is not None:
-            self._do("compare", file, jobs.compare, file.version, *step)
+            file.comparison = None  # a server that sends only the whole would send it for every sample
+        elif "compare" not in file.jobs and all(opened.pieces.reach(start) >= end for start, end in file.wanted):
+            self._do("compare", file, jobs.compare, comparison, opened.pieces.present(is_fetched=True))
 
-    def _compared(self, event: jobs.Compared) -> None:
-        file = event.file
-        if file.stage is not Stage.COMPARING or file.version != event.version:
+    def _compared(self, file: DownloadFile, step: Compared) -> None:
+        if file.comparison is None:
             return
-        if event.comparison is not None:
-            file.wanted_first, file.comparison = list(event.wanted), event.comparison
-        else:
-            self._end_comparison(file, event.copies)
-
-    def _end_comparison(self, file: DownloadFile, copies: Sequence[Copy]) -> None:
-        file.end_comparison()
-        if copies:
-            self._copy(file, copies)
-
-    def _copy(self, file: DownloadFile, copies: Sequence[Copy]) -> None:
-        assert file.opened is not None  # noqa: S101  # the callers have checked
-        file.begin_copy(TensorCopy(file.opened, file.donors, copies, self.inbox))
+        file.wanted = list(step.wanted)
+        if step.copies is not None:
+            file.comparison = None
+            if step.copies:
+                file.begin_copy(step.copies, self.inbox)
 
     def _copied(self, event: CopyEnded, now_s: float) -> None:
         file = next((one for one in self._open if one.copy is event.copy), None)
         if file is None:
             return  # it was revoked before
         file.end_copy()
-        if event.is_lease_stale and file.renew():
-            self._copy(file, event.copy.copies)
-        elif event.is_lease_stale:
-            self._lose(now_s, [file])
+        if event.is_lease_stale and self._renew(file, now_s):
+            file.begin_copy(event.copy.copies, self.inbox)

@@ -1,21 +1,17 @@
-"""ARCHITECTURE.md matches the code: its diagrams show the tables of the queue and of the engine."""
+"""ARCHITECTURE.md matches the code: its diagram shows the table of the queue."""
 
 import re
 from pathlib import Path
 
-import pytest
-
-from gglib_nb.engine import file
-from gglib_nb.queue import transitions
+from gglib_nb.queue.transitions import TRANSITIONS
 from tests.support.diagrams import mermaid
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "ARCHITECTURE.md").read_text()
 
 
-@pytest.mark.parametrize("table", [transitions, file])
-def test_the_state_diagram_matches_the_transition_table(table) -> None:
-    assert mermaid(table.TRANSITIONS) in re.findall(r"```mermaid\n(stateDiagram-v2\n.*?)```", PAGE, re.DOTALL)
+def test_the_state_diagram_matches_the_transition_table() -> None:
+    assert mermaid(TRANSITIONS) in re.findall(r"```mermaid\n(stateDiagram-v2\n.*?)```", PAGE, re.DOTALL)
 
 
 def test_every_file_that_architecture_names_exists() -> None:

@@ -15,9 +15,10 @@ from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine.disk import journal_path, lease_path, part_path, storage_error
 from gglib_nb.engine.file import DownloadFile, Request
+from gglib_nb.engine.jobs import sync
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease, LeaseLostError, LeaseState
-from gglib_nb.engine.partial import PartialFile, RenameGate
+from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import SYNCED, WRITTEN
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import DiskFullError, StorageError
@@ -78,7 +79,7 @@ def partial(target, lease):
 def file_of(target: Path, partial: PartialFile) -> DownloadFile:
     planned = PlannedFile("model.gguf", SIZE, hashlib.sha256(DATA).hexdigest(), str(target))
     file = DownloadFile([(0, planned)], lambda path: Asked("http://hub", "o/r", "c" * 40, path), Timeouts())
-    file.opened = partial
+    file.take_opened(partial, 0.0)
     return file
 
 
@@ -172,7 +173,7 @@ def test_new_content_is_a_new_file_that_a_stopped_writer_of_the_old_one_cannot_c
     second.pieces.settle(0, SIZE)
 
     os.pwrite(first._fd, b"\1" * SIZE, 0)
-    mtime_ns = second.finish(target, "b" * 64, RenameGate(), may_replace=False)
+    mtime_ns = second.finish(target, "b" * 64, threading.Event(), threading.Lock(), may_replace=False)
 
     assert mtime_ns is not None
     assert target.read_bytes() == DATA
@@ -278,11 +279,10 @@ def test_a_full_disk_is_distinguished_from_other_errors(tmp_path) -> None:
 
 def test_synced_bytes_are_recorded_unless_they_were_found_wrong_in_the_meantime(target, partial) -> None:
     partial.pieces.set(0, SIZE, WRITTEN)
-    ranges, sync = partial.pieces.present(), partial.syncer()
+    ranges, reader = partial.pieces.present(), partial.reader()
     partial.forget(0, 1_000)
-    sync()
 
-    partial.pieces.synced(ranges)
+    partial.pieces.synced(sync([reader], ranges))
     partial.record()
 
     state = Journal.read(journal_path(target))

@@ -63,11 +63,11 @@ def copying(tmp_path):
 
 
 def meddle(monkeypatch, happens) -> None:
-    """Call a function after every 50 kB copied."""
+    """Call a function after every twelve blocks copied."""
     copy = partial.copy_once
 
     def copy_once(source, source_offset, target, target_offset, length):
-        count = copy(source, source_offset, target, target_offset, min(length, 50_000))
+        count = copy(source, source_offset, target, target_offset, min(length, 49_152))
         happens()
         return count
 
@@ -153,8 +153,8 @@ def test_a_full_disk_ends_the_copy_and_keeps_the_copied_bytes(copying, monkeypat
 
     copy, written = copying.run(Copy(0, 0, 0, SIZE))
 
-    assert list(written) == [(0, 50_000)]
-    assert list(copy.pending) == [(50_000, SIZE)]
+    assert list(written) == [(0, 49_152)]
+    assert list(copy.pending) == [(49_152, SIZE)]
 
 
 def test_a_stale_lease_ends_the_copy_before_it_writes(copying) -> None:

@@ -35,7 +35,7 @@ from gglib_nb.engine.connections import RequestEnded, Throttle
 from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path
 from gglib_nb.engine.file import DownloadFile, Part, Request, Stage
 from gglib_nb.engine.http import BusyError, LineError, RefusedError, WrongRangeError
-from gglib_nb.engine.jobs import Resolved, Shared, Tick
+from gglib_nb.engine.jobs import JobEnded, Shared, Tick
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.lease import Lease
 from gglib_nb.engine.partial import PartialFile
@@ -294,21 +294,19 @@ class TransferMachine(RuleBasedStateMachine):
         if name == "check":  # which would wait for the other process
             self._given_back(job.args[1])
         event = self._answer(job, is_answered) if name == "resolve" else job()
-        if event is not None:
-            self.transfer.inbox.put(event)
+        self.transfer.inbox.put(event)
         self._advance()
 
     @staticmethod
     def _answer(job, is_answered):
-        _, file, part, _ = job.args
-        if not is_answered:
-            return Resolved(file, part, LineError("no answer"))
-        return Resolved(file, part, Remote(URL, part.size_bytes, None))
+        name, file, version, *_, planned, _ = job.args
+        answer = Remote(URL, planned.size_bytes, None) if is_answered else LineError("no answer")
+        return JobEnded(name, file, version, answer)
 
     @rule(which=st.integers(0, 1), times=st.integers(1, 3))
     def the_digest_reads(self, which, times) -> None:
         file = self.transfer.files[which % len(self.transfer.files)]
-        if file.opened is not None and file.stage.is_fetching:
+        if file.opened is not None and file.stage is Stage.FETCHING:
             buffer = memoryview(bytearray(2 * PIECE))
             for _ in range(times):
                 file.opened.hasher._hash_next(buffer)
@@ -328,7 +326,7 @@ class TransferMachine(RuleBasedStateMachine):
         file = self.transfer.files[which % len(self.transfer.files)]
         if file in self.others or file.lease is None or not file.lease.is_held or file.size_bytes is None:
             return
-        was_fetching, requests = file.stage.is_fetching and file.opened is not None, list(file.requests)
+        was_fetching, requests = file.stage is Stage.FETCHING and file.opened is not None, list(file.requests)
         self.others[file] = OtherProcess(file, self.contents[str(file.path)])
         self.time_passes(1.1)
         if was_fetching and self.is_running:
