@@ -17,10 +17,20 @@ from glob import escape
 from pathlib import Path
 from typing import Final
 
-from gglib_nb import system
 from gglib_nb.domain import units
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import DiskFullError, StorageError, TransferError
+from gglib_nb.system import (
+    allocated_bytes,
+    existing_folder,
+    free_bytes,
+    is_link,
+    matching,
+    open_file,
+    read_at,
+    user_id,
+    write_at,
+)
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_RANDOM_WRITES: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ESPIPE})
@@ -77,14 +87,14 @@ def rescue_renamed(target: Path) -> None:
 def _transient(target: Path, older_than_s: float) -> list[Path]:
     """Temporary names of the partial file and of its lease, left by killed processes."""
     own = (f"{escape(path.name)}.{'[0-9a-f]' * 16}" for path in (part_path(target), lease_path(target)))
-    found = {path: status_of(path) for pattern in own for path in system.matching(target.parent, pattern)}
+    found = {path: status_of(path) for pattern in own for path in matching(target.parent, pattern)}
     return [path for path, status in found.items() if status and time.time() - status.st_mtime >= older_than_s]
 
 
 def open_beside(path: Path, flags: int) -> int:
     """Open one of these files and return its descriptor. A link in its place is a `StorageError`; may raise `OSError`."""
     try:
-        return system.open_file(path, flags, follow_links=False)
+        return open_file(path, flags, follow_links=False)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
@@ -101,7 +111,7 @@ def create_beside(path: Path) -> int:
     The file is always a new one: a process that still has the old one open writes to a file that no process reads.
     """
     with contextlib.suppress(FileNotFoundError):
-        if system.is_link(path.lstat()):
+        if is_link(path.lstat()):
             raise _link_at(path)
         path.unlink()
     return open_beside(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
@@ -109,7 +119,7 @@ def create_beside(path: Path) -> int:
 
 def open_regular(path: Path, *, follow_links: bool = True) -> int:
     """Open a regular file for reading; the caller closes it. Never blocks: any other kind, such as a pipe, is an `OSError`."""
-    fd = system.open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0), follow_links=follow_links)
+    fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0), follow_links=follow_links)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
         raise OSError(errno.EINVAL, "it is not a regular file", str(path))
@@ -121,7 +131,7 @@ def read_small(path: Path) -> bytes | None:
     with contextlib.suppress(OSError):
         fd = open_regular(path, follow_links=False)
         try:
-            return None if os.fstat(fd).st_size > _MOST_READ_BYTES else system.read_at(fd, _MOST_READ_BYTES, 0)
+            return None if os.fstat(fd).st_size > _MOST_READ_BYTES else read_at(fd, _MOST_READ_BYTES, 0)
         finally:
             os.close(fd)
     return None
@@ -129,7 +139,7 @@ def read_small(path: Path) -> bytes | None:
 
 def prefix_reader(fd: int, reach: int) -> Callable[[int, int], bytes]:
     """A function that reads (offset, length) of an open file, as if it ended at `reach`."""
-    return lambda offset, length: system.read_at(fd, max(0, min(length, reach - offset)), offset)
+    return lambda offset, length: read_at(fd, max(0, min(length, reach - offset)), offset)
 
 
 def status_of(path: Path) -> os.stat_result | None:
@@ -154,18 +164,18 @@ def check_way(target: Path) -> None:
     The user's own links are followed, and those of root and of the folder's owner, who could also move the folder. (The rule of
     Linux' `protected_symlinks`.) Otherwise users who can write to a shared models folder could choose where files go.
     """
-    me = system.user_id()
+    me = user_id()
     for folder in target.parents:
         try:
             found = folder.lstat()
             is_trusted = me is None or found.st_uid in {me, 0, folder.parent.lstat().st_uid}
         except OSError:
             continue  # does not exist yet; creating it reports the error
-        if system.is_link(found) and not is_trusted:
+        if is_link(found) and not is_trusted:
             raise StorageError(
                 f"{folder} is a link that belongs to another user, which is not followed. Move it, then retry."
             )
-        if system.is_link(found) and not os.path.exists(folder):  # noqa: PTH110  # `Path.exists` may raise
+        if is_link(found) and not os.path.exists(folder):  # noqa: PTH110  # `Path.exists` may raise
             raise StorageError(f"{folder} is a broken link; repair or delete it, then retry.")
 
 
@@ -190,7 +200,7 @@ def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
     """Write all of it at this offset. Raises `OSError`."""
     view = memoryview(data)
     while view:
-        count = system.write_at(fd, view, offset)
+        count = write_at(fd, view, offset)
         offset += count
         view = view[count:]
 
@@ -198,7 +208,7 @@ def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
 def storage_error(error: OSError, path: Path) -> TransferError:
     """The error that a failed write means: a full disk, or a problem that the user has to solve."""
     if error.errno in _FULL:
-        return disk_full(path.parent, None, system.free_bytes(path.parent))
+        return disk_full(path.parent, None, free_bytes(path.parent))
     if error.errno == errno.EFBIG:
         return StorageError(
             f"The disk of {path.parent} cannot store a file of that size (the limit of FAT is 4 GB). Move the models folder to another disk, then retry."
@@ -237,7 +247,7 @@ class Reservation(Value, frozen=True):
     @property
     def device(self) -> int | None:
         """The filesystem it will be on; None if unknown."""
-        found = status_of(system.existing_folder(self.target.parent))
+        found = status_of(existing_folder(self.target.parent))
         return None if found is None else found.st_dev
 
     @property
@@ -246,7 +256,7 @@ class Reservation(Value, frozen=True):
         found = status_of(self.target) if self.may_be_there else None
         if found is not None and found.st_size == self.size_bytes:
             return 0
-        return max(0, self.size_bytes - system.allocated_bytes(part_path(self.target)))
+        return max(0, self.size_bytes - allocated_bytes(part_path(self.target)))
 
 
 class DiskSpace:
@@ -264,7 +274,7 @@ class DiskSpace:
             for device in {one.device for one in reservations}:
                 here = [one for one in reservations if one.device == device]
                 folder, needed_bytes = here[0].target.parent, sum(one.missing_bytes for one in here)
-                if (free := system.free_bytes(folder)) is not None:
+                if (free := free_bytes(folder)) is not None:
                     left_bytes = max(0, free - sum(one.missing_bytes for one in others if one.device == device))
                     if needed_bytes > left_bytes:
                         raise disk_full(folder, needed_bytes, left_bytes)
