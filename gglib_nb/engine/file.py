@@ -369,7 +369,12 @@ class DownloadFile:
 
     def is_far_ahead(self, connections: int) -> bool:
         """Whether all bytes that may be fetched before the digest advances are fetched."""
-        if self.stage is not Stage.FETCHING or self.opened is None or self.comparison is not None or self.size_bytes is None:
+        if (
+            self.stage is not Stage.FETCHING
+            or self.opened is None
+            or self.comparison is not None
+            or self.size_bytes is None
+        ):
             return False
         found = self.pieces.next_missing(0, self.size_bytes, 1)
         return found is not None and found[0] >= self._window_end(self.opened, connections)
