@@ -454,10 +454,8 @@ def _origin(name: str, value: Any) -> Origin:  # noqa: ANN401 - as the setting i
 def _defaults(name: str) -> list[Any]:
     found = []
     for default in (_ALL[name].default_value, partial(default_of, name)):
-        try:
+        with suppress(InvalidConfigError):  # no home folder, or no working directory: then the value was given
             found.append(_ALL[name].check(name, default()))
-        except InvalidConfigError:
-            continue  # no home folder, or no working directory: then the value was given
     return found
 
 

@@ -128,55 +128,51 @@ class _Callback:
 
 
 class ProgressLog:
-    """The downloads that are waited for; a line about all of them is due once a minute. Any thread may use it."""
+    """Writes one line a minute about all downloads that are waited for. Methods may be called from any thread."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self.lock: Final = threading.Lock()
-        self.followed: Final[dict[LoggedDownload, str]] = {}
         self._clock: Final = clock
+        self._lock: Final = threading.Lock()
+        self._followed: Final[dict[object, tuple[Any, str]]] = {}
         self._next_s = 0.0
 
-    def is_due(self) -> bool:
-        """Whether a minute has passed; it begins with the first download."""
-        now_s = self._clock()
-        is_due = bool(self.followed) and now_s >= self._next_s
-        if is_due or not self.followed:
-            self._next_s = now_s + _LOG_EVERY_S
-        return is_due
+    def follow(self, view: object, stream: Any, words: str) -> None:  # noqa: ANN401 - whatever replaced `sys.stderr`
+        """Takes the state of a view's download; writes after each minute. Downloads of one stream share a line."""
+        with self._lock:
+            now_s = self._clock()
+            if not self._followed:
+                self._next_s = now_s + _LOG_EVERY_S
+            self._followed[view] = (stream, words)
+            if now_s >= self._next_s:
+                self._next_s = now_s + _LOG_EVERY_S
+                said = list(self._followed.values())
+                for one in {id(stream): stream for stream, _ in said if is_open(stream)}.values():
+                    write_text(one, f"gglib_nb: {'; '.join(words for stream, words in said if stream is one)}\n")
+
+    def forget(self, view: object) -> None:
+        """No caller waits for it any more."""
+        with self._lock:
+            self._followed.pop(view, None)
 
 
 _LOG: Final = ProgressLog()
 
 
 class LoggedDownload:
-    """One download in a log, which gets one line a minute.
+    """One download in a log, which is written to the stream of the code that waits, whatever `sys.stderr` is then."""
 
-    Args:
-        stream: Of the code that waits, whatever `sys.stderr` is when a line is due. Downloads of one stream share a line.
-        log: The one of this process.
-    """
-
-    def __init__(self, stream: Any, log: ProgressLog = _LOG) -> None:  # noqa: ANN401 - whatever replaced `sys.stderr`
+    def __init__(self, stream: Any, log: ProgressLog = _LOG) -> None:  # noqa: ANN401 - as above
         self._stream: Final = stream
         self._log: Final = log
 
     def show(self, download: QueuedDownload) -> None:
-        """Takes its state; writes the line when it is due."""
-        if not (download.status.is_active or download.status.is_pending):
-            return
-        with self._log.lock:
-            is_due = self._log.is_due()
-            self._log.followed[self] = said_briefly(download)
-            if is_due:
-                streams = {id(one._stream): one._stream for one in self._log.followed}  # noqa: SLF001 - of this class
-                for stream in filter(is_open, streams.values()):
-                    said = [words for one, words in self._log.followed.items() if one._stream is stream]  # noqa: SLF001
-                    write_text(stream, f"gglib_nb: {'; '.join(said)}\n")
+        """Takes its state."""
+        if download.status.is_active or download.status.is_pending:
+            self._log.follow(self, self._stream, said_briefly(download))
 
     def close(self) -> None:
         """The download has ended, or the wait for it."""
-        with self._log.lock:
-            self._log.followed.pop(self, None)
+        self._log.forget(self)
 
 
 # Words -----------------------------------------------------------------------------------------------------------------
