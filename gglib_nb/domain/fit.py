@@ -216,9 +216,7 @@ def _reductions(
 ) -> Iterator[tuple[int, CacheType]]:
     """What fits a budget, the least reduced first: as requested, with a smaller cache, with less context, with both."""
     caches = dict.fromkeys((cache_type, _REDUCED_CACHE if cache_type == "f16" else cache_type))
-    for cache in caches:
-        if shape.total(context_tokens, cache, devices) <= budget_bytes:
-            yield context_tokens, cache
+    yield from ((context_tokens, one) for one in caches if shape.total(context_tokens, one, devices) <= budget_bytes)
     for cache in caches:
         longest = longest_context(shape, budget_bytes, devices, cache)
         if longest is not None and longest < context_tokens:

@@ -203,9 +203,9 @@ def _joined(blocks: Iterable[Range], distance_bytes: int) -> tuple[Range, ...]:
 
 def _first(candidates: Sequence[Candidate], ranges: Sequence[Range]) -> tuple[Range, ...]:
     """The middle one of the ranges in each of the largest candidates."""
-    largest = sorted(candidates, key=lambda one: -one.gain_bytes)[:_FIRST_TENSORS]
     found = set()
-    for tensor in (one.tensor for one in largest):
-        inside = [one for one in ranges if one[0] < tensor.end_bytes and one[1] > tensor.offset_bytes]
+    for one in sorted(candidates, key=lambda one: -one.gain_bytes)[:_FIRST_TENSORS]:
+        start, end = one.tensor.offset_bytes, one.tensor.end_bytes
+        inside = [known for known in ranges if known[0] < end and known[1] > start]
         found.add(inside[len(inside) // 2])
     return tuple(sorted(found))
