@@ -113,12 +113,8 @@ class AdviceOperations(Operations):
     ) -> RepoPlan:
         """What a repository offers and what each choice would cost; queues nothing.
 
-        Args:
-            repo_id: `owner/name`.
-            quantization: Only this variant; None shows them all.
-            revision: Branch, tag or commit; None is the default branch.
-            context: Tokens for which memory is estimated; None is 8192.
-            cache_type: How llama.cpp stores keys and values: `f16`, `q8_0` or `q4_0`.
+        With a quantization it has only that variant. `context` is the number of tokens for which memory is estimated, 8192 by
+        default; `cache_type` is how llama.cpp stores keys and values: `f16`, `q8_0` or `q4_0`.
 
         Raises:
             RequestError: The quantization names no variant, several, or an incomplete one; or the context is not a
