@@ -96,6 +96,11 @@ class Option:
         """The option without its value."""
         return self.form.partition(" ")[0]
 
+    @property
+    def usage(self) -> str:
+        """The option with its choices or its value."""
+        return f"{self.name} {'|'.join(self.choices)}" if self.choices else self.form
+
 
 class Verb:
     """One verb, made by the decorator `verb`; the arguments are those of the decorator."""
@@ -107,10 +112,9 @@ class Verb:
         self.name: Final = function.__name__.rstrip("_").replace("_", "-")
         self.group: Final = group
         self.interrupted: Final = interrupted
-        parameters = inspect.signature(function).parameters
-        declared = [(parameters[name], each) for name, each in words.items()]
-        self.arguments: Final = [(one, each) for one, each in declared if isinstance(each, Argument)]
-        self.options: Final = {each.name: (one, each) for one, each in declared if isinstance(each, Option)}
+        all_ = [(inspect.signature(function).parameters[name], each) for name, each in words.items()]
+        self.arguments: Final = [(one, each) for one, each in all_ if isinstance(each, Argument)]
+        self.options: Final = {each.name: (one, each) for one, each in all_ if isinstance(each, Option)}
         summary, _, notes = inspect.getdoc(function).partition("\n\n")  # type: ignore[union-attr]  # the decorator checks
         self.summary: Final = " ".join(summary.split())
         self.notes: Final = [" ".join(paragraph.split()) for paragraph in notes.split("\n\n") if paragraph]
@@ -118,20 +122,21 @@ class Verb:
     @property
     def usage(self) -> str:
         """The usage, without `%gguf`."""
-        replacing = [each for _, each in self.options.values() if each.replaces]
-        others = [f"[{_written(each)}]" for _, each in self.options.values() if not each.replaces]
+        replacing = [each.name for _, each in self.options.values() if each.replaces]
         words = [
             each.name if one.default is one.empty or replacing else f"[{each.name}]" for one, each in self.arguments
         ]
-        forms = [" ".join([self.name, *words, *others]), *(f"{self.name} {each.name}" for each in replacing)]
-        return " | ".join(forms)
+        words += [f"[{each.usage}]" for _, each in self.options.values() if not each.replaces]
+        return " | ".join([" ".join([self.name, *words]), *(f"{self.name} {name}" for name in replacing)])
 
     @property
     def details(self) -> list[tuple[str, str]]:
         """The arguments and options that have a help text, with that text."""
-        arguments = [(each.name, each.help) for _, each in self.arguments]
-        options = [(each.form, _option_help(each)) for _, each in self.options.values()]
-        return [(name, text) for name, text in (*arguments, *options) if text]
+        found = [(each.name, each.help) for _, each in self.arguments]
+        for _, each in self.options.values():
+            choices = f" One of {', '.join(each.choices)}." if len(each.choices) > 1 else ""
+            found.append((each.form, each.help + choices))
+        return [(name, text) for name, text in found if text]
 
     def read(self, words: Sequence[str]) -> "Call":
         """Parses the words after the verb.
@@ -148,7 +153,9 @@ class Verb:
         try:
             yield
         except GrammarError as error:
-            raise GrammarError(f"{_sentence(str(error))} Write: %gguf {self.usage}") from error
+            text = str(error)
+            ended = text if text.endswith("?") else f"{text.rstrip('.')}."
+            raise GrammarError(printable(f"{ended[:1].upper()}{ended[1:]} Write: %gguf {self.usage}")) from error
 
     def _arguments(self, words: Sequence[str]) -> dict[str, Any]:
         if self.arguments and self.arguments[0][1].is_whole(words):
@@ -179,14 +186,16 @@ class Verb:
                 continue
             name, has_value, text = word.partition("=")
             if name not in self.options:
-                raise GrammarError(self._unknown_option(name))
+                near = difflib.get_close_matches(name, self.options, n=1)
+                hint = f". Did you mean {near[0]}?" if near else ""
+                raise GrammarError(f"{self.name} has no option {name}{hint}")
             parameter, option = self.options[name]
             if option.form == name:
                 given[parameter.name] = True
                 continue
             if not has_value:
                 if not left:
-                    raise GrammarError(f"{name} needs a value: {_written(option)}")
+                    raise GrammarError(f"{name} needs a value: {option.usage}")
                 text = left.pop(0)
             value = _value(option, text)
             values = tuple(dict.fromkeys((*given.get(parameter.name, ()), value)))
@@ -201,11 +210,6 @@ class Verb:
         for parameter, argument in self.arguments:
             if parameter.default is parameter.empty and parameter.name not in given:
                 raise GrammarError(f"{argument.name} is missing")
-
-    def _unknown_option(self, name: str) -> str:
-        near = difflib.get_close_matches(name, self.options, n=1)
-        hint = f". Did you mean {near[0]}?" if near else ""
-        return f"{self.name} has no option {name}{hint}"
 
 
 def verb(
@@ -271,19 +275,6 @@ def _value(one: Argument | Option, text: str) -> Any:  # noqa: ANN401 - as it re
         return one.read(text)
     except GglibError as error:  # from a parser in the domain
         raise GrammarError(str(error)) from error
-
-
-def _written(option: Option) -> str:
-    return f"{option.name} {'|'.join(option.choices)}" if option.choices else option.form
-
-
-def _option_help(option: Option) -> str:
-    return f"{option.help} One of {', '.join(option.choices)}." if len(option.choices) > 1 else option.help
-
-
-def _sentence(text: str) -> str:
-    ended = text if text.endswith("?") else text.rstrip(".") + "."
-    return printable(ended[:1].upper() + ended[1:])
 
 
 def help_of(verb: Verb) -> str:
