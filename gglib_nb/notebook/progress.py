@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from html import escape
-from typing import Final, Generic, TextIO, TypeVar
+from typing import Any, Final, Generic, TextIO, TypeVar
 
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
@@ -42,20 +42,9 @@ def only(snapshot: QueueSnapshot, id_: DownloadId | None) -> QueueSnapshot:
     """The queue reduced to one download; None keeps all."""
     if id_ is None:
         return snapshot
-
-    def of(items: tuple[QueuedDownload, ...]) -> tuple[QueuedDownload, ...]:
-        return tuple(item for item in items if item.id == id_)
-
-    return replace(
-        snapshot,
-        items=of(snapshot.items),
-        recent_completed=of(snapshot.recent_completed),
-        recent_failures=of(snapshot.recent_failures),
-        recent_cancelled=of(snapshot.recent_cancelled),
-        resolving=(),
-        elsewhere=(),
-        last_run=None,
-    )
+    names = ("items", "recent_completed", "recent_failures", "recent_cancelled")
+    kept: dict[str, Any] = {name: tuple(one for one in getattr(snapshot, name) if one.id == id_) for name in names}
+    return replace(snapshot, **kept, resolving=(), elsewhere=(), last_run=None)
 
 
 # Terminals and logs ----------------------------------------------------------------------------------------------
@@ -112,7 +101,11 @@ class TextQueue:
         shown = only(snapshot, self._only)
         started = [line for item in shown.items if (line := self._milestone(item))]
         ended = [*shown.recent_completed, *shown.recent_failures, *shown.recent_cancelled]
-        ends = [line for item in ended if (line := self._end(item))]
+        new = [
+            item for item in ended if self._reached.get(item.id, _SEEN if item.id == self._only else _ENDED) != _ENDED
+        ]
+        ends = list(map(render.ending, new))
+        self._reached.update((item.id, _ENDED) for item in new)
         if self._is_terminal:
             self._redraw(ends, self._bars(shown))
         elif started or ends:
@@ -133,13 +126,6 @@ class TextQueue:
         if reached == _STARTED:
             return printable(f"{item.id} started, {formats.size(item.total_bytes)}")
         return printable(f"{item.id} {formats.percent(reached / 4)}  {render.facts(rows.download_row(item, 0, 1))}")
-
-    def _end(self, item: QueuedDownload) -> str:
-        is_followed = item.id == self._only or item.id in self._reached
-        if not is_followed or self._reached.get(item.id) == _ENDED:
-            return ""
-        self._reached[item.id] = _ENDED
-        return render.ending(item)
 
     def _bars(self, snapshot: QueueSnapshot) -> list[str]:
         screen = self._screen()

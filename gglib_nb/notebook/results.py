@@ -124,19 +124,16 @@ def _kept(files: Sequence[KeptFile]) -> str:
 
 
 def _fault(file: CheckedFile) -> str:
-    match file.verdict:
-        case "wrong" if ranges := file.wrong_ranges:
-            size = formats.size(sum(end - start for start, end in ranges))
-            where = listed([f"{start:,} to {end - 1:,}" for start, end in ranges], _MOST_RANGES)
-            return f"has wrong bytes at {where} ({size})"
-        case "wrong":
-            return "is wrong, at unknown positions"
-        case "changed":
-            return "was changed while it was read"
-        case "unreadable":
-            return f"cannot be read ({file.reason})"
-        case _:
-            return "is missing"
+    if ranges := file.wrong_ranges:
+        size = formats.size(sum(end - start for start, end in ranges))
+        where = listed([f"{start:,} to {end - 1:,}" for start, end in ranges], _MOST_RANGES)
+        return f"has wrong bytes at {where} ({size})"
+    texts = {
+        "wrong": "is wrong, at unknown positions",
+        "changed": "was changed while it was read",
+        "unreadable": f"cannot be read ({file.reason})",
+    }
+    return texts.get(file.verdict, "is missing")
 
 
 def pruning_table(plan: PrunePlan) -> Table:
