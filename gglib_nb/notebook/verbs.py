@@ -7,6 +7,7 @@ import difflib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from gglib_nb import settings
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import InvalidConfigError, RequestError
@@ -30,17 +31,6 @@ from gglib_nb.notebook.verb import (
     split_words,
     verb,
 )
-from gglib_nb.settings import (
-    SET_HERE,
-    SETTINGS,
-    Origin,
-    asked_for,
-    checked_setting,
-    default_of,
-    save_setting,
-    saved_settings,
-    setting_name,
-)
 
 if TYPE_CHECKING:
     from gglib_nb.manager.manager import DownloadManager
@@ -62,7 +52,7 @@ _NOT_HERE: Final = (
     "The token cannot be set here, because the notebook would contain it. Log in with %gguf login, or set HF_TOKEN before the "
     "kernel starts."
 )
-_READ_LATE: Final = frozenset(name for name, setting in SETTINGS.items() if setting.change == "when read")
+_READ_LATE: Final = frozenset(name for name, setting in settings.SETTINGS.items() if setting.change == "when read")
 _FOLDERS: Final = frozenset({"models_directory", "model_stores", "state_directory", "hub_cache"})
 
 
@@ -139,7 +129,7 @@ def bandwidth(session: Session, rate: int | None = None, *, hours: DailyHours | 
 
 def _setting_or_value(tab: Tab) -> Iterable[str]:
     if not tab.given:
-        return SETTINGS
+        return settings.SETTINGS
     return folders(tab) if tab.given[0] in _FOLDERS and len(tab.given) == 1 else ()
 
 
@@ -164,11 +154,11 @@ def config(session: Session, words: str = "", *, saves: bool = False, resets: bo
         raise GrammarError("--save needs a setting and its value")
     if not typed:
         token = tables.row("hf_token", *_token(session.manager), "Never shown, set or saved here.")
-        rows = [*(tables.row(*_described(name, session.manager)) for name in SETTINGS), token]
+        rows = [*(tables.row(*_described(name, session.manager)) for name in settings.SETTINGS), token]
         return session.answer(tables.Table(_COLUMNS, rows, _HINT))
     if typed.lower() in ("hf_token", "token"):
         raise RequestError(_NOT_HERE)
-    name = setting_name(typed)
+    name = settings.setting_name(typed)
     if resets:
         return Answer(_reset(name, session))
     if text:
@@ -178,45 +168,45 @@ def config(session: Session, words: str = "", *, saves: bool = False, resets: bo
 
 
 def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
-    value = checked_setting(name, SETTINGS[name].read(text))
+    value = settings.checked_setting(name, settings.SETTINGS[name].read(text))
     is_now = name in LIVE or name in _READ_LATE or not session.has_manager
     if not is_now and not saves:
         raise InvalidConfigError(
             f"{name} cannot change while this kernel's manager runs. To set it for future kernels: "
             f"%gguf config {name} {text} --save"
         )
-    where = f", saved in {save_setting(name, value)} for all future kernels" if saves else " in this kernel"
-    shown = SETTINGS[name].show(value)
+    where = f", saved in {settings.save_setting(name, value)} for all future kernels" if saves else " in this kernel"
+    shown = settings.SETTINGS[name].show(value)
     if not is_now:
-        held = SETTINGS[name].show(_held(name, session.manager))
+        held = settings.SETTINGS[name].show(_held(name, session.manager))
         return f"{name} is {shown}{where}. This kernel still uses {held}; restart it to apply the change."
     if name in LIVE:
         session.call(getattr(session.sync, LIVE[name][0]), value)
-    SET_HERE[name] = value
+    settings.SET_HERE[name] = value
     more = "" if saves else f" For all future kernels: %gguf config {name} {text} --save"
     return f"{name} is {shown}{where}.{more}"
 
 
 def _reset(name: str, session: Session) -> str:
-    if name in saved_settings():
-        save_setting(name, None)
-    SET_HERE.pop(name, None)
-    asked = asked_for(name)
-    value = default_of(name) if asked is None else asked[0]
-    shown = SETTINGS[name].show(value)
+    if name in settings.saved_settings():
+        settings.save_setting(name, None)
+    settings.SET_HERE.pop(name, None)
+    asked = settings.asked_for(name)
+    value = settings.default_of(name) if asked is None else asked[0]
+    shown = settings.SETTINGS[name].show(value)
     if name in LIVE:
         session.call(getattr(session.sync, LIVE[name][0]), value)
     elif name in _READ_LATE:
-        SET_HERE[name] = value
+        settings.SET_HERE[name] = value
     elif session.has_manager and (held := _held(name, session.manager)) != value:
-        return f"{name} will be {shown} in the next kernel; this one still uses {SETTINGS[name].show(held)}."
-    origin = Origin("default") if asked is None else asked[1]
+        return f"{name} will be {shown} in the next kernel; this one still uses {settings.SETTINGS[name].show(held)}."
+    origin = settings.Origin("default") if asked is None else asked[1]
     return f"{name} is {shown} again ({_named(origin)})."
 
 
 def _described(name: str, manager: "DownloadManager") -> tuple[str, str, str, str]:
     """The cells of a setting: name, value, origin, meaning."""
-    setting, value = SETTINGS[name], _held(name, manager)
+    setting, value = settings.SETTINGS[name], _held(name, manager)
     return name, setting.show(value), _named(_origin(name, value, manager)), setting.summary
 
 
@@ -230,22 +220,22 @@ def _token(manager: "DownloadManager") -> tuple[str, str]:
 
 def _held(name: str, manager: "DownloadManager") -> Any:  # noqa: ANN401 - as the setting is
     """The value in use."""
-    if name in _READ_LATE and name in SET_HERE:
-        return SET_HERE[name]
+    if name in _READ_LATE and name in settings.SET_HERE:
+        return settings.SET_HERE[name]
     if name == "engine":
         return manager.engine
     return getattr(manager.snapshot, LIVE[name][1]) if name in LIVE else getattr(manager.config, name)
 
 
-def _origin(name: str, value: Any, manager: "DownloadManager") -> Origin:  # noqa: ANN401 - as the setting is
-    if (asked := asked_for(name)) is not None and asked[0] == value:
+def _origin(name: str, value: Any, manager: "DownloadManager") -> settings.Origin:  # noqa: ANN401 - as the setting is
+    if (asked := settings.asked_for(name)) is not None and asked[0] == value:
         return asked[1]
     if value == getattr(manager.config, name):
         return manager.origins[name]
-    return Origin("default" if asked is None and value == default_of(name) else "set here")
+    return settings.Origin("default" if asked is None and value == settings.default_of(name) else "set here")
 
 
-def _named(origin: Origin) -> str:
+def _named(origin: settings.Origin) -> str:
     return f"{origin.source}: {origin.where}" if origin.where else origin.source
 
 
