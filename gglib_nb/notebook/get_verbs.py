@@ -10,7 +10,6 @@ from gglib_nb.domain.download import DownloadRequest, QueuedDownload
 from gglib_nb.domain.matching import find_repository
 from gglib_nb.domain.memory import CACHE_TYPES, CacheType
 from gglib_nb.domain.references import DownloadId, is_command
-from gglib_nb.domain.text import printable
 from gglib_nb.errors import NoGgufFilesError
 from gglib_nb.notebook import formats, listings, plan_table
 from gglib_nb.notebook.model_verbs import folders
@@ -79,7 +78,7 @@ def queue(
     everywhere: bool = False,
     to: str | None = None,
     then: str | None = None,
-) -> Answer:
+) -> str:
     """Download a model: choose a variant, add it to the queue and start."""
     wanted = find_repository(reference, session.rows)
     options: dict[str, Any] = {
@@ -102,13 +101,11 @@ def queue(
     item = _first_report(id_, session)
     state = state_sentence(item)
     if id_ in before or item is None:
-        return Answer(
-            printable(f"{id_} is already in the queue. {state}" if id_ in before else f"Queued {id_}. {state}")
-        )
+        return f"{id_} is already in the queue. {state}" if id_ in before else f"Queued {id_}. {state}"
     number = len(item.shards) + len(item.companions)
     size = f"{formats.size(item.total_bytes)}{f', {number} files' if number > 1 else ''}"
     parts = (f"Queued {id_} ({size}).", item.reason, scan_warning(id_, item.scan_finding), state)
-    return Answer(printable(" ".join(filter(None, parts))))
+    return " ".join(filter(None, parts))
 
 
 def _first_report(id_: DownloadId, session: Session) -> QueuedDownload | None:
@@ -196,7 +193,7 @@ def search(
     task: str | None = None,
     sort: SortKey = "downloads",
     limit: int = _MOST_ROWS,
-) -> Answer:
+) -> Answer | str:
     """Search the Hub for models in GGUF format.
 
     Sizes and fit are estimated for Q4_K_M from the number of parameters; %gguf plan has exact numbers.
@@ -206,5 +203,5 @@ def search(
     )
     session.list_rows(DownloadId(repo.repo_id) for repo in found)
     if not found:
-        return Answer(printable(f"No repository with GGUF files matches {words!r}. Try fewer or other words."))
+        return f"No repository with GGUF files matches {words!r}. Try fewer or other words."
     return session.answer(listings.search_table(found))

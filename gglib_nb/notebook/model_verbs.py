@@ -12,7 +12,6 @@ from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS, loading_lines
 from gglib_nb.domain.matching import pick_row, row_number
 from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, selected
-from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.manager.bundles import BundleProgress
@@ -92,7 +91,7 @@ _INSPECTED: Final = Argument(
         choices=(*get_args(ModelState), "update"),
     ),
 )
-def models(session: Session, text: str = "", *, sort: ModelOrder = "newest", only: str = "") -> Answer:
+def models(session: Session, text: str = "", *, sort: ModelOrder = "newest", only: str = "") -> Answer | str:
     """List your models: size, quantization, parameters, context, state, folder, free disk space."""
     everything = session.call(session.sync.models)
     use = session.call(session.sync.disk_use)
@@ -102,7 +101,7 @@ def models(session: Session, text: str = "", *, sort: ModelOrder = "newest", onl
     shown = ordered(selected(everything, text, only), sort)
     session.models = tuple(model.id for model in shown)
     if not shown:
-        return Answer(f"0 of {len(everything)} models match. %gguf models lists all.")
+        return f"0 of {len(everything)} models match. %gguf models lists all."
     return session.answer(listings.model_table(shown, use))
 
 
@@ -143,22 +142,22 @@ def _checking(progress: VerifyProgress) -> Progress:
 
 
 @verb("models", interrupted=_STOPPED, reference=_MODEL, everything=Option("--all", "All models.", replaces="reference"))
-def verify(session: Session, reference: Model | None = None, *, everything: bool = False) -> Answer:
+def verify(session: Session, reference: Model | None = None, *, everything: bool = False) -> Answer | str:
     """Check a model's files against their SHA-256, and report which bytes are wrong."""
     if reference is None or everything:
         found = session.call_with_progress(_checking, session.sync.verify_all)
         return Answer("\n".join(map(results.verified, found)) or _NO_MODEL)
-    return Answer(results.verified(session.call_with_progress(_checking, session.sync.verify, reference.id)))
+    return results.verified(session.call_with_progress(_checking, session.sync.verify, reference.id))
 
 
 @verb("models", interrupted=_STOPPED, reference=_MODEL)
-def repair(session: Session, reference: Model) -> Answer:
+def repair(session: Session, reference: Model) -> str:
     """Repair a model: only the damaged parts are downloaded.
 
     The damaged file is kept until the repaired one is verified. The model is checked first, unless verify has already found what
     is wrong.
     """
-    return Answer(results.repaired(session.call_with_progress(_checking, session.sync.repair, reference.id)))
+    return results.repaired(session.call_with_progress(_checking, session.sync.repair, reference.id))
 
 
 def _importing(progress: ImportProgress) -> Progress:
@@ -180,11 +179,11 @@ def import_(session: Session, folder: str) -> Answer:
 
 
 @verb("models", interrupted=CANCELLED, reference=_MODEL)
-def updates(session: Session, reference: Model | None = None) -> Answer:
+def updates(session: Session, reference: Model | None = None) -> Answer | str:
     """Check which models have a new version on the Hub, and what changed. Downloads nothing."""
     found = session.call(session.sync.check_updates, None if reference is None else reference.id)
     if not found:
-        return Answer(_NO_MODEL)
+        return _NO_MODEL
     return session.answer(*listings.update_blocks(found))
 
 
@@ -194,20 +193,20 @@ def updates(session: Session, reference: Model | None = None) -> Answer:
     reference=_MODEL,
     keep=Option("--keep", "Keep the old version too, under an id with its commit."),
 )
-def update(session: Session, reference: Model, *, keep: bool = False) -> Answer:
+def update(session: Session, reference: Model, *, keep: bool = False) -> str:
     """Download the new version of a model. It replaces the old one once it is verified."""
-    return Answer(results.updating(session.call(session.sync.update, reference.id, keep=keep)))
+    return results.updating(session.call(session.sync.update, reference.id, keep=keep))
 
 
 @verb("models", reference=_MODEL)
-def forget(session: Session, reference: Model) -> Answer:
+def forget(session: Session, reference: Model) -> str:
     """Remove a model from the list. Its files are kept."""
     session.call(session.sync.forget, reference.id)
-    return Answer(printable(f"Removed {reference.id} from the list. Its files are kept: {reference.paths[0]}"))
+    return f"Removed {reference.id} from the list. Its files are kept: {reference.paths[0]}"
 
 
 @verb("models", reference=_MODEL, is_confirmed=Option("--yes", "Delete without asking."))
-def delete(session: Session, reference: Model, *, is_confirmed: bool = False) -> Answer:
+def delete(session: Session, reference: Model, *, is_confirmed: bool = False) -> Answer | str:
     """Delete a model's files. Shows how much space that frees, and asks first.
 
     Files that another model uses, such as a shared vision projector, are kept.
@@ -216,7 +215,7 @@ def delete(session: Session, reference: Model, *, is_confirmed: bool = False) ->
     question = results.deletion_question(session.call(session.sync.delete, id_, dry_run=True))
     if refusal := session.refusal(question, f"%gguf delete {id_} --yes", is_confirmed=is_confirmed):
         return refusal
-    return Answer(results.deleted(session.call(session.sync.delete, id_)))
+    return results.deleted(session.call(session.sync.delete, id_))
 
 
 @verb(
@@ -247,7 +246,7 @@ def _exporting(progress: BundleProgress) -> Progress:
     interrupted=_STOPPED_EXPORT,
     words=Argument("ID… FOLDER", "One or more models, and the folder to write to.", offers=folders, is_repeated=True),
 )
-def export(session: Session, words: tuple[str, ...]) -> Answer:
+def export(session: Session, words: tuple[str, ...]) -> str:
     """Write models into a bundle for a machine without a network: files, model cards, and a manifest with every SHA-256.
 
     Files are linked on the same disk and copied to another one; large files are split where the file system needs it. Run it
@@ -258,7 +257,7 @@ def export(session: Session, words: tuple[str, ...]) -> Answer:
         raise GrammarError("FOLDER is missing")
     ids = [_find_model(session, reference).id for reference in references]
     report = session.call_with_progress(_exporting, session.sync.export, ids, folder)
-    return Answer(results.exported(report))
+    return results.exported(report)
 
 
 @verb(
@@ -275,7 +274,7 @@ def prune(
     unused: float | None = None,
     dry_run: bool = False,
     is_confirmed: bool = False,
-) -> Answer:
+) -> Answer | str:
     """Free disk space: delete the least recently used models, and abandoned unfinished downloads. Asks first.
 
     A model counts as used when its path is asked for, or when a program opens its file, if the disk records that.
@@ -286,12 +285,10 @@ def prune(
     if not plan:
         size = formats.size(plan.kept_bytes)
         more = results.unmounted(plan)
-        return Answer(
-            f"Nothing to delete. Your models take {size}, without files that are also linked elsewhere.{more}"
-        )
+        return f"Nothing to delete. Your models take {size}, without files that are also linked elsewhere.{more}"
     table = results.pruning_table(plan)
     if dry_run:
         return session.answer(table)
     if refusal := session.refusal(table.text(session.screen.width), "add --yes", is_confirmed=is_confirmed):
         return refusal
-    return Answer(results.pruned(session.call(session.sync.prune, keep_bytes=keep, unused_s=unused)))
+    return results.pruned(session.call(session.sync.prune, keep_bytes=keep, unused_s=unused))

@@ -78,7 +78,7 @@ def _show_queue(session: Session) -> Answer:
 @verb("queue", reference=_ANY, everything=_ALL, discard=Option("--discard", "Also delete the downloaded data."))
 def cancel(
     session: Session, reference: DownloadId | None = None, *, everything: bool = False, discard: bool = False
-) -> Answer:
+) -> str:
     """Cancel a download. Downloaded data is kept unless you add --discard."""
     manager = session.manager
     if reference is None or everything:
@@ -86,19 +86,19 @@ def cancel(
             raise GrammarError("--discard deletes the data of one download; give its id")
         number = len(manager.snapshot.items) + len(manager.snapshot.resolving)
         session.call(session.sync.cancel_all)
-        return Answer(f"Cancelled {formats.plural(number, 'download')}. {_KEPT}")
+        return f"Cancelled {formats.plural(number, 'download')}. {_KEPT}"
     session.call(session.sync.cancel_download, reference, discard=discard)
     cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == reference), None)
     if cancelled is not None and cancelled.notice_kind == "elsewhere":
-        return Answer(printable(f"Cancelled {reference} here; {cancelled.notice}."))
-    return Answer(f"Cancelled {reference}. {'Downloaded data was deleted.' if discard else _KEPT}")
+        return f"Cancelled {reference} here; {cancelled.notice}."
+    return f"Cancelled {reference}. {'Downloaded data was deleted.' if discard else _KEPT}"
 
 
 @verb("queue", reference=_PENDING)
-def remove(session: Session, reference: DownloadId) -> Answer:
+def remove(session: Session, reference: DownloadId) -> str:
     """Remove a waiting download from the queue."""
     session.call(session.sync.remove_from_queue, reference)
-    return Answer(f"Removed {reference} from the queue.")
+    return f"Removed {reference} from the queue."
 
 
 def _read_position(text: str) -> str | int:
@@ -110,75 +110,75 @@ def _read_position(text: str) -> str | int:
     reference=_PENDING,
     position=Argument("POSITION|top|up|down|last", "POSITION 1 is next to run.", read=_read_position, offers=POSITIONS),
 )
-def move(session: Session, reference: DownloadId, position: str | int) -> Answer:
+def move(session: Session, reference: DownloadId, position: str | int) -> str:
     """Move a waiting download within the queue."""
     snapshot = session.manager.snapshot
     number = new_position(snapshot, str(reference), position) if isinstance(position, str) else position
-    return Answer(f"Moved {reference} to position {session.call(session.sync.reorder_queue, reference, number)}.")
+    return f"Moved {reference} to position {session.call(session.sync.reorder_queue, reference, number)}."
 
 
 @verb("queue", reference=_ANY, everything=_ALL)
-def pause(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> Answer:
+def pause(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> str:
     """Pause a download, or all."""
     snapshot = session.manager.snapshot
     if reference is None or everything:
         number = sum(item.status is not DownloadStatus.PAUSED for item in snapshot.items)
         session.call(session.sync.pause_all)
-        return Answer(f"Paused {formats.plural(number, 'download')}. Resume: %gguf resume --all")
+        return f"Paused {formats.plural(number, 'download')}. Resume: %gguf resume --all"
     session.call(session.sync.pause, reference)
-    return Answer(f"Paused {reference}. Resume: %gguf resume {reference}")
+    return f"Paused {reference}. Resume: %gguf resume {reference}"
 
 
 @verb("queue", reference=_PAUSED, everything=_ALL)
-def resume(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> Answer:
+def resume(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> str:
     """Resume a paused download, or all."""
     snapshot = session.manager.snapshot
     if reference is None or everything:
         number = sum(item.status is DownloadStatus.PAUSED for item in snapshot.items)
         session.call(session.sync.resume_all)
-        return Answer(f"Resumed {formats.plural(number, 'download')}.")
+        return f"Resumed {formats.plural(number, 'download')}."
     session.call(session.sync.resume, reference)
-    return Answer(f"Resumed {reference}. {state_sentence(find_item(reference, session.manager.snapshot))}")
+    return f"Resumed {reference}. {state_sentence(find_item(reference, session.manager.snapshot))}"
 
 
 @verb("queue", reference=_PENDING)
-def run_now(session: Session, reference: DownloadId) -> Answer:
+def run_now(session: Session, reference: DownloadId) -> str:
     """Start a waiting download now. If no slot is free, the download that started last waits."""
     session.call(session.sync.run_now, reference)
-    return Answer(f"{reference} is starting now.")
+    return f"{reference} is starting now."
 
 
 @verb("queue", reference=_FAILED, everything=_ALL)
-def retry(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> Answer:
+def retry(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> str:
     """Download a failed model again. Downloaded data is reused."""
     manager = session.manager
     if reference is None or everything:
         left = len(manager.snapshot.recent_failures)
         number = session.call(retry_all, session.sync)
         more = f" {left - number} cannot succeed without a change: %gguf status says why." if left > number else ""
-        return Answer(f"Queued {formats.plural(number, 'failed download')} again.{more}")
+        return f"Queued {formats.plural(number, 'failed download')} again.{more}"
     session.call(session.sync.retry, reference)
-    return Answer(f"Queued {reference} again. {state_sentence(find_item(reference, manager.snapshot))}")
+    return f"Queued {reference} again. {state_sentence(find_item(reference, manager.snapshot))}"
 
 
 @verb("queue", reference=_FAILED)
-def clear_failed(session: Session, reference: DownloadId | None = None) -> Answer:
+def clear_failed(session: Session, reference: DownloadId | None = None) -> str:
     """Clear the list of failed downloads, or remove one from it. Downloaded data is kept."""
     failures = session.manager.snapshot.recent_failures
     if reference is None:
         session.call(session.sync.clear_failed)
-        return Answer(f"Cleared {formats.plural(len(failures), 'failed download')}.")
+        return f"Cleared {formats.plural(len(failures), 'failed download')}."
     session.call(session.sync.clear_failed, reference)
-    return Answer(f"Cleared {reference}. {_KEPT}")
+    return f"Cleared {reference}. {_KEPT}"
 
 
 @verb("queue", interrupted="Stopped waiting. The downloads continue.", reference=_ANY)
-def wait(session: Session, reference: DownloadId | None = None) -> Answer:
+def wait(session: Session, reference: DownloadId | None = None) -> Answer | str:
     """Wait for a download, or for all. An interrupt stops only the waiting."""
     manager = session.manager
     snapshot = manager.snapshot
     if reference is None and not (snapshot.items or snapshot.resolving):
-        return Answer("Nothing is queued or active.")
+        return "Nothing is queued or active."
     view = session.screen.queue_view(reference)
     view.show(snapshot)
     earlier = {(item.id, item.ended_at_s) for item in snapshot.recent_failures}
@@ -203,14 +203,14 @@ def wait(session: Session, reference: DownloadId | None = None) -> Answer:
 @verb(
     "queue", clear=Option("--clear", "Clear this list. Models, failed downloads and unfinished files are not affected.")
 )
-def history(session: Session, *, clear: bool = False) -> Answer:
+def history(session: Session, *, clear: bool = False) -> Answer | str:
     """List the last 50 downloads that ended, in all kernels. %gguf queue #2 downloads the second of them again."""
     if clear:
         number = session.call(session.sync.clear_history)
-        return Answer(f"Cleared {formats.plural(number, 'download')} from the history.")
+        return f"Cleared {formats.plural(number, 'download')} from the history."
     past = session.call(session.sync.history)
     session.list_rows(one.id for one in past)
-    return session.answer(listings.history_table(past)) if past else Answer("No download has ended yet.")
+    return session.answer(listings.history_table(past)) if past else "No download has ended yet."
 
 
 @verb(
@@ -229,7 +229,7 @@ def partials(
     discards: bool = False,
     everything: bool = False,
     is_confirmed: bool = False,
-) -> Answer:
+) -> Answer | str:
     """List unfinished downloads in the models folder, finish them, or delete them.
 
     Files that are in the queue, or in use by another kernel, are never deleted.
@@ -244,13 +244,9 @@ def partials(
     if queues:
         queued = session.call(session.sync.queue_partials, [one.target for one in found]) if found else []
         nothing = "Nothing was queued: there are no unfinished downloads outside of the queue."
-        return Answer(
-            printable(f"Queued {', '.join(map(str, queued))}. Downloaded data is reused.") if queued else nothing
-        )
+        return f"Queued {', '.join(map(str, queued))}. Downloaded data is reused." if queued else nothing
     if not found:
-        return Answer(
-            "There are no unfinished downloads." if part is None else f"No unfinished download matches {part!r}."
-        )
+        return "There are no unfinished downloads." if part is None else f"No unfinished download matches {part!r}."
     if discards:
         return _discard(session, found, part, is_confirmed=everything or is_confirmed)
     session.partials = tuple(one.target for one in found)
@@ -275,7 +271,7 @@ def _path_in_folder(session: Session, one: "Leftover") -> str:
     return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else path.name
 
 
-def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_confirmed: bool) -> Answer:
+def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_confirmed: bool) -> Answer | str:
     def amount(some: "list[Leftover]") -> tuple[str, str]:
         return formats.plural(len(some), "unfinished file"), formats.size(sum(one.disk_bytes for one in some))
 
@@ -289,7 +285,7 @@ def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_
     files, freed = amount([one for one in found if one.target in targets])
     kept, left = amount([one for one in found if one.target not in targets])[0], len(found) - len(targets)
     more = f" {kept} in the queue or in use elsewhere {'was' if left == 1 else 'were'} kept." if left else ""
-    return Answer(f"Deleted {files}: {freed} freed.{more}")
+    return f"Deleted {files}: {freed} freed.{more}"
 
 
 def find_item(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None:

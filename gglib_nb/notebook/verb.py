@@ -1,7 +1,7 @@
 """The verbs of `%gguf`: each is a function; its decorator declares the arguments, and its docstring is the help.
 
 Parses a line into a call of such a function, completes it, and generates usage, help and the reference page. Independent of the
-individual verbs, IPython and the manager. A completion uses only data that is in memory: a keystroke sends no request.
+individual verbs and the manager. A completion uses only data that is in memory: a keystroke sends no request.
 """
 
 import difflib
@@ -18,10 +18,10 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import UNLIMITED, DailyHours, parse_bytes
 from gglib_nb.errors import GglibError
+from gglib_nb.notebook.session import Answer, Session
 
 if TYPE_CHECKING:
     from gglib_nb.domain.download import QueueSnapshot
-    from gglib_nb.notebook.session import Answer, Session
 
 Group = Literal["get", "queue", "models", "settings"]
 GROUP_TITLES: Final[dict[Group, str]] = {
@@ -71,7 +71,7 @@ class Argument:
     name: str  # shown in usage and help, such as `ID`
     help: str = ""  # one sentence; empty if the name is enough
     read: Callable[[str], Any] = str  # text to value; raises `GrammarError`
-    find: "Callable[[Session, str], Any] | None" = None  # what the text refers to, when the verb runs
+    find: Callable[[Session, str], Any] | None = None  # what the text refers to, when the verb runs
     offers: Offers = ()
     takes_rest: bool = False  # all remaining words, joined with spaces
     is_repeated: bool = False  # all remaining words; the value is a tuple
@@ -106,7 +106,11 @@ class Verb:
     """One verb, made by the decorator `verb`; the arguments are those of the decorator."""
 
     def __init__(
-        self, function: "Callable[..., Answer]", group: Group, interrupted: str, words: Mapping[str, Argument | Option]
+        self,
+        function: Callable[..., Answer | str],
+        group: Group,
+        interrupted: str,
+        words: Mapping[str, Argument | Option],
     ) -> None:
         self.function: Final = function
         self.name: Final = function.__name__.rstrip("_").replace("_", "-")
@@ -214,14 +218,14 @@ class Verb:
 
 def verb(
     group: Group, *, interrupted: str = "Interrupted. %gguf status shows the queue.", **words: Argument | Option
-) -> "Callable[[Callable[..., Answer]], Verb]":
+) -> Callable[[Callable[..., Answer | str]], Verb]:
     """Registers a function as a verb; it takes the session and the arguments and returns the answer.
 
     The first paragraph of the docstring is the verb's line in `%gguf help`; `%gguf help VERB` shows the others. `words` declare the
     parameters, except the session; `interrupted` is the message after an interrupt.
     """
 
-    def register(function: "Callable[..., Answer]") -> Verb:
+    def register(function: Callable[..., Answer | str]) -> Verb:
         made = Verb(function, group, interrupted, words)
         VERBS[made.name] = made
         return made
@@ -240,14 +244,15 @@ class Call:
     verb: Verb
     arguments: dict[str, Any]
 
-    def run(self, session: "Session") -> "Answer":
-        """Runs the verb; a `GrammarError` has the usage."""
+    def run(self, session: Session) -> Answer:
+        """Runs the verb; a `GrammarError` has the usage. A verb that returns a text returns one line, which is made printable here."""
         given = dict(self.arguments)
         with self.verb.usage_in_errors():
             for parameter, one in self.verb.arguments:
                 if one.find is not None and parameter.name in given:
                     given[parameter.name] = one.find(session, given[parameter.name])
-            return self.verb.function(session, **given)
+            answer = self.verb.function(session, **given)
+        return Answer(printable(answer)) if isinstance(answer, str) else answer
 
 
 def split_words(line: str) -> list[str]:

@@ -73,27 +73,27 @@ def parse(line: str) -> Call:
 
 
 @verb("settings", number=Argument("N", "How many downloads may wait.", read=read_count))
-def limit(session: Session, number: int | None = None) -> Answer:
+def limit(session: Session, number: int | None = None) -> str:
     """Show or set how many downloads may wait in the queue."""
     if number is not None:
         session.call(session.sync.set_max_queue_size, number)
-    return Answer(f"Up to {session.manager.snapshot.max_size} downloads may wait.")
+    return f"Up to {session.manager.snapshot.max_size} downloads may wait."
 
 
 @verb("settings")
-def login(session: Session) -> Answer:
+def login(session: Session) -> str:
     """Log in to the Hub, for gated and private repositories. Asks for the token, which is not shown or stored in the notebook.
 
     Create a token on https://huggingface.co/settings/tokens. Downloads that failed for lack of access are retried.
     """
     if not session.screen.can_ask:
-        return Answer("There is nowhere to type a token here. Set HF_TOKEN, or run hf auth login in a terminal.")
+        return "There is nowhere to type a token here. Set HF_TOKEN, or run hf auth login in a terminal."
     token = session.screen.ask_secret("Token of the Hugging Face Hub (not shown): ")
     if not token.strip():
-        return Answer("No token was entered; nothing has changed.")
+        return "No token was entered; nothing has changed."
     retried = session.call(session.sync.log_in, token)
     again = f" Retrying {', '.join(map(str, retried))}." if retried else ""
-    return Answer(f"Logged in. The token is stored for all your programs, not in this notebook.{again}")
+    return f"Logged in. The token is stored for all your programs, not in this notebook.{again}"
 
 
 @verb(
@@ -112,7 +112,7 @@ def login(session: Session) -> Answer:
         offers=("off", "22:00-07:00"),
     ),
 )
-def bandwidth(session: Session, rate: int | None = None, *, hours: DailyHours | Literal["off"] | None = None) -> Answer:
+def bandwidth(session: Session, rate: int | None = None, *, hours: DailyHours | Literal["off"] | None = None) -> str:
     """Show or set the bandwidth limit, and the hours in which downloads run."""
     if rate is not None:
         session.call(session.sync.set_bandwidth_limit, rate or None)
@@ -124,7 +124,7 @@ def bandwidth(session: Session, rate: int | None = None, *, hours: DailyHours | 
     if (span := now.download_hours) is not None:
         wait = f", and wait until {now.waits_until}" if now.is_outside_hours else ""
         said += f" Downloads run from {span.start:%H:%M} to {span.end:%H:%M}{wait}."
-    return Answer(said)
+    return said
 
 
 def _setting_or_value(tab: Tab) -> Iterable[str]:
@@ -145,7 +145,7 @@ def _setting_or_value(tab: Tab) -> Iterable[str]:
     saves=Option("--save", "Set it for all future kernels too."),
     resets=Option("--reset", "Undo what was set or saved."),
 )
-def config(session: Session, words: str = "", *, saves: bool = False, resets: bool = False) -> Answer:
+def config(session: Session, words: str = "", *, saves: bool = False, resets: bool = False) -> Answer | str:
     """Show the settings and where each value comes from, or change one."""
     typed, _, text = words.partition(" ")
     if resets and (not typed or text or saves):
@@ -160,11 +160,11 @@ def config(session: Session, words: str = "", *, saves: bool = False, resets: bo
         raise RequestError(_NOT_HERE)
     name = settings.setting_name(typed)
     if resets:
-        return Answer(_reset(name, session))
+        return _reset(name, session)
     if text:
-        return Answer(_set(name, text, session, saves=saves))
+        return _set(name, text, session, saves=saves)
     _, value, origin, summary = _described(name, session.manager)
-    return Answer(f"{name} is {value} ({origin}). {summary}")
+    return f"{name} is {value} ({origin}). {summary}"
 
 
 def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
