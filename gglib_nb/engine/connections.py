@@ -300,13 +300,18 @@ class Tracked:
 
     def __init__(self, worker: Worker, request: Request, now_s: float) -> None:
         self.worker = worker
-        self.request: Request | None = request
-        self.opened_s = self.moved_s = now_s
+        self.opened_s = now_s
         self.received_bytes = 0
         self.flowing_since_s: float | None = None
         self.closes_after_request = False
-        self._ended_bytes = 0
         self._samples: deque[tuple[float, int]] = deque()
+        self.begin(request, now_s)
+
+    def begin(self, request: Request, now_s: float) -> None:
+        """Record that it fetches this request now."""
+        self.request: Request | None = request
+        self.moved_s = now_s
+        self._position = request.position
 
     @property
     def has_begun(self) -> bool:
@@ -315,22 +320,16 @@ class Tracked:
 
     def sample(self, now_s: float) -> int:
         """Record the bytes received; returns how many since the last call."""
-        received = self._ended_bytes + (0 if self.request is None else self.request.received_bytes)
-        new = received - self.received_bytes
+        new = 0 if self.request is None else self.request.position - self._position
+        self._position += new
+        self.received_bytes += new
         if new > 0:
             self.moved_s = now_s
             self.flowing_since_s = self.flowing_since_s or now_s
-        self.received_bytes = received
-        self._samples.append((now_s, received))
+        self._samples.append((now_s, self.received_bytes))
         while now_s - self._samples[0][0] > _RATE_S:
             self._samples.popleft()
         return new
-
-    def end_request(self) -> None:
-        """Record that its request has ended."""
-        if self.request is not None:
-            self._ended_bytes += self.request.received_bytes
-            self.request = None
 
     def request_rate(self, now_s: float) -> float | None:
         """Bytes per second of its request; None until it has received a byte and while the connection is new."""
@@ -454,7 +453,7 @@ class Connections:
                 return False
             found = Tracked(worker, request, now_s)
             self._tracked.append(found)
-        found.request, found.moved_s = request, now_s
+        found.begin(request, now_s)
         found.worker.assign(request, session, self._inbox)
         return True
 
@@ -511,7 +510,7 @@ class Connections:
         found = next((one for one in self._tracked if one.request is request), None)
         if found is not None:
             self._sample(found, now_s)
-            found.end_request()
+            found.request = None
             request.file.end_request(request)
         return found
 
