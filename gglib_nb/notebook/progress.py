@@ -160,9 +160,9 @@ class LiveOutput(Generic[_State]):
         self._due_s = 0.0
 
     def show(self, state: _State) -> None:
-        """Updates the output, at most five times a second."""
+        """Updates the output, at most five times a second; `close` shows the end."""
         self._newest = state
-        if time.monotonic() >= self._due_s and not self._output.is_captured:
+        if time.monotonic() >= self._due_s and self._continues(state) and not self._output.is_captured:
             self._due_s = time.monotonic() + _PACE_S
             self._output.show(self._draw(state, ""))
 
