@@ -5,6 +5,7 @@ that last changed each file; `/models/{name}/resolve/{commit}/{path}` serves a f
 commit of a listed file has every listed file as it is.
 """
 
+import re
 from typing import Final
 
 from gglib_nb.domain.http_rules import sha256_of
@@ -16,6 +17,7 @@ from gglib_nb.hub.answers import Json, as_the_hub_writes, count
 from gglib_nb.hub.transport import NoRouteError, Transport
 
 _DEFAULT_BRANCH: Final = "master"
+_COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")  # it may be abbreviated
 
 
 class ModelScope(Transport):
@@ -47,5 +49,7 @@ def _listing(answer: Json, name: str) -> RepoListing:
         entries = [one for one in answer["Data"]["Files"] if one["Type"] == "blob"]
         newest = max(entries, key=lambda one: int(one.get("CommittedDate") or 0), default={"Revision": "0" * 40})
         files = {one["Path"]: HubFile(one["Path"], count(one, "Size"), sha256_of(one.get("Sha256"))) for one in entries}
-        commit_sha = bytes.fromhex(newest["Revision"]).hex()
+        commit_sha = newest["Revision"]
+        if not _COMMIT.fullmatch(commit_sha) or not all(isinstance(path, str) for path in files):
+            raise ValueError(commit_sha)
     return RepoListing(f"{MODELSCOPE}{name}", commit_sha, None, False, tuple(files[path] for path in sorted(files)))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gglib_nb import DownloadManager, HubUnavailableError, InvalidRepoIdError, RepoNotFoundError
+from gglib_nb import DownloadManager, HubUnavailableError, InvalidRepoIdError, RepoNotFoundError, RequestError
 from gglib_nb.domain.references import DownloadId, parse_pasted
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
@@ -129,3 +129,24 @@ def test_references_of_all_forms_name_it() -> None:
     for hostile in ("ms://../x", "ms://a", "ms--ms--a/b", "ms://a--b/c"):
         with pytest.raises(InvalidRepoIdError):
             parse_pasted(hostile)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"Revision": "master/../.."}, {"Revision": ""}, {"Revision": None}, {"Path": None}, {"Sha256": 7}, {"Path": 7}],
+    ids=str,
+)
+def test_a_hostile_listing_is_refused(
+    manager: DownloadManager, scope: EmbeddedModelScope, change: dict[str, object]
+) -> None:
+    scope.changes = change
+
+    with pytest.raises(HubUnavailableError):
+        manager.sync.plan(REPO)
+
+
+def test_a_path_outside_of_the_folder_is_refused(manager: DownloadManager, scope: EmbeddedModelScope) -> None:
+    scope.changes = {"Path": "../../../outside-Q4_K_M.gguf"}
+
+    with pytest.raises(RequestError, match="cannot be stored here"):
+        manager.sync.download(REPO)

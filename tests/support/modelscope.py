@@ -1,7 +1,8 @@
 """An embedded ModelScope: the two routes of its API that gglib_nb uses, over the repositories of the tests' hub."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 
 from typing_extensions import override
 
@@ -11,9 +12,10 @@ from tests.support.faulty_hub import FaultyHub
 
 
 class EmbeddedModelScope(FaultyHub):
-    """Answers as ModelScope. `without_sha256`: paths for which its listing states none."""
+    """Answers as ModelScope. `without_sha256`: paths for which its listing states none; `changes`: fields of every file in it."""
 
     without_sha256: frozenset[str] = frozenset()
+    changes: Mapping[str, object] = MappingProxyType({})
 
     @override
     def answer(self, line: Line, request: Request, respond: Callable[[Request], Response]) -> bool:
@@ -47,6 +49,7 @@ class EmbeddedModelScope(FaultyHub):
                 "Revision": commit.sha,
                 "CommittedDate": 1_700_000_000,
             }
+            | dict(self.changes)
             for file in commit.files.values()
         ]
         return json_response({"Code": 200, "Success": True, "Data": {"Files": folders + files}})
