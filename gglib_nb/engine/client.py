@@ -158,24 +158,13 @@ class EngineClient:
                 is_void = life != self._life or (process is None and self._closing.is_set())
             if is_void:
                 continue
-            # (`_start_with_configure` sends the newest `Configure`; without a process there is nothing to stop.)
+            # (`_start` sends the newest `Configure`; without a process there is nothing to stop.)
             if process is None and not isinstance(command, wire.Configure | wire.StopTransfer | wire.StopCheck):
-                process = self._start_with_configure()
+                process = self._start()
             if process is not None and command is not None:
                 self._put(process, command)
         if self._process is not None:
             self._close_input(self._process)
-
-    def _start_with_configure(self) -> subprocess.Popen[bytes] | None:
-        if self._short_lives:
-            self._closing.wait(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (self._short_lives - 1)))
-        try:
-            process = self._start()
-        except OSError as error:
-            self._lost(f"it could not be started: {error}")
-            return None
-        self._put(process, self._configure)
-        return process
 
     def _put(self, process: subprocess.Popen[bytes], command: wire.Command) -> None:
         self._watchdog.sent(command, time.monotonic())
@@ -190,26 +179,29 @@ class EngineClient:
             if process.stdin is not None:
                 process.stdin.close()
 
-    def _start(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes] | None:
+        """A new process, which gets the newest `Configure`; None if it could not be started."""
+        if self._short_lives:
+            self._closing.wait(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (self._short_lives - 1)))
         package = str(Path(__file__).resolve().parents[1])
         command = [sys.executable, "-P", "-c", _BOOTSTRAP, package, str(os.getpid())]
         if os.access(_SHELL, os.X_OK):
             command = [str(_SHELL), "-c", 'exec "$0" "$@"', *command]
-        with self._open_log() as log:
-            self._log_size_bytes = log.tell()
-            process = start_detached(
-                command,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                env=without_tokens(os.environ),
-            )
+        pipe, env = subprocess.PIPE, without_tokens(os.environ)
+        try:
+            with self._open_log() as log:
+                self._log_size_bytes = log.tell()
+                process = start_detached(command, stdin=pipe, stdout=pipe, stderr=log, env=env)
+        except OSError as error:
+            self._lost(f"it could not be started: {error}")
+            return None
         with self._lock:
             self._process = process
             self._started_s = time.monotonic()
             self._watchdog = Watchdog(self._started_s)
         self._reader = threading.Thread(target=self._read_all, args=(process,), name="gglib-engine-reader", daemon=True)
         self._reader.start()
+        self._put(process, self._configure)
         return process
 
     @property

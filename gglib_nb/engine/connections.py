@@ -372,7 +372,7 @@ class Connections:
         self._tracked: list[Tracked] = []
         self._adaptation = Adaptation(files)
         self._replacement = Replacement(now_s)
-        self._is_digest_behind = False
+        self._enough_for_digest: int | None = None
         self.share = self._adaptation.wanted
 
     def __iter__(self) -> Iterator[Tracked]:
@@ -407,7 +407,7 @@ class Connections:
         for one in self._tracked:
             self._sample(one, now_s)
         flowing = sum(now_s - one.moved_s < _FLOWING_S and one.received_bytes > 0 for one in self._busy)
-        enough = 1 if self._is_digest_behind else FEWEST_CONNECTIONS if self._is_limited else None
+        enough = FEWEST_CONNECTIONS if self._is_limited else self._enough_for_digest
         self._adaptation.observe(now_s, self.received_bytes, flowing, enough)
 
     def adjust_share(self, *, has_work: bool) -> None:
@@ -466,10 +466,12 @@ class Connections:
         # Files without a running request come first: bytes that one connection receives in order need not be read again for hashing.
         for file in sorted(files, key=lambda one: bool(one.requests)):
             if (request := file.next_request(now_s, length_bytes, self.share)) is not None:
-                self._is_digest_behind = False
+                self._enough_for_digest = None
                 return request
         far_ahead = [file for file in files if file.is_far_ahead(self.share)]
-        self._is_digest_behind = any(file.is_digest_behind for file in far_ahead)
+        is_digest_behind = any(file.is_digest_behind for file in far_ahead)
+        fetching = sum(file.stage.is_fetching for file in files)
+        self._enough_for_digest = min(FEWEST_CONNECTIONS, fetching) if is_digest_behind else None
         if far_ahead or any(file.will_have_requests for file in files):
             return None
         return self._split(now_s, rate)

@@ -17,8 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Final, TextIO, assert_never, cast
 
-from typing_extensions import override
-
 from gglib_nb.domain import reports
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.library import CheckedFile
@@ -61,7 +59,7 @@ class Engine:
         self._configure: wire.Configure | None = None
         self._shared: Shared | None = None
         self._transfers: dict[int, Transfer] = {}
-        self._checks: dict[int, Check] = {}
+        self._checks: dict[int, threading.Event] = {}  # stops each of them
 
     def handle(self, command: wire.Command) -> None:
         """Execute a command; errors in it are reported."""
@@ -75,11 +73,11 @@ class Engine:
             case wire.DiscardPartials():
                 self._discard(command)
             case wire.CheckFiles(check):
-                self._checks = {number: one for number, one in self._checks.items() if one.is_alive()}
-                self._checks[check] = Check(command, self._outbox)
-                self._checks[check].start()
+                stop = self._checks[check] = threading.Event()
+                run = partial(run_check, command, self._outbox, stop)
+                threading.Thread(target=run, name=f"gglib-check-{check}", daemon=True).start()
             case wire.StopCheck(check) if check in self._checks:
-                self._checks[check].stop.set()
+                self._checks.pop(check).set()
             case wire.StopTransfer() | wire.StopCheck():
                 pass  # it has reported its end; there is nothing to stop
             case _:
@@ -87,8 +85,8 @@ class Engine:
 
     def shut_down(self) -> None:
         """Stop everything, so that it can be resumed; takes about a second at most."""
-        for check in self._checks.values():
-            check.stop.set()
+        for stop in self._checks.values():
+            stop.set()
         for transfer in self._transfers.values():
             transfer.stop()
         deadline_s = time.monotonic() + _SHUTDOWN_S
@@ -161,35 +159,26 @@ def _read_certificates() -> None:
         tls_context()
 
 
-class Check(threading.Thread):
-    """One check: hashes files one after the other and reports progress. It leaves nothing behind, so it is never joined."""
+def run_check(command: wire.CheckFiles, outbox: Outbox, stop: threading.Event) -> None:
+    """Hash files one after the other and report progress. It leaves nothing behind, so its thread is never joined."""
+    checked: list[CheckedFile] = []
+    before_bytes, next_report_s = 0, 0.0
 
-    def __init__(self, command: wire.CheckFiles, outbox: Outbox) -> None:
-        super().__init__(name=f"gglib-check-{command.check}", daemon=True)
-        self.stop = threading.Event()
-        self._command = command
-        self._outbox = outbox
-        self._read_before = 0
-        self._next_report_s = 0.0
+    def report(read_bytes: int) -> None:
+        nonlocal next_report_s
+        if time.monotonic() >= next_report_s:
+            next_report_s = time.monotonic() + _REPORT_S
+            outbox.post(wire.CheckProgress(command.check, len(checked), before_bytes + read_bytes))
 
-    @override
-    def run(self) -> None:
-        """Hash one file after the other."""
-        checked: list[CheckedFile] = []
-        try:
-            for index, file in enumerate(self._command.files):
-                result = check_file(file, partial(self._report, index), self.stop)
-                if result is None:
-                    break
-                checked.append(result)
-                self._read_before += file.size_bytes
-        finally:
-            self._outbox.post(wire.CheckEnded(self._command.check, tuple(checked)))
-
-    def _report(self, index: int, read_bytes: int) -> None:
-        if time.monotonic() >= self._next_report_s:
-            self._next_report_s = time.monotonic() + _REPORT_S
-            self._outbox.post(wire.CheckProgress(self._command.check, index, self._read_before + read_bytes))
+    try:
+        for file in command.files:
+            result = check_file(file, report, stop)
+            if result is None:
+                break
+            checked.append(result)
+            before_bytes += file.size_bytes
+    finally:
+        outbox.post(wire.CheckEnded(command.check, tuple(checked)))
 
 
 def _subject(event: wire.Event) -> tuple[bool, int | None]:

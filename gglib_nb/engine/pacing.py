@@ -45,7 +45,7 @@ class Adaptation:
         """Update the number, by the bytes of the whole transfer and the number of connections that receive some now.
 
         While a bandwidth limit or the digest is the bottleneck, rates mean nothing, and this many connections are `enough`: one
-        for the digest, because bytes that arrive in order are hashed from memory.
+        for each file's digest, because bytes that arrive in order are hashed from memory.
         """
         if enough is not None:
             self._proven_rate = self._window = None
