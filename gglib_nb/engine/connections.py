@@ -454,6 +454,7 @@ class Connections:
             found = Tracked(worker, request, now_s)
             self._tracked.append(found)
         found.begin(request, now_s)
+        request.is_alone = self.share == 1
         found.worker.assign(request, session, self._inbox)
         return True
 

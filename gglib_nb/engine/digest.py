@@ -1,9 +1,10 @@
 """SHA-256 of files while their bytes arrive, and of files on the disk.
 
 `FrontDigest` hashes a file in order from its first byte, with a digest for each part (a file joined from raw splits
-has several parts, any other file has one). The thread of a `Hasher` feeds it: a connection that has just written the bytes at the front
-offers its buffer and receives into another one meanwhile; bytes that arrived out of order or in an earlier run are read
-back from the disk. Only bytes that are already written are hashed, in order, once. Nothing waits for the digest.
+has several parts, any other file has one). `Hasher` feeds it: a connection that has just written the bytes at the front hashes them
+from its buffer, or, if it is the only one, leaves the buffer to the hasher's thread and receives into another one meanwhile.
+That thread reads back bytes that arrived out of order or in an earlier run. Only bytes that are already written are hashed,
+in order, once. Nothing waits for the digest.
 """
 
 import errno
@@ -24,9 +25,9 @@ from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import new_buffer
 from gglib_nb.engine.pieces import MIB, Range
 from gglib_nb.engine.protocol import FileToCheck
-from gglib_nb.system import drop_cached, read_into
+from gglib_nb.system import drop_cached, read_at, read_into
 
-# Bytes this near to the front are hashed from the buffer of their connection, which then receives no faster than they are hashed.
+# Bytes this near to the front are hashed from the buffer of their connection; those in between are read from the disk.
 _NEAR_BYTES: Final = 4 * MIB
 
 
@@ -155,11 +156,11 @@ class Hasher:
         """Bytes that are written without a gap and not hashed yet."""
         return self._reach - self.digest.front
 
-    def offer(self, start: int, offset: int, view: memoryview, free: Callable[[], None]) -> bool:
-        """Hash bytes that were just written, if they are near the front: the thread will read them from this buffer. Never waits.
+    def offer(self, start: int, offset: int, view: memoryview, free: Callable[[], None] | None) -> bool:
+        """Hash bytes that were just written, if they are near the front; never waits.
 
-        The caller holds the lock of its request, which wrote everything from `start` to `offset`, where `view` begins: if the
-        front is in there, but not near, all of it may be read from the disk.
+        The caller holds the lock of its request, which wrote everything from `start` to `offset`, where `view` begins. With
+        `free`, the hasher's thread reads the buffer later; without, the bytes are hashed here unless that thread is at work.
 
         Returns:
             Whether the buffer is in use until `free` is called.
@@ -169,12 +170,30 @@ class Hasher:
             if self._is_stopped or not start <= front <= offset:
                 return False
             is_near = offset - front <= _NEAR_BYTES
-            if is_near:
+            if not is_near:
+                self._reach = offset + len(view)  # it may be read from the disk
+            elif free is not None:
                 self._offered.append(_Offered(offset, view, free))
-            else:
-                self._reach = offset + len(view)
+        if is_near and free is None:
+            self._hash_here(start, offset, view)
+            return False
         self._wake.put(None)
         return is_near
+
+    def _hash_here(self, start: int, offset: int, view: memoryview) -> None:
+        if not self._lock.acquire(blocking=False):
+            return
+        try:
+            front = self.digest.front
+            if not self._is_stopped and not self._offered and start <= front <= offset:
+                if front < offset:
+                    self._feed(memoryview(read_at(self._fd, offset - front, front)))
+                if self.digest.front == offset:
+                    self._feed(view)
+        except Exception as error:  # noqa: BLE001  # as in `_hash_next`
+            self._failed(error)
+        finally:
+            self._lock.release()
 
     def rewind(self, part: int, reach: int) -> None:
         """Hash this part and those after it again; bytes before `reach` are still right."""
@@ -216,11 +235,14 @@ class Hasher:
             try:
                 return self._hash_offered(buffer) if self._offered else self._read(buffer, self._reach)
             except Exception as error:  # noqa: BLE001  # the transfer must see it, or it would wait forever for the digest
-                self.error, self._is_stopped = error, True
-                with self._offered_lock:
-                    self._drop_offered()
-                self._inbox.put(self._news)
+                self._failed(error)
                 return False
+
+    def _failed(self, error: Exception) -> None:
+        self.error, self._is_stopped = error, True
+        with self._offered_lock:
+            self._drop_offered()
+        self._inbox.put(self._news)
 
     def _hash_offered(self, buffer: memoryview) -> bool:
         offered = self._offered[0]

@@ -122,6 +122,7 @@ class Request:
         self.part = part
         self.url = url
         self.is_whole = part.is_whole  # it asks the server for the whole part, without a range
+        self.is_alone = False  # it is the only one of its transfer
         self.start = self.position = start  # the next byte to be written; the connection's thread moves it
         self.end = end  # the transfer's thread moves it; `UNKNOWN_END` until the end of a body of unknown length
         self._opened = opened
@@ -166,7 +167,7 @@ class Request:
             except OSError as error:
                 raise storage_error(error, self._opened.path) from error
             self.position = at + len(view)
-            return self._opened.hasher.offer(self.start, at, view, free)
+            return self._opened.hasher.offer(self.start, at, view, free if self.is_alone else None)
 
     def cut(self, end: int) -> bool:
         """Reduce the end; False if the connection has passed it already."""

@@ -78,6 +78,17 @@ def test_an_offered_buffer_is_hashed_from_memory_and_then_free(file) -> None:
     assert digest.digests == [hashlib.sha256(3 * DATA).hexdigest()]
 
 
+def test_without_a_way_to_free_it_a_buffer_is_hashed_before_the_offer_returns(file) -> None:
+    digest = FrontDigest([(0, 3 * len(DATA))])
+    hasher = Hasher(file, digest, queue.SimpleQueue(), None)
+
+    assert not hasher.offer(0, 100, memoryview(DATA), None)  # the 100 bytes before it are in the file
+
+    hasher.stop()
+    assert digest.front == 100 + len(DATA)
+    assert digest.whole == hashlib.sha256(DATA[:100] + DATA).hexdigest()
+
+
 @pytest.mark.parametrize("end", ["stop", "rewind"])
 def test_after_a_stop_and_a_rewind_offered_buffers_are_free_and_unread(file, end) -> None:
     digest, free = HeldDigest(2 * len(DATA)), queue.SimpleQueue[int]()

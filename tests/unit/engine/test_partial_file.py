@@ -90,7 +90,8 @@ def request(target: Path, partial: PartialFile, start: int, end: int) -> Request
 
 
 def write(request: Request, data: bytes) -> None:
-    """Write, and wait until the buffer is hashed if it is in use for that."""
+    """Write, and wait until the hasher has read the buffer."""
+    request.is_alone = True
     is_free = threading.Event()
     assert not request.write(memoryview(data), is_free.set) or is_free.wait(10)
 
