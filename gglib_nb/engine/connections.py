@@ -471,8 +471,7 @@ class Connections:
                 return request
         far_ahead = [file for file in files if file.is_far_ahead(self.share)]
         is_digest_behind = any(file.is_digest_behind for file in far_ahead)
-        fetching = sum(file.stage.is_fetching for file in files)
-        self._enough_for_digest = min(FEWEST_CONNECTIONS, fetching) if is_digest_behind else None
+        self._enough_for_digest = min(FEWEST_CONNECTIONS, len(files)) if is_digest_behind else None
         if far_ahead or any(file.will_have_requests for file in files):
             return None
         return self._split(now_s, rate)
