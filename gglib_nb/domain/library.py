@@ -61,7 +61,7 @@ class Repair(Value, frozen=True):
 
     Attributes:
         is_needed: Whether anything is wrong; otherwise nothing was queued.
-        bytes_to_fetch: None: unknown. The rest is reused.
+        bytes_to_fetch: How much is downloaded; None is unknown. The rest is reused.
         position: Of the download in the queue; 0: active already, or not needed.
     """
 
