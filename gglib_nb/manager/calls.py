@@ -173,20 +173,26 @@ class DaemonThreadPool:
         After `close` the future holds `ManagerClosedError`.
         """
         call = _Call(partial(copy_context().run, function, *args, **kwargs))
+        self._start(call)
+        return call.answer
+
+    def _start(self, call: _Call) -> None:
         call.answer.add_done_callback(lambda done: self._forget(call, done))
         with self._lock:
             if self._refusal:
                 fail(call.answer, ManagerClosedError(self._refusal))
-                return call.answer
+                return
             self._under_way.add(call)
-            self._jobs.put(call)
-            if not self._idle.acquire(blocking=False) and self._started < self._most:
-                try:
+            try:
+                self._jobs.put(call)
+                if not self._idle.acquire(blocking=False) and self._started < self._most:
                     threading.Thread(target=self._work, name=f"{self._name}-{self._started + 1}", daemon=True).start()
                     self._started += 1
-                except RuntimeError as error:  # no thread can be started
-                    fail(call.answer, error)
-        return call.answer
+            except RuntimeError as error:  # no thread can be started
+                fail(call.answer, error)
+            except BaseException:
+                call.answer.cancel()  # an interrupted call must not run with a later one
+                raise
 
     def run(
         self, function: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
@@ -201,7 +207,14 @@ class DaemonThreadPool:
                 "A listener of the queue must not wait for an operation, because the operation waits for the queue. Use "
                 "`manager.submit(manager.sync.…)`, which returns a future at once."
             )
-        return settled(self.submit(function, *args, **kwargs))
+        call = _Call(partial(copy_context().run, function, *args, **kwargs))
+        try:
+            self._start(call)
+            result: _Result = settled(call.answer)
+        except BaseException:
+            call.answer.cancel()  # an interrupt may come between the two
+            raise
+        return result
 
     def close(self) -> None:
         """Refuses new calls; those submitted before still run."""

@@ -1,0 +1,46 @@
+"""Calls on threads of their own: what ends them."""
+
+import threading
+from concurrent.futures import Future
+
+import pytest
+
+from gglib_nb.manager import calls
+from gglib_nb.manager.calls import DaemonThreadPool, settled
+
+
+def test_an_interrupt_before_the_wait_begins_cancels_the_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, reply = DaemonThreadPool("test"), Future[None]()
+    has_begun, has_ended = threading.Event(), threading.Event()
+    reply.add_done_callback(lambda _: has_ended.set())
+
+    def operation() -> None:
+        has_begun.set()
+        settled(reply)
+
+    def interrupted(_future: object) -> None:
+        has_begun.wait(10)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(calls, "settled", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.run(operation)
+
+    assert has_ended.wait(10)
+    assert reply.cancelled()
+
+
+def test_an_interrupt_while_its_thread_starts_cancels_the_operation(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool, done = DaemonThreadPool("test"), list[str]()
+
+    def interrupted(_thread: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pool.run(done.append, "interrupted")
+    pool.run(done.append, "next")
+
+    assert done == ["next"]
