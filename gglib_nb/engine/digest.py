@@ -221,7 +221,11 @@ class Hasher:
             self._offered.popleft().free()
 
     def _run(self) -> None:
-        buffer = new_buffer(MIB)
+        try:
+            buffer = new_buffer(MIB)
+        except OSError as error:  # no memory
+            self._failed(error)
+            return
         while not self._is_stopped:
             self._wake.get()
             while self._hash_next(buffer):
