@@ -66,6 +66,7 @@ class Part:
         self.is_asked = False  # the hub has answered once, so its digest is as known as it can be
         self.is_whole = False  # the server sends only the whole
         self.sha256 = planned.sha256  # expected; None if the hub does not state it
+        self.is_verified = False  # its bytes were compared with a stated digest, and are right
         self.wrong_sha256: str | None = None  # the actual one when it was wrong
         self.is_refetched = False  # it was wrong once
         self.troubles = Troubles(address, timeouts)  # what failed since its last new byte
@@ -111,16 +112,20 @@ class Part:
         if self._is_guessed and actual == self.wrong_sha256:
             self.sha256 = None
         self.wrong_sha256 = None if self.sha256 in (None, actual) else actual
+        self.is_verified = self.sha256 == actual
         return self.wrong_sha256 is None
 
 
 class Request:
     """A run of pieces that a connection fetches, by offsets in the file."""
 
-    def __init__(self, file: "DownloadFile", opened: PartialFile, part: Part, url: str, start: int, end: int) -> None:
+    def __init__(
+        self, file: "DownloadFile", opened: PartialFile, part: Part, remote: Remote, start: int, end: int
+    ) -> None:
         self.file = file
         self.part = part
-        self.url = url
+        self.remote = remote
+        self.url = remote.url
         self.is_whole = part.is_whole  # it asks the server for the whole part, without a range
         self.is_alone = False  # it is the only one of its transfer
         self.start = self.position = start  # the next byte to be written; the connection's thread moves it
@@ -205,7 +210,7 @@ class DownloadFile:
         self.opened: PartialFile | None = None  # while fetching and finalizing
         self.pieces = Pieces(self.size_bytes)  # before it is open: what earlier runs left
         self.requests: list[Request] = []
-        self.mirrors: list[str] = []  # hosts of the mirrors that sent bytes of it
+        self.mirrors: set[str] = set()  # hosts of the mirrors that sent bytes of it
         self.resolving: Part | None = None  # the part that the job asks the hub for
         self.comparison: Comparison | None = None  # finds what can be copied; None before and after
         self.wanted: list[Range] = []  # by the comparison: only these bytes are fetched meanwhile, in order
@@ -323,13 +328,18 @@ class DownloadFile:
         if self.opened is None:
             return
         for request in self.requests:
-            self.pieces.settle(request.start, request.position)
+            self._settle(request)
         if self.copy is not None and (written := self.copy.take_written()):
             for start, end in written:
                 self.pieces.settle(start, end, is_copied=True)
             self.opened.came_from(self.copy.names)
         hasher = self.opened.hasher
         hasher.allow(self.pieces.reach(hasher.digest.front))
+
+    def _settle(self, request: Request) -> None:
+        self.pieces.settle(request.start, request.position)
+        if request.received_bytes and request.remote.mirror:
+            self.mirrors.add(request.remote.mirror)
 
     # Requests --------------------------------------------------------------------------------------------------------
 
@@ -365,7 +375,7 @@ class DownloadFile:
             found = None if part.remote is None else self._next_range(part, length_bytes, limit)
             if found is not None and part.remote is not None:
                 self.pieces.claim(*found)
-                return self._request(part, part.remote.url, *found)
+                return self._request(part, part.remote, *found)
         return None
 
     def is_far_ahead(self, connections: int) -> bool:
@@ -382,8 +392,9 @@ class DownloadFile:
 
     @property
     def is_digest_behind(self) -> bool:
-        """Whether it has many bytes to hash; otherwise its front waits for a slow connection."""
-        return self._partial.hasher.behind_bytes >= _BEHIND_BYTES
+        """Whether it has many new bytes to hash; otherwise its front waits for a slow connection or is in bytes of an earlier run."""
+        hasher = self._partial.hasher
+        return hasher.digest.front >= self._partial.left_end and hasher.behind_bytes >= _BEHIND_BYTES
 
     def _window_end(self, opened: PartialFile, connections: int) -> int:
         """The end of the bytes that may be fetched now. Fetching does not wait until the bytes of an earlier run are hashed."""
@@ -409,21 +420,21 @@ class DownloadFile:
             self.forget(part)
         return part.start, self.end_of(part)
 
-    def _request(self, part: Part, url: str, start: int, end: int) -> Request:
-        request = Request(self, self._partial, part, url, start, end)
+    def _request(self, part: Part, remote: Remote, start: int, end: int) -> Request:
+        request = Request(self, self._partial, part, remote, start, end)
         self.requests.append(request)
         return request
 
     def take_over(self, request: Request, at: int) -> Request | None:
         """The tail of a running request as a new request; None if the connection has passed that offset."""
         end = request.end
-        return self._request(request.part, request.url, at, end) if request.cut(at) else None
+        return self._request(request.part, request.remote, at, end) if request.cut(at) else None
 
     def end_request(self, request: Request) -> None:
         """End a request that is complete or revoked: the bytes it wrote stay, the rest is missing."""
         request.revoke()
         self.requests.remove(request)
-        self.pieces.settle(request.start, request.position)
+        self._settle(request)
         self.pieces.release(request.start, request.end)
 
     def _end_all(self) -> None:
@@ -484,8 +495,8 @@ class DownloadFile:
 
     @property
     def is_verified(self) -> bool:
-        """Whether the hub states the digest of every part; only then is a proven file called verified."""
-        return all(part.sha256 is not None for part in self.parts)
+        """Whether every part was compared with a stated digest; only then is a proven file called verified."""
+        return all(part.is_verified for part in self.parts)
 
     @property
     def may_be_a_model(self) -> bool:
@@ -530,7 +541,7 @@ class DownloadFile:
             block_digests=digest.block_digests,
             reused_bytes=count,
             reused_from=names,
-            mirrors=tuple(dict.fromkeys(self.mirrors)),
+            mirrors=tuple(sorted(self.mirrors)),
         )
 
     # Work for jobs ---------------------------------------------------------------------------------------------------

@@ -117,7 +117,7 @@ def release(event: Event) -> None:
         with contextlib.suppress(OSError, GglibError):
             if isinstance(event.result, PartialFile):
                 event.result.close(is_ours=False)
-            elif isinstance(event.result, CheckResult) and event.file.check is not None:
+            elif event.name == "check" and event.file.check is not None:  # it may have taken the lease before an error
                 event.file.check.lease.release()
 
 

@@ -459,6 +459,7 @@ class Transfer:
                 f"{host_text(origin_of(self._shared.session.endpoint))} sent a file for {file.parts[0].planned.path_in_repo} that is not a "
                 "GGUF file (a web page, an empty file or a Git LFS pointer). It was not kept. Check the repository, then retry."
             )
+        file.settle()  # a digest may be complete before the event of its last bytes
         opened.record()  # if the rename fails, a resume finds everything
         stored = file.as_stored()
         file.stage = Stage.FINALIZING
@@ -481,10 +482,8 @@ class Transfer:
         file, part = request.file, request.part
         file.settle()  # the digest should not wait for the next tick
         request.forgive_if_received()
-        if request.received_bytes and part.remote is not None and part.remote.mirror:
-            file.mirrors.append(part.remote.mirror)
         match error:
-            case None if part.end is None:
+            case None if part.end is None and request.position == request.end:  # the body has ended
                 file.ended_at(part, request.position)
             case None:
                 pass

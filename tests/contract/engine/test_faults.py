@@ -17,7 +17,7 @@ from gglib_nb.errors import (
     RemoteChangedError,
     StalledError,
 )
-from tests.support.engine import LocalEngine, planned
+from tests.support.engine import LocalEngine, configured, planned
 from tests.support.faulty_hub import (
     Cut,
     Direct,
@@ -88,6 +88,19 @@ def test_ranges_are_not_requested_again_after_being_ignored_once(hub, engine) ->
 
     assert is_right(hub, end)
     assert hub.ranges(NAME)[-1] is None
+
+
+def test_a_file_of_unknown_size_is_whole_although_a_bandwidth_limit_is_lifted_meanwhile(hub, engine) -> None:
+    hub.faults.add(NoLinkedHeaders(), path=NAME, origin="hub", times=None)
+    for fault in (IgnoreRange(), NoContentLength(framing="chunked")):
+        hub.faults.add(fault, path=NAME, origin="cdn", times=None)
+    engine.send(configured(hub, bandwidth_limit_bytes_per_second=1_000_000))
+    attempt = engine.begin(REPO, NAME, sha256=None, size_bytes=None)
+    engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 0)
+
+    engine.send(configured(hub))
+
+    assert is_right(hub, engine.log.end_of(attempt))
 
 
 @pytest.mark.slow

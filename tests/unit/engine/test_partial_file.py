@@ -20,6 +20,7 @@ from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease, LeaseLostError, LeaseState
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import SYNCED, WRITTEN
+from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import DiskFullError, StorageError
 from gglib_nb.system import allocate, process_place
@@ -86,7 +87,7 @@ def file_of(target: Path, partial: PartialFile) -> DownloadFile:
 def request(target: Path, partial: PartialFile, start: int, end: int) -> Request:
     file = file_of(target, partial)
     partial.pieces.claim(start, end)
-    return file._request(file.parts[0], "http://cdn/x", start, end)
+    return file._request(file.parts[0], Remote("http://cdn/x", SIZE, None), start, end)
 
 
 def write(request: Request, data: bytes) -> None:

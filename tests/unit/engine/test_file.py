@@ -1,0 +1,106 @@
+"""One file of a transfer: what proves it, where its bytes came from, and when its digest is behind."""
+
+import queue
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.gguf_reuse import ReuseLimits
+from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.engine import jobs
+from gglib_nb.engine.disk import lease_path
+from gglib_nb.engine.file import DownloadFile, Stage
+from gglib_nb.engine.lease import Lease
+from gglib_nb.engine.local import StoppedError, TargetCheck
+from gglib_nb.engine.partial import PartialFile
+from gglib_nb.engine.pieces import MIB, WRITTEN
+from gglib_nb.engine.protocol import StartTransfer
+from gglib_nb.engine.resolve import Remote
+from gglib_nb.engine.timeouts import Timeouts
+
+SIZE = 64 * MIB
+URL = "http://cdn.example/x"
+
+
+@pytest.fixture
+def lease(tmp_path: Path) -> Iterator[Lease]:
+    lease = Lease(lease_path(tmp_path / "model.gguf"), 60)
+    assert lease.try_acquire() is None
+    yield lease
+    lease.release()
+
+
+def file_of(target: Path, *parts: PlannedFile) -> DownloadFile:
+    parts = parts or (PlannedFile("model.gguf", SIZE, "a" * 64, str(target)),)
+    return DownloadFile(list(enumerate(parts)), lambda path: Asked("http://hub", "o/r", "c" * 40, path), Timeouts())
+
+
+def opened(file: DownloadFile, lease: Lease) -> PartialFile:
+    partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue(), None)
+    file.take_opened(partial, 0.0)
+    file.stage = Stage.FETCHING
+    return partial
+
+
+def test_a_digest_that_arrives_after_the_bytes_were_accepted_does_not_make_them_verified(tmp_path, lease) -> None:
+    target = str(tmp_path / "model.gguf")
+    file = file_of(
+        tmp_path, PlannedFile("a", 10, None, target), PlannedFile("b", 10, "b" * 64, target, offset_bytes=10)
+    )
+    partial = opened(file, lease)
+    partial.hasher.digest.digests = ["1" * 64]
+    assert file.verify() is None
+
+    file.parts[0].resolved(Remote(URL, 10, "e" * 64))
+    partial.hasher.digest.digests.append("b" * 64)
+    assert file.verify() is None
+
+    assert file.is_proven
+    assert not file.is_verified
+    partial.close(is_ours=True)
+
+
+def test_a_mirror_counts_as_a_source_from_its_first_byte(tmp_path, lease) -> None:
+    """The digest may prove the file before the event that ends the last request."""
+    file = file_of(tmp_path / "model.gguf")
+    partial = opened(file, lease)
+    file.parts[0].resolved(Remote(URL, SIZE, "a" * 64, mirror="mirror.example"))
+    request = file.next_request(0.0, MIB, 1)
+    file.settle()
+    assert file.as_stored().mirrors == ()
+
+    request.write(memoryview(b"x"), lambda: None)
+    file.parts[0].remote = None
+    file.settle()
+
+    assert file.as_stored().mirrors == ("mirror.example",)
+    partial.close(is_ours=True)
+
+
+def test_hashing_the_bytes_of_an_earlier_run_does_not_count_as_behind(tmp_path, lease) -> None:
+    target = tmp_path / "model.gguf"
+    before = opened(file_of(target), lease)
+    before.pieces.set(0, 32 * MIB, WRITTEN)
+    before.close(is_ours=True)
+    file = file_of(target)
+    partial = opened(file, lease)
+    partial.hasher.stop()
+
+    partial.hasher.digest.front, partial.hasher._reach = 0, 32 * MIB
+    assert not file.is_digest_behind
+
+    partial.hasher.digest.front, partial.hasher._reach = 32 * MIB, 64 * MIB
+    assert file.is_digest_behind
+    partial.close(is_ours=True)
+
+
+def test_a_check_that_was_stopped_while_it_took_the_lease_leaves_none(tmp_path, lease) -> None:
+    file = file_of(tmp_path / "model.gguf")
+    command = StartTransfer(1, "o/r", "c" * 40, (file.parts[0].planned,), force=False)
+    file.check = TargetCheck((file.parts[0].planned,), command, lease, ReuseLimits(), (), (), None)
+
+    jobs.release(jobs.JobEnded("check", file, file.version, StoppedError()))
+
+    assert not lease_path(file.path).exists()
