@@ -272,12 +272,6 @@ class DownloadManagerConfig:
         read=_read_list,
         show=lambda value: " ".join(value) or "none",
     )
-    ms_endpoint: str = _setting(
-        "ModelScope, for repositories of the form ms://owner/name.",
-        _endpoint,
-        "https://www.modelscope.cn",
-        ("GGLIB_MODELSCOPE_ENDPOINT",),
-    )
     max_connections: int = _COUNT(
         "Connections of all transfers together.", partial(_count, most=_MOST), 16, ("GGLIB_MAX_CONNECTIONS",)
     )
@@ -332,6 +326,12 @@ class DownloadManagerConfig:
         ("GGLIB_ENGINE",),
         show=_show_engine,
         change="live",
+    )
+    ms_endpoint: str = _setting(
+        "ModelScope, for repositories of the form ms://owner/name.",
+        _endpoint,
+        "https://www.modelscope.cn",
+        ("GGLIB_MODELSCOPE_ENDPOINT",),
     )
 
     def __post_init__(self) -> None:

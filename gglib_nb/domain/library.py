@@ -199,7 +199,7 @@ class PrunePlan(Value, frozen=True):
         unfinished: Abandoned downloads to delete.
         kept_bytes: Size of the rest.
         missing_bytes: How much more would have to be deleted to reach the requested size; the rest is kept. 0: reached.
-        missing_folders: Folders of models that do not exist, perhaps because their disk is not mounted; their models are kept.
+        missing_folders: Folders whose models were not found, perhaps because their disk is not mounted; these models are kept.
     """
 
     models: tuple[ModelUse, ...]

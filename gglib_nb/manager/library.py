@@ -69,6 +69,11 @@ def loss_of_folder(models_directory: Path, models: Iterable[Model]) -> str:
     )
 
 
+def is_unmounted(folder: Path, models: Iterable[Model]) -> bool:
+    """Whether a folder with registered models does not exist, or none of their owners' folders exists in it."""
+    return not folder.is_dir() or is_disk_gone(owner_folders(folder, models))
+
+
 def owner_folders(models_directory: Path, models: Iterable[Model]) -> tuple[str, ...]:
     """The folders of the owners of registered models in a models folder."""
     targets = [Path(target) for model in models if not model.hosts for target in model.targets]

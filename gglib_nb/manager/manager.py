@@ -44,12 +44,12 @@ _Result = TypeVar("_Result")
 class _Operations(ModelOperations, AdviceOperations):
     """Every operation."""
 
-    def close(self) -> None:
-        """Stops everything within about 2 s, keeps downloaded data; waiting calls get `DownloadInterruptedError`.
+    def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
+        """Stops everything within about that time, keeps downloaded data; waiting calls get `DownloadInterruptedError`.
 
         Later operations raise `ManagerClosedError`. May be called again.
         """
-        self._parts.close(CLOSE_TIMEOUT_S)
+        self._parts.close(timeout_s)
 
     @override
     def __dir__(self) -> list[str]:

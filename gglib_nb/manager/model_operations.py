@@ -249,11 +249,14 @@ class ModelOperations(QueueOperations):
 
         Raises:
             AlreadyQueuedError: A download in the queue writes one of its files; cancel that first.
-            StorageError: A file cannot be deleted, its folder does not exist (perhaps its disk is not mounted), or it belongs
-                to another program. The model stays on the list.
+            StorageError: A file cannot be deleted or belongs to another program, or the folder it was downloaded to is missing
+                or empty (perhaps its disk is not mounted). The model stays on the list.
         """
+        return self._delete(id, dry_run=dry_run)
+
+    def _delete(self, id_: IdLike, *, dry_run: bool, is_mounted: bool = False) -> Deletion:
         catalog = self._parts.catalog
-        model = self._own_model(id)
+        model = self._own_model(id_)
         plan = library.plan_deletion(model, [other for other in catalog.models() if other.id != model.id])
         self._refuse_if_queued(model, "deleted")
         if model.hosts and not plan.deleted:
@@ -263,9 +266,10 @@ class ModelOperations(QueueOperations):
                 f"`%gguf forget {model.id}` removes it from the list."
             )
         home = self._home_of(model)
-        if not (plan.deleted or plan.kept or model.hosts or home.is_dir()):
+        is_known = is_mounted or plan.deleted or plan.kept or model.hosts
+        if not is_known and library.is_unmounted(home, catalog.models()):
             raise StorageError(
-                f"{home} does not exist. If its disk is not mounted, mount it, then delete {model.id} again. If its files are "
+                f"{home} {'has none of its models' if home.is_dir() else 'does not exist'}. If its disk is not mounted, mount it, then delete {model.id} again. If its files are "
                 f"gone for good, take it off the list: %gguf forget {model.id}"
             )
         if dry_run:
@@ -283,7 +287,7 @@ class ModelOperations(QueueOperations):
         """Deletes models to free space, those unused for longest first, and abandoned partial downloads.
 
         Models in other folders are included if they were downloaded there. Queued models are kept, those in the Hugging Face
-        cache, those imported from other folders, and those of a folder that does not exist.
+        cache, those imported from other folders, and those of a folder that is missing or empty.
 
         Args:
             keep_bytes: Delete until the models take no more than this; None: no limit.
@@ -293,20 +297,20 @@ class ModelOperations(QueueOperations):
         Raises:
             StorageError: A file cannot be deleted; those before it are.
         """
-        homes = dict.fromkeys(map(self._home_of, self._parts.catalog.models()))
-        missing = tuple(str(home) for home in homes if not home.is_dir())
-        uses, abandoned = self._model_uses(), self._abandoned()
+        models = self._parts.catalog.models()
+        homes = dict.fromkeys(self._home_of(model) for model in models if self._is_in_home(model))
+        missing = [home for home in homes if library.is_unmounted(home, models)]
+        uses, abandoned = self._model_uses(models, missing), self._abandoned()
         plan = plan_pruning(uses, abandoned, time.time(), keep_bytes=keep_bytes, unused_s=unused_s)
-        plan = replace(plan, missing_folders=missing)
+        plan = replace(plan, missing_folders=tuple(map(str, missing)))
         if not dry_run:
             self.discard_partials([one.path for one in plan.unfinished])
             for model in plan.models:
-                self.delete(model.id)
+                self._delete(model.id, dry_run=False, is_mounted=True)
         return plan
 
-    def _model_uses(self) -> list[ModelUse]:
-        catalog = self._parts.catalog
-        models, uses = catalog.models(), catalog.uses()
+    def _model_uses(self, models: Sequence[Model], missing: Collection[Path]) -> list[ModelUse]:
+        uses = self._parts.catalog.uses()
         looks = library.look_at({model.paths[0] for model in models})
         plans = self._ask(lambda machine: [machine.plan_about(model.id, model.targets) for model in models])
         return [
@@ -314,7 +318,7 @@ class ModelOperations(QueueOperations):
                 str(model.id),
                 _freed_bytes(model, models),
                 last_use_s(model, looks.get(model.paths[0]), uses.get(str(model.id))) or model.registered_at_s,
-                is_kept=plan is not None or not self._may_prune(model),
+                is_kept=plan is not None or not self._is_in_home(model) or self._home_of(model) in missing,
             )
             for model, plan in zip(models, plans, strict=True)
         ]
@@ -327,12 +331,11 @@ class ModelOperations(QueueOperations):
             if one.target not in wanted and not one.is_in_use
         ]
 
-    def _may_prune(self, model: Model) -> bool:
+    def _is_in_home(self, model: Model) -> bool:
         home = self._home_of(model)
-        is_ours = all(
+        return not model.hosts and all(
             Path(path).is_relative_to(home) and not library.is_in_hub_cache(Path(path)) for path in model.targets
         )
-        return is_ours and home.is_dir()
 
     # Comparing with the Hub --------------------------------------------------------------------------------------
 

@@ -222,9 +222,7 @@ def _delete(operations: "SyncOperations", action: str, id_: str) -> Answer:
         case "prune":
             plan = operations.prune(unused_s=_UNUSED_S, dry_run=True)
             if not plan:
-                return Answer(
-                    text=f"Nothing to delete: these models are in the queue or kept elsewhere.{results.unmounted(plan)}"
-                )
+                return Answer(text=results.nothing_pruned(plan))
             names = ", ".join([*(one.id for one in plan.models), *(one.path for one in plan.unfinished)])
             question, yes = printable(f"{results.pruning_question(plan)} Delete {names}?"), "prune_now"
         case "prune_now":

@@ -18,6 +18,7 @@ from gglib_nb.notebook.tables import STRONG, Block, Column, Diff, Fold, Line, Ta
 
 _MOST_RANGES: Final = 5
 _MOST_KEYS: Final = 500
+_KEPT_WHERE: Final = "are in the queue, in a folder that does not exist, or belong to another program"
 _BAR_CELLS: Final = 20
 _TEXT_TEMPLATE_LINES: Final = 25
 _KEY: Final = Column("Key", is_code=True)
@@ -51,15 +52,21 @@ def exported(report: BundleReport) -> str:
 def pruning_question(plan: PrunePlan) -> str:
     """The disk space that deleting several models frees."""
     left = formats.size(plan.missing_bytes)
-    more = f" {left} more cannot be freed: the other models are in the queue or stored elsewhere."
+    more = f" {left} more cannot be freed: the other models {_KEPT_WHERE}."
     freed = f"Deleting {_counts(plan)} frees {formats.size(plan.freed_bytes)}."
     return f"{freed}{more if plan.missing_bytes else ''}{unmounted(plan)}"
 
 
+def nothing_pruned(plan: PrunePlan) -> str:
+    """Why models that are unused for long are kept."""
+    return f"Nothing to delete: these models {_KEPT_WHERE}.{unmounted(plan)}"
+
+
 def unmounted(plan: PrunePlan) -> str:
-    """The folders that do not exist, after a space; empty if all do."""
+    """The folders whose models were not found, after a space; empty if there are none."""
     folders = listed(plan.missing_folders, 3)
-    return printable(f" Models in {folders} are kept: it may be a disk that is not mounted.") if folders else ""
+    text = f" Models in {folders} are kept because their files were not found. The disk may not be mounted."
+    return printable(text) if folders else ""
 
 
 def pruned(done: PrunePlan) -> str:

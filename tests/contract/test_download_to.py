@@ -208,20 +208,54 @@ def test_a_waiting_download_starts_after_the_last_registered_model_is_deleted(
     assert manager.sync.wait(id_).paths[0].exists()
 
 
-def test_prune_includes_the_folder_and_names_it_while_it_is_not_mounted(manager: DownloadManager, disk: Path) -> None:
+@pytest.mark.parametrize("leaves_mount_point", [True, False])
+def test_prune_includes_the_folder_and_names_it_while_it_is_not_mounted(
+    manager: DownloadManager, disk: Path, leaves_mount_point: bool
+) -> None:
     path, session = downloaded(manager, disk), Session(lambda: manager)
     disk.parent.rename(disk.parent.with_name("away"))
+    if leaves_mount_point:
+        disk.mkdir(parents=True)
 
-    assert manager.sync.prune(keep_bytes=0).models == ()
+    assert manager.sync.prune(keep_bytes=0, unused_s=0).models == ()
     text = parse("prune --keep 1kB").run(session).text
-    assert f"Models in {disk} are kept: it may be a disk that is not mounted." in text
+    assert f"Models in {disk} are kept" in text
+    with pytest.raises(StorageError, match="If its disk is not mounted"):
+        manager.sync.delete(SMALL)
     assert [row.id for row in manager.sync.models()] == [SMALL]
 
+    if leaves_mount_point:
+        shutil.rmtree(disk.parent)
     disk.parent.with_name("away").rename(disk.parent)
     plan = manager.sync.prune(keep_bytes=0)
 
     assert ([one.id for one in plan.models], plan.missing_folders) == ([SMALL], ())
     assert not path.exists()
+    assert manager.sync.models() == []
+
+
+def test_prune_and_delete_keep_the_models_of_an_empty_models_folder(manager: DownloadManager) -> None:
+    manager.sync.download(REPO, "Q4_K_M")
+    models = manager.config.models_directory
+    models.rename(models.with_name("away"))
+    models.mkdir()
+
+    plan = manager.sync.prune(unused_s=0)
+
+    assert (plan.models, plan.missing_folders) == ((), (str(models),))
+    with pytest.raises(StorageError, match=r"has none of its models\. If its disk is not mounted"):
+        manager.sync.delete(SMALL)
+    assert [row.id for row in manager.sync.models()] == [SMALL]
+
+
+def test_prune_forgets_a_model_without_files_after_it_deleted_the_last_one_with_files(
+    manager: DownloadManager,
+) -> None:
+    manager.sync.download("demo/vision-GGUF")
+    manager.sync.download(REPO, "Q4_K_M").unlink()
+
+    manager.sync.prune(unused_s=0)
+
     assert manager.sync.models() == []
 
 
@@ -240,7 +274,9 @@ def test_prune_keeps_models_imported_from_another_folder(manager: DownloadManage
     manager.sync.forget(SMALL)
     manager.sync.import_folder(disk)
 
-    assert manager.sync.prune(keep_bytes=0).models == ()
+    plan = manager.sync.prune(keep_bytes=0)
+
+    assert (plan.models, plan.missing_folders) == ((), ())
     assert len(manager.sync.models()) == 1
 
 

@@ -144,3 +144,13 @@ def test_submit_returns_a_future_at_once(manager: DownloadManager) -> None:
     manager.close()
     with pytest.raises(ManagerClosedError):
         manager.submit(manager.sync.pause_all).result(timeout=5)
+
+
+def test_close_takes_a_time(make_manager: Callable[..., DownloadManager]) -> None:
+    first, second = make_manager(), make_manager()
+
+    first.close(timeout_s=1.0)
+    second.sync.close(timeout_s=1.0)
+
+    assert first.is_closed
+    assert second.is_closed

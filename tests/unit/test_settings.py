@@ -348,3 +348,10 @@ def test_a_token_invalid_in_a_header_is_refused_without_being_quoted() -> None:
         DownloadManagerConfig(hf_token="hf_sec\nret")
 
     assert "sec" not in str(caught.value)
+
+
+def test_a_setting_is_added_last_so_that_the_positions_of_the_others_stay() -> None:
+    names = [field.name for field in fields(DownloadManagerConfig)]
+
+    assert names.index("max_connections") == names.index("mirrors") + 1
+    assert names[-1] == "ms_endpoint"
