@@ -123,9 +123,13 @@ class EngineClient:
         # If the engine is stopped and its pipe full, the writer blocks until the kill below.
         self._join(self._writer, deadline_s - timeout_s / 2)
         process = self._process
-        self._join(self._reader, max(deadline_s, time.monotonic() + 0.05))  # ends with the process; `wait` would poll
-        if process is not None and process.poll() is None:
-            process.kill()
+        deadline_s = max(deadline_s, time.monotonic() + 0.05)
+        self._join(self._reader, deadline_s)  # it ends with the process; `wait` would poll
+        if process is not None:
+            try:  # waits if this is the reader's own thread
+                process.wait(max(0.0, deadline_s - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
         self._join(self._writer, time.monotonic() + 1)
         self._join(self._reader, time.monotonic() + 1)
 

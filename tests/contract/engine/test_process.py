@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import queue
 import random
 import select
 import shutil
@@ -17,7 +18,7 @@ import psutil
 import pytest
 
 import gglib_nb
-from gglib_nb.domain.reports import EngineLost, EngineSilent, TransferFinished, TransferStopped
+from gglib_nb.domain.reports import EngineLost, EngineSilent, Progress, TransferFinished, TransferStopped
 from gglib_nb.engine.disk import lease_path
 from gglib_nb.engine.local import discard_leftovers, leftovers
 from gglib_nb.engine.pieces import RangeSet
@@ -170,6 +171,23 @@ def test_closing_its_input_ends_the_engine_and_leaves_resumable_files(hub, engin
     again.fetch(REPO, NAME)
     assert asked_bytes(hub, before) <= SIZE - 4_000_000
     again.close()
+
+
+def test_a_listener_that_closes_its_client_leaves_the_engine_time_to_end_by_itself(hub, engine) -> None:
+    exit_codes: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+
+    def close(event: object) -> None:
+        if isinstance(event, Progress) and event.received_bytes and exit_codes.empty():
+            process = engine.client._process
+            engine.client.close()
+            exit_codes.put(process.wait(5))
+
+    engine.client._on_event = close
+    hub.set_speed(10_000_000)
+    engine.begin(REPO, NAME)
+
+    assert exit_codes.get(timeout=20) == 0
+    assert not lease_path(engine.target(REPO, NAME)).exists()
 
 
 def test_a_killed_engine_is_reported_and_restarted_by_the_next_command(hub, engine) -> None:
