@@ -40,6 +40,7 @@ class PartialFile:
     Raises:
         OSError: The folder cannot be written or the disk is full.
         StorageError: There is a link in a place where writing follows none.
+        LeaseLostError: The lease was lost meanwhile, because opening may take long.
     """
 
     def __init__(
@@ -66,10 +67,11 @@ class PartialFile:
         self.pieces = Pieces(size_bytes, runs)  # for the transfer's thread
         self._folder = target.parent.stat()
         try:
+            self._check_owner()
             journal.begin(self.pieces)
             if size_bytes is not None:
                 allocate(self._fd, size_bytes)
-        except (OSError, StorageError):
+        except (OSError, StorageError, LeaseLostError):
             os.close(self._fd)
             journal.close()
             raise
@@ -102,14 +104,19 @@ class PartialFile:
             for start, end, _ in runs:
                 copy_bytes(shared, start, fd, start, end - start)
             os.fsync(fd)
+            self._check_owner()
             own.replace(self.path)
-        except OSError:
+        except (OSError, LeaseLostError):
             os.close(fd)
             own.unlink(missing_ok=True)
             raise
         finally:
             os.close(shared)
         return fd
+
+    def _check_owner(self) -> None:
+        if not self._lease.is_ours():
+            raise LeaseLostError("another process took the file over")
 
     @property
     def _own_path(self) -> Path:
@@ -198,8 +205,9 @@ class PartialFile:
         """
         sync_data(self._fd)
         self.check_folder()
-        if not self._lease.is_ours() or not self.is_in_place:
-            raise LeaseLostError("another process took the file over, or it was moved")
+        self._check_owner()
+        if not self.is_in_place:
+            raise LeaseLostError("the file was moved")
         status = os.fstat(self._fd)
         self.journal.record(self.pieces, Verified(status.st_size, sha256, status.st_mtime_ns))
         with rename_lock:

@@ -43,9 +43,8 @@ from gglib_nb.system import free_bytes, log_path
 
 _TICK_S: Final = 0.1
 _RECORD_S: Final = 0.5
-# How long a stop waits for a rename that has begun, and the end for a partial file that is being opened.
-_STOP_WAIT_S: Final = 0.5
-_CLOSE_WAIT_S: Final = 1.0
+# How long the end waits altogether, for a rename that has begun and for a partial file that is being opened.
+_END_WAIT_S: Final = 1.0
 # After the last byte, an outage is believed only after this long.
 _FLOWING_S: Final = 2.0
 _MOST_OPEN_FILES: Final = MOST_CONNECTIONS
@@ -92,6 +91,7 @@ class Transfer:
         self._known_folders = command.known_folders
         self._outage: Outage | None = None
         self._next_record_s = now_s
+        self._end_deadline_s = 0.0  # of the waits at its end; 0 before
         self._thread = threading.Thread(target=self._main, name=f"gglib-transfer-{command.attempt}", daemon=True)
 
     # The thread ------------------------------------------------------------------------------------------------------
@@ -132,8 +132,8 @@ class Transfer:
         try:
             self._work()
         except StoppedError:
-            self._forbid_renames()
-            self._wait_for("finalize", _STOP_WAIT_S)
+            self._begin_end()
+            self._wait_for("finalize")
             if not self.is_done:
                 return TransferStopped(self._command.attempt)  # the rest is left for a resume
         stored = tuple(file.stored for file in self.files if file.stored is not None)
@@ -173,8 +173,8 @@ class Transfer:
 
     def close(self) -> None:
         """Revoke all requests, write the journals, close the files, release the leases. May be called again."""
-        self._forbid_renames()
-        self._wait_for("open", _CLOSE_WAIT_S)  # so that these files are closed too, and the targets are free afterwards
+        self._begin_end()
+        self._wait_for("open")  # so that these files are closed too, and the targets are free afterwards
         for file in self._open:
             with contextlib.suppress(OSError, GglibError):  # the attempt ends even if the disk fails
                 file.close()
@@ -182,15 +182,17 @@ class Transfer:
         self._shared.disk_space.release(self._command.attempt)
         self.inbox.close()
 
-    def _forbid_renames(self) -> None:
+    def _begin_end(self) -> None:
+        """Forbid renames, and set the deadline of all waits."""
+        if not self._end_deadline_s:
+            self._end_deadline_s = time.monotonic() + _END_WAIT_S
         self._stop.set()
         with self._rename_lock:
             pass  # one that had begun is over now
 
-    def _wait_for(self, name: str, wait_s: float) -> None:
-        """Take the results of jobs of this name that still run, for at most this long, and release other results."""
-        deadline_s = time.monotonic() + wait_s
-        while any(name in file.jobs for file in self._open) and (left_s := deadline_s - time.monotonic()) > 0:
+    def _wait_for(self, name: str) -> None:
+        """Take the results of jobs of this name that still run, until the deadline, and release other results."""
+        while any(name in one.jobs for one in self._open) and (left_s := self._end_deadline_s - time.monotonic()) > 0:
             with contextlib.suppress(queue.Empty):
                 event = self.inbox.get(timeout=left_s)
                 match event:
@@ -284,7 +286,7 @@ class Transfer:
                 self._compare(file, file.opened, file.comparison)
             elif (wrong := file.verify()) is not None:
                 self._wrong(file, wrong, now_s)
-            elif file.is_proven:
+            elif file.is_proven and "sync" not in file.jobs:  # the system reports a write error only once: to that sync
                 self._finalize(file, file.opened, now_s)
         if self._outage is None:
             self._resolve_next(now_s)

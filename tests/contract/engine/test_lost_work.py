@@ -18,7 +18,8 @@ import pytest
 from gglib_nb import system
 from gglib_nb.demo.refusals import refusal
 from gglib_nb.domain.reports import EngineLost, Progress, TransferFinished, TransferStopped
-from gglib_nb.engine import partial
+from gglib_nb.engine import file as file_module
+from gglib_nb.engine import jobs, partial, transfer
 from gglib_nb.engine.protocol import TransferFailed
 from gglib_nb.errors import StorageError, from_wire
 from tests.support.engine import HASTY, EngineProcess, LocalEngine
@@ -344,3 +345,46 @@ def test_a_stop_during_opening_leaves_the_partial_file_closed_and_its_target_fre
     assert isinstance(end, TransferStopped)
     assert list(engine.target(REPO, SMALL).parent.iterdir()) == []
     assert not [one for one in threading.enumerate() if one.name == "gglib-digest"]
+
+
+def test_a_stop_waits_for_a_rename_and_for_an_opening_until_one_deadline(engine, monkeypatch) -> None:
+    opening, renaming, go_on = threading.Event(), threading.Event(), threading.Event()
+    allocate, sync_data = partial.allocate, partial.sync_data
+
+    def open_slowly(fd: int, size_bytes: int) -> None:
+        if size_bytes == SIZE:
+            opening.set()
+            assert go_on.wait(30)
+        allocate(fd, size_bytes)
+
+    def sync_slowly(fd: int) -> None:
+        renaming.set()
+        assert go_on.wait(30)
+        sync_data(fd)
+
+    monkeypatch.setattr(partial, "allocate", open_slowly)
+    monkeypatch.setattr(partial, "sync_data", sync_slowly)
+    attempt = engine.begin(REPO, SMALL, NAME)
+    assert opening.wait(10)
+    assert renaming.wait(10)
+    end, took_s = engine.stop(attempt)
+    go_on.set()
+
+    assert isinstance(end, TransferStopped)
+    assert took_s < 1.4  # an engine that exits waits 1.2 s
+
+
+def test_a_write_error_that_a_running_sync_receives_is_not_lost_at_the_end_of_the_file(
+    hub, engine, monkeypatch
+) -> None:
+    def sync_late(fd: int) -> None:
+        time.sleep(2)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(jobs, "sync_data", sync_late)
+    monkeypatch.setattr(file_module, "_SYNC_BYTES", 1)
+    monkeypatch.setattr(transfer, "_RECORD_S", 0.0)
+    hub.set_speed(200_000)
+
+    assert isinstance(engine.failure(REPO, SMALL), StorageError)
+    assert not engine.target(REPO, SMALL).exists()

@@ -13,6 +13,7 @@ import pytest
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.engine import partial as partial_module
 from gglib_nb.engine.disk import journal_path, lease_path, part_path, storage_error
 from gglib_nb.engine.file import DownloadFile, Request
 from gglib_nb.engine.jobs import sync
@@ -231,6 +232,35 @@ def test_a_lease_taken_from_a_live_process_keeps_its_warning_after_release(targe
     assert lease.has_other_writer
     lease.release()
     first.close(is_ours=False)
+
+
+@pytest.mark.parametrize("step", ["copy_bytes", "Pieces"])
+def test_a_file_whose_lease_is_released_while_it_is_opened_changes_neither_its_bytes_nor_its_journal(
+    target, monkeypatch, step
+) -> None:
+    first_lease = acquired(target)
+    first = opened(target, first_lease)
+    first.pieces.set(0, 1000, WRITTEN)
+    first.record()
+    first.close(is_ours=False)
+    lease = taken_from(target, os.getpid() if step == "copy_bytes" else 2**22 + 1)
+    before = part_path(target).stat().st_ino, journal_path(target).stat().st_ino, journal_path(target).read_bytes()
+    original = getattr(partial_module, step)
+
+    def slowly(*args: object) -> object:
+        lease.release()
+        return original(*args)
+
+    monkeypatch.setattr(partial_module, step, slowly)
+    with pytest.raises(LeaseLostError):
+        opened(target, lease)
+
+    assert before == (
+        part_path(target).stat().st_ino,
+        journal_path(target).stat().st_ino,
+        journal_path(target).read_bytes(),
+    )
+    assert not list(target.parent.glob(f"{part_path(target).name}.{lease.owner}"))
 
 
 def test_a_complete_file_left_between_two_renames_is_resumed(target, lease) -> None:

@@ -176,7 +176,7 @@ class TransferMachine(RuleBasedStateMachine):
             (pacing, "SMALLEST_SPLIT_BYTES", 256),
             (pacing, "_SMALLEST_WINDOW_BYTES", 6 * PIECE),
             (file_module, "_SYNC_BYTES", PIECE),
-            (transfer, "_CLOSE_WAIT_S", 0.0),
+            (transfer, "_END_WAIT_S", 0.0),
             (lease, "_SETTLE_S", 0.0),
             (digest, "threading", SimpleNamespace(Lock=threading.Lock, Thread=NoThread)),
         ):
