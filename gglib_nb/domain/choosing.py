@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Final, Literal
 
 from gglib_nb.domain.file_names import Quantization, read_label
+from gglib_nb.domain.plan import BAD_FINDINGS
 from gglib_nb.domain.units import listed
 from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, preferred
@@ -42,7 +43,7 @@ def choose(
     memory_bytes: int | None = None,
     *,
     repository: str = "The repository",
-    unsafe: Mapping[str, str] = MappingProxyType({}),
+    findings: Mapping[str, str] = MappingProxyType({}),
 ) -> Choice:
     """Takes one variant.
 
@@ -55,7 +56,7 @@ def choose(
         requested: As typed; None or empty: the rule decides.
         memory_bytes: Memory for the model; None: unknown, and everything fits.
         repository: Its name at the beginning of an error's sentence.
-        unsafe: Findings of the Hub's security scan by path. Variants with one are taken only by name, or if there are no others.
+        findings: Of the Hub's security scan, by path. Variants with a bad one are taken only by name, or if there are no others.
 
     Raises:
         NoGgufFilesError: The repository has no model.
@@ -78,13 +79,17 @@ def choose(
         )
     else:
         choice = _by_rule(variants.variants, memory_bytes, repository)
-        finding = next((unsafe[path] for path in choice.variant.files if path in unsafe), "")
-        safe = tuple(one for one in variants.variants if one.is_complete and not unsafe.keys() & set(one.files))
-        if finding and safe:
-            avoided = choice.variant.key
-            choice = _by_rule(safe, memory_bytes, repository)
-            why = f"{choice.variant.key}, because the Hub's security scan calls {avoided} {finding}."
-            choice = replace(choice, why=why)
+        finding, avoided = finding_of(choice.variant, findings), choice.variant.key
+        others = tuple(
+            one
+            for one in variants.variants
+            if one.is_complete and not one.is_big_endian and finding_of(one, findings) not in BAD_FINDINGS
+        )
+        if finding in BAD_FINDINGS and others:
+            without = f"Without {avoided}, which the Hub's security scan calls {finding}, {repository}"
+            choice = _by_rule(others, memory_bytes, without)
+            why = f"{choice.variant.key} was chosen because the Hub's security scan calls {avoided} {finding}."
+            choice = replace(choice, why=why + _size_warning(choice.variant, memory_bytes))
     if missing := choice.variant.missing:
         raise IncompleteShardSetError(
             f"{repository} is missing {len(missing)} of the {choice.variant.shards_expected} files of {choice.variant.key} "
@@ -92,6 +97,12 @@ def choose(
             missing,
         )
     return choice
+
+
+def finding_of(variant: Variant, findings: Mapping[str, str]) -> str:
+    """The finding of the Hub's security scan on one of a variant's files, a bad one first; empty: none."""
+    found = [findings[path] for path in variant.files if path in findings]
+    return next((one for one in found if one in BAD_FINDINGS), next(iter(found), ""))
 
 
 # What was asked for
@@ -182,8 +193,7 @@ def _by_rule(variants: tuple[Variant, ...], memory_bytes: int | None, repository
             variant = _single_edition(alike, label, repository)
             usual = "is the usual choice" if label == first else "is the next usual choice"
             why = f"{label} {usual}." if label == first else f"There is no {first}; {label} {usual}."
-            size = "" if _fits(variant, memory_bytes) else " It is larger than this machine's memory."
-            return Choice(variant, "preferred", why + size)
+            return Choice(variant, "preferred", why + _size_warning(variant, memory_bytes))
     return _nearest(usable, memory_bytes, repository)
 
 
@@ -220,6 +230,10 @@ def _bits(variant: Variant) -> float:
 
 def _fits(variant: Variant, memory_bytes: int | None) -> bool:
     return memory_bytes is None or variant.size_bytes is None or variant.size_bytes <= memory_bytes
+
+
+def _size_warning(variant: Variant, memory_bytes: int | None) -> str:
+    return "" if _fits(variant, memory_bytes) else " It is larger than this machine's memory."
 
 
 def _single(found: list[Variant], situation: str) -> Variant:

@@ -76,6 +76,8 @@ class RepoSummary(Value, frozen=True):
 Fit = Literal["fits", "tight", "too large", "unknown"]
 # The share of memory that a model may take before the rest of the machine (or the display, on a GPU) slows down.
 _COMFORTABLE: Final = 0.85
+BAD_FINDINGS: Final = frozenset({"unsafe", "suspicious"})
+"""The results of the Hub's security scan that call a file bad; any other, such as `caution`, is only shown."""
 _ENOUGH_BITS: Final = 8.6  # Q8_0; more bits do not give better answers
 # Of Q4_K_M in llama.cpp's models of medium size, and the cache and buffers of some thousand tokens.
 _LIKELY_BITS: Final = 4.85
@@ -200,11 +202,12 @@ class RepoPlan(Value, frozen=True):
         Entirely: on the GPUs with the requested context and cache; on a machine without one, in RAM.
         """
         wanted = "gpu" if self.machine is not None and self.machine.gpus else "ram"
-        asked = (wanted, self.context_tokens, True, "")
+        asked = (wanted, self.context_tokens, True, False)
         fitting = [
             one
             for one in self.variants
-            if (one.placement.fit, one.placement.context_tokens, one.is_complete, one.scan_finding) == asked
+            if (one.placement.fit, one.placement.context_tokens, one.is_complete, one.scan_finding in BAD_FINDINGS)
+            == asked
         ]
         usual = [one for one in fitting if (one.bits_per_weight or _ENOUGH_BITS) <= _ENOUGH_BITS]
         return max(usual or fitting, key=lambda one: one.size_bytes or 0, default=None)

@@ -40,6 +40,7 @@ _HEAD_FIELDS: Final = tuple(("expand", name) for name in ("sha", "gated", "priva
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
 _MOST_ENTRIES: Final = 250_000  # more than any repository has; each stored entry takes a few hundred bytes
 _MOST_SCANNED: Final = 100
+_MOST_FAILURES: Final = 3  # of folders without a scan's results; a hub that is down costs seconds for each
 _MOST_REVISIONS: Final = 10
 _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
 _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
@@ -128,15 +129,28 @@ class HubClient(Transport):
     def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, str]:
         """The results of the Hub's security scan, by path: `safe`, `unsafe`, `queued`, ...
 
-        Files that the Hub has not scanned are left out, as are those after the first hundred of a folder.
+        Files that the Hub has not scanned are left out, as are those after the first hundred of a folder, and those of
+        folders that cannot be read. Raises nothing.
         """
-        found = self._expanded(repo_id, commit_sha, paths, "securityFileStatus", "status", most=_MOST_SCANNED)
+        found = self._expanded(
+            repo_id, commit_sha, paths, "securityFileStatus", "status", most=_MOST_SCANNED, failures=_MOST_FAILURES
+        )
         return {path: state for path, (state,) in found.items() if state}
 
     def _expanded(
-        self, repo_id: str, commit_sha: str, paths: Iterable[str], field: str, *keys: str, most: int | None = None
+        self,
+        repo_id: str,
+        commit_sha: str,
+        paths: Iterable[str],
+        field: str,
+        *keys: str,
+        most: int | None = None,
+        failures: int = 0,
     ) -> dict[str, tuple[str, ...]]:
-        """What the expanded trees of the files' folders say of them; `most` entries of each are read."""
+        """What the expanded trees of the files' folders say of them; `most` entries of each are read.
+
+        With `failures`, folders that cannot be read are left out, and after that many, the rest.
+        """
         wanted = set() if modelscope_name(repo_id) else set(paths)  # ModelScope states neither
         found: dict[str, tuple[str, ...]] = {}
 
@@ -146,7 +160,14 @@ class HubClient(Transport):
 
         for folder in sorted({path.rpartition("/")[0] for path in wanted}):
             route = f"/api/models/{repo_id}/tree/{commit_sha}" + (f"/{quote(folder)}" if folder else "")
-            found |= self.anywhere(expanded)
+            try:
+                found |= self.anywhere(expanded)
+            except GglibError:
+                if not failures:
+                    raise
+                failures -= 1
+                if not failures:
+                    break
         return {path: texts for path, texts in found.items() if path in wanted}
 
     def check_access(self, repository: RepoListing | str) -> None:

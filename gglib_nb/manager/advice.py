@@ -13,7 +13,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from gglib_nb.domain.choosing import Choice, choose
+from gglib_nb.domain.choosing import Choice, choose, finding_of
 from gglib_nb.domain.companions import COMPANION_KINDS, Companion
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.file_names import parse_path
@@ -198,14 +198,14 @@ class _Planning:
         self._context_tokens, self._cache_type = context_tokens, cache_type
         self._variants = variants_of((file.path, file.size_bytes) for file in listing.files)
         self._machine = machine_memory()  # the free memory changes
-        self._unsafe = scan_findings(hub, listing, self._variants.offered) if quantization is None else {}
+        self._findings = scan_findings(hub, listing, self._variants.offered) if quantization is None else {}
         self._choice, self._undecided = _choice(
-            listing, self._variants, quantization, self._machine.ram_bytes, self._unsafe
+            listing, self._variants, quantization, self._machine.ram_bytes, self._findings
         )
         self._shown = self._variants.offered
         if quantization is not None and self._choice is not None:
             self._shown = (self._choice.variant,)
-            self._unsafe = scan_findings(hub, listing, self._shown)
+            self._findings = scan_findings(hub, listing, self._shown)
         self._gate = _gate(hub, listing)
         self._headers: Mapping[ModelWords, GgufHeader] = {}
         self._qualities: Mapping[str, Quality] = {}
@@ -242,7 +242,7 @@ class _Planning:
             refusal=str(gate) if gate is not None else "",
             undecided=self._undecided,
             page_url=parts.hub.page_url(listing.repo_id),
-            unsafe_files=tuple(self._unsafe.items()),
+            unsafe_files=tuple(self._findings.items()),
             storage_limit_bytes=limit_bytes,
             storage_left_bytes=left_bytes,
         )
@@ -274,7 +274,7 @@ class _Planning:
             companions=companions,
             reusable_bytes=self._reusable_bytes.get(variant.key),
             quality=self._qualities.get(variant.key),
-            scan_finding=next((self._unsafe[path] for path in variant.files if path in self._unsafe), ""),
+            scan_finding=finding_of(variant, self._findings),
         )
 
     def _present(self, variant: Variant) -> int:
@@ -307,11 +307,11 @@ class _Planning:
 
 
 def _choice(
-    listing: RepoListing, variants: Variants, quantization: str | None, ram_bytes: int, unsafe: Mapping[str, str]
+    listing: RepoListing, variants: Variants, quantization: str | None, ram_bytes: int, findings: Mapping[str, str]
 ) -> tuple[Choice | None, str]:
     """The recommended variant; None, and why, if nothing was requested and the rule selects none."""
     try:
-        return choose(variants, quantization, ram_bytes, repository=listing.repo_id, unsafe=unsafe), ""
+        return choose(variants, quantization, ram_bytes, repository=listing.repo_id, findings=findings), ""
     except (AmbiguousQuantizationError, IncompleteShardSetError, NoGgufFilesError) as error:
         if quantization is not None or not variants.offered:
             raise

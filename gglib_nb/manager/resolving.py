@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gglib_nb.catalog.store import known_files
-from gglib_nb.domain.choosing import choose
+from gglib_nb.domain.choosing import choose, finding_of
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.plan import RepoListing
+from gglib_nb.domain.plan import BAD_FINDINGS, RepoListing
 from gglib_nb.domain.references import DownloadId, check_length, check_repo_id, modelscope_name, target_path
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import CatalogError, GglibError, HubUnavailableError, NoGgufFilesError, RequestError
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from gglib_nb.hub.client import HubClient
 
 _MOST_CHILDREN: Final = 5
-_NO_FINDING: Final = frozenset({"safe", "unscanned", "queued", "scanning", "pending"})
+_NO_FINDING: Final = frozenset(
+    {"safe", "unscanned", "queued", "scanning", "pending", "error"}
+)  # error: the scan failed
 _MOST_DONORS: Final = 32
 _MOST_FILES: Final = 10_000  # the largest sets have 1,800 shards, and each costs a row, a journal and a lease
 
@@ -56,10 +58,10 @@ class Resolver:
             memory_bytes = None if (request.quantization or "").strip() else ram_bytes()  # only the rule looks at it
             wanted = partial(choose, variants, request.quantization, memory_bytes, repository=listing.repo_id)
             choice = wanted()
-            unsafe = scan_findings(self.hub, listing, [choice.variant])
-            if unsafe and choice.reason != "requested":
-                unsafe = scan_findings(self.hub, listing, variants.variants)
-                choice = wanted(unsafe=unsafe)
+            findings = scan_findings(self.hub, listing, [choice.variant])
+            if choice.reason != "requested" and finding_of(choice.variant, findings) in BAD_FINDINGS:
+                findings |= scan_findings(self.hub, listing, variants.variants)
+                choice = wanted(findings=findings)
         if listing.gate is not None:
             self.hub.check_access(listing)
         variant = choice.variant
@@ -85,7 +87,7 @@ class Resolver:
             then=request.then if isinstance(request.then, str) else None,
             to=None if folder == self.models_directory else str(folder),
             donors=donors,
-            scan_finding=next((unsafe[path] for path in variant.files if path in unsafe), ""),
+            scan_finding=finding_of(variant, findings),
         )
         if not is_update:
             _refuse_other_version(models, plan)
@@ -105,10 +107,8 @@ class Resolver:
 def scan_findings(hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]) -> dict[str, str]:
     """The files of variants that the Hub's security scan does not call safe, with its verdicts; none from a hub without a scan."""
     paths = [path for variant in variants for path in variant.files]
-    with suppress(GglibError):
-        states = hub.scan_states(listing.repo_id, listing.commit_sha, paths)
-        return {path: state for path, state in states.items() if state not in _NO_FINDING}
-    return {}
+    states = hub.scan_states(listing.repo_id, listing.commit_sha, paths)
+    return {path: state for path, state in states.items() if state not in _NO_FINDING}
 
 
 def home_of(model: Model, models_directory: Path) -> Path:

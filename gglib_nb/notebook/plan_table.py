@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from gglib_nb.domain.fit import FitClass, MachineMemory, Placement
-from gglib_nb.domain.plan import RepoPlan, VariantPlan
+from gglib_nb.domain.plan import BAD_FINDINGS, RepoPlan, VariantPlan
 from gglib_nb.domain.quality import Quality
 from gglib_nb.domain.text import printable
 from gglib_nb.notebook import formats, messages, rows
@@ -171,7 +171,7 @@ def _advice(plan: RepoPlan) -> Iterator[str]:
 
 def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
     """The command that downloads a variant, after a space."""
-    if variant.scan_finding:
+    if variant.scan_finding in BAD_FINDINGS:
         return " Choose another row: the Hub's security scan warns of this one."
     if variant.is_queued:
         return " It is in the queue."
@@ -229,7 +229,7 @@ def _note(variant: VariantPlan, plan: RepoPlan) -> str:
     if seeing is not None and seeing.fit == variant.placement.fit:
         seeing = None
     parts = (
-        f"{variant.scan_finding}: do not load it" if variant.scan_finding else "",
+        rows.scan_fact(variant.scan_finding).text,
         "★ recommended" if variant.is_recommended else "",
         "in the queue" if variant.is_queued else "",
         f"{len(variant.missing)} of {number} files missing" if variant.missing else files,
@@ -281,7 +281,7 @@ def _panel_row(variant: VariantPlan, context_tokens: int | None, *, is_best: boo
     arguments = _own_arguments(variant.placement, context_tokens)
     rest = variant.bytes_to_go
     is_full = variant.free_bytes_after is not None and variant.free_bytes_after < 0
-    is_primary = variant.is_recommended and not variant.scan_finding
+    is_primary = variant.is_recommended and variant.scan_finding not in BAD_FINDINGS
     details = (
         *(form.format(text) for form, text in zip(_MEASURES, _measures(variant), strict=True) if text),
         formats.plural(variant.shard_count, "file") if variant.shard_count > 1 else "",

@@ -18,6 +18,7 @@ from gglib_nb.domain.download import (
     ShardStatus,
 )
 from gglib_nb.domain.loading import python_lines
+from gglib_nb.domain.plan import BAD_FINDINGS
 from gglib_nb.domain.stored import PastDownload
 from gglib_nb.domain.text import printable, redacted
 from gglib_nb.errors import GatedRepoError
@@ -41,12 +42,17 @@ def facts(*found: Fact | str) -> tuple[Fact, ...]:
 
 def scan_fact(finding: str) -> Fact:
     """The warning of a finding of the Hub's security scan."""
-    return Fact(f"{printable(finding)}: do not load it" if finding else "", "bad")
+    if finding in BAD_FINDINGS:
+        return Fact(f"{finding}: do not load it", "bad")
+    return Fact(f"security scan: {printable(finding)}" if finding else "", "warn")
 
 
 def scan_warning(name: object, finding: str) -> str:
     """The same as a sentence; empty without a finding."""
-    return f"The Hub's security scan calls {name} {finding}. Do not load it." if finding else ""
+    if finding in BAD_FINDINGS:
+        return f"The Hub's security scan calls {name} {finding}. Do not load it."
+    said = f"The result of the Hub's security scan of {name} is {finding!r}. See its page before you load it."
+    return said if finding else ""
 
 
 def action(id_: str, label: str, name: str, *, is_worded: bool = False, is_off: bool = False) -> Action:

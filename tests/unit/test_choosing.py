@@ -224,6 +224,31 @@ def test_if_no_rule_applies_the_user_must_choose() -> None:
     assert caught.value.choices == ("Q2_K", "Q4_0", "F16")
 
 
+def avoiding(*labels: str, memory_bytes: int | None = None) -> Choice:
+    """Chooses among files of 900 bytes; the scan calls `m-Q4_K_M.gguf` unsafe."""
+    listing = variants_of((f"m-{label}.gguf", 900) for label in ("Q4_K_M", *labels))
+    return choose(listing, memory_bytes=memory_bytes, findings={"m-Q4_K_M.gguf": "unsafe"})
+
+
+def test_the_choice_beside_an_unsafe_variant_says_why_and_that_it_is_too_large() -> None:
+    assert avoiding("Q5_K_M").why == "Q5_K_M was chosen because the Hub's security scan calls Q4_K_M unsafe."
+    assert avoiding("Q5_K_M", "Q2_K", memory_bytes=500).why.endswith(
+        "calls Q4_K_M unsafe. It is larger than this machine's memory."
+    )
+
+
+def test_a_big_endian_build_is_not_chosen_beside_an_unsafe_variant() -> None:
+    assert avoiding("Q4_K_M-be").variant.files == ("m-Q4_K_M.gguf",)
+
+
+def test_an_error_names_the_unsafe_variant_that_was_avoided() -> None:
+    with pytest.raises(AmbiguousQuantizationError) as caught:
+        avoiding("F16", "BF16")
+
+    assert str(caught.value).startswith("Without Q4_K_M, which the Hub's security scan calls unsafe, ")
+    assert caught.value.choices == ("BF16", "F16")
+
+
 LABELS = st.sampled_from(["Q4_K_M", "UD-Q4_K_XL", "IQ1_S", "F16", "i1-Q4_0", "x", "Q8_0-00001-of-00002"])
 
 
