@@ -26,7 +26,7 @@ from gglib_nb.engine.pacing import window_bytes
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range, RangeSet
 from gglib_nb.engine.protocol import StartTransfer
-from gglib_nb.engine.resolve import Remote, follow
+from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Troubles
 from gglib_nb.engine.reuse import Comparison, CopySource, TensorCopy
 from gglib_nb.engine.timeouts import Timeouts
@@ -63,6 +63,9 @@ class Part:
         self.start = planned.offset_bytes
         self.end = None if planned.size_bytes is None else planned.offset_bytes + planned.size_bytes
         self.remote: Remote | None = None  # where its bytes are; None if the hub has to be asked (again)
+        self.moved: tuple[Remote, str] | None = (
+            None  # where its bytes were, and the redirect from there, to be followed
+        )
         self.is_asked = False  # the hub has answered once, so its digest is as known as it can be
         self.is_whole = False  # the server sends only the whole
         self.sha256 = planned.sha256  # expected; None if the hub does not state it
@@ -98,10 +101,9 @@ class Part:
         self.is_whole = self.is_whole or not remote.takes_ranges or self.end is None
 
     def redirected(self, error: ExchangeError) -> None:
-        """Record the address that the storage redirects to; it is asked next."""
+        """Record where the storage redirects to; a job follows it, because that may look up a name."""
         assert isinstance(error, MovedError) and self.remote is not None  # noqa: S101, PT018  # the only error for this
-        url = follow(self.remote.url, error.location, self.address, has_digest=self.sha256 is not None)
-        self.remote = replace(self.remote, url=url)
+        self.moved, self.remote = (self.remote, error.location), None
 
     def is_right(self, actual: str) -> bool:
         """Whether these are its bytes, by their SHA-256.
