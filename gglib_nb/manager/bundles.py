@@ -11,8 +11,10 @@ import io
 import os
 import stat
 import sys
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,7 +32,7 @@ from gglib_nb.domain.importing import (
     encode_manifest,
 )
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import target_path
+from gglib_nb.domain.references import DownloadId, target_path
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import disk_full, open_regular, storage_error
 from gglib_nb.engine.local import check_split_set
@@ -42,6 +44,9 @@ _SLICE_BYTES: Final = 4 * 1024**2
 _CARD: Final = "README.md"
 # If a file system refuses a file for its size, the size of its parts is a multiple of this.
 _PART_UNIT_BYTES: Final = 1024**2
+
+_MANIFEST: Final = threading.Lock()
+"""Held while a manifest is read and written again: another export may write the same one."""
 
 _Pieces = Sequence[tuple[Path, int]]
 """Files and their sizes, which are one file together."""
@@ -100,17 +105,15 @@ def export_models(
         _check_files(model)
     with _storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-    manifest = read_manifest(folder) if (folder / MANIFEST_NAME).exists() else BundleManifest()
     copier = _Copier(sum(model.size_bytes for model in models), on_progress, is_stopped)
     for model in models:
+        recorded = _recorded(_present_manifest(folder), model.id)
         pairs = [(file, target_path(folder, model.id.repo_id, file.path_in_repo)) for file in model.files]
         device = folder.stat().st_dev
         others = (file for file, place in pairs if Path(file.target).stat().st_dev != device and not place.exists())
         _check_space(folder, sum(file.size_bytes for file in others))
-        files = tuple(copier.export(model, *pair) for pair in pairs)
+        files = tuple(copier.export(model, *pair, recorded.get(pair[0].path_in_repo, {})) for pair in pairs)
         card = None if model.id.repo_id.startswith("local/") else read_card(model)
-        if card is not None:
-            _write(target_path(folder, model.id.repo_id, _CARD), card)
         licence = model.facts.get("licence")
         entry = BundledModel(
             str(model.id),
@@ -120,9 +123,25 @@ def export_models(
             None if card is None else _CARD,
             files,
         )
-        manifest = manifest.with_model(entry)
-        _write(folder / MANIFEST_NAME, encode_manifest(manifest))
+        with _MANIFEST:
+            if card is not None:
+                _write(target_path(folder, model.id.repo_id, _CARD), card)
+            _write(folder / MANIFEST_NAME, encode_manifest(_present_manifest(folder).with_model(entry)))
     return BundleReport(str(folder), tuple(str(model.id) for model in models), copier.total_bytes, copier.linked_bytes)
+
+
+def _present_manifest(folder: Path) -> BundleManifest:
+    return read_manifest(folder) if (folder / MANIFEST_NAME).exists() else BundleManifest()
+
+
+def _recorded(manifest: BundleManifest, wanted: DownloadId) -> dict[str, dict[str, str]]:
+    """The SHA-256 of the files of a repository, by path and by the id of the model that has the file."""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for model in manifest.models:
+        if model.download_id.repo_id == wanted.repo_id:
+            for file in model.files:
+                found[file.path_in_repo][model.id] = file.sha256
+    return found
 
 
 def _check_files(model: Model) -> None:
@@ -226,14 +245,25 @@ class _Copier:
         self._on_progress: Final = on_progress
         self._is_stopped: Final = is_stopped
 
-    def export(self, model: Model, file: StoredFile, target: Path) -> BundledFile:
-        """Links or copies a file of a model into a bundle; a damaged one gets no place there."""
+    def export(self, model: Model, file: StoredFile, target: Path, recorded: Mapping[str, str]) -> BundledFile:
+        """Links or copies a file of a model into a bundle; a damaged one gets no place there.
+
+        `recorded` has the SHA-256 of this file in the manifest, by model. A file of another model is not replaced, nor one
+        that the manifest does not name.
+        """
         source = Path(file.target)
         advice = f"Run %gguf repair {model.id}, then export again."
         parts: tuple[int, ...] = ()
         with _storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            if _is_linked(source, target):
+            others = {sha256 for id_, sha256 in recorded.items() if id_ != str(model.id)}
+            if others and others != {file.sha256 or self._sha256_of(source)}:
+                raise _occupied(target, model)
+            if not recorded and target.exists() and not source.samefile(target):  # perhaps of an interrupted export
+                sha256 = self._sha256_of(target)
+                if sha256 != (file.sha256 or self._sha256_of(source)):
+                    raise _occupied(target, model)
+            elif _is_linked(source, target):
                 self.linked_bytes += file.size_bytes
                 sha256 = self._recorded_sha256(source, file) or self._sha256_of(source)
                 if sha256 != (file.sha256 or sha256):
@@ -429,6 +459,10 @@ def _check_space(folder: Path, needed_bytes: int) -> None:
     left_bytes = free_bytes(folder)
     if left_bytes is not None and left_bytes < needed_bytes:
         raise disk_full(folder, needed_bytes, left_bytes)
+
+
+def _occupied(target: Path, model: Model) -> StorageError:
+    return StorageError(f"Another file is stored at {target}. Export {model.id} into another folder.")
 
 
 def _damaged(path: Path, expected: str | None, actual: str, advice: str) -> IntegrityError:

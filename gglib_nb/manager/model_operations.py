@@ -177,7 +177,7 @@ class ModelOperations(QueueOperations):
 
         Raises:
             RequestError: `ids` or `folder` is empty.
-            StorageError: A model's file is missing, or the folder cannot be written.
+            StorageError: A model's file is missing, the folder cannot be written, or it has another file in that place.
             DiskFullError: The folder does not have enough room.
             IntegrityError: A model's file is damaged.
         """

@@ -191,23 +191,24 @@ def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: Sen
         case "inspect":
             text = blocks_text(results.inspection_blocks(operations.inspect(id_)), _CONTENTS_WIDTH)
             return Answer(code=(Code("Contents", text),))
-        case "export" | "export_now":
-            return _export(operations, id_, send, is_agreed=action == "export_now")
+        case _ if action.partition(":")[0] == "export":
+            return _export(operations, id_, send, action.partition(":")[2])
         case _:
             return _delete(operations, action, id_)
 
 
-def _export(operations: "SyncOperations", id_: str, send: SendProgress, *, is_agreed: bool) -> Answer:
-    """Exports a model into a folder in the kernel's working directory, or asks whether to."""
-    folder = Path.cwd() / "gguf-bundle"
-    if not is_agreed:
-        question = f"Export to {formats.tilde(str(folder))}? To another folder: %gguf export {id_} FOLDER"
-        return Answer(confirm=messages.Action("export_now", "Export", confirm=printable(question), yes="Yes, export"))
+def _export(operations: "SyncOperations", id_: str, send: SendProgress, agreed: str) -> Answer:
+    """Exports a model into the folder that the user agreed to; without one, asks about a folder in the working directory."""
+    if not agreed:
+        folder = str(Path.cwd() / "gguf-bundle")
+        question = f"Export to {formats.tilde(folder)}? To another folder: %gguf export {id_} FOLDER"
+        confirm = printable(question)
+        return Answer(confirm=messages.Action(f"export:{folder}", "Export", confirm=confirm, yes="Yes, export"))
 
     def show(progress: "BundleProgress") -> None:
         send(f"Exporting: {formats.size(progress.done_bytes)} of {formats.size(progress.total_bytes)} written.")
 
-    return _result(results.exported(operations.export(id_, folder, on_progress=show)), "good")
+    return _result(results.exported(operations.export(id_, agreed, on_progress=show)), "good")
 
 
 def _delete(operations: "SyncOperations", action: str, id_: str) -> Answer:

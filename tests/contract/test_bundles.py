@@ -87,6 +87,58 @@ def test_a_second_export_adds_to_a_bundle_and_keeps_the_first_model(tmp_path: Pa
     assert [model.id for model in read_manifest(tmp_path / "bundle").models] == ["owner/repo:Q4_K_M", "owner/repo:Q8_0"]
 
 
+def test_an_export_keeps_the_entry_that_another_export_wrote_meanwhile(tmp_path: Path) -> None:
+    first, second = a_model(tmp_path / "m"), a_model(tmp_path / "m", "owner/repo:Q8_0", "m-Q8_0.gguf")
+    bundle = tmp_path / "bundle"
+
+    export_models([first], bundle, read_card=lambda _: export_models([second], bundle) and None)
+
+    assert {model.id for model in read_manifest(bundle).models} == {"owner/repo:Q4_K_M", "owner/repo:Q8_0"}
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+@pytest.mark.parametrize("size_bytes", [20_000, 40_000])
+def test_a_file_that_the_manifest_does_not_name_is_not_overwritten(
+    tmp_path: Path, is_known: bool, size_bytes: int
+) -> None:
+    model = a_model(tmp_path / "models")
+    if not is_known:
+        model = replace(model, files=(replace(model.files[0], sha256=None),))
+    own = tmp_path / "bundle/owner/repo/m-Q4_K_M.gguf"
+    own.parent.mkdir(parents=True)
+    own.write_bytes(b"x" * size_bytes)
+
+    with pytest.raises(StorageError, match="into another folder"):
+        export_models([model], tmp_path / "bundle")
+
+    assert own.read_bytes() == b"x" * size_bytes
+    assert not is_bundle(tmp_path / "bundle")
+
+
+def test_an_older_version_does_not_replace_the_newer_one_of_a_bundle(tmp_path: Path) -> None:
+    newer = a_model(tmp_path / "models")
+    older = a_model(tmp_path / "old", f"owner/repo@{COMMIT}:Q4_K_M", size_bytes=50_000)
+    bundle = tmp_path / "bundle"
+    export_models([newer], bundle)
+
+    with pytest.raises(StorageError, match="into another folder"):
+        export_models([older], bundle)
+
+    [entry] = read_manifest(bundle).models
+    assert entry.files[0].sha256 == newer.files[0].sha256
+    assert (bundle / "owner/repo/m-Q4_K_M.gguf").read_bytes() == content(newer)
+
+
+def test_a_new_version_of_a_model_replaces_the_one_in_a_bundle(tmp_path: Path) -> None:
+    bundle = tmp_path / "bundle"
+    export_models([a_model(tmp_path / "old")], bundle)
+    newer = a_model(tmp_path / "new", size_bytes=50_000)
+
+    export_models([newer], bundle)
+
+    assert (bundle / "owner/repo/m-Q4_K_M.gguf").read_bytes() == content(newer)
+
+
 def test_an_interrupted_export_continues_where_it_stopped(tmp_path: Path, other_disk: Path) -> None:
     model = a_model(tmp_path / "models", size_bytes=12 * MB)
     stop = threading.Event()

@@ -380,6 +380,8 @@ def test_the_panel_exports_a_model_after_a_question(
     assert isinstance(asked, PanelAnswer)
     assert asked.confirm is not None
     assert not (tmp_path / "gguf-bundle").exists()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     done = act(manager.sync, Act(cid="2", action=asked.confirm.id, id=SMALL), said.append)
 
     assert isinstance(done, PanelAnswer)
