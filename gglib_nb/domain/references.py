@@ -24,7 +24,7 @@ _PASTED_PREFIX: Final = re.compile(
 _PASTED_PAGE: Final = re.compile(
     r"(?P<repo_id>[^/@:?#]+/[^/@:?#]+)"
     r"(?:@(?P<at>[^/:?#]+))?"
-    r"(?:/(?:tree|blob|resolve|raw)/(?P<revision>[^/:?#]+)(?P<path>/[^:?#]*)?)?"
+    r"(?:/(?:tree|blob|resolve|raw|file/view)/(?P<revision>[^/:?#]+)(?P<path>/[^:?#]*)?)?"
     r"(?P<rest>/[^:?#]*)?"  # a path behind hf://owner/name; another page of the repository behind https://
     r"(?:\?(?P<query>[^#:]*))?"
     r"(?:#[^:]*)?"
@@ -99,18 +99,20 @@ def is_command(words: Sequence[str]) -> bool:
     return len(words) > 1 and _COMMANDS.fullmatch(words[0].rpartition("/")[2]) is not None
 
 
-def _of_reference(text: str) -> DownloadId:
-    text = canonical(text)
+def _of_reference(pasted: str) -> DownloadId:
+    text = canonical(pasted)
     bare = _PASTED_PREFIX.sub("", text)
-    page = _PASTED_PAGE.fullmatch(bare)
-    if page is None or bare == text:
+    is_page = bare != text or (text != pasted and not pasted.lower().startswith("ms://"))
+    page = _PASTED_PAGE.fullmatch(bare) if is_page else None
+    if page is None:
         with_path = _WITH_PATH.fullmatch(bare)
         return DownloadId.parse(bare) if with_path is None else DownloadId(*with_path.group("repo_id", "path", "at"))
     is_file_address = text.partition("://")[0].lower() in ("hf", "huggingface")
     shown = parse_qs(page["query"] or "").get("show_file_info", [""])[0]
     path = shown or unquote(page["path"] or (page["rest"] if is_file_address else "") or "").strip("/")
-    revision = unquote(page["at"] or page["revision"] or "main")
-    return DownloadId(page["repo_id"], page["tail"] or path or None, None if revision == "main" else revision)
+    default = "main" if modelscope_name(bare) is None else "master"
+    revision = unquote(page["at"] or page["revision"] or default)
+    return DownloadId(page["repo_id"], page["tail"] or path or None, None if revision == default else revision)
 
 
 def _of_command(words: list[str]) -> DownloadId:

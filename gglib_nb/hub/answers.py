@@ -83,7 +83,7 @@ def as_the_hub_writes() -> Iterator[None]:
     """An answer of another form raises `HubUnavailableError`."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError, InvalidRepoIdError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, InvalidRepoIdError) as error:
         said = " ".join(redacted(str(error)[:_MOST_SHOWN]).split())
         raise HubUnavailableError(
             f"The Hub's answer cannot be read ({type(error).__name__}: {said}); try again later, or check HF_ENDPOINT."

@@ -171,7 +171,7 @@ class HubClient(Transport):
         return {path: texts for path, texts in found.items() if path in wanted}
 
     def check_access(self, repository: RepoListing | str) -> None:
-        """Checks whether the files of a repository may be downloaded, before anything is queued.
+        """Checks whether the files of a repository may be downloaded, before anything is queued. Only the hub decides it, no mirror.
 
         Args:
             repository: A listing (an open one costs no request), or an id.
@@ -190,7 +190,7 @@ class HubClient(Transport):
             return
         with suppress(*forgiven):
             route = f"/api/models/{repository}/auth-check"
-            self.anywhere(lambda hub: hub.json(route, hub._asked(repository), is_optional=True))  # noqa: SLF001
+            self.json(route, self._asked(repository), is_optional=True)
 
     def search(
         self,

@@ -10,7 +10,7 @@ from typing import Final
 
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.events import DownloadFailed, QueueEvent, SnapshotChanged
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.references import DownloadId, modelscope_name
 from gglib_nb.errors import GatedRepoError, GglibError, InvalidTokenError
 
 
@@ -71,8 +71,9 @@ class AccessWatch:
 
 
 def waiting_for_access(snapshot: QueueSnapshot) -> list[DownloadId]:
-    """The failed downloads that access would fix."""
-    return [item.id for item in snapshot.recent_failures if _is_about_access(item.error)]
+    """The failed downloads that access would fix; ModelScope's repositories get no token, so a login does not change theirs."""
+    failed = (item for item in snapshot.recent_failures if modelscope_name(item.id.repo_id) is None)
+    return [item.id for item in failed if _is_about_access(item.error)]
 
 
 def _is_about_access(error: GglibError | None) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.references import DownloadId, canonical
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import UNLIMITED, DailyHours, parse_bytes
 from gglib_nb.errors import GglibError
@@ -336,7 +336,7 @@ def complete(words: Sequence[str], known: Tab) -> list[str]:
 
 def _continues(fragment: str, text: str) -> bool:
     """Whether the text continues the fragment; a repository may be typed without its owner."""
-    typed, whole = fragment.casefold(), text.casefold()
+    typed, whole = canonical(fragment).casefold(), text.casefold()
     return whole.startswith(typed) or ("/" not in typed and whole.partition("/")[2].startswith(typed))
 
 

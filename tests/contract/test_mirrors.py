@@ -7,6 +7,8 @@ import pytest
 
 from gglib_nb import DownloadManager, GatedRepoError, GglibError, InvalidConfigError, RepoNotFoundError
 from gglib_nb.demo import DemoRepository
+from gglib_nb.hub.client import HubClient
+from gglib_nb.hub.transport import Patience
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub, Status
@@ -150,6 +152,23 @@ def test_a_gated_repository_is_not_downloaded_from_a_mirror(
     with pytest.raises(GatedRepoError):
         manager.sync.download(REPO)
 
+    assert mirror.requests == ()
+
+
+@pytest.mark.parametrize("status", [429, 503, 404])
+@pytest.mark.parametrize("mirror_status", [200, 404])
+def test_no_mirror_grants_access_in_the_place_of_the_hub(
+    main: FaultyHub, mirror: FaultyHub, status: int, mirror_status: int
+) -> None:
+    code = "RepoNotFound" if status == 404 else None
+    main.faults.add(Status(status, error_code=code), path="*/auth-check", times=None)
+    if mirror_status != 200:
+        mirror.faults.add(Status(mirror_status), path="*/auth-check", times=None)
+    main.add_repository(repository(gated="manual"))
+    client = HubClient(main.url, TOKEN, mirrors=(mirror.url,), patience=Patience(tries=1))
+
+    with pytest.raises(GglibError, match=main.url):
+        client.check_access(REPO)
     assert mirror.requests == ()
 
 

@@ -4,9 +4,18 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from gglib_nb import DownloadManager, HubUnavailableError, InvalidRepoIdError, RepoNotFoundError, RequestError
+from gglib_nb import (
+    DownloadManager,
+    GglibError,
+    HubUnavailableError,
+    InvalidRepoIdError,
+    RepoNotFoundError,
+    RequestError,
+)
 from gglib_nb.domain.references import DownloadId, parse_pasted
+from gglib_nb.manager.access_watch import waiting_for_access
 from gglib_nb.notebook.session import Session
+from gglib_nb.notebook.verb import Tab, complete
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub, Status
 from tests.support.hub import make_repository, small_gguf
@@ -132,8 +141,51 @@ def test_references_of_all_forms_name_it() -> None:
 
 
 @pytest.mark.parametrize(
+    "rest", ["summary", "files", "file/view/master/scope-Q4_K_M.gguf", "resolve/v1/a/scope-Q4_K_M.gguf", "?tab=files"]
+)
+@pytest.mark.parametrize("host", ["https://modelscope.cn", "https://www.modelscope.cn", "modelscope.cn"])
+def test_an_address_of_any_of_its_pages_names_it(host: str, rest: str) -> None:
+    separator = "" if rest.startswith("?") else "/"
+    file, revision = {
+        "file": (USUAL, None),
+        "resolve": (f"a/{USUAL}", "v1"),
+    }.get(rest.partition("/")[0], (None, None))
+
+    assert parse_pasted(f"{host}/models/{NAME}{separator}{rest}") == DownloadId(f"ms--{NAME}", file, revision)
+
+
+def test_a_revision_with_slashes_is_kept() -> None:
+    assert parse_pasted(f"ms://{NAME}@refs/x:Q4_K_M") == DownloadId(f"ms--{NAME}", "Q4_K_M", "refs/x")
+
+
+def test_a_reference_with_the_prefix_is_completed() -> None:
+    known = Tab(models=lambda: [DownloadId("ms--qwen/x-GGUF", "Q4_K_M"), DownloadId("qwen/y-GGUF", "Q4_K_M")])
+
+    assert complete(["path", "ms://qwe"], known) == ["ms--qwen/x-GGUF:Q4_K_M"]
+
+
+def test_a_refused_file_names_no_token_and_is_not_retried(manager: DownloadManager, scope: EmbeddedModelScope) -> None:
+    scope.faults.add(Status(403), path=f"*{USUAL}", times=None)
+
+    with pytest.raises(GglibError, match="403") as caught:
+        manager.sync.download(REPO, "Q4_K_M")
+
+    assert "token" not in str(caught.value)
+    assert [item.error is not None for item in manager.snapshot.recent_failures] == [True]
+    assert waiting_for_access(manager.snapshot) == []
+
+
+@pytest.mark.parametrize(
     "change",
-    [{"Revision": "master/../.."}, {"Revision": ""}, {"Revision": None}, {"Path": None}, {"Sha256": 7}, {"Path": 7}],
+    [
+        {"Revision": "master/../.."},
+        {"Revision": ""},
+        {"Revision": None},
+        {"Path": None},
+        {"Sha256": 7},
+        {"Path": 7},
+        {"CommittedDate": 1e999},
+    ],
     ids=str,
 )
 def test_a_hostile_listing_is_refused(
