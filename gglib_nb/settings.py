@@ -95,15 +95,17 @@ def _bytes(name: str, value: object) -> int | None:
     return None if value is None else _count(name, value)
 
 
-def _endpoint(_name: str, value: Any) -> str:  # noqa: ANN401 - whatever was given
+def _endpoint(name: str, value: Any) -> str:  # noqa: ANN401 - whatever was given
     """The endpoint as it is used; errors do not repeat the value, which may contain a password."""
     with suppress(ValueError, AttributeError):
         url = urlsplit(value)
         is_hub = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
         if is_hub and not (url.query or url.fragment or url.username or url.password or value.split() != [value]):
             return str(value).rstrip("/")
+    setting = _ALL[name]
     raise InvalidConfigError(
-        f"The endpoint must be an address such as {DEFAULT_ENDPOINT}, without user name or query (HF_ENDPOINT sets it)."
+        f"{name} must be an address such as {setting.default or DEFAULT_ENDPOINT}, without user name or query "
+        f"({setting.variables[0]} sets it)."
     )
 
 

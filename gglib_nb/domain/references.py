@@ -140,6 +140,11 @@ def modelscope_name(repo_id: str) -> str | None:
     return name.removeprefix(MODELSCOPE) if name.startswith(MODELSCOPE) else None
 
 
+def source_of(repo_id: str) -> str:
+    """What serves a repository, for a sentence."""
+    return "the Hub" if modelscope_name(repo_id) is None else "ModelScope"
+
+
 def check_repo_id(repo_id: str) -> None:
     """Refuses impossible repository ids before the Hub is asked.
 

@@ -12,7 +12,7 @@ from gglib_nb.domain.http_rules import sha256_of
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.plan import HubFile, RepoListing
 from gglib_nb.domain.references import MODELSCOPE
-from gglib_nb.errors import InvalidTokenError, RepoNotFoundError
+from gglib_nb.errors import GglibError, InvalidTokenError, RepoNotFoundError
 from gglib_nb.hub.answers import Json, as_the_hub_writes, count
 from gglib_nb.hub.transport import NoRouteError, Transport
 
@@ -42,6 +42,15 @@ class ModelScope(Transport):
             raise RepoNotFoundError(
                 f"There is no public repository {what} at {self.endpoint}. Check the spelling."
             ) from error
+        except GglibError as error:
+            error.args = (_with_own_names(str(error)),)
+            raise
+
+
+def _with_own_names(said: str) -> str:
+    """The sentence of an error, whose advice is about the Hub."""
+    said = said.replace("HF_ENDPOINT", "GGLIB_MODELSCOPE_ENDPOINT")
+    return said.replace("The Hub's", "ModelScope's").replace("like a Hub", "like ModelScope")
 
 
 def _listing(answer: Json, name: str) -> RepoListing:

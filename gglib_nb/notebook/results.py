@@ -9,6 +9,7 @@ from typing import Final
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, shown
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, PrunePlan, QueuedUpdate, Repair, Verification
+from gglib_nb.domain.references import DownloadId, source_of
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.manager.bundles import BundleReport
@@ -87,7 +88,8 @@ def verified(verification: Verification) -> str:
     has_digests = all(file.verdict == "right" for file in verification.files)
     files = formats.plural(len(verification.files), "file")
     size = formats.size(sum(file.size_bytes or 0 for file in verification.files))
-    verdict = "SHA-256 matches" if has_digests else "the Hub gives no SHA-256; a later change will be detected"
+    source = source_of(DownloadId.parse(verification.id).repo_id)
+    verdict = "SHA-256 matches" if has_digests else f"{source} gives no SHA-256; a later change will be detected"
     return printable(f"{verification.id}: {files}, {size}, {verdict}.")
 
 

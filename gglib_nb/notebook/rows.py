@@ -19,6 +19,7 @@ from gglib_nb.domain.download import (
 )
 from gglib_nb.domain.loading import python_lines
 from gglib_nb.domain.plan import BAD_FINDINGS
+from gglib_nb.domain.references import source_of
 from gglib_nb.domain.stored import PastDownload
 from gglib_nb.domain.text import printable, redacted
 from gglib_nb.errors import GatedRepoError
@@ -221,7 +222,7 @@ def _facts(item: QueuedDownload) -> tuple[Fact | str, ...]:
             done = _files_done((*item.shards, *item.companions))
             return (f"{formats.size(item.downloaded_bytes)} of {total}", *pace, done)
         case DownloadStatus.COMPLETED:
-            verified = _verified(item.is_verified)
+            verified = _verified(item)
             if item.was_present:
                 return (total, "already downloaded", verified)
             source = printable(f"from {', '.join(item.mirrors)}") if item.mirrors else ""
@@ -234,10 +235,12 @@ def _facts(item: QueuedDownload) -> tuple[Fact | str, ...]:
             return (amount,)
 
 
-def _verified(is_verified: bool | None) -> str | Fact:
-    if is_verified is None:
+def _verified(item: QueuedDownload) -> str | Fact:
+    if item.is_verified is None:
         return ""
-    return Fact("SHA-256 verified", "good") if is_verified else Fact("not verified: the Hub gives no SHA-256", "warn")
+    if item.is_verified:
+        return Fact("SHA-256 verified", "good")
+    return Fact(f"not verified: {source_of(item.repo_id)} gives no SHA-256", "warn")
 
 
 def _note(item: QueuedDownload) -> str:

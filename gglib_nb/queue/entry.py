@@ -22,7 +22,7 @@ from gglib_nb.domain.download import (
     Then,
 )
 from gglib_nb.domain.progress import RateEstimator
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.references import DownloadId, source_of
 from gglib_nb.domain.reports import FileProgress, Progress
 from gglib_nb.domain.stored import RestoredDownload, StoredDownload
 from gglib_nb.errors import GglibError
@@ -195,7 +195,7 @@ class Entry:
         elif self.was_present:
             self._notice = ("already_present", "already downloaded")
         elif not all(file.is_verified for file in self.stored):
-            self._notice = ("unverified", "not verified: the Hub gives no SHA-256")
+            self._notice = ("unverified", f"not verified: {source_of(self.plan.id.repo_id)} gives no SHA-256")
         elif self._reused_bytes:
             self._notice = self._reuse_notice
 

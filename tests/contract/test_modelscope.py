@@ -8,7 +8,9 @@ from gglib_nb import (
     DownloadManager,
     GglibError,
     HubUnavailableError,
+    InvalidConfigError,
     InvalidRepoIdError,
+    NetworkError,
     RepoNotFoundError,
     RequestError,
 )
@@ -112,6 +114,8 @@ def test_a_file_without_a_sha256_is_unverified(manager: DownloadManager, scope: 
     manager.sync.download(REPO, "Q4_K_M")
 
     assert [row.state for row in manager.sync.models()] == ["unverified"]
+    assert "ModelScope gives no SHA-256" in run(manager, "status")
+    assert "the Hub" not in run(manager, f"verify {ID}")
 
 
 def test_an_unknown_repository_or_revision_is_named(manager: DownloadManager) -> None:
@@ -193,8 +197,22 @@ def test_a_hostile_listing_is_refused(
 ) -> None:
     scope.changes = change
 
-    with pytest.raises(HubUnavailableError):
+    with pytest.raises(HubUnavailableError, match=r"ModelScope's answer cannot .* check GGLIB_MODELSCOPE_ENDPOINT"):
         manager.sync.plan(REPO)
+
+
+def test_an_unreachable_server_names_its_setting(make_manager: Callable[..., DownloadManager]) -> None:
+    with pytest.raises(NetworkError, match="check the connection, GGLIB_MODELSCOPE_ENDPOINT and the proxy"):
+        make_manager(ms_endpoint="http://127.0.0.1:9").sync.plan(REPO)
+
+
+def test_an_invalid_address_names_its_setting(make_manager: Callable[..., DownloadManager]) -> None:
+    with pytest.raises(InvalidConfigError) as caught:
+        make_manager(ms_endpoint="modelscope.cn")
+
+    said = str(caught.value)
+    assert said.startswith("ms_endpoint must be an address such as https://www.modelscope.cn, ")
+    assert "GGLIB_MODELSCOPE_ENDPOINT sets it" in said
 
 
 def test_a_path_outside_of_the_folder_is_refused(manager: DownloadManager, scope: EmbeddedModelScope) -> None:
