@@ -95,6 +95,7 @@ def test_a_refusal_is_shown_in_the_row_of_its_action(open_panel):
     expect(panel.row("first-GGUF")).not_to_contain_text("It has just finished")
 
 
+@pytest.mark.slow
 def test_a_click_that_waits_for_a_cell_shows_a_message(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading")))
     panel.is_answering = False

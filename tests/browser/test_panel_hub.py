@@ -196,6 +196,7 @@ def enter(panel: PanelPage, name: str, key: str, then: Callable[[], bool]) -> No
     panel.until(then, f"what comes of {name!r}", deadline_s=20)
 
 
+@pytest.mark.slow
 def test_a_session_with_only_the_keyboard_never_loses_the_focus(
     panel: PanelPage, manager: DownloadManager, hub: FaultyHub
 ) -> None:

@@ -72,6 +72,7 @@ def test_a_lost_change_and_a_lost_answer_about_it_are_detected(open_panel: OpenP
     expect(panel.page.locator(".gglib-counts")).to_contain_text("1 active")
 
 
+@pytest.mark.slow
 def test_an_idle_panel_rarely_sends_requests(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(download(MODEL, "paused")), has_clock=True)
     panel.pump()

@@ -106,6 +106,7 @@ def test_while_the_hub_works_the_mirror_gets_no_request(
     assert host_of(mirror) not in shown(manager)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_down", [True, False], ids=["unreachable", "failing"])
 def test_search_planning_and_access_use_the_mirror_if_the_hub_cannot_answer(
     make_manager: Callable[..., DownloadManager], main: FaultyHub, make_hub: Callable[..., FaultyHub], *, is_down: bool

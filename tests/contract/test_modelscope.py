@@ -125,6 +125,7 @@ def test_an_unknown_repository_or_revision_is_named(manager: DownloadManager) ->
         manager.sync.plan(REPO, revision="v9")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", [Status(503)], ids=["down"])
 def test_a_failing_server_is_named(manager: DownloadManager, scope: EmbeddedModelScope, fault: Status) -> None:
     scope.faults.add(fault, times=None)
@@ -201,6 +202,7 @@ def test_a_hostile_listing_is_refused(
         manager.sync.plan(REPO)
 
 
+@pytest.mark.slow
 def test_an_unreachable_server_names_its_setting(make_manager: Callable[..., DownloadManager]) -> None:
     with pytest.raises(NetworkError, match="check the connection, GGLIB_MODELSCOPE_ENDPOINT and the proxy"):
         make_manager(ms_endpoint="http://127.0.0.1:9").sync.plan(REPO)

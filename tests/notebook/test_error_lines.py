@@ -88,6 +88,7 @@ def test_a_failing_cell_shows_its_own_line_and_the_error(
     assert sum("Traceback" in line for line in lines) == 1
 
 
+@pytest.mark.slow
 async def test_library_errors_stay_in_the_context_and_in_the_log(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

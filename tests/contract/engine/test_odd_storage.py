@@ -57,6 +57,7 @@ def test_a_servers_connection_limit_is_respected(
     assert time.monotonic() - began_s < ideal_s * 1.4 + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_refusal_of_a_few_seconds_is_waited_out(hub: FaultyHub, tmp_path: Path, status: int) -> None:
     placed = hub.faults.add(Status(status), origin="cdn", times=None)
