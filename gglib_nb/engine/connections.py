@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any, Final
 
 from gglib_nb.domain.http_rules import Origin, origin_of
@@ -20,7 +19,6 @@ from gglib_nb.engine.file import DownloadFile, Part, Request
 from gglib_nb.engine.http import Answer, Connection, LineError, Session
 from gglib_nb.engine.pacing import (
     BUFFER_BYTES,
-    FEWEST_CONNECTIONS,
     LONGEST_REQUEST_BYTES,
     READ_S,
     REFUSED_HOLD_S,
@@ -34,11 +32,10 @@ from gglib_nb.engine.pacing import (
     choose_split,
     fair_shares,
     request_bytes,
+    window_bytes,
 )
 from gglib_nb.engine.timeouts import Timeouts
 
-# With two, a connection often waits for the hasher; memory that is never used costs nothing.
-_BUFFERS: Final = 4
 # A thread that waits for the bandwidth limit checks for a stop this often, so that a stopped transfer ends soon.
 _LOOK_S: Final = 0.1
 # A connection's rate is measured over about the last second. It counts once that whole second was after the warm-up: earlier
@@ -108,11 +105,7 @@ class Worker:
         self._stop = threading.Event()
         self._session: Session | None = None
         self._connection: Connection | None = None
-        # One is filled while the hasher may be reading the others; the last one used is the first to be used again.
-        self._buffer: memoryview | None = None
-        self._free: queue.LifoQueue[memoryview] = queue.LifoQueue()
-        for _ in range(_BUFFERS):
-            self._free.put(new_buffer(BUFFER_BYTES))
+        self._buffer = new_buffer(BUFFER_BYTES)
         self._length = ReadLength()
         self._narrowed_to: float | None = None
         threading.Thread(target=self._run, name="gglib-connection", daemon=True).start()
@@ -141,7 +134,7 @@ class Worker:
             inbox.put(RequestEnded(self, request, error))
             del work, request, inbox  # an idle worker keeps no file open
         self._drop_connection()
-        self._buffer, self._free = None, queue.LifoQueue()  # the worker may live longer in an event
+        self._buffer.release()  # the worker may live longer in an event
 
     def _next(self) -> tuple[Request, Session, "queue.SimpleQueue[Any]"] | None:
         while True:
@@ -177,8 +170,7 @@ class Worker:
             length = self._length.length_bytes
             wanted = min(length, request.end - request.position)
             began_s = time.monotonic()
-            buffer = self._buffer = self._buffer or self._free.get()
-            count = answer.readinto(buffer[: max(1, wanted)], is_filled=self._length.is_filled)
+            count = answer.readinto(self._buffer[: max(1, wanted)], is_filled=self._length.is_filled)
             if self._stop.is_set():
                 raise LineError("the connection was closed")
             if count == 0:
@@ -186,8 +178,7 @@ class Worker:
                     request.end_here()
                 break
             self._length.observe(count, time.monotonic() - began_s)
-            if request.write(buffer[:count], partial(self._free.put, buffer)):
-                self._buffer = None
+            request.write(self._buffer[:count])
             self._pay(count)
         answer.finish()
 
@@ -372,7 +363,6 @@ class Connections:
         self._tracked: list[Tracked] = []
         self._adaptation = Adaptation(files)
         self._replacement = Replacement(now_s)
-        self._enough_for_digest: int | None = None
         self.share = self._adaptation.wanted
 
     def __iter__(self) -> Iterator[Tracked]:
@@ -407,8 +397,7 @@ class Connections:
         for one in self._tracked:
             self._sample(one, now_s)
         flowing = sum(now_s - one.moved_s < _FLOWING_S and one.received_bytes > 0 for one in self._busy)
-        enough = FEWEST_CONNECTIONS if self._is_limited else self._enough_for_digest
-        self._adaptation.observe(now_s, self.received_bytes, flowing, enough)
+        self._adaptation.observe(now_s, self.received_bytes, flowing, self._is_limited)
 
     def adjust_share(self, *, has_work: bool) -> None:
         """Ask for the wanted number of workers (one if there is no work) and return idle ones above the share."""
@@ -454,7 +443,6 @@ class Connections:
             found = Tracked(worker, request, now_s)
             self._tracked.append(found)
         found.begin(request, now_s)
-        request.is_alone = self.share == 1
         found.worker.assign(request, session, self._inbox)
         return True
 
@@ -465,14 +453,11 @@ class Connections:
         if len(missing) >= self.share:
             length_bytes = LONGEST_REQUEST_BYTES  # each connection has a file of its own, whose bytes arrive in order
         # Files without a running request come first: bytes that one connection receives in order need not be read again for hashing.
+        window = window_bytes(self.share, length_bytes)
         for file in sorted(files, key=lambda one: bool(one.requests)):
-            if (request := file.next_request(now_s, length_bytes, self.share)) is not None:
-                self._enough_for_digest = None
+            if (request := file.next_request(now_s, length_bytes, window)) is not None:
                 return request
-        far_ahead = [file for file in files if file.is_far_ahead(self.share)]
-        is_digest_behind = any(file.is_digest_behind for file in far_ahead)
-        self._enough_for_digest = min(FEWEST_CONNECTIONS, len(files)) if is_digest_behind else None
-        if far_ahead or any(file.will_have_requests for file in files):
+        if any(file.will_have_requests for file in files):
             return None
         return self._split(now_s, rate)
 

@@ -2,9 +2,8 @@
 
 `FrontDigest` hashes a file in order from its first byte, with a digest for each part (a file joined from raw splits
 has several parts, any other file has one). `Hasher` feeds it: a connection that has just written the bytes at the front hashes them
-from its buffer, or, if it is the only one, leaves the buffer to the hasher's thread and receives into another one meanwhile.
-That thread reads back bytes that arrived out of order or in an earlier run. Only bytes that are already written are hashed,
-in order, once. Nothing waits for the digest.
+from its buffer, and the hasher's thread reads back bytes that arrived out of order or in an earlier run. Only bytes that are
+already written are hashed, in order, once. The transfer never waits for the digest.
 """
 
 import errno
@@ -13,7 +12,6 @@ import os
 import queue
 import stat
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +19,6 @@ from typing import Any, Final
 
 from gglib_nb.domain.content_index import BlockDigests, wrong_ranges
 from gglib_nb.domain.library import CheckedFile, FileVerdict
-from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import new_buffer
 from gglib_nb.engine.pieces import MIB, Range
 from gglib_nb.engine.protocol import FileToCheck
@@ -107,18 +104,6 @@ class FrontDigest:
                 self._part = hashlib.sha256()
 
 
-class _Offered(Value, frozen=True):
-    """Written bytes in the buffer of a connection, which may use it again once `free` is called."""
-
-    offset: int
-    view: memoryview
-    free: Callable[[], None]
-
-    @property
-    def end(self) -> int:
-        return self.offset + len(self.view)
-
-
 class Hasher:
     """Hashes one partial file while it grows.
 
@@ -137,9 +122,7 @@ class Hasher:
         self._fd = fd
         self._inbox = inbox
         self._news = news
-        self._lock = threading.Lock()  # held while bytes are hashed
-        self._offered_lock = threading.Lock()  # held only for moments
-        self._offered: deque[_Offered] = deque()
+        self._lock = threading.Lock()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._reach = 0
         self._is_stopped = False
@@ -156,36 +139,17 @@ class Hasher:
         """Bytes that are written without a gap and not hashed yet."""
         return self._reach - self.digest.front
 
-    def offer(self, start: int, offset: int, view: memoryview, free: Callable[[], None] | None) -> bool:
-        """Hash bytes that were just written, if they are near the front; never waits.
+    def offer(self, start: int, offset: int, view: memoryview) -> None:
+        """Hash bytes that were just written, if they are near the front and the hasher's thread is idle; never waits.
 
-        The caller holds the lock of its request, which wrote everything from `start` to `offset`, where `view` begins. With
-        `free`, the hasher's thread reads the buffer later; without, the bytes are hashed here unless that thread is at work.
-
-        Returns:
-            Whether the buffer is in use until `free` is called.
+        The caller holds the lock of its request, which wrote everything from `start` to `offset`, where `view` begins.
         """
-        with self._offered_lock:
-            front = max(self.digest.front, self._offered[-1].end if self._offered else 0)
-            if self._is_stopped or not start <= front <= offset:
-                return False
-            is_near = offset - front <= _NEAR_BYTES
-            if not is_near:
-                self._reach = offset + len(view)  # it may be read from the disk
-            elif free is not None:
-                self._offered.append(_Offered(offset, view, free))
-        if is_near and free is None:
-            self._hash_here(start, offset, view)
-            return False
-        self._wake.put(None)
-        return is_near
-
-    def _hash_here(self, start: int, offset: int, view: memoryview) -> None:
-        if not self._lock.acquire(blocking=False):
+        front = self.digest.front
+        if not start <= front <= offset or offset - front > _NEAR_BYTES or not self._lock.acquire(blocking=False):
             return
         try:
             front = self.digest.front
-            if not self._is_stopped and not self._offered and start <= front <= offset:
+            if not self._is_stopped and start <= front <= offset:
                 if front < offset:
                     self._feed(memoryview(read_at(self._fd, offset - front, front)))
                 if self.digest.front == offset:
@@ -197,8 +161,7 @@ class Hasher:
 
     def rewind(self, part: int, reach: int) -> None:
         """Hash this part and those after it again; bytes before `reach` are still right."""
-        with self._lock, self._offered_lock:
-            self._drop_offered()
+        with self._lock:
             self.digest.rewind(part)
             self._reach = self.digest.front
         self.allow(reach)
@@ -210,15 +173,11 @@ class Hasher:
         self._inbox.put(self._news)
 
     def stop(self) -> None:
-        """Stop hashing; once it returns, the file and the offered buffers are no longer read."""
+        """Stop hashing; once it returns, the file is no longer read."""
         self._is_stopped = True
         self._wake.put(None)
-        with self._lock, self._offered_lock:  # waits for the thread that is hashing
-            self._drop_offered()
-
-    def _drop_offered(self) -> None:
-        while self._offered:
-            self._offered.popleft().free()
+        with self._lock:  # waits for the thread that is hashing
+            pass
 
     def _run(self) -> None:
         try:
@@ -232,42 +191,27 @@ class Hasher:
                 pass
 
     def _hash_next(self, buffer: memoryview) -> bool:
-        """Hash the next offered bytes, else one buffer from the disk; False if there is nothing to hash now."""
+        """Hash one buffer from the disk; False if there is nothing to hash now."""
         with self._lock:
-            if self._is_stopped:
+            wanted = min(len(buffer), self._reach - self.digest.front)
+            if self._is_stopped or wanted <= 0 or self.digest.is_complete:
                 return False
             try:
-                return self._hash_offered(buffer) if self._offered else self._read(buffer, self._reach)
+                self._read_again(buffer[:wanted])
             except Exception as error:  # noqa: BLE001  # the transfer must see it, or it would wait forever for the digest
                 self._failed(error)
                 return False
+            return True
+
+    def _read_again(self, view: memoryview) -> None:
+        count = read_into(self._fd, view, self.digest.front)
+        if count == 0:
+            raise OSError(errno.EIO, "another program truncated the partial file")
+        self._feed(view[:count])
 
     def _failed(self, error: Exception) -> None:
         self.error, self._is_stopped = error, True
-        with self._offered_lock:
-            self._drop_offered()
         self._inbox.put(self._news)
-
-    def _hash_offered(self, buffer: memoryview) -> bool:
-        offered = self._offered[0]
-        while self._read(buffer, offered.offset):
-            pass
-        self._feed(offered.view[self.digest.front - offered.offset :])
-        with self._offered_lock:
-            self._offered.popleft()
-        offered.free()
-        return True
-
-    def _read(self, buffer: memoryview, end: int) -> bool:
-        """Hash one buffer from the disk, up to `end`; False if the front is there already."""
-        wanted = min(len(buffer), end - self.digest.front)
-        if wanted <= 0 or self.digest.is_complete:
-            return False
-        count = read_into(self._fd, buffer[:wanted], self.digest.front)
-        if count == 0:
-            raise OSError(errno.EIO, "another program truncated the partial file")
-        self._feed(buffer[:count])
-        return True
 
     def _feed(self, view: memoryview) -> None:
         parts = len(self.digest.digests)

@@ -22,7 +22,6 @@ from gglib_nb.engine.http import ExchangeError, MovedError
 from gglib_nb.engine.journal import PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, SeenLease
 from gglib_nb.engine.local import Facts, TargetCheck
-from gglib_nb.engine.pacing import window_bytes
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range, RangeSet
 from gglib_nb.engine.protocol import StartTransfer
@@ -33,7 +32,6 @@ from gglib_nb.engine.timeouts import Timeouts
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
-_BEHIND_BYTES: Final = 16 * MIB
 # A connection that received less before it broke counts as one that received nothing. The value is small enough that a
 # transfer on a slow line that breaks often never fails while bytes arrive.
 _WORTH_BYTES: Final = 4 * 1024
@@ -129,7 +127,6 @@ class Request:
         self.remote = remote
         self.url = remote.url
         self.is_whole = part.is_whole  # it asks the server for the whole part, without a range
-        self.is_alone = False  # it is the only one of its transfer
         self.start = self.position = start  # the next byte to be written; the connection's thread moves it
         self.end = end  # the transfer's thread moves it; `UNKNOWN_END` until the end of a body of unknown length
         self._opened = opened
@@ -160,21 +157,18 @@ class Request:
         if has_gained or self.position == self.end:
             self.part.troubles.received()
 
-    def write(self, view: memoryview, free: Callable[[], None]) -> bool:
-        """Write and hash the next bytes up to the end; raises `LeaseLostError` or `TransferError`. For the connection's thread.
-
-        Returns whether the buffer is in use until `free` is called.
-        """
+    def write(self, view: memoryview) -> None:
+        """Write and hash the next bytes up to the end; raises `LeaseLostError` or `TransferError`. For the connection's thread."""
         with self._lock:
             if self._is_revoked:
-                return False
+                return
             at, view = self.position, view[: self.end - self.position]
             try:
                 self._opened.write(at, view)
             except OSError as error:
                 raise storage_error(error, self._opened.path) from error
             self.position = at + len(view)
-            return self._opened.hasher.offer(self.start, at, view, free if self.is_alone else None)
+            self._opened.hasher.offer(self.start, at, view)
 
     def cut(self, end: int) -> bool:
         """Reduce the end; False if the connection has passed it already."""
@@ -368,11 +362,11 @@ class DownloadFile:
             if now_s >= part.troubles.retry_at_s and not (is_there and self.opened is not None):
                 yield part
 
-    def next_request(self, now_s: float, length_bytes: int, connections: int) -> Request | None:
-        """The next missing pieces, at most this many connections' window ahead of the digest; None if there are none for now."""
+    def next_request(self, now_s: float, length_bytes: int, window_bytes: int) -> Request | None:
+        """The next missing pieces, at most a window ahead of the digest; None if there are none for now."""
         if self.opened is None or self.stage is not Stage.FETCHING:
             return None
-        limit = self._window_end(self.opened, connections)
+        limit = self._window_end(self.opened, window_bytes)
         for part in self._waiting_parts(now_s):
             found = None if part.remote is None else self._next_range(part, length_bytes, limit)
             if found is not None and part.remote is not None:
@@ -380,30 +374,12 @@ class DownloadFile:
                 return self._request(part, part.remote, *found)
         return None
 
-    def is_far_ahead(self, connections: int) -> bool:
-        """Whether all bytes that may be fetched before the digest advances are fetched."""
-        if (
-            self.stage is not Stage.FETCHING
-            or self.opened is None
-            or self.comparison is not None
-            or self.size_bytes is None
-        ):
-            return False
-        found = self.pieces.next_missing(0, self.size_bytes, 1)
-        return found is not None and found[0] >= self._window_end(self.opened, connections)
-
-    @property
-    def is_digest_behind(self) -> bool:
-        """Whether it has many new bytes to hash; otherwise its front waits for a slow connection or is in bytes of an earlier run."""
-        hasher = self._partial.hasher
-        return hasher.digest.front >= self._partial.left_end and hasher.behind_bytes >= _BEHIND_BYTES
-
-    def _window_end(self, opened: PartialFile, connections: int) -> int:
+    def _window_end(self, opened: PartialFile, window_bytes: int) -> int:
         """The end of the bytes that may be fetched now. Fetching does not wait until the bytes of an earlier run are hashed."""
         front = opened.hasher.digest.front
         if self.copy is not None:
             return self.pieces.end
-        return (self.pieces.reach(front) if front < opened.left_end else front) + window_bytes(connections)
+        return (self.pieces.reach(front) if front < opened.left_end else front) + window_bytes
 
     def _next_range(self, part: Part, length_bytes: int, limit: int) -> Range | None:
         if part.is_whole:

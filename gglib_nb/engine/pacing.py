@@ -41,16 +41,13 @@ class Adaptation:
         self._hold_s = _FIRST_HOLD_S
         self._hold_until_s = float("-inf")
 
-    def observe(self, now_s: float, received_bytes: int, flowing: int, enough: int | None) -> None:
+    def observe(self, now_s: float, received_bytes: int, flowing: int, is_limited: bool) -> None:
         """Update the number, by the bytes of the whole transfer and the number of connections that receive some now.
 
-        While a bandwidth limit or the digest is the bottleneck, rates mean nothing, and this many connections are `enough`: one
-        for each file's digest, because bytes that arrive in order are hashed from memory.
+        While a bandwidth limit is the bottleneck (`is_limited`), rates mean nothing, and few connections are enough.
         """
-        if enough is not None:
-            self._proven_rate = self._window = None
-            if self.wanted != enough:
-                self._give_up(enough, now_s)
+        if is_limited:
+            self.wanted, self._proven_rate, self._window = FEWEST_CONNECTIONS, None, None
         elif flowing < self.wanted or now_s < self._hold_until_s:
             self._window = None
         elif self._window is None:
@@ -74,15 +71,12 @@ class Adaptation:
     def _decide(self, now_s: float, bytes_per_second: float) -> None:
         if self.wanted > self._proven and self._proven_rate is not None:
             if bytes_per_second < self._proven_rate * _WORTHWHILE_GROWTH:
-                self._give_up(self._proven, now_s)
+                self.hold(self._proven, now_s, self._hold_s)
+                self._hold_s = min(_LONGEST_HOLD_S, self._hold_s * 2)
                 return
             self._hold_s = _FIRST_HOLD_S
         self._proven, self._proven_rate, self._window = self.wanted, bytes_per_second, None
         self.wanted = min(MOST_CONNECTIONS, self.wanted * 2)
-
-    def _give_up(self, count: int, now_s: float) -> None:
-        self.hold(count, now_s, self._hold_s)
-        self._hold_s = min(_LONGEST_HOLD_S, self._hold_s * 2)
 
 
 def fair_shares(wants: Mapping[int, int], total: int) -> dict[int, int]:
@@ -147,16 +141,15 @@ class Replacement:
 
 # --- How long a request is, and when one is split ---------------------------------------------------------------------
 
-# Requests of 16 to 64 MiB cost the fewest bytes of overhead and lose little with a dropped connection.
+# Requests of 16 to 64 MiB cost the fewest bytes of overhead and lose little with a dropped connection. Several connections
+# to one file make short ones, so that what they fetch out of order is near the digest's front.
 _SHORT_REQUEST_BYTES: Final = 2 * PIECE_BYTES
 LONGEST_REQUEST_BYTES: Final = 8 * PIECE_BYTES
-# A request keeps a connection busy for about this long: losing one costs little, and so does a round trip each.
-_REQUEST_S: Final = 2.0
 # A connection is idle until its answer begins: a request is long enough that this is at most a tenth of its time.
 _ANSWERS_PER_REQUEST: Final = 10
-# How far ahead of the digest bytes are fetched, for each connection: enough that a slow connection at the front does not block
-# the others, and little enough that the digest ends soon after the last byte and finds the bytes it reads back in memory.
-_WINDOW_PIECES: Final = 2
+# How far ahead of the digest bytes are fetched, in requests of each connection: enough that a slow connection at the front does
+# not block the others, and little enough that the digest ends soon after the last byte and finds the bytes it reads back in memory.
+_WINDOW_REQUESTS: Final = 2
 _SMALLEST_WINDOW_BYTES: Final = 96 * MIB
 # A shorter tail is not worth another connection's round trips, nor is one that saves less time: the connection that loses
 # its tail is closed with the bytes in flight, up to several round trips' worth.
@@ -174,15 +167,15 @@ def request_bytes(rate: float | None, free_bytes: int, connections: int, answer_
         answer_s: How long a request waits for the head of its answer; None if unknown.
     """
     rate = rate or 0.0
-    usual = max(_SHORT_REQUEST_BYTES, min(LONGEST_REQUEST_BYTES, int(rate * _REQUEST_S)))
     shortest = max(PIECE_BYTES, int(rate * (answer_s or 0.0) * _ANSWERS_PER_REQUEST))
+    usual = LONGEST_REQUEST_BYTES if connections == 1 else max(_SHORT_REQUEST_BYTES, shortest)
     fair = max(shortest, free_bytes // (2 * max(1, connections)))
-    return max(PIECE_BYTES, min(usual, fair) // PIECE_BYTES * PIECE_BYTES)
+    return max(PIECE_BYTES, min(usual, fair, LONGEST_REQUEST_BYTES) // PIECE_BYTES * PIECE_BYTES)
 
 
-def window_bytes(connections: int) -> int:
-    """How far ahead of the digest's front this many connections may fetch; one stays so near that its bytes are hashed from memory."""
-    return max(_SMALLEST_WINDOW_BYTES if connections > 1 else 0, connections * _WINDOW_PIECES * PIECE_BYTES)
+def window_bytes(connections: int, length_bytes: int) -> int:
+    """How far ahead of the digest's front this many connections may fetch, with requests of this length."""
+    return max(_SMALLEST_WINDOW_BYTES, connections * _WINDOW_REQUESTS * length_bytes)
 
 
 class Running(Value, frozen=True):

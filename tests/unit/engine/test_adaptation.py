@@ -16,7 +16,7 @@ def play(line: Callable[[float, int], float], seconds: float, adaptation: Adapta
     for tick in range(round(seconds * 10)):
         now_s = began_s + tick / 10
         received += line(now_s, adaptation.wanted) / 10
-        adaptation.observe(now_s, round(received), adaptation.wanted, enough=None)
+        adaptation.observe(now_s, round(received), adaptation.wanted, is_limited=False)
         counts.append(adaptation.wanted)
     return adaptation, counts
 
@@ -70,7 +70,7 @@ def test_a_later_increase_in_speed_is_found_by_a_probe() -> None:
 def test_a_bandwidth_limit_keeps_the_number_of_connections_at_the_minimum() -> None:
     adaptation, _ = play(lambda _, connections: connections * 20 * MB, 3)
 
-    adaptation.observe(4.0, 10**9, 16, enough=4)
+    adaptation.observe(4.0, 10**9, 16, is_limited=True)
 
     assert adaptation.wanted == 4
 
@@ -79,7 +79,7 @@ def test_rates_are_not_compared_before_all_connections_receive_data() -> None:
     adaptation = Adaptation()
 
     for tick in range(100):
-        adaptation.observe(tick / 10, tick * MB, flowing=3, enough=None)
+        adaptation.observe(tick / 10, tick * MB, flowing=3, is_limited=False)
 
     assert adaptation.wanted == 4
 

@@ -15,7 +15,7 @@ from gglib_nb.engine.file import DownloadFile, Stage
 from gglib_nb.engine.lease import Lease
 from gglib_nb.engine.local import StoppedError, TargetCheck
 from gglib_nb.engine.partial import PartialFile
-from gglib_nb.engine.pieces import MIB, WRITTEN
+from gglib_nb.engine.pieces import MIB
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.timeouts import Timeouts
@@ -71,28 +71,11 @@ def test_a_mirror_counts_as_a_source_from_its_first_byte(tmp_path, lease) -> Non
     file.settle()
     assert file.as_stored().mirrors == ()
 
-    request.write(memoryview(b"x"), lambda: None)
+    request.write(memoryview(b"x"))
     file.parts[0].remote = None
     file.settle()
 
     assert file.as_stored().mirrors == ("mirror.example",)
-    partial.close(is_ours=True)
-
-
-def test_hashing_the_bytes_of_an_earlier_run_does_not_count_as_behind(tmp_path, lease) -> None:
-    target = tmp_path / "model.gguf"
-    before = opened(file_of(target), lease)
-    before.pieces.set(0, 32 * MIB, WRITTEN)
-    before.close(is_ours=True)
-    file = file_of(target)
-    partial = opened(file, lease)
-    partial.hasher.stop()
-
-    partial.hasher.digest.front, partial.hasher._reach = 0, 32 * MIB
-    assert not file.is_digest_behind
-
-    partial.hasher.digest.front, partial.hasher._reach = 32 * MIB, 64 * MIB
-    assert file.is_digest_behind
     partial.close(is_ours=True)
 
 

@@ -1,4 +1,4 @@
-"""The hashing thread: its callers never wait, and it returns every buffer."""
+"""The hashing thread: its callers never wait."""
 
 import errno
 import hashlib
@@ -60,53 +60,20 @@ def test_after_stop_returns_nothing_is_read(file) -> None:
 
     hasher.stop()
     hasher.allow(len(DATA))
-    assert not hasher.offer(0, 0, memoryview(DATA), lambda: None)
+    hasher.offer(0, 0, memoryview(DATA))
 
     assert digest.front == 0
 
 
-def test_an_offered_buffer_is_hashed_from_memory_and_then_free(file) -> None:
-    digest, parts, free = FrontDigest([(0, 3 * len(DATA))]), queue.SimpleQueue[None](), queue.SimpleQueue[int]()
-    hasher = Hasher(file, digest, parts, None)
-
-    assert hasher.offer(0, 0, memoryview(DATA), lambda: free.put(1))
-    assert hasher.offer(0, len(DATA), memoryview(DATA), lambda: free.put(2))  # the file ends here: it is not read
-    assert not hasher.offer(9 * len(DATA), 9 * len(DATA), memoryview(DATA), lambda: free.put(9))
-    assert [free.get(timeout=10), free.get(timeout=10)] == [1, 2]
-    assert hasher.offer(0, 2 * len(DATA), memoryview(DATA), lambda: free.put(3))
-    parts.get(timeout=10)
-
-    hasher.stop()
-    assert digest.digests == [hashlib.sha256(3 * DATA).hexdigest()]
-
-
-def test_without_a_way_to_free_it_a_buffer_is_hashed_before_the_offer_returns(file) -> None:
+def test_an_offered_buffer_is_hashed_before_the_offer_returns(file) -> None:
     digest = FrontDigest([(0, 3 * len(DATA))])
     hasher = Hasher(file, digest, queue.SimpleQueue(), None)
 
-    assert not hasher.offer(0, 100, memoryview(DATA), None)  # the 100 bytes before it are in the file
+    hasher.offer(0, 100, memoryview(DATA))  # the 100 bytes before it are in the file
 
     hasher.stop()
     assert digest.front == 100 + len(DATA)
     assert digest.whole == hashlib.sha256(DATA[:100] + DATA).hexdigest()
-
-
-@pytest.mark.parametrize("end", ["stop", "rewind"])
-def test_after_a_stop_and_a_rewind_offered_buffers_are_free_and_unread(file, end) -> None:
-    digest, free = HeldDigest(2 * len(DATA)), queue.SimpleQueue[int]()
-    hasher = Hasher(file, digest, queue.SimpleQueue(), None)
-    hasher.allow(100)
-    assert digest.has_begun.wait(10)
-    assert hasher.offer(0, 100, memoryview(DATA), lambda: free.put(1))
-
-    ending = threading.Thread(target=hasher.stop if end == "stop" else lambda: hasher.rewind(0, 0))
-    ending.start()
-    digest.may_go_on.set()
-    ending.join(10)
-
-    assert free.get(timeout=10) == 1
-    assert digest.front in ((100, 100 + len(DATA)) if end == "stop" else (0,))
-    hasher.stop()
 
 
 def test_a_truncated_file_gives_an_error_and_no_digest(file) -> None:

@@ -92,10 +92,7 @@ def request(target: Path, partial: PartialFile, start: int, end: int) -> Request
 
 
 def write(request: Request, data: bytes) -> None:
-    """Write, and wait until the hasher has read the buffer."""
-    request.is_alone = True
-    is_free = threading.Event()
-    assert not request.write(memoryview(data), is_free.set) or is_free.wait(10)
+    request.write(memoryview(data))
 
 
 def feed(request: Request, length: int) -> None:

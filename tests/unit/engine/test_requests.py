@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.engine import pieces
-from gglib_nb.engine.pacing import Running, choose_split, request_bytes
+from gglib_nb.engine.pacing import Running, choose_split, request_bytes, window_bytes
 from gglib_nb.engine.pieces import MIB, TAKEN, WRITTEN, Pieces
 
 SIZE = 60
@@ -42,17 +42,22 @@ def test_a_short_remainder_is_included() -> None:
     assert Pieces(25 * MIB).next_missing(0, 25 * MIB, 16 * MIB) == (0, 16 * MIB)
 
 
-@pytest.mark.parametrize(
-    ("bytes_per_second", "length"),
-    [(None, 16 * MIB), (0.0, 16 * MIB), (1 * MIB, 16 * MIB), (12 * MIB, 24 * MIB), (900 * MIB, 64 * MIB)],
-)
-def test_a_range_lasts_about_two_seconds_within_its_bounds(bytes_per_second, length) -> None:
-    assert request_bytes(bytes_per_second, 10**12, 4) == length
+@pytest.mark.parametrize("bytes_per_second", [None, 0.0, 1.0 * MIB, 900.0 * MIB])
+def test_several_connections_make_short_requests_and_a_single_one_long_ones(bytes_per_second) -> None:
+    assert request_bytes(bytes_per_second, 10**12, 4) == 16 * MIB
+    assert request_bytes(bytes_per_second, 10**12, 1) == 64 * MIB
+
+
+@pytest.mark.parametrize("connections", [2, 4, 8, 16])
+def test_every_connection_has_a_place_in_the_window_for_the_next_request_of_each(connections) -> None:
+    length = request_bytes(20.0 * MIB, 10**12, connections)
+
+    assert window_bytes(connections, length) >= 2 * connections * length
 
 
 @pytest.mark.parametrize(
     ("free", "length"),
-    [(800 * MIB, 64 * MIB), (192 * MIB, 24 * MIB), (80 * MIB, 8 * MIB), (5 * MIB, 8 * MIB), (0, 8 * MIB)],
+    [(800 * MIB, 16 * MIB), (192 * MIB, 16 * MIB), (80 * MIB, 8 * MIB), (5 * MIB, 8 * MIB), (0, 8 * MIB)],
 )
 def test_ranges_become_shorter_towards_the_end(free, length) -> None:
     assert request_bytes(900.0 * MIB, free, 4) == length
