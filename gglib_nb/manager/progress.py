@@ -111,9 +111,11 @@ def view_for(progress: Progress) -> ProgressView | None:
 
 def _is_switched_off() -> bool:
     """The Hub's own switch (`HF_HUB_DISABLE_PROGRESS_BARS`, `disable_progress_bars()`)."""
-    from huggingface_hub.utils import are_progress_bars_disabled
+    from huggingface_hub import constants
 
-    return are_progress_bars_disabled()
+    # Only a program that has loaded this module, which takes 50 ms, can have used its switch.
+    is_disabled = getattr(sys.modules.get("huggingface_hub.utils.tqdm"), "are_progress_bars_disabled", None)
+    return constants.HF_HUB_DISABLE_PROGRESS_BARS is True or (is_disabled is not None and is_disabled())
 
 
 class _Callback:

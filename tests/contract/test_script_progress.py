@@ -123,15 +123,17 @@ def test_in_a_pipe_a_short_download_writes_no_progress(slow_hub: FaultyHub, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("switch", ["progress=False", "HF_HUB_DISABLE_PROGRESS_BARS"])
-def test_progress_bars_are_disabled_by_the_argument_and_by_the_hubs_variable(
+@pytest.mark.parametrize("switch", ["progress=False", "HF_HUB_DISABLE_PROGRESS_BARS", "disable_progress_bars"])
+def test_progress_bars_are_disabled_by_the_argument_and_by_the_hubs_switches(
     hub: FaultyHub, tmp_path: Path, switch: str
 ) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", SPLIT))
     more = ", progress=False" if switch == "progress=False" else ""
     code = SCRIPT.format(more=more)
-    if not more:
+    if switch.isupper():
         code = f"import os\nos.environ[{switch!r}] = '1'\n{code}"
+    elif not more:
+        code = f"from huggingface_hub.utils import disable_progress_bars\ndisable_progress_bars()\n{code}"
 
     assert [line.split(":")[0] for line in lines_left(on_a_terminal(code, tmp_path, hub.url))] == ["path"]
 
