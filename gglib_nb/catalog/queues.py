@@ -39,6 +39,9 @@ class KernelRecord(Value, frozen=True):
     endpoint: str  # the hub it uses
     beat: float = 0.0  # changes with every heartbeat, and is larger than all earlier ones of any kernel
     is_released: bool = False  # it has released its queue: the next kernel may adopt it
+    is_processing: bool = False  # whether its queue runs
+    limits: str = "{}"  # those that a user set, as JSON
+    progress: str = "[]"  # its live downloads, as JSON
 
 
 IsGone = Callable[[KernelRecord], bool]
@@ -67,8 +70,10 @@ class Queues:
 
     def write(self, queue: StoredQueue, items: Iterable[QueuedDownload]) -> None:
         """Stores this queue and the progress of its live downloads; writes only what changed."""
-        kept = [one for one in queue.downloads if is_kept(one.plan, self._models_directory)]
-        wanted = _with_positions(kept, self._written or {})
+        wanted: dict[str, tuple[StoredDownload, int]] = {}
+        for one in queue.downloads:
+            if is_kept(one.plan, self._models_directory):
+                wanted.setdefault(str(one.plan.id), (one, len(wanted) + 1))
         written, self._written = self._written, None  # unknown if the transaction fails
         owner = self._kernel.owner
         with self._database.open(is_light=True) as connection, atomic(connection):
@@ -80,9 +85,11 @@ class Queues:
             gone = [(owner, name) for name in before.keys() - wanted.keys()]
             connection.executemany("DELETE FROM download WHERE owner = ? AND name = ?", gone)
             for name, (stored, at) in wanted.items():
-                old, old_at = before.get(name, (None, 0))
-                if old is not stored or old_at != at:
+                old, old_at = before.get(name, (None, at))
+                if old != stored:
                     connection.execute(_PUT_DOWNLOAD, (owner, name, at, to_row(stored, self._models_directory)))
+                elif old_at != at:
+                    connection.execute(_MOVE_DOWNLOAD, (at, owner, name))
         self._written = wanted
 
     def beat(self, items: Iterable[QueuedDownload]) -> bool:
@@ -126,9 +133,9 @@ class Queues:
         found: list[ElsewhereDownload] = []
         with self._database.open() as connection:
             kernels = _kernels(connection, self._kernel, "AND progress != '[]'")
-        for record, _, _, progress in kernels:
+        for record in kernels:
             is_left = record.is_released or is_gone(record)
-            found += _seen(progress, describe(record), is_left=is_left, is_silent=is_silent(record))
+            found += _seen(record.progress, describe(record), is_left=is_left, is_silent=is_silent(record))
         return tuple(found)
 
     def adopt(self, is_gone: IsGone) -> StoredQueue | None:
@@ -144,21 +151,21 @@ class Queues:
                 kernels = self._left_in(connection, is_gone)
                 if not kernels:
                     return None  # another kernel was faster
-                downloads = [one for record, *_ in kernels for one in self._downloads_of(connection, record)]
-                limits = _merged(limits_of(text) for _, text, _, _ in kernels)
+                downloads = [one for record in kernels for one in self._downloads_of(connection, record)]
+                limits = _merged(limits_of(record.limits) for record in kernels)
                 downloads.sort(key=lambda one: 2 if one.status is DownloadStatus.FAILED else 0 if one.was_active else 1)
-                queue = StoredQueue(tuple(downloads), limits, any(runs for _, _, runs, _ in kernels))
+                queue = StoredQueue(tuple(downloads), limits, any(record.is_processing for record in kernels))
                 self._put_kernel(connection, queue, "[]")
-                mine = [(self._kernel.owner, record.owner) for record, *_ in kernels]
+                mine = [(self._kernel.owner, record.owner) for record in kernels]
                 connection.executemany("UPDATE OR IGNORE download SET owner = ? WHERE owner = ?", mine)
                 connection.executemany("DELETE FROM kernel WHERE owner = ?", [(owner,) for _, owner in mine])
         self._written = None
         return queue
 
-    def _left_in(self, connection: sqlite3.Connection, is_gone: IsGone) -> "list[_Kernel]":
+    def _left_in(self, connection: sqlite3.Connection, is_gone: IsGone) -> list[KernelRecord]:
         """Stopped kernels with the same models folder and hub, the one seen last at the end."""
         kernels = _kernels(connection, self._kernel, "AND endpoint = ?", self._kernel.endpoint)
-        return [one for one in kernels if one[0].is_released or is_gone(one[0])]
+        return [record for record in kernels if record.is_released or is_gone(record)]
 
     def _downloads_of(self, connection: sqlite3.Connection, record: KernelRecord) -> Iterable[StoredDownload]:
         rows = connection.execute("SELECT detail FROM download WHERE owner = ? ORDER BY position", (record.owner,))
@@ -169,15 +176,11 @@ class Queues:
                 _log.warning("A download of a previous kernel could not be read. Its downloaded data is kept.")
 
 
-_Kernel = tuple[KernelRecord, str, bool, str]
-"""A kernel, with its limits as JSON, whether its queue runs, and its progress as JSON."""
-
 _KERNEL: Final = ("owner", "title", "place", "pid", "start", "models_directory", "endpoint")
 # Each heartbeat of any kernel gets a larger number than all before it.
 _GIVE_BEAT: Final = "UPDATE kernel SET beat = (SELECT max(beat) + 1 FROM kernel), progress = ? WHERE owner = ?"
 _SELECT: Final = f"""
-    SELECT limits, is_processing, progress, {", ".join(_KERNEL)}, beat, is_released
-    FROM kernel WHERE models_directory = ? AND owner != ?"""  # noqa: S608 - our names
+    SELECT {", ".join(KernelRecord.__struct_fields__)} FROM kernel WHERE models_directory = ? AND owner != ?"""  # noqa: S608 - our names
 _UPDATE_KERNEL: Final = """
     UPDATE kernel SET beat = (SELECT max(beat) + 1 FROM kernel), is_processing = ?, limits = ?, progress = ?,
                       is_released = 0 WHERE owner = ?"""
@@ -185,32 +188,13 @@ _INSERT_KERNEL: Final = f"""
     INSERT INTO kernel ({", ".join(_KERNEL)}, is_released, is_processing, limits, progress, beat)
     VALUES ({"?, " * len(_KERNEL)} 0, ?, ?, ?, (SELECT coalesce(max(beat), 0) + 1 FROM kernel))"""  # noqa: S608 - our names
 _PUT_DOWNLOAD: Final = "INSERT OR REPLACE INTO download (owner, name, position, detail) VALUES (?, ?, ?, ?)"
+_MOVE_DOWNLOAD: Final = "UPDATE download SET position = ? WHERE owner = ? AND name = ?"
 
 
-def _kernels(connection: sqlite3.Connection, mine: KernelRecord, condition: str, *values: str) -> list[_Kernel]:
+def _kernels(connection: sqlite3.Connection, mine: KernelRecord, condition: str, *values: str) -> list[KernelRecord]:
     """Other kernels with the same models folder, the one seen last at the end."""
-    rows = connection.execute(
-        f"{_SELECT} {condition} ORDER BY beat", (mine.models_directory, mine.owner, *values)
-    ).fetchall()
-    return [
-        (KernelRecord(*(*record[:-1], bool(record[-1]))), limits, bool(runs), progress)
-        for limits, runs, progress, *record in rows
-    ]
-
-
-def _with_positions(
-    downloads: Iterable[StoredDownload], before: dict[str, tuple[StoredDownload, int]]
-) -> dict[str, tuple[StoredDownload, int]]:
-    """The downloads by name, each with a position; one that still comes after its predecessor keeps it."""
-    placed: dict[str, tuple[StoredDownload, int]] = {}
-    last = 0
-    for stored in downloads:
-        name = str(stored.plan.id)
-        if name not in placed:
-            _, at = before.get(name, (None, 0))
-            last = at if at > last else last + 1
-            placed[name] = (stored, last)
-    return placed
+    found = connection.execute(f"{_SELECT} {condition} ORDER BY beat", (mine.models_directory, mine.owner, *values))
+    return [KernelRecord(*row) for row in found.fetchall()]
 
 
 def _merged(all_limits: Iterable[StoredLimits]) -> StoredLimits:
@@ -306,9 +290,7 @@ def _absolute(relative: str, folder: Path) -> str:
 
 def _progress(items: Iterable[QueuedDownload]) -> str:
     """The live downloads, for other kernels to show."""
-    names = [name for name in ElsewhereDownload.__struct_fields__ if name not in ("owner", "is_left")]
-    shown = ({name: getattr(item, name) for name in names} for item in items)
-    return _text([ElsewhereDownload(owner="", is_left=False, **one) for one in shown])
+    return _text(msgspec.convert(list(items), list[ElsewhereDownload], from_attributes=True))
 
 
 def _seen(progress: str, owner: str, *, is_left: bool, is_silent: bool) -> tuple[ElsewhereDownload, ...]:

@@ -1,4 +1,4 @@
-"""The registered models: domain values in and out of the database. No layer above contains SQL.
+"""The registered models, and the downloads that ended: domain values in and out of the database. No layer above contains SQL.
 
 It does not check whether the models' files exist; the caller does.
 """
@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from msgspec import json
+from msgspec import convert, json
 
 from gglib_nb.catalog.database import Database, consistent
 from gglib_nb.catalog.migrations import atomic
@@ -19,7 +19,9 @@ from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.matching import find_model
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.stored import MOST_REMEMBERED, PastDownload
 from gglib_nb.errors import CatalogError, ModelNotFoundError
+from gglib_nb.system import exists
 
 _BUSY_TIMEOUT_S: Final = 5.0
 _COMMANDS_S: Final = 90 * 86_400.0  # older queues are not adopted
@@ -123,16 +125,34 @@ class Catalog:
         with self._open() as connection:
             return dict(connection.execute("SELECT name, used_at_s FROM model_use").fetchall())
 
+    def remember(self, ended: Iterable[PastDownload]) -> None:
+        """Records ended downloads, each once; removes the oldest if there are too many."""
+        with self._open(is_light=True) as connection, atomic(connection):
+            connection.executemany(_INSERT_PAST, [_past_values(one) for one in ended])
+            connection.execute(_DELETE_OLDEST, (MOST_REMEMBERED,))
+
+    def history(self) -> list[PastDownload]:
+        """The recorded downloads of all kernels, the newest first; does not create the database."""
+        if not exists(self.database.path):
+            return []
+        with self._open() as connection:
+            return [_past_of(row) for row in connection.execute(_SELECT_PAST)]
+
+    def clear_history(self) -> int:
+        """Deletes them all; returns how many there were."""
+        with self._open() as connection:
+            return connection.execute("DELETE FROM past_download").rowcount
+
     def close(self) -> None:
         """Closes the catalog: calls in progress finish, later ones raise `CatalogError`."""
         self._is_closed = True
         self.database.close()
 
     @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
+    def _open(self, *, is_light: bool = False) -> Iterator[sqlite3.Connection]:
         if self._is_closed:
             raise CatalogError("The models database is closed. Create a new manager.")
-        with self.database.open() as connection:
+        with self.database.open(is_light=is_light) as connection:
             yield connection
 
     @contextmanager
@@ -230,6 +250,17 @@ def _model_of(row: Sequence[Any], files: tuple[StoredFile, ...], hosts: tuple[Ho
     )
 
 
+def _past_of(row: Sequence[Any]) -> PastDownload:
+    repo_id, tail, revision, *values = row
+    id_ = {"repo_id": repo_id, "quantization": tail or None, "revision": revision or None}
+    return convert({"id": id_, **dict(zip(_PAST, values, strict=True))}, PastDownload, strict=False)
+
+
+def _past_values(one: PastDownload) -> tuple[object, ...]:
+    id_ = one.id
+    return (id_.repo_id, id_.quantization or "", id_.revision or "", *(getattr(one, name) for name in _PAST))
+
+
 _MODEL: Final = (
     *("repo_id", "revision", "quantization", "commit_sha"),
     *("label", "registered_at_s", "origin", "checked_at_s", "latest_commit_sha", "has_update"),
@@ -237,17 +268,19 @@ _MODEL: Final = (
 _FILE: Final = (
     *("target", "path_in_repo", "kind", "size_bytes", "sha256", "is_verified", "verified_at_s", "mtime_ns"),
 )
+_PAST: Final = PastDownload.__struct_fields__[1:]  # after the id
 _UPDATED: Final = ("size_bytes", "sha256", "is_verified", "verified_at_s", "mtime_ns")
 
 
-def _insert(table: str, *columns: str) -> str:
-    return f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"  # noqa: S608 - our names
+def _insert(table: str, *columns: str, verb: str = "INSERT") -> str:
+    return f"{verb} INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
 _INSERT_MODEL: Final = _insert("model", "name", *_MODEL)
 _INSERT_FILE: Final = _insert("file", "model", "position", *_FILE, "facts", "wrong_ranges")
 _INSERT_HOST: Final = _insert("model_host", "model", "position", "host", "models_directory")
-_INSERT_INDEX: Final = "INSERT OR REPLACE INTO content_index (sha256, block_bytes, digests) VALUES (?, ?, ?)"
+_INSERT_INDEX: Final = _insert("content_index", "sha256", "block_bytes", "digests", verb="REPLACE")
+_INSERT_PAST: Final = _insert("past_download", "repo_id", "quantization", "revision", *_PAST, verb="REPLACE")
 _UPDATE_FILE: Final = f"""
     UPDATE file SET {", ".join(f"{name} = ?" for name in (*_UPDATED, "facts", "wrong_ranges"))}
     WHERE target = ? AND (sha256 IS NULL OR sha256 = ?)"""  # noqa: S608 - our names
@@ -263,3 +296,9 @@ _SELECT_KNOWN_MODEL: Final = """
 _SELECT_INDEX: Final = "SELECT digests FROM content_index WHERE sha256 = ? AND block_bytes = ?"
 _SELECT_VERIFIED_AT: Final = """
     SELECT max(verified_at_s) FROM file WHERE target = ? AND sha256 IS ? AND mtime_ns = ? AND wrong_ranges IS NULL"""
+_DELETE_OLDEST: Final = """
+    DELETE FROM past_download WHERE rowid NOT IN (
+        SELECT rowid FROM past_download ORDER BY ended_at_s DESC, rowid DESC LIMIT ?)"""
+_SELECT_PAST: Final = f"""
+    SELECT repo_id, quantization, revision, {", ".join(_PAST)} FROM past_download
+    ORDER BY ended_at_s DESC, rowid DESC"""  # noqa: S608 - our names

@@ -228,17 +228,18 @@ class Then(Value, frozen=True):
     error: str = ""
 
 
-class _Shown(Value, frozen=True):
+class _Shown(Value, frozen=True, kw_only=True):
     """What downloads of this kernel and of others have in common."""
 
     id: DownloadId
-    commit_sha: str
     status: DownloadStatus
-    downloaded_bytes: int
+    position: int = 0
+    downloaded_bytes: int = 0
     total_bytes: int | None
-    bytes_per_second: float | None
-    eta_seconds: float | None
-    notice: str | None
+    bytes_per_second: float | None = None
+    eta_seconds: float | None = None
+    notice: str | None = None
+    commit_sha: str
 
     @property
     def display_name(self) -> str:
@@ -253,17 +254,17 @@ class _Shown(Value, frozen=True):
         return min(1.0, self.downloaded_bytes / self.total_bytes) if self.total_bytes else 1.0
 
 
-class QueuedDownload(_Shown, frozen=True):
+class QueuedDownload(_Shown, frozen=True, kw_only=True):
     """One download in the queue. Times are Unix times; None is unknown, unless stated otherwise.
 
     Attributes:
+        position: 1-based among pending downloads, 1 runs next; 0: active or ended.
         downloaded_bytes: Bytes on the disk, including those of earlier runs.
         bytes_per_second: Smoothed; 0: stalled. Of a completed download, the mean of its last attempt; None: no byte
             was downloaded.
         notice: One line that says what is happening; None: the status says it all.
         notice_kind: `stalled`, `retrying`, `verifying`, `waiting`, `already_present`, `unverified`, ...; None: no
             notice.
-        position: 1-based among pending downloads, 1 runs next; 0: active or ended.
         error: Why it failed; None: it did not.
         can_retry: Whether another attempt can succeed; only meaningful if it failed.
         reason: Why this variant was chosen; empty if it was requested by name.
@@ -284,27 +285,26 @@ class QueuedDownload(_Shown, frozen=True):
         mirrors: Hosts of the mirrors that sent some of its bytes; empty until completed.
     """
 
-    notice_kind: str | None
-    position: int
-    shards: tuple[ShardProgress, ...]
-    companions: tuple[ShardProgress, ...]
-    error: GglibError | None
-    can_retry: bool
-    reason: str
-    label: str | None
-    paths: tuple[str, ...]
-    is_verified: bool | None
-    was_present: bool
+    notice_kind: str | None = None
+    error: GglibError | None = None
+    can_retry: bool = False
+    reason: str = ""
+    label: str | None = None
     queued_at_s: float
-    started_at_s: float | None
-    ended_at_s: float | None
+    started_at_s: float | None = None
+    ended_at_s: float | None = None
+    ran_s: float | None = None
+    is_verified: bool | None = None
+    was_present: bool = False
+    paths: tuple[str, ...] = ()
+    companion_paths: tuple[str, ...] = ()
+    shards: tuple[ShardProgress, ...] = ()
+    companions: tuple[ShardProgress, ...] = ()
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
-    companion_paths: tuple[str, ...] = ()
     hosts: tuple[HostProgress, ...] = ()
     to: str | None = None
     then: Then | None = None
-    ran_s: float | None = None
     scan_finding: str = ""
     mirrors: tuple[str, ...] = ()
 
@@ -370,18 +370,19 @@ class QueueRunSummary(Value, frozen=True):
     is_truncated: bool
 
 
-class ElsewhereDownload(_Shown, frozen=True):
+class ElsewhereDownload(_Shown, frozen=True, kw_only=True):
     """A download in the queue of another kernel with the same models folder; read-only. None is unknown.
 
     Attributes:
+        position: In the queue of that kernel.
         bytes_per_second: Also None while nothing is being transferred.
         notice: One line that says what is happening; None: the status says it all.
         owner: The kernel's notebook or process, and its machine if that is another one.
         is_left: That kernel has ended, and no other has adopted the download yet.
     """
 
-    owner: str
-    is_left: bool
+    owner: str = ""
+    is_left: bool = False
 
 
 class QueueNotice(Value, frozen=True):

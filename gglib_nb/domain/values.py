@@ -25,7 +25,7 @@ class _DataclassFields:
                 known = {name: value for name, value in given.items() if value is not NODEFAULT}
                 return one.name, one.type, dataclasses.field(**known)
 
-            twin: Any = dataclasses.make_dataclass(kind.__name__, map(made, fields(kind)))
+            twin: Any = dataclasses.make_dataclass(kind.__name__, map(made, fields(kind)), kw_only=True)
             _made[kind] = twin.__dataclass_fields__
         return _made[kind]
 

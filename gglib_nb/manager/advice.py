@@ -54,14 +54,14 @@ from gglib_nb.errors import (
     TransferError,
 )
 from gglib_nb.manager.calls import DaemonThreadPool, operation
-from gglib_nb.manager.inspection import remote_reader
-from gglib_nb.manager.machine import (
+from gglib_nb.manager.hardware import (
     bytes_to_write,
     disk_space_at,
     files_of,
     machine_memory,
     queued_files,
 )
+from gglib_nb.manager.inspection import remote_reader
 from gglib_nb.manager.parts import Operations, Parts
 from gglib_nb.manager.resolving import pointing_to_children, registered_donors, scan_findings, shard_files
 

@@ -20,6 +20,8 @@ from functools import partial, wraps
 from types import MethodType
 from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
 
+from typing_extensions import override
+
 from gglib_nb.errors import GglibError, ManagerClosedError, copy_of
 
 _LOOK_EVERY_S: Final = 0.1
@@ -47,38 +49,43 @@ def fail(future: "Future[Any]", error: BaseException) -> None:
         future.set_exception(error)
 
 
-class _Call:
-    """A function that runs on a thread of a pool.
+class _Call(Future[Any]):
+    """A function that runs on a thread of a pool; its future. Cancelling it cancels what the function waits for.
 
     Attributes:
-        answer: The caller's future; cancelling it cancels what the function waits for.
-        is_cancelled: Whether the caller cancelled it.
+        is_over: Whether its caller waits no more, so the present or next wait of the function is cancelled.
         waits_for: The future that the function waits for now.
     """
 
-    __slots__ = ("_function", "answer", "is_cancelled", "waits_for")
-
     def __init__(self, function: Callable[[], Any]) -> None:
-        self._function: Final = function
-        self.answer: Final[Future[Any]] = Future()
-        self.is_cancelled = False
+        super().__init__()
+        self._function = function
+        self.is_over = False
         self.waits_for: Future[Any] | None = None
 
-    def cancel(self) -> None:
+    @override
+    def cancel(self) -> bool:
+        if is_cancelled := super().cancel():
+            self.end_waits()
+        return is_cancelled
+
+    def end_waits(self) -> None:
         """Cancels the present or next wait of the function."""
-        self.is_cancelled = True
+        self.is_over = True
         if (waits_for := self.waits_for) is not None:
             waits_for.cancel()
 
     def run(self) -> None:
         """Runs the function on this thread and answers, unless it was cancelled before."""
-        if self.answer.done():
+        function = self._function
+        del self._function  # the future may outlive what the function holds
+        if self.done():
             return
         _here.call = self
         try:
-            succeed(self.answer, self._function())
+            succeed(self, function())
         except BaseException as error:  # noqa: BLE001 - the caller gets it
-            fail(self.answer, error)
+            fail(self, error)
         finally:
             _here.call = None
 
@@ -100,7 +107,7 @@ def refuse_to_wait() -> None:
 
 def has_given_up() -> bool:
     """Whether the caller cancelled the call on this thread; for functions that work for a long time without waiting."""
-    return _here.call is not None and _here.call.is_cancelled
+    return _here.call is not None and _here.call.is_over
 
 
 def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = None) -> _Result:
@@ -116,7 +123,7 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
     call = _here.call
     if call is not None:
         call.waits_for = future
-        if call.is_cancelled:
+        if call.is_over:
             future.cancel()
     try:
         # A caller's thread wakes ten times a second, because a lock cannot be interrupted on every system, or by every signal.
@@ -161,7 +168,7 @@ class DaemonThreadPool:
         self._jobs: Final[queue.SimpleQueue[_Call | None]] = queue.SimpleQueue()
         self._idle: Final = threading.Semaphore(0)
         self._lock = threading.RLock()
-        self._under_way: Final[set[_Call]] = set()
+        self._under_way: Final[set[Any]] = set()
         self._started = 0
         self._refusal = ""
 
@@ -174,24 +181,24 @@ class DaemonThreadPool:
         """
         call = _Call(partial(copy_context().run, function, *args, **kwargs))
         self._start(call)
-        return call.answer
+        return call
 
     def _start(self, call: _Call) -> None:
-        call.answer.add_done_callback(lambda done: self._forget(call, done))
         with self._lock:
             if self._refusal:
-                fail(call.answer, ManagerClosedError(self._refusal))
+                fail(call, ManagerClosedError(self._refusal))
                 return
             self._under_way.add(call)
+            call.add_done_callback(self._forget)
             try:
                 self._jobs.put(call)
                 if not self._idle.acquire(blocking=False) and self._started < self._most:
                     threading.Thread(target=self._work, name=f"{self._name}-{self._started + 1}", daemon=True).start()
                     self._started += 1
             except RuntimeError as error:  # no thread can be started
-                fail(call.answer, error)
+                fail(call, error)
             except BaseException:
-                call.answer.cancel()  # an interrupted call must not run with a later one
+                call.cancel()  # an interrupted call must not run with a later one
                 raise
 
     def run(
@@ -210,9 +217,9 @@ class DaemonThreadPool:
         call = _Call(partial(copy_context().run, function, *args, **kwargs))
         try:
             self._start(call)
-            result: _Result = settled(call.answer)
+            result: _Result = settled(call)
         except BaseException:
-            call.answer.cancel()  # an interrupt may come between the two
+            call.cancel()  # an interrupt may come between the two
             raise
         return result
 
@@ -226,21 +233,19 @@ class DaemonThreadPool:
         """After `close`: fails the calls that do not end within a moment."""
         with self._lock:
             left = list(self._under_way)
-        futures.wait([call.answer for call in left], timeout=_GRACE_S)
+        futures.wait(left, timeout=_GRACE_S)
         for call in left:
-            fail(call.answer, ManagerClosedError(self._refusal))
-            call.cancel()
+            fail(call, ManagerClosedError(self._refusal))
+            call.end_waits()
 
     def abandon(self) -> None:
         """In a forked child, where the threads do not exist and the lock may have been held: refuses every call."""
         self._lock = threading.RLock()
         self._refusal = FORKED
 
-    def _forget(self, call: _Call, done: "Future[Any]") -> None:
+    def _forget(self, done: "Future[Any]") -> None:
         with self._lock:
-            self._under_way.discard(call)
-        if done.cancelled():
-            call.cancel()
+            self._under_way.discard(done)
 
     def _work(self) -> None:
         while (call := self._jobs.get()) is not None:

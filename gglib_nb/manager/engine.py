@@ -101,6 +101,7 @@ class Engine:
         tell: Receives the events made from reports.
 
     Attributes:
+        setting: Where it runs: None: on this machine, else as configured.
         known_folders: Folders of registered models in the models folder: if none exists when a transfer starts, its disk is
             not mounted.
 
@@ -111,6 +112,7 @@ class Engine:
     def __init__(
         self, config: DownloadManagerConfig, user_agent: Callable[[], str], tell: Callable[[on.Event], None]
     ) -> None:
+        self.setting = config.engine
         self._make = engine_for(config)
         self._user_agent: Final = user_agent
         self._tell: Final = tell
@@ -153,14 +155,14 @@ class Engine:
                 if self._engine is not None:
                     self._engine.send(changed)
 
-    def change(self, make: MakeEngine) -> None:
+    def change(self, setting: object, make: MakeEngine) -> None:
         """Replaces this engine, which runs no attempt, by another; reports of the old one are ignored.
 
         The old one ends on a thread of its own, because that takes time.
         """
         self._fail_checks(EngineLostError(_LOST))
         with self._lock:
-            old, self._engine, self._make = self._engine, None, make
+            old, self._engine, self._make, self.setting = self._engine, None, make, setting
             self._number += 1
         if old is not None:
             threading.Thread(target=old.close, name="gglib-engine-change", daemon=True).start()
@@ -201,7 +203,7 @@ class Engine:
                 fail(check.answer, ManagerClosedError(CLOSED))
                 return check
             self._checks[number] = check
-        check.answer.add_done_callback(lambda done: self._stop_check(number) if done.cancelled() else None)
+        check.answer.add_done_callback(lambda done: self._forget_check(number, done))
         self._send(wire.CheckFiles(number, tuple(files)))
         return check
 
@@ -253,23 +255,21 @@ class Engine:
                     self._fail_checks(EngineLostError(_LOST))  # (with several engines, each check ends by itself)
                 self._tell(report)
 
-    def _pop_check(self, number: int) -> FileCheck | None:
-        with self._lock:
-            return self._checks.pop(number, None)
-
     def _end_check(self, report: wire.CheckEnded) -> None:
-        if (check := self._pop_check(report.check)) is not None:
+        if (check := self._checks.get(report.check)) is not None:
             if len(report.files) < check.file_count:
                 fail(check.answer, EngineLostError(_LOST))
             else:
                 succeed(check.answer, report.files)
 
-    def _stop_check(self, number: int) -> None:
-        if self._pop_check(number) is not None:
+    def _forget_check(self, number: int, answer: "Future[Any]") -> None:
+        with self._lock:
+            self._checks.pop(number, None)
+        if answer.cancelled():
             self._send(wire.StopCheck(number))
 
     def _fail_checks(self, error: GglibError) -> None:
         with self._lock:
-            checks, self._checks = list(self._checks.values()), {}
+            checks = list(self._checks.values())
         for check in checks:
             fail(check.answer, error)

@@ -11,7 +11,7 @@ import os
 import secrets
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Mapping
 from concurrent import futures
 from concurrent.futures import Future
@@ -21,13 +21,11 @@ from functools import cached_property, partial
 from typing import Any, Final, TypeVar
 
 from gglib_nb.catalog.database import Database
-from gglib_nb.catalog.history import History
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.catalog.store import Catalog, known_files
 from gglib_nb.domain import events as announced
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, StoredFile
 from gglib_nb.domain.stored import MOST_REMEMBERED, Adoption, PastDownload, RestoredDownload, StoredQueue, remembered
-from gglib_nb.engine.disk import status_of
 from gglib_nb.engine.lease import Owner
 from gglib_nb.engine.local import present_by_file
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError
@@ -64,7 +62,7 @@ class QueueKeeper:
         self._config: Final = config
         self._title: Final = title
         self._queue: Final = queue
-        self._history: Final = History(database)
+        self._catalog: Final = Catalog(database)
         self._disk: Final = DaemonThreadPool("gglib-keeper-disk", 1)
         self._prepare: Callable[[], None] = lambda: None
         self._woken: Final = threading.Condition()
@@ -79,7 +77,6 @@ class QueueKeeper:
         self._beat_at_s = self._look_at_s = self._retry_at_s = self._watch_until_s = 0.0
         self._beats: dict[str, tuple[float, float]] = {}  # the last one of each kernel, and when it was first seen here
         self._is_unsure = False  # a kernel could not be checked; its heartbeats will show whether it runs
-        self._looked_at: tuple[object, ...] = ()
         self._trouble = ""
 
     # From any thread ---------------------------------------------------------------------------------------------
@@ -242,7 +239,7 @@ class QueueKeeper:
                 "The commands of resumed downloads will not run, because other users can write to "
                 f"{self._database.path}. Make it yours alone, or set GGLIB_STATE_DIR to a folder of your own.",
             )
-        known = known_files(Catalog(self._database).models())
+        known = known_files(self._catalog.models())
         restored = self._of_disk(
             lambda: tuple(
                 RestoredDownload(one, _bytes_on_disk(one.plan))
@@ -259,7 +256,7 @@ class QueueKeeper:
 
     def _is_folder_lost(self) -> bool:
         """Whether the models folder is not mounted: abandoned queues then wait for a kernel that finds it."""
-        models = Catalog(self._database).models()
+        models = self._catalog.models()
         lost = self._of_disk(lambda: loss_of_folder(self._config.models_directory, models), otherwise="")
         if lost:
             self._say("folder_missing", lost)
@@ -295,7 +292,7 @@ class QueueKeeper:
             ended = list(self._ended)
         if ended:
             try:
-                self._history.add(ended)
+                self._catalog.remember(ended)
             except CatalogDamagedError:
                 raise
             except CatalogError:
@@ -319,15 +316,10 @@ class QueueKeeper:
 
     def _look(self) -> None:
         self._look_at_s = time.monotonic() + (_LOOK_S if self._database.network is None else _SLOW_BEAT_S)
-        seen_before = self._looked_at
-        path = self._database.path
-        files = (status_of(one) for one in (path, path.with_name(f"{path.name}-wal")))
-        self._looked_at = tuple(one and (one.st_mtime_ns, one.st_size) for one in files)
-        others = self._queue.snapshot.elsewhere
-        if not self._looked_at[0] or (self._looked_at == seen_before and not others):
+        if not exists(self._database.path):
             return
         found = self._queues.others(self._is_gone, self._describe, lambda one: self._silent_s(one) > OUTDATED_S)
-        if found != others:
+        if found != self._queue.snapshot.elsewhere:
             active = (one for one in found if one.status.is_active and not one.is_left)
             owners = {(one.id.repo_id, one.commit_sha, one.id.quantization): one.owner for one in active}
             self._queue.note(elsewhere=found).result()
@@ -409,12 +401,16 @@ def _bytes_on_disk(plan: PlannedDownload) -> tuple[int, ...]:
 
 def _is_complete(plan: PlannedDownload, known: Mapping[str, StoredFile]) -> bool:
     """Whether its kernel had downloaded and registered all of it, and was killed before it stored that."""
-    looks = look_at(plan.targets)
-    for target in plan.targets:
-        parts = [file for file in plan.files if file.target == target]
-        look, file = looks[target], known.get(target)
-        if plan.force or look is None or file is None or (len(parts) == 1 and parts[0].sha256 != file.sha256):
+    looks, parts = look_at(plan.targets), Counter(file.target for file in plan.files)
+    for planned in plan.files:
+        look, file = looks[planned.target], known.get(planned.target)
+        if (
+            plan.force
+            or look is None
+            or file is None
+            or (look.size_bytes, look.mtime_ns) != (file.size_bytes, file.mtime_ns)
+        ):
             return False
-        if (look.size_bytes, look.mtime_ns) != (file.size_bytes, file.mtime_ns):
+        if parts[planned.target] == 1 and planned.sha256 != file.sha256:
             return False
     return True

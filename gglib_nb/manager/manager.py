@@ -109,7 +109,7 @@ class DownloadManager(_Operations, Coroutines):
     @property
     def engine(self) -> object:
         """Where transfers run: None on this machine, else as configured."""
-        return self._parts.engine_setting
+        return self._parts.engine.setting
 
     @property
     def engine_pid(self) -> int | None:

@@ -47,11 +47,11 @@ from gglib_nb.manager import library, updating
 from gglib_nb.manager.access_watch import waiting_for_access
 from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models, import_models, is_bundle
 from gglib_nb.manager.calls import all_settled, has_given_up, operation
+from gglib_nb.manager.hardware import disk_space_at, ram_bytes
 from gglib_nb.manager.importing import Importer, OnImportProgress
 from gglib_nb.manager.inspection import inspect_model, inspect_variant
-from gglib_nb.manager.machine import disk_space_at, given_folder, ram_bytes
 from gglib_nb.manager.operations import IdLike, QueueOperations
-from gglib_nb.manager.resolving import home_of
+from gglib_nb.manager.resolving import given_folder, home_of
 from gglib_nb.queue import events as on
 from gglib_nb.system import is_file
 

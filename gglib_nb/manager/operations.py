@@ -22,10 +22,10 @@ from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError, InvalidConfigError, NotInQueueError, RequestError
 from gglib_nb.manager.calls import Blocking, Coroutines, operation, settled
 from gglib_nb.manager.engine import engine_for
-from gglib_nb.manager.machine import given_folder
 from gglib_nb.manager.parts import Operations
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import local_time
+from gglib_nb.manager.resolving import given_folder
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -221,13 +221,13 @@ class QueueOperations(Operations):
 
     def _queue(self, request: DownloadRequest, *, starts: bool = True, joins: bool) -> QueuePosition:
         parts = self._parts
-        if request.everywhere and parts.engine_setting is None:
+        if request.everywhere and parts.engine.setting is None:
             raise RequestError(
                 "A copy for every host needs a cluster. Set the engine to a cluster first, or leave out --everywhere."
             )
         if request.to is not None:
             request = replace(request, to=str(given_folder(request.to)))
-            if parts.engine_setting is not None and request.to != str(parts.config.models_directory):
+            if parts.engine.setting is not None and request.to != str(parts.config.models_directory):
                 raise RequestError("On a cluster, each host has its own models folder. Leave out --to.")
 
         _check_then(request.then)
@@ -316,13 +316,13 @@ class QueueOperations(Operations):
     @operation
     def pause_all(self) -> None:
         """Pauses everything that is active, queued or being listed."""
-        self._post(on.AllPauseRequested())
+        self._post(on.PauseRequested(None))
 
     @operation
     def resume_all(self) -> None:
         """Resumes everything that is paused, in its order."""
         self._parts.engine.start()
-        self._post(on.AllResumeRequested())
+        self._post(on.ResumeRequested(None))
 
     @operation
     def clear_ended(self, status: DownloadStatus | str) -> None:
@@ -374,14 +374,13 @@ class QueueOperations(Operations):
 
         def change(machine: QueueMachine) -> None:
             # On the queue's thread, so that nothing starts meanwhile.
-            if config.engine == self._parts.engine_setting:
+            if config.engine == self._parts.engine.setting:
                 return
             if machine.is_transferring:
                 raise InvalidConfigError(
                     "The engine cannot change while downloads run. Wait for them or pause them, then set it again."
                 )
-            self._parts.engine_setting = config.engine
-            self._parts.engine.change(make)
+            self._parts.engine.change(config.engine, make)
 
         self._ask(change)
 
@@ -476,13 +475,13 @@ class QueueOperations(Operations):
     def history(self) -> list[PastDownload]:
         """The last 50 downloads that ended, the newest first: here, in other kernels, and in earlier ones."""
         self._write_down()
-        return self._parts.history.newest()
+        return self._parts.catalog.history()
 
     @operation
     def clear_history(self) -> int:
         """Clears `history()`; returns how many downloads it had. Models, failures and partial files stay."""
         self._write_down()
-        return self._parts.history.clear()
+        return self._parts.catalog.clear_history()
 
     def _write_down(self) -> None:
         """Writes all ended downloads to the database."""

@@ -12,7 +12,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
-from gglib_nb.catalog.history import History
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import PlannedDownload
 from gglib_nb.domain.model import Model
@@ -51,9 +50,7 @@ class Parts:
 
     Attributes:
         origins: The source of each value of `config`.
-        history: The ended downloads of all kernels.
         hub: Used only on the threads of `at_hub`.
-        engine_setting: Where the engine runs: None: on this machine, else as configured.
         stores: Models of other programs.
         access: Retries downloads that wait for access.
         commands: Runs commands when downloads are complete.
@@ -67,7 +64,6 @@ class Parts:
         self.origins: Final = origins_of(config)
         self.calls: Final = DaemonThreadPool("gglib-call")
         self.catalog: Final = Catalog(config.database_path)
-        self.history: Final = History(self.catalog.database)
         self.hub: Final = HubClient(
             config.endpoint,
             config.hf_token,
@@ -75,7 +71,6 @@ class Parts:
             mirrors=config.mirrors,
             modelscope=config.ms_endpoint,
         )
-        self.engine_setting = config.engine
         self.engine: Final = Engine(config, lambda: self.hub.user_agent, lambda event: self.queue.notify(event))  # noqa: PLW0108 - it is made below
         machine = QueueMachine(
             max_size=config.max_queue_size,
@@ -155,7 +150,7 @@ class Parts:
 
     def note_known_folders(self, models: Iterable[Model]) -> None:
         """Makes transfers that start from now on check that the disk of the models folder is mounted."""
-        if self.engine_setting is None:  # a cluster's hosts have their own folders
+        if self.engine.setting is None:  # a cluster's hosts have their own folders
             self.engine.known_folders = owner_folders(self.config.models_directory, models)
 
     def _refuse_lost_folder(self, plan: PlannedDownload, models: list[Model]) -> None:
@@ -165,7 +160,7 @@ class Parts:
             StorageError: It is not mounted.
         """
         folder = self.config.models_directory if plan.to is None else Path(plan.to)
-        if self.engine_setting is None and (loss := loss_of_folder(folder, models)):
+        if self.engine.setting is None and (loss := loss_of_folder(folder, models)):
             raise StorageError(loss)
         self.note_known_folders(models)
 
@@ -247,7 +242,7 @@ class Parts:
             self.engine.run(effect)
 
     def _register(self, effect: do.RegisterModel) -> None:
-        registered: on.Event = on.ModelRegistered(effect.attempt)
+        registered = on.ModelRegistered(effect.attempt)
         if effect.plan.add_to_db:
             registered = register_download(self.catalog, self.config, effect)
         self.commands.start(effect)

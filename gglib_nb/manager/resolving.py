@@ -4,7 +4,8 @@ Asks the Hub and the catalog, so it runs on a worker thread; changes nothing.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -21,7 +22,7 @@ from gglib_nb.domain.plan import BAD_FINDINGS, RepoListing
 from gglib_nb.domain.references import DownloadId, check_length, check_repo_id, modelscope_name, target_path
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import CatalogError, GglibError, HubUnavailableError, NoGgufFilesError, RequestError
-from gglib_nb.manager.machine import ram_bytes
+from gglib_nb.manager.hardware import ram_bytes
 from gglib_nb.system import LONGEST_PATH_CHARACTERS
 
 if TYPE_CHECKING:
@@ -72,13 +73,12 @@ class Resolver:
         folder = self._folder(id_, request.to, models)
         files = (*shard_files(folder, listing, variant), *_companions(request, listing, variants, variant, folder))
         _check_apart(listing.repo_id, files)
-        known = known_files(models)
         donors = () if request.force else registered_donors([*models, *self.stored_models()], variant.files[0])
         plan = PlannedDownload(
             id=id_,
             commit_sha=listing.commit_sha,
             label=variant.quantization,
-            files=tuple(_with_known_time(file, known.get(file.target), files) for file in files),
+            files=tuple(_with_known_times(files, known_files(models))),
             reason="" if choice.reason == "requested" else choice.why,
             force=request.force,
             add_to_db=request.add_to_db,
@@ -102,6 +102,18 @@ class Resolver:
                 f"{id_} is already stored in {home}. To store it in {wanted}, delete it first: %gguf delete {id_}"
             )
         return home
+
+
+def given_folder(folder: str | os.PathLike[str]) -> Path:
+    """The absolute path of a folder that a user named; a `RequestError` if the name is empty or its `~` is unknown."""
+    text = os.fspath(folder)
+    if not text.strip() or "\0" in text:
+        raise RequestError("The name of the folder is empty. Write the path of a folder.")
+    try:
+        path = Path(text).expanduser().absolute()
+        return path.resolve() if ".." in path.parts else path
+    except (OSError, RuntimeError):  # a loop of links; `~name` of no user, or `~` without a home folder
+        raise RequestError(f"The folder {text} cannot be found. Write its absolute path.") from None
 
 
 def scan_findings(hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]) -> dict[str, str]:
@@ -181,26 +193,32 @@ def _refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> Non
     """Refuses a download to the path of another version of a registered file, which would fail at the end."""
     if plan.force or plan.replaces:
         return
-    wanted = {file.target: file for file in plan.files}
+    wanted, parts = {file.target: file for file in plan.files}, Counter(file.target for file in plan.files)
     for model in models:
         for file in model.files:
             new = wanted.get(file.target)
             if new is None or new.offset_bytes or None in (new.sha256, file.sha256) or new.sha256 == file.sha256:
                 continue
-            if os.path.lexists(file.target) and sum(one.target == new.target for one in plan.files) == 1:
+            if os.path.lexists(file.target) and parts[new.target] == 1:
                 raise RequestError(
                     f"The Hub has a new version of {model.id}; the one in {file.target} is kept. "
                     f"Download the new one in its place: %gguf update {model.id}"
                 )
 
 
-def _with_known_time(file: PlannedFile, known: StoredFile | None, files: tuple[PlannedFile, ...]) -> PlannedFile:
-    """The file with the time at which the catalog verified its target, if that had the same content."""
-    parts = [other for other in files if other.target == file.target]
-    if known is None or known.size_bytes != sum(part.size_bytes or 0 for part in parts):
-        return file
-    is_same = len(parts) > 1 or known.sha256 == file.sha256
-    return replace(file, known_mtime_ns=known.mtime_ns) if is_same else file
+def _with_known_times(files: Sequence[PlannedFile], known: Mapping[str, StoredFile]) -> Iterator[PlannedFile]:
+    """The files, each with the time at which the catalog verified its target, if that had the same content."""
+    sizes: Counter[str] = Counter()
+    parts = Counter(file.target for file in files)
+    for file in files:
+        sizes[file.target] += file.size_bytes or 0
+    for file in files:
+        stored = known.get(file.target)
+        is_one = parts[file.target] == 1
+        if stored is None or stored.size_bytes != sizes[file.target] or (is_one and stored.sha256 != file.sha256):
+            yield file
+        else:
+            yield replace(file, known_mtime_ns=stored.mtime_ns)
 
 
 def registered_donors(models: Iterable[Model], wanted_path: str) -> tuple[str, ...]:

@@ -40,7 +40,7 @@ from gglib_nb.errors import (
 from gglib_nb.manager.inspection import reading, remote_reader
 from gglib_nb.manager.library import VERSION, delete_files, refuse_unrepairable
 from gglib_nb.queue.effects import RegisterModel
-from gglib_nb.queue.events import Event, ModelRegistered, RegistrationFailed
+from gglib_nb.queue.events import ModelRegistered
 from gglib_nb.settings import DownloadManagerConfig
 from gglib_nb.system import exists, sync_folder
 
@@ -211,7 +211,7 @@ def settle_interrupted(catalog: Catalog, model: Model, models_directory: Path) -
     return settle_update(catalog, model, models_directory, keeps_old=False)
 
 
-def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: RegisterModel) -> Event:
+def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: RegisterModel) -> ModelRegistered:
     """Registers a download, or replaces the old version by an update; returns the result."""
     plan = effect.plan
     model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
@@ -227,11 +227,11 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
             except CatalogDamagedError:
                 catalog.register(model)  # the new file replaces the damaged one
     except GglibError as error:
-        return RegistrationFailed(effect.attempt, error)
+        return ModelRegistered(effect.attempt, error=error)
     except Exception as error:  # noqa: BLE001 - a download must not stay `registering` forever
         failure = CatalogError(f"It could not be registered ({error}). Download it again to retry.")
         failure.__cause__ = error
-        return RegistrationFailed(effect.attempt, failure)
+        return ModelRegistered(effect.attempt, error=failure)
     if not model.hosts or any(file.facts for file in model.files):  # else its files are on other machines
         with contextlib.suppress(CatalogError):
             remark = remark_on(model, catalog.models())

@@ -4,7 +4,7 @@ Passive: only `gglib_nb.queue.machine` adds and removes. Every refusal that depe
 made here, so that each sentence is written once.
 """
 
-from collections.abc import Collection, Hashable, Iterable, Iterator
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final
 
@@ -66,7 +66,7 @@ class Downloads:
     def add_pending(self, entry: Entry, index: int | None = None) -> None:
         """Adds a waiting download: at the end, or before the one at `index`."""
         self.pending.insert(len(self.pending) if index is None else index, entry)
-        _add(self._live, entry)
+        add_to_index(self._live, entry)
 
     def remove_pending(self, entry: Entry) -> None:
         """Removes a waiting download."""
@@ -83,7 +83,7 @@ class Downloads:
     def add_active(self, attempt: int, entry: Entry) -> None:
         """Adds a running download."""
         self.active[attempt] = entry
-        _add(self._live, entry)
+        add_to_index(self._live, entry)
 
     def remove_active(self, attempt: int) -> Entry:
         """Removes a running download."""
@@ -94,30 +94,22 @@ class Downloads:
     def add_alias(self, entry: Entry, id: DownloadId) -> None:  # noqa: A002
         """Adds another id to a live download."""
         entry.answer_also_to(id)
-        _add(self._live, entry)
+        add_to_index(self._live, entry)
 
     def add_ended(self, entry: Entry) -> None:
         """Adds an ended download, and removes the oldest if there are too many."""
         self.ended.append(entry)
         passing = [other for other in self.ended if other.status is not DownloadStatus.FAILED]
         if len(passing) > _ENDED_KEPT:
-            self.remove_ended(passing[0])
+            self.ended.remove(passing[0])
 
-    def remove_ended(self, entry: Entry) -> None:
-        """Removes an ended download."""
-        self.ended.remove(entry)
+    def forget(self, is_unwanted: Callable[[Entry], bool]) -> None:
+        """Removes ended downloads."""
+        self.ended = [entry for entry in self.ended if not is_unwanted(entry)]
 
-    def forget_ended(self, plan: PlannedDownload) -> None:
+    def forget_same(self, plan: PlannedDownload) -> None:
         """Removes ended downloads of the same model."""
-        self.ended = [entry for entry in self.ended if not _is_same(entry, plan)]
-
-    def forget_ended_as(self, status: DownloadStatus) -> None:
-        """Removes the downloads that ended with this status."""
-        self.ended = [entry for entry in self.ended if entry.status is not status]
-
-    def forget_files(self, targets: frozenset[str]) -> None:
-        """Removes the completed downloads of these files."""
-        self.ended = [one for one in self.ended if targets.isdisjoint(file.target for file in one.stored)]
+        self.forget(lambda entry: _is_same(entry, plan))
 
     def withdraw(self, entry: Entry) -> int | None:
         """Removes a live entry from its place; returns the attempt to stop, None if none runs."""
@@ -140,7 +132,7 @@ class Downloads:
         if is_wanted and entry.status.is_pending:
             self.remove_pending(entry)
         elif is_wanted and entry in self.ended:
-            self.remove_ended(entry)
+            self.ended.remove(entry)
         else:
             return None
         del self.stopping[attempt]
@@ -299,25 +291,6 @@ class Downloads:
         """Bytes left for all running and queued downloads; None if a size is unknown."""
         return known_sum(entry.remaining_bytes for entry in self.live() if entry.status is not DownloadStatus.PAUSED)
 
-    def check_invariants(self) -> None:
-        """Checks everything that holds between two events; raises `AssertionError` on the first violation."""
-        identities = [entry.plan.identity for entry in self.live()]
-        _hold(len(set(identities)) == len(identities), "a download is live twice")
-        _hold(all(entry.status.is_pending for entry in self.pending), "pending, with another status")
-        _hold(all(entry.status.is_active for entry in self.active.values()), "active, with another status")
-        _hold(
-            not any(one.status.is_active or one.status.is_pending for one in self.ended), "ended, with another status"
-        )
-        _hold(not set(self.active) & set(self.stopping), "active and stopping at once")
-        held = self.held_targets()
-        _hold(len(set(held)) == len(held), "two attempts hold one target")
-        entries = [*self.live(), *self.ended]
-        _hold(len(set(entries)) == len(entries), "one download in two places")
-        index: _Index = {}
-        for entry in self.live():
-            _add(index, entry)
-        _hold(self._live == index, "the index of live downloads finds others")
-
     def _meant_by(self, id: DownloadId) -> _Found:  # noqa: A002
         """Live downloads that a caller may mean by `id`; the case of a quantization does not matter."""
         return self._live.get(_by_name(id), {}) | self._live.get(id, {})
@@ -339,7 +312,8 @@ def _by_name(id: DownloadId) -> Hashable:  # noqa: A002
     return ("id", str(id).casefold())
 
 
-def _add(index: _Index, entry: Entry) -> None:
+def add_to_index(index: _Index, entry: Entry) -> None:
+    """Adds a live download to an index of them."""
     for key in _keys(entry):
         index.setdefault(key, {})[entry] = None
 
@@ -349,11 +323,6 @@ def _remove(index: _Index, entry: Entry) -> None:
         del index[key][entry]
         if not index[key]:
             del index[key]
-
-
-def _hold(condition: bool, broken: str) -> None:
-    if not condition:
-        raise AssertionError(broken)
 
 
 def _slots(plans: Iterable[PlannedDownload], engine_count: int) -> int:

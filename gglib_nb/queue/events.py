@@ -69,20 +69,16 @@ class MoveRequested(AboutOne, frozen=True):
     position: int
 
 
-class PauseRequested(AboutOne, frozen=True):
-    """Pause a download."""
+class PauseRequested(Request, frozen=True):
+    """Pause a download; None: everything, including requests that are still being listed."""
+
+    id: DownloadId | None
 
 
-class AllPauseRequested(Request, frozen=True):
-    """Pause everything, including requests that are still being listed."""
+class ResumeRequested(Request, frozen=True):
+    """Resume a paused download; None: all that are paused, in their order."""
 
-
-class ResumeRequested(AboutOne, frozen=True):
-    """Resume a paused download."""
-
-
-class AllResumeRequested(Request, frozen=True):
-    """Resume everything that is paused, in its order."""
+    id: DownloadId | None
 
 
 class RunRequested(AboutOne, frozen=True):
@@ -127,8 +123,11 @@ class ConcurrencyChanged(Request, frozen=True):
     max_concurrent: int
 
 
-class DownloadHoursChanged(Request, frozen=True):
-    """Run downloads only in these hours of the day; None: at any time. `is_open`: whether it is such an hour now."""
+class DownloadHoursChanged(Struct, frozen=True):
+    """Run downloads only in these hours of the day; None: at any time. `is_open`: whether it is such an hour now.
+
+    The clock sends it too, when they begin or end.
+    """
 
     hours: DailyHours | None
     is_open: bool
@@ -141,13 +140,6 @@ class RequestDropped(Struct, frozen=True):
     """Listing failed, the plan was refused, or the caller cancelled."""
 
     request: int
-
-
-class HoursTurned(Struct, frozen=True):
-    """The clock has reached the start or the end of these hours; stale if other hours are set by now."""
-
-    hours: DailyHours
-    is_open: bool
 
 
 class DownloadsRestored(Struct, frozen=True):
@@ -182,13 +174,7 @@ class ModelRegistered(Struct, frozen=True):
     attempt: int
     files: tuple[StoredFile, ...] | None = None  # its files; None: those that the engine stored
     remark: str = ""  # a note for users about its content, or empty
-
-
-class RegistrationFailed(Struct, frozen=True):
-    """The files could not be registered: the download is complete, and shows this."""
-
-    attempt: int
-    error: GglibError
+    error: GglibError | None = None  # why it is not in the catalog; its files are complete
 
 
 class ThenReported(Struct, frozen=True):
@@ -198,16 +184,16 @@ class ThenReported(Struct, frozen=True):
     then: Then
 
 
-_RequestOfAll = AllCancelRequested | AllPauseRequested | AllResumeRequested | PutBackRequested
-_RequestOfOne = CancelRequested | RemovalRequested | MoveRequested | PauseRequested | ResumeRequested | RunRequested
+_Request = CancelRequested | AllCancelRequested | RemovalRequested | PutBackRequested | MoveRequested | RunRequested
+_Pause = PauseRequested | ResumeRequested
 _Ended = RetryRequested | FailureCleared | EndedCleared | FilesDeleted
-_Limit = QueueLimitChanged | BandwidthLimitChanged | ConcurrencyChanged | DownloadHoursChanged | HoursTurned
+_Limit = QueueLimitChanged | BandwidthLimitChanged | ConcurrencyChanged | DownloadHoursChanged
 _Listing = RequestReceived | PlanResolved | RequestDropped
 _OtherKernels = DownloadsRestored | PeersSeen
 _Transfer = (
     reports.Progress | reports.TransferWaits | reports.TransferFinished | reports.TransferStopped | TransferFailed
 )
 _Engine = reports.EngineLost | reports.EnginesChanged | reports.EngineSilent
-_Registration = ModelRegistered | RegistrationFailed | ThenReported
+_Registration = ModelRegistered | ThenReported
 
-Event = _RequestOfAll | _RequestOfOne | _Ended | _Limit | _Listing | _OtherKernels | _Transfer | _Engine | _Registration
+Event = _Request | _Pause | _Ended | _Limit | _Listing | _OtherKernels | _Transfer | _Engine | _Registration

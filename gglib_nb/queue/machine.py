@@ -32,6 +32,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, assert_never
 
+from msgspec.structs import replace
+
 from gglib_nb.domain import events as announced
 from gglib_nb.domain import reports
 from gglib_nb.domain.download import (
@@ -40,10 +42,9 @@ from gglib_nb.domain.download import (
     QueuedDownload,
     QueueRunSummary,
     QueueSnapshot,
-    StoredFile,
 )
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.stored import Adoption, RestoredDownload, StoredQueue
+from gglib_nb.domain.stored import Adoption, RestoredDownload, StoredLimits, StoredQueue
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import AlreadyQueuedError, DownloadCancelledError, EngineLostError, GglibError, QueueFullError
 from gglib_nb.queue import effects as do
@@ -52,15 +53,19 @@ from gglib_nb.queue.downloads import Downloads
 from gglib_nb.queue.effects import Effect
 from gglib_nb.queue.entry import Entry, Place
 from gglib_nb.queue.limits import Limits
+from gglib_nb.queue.notices import notice_of
 from gglib_nb.queue.run import Run
 from gglib_nb.queue.transitions import Cause
+
+# Of the engine, without a new byte between them.
+_LOSSES_ALLOWED: Final = 3
 
 
 class QueueMachine:
     """The queue of one manager.
 
     Attributes:
-        limits: Its limits; read-only for callers.
+        limits: Its limits.
         version: Grows with every handled event.
     """
 
@@ -73,7 +78,8 @@ class QueueMachine:
         hours: DailyHours | None = None,
         is_open: bool = True,
     ) -> None:
-        self.limits: Final = Limits(max_size, max_concurrent, bandwidth_limit, hours, is_open=is_open)
+        self.limits = Limits(max_size, max_concurrent, bandwidth_limit, hours, is_open)
+        self._limits_set_by_user = StoredLimits()  # they are kept after the kernel ends
         self._downloads: Final = Downloads()
         self._resolving: dict[int, str] = {}
         self._held: set[int] = set()  # of those, the ones to pause once they are resolved
@@ -127,39 +133,37 @@ class QueueMachine:
                 moved = self._downloads.waiting(event.id, "only waiting downloads have a position.")
                 self._is_to_be_stored = True
                 self._do(do.Reply(self._downloads.move_pending(moved, event.position)))
+            case on.PauseRequested(DownloadId() as id_):
+                self._pause(self._downloads.known(id_))
             case on.PauseRequested():
-                self._pause(self._downloads.known(event.id))
-            case on.AllPauseRequested():
                 self._pause_all()
             case on.RunRequested():
                 self._run_now(self._downloads.waiting(event.id, "it is already running."))
+            case on.ResumeRequested(DownloadId() as id_):
+                self._resume([self._downloads.known(id_)])
             case on.ResumeRequested():
-                self._resume([self._downloads.known(event.id)])
-            case on.AllResumeRequested():
                 self._held.clear()
-                self._resume(list(self._downloads.pending))
+                self._resume(self._downloads.pending)
             case on.RetryRequested():
                 self._retry(self._downloads.failure(event.id, "retried", "%gguf queue starts it again."))
             case on.EndedCleared():
-                self._downloads.forget_ended_as(event.status)
+                self._downloads.forget(lambda entry: entry.status is event.status)
                 self._is_to_be_stored = True
             case on.FilesDeleted():
-                self._downloads.forget_files(event.targets)
+                self._downloads.forget(lambda entry: any(file.target in event.targets for file in entry.stored))
             case on.FailureCleared():
                 failure = self._downloads.failure(event.id, "cleared", "%gguf status shows the queue.")
-                self._downloads.remove_ended(failure)
+                self._downloads.ended.remove(failure)
                 self._is_to_be_stored = True
             case on.QueueLimitChanged():
-                self.limits.set_size(event.max_size)
-                self._is_to_be_stored = True
+                self._limit_size(event.max_size)
             case on.BandwidthLimitChanged():
                 self._limit_bandwidth(event.bytes_per_second)
             case on.ConcurrencyChanged():
-                self.limits.set_concurrency(event.max_concurrent)
+                self.limits = replace(self.limits, max_concurrent=event.max_concurrent)
                 self._do(do.LimitConcurrency(event.max_concurrent))
-            case on.DownloadHoursChanged() | on.HoursTurned():
-                if isinstance(event, on.DownloadHoursChanged) or event.hours == self.limits.hours:
-                    self._keep_hours(event.hours, is_open=event.is_open)
+            case on.DownloadHoursChanged():
+                self._keep_hours(event.hours, is_open=event.is_open)
             case on.DownloadsRestored():
                 self._restore(event)
             case on.PeersSeen():
@@ -180,15 +184,13 @@ class QueueMachine:
             case reports.EngineLost():
                 self._lose_engine(event)
             case reports.EnginesChanged():
-                self.limits.engine_count = max(1, event.count)
+                self.limits = replace(self.limits, engine_count=max(1, event.count))
             case reports.EngineSilent():
                 for attempt, running in self._downloads.active.items():
                     if running.is_running and (event.attempts is None or attempt in event.attempts):
                         self._hold_up(running, "silent", event.silent_s, event.detail)
             case on.ModelRegistered():
-                self._complete(event.attempt, event.files, remark=event.remark)
-            case on.RegistrationFailed():
-                self._fail_registration(event)
+                self._end_registration(event)
             case on.ThenReported():
                 self._report_then(event)
             case _:
@@ -228,7 +230,7 @@ class QueueMachine:
         self._downloads.add_alias(entry, event.plan.id)
 
     def _admit(self, plan: PlannedDownload) -> Entry:
-        self._downloads.forget_ended(plan)
+        self._downloads.forget_same(plan)
         stop = self._downloads.same_stopping(plan)
         entry = Entry(plan, self._at_s) if stop is None else self._revive(stop.entry, plan, self._at_s)
         self._downloads.add_pending(entry)
@@ -239,7 +241,7 @@ class QueueMachine:
         """Queues a cancelled download again: if its attempt has not stopped yet, it is one download, not two."""
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards = False
-            self._record(entry, announced.DownloadCancelled(entry.view(0)))  # callers that wait for it get its end
+            self._record(entry, announced.DownloadCancelled(entry.view()))  # callers that wait for it get its end
         entry.move_on(Cause.REQUEUED, self._at_s)
         entry.renew(plan, queued_at_s)
         return entry
@@ -255,14 +257,12 @@ class QueueMachine:
 
     def _cancel(self, entry: Entry, *, discards: bool, position: int | None = None) -> None:
         """Cancels it; `position` is where it would be put back, None: where it is now."""
-        goes_on_elsewhere = entry.waits_for_peer
+        elsewhere = ("elsewhere", f"{entry.peer or 'another kernel'} continues it") if entry.waits_for_peer else None
         position = self._downloads.position(entry) if position is None else position
         entry.place = Place(position, entry.status is DownloadStatus.PAUSED, self._is_processing)
         self._withdraw(entry)
         self._step(entry, Cause.CANCELLED)
-        entry.end(self._at_s)
-        if goes_on_elsewhere:
-            entry.leave_to(entry.peer or "another kernel")
+        entry.hold(elsewhere, ended_at_s=self._at_s)
         self._downloads.add_ended(entry)
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards |= discards
@@ -291,8 +291,8 @@ class QueueMachine:
         ran = len(in_order) - len(waiting)
         for number, entry in enumerate(in_order):
             place = entry.place
-            self._downloads.remove_ended(entry)
-            self._revive(entry, entry.plan, entry.queued_at_s)
+            self._downloads.ended.remove(entry)
+            self._revive(entry, entry.plan, entry.row.queued_at_s)
             self._downloads.add_pending(entry, number if number < ran else place.position - 1 + ran)
             if place.was_paused:
                 entry.move_on(Cause.PAUSED, self._at_s)
@@ -316,7 +316,7 @@ class QueueMachine:
         for entry in reversed(list(self._downloads.live())):
             self._pause(entry)
 
-    def _resume(self, entries: list[Entry]) -> None:
+    def _resume(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.status is DownloadStatus.PAUSED:
                 self._step(entry, Cause.RESUMED)
@@ -336,7 +336,7 @@ class QueueMachine:
         self._step(entry, Cause.HELD)
 
     def _discard(self, entry: Entry) -> None:
-        self._downloads.remove_ended(entry)
+        self._downloads.ended.remove(entry)
         self._is_to_be_stored = True
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards = True  # once the attempt has stopped
@@ -346,7 +346,7 @@ class QueueMachine:
     def _retry(self, entry: Entry) -> None:
         self._check_room(entry.plan)
         self._downloads.check_targets(entry.plan)
-        self._downloads.remove_ended(entry)
+        self._downloads.ended.remove(entry)
         entry.renew(entry.plan, self._at_s)
         self._step(entry, Cause.RETRIED)
         self._downloads.add_pending(entry)
@@ -354,13 +354,21 @@ class QueueMachine:
         self._go_on()
         self._do(do.Reply(self._downloads.position(entry)))
 
+    def _limit_size(self, max_size: int) -> None:
+        self.limits = replace(self.limits, max_size=max_size)
+        self._limits_set_by_user = replace(self._limits_set_by_user, max_size=max_size)
+        self._is_to_be_stored = True
+
     def _limit_bandwidth(self, bytes_per_second: int | None) -> None:
-        self.limits.set_bandwidth(bytes_per_second)
+        self.limits = replace(self.limits, bandwidth_bytes_per_second=bytes_per_second)
+        self._limits_set_by_user = replace(
+            self._limits_set_by_user, has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=bytes_per_second
+        )
         self._is_to_be_stored = True
         self._do(do.LimitBandwidth(bytes_per_second))
 
     def _keep_hours(self, hours: DailyHours | None, *, is_open: bool) -> None:
-        self.limits.hours, self.limits.is_open = hours, is_open
+        self.limits = replace(self.limits, hours=hours, is_open=is_open)
         for entry in reversed(self._downloads.running()):
             self._hold_outside_hours(entry)
         for entry in self._downloads.pending:
@@ -372,7 +380,7 @@ class QueueMachine:
 
     def _say_until_when(self, entry: Entry) -> None:
         if entry.status is DownloadStatus.QUEUED and entry.wait_for_hours(self.limits.opens_at):
-            self._announce(announced.NoticeChanged(entry.plan.id, entry.notice))
+            self._announce(announced.NoticeChanged(entry.plan.id, entry.row.notice))
 
     # Other kernels -----------------------------------------------------------------------------------------------
 
@@ -381,9 +389,9 @@ class QueueMachine:
         for restored in event.downloads:
             if (outcome := self._take_up(restored, place=outcomes["going_on"])) is not None:
                 outcomes[outcome] += 1
-        limits, mine = event.limits, self.limits.set_by_user
+        limits, mine = event.limits, self._limits_set_by_user
         if limits.max_size is not None and mine.max_size is None:
-            self.limits.set_size(limits.max_size)
+            self._limit_size(limits.max_size)
         if limits.has_bandwidth_limit and not mine.has_bandwidth_limit:
             self._limit_bandwidth(limits.bandwidth_limit_bytes_per_second)
         self._is_processing |= event.starts and bool(outcomes["going_on"] or outcomes["waiting"])
@@ -400,8 +408,7 @@ class QueueMachine:
             try:
                 self._downloads.check_targets(plan)
             except AlreadyQueuedError as error:
-                entry.status = DownloadStatus.FAILED
-                entry.fail(error, self._at_s, can_retry=True)
+                entry.hold(status=DownloadStatus.FAILED, ended_at_s=self._at_s, error=error, can_retry=True)
         if entry.status is DownloadStatus.FAILED:
             self._downloads.add_ended(entry)
         else:
@@ -413,22 +420,21 @@ class QueueMachine:
     def _see_peers(self, owners: Mapping[tuple[str, str, str | None], str]) -> None:
         for entry in self._downloads.running():
             if entry.meet(owners.get(entry.plan.identity)):
-                self._announce(announced.NoticeChanged(entry.plan.id, entry.notice))
+                self._announce(announced.NoticeChanged(entry.plan.id, entry.row.notice))
 
     # Reports -----------------------------------------------------------------------------------------------------
 
     def _progress(self, event: reports.Progress) -> None:
         if (entry := self._downloads.at_work(event.attempt)) is None:
             return
-        before = entry.view(0)
-        changed = entry.progress(event)
+        before = entry.view()
         if event.is_finalizing and entry.status is DownloadStatus.DOWNLOADING:
             self._step(entry, Cause.ARRIVED)
         elif not event.is_finalizing and entry.status is DownloadStatus.FINALIZING:
             self._step(entry, Cause.STARTED)
-        for shard in changed:
+        for shard in entry.progress(event):
             self._announce(announced.ShardProgressed(entry.plan.id, shard))
-        now = entry.view(0)
+        now = entry.row
         if now.notice != before.notice:
             self._announce(announced.NoticeChanged(now.id, now.notice))
         if now is not before:
@@ -447,10 +453,10 @@ class QueueMachine:
         entry.keep(event.files, event.hosts)
         if entry.plan.add_to_db or entry.plan.then is not None:
             self._do(
-                do.RegisterModel(event.attempt, entry.plan, event.files, self._at_s, event.hosts, entry.queued_at_s)
+                do.RegisterModel(event.attempt, entry.plan, event.files, self._at_s, event.hosts, entry.row.queued_at_s)
             )
         else:
-            self._complete(event.attempt)
+            self._end_registration(on.ModelRegistered(event.attempt))
 
     def _confirm_stop(self, attempt: int) -> None:
         stop = self._downloads.stopping.pop(attempt, None)
@@ -458,10 +464,9 @@ class QueueMachine:
             self._finish_cancel(stop.entry, discards=stop.discards)
 
     def _hold_up(self, entry: Entry, kind: str, seconds: float | None, text: str) -> None:
-        entry.hold_up(kind, seconds, text)
-        view = entry.view(0)
-        self._announce(announced.NoticeChanged(view.id, view.notice))
-        self._announce(announced.DownloadProgressed(view))
+        entry.hold(notice_of(kind, seconds, text))
+        self._announce(announced.NoticeChanged(entry.plan.id, entry.row.notice))
+        self._announce(announced.DownloadProgressed(entry.view()))
 
     def _lose_engine(self, event: reports.EngineLost) -> None:
         # Lost downloads are queued before anything new starts, so that nothing newly started counts as lost.
@@ -473,7 +478,8 @@ class QueueMachine:
                 self._restart(attempt, entry, event.reason)
 
     def _restart(self, attempt: int, entry: Entry, reason: str) -> None:
-        if entry.lose_engine():
+        entry.losses += 1
+        if entry.losses <= _LOSSES_ALLOWED:
             self._downloads.remove_active(attempt)
             self._begin(entry, Cause.ENGINE_LOST)
             return
@@ -483,41 +489,32 @@ class QueueMachine:
         )
         self._fail(attempt, error, can_retry=True)
 
-    def _complete(
-        self,
-        attempt: int,
-        files: tuple[StoredFile, ...] | None = None,
-        unregistered: GglibError | None = None,
-        remark: str = "",
-    ) -> None:
-        if (entry := self._downloads.at_work(attempt, is_running=False)) is not None:
-            entry.stored = entry.stored if files is None else files
-            self._downloads.remove_active(attempt)
-            self._step(entry, Cause.REGISTERED)
-            entry.settle(self._at_s, unregistered, remark)
-            self._downloads.add_ended(entry)
-            self._record(entry, announced.DownloadCompleted(entry.view(0)))
-
-    def _fail_registration(self, event: on.RegistrationFailed) -> None:
-        entry = self._downloads.at_work(event.attempt, is_running=False)
-        if entry is not None and entry.plan.is_update:
+    def _end_registration(self, event: on.ModelRegistered) -> None:
+        if (entry := self._downloads.at_work(event.attempt, is_running=False)) is None:
+            return
+        if event.error is not None and entry.plan.is_update:
             # It has not replaced the old version, so the request is not fulfilled yet.
             self._fail(event.attempt, event.error, can_retry=True)
-        else:
-            self._complete(event.attempt, unregistered=event.error)
+            return
+        entry.stored = entry.stored if event.files is None else event.files
+        self._downloads.remove_active(event.attempt)
+        self._step(entry, Cause.REGISTERED)
+        entry.settle(self._at_s, event.error, event.remark)
+        self._downloads.add_ended(entry)
+        self._record(entry, announced.DownloadCompleted(entry.view()))
 
     def _report_then(self, event: on.ThenReported) -> None:
         entry = self._downloads.find_live(event.id) or self._downloads.find_ended(event.id)
         if entry is not None:
-            entry.report_then(event.then)
+            entry.change(then=event.then)
             self._announce(announced.ThenChanged(entry.view(self._downloads.position(entry))))
 
     def _fail(self, attempt: int, error: GglibError, *, can_retry: bool) -> None:
         entry = self._downloads.remove_active(attempt)
         self._step(entry, Cause.FAILED)
-        entry.fail(error, self._at_s, can_retry=can_retry)
+        entry.hold(ended_at_s=self._at_s, error=error, can_retry=can_retry)
         self._downloads.add_ended(entry)
-        self._record(entry, announced.DownloadFailed(entry.view(0)))
+        self._record(entry, announced.DownloadFailed(entry.view()))
 
     # Steps -------------------------------------------------------------------------------------------------------
 
@@ -558,14 +555,14 @@ class QueueMachine:
     def _finish_cancel(self, entry: Entry, *, discards: bool) -> None:
         if discards:
             self._discard_partials(entry)
-        self._record(entry, announced.DownloadCancelled(entry.view(0)))
+        self._record(entry, announced.DownloadCancelled(entry.view()))
 
     def _discard_partials(self, entry: Entry) -> None:
         self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
 
     def _record(self, entry: Entry, event: announced.QueueEvent) -> None:
         if self._run is not None:
-            self._run.record(entry.view(0), self._at_s)
+            self._run.record(entry.view(), self._at_s)
         self._announce(event)
 
     def _step(self, entry: Entry, cause: Cause) -> None:
@@ -630,7 +627,7 @@ class QueueMachine:
     def find_ended(self, id: DownloadId) -> QueuedDownload | None:  # noqa: A002 - the port's word
         """The newest ended download that has this id; None if there is none."""
         entry = self._downloads.find_ended(id)
-        return None if entry is None else entry.view(0)
+        return None if entry is None else entry.view()
 
     def snapshot(self) -> QueueSnapshot:
         """The whole queue as it is now; items that did not change are the same objects as last time."""
@@ -658,15 +655,7 @@ class QueueMachine:
 
     def stored(self) -> StoredQueue:
         """The queue to store; unchanged downloads are the same objects as last time."""
-        return StoredQueue(self._downloads.kept(), self.limits.set_by_user, self._is_processing)
-
-    def check_invariants(self) -> None:
-        """Checks everything that holds between two events; raises `AssertionError` on the first violation."""
-        self._downloads.check_invariants()
-        if self._is_processing and self._next_start() is not None:
-            raise AssertionError("a slot is free and a download waits for it")
-        if not self._is_processing and self._downloads.running():
-            raise AssertionError("a download runs without a processor")
+        return StoredQueue(self._downloads.kept(), self._limits_set_by_user, self._is_processing)
 
 
 def _already(entry: Entry, more: str = ". %gguf status shows it.") -> AlreadyQueuedError:

@@ -12,6 +12,7 @@ from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
 from tests.support.plans import stored
+from tests.support.queue_invariants import check_invariants
 
 TIMEOUT = NetworkError("The line was cut. `retry` continues.")
 
@@ -35,7 +36,7 @@ class QueueDriver:
         try:
             self.effects = self.machine.handle(event, self.now_s)
         finally:
-            self.machine.check_invariants()
+            check_invariants(self.machine)
         for effect in self.of(do.StartTransfer):
             self.attempts[str(effect.plan.id)] = effect.attempt
             self.plans[effect.attempt] = effect.plan
@@ -90,10 +91,10 @@ class QueueDriver:
         return self.send(on.PutBackRequested(tuple(map(DownloadId.parse, texts))))
 
     def pause_all(self):
-        self.send(on.AllPauseRequested())
+        self.send(on.PauseRequested(None))
 
     def resume_all(self):
-        self.send(on.AllResumeRequested())
+        self.send(on.ResumeRequested(None))
 
     def resume(self, text):
         self.send(on.ResumeRequested(DownloadId.parse(text)))
@@ -120,9 +121,6 @@ class QueueDriver:
     def keep_hours(self, text, *, is_open):
         hours = None if text is None else DailyHours.parse(text)
         self.send(on.DownloadHoursChanged(hours, is_open))
-
-    def turn(self, text, *, is_open):
-        self.send(on.HoursTurned(DailyHours.parse(text), is_open))
 
     # Other kernels
 
@@ -168,7 +166,7 @@ class QueueDriver:
         self.send(on.ModelRegistered(self._attempt(which)))
 
     def registration_failed(self, which, error=TIMEOUT):
-        self.send(on.RegistrationFailed(self._attempt(which), error))
+        self.send(on.ModelRegistered(self._attempt(which), error=error))
 
     def complete(self, which):
         """The engine finishes and the catalog writes."""

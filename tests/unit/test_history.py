@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.catalog.database import Database
-from gglib_nb.catalog.history import History
+from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored import PastDownload, first_sentence, remembered
@@ -29,58 +29,58 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def history(path: Path) -> History:
-    return History(Database(path))
+def catalog(path: Path) -> Catalog:
+    return Catalog(Database(path))
 
 
-def test_the_history_is_read_back_newest_first(history: History, path: Path) -> None:
-    history.add([FAILED])
-    history.add([ONE])
+def test_the_history_is_read_back_newest_first(catalog: Catalog, path: Path) -> None:
+    catalog.remember([FAILED])
+    catalog.remember([ONE])
 
-    assert History(Database(path)).newest() == [ONE, FAILED]
+    assert Catalog(Database(path)).history() == [ONE, FAILED]
 
 
-def test_only_the_newest_50_are_remembered(history: History) -> None:
-    history.add(replace(ONE, ended_at_s=2000.0 + number) for number in range(30))
+def test_only_the_newest_50_are_remembered(catalog: Catalog) -> None:
+    catalog.remember(replace(ONE, ended_at_s=2000.0 + number) for number in range(30))
 
-    history.add(replace(ONE, ended_at_s=3000.0 + number) for number in range(30))
+    catalog.remember(replace(ONE, ended_at_s=3000.0 + number) for number in range(30))
 
-    kept = history.newest()
+    kept = catalog.history()
     assert (len(kept), kept[0].ended_at_s, kept[-1].ended_at_s) == (50, 3029.0, 2010.0)
 
 
-def test_a_repeated_entry_is_stored_once_and_another_end_of_the_same_download_separately(history: History) -> None:
-    history.add([ONE, ONE])
-    history.add([ONE, replace(ONE, ended_at_s=5000.0)])
+def test_a_repeated_entry_is_stored_once_and_another_end_of_the_same_download_separately(catalog: Catalog) -> None:
+    catalog.remember([ONE, ONE])
+    catalog.remember([ONE, replace(ONE, ended_at_s=5000.0)])
 
-    assert [one.ended_at_s for one in history.newest()] == [5000.0, ONE.ended_at_s]
-
-
-def test_clearing_deletes_everything_and_returns_the_count(history: History) -> None:
-    history.add([ONE, FAILED])
-
-    assert history.clear() == 2
-    assert history.newest() == []
+    assert [one.ended_at_s for one in catalog.history()] == [5000.0, ONE.ended_at_s]
 
 
-def test_reading_the_history_creates_no_database(history: History, path: Path) -> None:
-    assert history.newest() == []
+def test_clearing_deletes_everything_and_returns_the_count(catalog: Catalog) -> None:
+    catalog.remember([ONE, FAILED])
+
+    assert catalog.clear_history() == 2
+    assert catalog.history() == []
+
+
+def test_reading_the_history_creates_no_database(catalog: Catalog, path: Path) -> None:
+    assert catalog.history() == []
     assert not path.exists()
 
 
 def test_a_database_of_the_previous_version_is_upgraded(tmp_path: Path) -> None:
     path = Path(shutil.copy(CATALOGS / "0004-hosts.sqlite3", tmp_path / "gglib_nb.sqlite3"))
-    history = History(Database(path))
+    catalog = Catalog(Database(path))
 
-    history.add([ONE])
+    catalog.remember([ONE])
 
-    assert history.newest() == [ONE]
+    assert catalog.history() == [ONE]
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT count(*) FROM model").fetchone() == (1,)
 
 
 def test_a_database_with_history_is_read_as_it_was_written(tmp_path: Path) -> None:
-    past = History(Database(Path(shutil.copy(CATALOGS / "0005-history.sqlite3", tmp_path / "db")))).newest()
+    past = Catalog(Database(Path(shutil.copy(CATALOGS / "0005-history.sqlite3", tmp_path / "db")))).history()
 
     assert [(str(one.id), one.outcome.value, one.error) for one in past] == [
         ("owner/kept:Q4_K_M", "completed", ""),

@@ -6,8 +6,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from gglib_nb.manager import machine as asked
-from gglib_nb.manager.machine import machine_memory, ram_bytes
+from gglib_nb.manager import hardware as asked
+from gglib_nb.manager.hardware import machine_memory, ram_bytes
 
 GIB = 1024**3
 

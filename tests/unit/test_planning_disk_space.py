@@ -8,7 +8,7 @@ import pytest
 
 from gglib_nb import system
 from gglib_nb.errors import RequestError
-from gglib_nb.manager.machine import bytes_to_write, disk_space_at, files_of, queued_files
+from gglib_nb.manager.hardware import bytes_to_write, disk_space_at, files_of, queued_files
 from tests.support.snapshots import download, snapshot
 
 KIB = 1024

@@ -52,7 +52,7 @@ def test_stopped_downloads_keep_their_order(queue):
 def test_when_the_hours_begin_the_queue_resumes(queue):
     queue.keep_hours(NIGHT, is_open=False)
     queue.stopped(A)
-    queue.turn(NIGHT, is_open=True)
+    queue.keep_hours(NIGHT, is_open=True)
 
     assert queue.rows == [f"{A} downloading 0", f"{B} queued 1", f"{C} queued 2"]
     assert notices(queue) == {A: "connecting", B: None, C: None}
@@ -76,7 +76,7 @@ def test_a_paused_download_waits_for_the_user_and_not_for_the_hours(queue):
     queue.pause(B)
 
     queue.keep_hours(NIGHT, is_open=False)
-    queue.turn(NIGHT, is_open=True)
+    queue.keep_hours(NIGHT, is_open=True)
 
     assert notices(queue)[B] is None
     assert f"{B} paused 2" in queue.rows
@@ -111,14 +111,6 @@ def test_cancelling_all_downloads_that_wait_for_the_hours_drains_the_queue(queue
     assert queue.machine.is_drained
     assert not queue.snapshot.is_processing
     assert len(queue.announced(announcements.RunSummarized)) == 1
-
-
-def test_a_turn_of_replaced_hours_is_ignored(queue):
-    queue.keep_hours("12:00-13:00", is_open=True)
-
-    queue.turn(NIGHT, is_open=False)
-
-    assert queue.rows[0] == f"{A} downloading 0"
 
 
 def test_without_hours_downloads_run_at_any_time(queue):

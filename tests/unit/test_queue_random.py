@@ -23,6 +23,7 @@ from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
 from tests.support.fake_engine import FakeEngine
 from tests.support.plans import a_file, a_plan, an_mmproj, shards, stored
+from tests.support.queue_invariants import check_invariants
 from tests.support.queue_reference import Reference, RefusedError
 
 NIGHT = DailyHours.parse("22:00-7:00")
@@ -148,12 +149,12 @@ class QueueRules(RuleBasedStateMachine):
     @precondition(lambda self: self.model.live() or self.model.requests)
     @rule()
     def pause_all(self):
-        self.play(on.AllPauseRequested(), self.model.pause_all)
+        self.play(on.PauseRequested(None), self.model.pause_all)
 
     @precondition(lambda self: self.model.pending)
     @rule()
     def resume_all(self):
-        self.play(on.AllResumeRequested(), self.model.resume_all)
+        self.play(on.ResumeRequested(None), self.model.resume_all)
 
     @precondition(lambda self: len(self.model.live()) > 1)
     @rule()
@@ -252,11 +253,6 @@ class QueueRules(RuleBasedStateMachine):
     def keep_hours(self, is_open):
         change = on.DownloadHoursChanged(NIGHT, is_open)
         self.play(change, lambda: self.model.turn(is_open=is_open))
-
-    @rule(hours=st.sampled_from([NIGHT, DailyHours.parse("12-13")]), is_open=st.booleans())
-    def turn_of_the_clock(self, hours, is_open):
-        holds = self.machine.snapshot().download_hours == hours
-        self.play(on.HoursTurned(hours, is_open), lambda: self.model.turn(is_open=is_open) if holds else None)
 
     # Other kernels -------------------------------------------------------------------------------------------
 
@@ -357,7 +353,7 @@ class QueueRules(RuleBasedStateMachine):
     def fail_to_register(self, pick):
         attempt = self.one_of(self.registering, pick)
         del self.registering[attempt]
-        self.play(on.RegistrationFailed(attempt, ERROR), lambda: self.model.register(attempt))
+        self.play(on.ModelRegistered(attempt, error=ERROR), lambda: self.model.register(attempt))
 
     @precondition(lambda self: self.engine.answered)
     @rule(pick=PICKS, which=st.integers(0, 4))
@@ -376,7 +372,7 @@ class QueueRules(RuleBasedStateMachine):
     @rule(attempt=PICKS, is_failure=st.booleans())
     def report_of_an_unwritten_row(self, attempt, is_failure):
         if attempt not in self.registering:
-            failure = on.RegistrationFailed(attempt, ERROR)
+            failure = on.ModelRegistered(attempt, error=ERROR)
             self.play_stale(failure if is_failure else on.ModelRegistered(attempt))
 
     # Checks --------------------------------------------------------------------------------------------------
@@ -481,7 +477,7 @@ class QueueRules(RuleBasedStateMachine):
 
     @invariant()
     def nothing_that_always_holds_is_broken(self):
-        self.machine.check_invariants()
+        check_invariants(self.machine)
 
     @invariant()
     def the_queue_shows_what_the_model_holds(self):

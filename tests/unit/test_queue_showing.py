@@ -322,7 +322,7 @@ def test_a_download_without_a_digest_is_marked_unverified(queue):
     ],
 )
 def test_bytes_copied_from_disk_are_shown_with_their_source(reused_bytes, total_bytes, names, says):
-    assert reused(reused_bytes, total_bytes, names) == says
+    assert reused(reused_bytes, total_bytes, names) == ("reused", says)
 
 
 def test_a_row_shows_copied_bytes_until_another_notice_replaces_them(queue):

@@ -9,6 +9,7 @@ from gglib_nb.queue.transitions import TRANSITIONS, Cause
 from tests.support.diagrams import mermaid
 from tests.support.plans import a_plan
 from tests.support.queue_driver import QueueDriver
+from tests.support.queue_invariants import check_invariants
 
 
 def test_every_status_can_be_reached_and_every_cause_is_used():
@@ -48,7 +49,7 @@ def test_the_invariants_detect_an_unused_free_slot():
     queue.machine._is_processing = True
 
     with pytest.raises(AssertionError, match="a slot is free and a download waits for it"):
-        queue.machine.check_invariants()
+        check_invariants(queue.machine)
 
 
 def test_the_invariants_detect_a_download_that_runs_without_a_processor():
@@ -57,7 +58,7 @@ def test_the_invariants_detect_a_download_that_runs_without_a_processor():
     queue.machine._is_processing = False
 
     with pytest.raises(AssertionError, match="a download runs without a processor"):
-        queue.machine.check_invariants()
+        check_invariants(queue.machine)
 
 
 def test_the_invariants_detect_a_download_in_two_lists():
@@ -66,7 +67,7 @@ def test_the_invariants_detect_a_download_in_two_lists():
     queue.machine._downloads.pending *= 2
 
     with pytest.raises(AssertionError, match="a download is live twice"):
-        queue.machine.check_invariants()
+        check_invariants(queue.machine)
 
 
 def running():
@@ -81,15 +82,15 @@ def test_the_invariants_detect_a_download_in_the_wrong_list():
     downloads.pending.append(downloads.active.pop(1))
 
     with pytest.raises(AssertionError, match="pending, with another status"):
-        machine.check_invariants()
+        check_invariants(machine)
 
 
 def test_the_invariants_detect_an_active_download_without_an_attempt():
     machine, downloads = running()
-    downloads.active[1].status = DownloadStatus.QUEUED
+    downloads.active[1].change(status=DownloadStatus.QUEUED)
 
     with pytest.raises(AssertionError, match="active, with another status"):
-        machine.check_invariants()
+        check_invariants(machine)
 
 
 def test_the_invariants_detect_an_ended_download_that_still_runs():
@@ -97,7 +98,7 @@ def test_the_invariants_detect_an_ended_download_that_still_runs():
     downloads.ended.append(downloads.active.pop(1))
 
     with pytest.raises(AssertionError, match="ended, with another status"):
-        machine.check_invariants()
+        check_invariants(machine)
 
 
 def test_the_invariants_detect_an_attempt_that_is_both_active_and_stopping():
@@ -105,7 +106,7 @@ def test_the_invariants_detect_an_attempt_that_is_both_active_and_stopping():
     downloads.stopping[1] = Stop(downloads.active[1], downloads.active[1].plan)
 
     with pytest.raises(AssertionError, match="active and stopping at once"):
-        machine.check_invariants()
+        check_invariants(machine)
 
 
 def test_the_invariants_detect_an_index_without_a_live_download():
@@ -113,7 +114,7 @@ def test_the_invariants_detect_an_index_without_a_live_download():
     downloads._live.clear()
 
     with pytest.raises(AssertionError, match="the index of live downloads finds others"):
-        machine.check_invariants()
+        check_invariants(machine)
 
 
 def test_the_invariants_detect_two_attempts_with_one_target():
@@ -121,7 +122,7 @@ def test_the_invariants_detect_two_attempts_with_one_target():
     downloads.stopping[2] = Stop(downloads.active[1], downloads.active[1].plan)
 
     with pytest.raises(AssertionError, match="two attempts hold one target"):
-        machine.check_invariants()
+        check_invariants(machine)
 
 
 def test_an_empty_machine_is_drained():

@@ -36,18 +36,6 @@ _APPLE_SMALL_BYTES: Final = 36 * 1024**3
 _LEAST_OWN_BYTES: Final = 3 * 1024**3
 
 
-def given_folder(folder: str | os.PathLike[str]) -> Path:
-    """The absolute path of a folder that a user named; a `RequestError` if the name is empty or its `~` is unknown."""
-    text = os.fspath(folder)
-    if not text.strip() or "\0" in text:
-        raise RequestError("The name of the folder is empty. Write the path of a folder.")
-    try:
-        path = Path(text).expanduser().absolute()
-        return path.resolve() if ".." in path.parts else path
-    except (OSError, RuntimeError):  # a loop of links; `~name` of no user, or `~` without a home folder
-        raise RequestError(f"The folder {text} cannot be found. Write its absolute path.") from None
-
-
 def machine_memory() -> MachineMemory:
     """Queries the machine; takes up to 3 s if an NVIDIA driver has to wake up, so not for the kernel's loop."""
     ram = ram_bytes()
