@@ -6,10 +6,11 @@ does; Python's own formatting rounds half to even.
 """
 
 import math
+import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import time
+from datetime import UTC, datetime, time
 from typing import Final, Self
 
 from typing_extensions import override
@@ -21,6 +22,7 @@ UNKNOWN: Final = "—"
 
 _DECIMAL: Final = ("B", "kB", "MB", "GB", "TB", "PB")
 _BINARY: Final = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_LARGE: Final = ("", " k", " M", " B", " T")
 # Longer durations need not be distinguished, and a column has a limited width.
 _LONGEST_S: Final = (99 * 60 + 59) * 60
 
@@ -72,6 +74,39 @@ def percent(fraction: float | None) -> str:
     return f"{math.floor(min(1.0, max(0.0, fraction)) * 100 + 1e-9)} %"
 
 
+def count(number: int | None) -> str:
+    """A large number, abbreviated: `7.6 B` parameters, `12.3 k` downloads."""
+    return UNKNOWN if number is None else scaled(number, 1000, _LARGE, gap="")
+
+
+def plural(number: int, noun: str) -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def amount(downloaded_bytes: int, total_bytes: int | None) -> str:
+    """Downloaded and total size; only the total before the first byte and after the last."""
+    if downloaded_bytes in (0, total_bytes):
+        return size(total_bytes)
+    return f"{size(downloaded_bytes)} of {size(total_bytes)}"
+
+
+def minute(at_s: float) -> str:
+    """A Unix time in this machine's time zone, to the minute."""
+    return datetime.fromtimestamp(at_s, UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+
+
+def day(at_s: float | None) -> str:
+    """The local date of a Unix time."""
+    return UNKNOWN if at_s is None else minute(at_s)[:10]
+
+
+def tilde(path: str) -> str:
+    """A path with `~` for this user's home folder, as in Jupyter's configuration."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - pathlib raises without a home
+    return f"~{path.removeprefix(home)}" if f"{path}/".startswith(f"{home.rstrip('/')}/") else path
+
+
 def listed(items: Sequence[object], most: int) -> str:
     """The first ones for a sentence: `a, b and 3 more`."""
     more = f" and {len(items) - most} more" if len(items) > most else ""
@@ -83,8 +118,9 @@ def scaled(value: float, step: int, units: tuple[str, ...], gap: str = " ") -> s
     whole = max(0, math.floor(value + 0.5))
     if whole < step:
         return f"{whole}{gap}{units[0]}"
-    power, tenths = 0, step * 10
-    while tenths >= step * 10 and power < len(units) - 1:
+    power = min(int(math.log(whole, step)), len(units) - 1)
+    tenths = math.floor(value * 10 / step**power + 0.5)
+    if tenths >= step * 10 and power < len(units) - 1:  # rounded up to the next unit
         power += 1
         tenths = math.floor(value * 10 / step**power + 0.5)
     return f"{tenths // 10}.{tenths % 10}{gap}{units[power]}"

@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gglib_nb.domain import units
 from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.references import DownloadId, parse_pasted
 from gglib_nb.domain.text import printable
 from gglib_nb.errors import GglibError, RequestError
-from gglib_nb.notebook import formats, listings, messages, plan_table, results, rows
+from gglib_nb.notebook import listings, messages, plan_table, results, rows
 from gglib_nb.notebook.messages import Answer, Code, Listing
 from gglib_nb.notebook.tables import blocks_text
 from gglib_nb.settings import SETTINGS, checked_setting
@@ -175,7 +176,7 @@ def new_position(snapshot: QueueSnapshot, id_: str, where: str) -> int:
 def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: SendProgress) -> Answer:
     def show(progress: VerifyProgress) -> None:
         part = progress.done_bytes / progress.total_bytes if progress.total_bytes else 1.0
-        send(f"Verifying: {formats.percent(part)} of {formats.size(progress.total_bytes)} read.")
+        send(f"Verifying: {units.percent(part)} of {units.size(progress.total_bytes)} read.")
 
     match action:
         case "verify":
@@ -201,12 +202,12 @@ def _export(operations: "SyncOperations", id_: str, send: SendProgress, agreed: 
     """Exports a model into the folder that the user agreed to; without one, asks about a folder in the working directory."""
     if not agreed:
         folder = str(Path.cwd() / "gguf-bundle")
-        question = f"Export to {formats.tilde(folder)}? To another folder: %gguf export {id_} FOLDER"
+        question = f"Export to {units.tilde(folder)}? To another folder: %gguf export {id_} FOLDER"
         confirm = printable(question)
         return Answer(confirm=messages.Action(f"export:{folder}", "Export", confirm=confirm, yes="Yes, export"))
 
     def show(progress: "BundleProgress") -> None:
-        send(f"Exporting: {formats.size(progress.done_bytes)} of {formats.size(progress.total_bytes)} written.")
+        send(f"Exporting: {units.size(progress.done_bytes)} of {units.size(progress.total_bytes)} written.")
 
     return _result(results.exported(operations.export(id_, agreed, on_progress=show)), "good")
 
@@ -218,7 +219,7 @@ def _delete(operations: "SyncOperations", action: str, id_: str) -> Answer:
         case "delete":
             question, yes = f"{results.deletion_question(operations.delete(id_, dry_run=True))} Delete?", "delete_now"
         case "delete_now":
-            freed = formats.size(operations.delete(id_, dry_run=False).freed_bytes)
+            freed = units.size(operations.delete(id_, dry_run=False).freed_bytes)
             return Answer(text=f"Deleted. {freed} freed.", news=f"{_name(id_)} was deleted.")
         case "prune":
             plan = operations.prune(unused_s=_UNUSED_S, dry_run=True)
@@ -227,7 +228,7 @@ def _delete(operations: "SyncOperations", action: str, id_: str) -> Answer:
             names = ", ".join([*(one.id for one in plan.models), *(one.path for one in plan.unfinished)])
             question, yes = printable(f"{results.pruning_question(plan)} Delete {names}?"), "prune_now"
         case "prune_now":
-            return _result(f"Deleted. {formats.size(operations.prune(unused_s=_UNUSED_S).freed_bytes)} freed.", "good")
+            return _result(f"Deleted. {units.size(operations.prune(unused_s=_UNUSED_S).freed_bytes)} freed.", "good")
         case _:
             raise RequestError(f"This kernel does not know the action {action!r}. Reload the page.")
     return Answer(confirm=messages.Action(yes, "Delete", confirm=question, yes="Yes, delete"))

@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final, Literal, get_args
 
+from gglib_nb.domain import units
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, QueuedDownload
 from gglib_nb.domain.matching import find_repository
 from gglib_nb.domain.memory import CACHE_TYPES, CacheType
 from gglib_nb.domain.references import DownloadId, is_command
 from gglib_nb.errors import NoGgufFilesError
-from gglib_nb.notebook import formats, listings, plan_table
+from gglib_nb.notebook import listings, plan_table
 from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.queue_verbs import find_item, state_sentence
 from gglib_nb.notebook.rows import scan_warning
@@ -103,7 +104,7 @@ def queue(
     if id_ in before or item is None:
         return f"{id_} is already in the queue. {state}" if id_ in before else f"Queued {id_}. {state}"
     number = len(item.shards) + len(item.companions)
-    size = f"{formats.size(item.total_bytes)}{f', {number} files' if number > 1 else ''}"
+    size = f"{units.size(item.total_bytes)}{f', {number} files' if number > 1 else ''}"
     parts = (f"Queued {id_} ({size}).", item.reason, scan_warning(id_, item.scan_finding), state)
     return " ".join(filter(None, parts))
 

@@ -2,16 +2,18 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Final
 
+from gglib_nb.domain import units
 from gglib_nb.domain.library import Change, DiskUse, FileChange, ModelUpdate
 from gglib_nb.domain.model import ModelState, ModelSummary
 from gglib_nb.domain.plan import Fit, RepoSummary
 from gglib_nb.domain.stored import PastDownload
 from gglib_nb.domain.text import printable
 from gglib_nb.engine.local import Leftover
-from gglib_nb.notebook import formats, rows
-from gglib_nb.notebook.messages import Action, Fact, Filter, Listing, Mood, Row, View
+from gglib_nb.notebook import rows
+from gglib_nb.notebook.messages import Action, Fact, Field, Listing, Mood, Row, View
 from gglib_nb.notebook.tables import COLORS, Block, Cell, Column, Diff, Line, Table, row, table
 
 _ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad": "failed", "plain": "models"}
@@ -40,7 +42,7 @@ _STATES: Final[dict[ModelState, Mood]] = {
 
 
 def _or_unknown(number: int | None) -> str:
-    return formats.UNKNOWN if number is None else str(number)
+    return units.UNKNOWN if number is None else str(number)
 
 
 def _state_cell(model: ModelSummary) -> Cell:
@@ -51,16 +53,16 @@ def _state_cell(model: ModelSummary) -> Cell:
 
 _MODEL_COLUMNS: Final = (
     Column("Model", lambda model: model.id, is_code=True),
-    Column("Size", lambda model: formats.size(model.size_bytes), is_number=True),
+    Column("Size", lambda model: units.size(model.size_bytes), is_number=True),
     Column("State", _state_cell),
-    Column("Parameters", lambda model: formats.count(model.parameter_count), is_number=True, importance=2),
-    Column("Quantization", lambda model: model.quantization or formats.UNKNOWN, importance=4),
+    Column("Parameters", lambda model: units.count(model.parameter_count), is_number=True, importance=2),
+    Column("Quantization", lambda model: model.quantization or units.UNKNOWN, importance=4),
     Column("With", lambda model: "mmproj" if model.projector_path else "", importance=3),
-    Column("Architecture", lambda model: model.architecture or formats.UNKNOWN, importance=5),
+    Column("Architecture", lambda model: model.architecture or units.UNKNOWN, importance=5),
     Column("Context", lambda model: _or_unknown(model.context_length), is_number=True, importance=6),
-    Column("Used", lambda model: formats.day(model.last_used_at_s), importance=5),
-    Column("Verified", lambda model: formats.day(model.verified_at_s), importance=7),
-    Column("Checked", lambda model: formats.day(model.checked_at_s), importance=8),
+    Column("Used", lambda model: units.day(model.last_used_at_s), importance=5),
+    Column("Verified", lambda model: units.day(model.verified_at_s), importance=7),
+    Column("Checked", lambda model: units.day(model.checked_at_s), importance=8),
     Column("Folder", lambda model: model.folder, is_code=True, importance=9),
     Column("Hosts", lambda model: model.hosts, importance=2),  # only on a cluster
 )
@@ -68,19 +70,19 @@ _MODEL_COLUMNS: Final = (
 
 def model_list(models: Sequence[ModelSummary], use: DiskUse) -> Listing:
     """The models on this disk, and the disk space they use."""
-    here = f"{formats.plural(len(models), 'model')} · {_disk_line(use)}" if models else "No models on this disk yet."
+    here = f"{units.plural(len(models), 'model')} · {_disk_line(use)}" if models else "No models on this disk yet."
     used_s = time.time() - UNUSED_DAYS * _DAY_S
     old = [one for one in models if not one.store and (one.last_used_at_s or one.registered_at_s) < used_s]
     unused_bytes = sum(model.size_bytes for model in old)
-    unused = f"{formats.size(unused_bytes)} not used for {UNUSED_DAYS} days" if unused_bytes else ""
+    unused = f"{units.size(unused_bytes)} not used for {UNUSED_DAYS} days" if unused_bytes else ""
     note = " · ".join(filter(None, (here, unused, missing_stores(use))))
     actions = (Action("prune", "Free space", is_worded=True),) if unused_bytes else ()
     return _listing("models", [*map(_model_row, models)], title="Models", note=note, actions=actions)
 
 
 def _disk_line(use: DiskUse) -> str:
-    free = "" if use.free_bytes is None else f" · {formats.size(use.free_bytes)} free"
-    return printable(f"{formats.size(use.models_bytes)} in total{free} in {use.models_directory}")
+    free = "" if use.free_bytes is None else f" · {units.size(use.free_bytes)} free"
+    return printable(f"{units.size(use.models_bytes)} in total{free} in {use.models_directory}")
 
 
 def missing_stores(use: DiskUse) -> str:
@@ -111,19 +113,19 @@ def _model_row(model: ModelSummary) -> Row:
         name=printable(model.id),
         icon=_ICONS[mood],
         lines=rows.facts(
-            formats.size(model.size_bytes),
-            formats.plural(model.file_count, "file") if model.file_count > 1 else "",
-            "" if model.parameter_count is None else f"{formats.count(model.parameter_count)} parameters",
+            units.size(model.size_bytes),
+            units.plural(model.file_count, "file") if model.file_count > 1 else "",
+            "" if model.parameter_count is None else f"{units.count(model.parameter_count)} parameters",
             printable(model.architecture or ""),
             "" if model.context_length is None else f"{model.context_length} tokens",
             "with vision projector" if model.projector_path else "",
             Fact("read-only" if model.store else model.state, mood),
-            f"from {printable(formats.tilde(model.store))}" if model.store else "",
-            "" if model.last_used_at_s is None else f"last used {formats.day(model.last_used_at_s)}",
+            f"from {printable(units.tilde(model.store))}" if model.store else "",
+            "" if model.last_used_at_s is None else f"last used {units.day(model.last_used_at_s)}",
             Fact("a newer version is on the Hub" if model.has_update else "", "warn"),
         ),
         path=model.path,
-        folder=formats.folder(model.path),
+        folder=units.tilde(str(PurePath(model.path).parent)),
         actions=tuple(actions),
     )
 
@@ -181,20 +183,20 @@ def _change(file: FileChange) -> str:
 # Earlier and unfinished downloads --------------------------------------------------------------------------------
 
 _HISTORY_COLUMNS: Final = (
-    Column("Ended", lambda past: formats.minute(past.ended_at_s), importance=3),
+    Column("Ended", lambda past: units.minute(past.ended_at_s), importance=3),
     Column("Download", lambda past: str(past.id), is_code=True),
     Column("Outcome", lambda past: Cell(rows.outcome(past).text, COLORS[rows.outcome(past).mood])),
-    Column("Size", lambda past: formats.size(past.total_bytes), is_number=True),
+    Column("Size", lambda past: units.size(past.total_bytes), is_number=True),
     Column("Took", rows.time_taken, is_number=True, importance=4),
     Column("Rate", lambda past: rows.rate(past.bytes_per_second), is_number=True, importance=5),
     Column("Why", lambda past: past.error, importance=6),
 )
 _HISTORY_HINT: Final = "Download one again: %gguf queue ROW. Clear the list: %gguf history --clear"
 _PARTIAL_COLUMNS: Final = (
-    Column("Here", lambda one: formats.size(one.downloaded_bytes), is_number=True),
-    Column("Of", lambda one: formats.size(one.size_bytes), is_number=True, importance=2),
-    Column("On disk", lambda one: formats.size(one.disk_bytes), is_number=True, importance=4),
-    Column("Last byte", lambda one: formats.minute(one.modified_s), importance=3),
+    Column("Here", lambda one: units.size(one.downloaded_bytes), is_number=True),
+    Column("Of", lambda one: units.size(one.size_bytes), is_number=True, importance=2),
+    Column("On disk", lambda one: units.size(one.disk_bytes), is_number=True, importance=4),
+    Column("Last byte", lambda one: units.minute(one.modified_s), importance=3),
     Column("In use", lambda one: "yes" if one.is_in_use else ""),
     Column("File", lambda one: one.target, is_code=True),
 )
@@ -226,20 +228,18 @@ _FITS: Final[dict[Fit, tuple[str, Fact]]] = {
     "too large": ("no", Fact("too large for memory", "bad")),
     "unknown": ("", Fact("")),
 }
-_SIZES: Final = (4, 8, 14, 32, 70)  # billions of parameters
+_SMALLER: Final = tuple((f"{one}{'0' * 9}", f"up to {one} B") for one in (4, 8, 14, 32, 70))
 _TASKS: Final = ("text-generation", "image-text-to-text", "feature-extraction", "automatic-speech-recognition")
 FILTERS: Final = (
-    Filter(
-        "max_parameters", "Largest model", "any size", tuple((f"{one}{'0' * 9}", f"up to {one} B") for one in _SIZES)
-    ),
-    Filter("task", "Task", "any task", tuple((task, task) for task in _TASKS)),
-    Filter("licence", "Licence", "any licence"),
+    Field(id="max_parameters", label="Largest model", value="", hint="any size", choices=_SMALLER),
+    Field(id="task", label="Task", value="", hint="any task", choices=tuple((task, task) for task in _TASKS)),
+    Field(id="licence", label="Licence", value="", hint="any licence"),
 )
 """The filters of a search."""
 
 
 def _likely_size(repo: RepoSummary) -> str:
-    return "" if repo.likely_size_bytes is None else f"~{formats.size(repo.likely_size_bytes)}"
+    return "" if repo.likely_size_bytes is None else f"~{units.size(repo.likely_size_bytes)}"
 
 
 def _remarks(repo: RepoSummary) -> str:
@@ -248,12 +248,12 @@ def _remarks(repo: RepoSummary) -> str:
 
 _SEARCH_COLUMNS: Final = (
     Column("Repository", lambda repo: repo.repo_id, is_code=True),
-    Column("Parameters", lambda repo: formats.count(repo.parameter_count), is_number=True, importance=4),
+    Column("Parameters", lambda repo: units.count(repo.parameter_count), is_number=True, importance=4),
     Column("Size", _likely_size, is_number=True, importance=3),
     Column("Fits", lambda repo: _FITS[repo.fit][0], importance=2),
-    Column("Downloads", lambda repo: formats.count(repo.downloads), is_number=True, importance=6),
-    Column("Likes", lambda repo: formats.count(repo.likes), is_number=True, importance=7),
-    Column("Changed", lambda repo: (repo.modified_at or formats.UNKNOWN)[:10], importance=5),
+    Column("Downloads", lambda repo: units.count(repo.downloads), is_number=True, importance=6),
+    Column("Likes", lambda repo: units.count(repo.likes), is_number=True, importance=7),
+    Column("Changed", lambda repo: (repo.modified_at or units.UNKNOWN)[:10], importance=5),
     Column("Note", _remarks),
 )
 _SEARCH_HINT: Final = "~: estimated for Q4_K_M. See the variants: %gguf plan ROW. Download: %gguf queue ROW"
@@ -268,8 +268,8 @@ def suggestions(found: Sequence[RepoSummary]) -> Listing:
 def _suggestion_row(repo: RepoSummary) -> Row:
     fit = _FITS[repo.fit][1]
     details = (
-        "" if repo.parameter_count is None else f"{formats.count(repo.parameter_count)} parameters",
-        "" if repo.downloads is None else f"{formats.count(repo.downloads)} downloads",
+        "" if repo.parameter_count is None else f"{units.count(repo.parameter_count)} parameters",
+        "" if repo.downloads is None else f"{units.count(repo.downloads)} downloads",
         f"changed {repo.modified_at[:10]}" if repo.modified_at else "",
     )
     title = printable(repo.repo_id)

@@ -44,8 +44,7 @@ class Bar(msgspec.Struct, frozen=True, omit_defaults=True):
     """The progress of one file."""
 
     name: str  # without its folder
-    status: str  # a `ShardStatus`, for styling
-    state: str  # the same in words
+    status: str  # a `ShardStatus`
     amount: str  # downloaded and total size
     part: float | None  # 0 to 1; None unknown
     percent: str
@@ -94,13 +93,14 @@ class View(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class Field(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A limit that the user can set."""
+    """A limit or a filter that the user can set."""
 
     id: str
     label: str
-    value: str  # as it is typed; empty for no limit
-    hint: str = ""  # an example, shown in the empty field
+    value: str  # as it is typed; empty for none
+    hint: str = ""  # shown in the empty field
     is_number: bool = True  # only digits can be typed
+    choices: tuple[tuple[str, str], ...] = ()  # value and label; none: the user types it
 
 
 class Notice(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -130,15 +130,6 @@ class Header(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 # From the kernel -----------------------------------------------------------------------------------------------------
 
 
-class Filter(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A filter of a search."""
-
-    id: str  # the field of `Search` that it fills
-    label: str
-    hint: str  # shown while it is empty
-    choices: tuple[tuple[str, str], ...] = ()  # value and label; none: the user types it
-
-
 class PanelState(msgspec.Struct, frozen=True):
     """The whole state: the widget's `snapshot`, and the answer to `Sync`."""
 
@@ -147,7 +138,7 @@ class PanelState(msgspec.Struct, frozen=True):
     views: tuple[View, ...]  # from top to bottom
     rows: dict[str, Row]
     texts: dict[str, str]
-    filters: tuple[Filter, ...] = ()
+    filters: tuple[Field, ...] = ()  # of a search; their ids are fields of `Search`
 
 
 class News(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -163,7 +154,9 @@ class Changes(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag
     seq: int  # one more than in the previous message; after a gap the page requests the whole state
     header: Header | None = None  # None: unchanged
     views: tuple[View, ...] | None = None  # None: unchanged; rows that are in no view are removed
-    rows: tuple[Row, ...] = ()  # every changed row, whole
+    rows: str = (
+        ""  # every changed row, whole, as a JSON array: the encoder of Jupyter's session takes ten times as long
+    )
     news: tuple[News, ...] = ()
 
 
@@ -185,13 +178,6 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     is_queued: bool = False  # the action is completed; its button is disabled
 
 
-class Choice(msgspec.Struct, frozen=True):
-    """A companion that can be downloaded with any variant."""
-
-    id: str  # its kind
-    label: str
-
-
 class Listing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A list that the page requested: models, earlier downloads, variants, search results."""
 
@@ -200,7 +186,7 @@ class Listing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     link: str = ""  # its page on the Hub
     warning: str = ""  # what the user must do before downloading
     warning_link: str = ""
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[Action, ...] = ()  # the companions that can be downloaded with any variant; the id is the kind
     revision: str | None = None  # as requested; None is the default branch
     news: str = ""  # for a screen reader
 

@@ -7,6 +7,7 @@ from typing import Final, get_args
 
 from typing_extensions import override
 
+from gglib_nb.domain import units
 from gglib_nb.domain.importing import ImportProgress
 from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS, loading_lines
@@ -15,7 +16,7 @@ from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, select
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.manager.bundles import BundleProgress
-from gglib_nb.notebook import formats, listings, results
+from gglib_nb.notebook import listings, results
 from gglib_nb.notebook.progress import Progress, progress_of
 from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import CANCELLED, Argument, GrammarError, Option, Tab, read_age, verb
@@ -131,7 +132,7 @@ def _preset(session: Session, file: str) -> Answer:
     left_out = f" Not in it, because the format cannot write their paths: {', '.join(written.left_out)}."
     line = f"llama-server --models-preset {shlex.quote(written.path)}"
     return Answer(
-        f"{written.path}: {formats.plural(written.model_count, 'model')}.{left_out if written.left_out else ''} "
+        f"{written.path}: {units.plural(written.model_count, 'model')}.{left_out if written.left_out else ''} "
         f"Serve them with: {line}",
         value=line,
     )
@@ -283,7 +284,7 @@ def prune(
         raise GrammarError("Say what to delete: --keep SIZE or --unused AGE")
     plan = session.call(session.sync.prune, keep_bytes=keep, unused_s=unused, dry_run=True)
     if not plan:
-        size = formats.size(plan.kept_bytes)
+        size = units.size(plan.kept_bytes)
         more = results.unmounted(plan)
         return f"Nothing to delete. Your models take {size}, without files that are also linked elsewhere.{more}"
     table = results.pruning_table(plan)

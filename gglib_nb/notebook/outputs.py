@@ -128,14 +128,14 @@ class PanelOutputs:
         has_ended = self._ends_run(snapshot)
         is_old = self._lacks_page and time.monotonic() - self._updated_s > _STATIC_EVERY_S
         if (has_ended or is_old) and not self._is_recording:
-            self._update_in_thread(always=is_old)
+            self._update_in_thread()
 
     def page_answered(self) -> None:
         """Records that a page has sent a message, so the live view works."""
         self._has_page = True
         if self._lacks_page:
             self._lacks_page = False
-            self._update_in_thread(always=True)
+            self._update_in_thread()
 
     def close(self) -> None:
         """Stops updating the outputs."""
@@ -160,7 +160,7 @@ class PanelOutputs:
                 self._wait_for_page(loop, idle_s)
             elif not self._is_recording:
                 self._lacks_page = True
-                self._update_in_thread(always=True)
+                self._update_in_thread()
 
         loop.call_later(1, tick, loop.time() + 1)
 
@@ -174,17 +174,17 @@ class PanelOutputs:
 
     def _end_cell(self, _result: object) -> None:
         if self._ends_run(self._snapshot()):
-            self._update(always=False)
+            self._update()
 
-    def _update_in_thread(self, *, always: bool) -> None:
-        self._updated_s = time.monotonic()
-        # A kernel's display blocks until the output of cells is flushed.
-        options = {"always": always}
-        threading.Thread(target=self._update, kwargs=options, name="gglib-outputs", daemon=True).start()
-
-    def _update(self, *, always: bool) -> None:
+    def _update_in_thread(self) -> None:
         with self._lock:
-            outputs = list(self._outputs) if self._is_stale or always else []
+            self._is_stale, self._updated_s = True, time.monotonic()
+        # A kernel's display blocks until the output of cells is flushed.
+        threading.Thread(target=self._update, name="gglib-outputs", daemon=True).start()
+
+    def _update(self) -> None:
+        with self._lock:
+            outputs = list(self._outputs) if self._is_stale else []
             self._is_stale = not _is_idle(self._snapshot())
         if not outputs:
             return

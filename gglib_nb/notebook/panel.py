@@ -12,17 +12,19 @@ from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import anywidget
+import msgspec
 import traitlets
+from msgspec.structs import replace
 from typing_extensions import override
 
-from gglib_nb.domain.download import QueueSnapshot
+from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
 from gglib_nb.errors import GglibError, NoGgufFilesError
 from gglib_nb.notebook import actions, messages, rows
 from gglib_nb.notebook.listings import FILTERS
-from gglib_nb.notebook.messages import Changes, Header, News, PanelState, Row, View
+from gglib_nb.notebook.messages import Changes, News, PanelState, Row
 from gglib_nb.notebook.outputs import Bundle, PanelOutputs
 from gglib_nb.notebook.render import render_html, render_text
 
@@ -40,105 +42,80 @@ _LONG_S: Final = 60
 """Shorter downloads end without a notification: the user still remembers them."""
 
 
-class _SentRow(NamedTuple):
-    source: tuple[Any, object]
-    row: Row
-
-
-class _Sent(NamedTuple):
-    seq: int
-    version: int
-    outline: tuple[object, ...]
-    header: Header
-    views: tuple[View, ...]
-    rows: dict[str, _SentRow]
-
-
 class Feed:
-    """The last state sent to the page: the whole state once, then each changed row in full. Pure: no widget, no thread, no clock.
+    """The state last sent to the page, and the changes since: each changed row in full. Pure: no widget, no thread, no clock.
 
     Relies on `QueueSnapshot` reusing the objects of unchanged items, so that the cost of an update depends on the number of changed
     items only. `advance` must not be called concurrently; `state` may be read by any thread.
     """
 
     def __init__(self, snapshot: QueueSnapshot) -> None:
-        self._sent = _sent(0, snapshot, {})
-
-    @property
-    def state(self) -> PanelState:
-        """Everything as of the last changes: the next ones apply to it."""
-        sent = self._sent
-        found = {id_: one.row for id_, one in sent.rows.items()}
-        return PanelState(sent.seq, sent.header, sent.views, found, rows.PANEL_TEXTS, FILTERS)
-
-    @property
-    def seq(self) -> int:
-        """Number of the last changes."""
-        return self._sent.seq
+        self._items: dict[str, QueuedDownload] = {}
+        self._context = (0, 0)
+        self._outline: tuple[object, ...] = ()
+        self._version = -1
+        self.state = PanelState(0, rows.header(snapshot), (), {}, rows.PANEL_TEXTS, FILTERS)
+        self.advance(snapshot)
+        self.state = replace(self.state, seq=0)
 
     def advance(self, snapshot: QueueSnapshot, *, counts: bool = True) -> Changes | None:
         """Advances to a snapshot, if it is newer, and returns the changes to send; None if there are none.
 
         Without `counts`, changes of counters alone, such as bytes and rates, are left for the next changes.
         """
-        before = self._sent
-        if snapshot.version <= before.version or (not counts and before.outline == _outline(snapshot)):
+        items = rows.downloads(snapshot)
+        outline = _outline(snapshot, items)
+        if snapshot.version <= self._version or (not counts and outline == self._outline):
             return None
-        after = _sent(before.seq + 1, snapshot, before.rows)
+        before, old_items = self.state, self._items
+        header = rows.header(snapshot)
+        views = before.views if outline == self._outline else rows.views(snapshot)
+        found = self._rows(snapshot, items)
         changed = tuple(
-            one.row
-            for id_, one in after.rows.items()
-            if (old := before.rows.get(id_)) is None or (old.row is not one.row and old.row != one.row)
+            row for id_, row in found.items() if row is not before.rows.get(id_) and row != before.rows.get(id_)
         )
-        header = after.header if after.header != before.header else None
-        views = after.views if after.views != before.views else None
-        if not changed and header is None and views is None:
-            self._sent = after._replace(seq=before.seq)
+        self._version, self._outline, self._items = snapshot.version, outline, items
+        self._context = (snapshot.pending_count, snapshot.active_count)
+        has_news = bool(changed) or header != before.header or views != before.views
+        self.state = replace(before, seq=before.seq + has_news, header=header, views=views, rows=found)
+        if not has_news:
             return None
-        self._sent = after
-        return Changes(seq=after.seq, header=header, views=views, rows=changed, news=tuple(_news(before, after)))
+        return Changes(
+            seq=self.state.seq,
+            header=None if header == before.header else header,
+            views=None if views == before.views else views,
+            rows=msgspec.json.encode(changed).decode() if changed else "",
+            news=tuple(_news(old_items, items)),
+        )
+
+    def _rows(self, snapshot: QueueSnapshot, items: dict[str, QueuedDownload]) -> dict[str, Row]:
+        """The rows; that of an unchanged download is reused. The actions of a waiting download depend on the others."""
+        context = (snapshot.pending_count, snapshot.active_count)
+        found = {
+            id_: self.state.rows[id_]
+            if item is self._items.get(id_) and (context == self._context or not item.status.is_pending)
+            else rows.download_row(item, *context)
+            for id_, item in items.items()
+        }
+        return found | rows.other_rows(snapshot)
 
 
-def _sent(seq: int, snapshot: QueueSnapshot, known: dict[str, _SentRow]) -> _Sent:
-    context = (snapshot.pending_count, snapshot.active_count)
-    found = {}
-    for id_, item in rows.downloads(snapshot).items():
-        # The actions of a waiting row depend on the others.
-        source = (item, context if item.status.is_pending else None)
-        old = known.get(id_)
-        is_same = old is not None and old.source[0] is item and old.source[1] == source[1]
-        found[id_] = old if old is not None and is_same else _SentRow(source, rows.download_row(item, *context))
-    found |= {id_: _SentRow((None, None), row) for id_, row in rows.other_rows(snapshot).items()}
-    return _Sent(seq, snapshot.version, _outline(snapshot), rows.header(snapshot), rows.views(snapshot), found)
-
-
-def _outline(snapshot: QueueSnapshot) -> tuple[object, ...]:
+def _outline(snapshot: QueueSnapshot, items: dict[str, QueuedDownload]) -> tuple[object, ...]:
     """All of a snapshot but its counters."""
-    items = rows.downloads(snapshot).values()
+    rest = replace(snapshot, version=0, items=(), recent_completed=(), recent_failures=(), recent_cancelled=(), elsewhere=(), bytes_per_second=None, eta_seconds=None)  # fmt: skip
     return (
-        tuple((item.id, item.status, item.position, item.commit_sha) for item in items),
+        tuple((item.id, item.status, item.position, item.commit_sha) for item in items.values()),
         tuple((item.owner, item.id, item.status, item.is_left) for item in snapshot.elsewhere),
-        snapshot.resolving,
-        snapshot.notices,
-        snapshot.last_run,
-        snapshot.max_size,
-        snapshot.max_concurrent,
-        snapshot.max_connections,
-        snapshot.bandwidth_limit_bytes_per_second,
-        snapshot.download_hours,
-        snapshot.is_outside_hours,
+        rest,
     )
 
 
-def _news(before: _Sent, after: _Sent) -> Iterator[News]:
-    for id_, one in after.rows.items():
-        item, old = one.source[0], before.rows.get(id_)
-        if item is None or (old is not None and old.row.status == one.row.status):
-            continue
-        if text := rows.news(None if old is None else old.source[0], item):
-            is_long = item.took_s is not None and item.took_s >= _LONG_S
-            is_end = old is not None and is_long and one.row.status in ("completed", "failed")
-            yield News(text, is_end=is_end)
+def _news(before: dict[str, QueuedDownload], after: dict[str, QueuedDownload]) -> Iterator[News]:
+    for id_, item in after.items():
+        old = before.get(id_)
+        if old is not item and (text := rows.news(old, item)):
+            is_long = old is not None and item.took_s is not None and item.took_s >= _LONG_S
+            yield News(text, is_end=is_long and item.status in (DownloadStatus.COMPLETED, DownloadStatus.FAILED))
 
 
 def joined(folder: Path, suffix: str) -> str:
@@ -264,7 +241,7 @@ class Panel(anywidget.AnyWidget):
             case messages.Sync():
                 with self._publishing:
                     self._send_changes(self.manager.snapshot, counts=True)
-                    state = None if request.seq == self._feed.seq else self.state
+                    state = None if request.seq == self._feed.state.seq else self.state
                     self._reply(messages.Reply(cid=request.cid, result=state))  # before any later changes
             case messages.SetVisible():
                 with self._publishing:

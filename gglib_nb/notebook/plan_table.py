@@ -7,12 +7,13 @@ is named above the table and its row is marked, the fit is a word and a bar in t
 from collections.abc import Iterator
 from typing import Final
 
+from gglib_nb.domain import units
 from gglib_nb.domain.fit import FitClass, MachineMemory, Placement
 from gglib_nb.domain.plan import BAD_FINDINGS, RepoPlan, VariantPlan
 from gglib_nb.domain.quality import Quality
 from gglib_nb.domain.text import printable
-from gglib_nb.notebook import formats, messages, rows
-from gglib_nb.notebook.messages import Action, Choice, Fact, Listing, Mood, View
+from gglib_nb.notebook import messages, rows
+from gglib_nb.notebook.messages import Action, Fact, Listing, Mood, View
 from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, STRONG, WARN, Block, Cell, Column, Line, Row, Table, row
 
 _COLUMNS: Final = (
@@ -105,7 +106,7 @@ def _measures(variant: VariantPlan) -> tuple[str, str, str]:
 def plan_blocks(plan: RepoPlan) -> list[Block]:
     """The output of `%gguf plan`."""
     name = f"{plan.repo_id}@{plan.revision}" if plan.revision else plan.repo_id
-    title = [name, formats.plural(len(plan.variants), "variant"), *(["private"] if plan.is_private else [])]
+    title = [name, units.plural(len(plan.variants), "variant"), *(["private"] if plan.is_private else [])]
     warnings = [] if plan.has_access else [f"{plan.refusal} Until then, nothing can be downloaded."]
     warnings += [rows.scan_warning(path, state) for path, state in plan.unsafe_files]
     return [
@@ -123,10 +124,10 @@ def _machine(plan: RepoPlan) -> str:
     parts = [] if plan.machine is None else list(_memories(plan.machine))
     if plan.free_bytes is not None:
         after = f", {_left(plan.free_bytes - plan.queued_bytes)} after the queue" if plan.queued_bytes else ""
-        parts.append(f"{formats.size(plan.free_bytes)} free on the disk{after}")
+        parts.append(f"{units.size(plan.free_bytes)} free on the disk{after}")
     if plan.storage_limit_bytes is not None and plan.storage_left_bytes is not None:
-        left = formats.size(max(0, plan.storage_left_bytes))
-        parts.append(f"{left} left of the storage limit of {formats.size(plan.storage_limit_bytes)}")
+        left = units.size(max(0, plan.storage_left_bytes))
+        parts.append(f"{left} left of the storage limit of {units.size(plan.storage_limit_bytes)}")
     return f"This machine: {' · '.join(parts)}" if parts else ""
 
 
@@ -134,8 +135,8 @@ def _memories(memory: MachineMemory) -> Iterator[str]:
     """`48.0 GiB on 2 GPUs (46.1 GiB free)` and `64.0 GiB RAM (12.3 GiB free)`."""
 
     def amount(whole_bytes: int | None, kind: str, free_bytes: int | None) -> str:
-        free = "" if free_bytes is None else f" ({formats.memory(free_bytes)} free)"
-        return f"{formats.memory(whole_bytes)} {kind}{free}"
+        free = "" if free_bytes is None else f" ({units.memory(free_bytes)} free)"
+        return f"{units.memory(whole_bytes)} {kind}{free}"
 
     if memory.gpus:
         kind = "GPU" if len(memory.gpus) == 1 else f"on {len(memory.gpus)} GPUs"
@@ -145,7 +146,7 @@ def _memories(memory: MachineMemory) -> Iterator[str]:
 
 
 def _left(size_bytes: int) -> str:
-    return f"{formats.size(-size_bytes)} short" if size_bytes < 0 else formats.size(size_bytes)
+    return f"{units.size(-size_bytes)} short" if size_bytes < 0 else units.size(size_bytes)
 
 
 def _advice(plan: RepoPlan) -> Iterator[str]:
@@ -157,13 +158,13 @@ def _advice(plan: RepoPlan) -> Iterator[str]:
     placement = variant.placement
     fit = _fit(placement, plan.context_tokens)
     label = "" if placement.fit == "too_large" else "fits: "
-    size = f"{formats.size(variant.size_bytes)}{f' ({label}{fit})' if fit else ''}."
+    size = f"{units.size(variant.size_bytes)}{f' ({label}{fit})' if fit else ''}."
     yield f"★ {variant.why} {size}{_how(plan, number, variant)}"
     if (best := _better_fit(plan)) is not None:
-        place = f"{formats.memory(plan.vram_bytes)} of GPU memory" if best.placement.fit == "gpu" else "RAM"
+        place = f"{units.memory(plan.vram_bytes)} of GPU memory" if best.placement.fit == "gpu" else "RAM"
         as_well = "as well" if placement.fit == best.placement.fit else "entirely"
         name, row_number = best.name or best.key, plan.variants.index(best) + 1
-        yield f"{name} ({formats.size(best.size_bytes)}) fits your {place} {as_well}: %gguf queue {row_number}"
+        yield f"{name} ({units.size(best.size_bytes)}) fits your {place} {as_well}: %gguf queue {row_number}"
     if placement.arguments:
         now = " Less than that is free now." if placement.fits_now is False else ""
         yield f"Run it with: llama-server -m FILE {' '.join(placement.arguments)}{now}"
@@ -183,11 +184,11 @@ def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
 def _row(number: int, variant: VariantPlan, plan: RepoPlan) -> Row:
     placement, free = variant.placement, variant.free_bytes_after
     color = _look(placement)[1]
-    left = Cell(formats.UNKNOWN) if free is None else Cell(_left(free), BAD if free < 0 else "", rank=free)
+    left = Cell(units.UNKNOWN) if free is None else Cell(_left(free), BAD if free < 0 else "", rank=free)
     return row(
         Cell(str(number), rank=number),
         variant.name or variant.key,
-        Cell(formats.size(variant.size_bytes), rank=variant.size_bytes),
+        Cell(units.size(variant.size_bytes), rank=variant.size_bytes),
         *(Cell(text, rank=float(text) if text else None) for text in _measures(variant)),
         _memory(variant, max(plan.ram_bytes or 0, plan.vram_bytes or 0), color),
         Cell(_fit(placement, plan.context_tokens), color, rank=list(_LOOKS).index(placement.fit)),
@@ -204,7 +205,7 @@ def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
     memory = variant.memory
     if memory is None:
         return Cell("")
-    text = f"{'~' if memory.is_rough else ''}{formats.memory(memory.total_bytes)}"
+    text = f"{'~' if memory.is_rough else ''}{units.memory(memory.total_bytes)}"
     bar = memory.total_bytes / memory_bytes if memory_bytes and color else None
     return Cell(text, color, bar, memory.total_bytes)
 
@@ -214,10 +215,10 @@ def _here(variant: VariantPlan) -> Cell:
         return Cell("✓ all of it", GOOD, rank=1)
     if variant.present_bytes:
         share = variant.present_bytes / variant.size_bytes if variant.size_bytes else None
-        return Cell(f"{formats.percent(share)}, {formats.size(variant.bytes_to_go)} left", rank=share)
+        return Cell(f"{units.percent(share)}, {units.size(variant.bytes_to_go)} left", rank=share)
     if variant.reusable_bytes and variant.size_bytes:  # in other files; an upper bound: not compared
         share = variant.reusable_bytes / variant.size_bytes
-        return Cell(f"up to {formats.percent(share)} on this disk", rank=share)
+        return Cell(f"up to {units.percent(share)} on this disk", rank=share)
     return Cell("")
 
 
@@ -241,7 +242,7 @@ def _note(variant: VariantPlan, plan: RepoPlan) -> str:
 
 def _below(plan: RepoPlan) -> Iterator[str]:
     for one in dict.fromkeys(companion for variant in plan.variants for companion in variant.companions):
-        size = formats.size(one.size_bytes)
+        size = units.size(one.size_bytes)
         yield f"With its {one.kind} ({one.path}, {size}): %gguf queue ROW --with {one.kind}"
     if plan.context_tokens is not None:
         memories = [variant.memory for variant in plan.variants if variant.memory is not None]
@@ -264,14 +265,14 @@ def offer(plan: RepoPlan) -> Listing:
     found = tuple(_panel_row(one, plan.context_tokens, is_best=one is best) for one in plan.variants)
     shown = plan.recommended or next(iter(plan.variants), None)
     companions = {one.kind: one.size_bytes for one in shown.companions} if shown else {}
-    free = "" if plan.free_bytes is None else f"{formats.size(plan.free_bytes)} free on the disk"
+    free = "" if plan.free_bytes is None else f"{units.size(plan.free_bytes)} free on the disk"
     return Listing(
         view=View(id="offer", title=printable(plan.repo_id), rows=tuple(row.id for row in found), note=free),
         rows=found,
         link=plan.page_url or "",
         warning="" if plan.has_access or not plan.accept_url else "You have to accept its terms first.",
         warning_link=plan.accept_url or "",
-        choices=tuple(Choice(kind, _choice(kind, size)) for kind, size in companions.items()),
+        choices=tuple(Action(kind, _choice(kind, size)) for kind, size in companions.items()),
         revision=plan.revision,
     )
 
@@ -284,8 +285,8 @@ def _panel_row(variant: VariantPlan, context_tokens: int | None, *, is_best: boo
     is_primary = variant.is_recommended and variant.scan_finding not in BAD_FINDINGS
     details = (
         *(form.format(text) for form, text in zip(_MEASURES, _measures(variant), strict=True) if text),
-        formats.plural(variant.shard_count, "file") if variant.shard_count > 1 else "",
-        f"{formats.size(rest)} to download" if rest and rest != variant.size_bytes else "",
+        units.plural(variant.shard_count, "file") if variant.shard_count > 1 else "",
+        f"{units.size(rest)} to download" if rest and rest != variant.size_bytes else "",
         f"llama-server {arguments}" if arguments not in ("", "-ngl 99") else "",
         printable(variant.why),
     )
@@ -294,7 +295,7 @@ def _panel_row(variant: VariantPlan, context_tokens: int | None, *, is_best: boo
         id=str(variant.key),
         title=title,
         name=title,
-        measure=formats.size(variant.size_bytes),
+        measure=units.size(variant.size_bytes),
         lines=rows.facts(
             Fact("recommended" if variant.is_recommended else "best that fits" if is_best else "", "good"),
             Fact("already downloaded" if variant.is_present else "", "good"),
@@ -311,4 +312,4 @@ def _panel_row(variant: VariantPlan, context_tokens: int | None, *, is_best: boo
 
 def _choice(kind: str, size_bytes: int | None) -> str:
     name = _COMPANIONS.get(kind, f"the companion file ({printable(kind)}")
-    return f"Also download {name}, {formats.size(size_bytes)})"
+    return f"Also download {name}, {units.size(size_bytes)})"

@@ -11,11 +11,12 @@ from dataclasses import replace
 from html import escape
 from typing import Any, Final, Generic, TextIO, TypeVar
 
+from gglib_nb.domain import units
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.text import printable
 from gglib_nb.manager.progress import write_text
-from gglib_nb.notebook import formats, host, render, rows
+from gglib_nb.notebook import host, render, rows
 from gglib_nb.notebook.outputs import CellOutput, Data
 
 Screen = Callable[[], os.terminal_size]
@@ -34,7 +35,7 @@ _PACE_S: Final = 0.2
 
 def progress_of(what: str, done_bytes: int, total_bytes: int) -> Progress:
     """How much of it is done."""
-    amount = f"{formats.size(done_bytes)} of {formats.size(total_bytes)}"
+    amount = f"{units.size(done_bytes)} of {units.size(total_bytes)}"
     return f"{what}  {amount}", done_bytes / total_bytes if total_bytes else None
 
 
@@ -63,7 +64,7 @@ class TextLine:
     def show(self, state: Progress) -> None:
         """Shows the newest state."""
         text, fraction = state
-        line = f"{formats.percent(fraction):>5}  {printable(text)}"
+        line = f"{units.percent(fraction):>5}  {printable(text)}"
         quarters = int(4 * (fraction or 0.0))
         if self._is_terminal and line != self._drawn:
             self._drawn = line
@@ -124,8 +125,8 @@ class TextQueue:
             return ""
         self._reached[item.id] = reached
         if reached == _STARTED:
-            return printable(f"{item.id} started, {formats.size(item.total_bytes)}")
-        return printable(f"{item.id} {formats.percent(reached / 4)}  {render.facts(rows.download_row(item, 0, 1))}")
+            return printable(f"{item.id} started, {units.size(item.total_bytes)}")
+        return printable(f"{item.id} {units.percent(reached / 4)}  {render.facts(rows.download_row(item, 0, 1))}")
 
     def _bars(self, snapshot: QueueSnapshot) -> list[str]:
         screen = self._screen()
@@ -169,7 +170,7 @@ class LiveOutput(Generic[_State]):
     def close(self) -> None:
         """Shows the final state, or that the downloads continue if the cell stopped waiting."""
         if self._newest is not None:
-            now = formats.minute(time.time())
+            now = units.minute(time.time())
             caption = f"As of {now}. This cell no longer waits; %gguf shows the queue."
             self._output.finish(self._draw(self._newest, caption if self._continues(self._newest) else ""))
 
@@ -211,7 +212,7 @@ class LineOutput:
         """Shows the newest state."""
         text, fraction = state
         if not self._output.is_captured:
-            line = f"{formats.percent(fraction)}  {printable(text)}"
+            line = f"{units.percent(fraction)}  {printable(text)}"
             html = f"<div>{render.bar_html(fraction)} {escape(line)}</div>"
             self._output.show({"text/plain": line, "text/html": html})
 

@@ -6,13 +6,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from gglib_nb.domain import units
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
 from gglib_nb.domain.matching import find_download, find_failure, pick_row, row_number
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.errors import DownloadsFailedError, NotInQueueError
-from gglib_nb.notebook import formats, listings, rows
+from gglib_nb.notebook import listings, rows
 from gglib_nb.notebook.actions import POSITIONS, new_position, retry_all
 from gglib_nb.notebook.render import render_html, render_text
 from gglib_nb.notebook.session import Answer, Session, settle
@@ -86,7 +87,7 @@ def cancel(
             raise GrammarError("--discard deletes the data of one download; give its id")
         number = len(manager.snapshot.items) + len(manager.snapshot.resolving)
         session.call(session.sync.cancel_all)
-        return f"Cancelled {formats.plural(number, 'download')}. {_KEPT}"
+        return f"Cancelled {units.plural(number, 'download')}. {_KEPT}"
     session.call(session.sync.cancel_download, reference, discard=discard)
     cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == reference), None)
     if cancelled is not None and cancelled.notice_kind == "elsewhere":
@@ -124,7 +125,7 @@ def pause(session: Session, reference: DownloadId | None = None, *, everything: 
     if reference is None or everything:
         number = sum(item.status is not DownloadStatus.PAUSED for item in snapshot.items)
         session.call(session.sync.pause_all)
-        return f"Paused {formats.plural(number, 'download')}. Resume: %gguf resume --all"
+        return f"Paused {units.plural(number, 'download')}. Resume: %gguf resume --all"
     session.call(session.sync.pause, reference)
     return f"Paused {reference}. Resume: %gguf resume {reference}"
 
@@ -136,7 +137,7 @@ def resume(session: Session, reference: DownloadId | None = None, *, everything:
     if reference is None or everything:
         number = sum(item.status is DownloadStatus.PAUSED for item in snapshot.items)
         session.call(session.sync.resume_all)
-        return f"Resumed {formats.plural(number, 'download')}."
+        return f"Resumed {units.plural(number, 'download')}."
     session.call(session.sync.resume, reference)
     return f"Resumed {reference}. {state_sentence(find_item(reference, session.manager.snapshot))}"
 
@@ -156,7 +157,7 @@ def retry(session: Session, reference: DownloadId | None = None, *, everything: 
         left = len(manager.snapshot.recent_failures)
         number = session.call(retry_all, session.sync)
         more = f" {left - number} cannot succeed without a change: %gguf status says why." if left > number else ""
-        return f"Queued {formats.plural(number, 'failed download')} again.{more}"
+        return f"Queued {units.plural(number, 'failed download')} again.{more}"
     session.call(session.sync.retry, reference)
     return f"Queued {reference} again. {state_sentence(find_item(reference, manager.snapshot))}"
 
@@ -167,7 +168,7 @@ def clear_failed(session: Session, reference: DownloadId | None = None) -> str:
     failures = session.manager.snapshot.recent_failures
     if reference is None:
         session.call(session.sync.clear_failed)
-        return f"Cleared {formats.plural(len(failures), 'failed download')}."
+        return f"Cleared {units.plural(len(failures), 'failed download')}."
     session.call(session.sync.clear_failed, reference)
     return f"Cleared {reference}. {_KEPT}"
 
@@ -207,7 +208,7 @@ def history(session: Session, *, clear: bool = False) -> Answer | str:
     """List the last 50 downloads that ended, in all kernels. %gguf queue #2 downloads the second of them again."""
     if clear:
         number = session.call(session.sync.clear_history)
-        return f"Cleared {formats.plural(number, 'download')} from the history."
+        return f"Cleared {units.plural(number, 'download')} from the history."
     past = session.call(session.sync.history)
     session.list_rows(one.id for one in past)
     return session.answer(listings.history_table(past)) if past else "No download has ended yet."
@@ -273,7 +274,7 @@ def _path_in_folder(session: Session, one: "Leftover") -> str:
 
 def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_confirmed: bool) -> Answer | str:
     def amount(some: "list[Leftover]") -> tuple[str, str]:
-        return formats.plural(len(some), "unfinished file"), formats.size(sum(one.disk_bytes for one in some))
+        return units.plural(len(some), "unfinished file"), units.size(sum(one.disk_bytes for one in some))
 
     files, freed = amount(found)
     names = listed([_path_in_folder(session, one) for one in found], 5)
@@ -298,7 +299,7 @@ def state_sentence(item: QueuedDownload | None) -> str:
     if item is None or item.status.is_active:
         if item is None or item.notice_kind != "connecting" or not item.downloaded_bytes:
             return "It is downloading now."
-        return f"It is resuming: {formats.amount(item.downloaded_bytes, item.total_bytes)} are already downloaded."
+        return f"It is resuming: {units.amount(item.downloaded_bytes, item.total_bytes)} are already downloaded."
     if item.status is DownloadStatus.PAUSED:
         return f"It is paused. Resume: %gguf resume {item.id}"
     if item.status is DownloadStatus.QUEUED:

@@ -61,9 +61,9 @@ def _notice(notice: Notice) -> str:
     return f"{notice.text} {command}".rstrip()
 
 
-def facts(row: Row, note: str = "") -> str:
-    """The facts of a row, and the note if given, in one line."""
-    return " · ".join(filter(None, (*(fact.text for fact in row.lines), note)))
+def facts(row: Row) -> str:
+    """The facts of a row in one line."""
+    return " · ".join(fact.text for fact in row.lines)
 
 
 def _command(row: Row) -> str:
@@ -122,36 +122,26 @@ def ending(item: QueuedDownload) -> str:
 
 
 def _lines(row: Row, view: str, number: int, width: int) -> list[str]:
-    name, numbered = _name(row, view), f"#{number} " if number else ""
-    match view:
-        case "active":
-            meter = f"  {_text_bar(row.part, width)} {row.measure:>5}  {facts(row)}"
-            note = [f"    {row.note}"] if row.note else []
-            below = [_clip(line, width) for line in (*note, *_file_lines(row, width))]
-            return [_clip(f"  {name}", width), *_wrap(meter, width, indent=4), *below]
-        case "pending" if row.position:
-            words = "  ".join(filter(None, (row.measure, facts(row), row.note)))
-            return [_clip(f"  {f'#{row.position}':>3} {name}  {words}", width)]
-        case "pending":
-            return [_clip(f"  {name}  {row.note}", width)]
-        case "failed":
-            below = [f"    {line}" for line in (*_wrap(row.note, width - 4), _command(row)) if line]
-            return [_clip(f"  {numbered}{name}  {facts(row)}", width), *below]
-        case "elsewhere":
-            below = [f"    {facts(row, row.note)}"]
-            return [_clip(line, width) for line in (f"  {name}  {row.measure}  {row.origin}", *below)]
-        case _:
-            words = facts(row, row.note)
-            lines = [f"  {name}  {words}"]
-            if len(name) + len(words) + 4 > width:
-                lines = [_clip(f"  {name}", width), *(f"    {line}" for line in _wrap(words, width - 4))]
-            return [*lines, f"    {printable(row.path)}"] if row.path else lines
+    """The name of a row with its words beside or below it; then its note, command, path and files."""
+    is_active = view == "active"
+    is_below = is_active or row.mood != "plain"
+    name = f"  {f'#{number} ':>4}{_name(row, view)}" if number else f"  {_name(row, view)}"
+    origin = row.origin if view == "elsewhere" else ""
+    words = "  ".join(filter(None, (row.measure, facts(row), "" if is_below else row.note, origin)))
+    if is_active:
+        words = f"{_text_bar(row.part, width)} {row.measure:>5}  {facts(row)}"
+    lines = [f"{name}  {words}".rstrip()]
+    if is_active or len(lines[0]) > width:
+        lines = [_clip(name, width), *_wrap(f"{' ' * (2 if is_active else 4)}{words}", width, indent=4)]
+    below = [*_wrap(row.note if is_below else "", width - 4), _command(row), printable(row.path)]
+    lines += [f"    {line}" for line in below if line]
+    return [_clip(line, width) for line in (*lines, *_file_lines(row, width))] if is_active else lines
 
 
 def _file_lines(row: Row, width: int) -> Iterator[str]:
     shown = _shown_files(row)
     for title, bar in shown:
-        yield f"    {title:>6} {_text_bar(bar.part, width - 12)} {bar.percent:>5}  {bar.amount}  {bar.state}"
+        yield f"    {title:>6} {_text_bar(bar.part, width - 12)} {bar.percent:>5}  {bar.amount}  {bar.status}"
     if len(row.bars) > 1 and len(shown) < len(row.bars):
         yield f"    {sum(bar.status == 'finished' for bar in row.bars)} of {len(row.bars)} files finished"
 
@@ -181,20 +171,14 @@ def render_html(snapshot: QueueSnapshot, caption: str = "", *, is_redrawn: bool 
     for view, listed, more in _sections(snapshot):
         if view.title:
             parts.append(f'<div style="margin-top:.6em"><strong>{escape(view.title)}</strong></div>')
-        parts.append(_table(_cells(row, view.id, number, folds=not is_redrawn) for number, row in listed))
-        parts += [quiet(more)] if more else []
-    parts += [quiet(line) for line in (head.summary, caption) if line]
-    return f'<div style="line-height:1.4">{"".join(parts)}</div>'
+        parts += [_table(listed, view.id, is_redrawn=is_redrawn), *([quiet(more)] if more else [])]
+    return _page(*parts, *(quiet(line) for line in (head.summary, caption) if line))
 
 
 def download_html(item: QueuedDownload, caption: str = "") -> str:
-    """One download that is updated in place: a line for it, and one for each of its files."""
-    row = rows.download_row(item, 1, 1)
-    files = _file_rows(row) if item.status.is_active else []
-    # In one table, so that all bars are aligned.
-    indented = [(f'<span style="{QUIET};padding-left:1.5em">{title}</span>', *rest) for title, *rest in files]
-    table = _table([_cells(row, has_files=False), *indented])
-    return f'<div style="line-height:1.4">{table}{quiet(caption) if caption else ""}</div>'
+    """One download that is updated in place."""
+    listed = [(0, rows.download_row(item, 1, 1))]
+    return _page(_table(listed, rows.view_of(item.status), is_redrawn=True), quiet(caption) if caption else "")
 
 
 def bar_html(part: float | None) -> str:
@@ -205,10 +189,29 @@ def bar_html(part: float | None) -> str:
     return f'<span aria-hidden="true" style="{shape};background:{paint}"></span>'
 
 
-def _cells(
-    row: Row, view: str = "", number: int = 0, *, folds: bool = False, has_files: bool = True
-) -> tuple[str, ...]:
-    """Name, notes and files; bar and percentage; facts."""
+def _page(*parts: str) -> str:
+    return f'<div style="line-height:1.4">{"".join(parts)}</div>'
+
+
+def _table(listed: Iterable[tuple[int, Row]], view: str, *, is_redrawn: bool) -> str:
+    """The rows of a list. Their files are below them if they are redrawn, with all bars aligned; otherwise a click shows them."""
+    lines = list[Sequence[str]]()
+    for number, row in listed:
+        files = _shown_files(row) if view == "active" else []
+        cells = [
+            (escape(title), f"{bar_html(bar.part)} {bar.percent}", escape(bar.amount), bar.status)
+            for title, bar in files
+        ]
+        if is_redrawn or not cells:
+            indented = [(f'<span style="{QUIET};padding-left:1.5em">{title}</span>', *rest) for title, *rest in cells]
+            lines += [_cells(row, view, number), *indented]
+        else:
+            lines.append(_cells(row, view, number, details(f"{len(row.bars)} files", _grid(cells))))
+    return _grid(lines)
+
+
+def _cells(row: Row, view: str, number: int, below: str = "") -> Sequence[str]:
+    """Name and notes; bar and percentage; facts."""
     parts = [f"{f'#{number} ' if number else ''}<code>{escape(_name(row, view))}</code>"]
     if row.note:
         style = QUIET if row.mood == "plain" else f"color:{COLORS[row.mood]}"
@@ -220,22 +223,13 @@ def _cells(
         parts.append(quiet(row.origin))
     if row.path:
         parts.append(f"<div><code>{escape(printable(row.path))}</code></div>")
-    if has_files and row.status == "downloading" and (files := _file_rows(row)):
-        parts.append(details(f"{len(row.bars)} files", _table(files)) if folds else _table(files))
     measure = escape(row.measure)
     meter = f"{bar_html(row.part)} {measure}" if row.progress and measure else measure
-    return "".join(parts), meter, escape(facts(row))
+    return "".join([*parts, below]), meter, escape(facts(row))
 
 
-def _file_rows(row: Row) -> list[tuple[str, ...]]:
-    return [
-        (escape(title), f"{bar_html(bar.part)} {bar.percent}", escape(bar.amount), bar.state)
-        for title, bar in _shown_files(row)
-    ]
-
-
-def _table(lines: Iterable[Sequence[str]]) -> str:
-    """A table; in each line the first cell may wrap, the others stay on one line each."""
+def _grid(lines: Iterable[Sequence[str]]) -> str:
+    """A table of cells; in each line the first may wrap, the others stay on one line each."""
     body = []
     for first, *others in lines:
         fixed = "".join(f'<td style="{_FIXED}">{cell}</td>' for cell in others)

@@ -6,6 +6,7 @@ A chat template is shown as text and never rendered.
 from collections.abc import Iterable, Sequence
 from typing import Final
 
+from gglib_nb.domain import units
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, shown
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, PrunePlan, QueuedUpdate, Repair, Verification
@@ -13,7 +14,6 @@ from gglib_nb.domain.references import DownloadId, source_of
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.manager.bundles import BundleReport
-from gglib_nb.notebook import formats
 from gglib_nb.notebook.rows import scan_warning
 from gglib_nb.notebook.tables import STRONG, Block, Column, Diff, Fold, Line, Table, row, table
 
@@ -32,13 +32,13 @@ _PRUNE_COLUMNS: Final = (
 
 def deletion_question(plan: Deletion) -> str:
     """The files that a deletion would delete."""
-    files = formats.plural(len(plan.deleted), "file")
-    return printable(f"{plan.id}: {files}, {formats.size(plan.freed_bytes)} will be freed.{_kept(plan.kept)}")
+    files = units.plural(len(plan.deleted), "file")
+    return printable(f"{plan.id}: {files}, {units.size(plan.freed_bytes)} will be freed.{_kept(plan.kept)}")
 
 
 def deleted(deletion: Deletion) -> str:
     """The files that a deletion deleted."""
-    files, freed = formats.plural(len(deletion.deleted), "file"), formats.size(deletion.freed_bytes)
+    files, freed = units.plural(len(deletion.deleted), "file"), units.size(deletion.freed_bytes)
     return printable(f"Deleted {deletion.id}: {files}; {freed} freed.{_kept(deletion.kept)}")
 
 
@@ -46,15 +46,15 @@ def exported(report: BundleReport) -> str:
     """The result of an export, and the next step."""
     linked = " (linked)" if report.linked_bytes == report.size_bytes else ""
     models = report.models[0] if len(report.models) == 1 else f"{len(report.models)} models"
-    done = f"Exported {models}, {formats.size(report.size_bytes)}{linked}, to {report.folder}."
+    done = f"Exported {models}, {units.size(report.size_bytes)}{linked}, to {report.folder}."
     return printable(f"{done} On the other machine: %gguf import FOLDER")
 
 
 def pruning_question(plan: PrunePlan) -> str:
     """The disk space that deleting several models frees."""
-    left = formats.size(plan.missing_bytes)
+    left = units.size(plan.missing_bytes)
     more = f" {left} more cannot be freed: the other models {_KEPT_WHERE}."
-    freed = f"Deleting {_counts(plan)} frees {formats.size(plan.freed_bytes)}."
+    freed = f"Deleting {_counts(plan)} frees {units.size(plan.freed_bytes)}."
     return f"{freed}{more if plan.missing_bytes else ''}{unmounted(plan)}"
 
 
@@ -72,12 +72,12 @@ def unmounted(plan: PrunePlan) -> str:
 
 def pruned(done: PrunePlan) -> str:
     """The models and unfinished downloads that were deleted."""
-    return f"Deleted {_counts(done)}: {formats.size(done.freed_bytes)} freed, {formats.size(done.kept_bytes)} kept."
+    return f"Deleted {_counts(done)}: {units.size(done.freed_bytes)} freed, {units.size(done.kept_bytes)} kept."
 
 
 def _counts(plan: PrunePlan) -> str:
     counts = ((len(plan.models), "model"), (len(plan.unfinished), "unfinished download"))
-    return " and ".join(formats.plural(count, noun) for count, noun in counts if count)
+    return " and ".join(units.plural(count, noun) for count, noun in counts if count)
 
 
 def verified(verification: Verification) -> str:
@@ -86,8 +86,8 @@ def verified(verification: Verification) -> str:
         faults = " ".join(f"{file.path} {_fault(file)}." for file in verification.faults)
         return printable(f"{verification.id} is damaged. {faults} Repair it: %gguf repair {verification.id}")
     has_digests = all(file.verdict == "right" for file in verification.files)
-    files = formats.plural(len(verification.files), "file")
-    size = formats.size(sum(file.size_bytes or 0 for file in verification.files))
+    files = units.plural(len(verification.files), "file")
+    size = units.size(sum(file.size_bytes or 0 for file in verification.files))
     source = source_of(DownloadId.parse(verification.id).repo_id)
     verdict = "SHA-256 matches" if has_digests else f"{source} gives no SHA-256; a later change will be detected"
     return printable(f"{verification.id}: {files}, {size}, {verdict}.")
@@ -97,7 +97,7 @@ def repaired(repair: Repair) -> str:
     """The plan of a repair."""
     if not repair.is_needed:
         return printable(f"{repair.id} is correct; there is nothing to repair.")
-    files, size = formats.plural(len(repair.faulty_paths), "file"), formats.size(repair.bytes_to_fetch)
+    files, size = units.plural(len(repair.faulty_paths), "file"), units.size(repair.bytes_to_fetch)
     return printable(
         f"Repairing {repair.id}: {files} damaged or missing, {size} to download. Correct parts are copied from your files. "
         "%gguf shows the progress."
@@ -110,7 +110,7 @@ def updating(update: QueuedUpdate) -> str:
         return printable(f"{update.id} is up to date.")
     warning = scan_warning(update.id, update.scan_finding)
     return printable(
-        f"Updating {update.id} to {update.latest_commit_sha[:8]}: at most {formats.size(update.total_bytes)} to "
+        f"Updating {update.id} to {update.latest_commit_sha[:8]}: at most {units.size(update.total_bytes)} to "
         "download. The old version is kept until the new one is verified. %gguf shows the progress."
         f"{warning and f' {warning}'}"
     )
@@ -120,10 +120,10 @@ def imported(report: ImportReport, folder: str) -> str:
     """The files of a folder that were added, and those that were not."""
     are_verified = all(model.state == "verified" for model in report.imported)
     check = "All files are verified." if are_verified else "Check one with: %gguf verify ID"
-    head = f"{formats.plural(len(report.imported), 'model')} of {folder} added. {check}"
+    head = f"{units.plural(len(report.imported), 'model')} of {folder} added. {check}"
     if not report.imported:
         head = f"No new models in {folder}."
-    added = [f"  {model.id}  {formats.size(model.size_bytes)}  {model.path}" for model in report.imported]
+    added = [f"  {model.id}  {units.size(model.size_bytes)}  {model.path}" for model in report.imported]
     skipped = [f"  {file.path} {file.reason}" for file in report.skipped]
     return "\n".join(map(printable, [head, *added, *(["Skipped:", *skipped] if skipped else [])]))
 
@@ -134,7 +134,7 @@ def _kept(files: Sequence[KeptFile]) -> str:
 
 def _fault(file: CheckedFile) -> str:
     if ranges := file.wrong_ranges:
-        size = formats.size(sum(end - start for start, end in ranges))
+        size = units.size(sum(end - start for start, end in ranges))
         where = listed([f"{start:,} to {end - 1:,}" for start, end in ranges], _MOST_RANGES)
         return f"has wrong bytes at {where} ({size})"
     texts = {
@@ -149,7 +149,7 @@ def pruning_table(plan: PrunePlan) -> Table:
     """What would be deleted, one a row."""
     models = [(one.size_bytes, one.last_used_at_s, one.id) for one in plan.models]
     unfinished = [(one.size_bytes, one.changed_at_s, one.path) for one in plan.unfinished]
-    lines = [row(formats.size(size_bytes), formats.day(at_s), name) for size_bytes, at_s, name in models + unfinished]
+    lines = [row(units.size(size_bytes), units.day(at_s), name) for size_bytes, at_s, name in models + unfinished]
     return Table(_PRUNE_COLUMNS, lines, pruning_question(plan))
 
 
@@ -182,7 +182,7 @@ def comparison_blocks(found: Comparison) -> list[Block]:
     else:
         names, titles = f"{one} and {other}", [printable(name.rpartition("/")[2]) for name in (one, other)]
     keys = f"{len(found.keys)} keys differ" if len(found.keys) != 1 else "1 key differs"
-    unknown = formats.UNKNOWN
+    unknown = units.UNKNOWN
     rows = [row(key.key[:200], key.first or unknown, key.second or unknown) for key in found.keys[:_MOST_KEYS]]
     return [
         Line(printable(f"{names}: {keys if found.keys else 'the metadata is the same'}."), STRONG),
@@ -207,12 +207,12 @@ def warnings_of(one: Inspection) -> tuple[str, ...]:
 
 def _facts(one: Inspection) -> list[tuple[str, str]]:
     weights = None if one.bits_per_weight is None else f"{one.bits_per_weight:.2f} bits per weight"
-    parameters = f"{formats.count(one.parameter_count)} parameters" if one.tensors else None
+    parameters = f"{units.count(one.parameter_count)} parameters" if one.tensors else None
     tokens = None if one.vocabulary_size is None else f"{one.vocabulary_size:,} tokens"
     found: list[tuple[str, Iterable[str | None]]] = [
         ("Name", [one.title]),
         ("Architecture", [one.architecture, parameters, weights]),
-        ("Size", [formats.size(one.size_bytes)]),
+        ("Size", [units.size(one.size_bytes)]),
         ("Context", [None if one.context_length is None else f"{one.context_length:,} tokens"]),
         ("Tokenizer", [one.tokenizer, tokens]),
         ("Chat template", ["too long to show" if one.has_chat_template and "" not in one.chat_templates else None]),
@@ -233,13 +233,13 @@ def _tensor_table(tensors: Sequence[TensorGroup]) -> Table:
         return f"{'█' * max(1, round(part * _BAR_CELLS)):<{_BAR_CELLS}} {part * 100:.1f} %"
 
     def bits(group: TensorGroup) -> str:
-        return formats.UNKNOWN if group.bits_per_weight is None else f"{group.bits_per_weight:.2f}"
+        return units.UNKNOWN if group.bits_per_weight is None else f"{group.bits_per_weight:.2f}"
 
     columns = (
         Column("Type", lambda group: group.type, is_code=True),
         Column("Share", share),
         Column("Tensors", lambda group: f"{group.tensor_count:,}", is_number=True),
-        Column("Size", lambda group: formats.size(group.size_bytes), is_number=True),
+        Column("Size", lambda group: units.size(group.size_bytes), is_number=True),
         Column("Bits per weight", bits, is_number=True),
     )
     return table(tensors, columns)

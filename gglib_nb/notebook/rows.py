@@ -5,8 +5,10 @@ no numbers, have no logic per status and add no sentences. Untrusted text is str
 """
 
 from collections.abc import Iterator
+from pathlib import PurePath
 from typing import Final
 
+from gglib_nb.domain import units
 from gglib_nb.domain.download import (
     DownloadStatus,
     ElsewhereDownload,
@@ -23,7 +25,6 @@ from gglib_nb.domain.references import source_of
 from gglib_nb.domain.stored import PastDownload
 from gglib_nb.domain.text import printable, redacted
 from gglib_nb.errors import GatedRepoError
-from gglib_nb.notebook import formats
 from gglib_nb.notebook.messages import Action, Bar, Fact, Field, Header, Mood, Notice, Row, View
 
 _MOST_CHARACTERS: Final = 60  # of a command
@@ -81,7 +82,7 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
     is_bad = status is DownloadStatus.FAILED or (item.then is not None and item.then.error)
     has_bar = status.is_active or (item.downloaded_bytes and status is not DownloadStatus.COMPLETED)
     is_untouched = status is DownloadStatus.QUEUED and not item.downloaded_bytes
-    percent = formats.percent(item.progress)
+    percent = units.percent(item.progress)
     progress = "unknown" if item.progress is None else percent
     return Row(
         id=str(item.id),
@@ -92,7 +93,7 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
         origin=printable(owner if revision is None else f"{owner} @ {revision}"),
         position=item.position,
         icon="" if status is DownloadStatus.QUEUED else "downloading" if status.is_active else status.value,
-        measure=formats.size(item.total_bytes)
+        measure=units.size(item.total_bytes)
         if is_untouched
         else percent
         if status.is_active or status.is_pending
@@ -101,7 +102,7 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
             scan_fact(item.scan_finding),
             *_facts(item),
             _hosts(item.hosts),
-            "" if item.to is None or item.paths else f"to {printable(formats.tilde(item.to))}",
+            "" if item.to is None or item.paths else f"to {printable(units.tilde(item.to))}",
             _then(item),
         ),
         note=_note(item),
@@ -113,7 +114,7 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
         is_open=status.is_active and 1 < len(files) <= _MOST_OPEN_FILES,
         reason=printable(item.reason),
         path=path,
-        folder=formats.folder(path) if path else "",
+        folder=units.tilde(str(PurePath(path).parent)) if path else "",
         code=python_lines(path, projector) if path else "",
         past_id="" if item.ended_at_s is None else f"{item.id} {item.ended_at_s}",
         actions=tuple(_actions(item, name, pending_count, active_count)),
@@ -128,7 +129,7 @@ def _elsewhere_row(item: ElsewhereDownload) -> Row:
         note = "Its kernel has stopped. Run %gguf to resume it here."
     elif item.bytes_per_second is not None:
         note, pace = "", _pace(item.bytes_per_second, item.eta_seconds)
-    percent = formats.percent(item.progress)
+    percent = units.percent(item.progress)
     return Row(
         id=f"{item.owner} {item.id}",
         status="stopped" if item.is_left else item.status.value,
@@ -138,7 +139,7 @@ def _elsewhere_row(item: ElsewhereDownload) -> Row:
         name=f"{name} in another kernel",
         icon="cancelled" if item.is_left else "downloading",
         measure=percent,
-        lines=(Fact(formats.amount(item.downloaded_bytes, item.total_bytes)), *pace),
+        lines=(Fact(units.amount(item.downloaded_bytes, item.total_bytes)), *pace),
         note=note,
         part=item.progress,
         progress=percent,
@@ -153,12 +154,12 @@ def outcome(item: PastDownload) -> Fact:
 
 def time_taken(item: PastDownload | QueuedDownload) -> str:
     """The duration of a download; empty if nothing was downloaded."""
-    return "" if item.was_present or item.took_s is None else formats.duration(item.took_s)
+    return "" if item.was_present or item.took_s is None else units.duration(item.took_s)
 
 
 def rate(bytes_per_second: float | None) -> str:
     """A rate; empty if unknown."""
-    return "" if bytes_per_second is None else formats.rate(bytes_per_second)
+    return "" if bytes_per_second is None else units.rate(bytes_per_second)
 
 
 def past_row(item: PastDownload) -> Row:
@@ -173,10 +174,10 @@ def past_row(item: PastDownload) -> Row:
         icon=item.outcome.value,
         lines=facts(
             outcome(item),
-            formats.size(item.total_bytes),
+            units.size(item.total_bytes),
             time_taken(item),
             rate(item.bytes_per_second),
-            formats.minute(item.ended_at_s),
+            units.minute(item.ended_at_s),
         ),
         note=printable(item.error),
         mood="bad" if item.error else "plain",
@@ -192,7 +193,7 @@ def _hosts(hosts: tuple[HostProgress, ...]) -> str:
         if one.is_finished:
             return "done"
         done, total = one.downloaded_bytes, one.total_bytes
-        return f"{100 * done // total} %" if total else formats.size(done)
+        return f"{100 * done // total} %" if total else units.size(done)
 
     return printable(", ".join(f"{one.host} {progress(one)}" for one in hosts))
 
@@ -209,18 +210,18 @@ def _then(item: QueuedDownload) -> str | Fact:
 
 
 def _pace(bytes_per_second: float | None, eta_seconds: float | None) -> tuple[Fact, ...]:
-    left = "" if eta_seconds is None else f"{formats.duration(eta_seconds)} left"
+    left = "" if eta_seconds is None else f"{units.duration(eta_seconds)} left"
     return facts(Fact(rate(bytes_per_second), is_live=True), Fact(left, is_live=True))
 
 
 def _facts(item: QueuedDownload) -> tuple[Fact | str, ...]:
-    total = formats.size(item.total_bytes)
-    amount = formats.amount(item.downloaded_bytes, item.total_bytes)
+    total = units.size(item.total_bytes)
+    amount = units.amount(item.downloaded_bytes, item.total_bytes)
     match item.status:
         case DownloadStatus.DOWNLOADING:
             pace = _pace(item.bytes_per_second, item.eta_seconds)
             done = _files_done((*item.shards, *item.companions))
-            return (f"{formats.size(item.downloaded_bytes)} of {total}", *pace, done)
+            return (f"{units.size(item.downloaded_bytes)} of {total}", *pace, done)
         case DownloadStatus.COMPLETED:
             verified = _verified(item)
             if item.was_present:
@@ -259,22 +260,21 @@ def _note(item: QueuedDownload) -> str:
 
 def _files_done(files: tuple[ShardProgress, ...]) -> str:
     done = sum(file.status is ShardStatus.FINISHED for file in files)
-    return f"{done} of {formats.plural(len(files), 'file')} done" if len(files) > 1 else ""
+    return f"{done} of {units.plural(len(files), 'file')} done" if len(files) > 1 else ""
 
 
 def _bar(file: ShardProgress) -> Bar:
-    is_done = file.status is ShardStatus.FINISHED
-    part = None if file.size_bytes is None and not is_done else 1.0
-    if file.size_bytes and not is_done:
-        part = min(1.0, file.downloaded_bytes / file.size_bytes)
+    size_bytes, is_done = file.size_bytes, file.status is ShardStatus.FINISHED
+    part = None if size_bytes is None and not is_done else 1.0
+    if size_bytes and not is_done:
+        part = min(1.0, file.downloaded_bytes / size_bytes)
     return Bar(
         name=printable(file.path_in_repo.rpartition("/")[2]),
-        status=file.status.value,
-        state=file.status.value,
-        amount=formats.size(file.size_bytes) if is_done else formats.amount(file.downloaded_bytes, file.size_bytes),
+        status=file.status,
+        amount=units.size(size_bytes) if is_done else units.amount(file.downloaded_bytes, size_bytes),
         part=part,
-        percent="unknown" if part is None else formats.percent(part),
-        weight=file.size_bytes or 0,
+        percent="unknown" if part is None else units.percent(part),
+        weight=size_bytes or 0,
         tag="" if file.kind == "shard" else printable(file.kind),
         runs=file.arrived_steps,
         verified=file.verified_steps,
@@ -326,7 +326,7 @@ def header(snapshot: QueueSnapshot) -> Header:
     is_busy = snapshot.active_count > 0
     is_waiting = any(item.status is DownloadStatus.QUEUED for item in snapshot.items)
     summary, mood = _run_summary(None if is_busy or is_waiting else snapshot.last_run)
-    free = formats.plural(max(0, snapshot.max_size - snapshot.pending_count), "place")
+    free = units.plural(max(0, snapshot.max_size - snapshot.pending_count), "place")
     limit = snapshot.bandwidth_limit_bytes_per_second
     # The remaining time of the queue is a guess until it is known for one of the downloads.
     is_known = any(item.eta_seconds is not None for item in snapshot.items)
@@ -337,7 +337,7 @@ def header(snapshot: QueueSnapshot) -> Header:
         rate=rate(snapshot.bytes_per_second) if is_busy else "",
         pace=facts(
             *_pace(None, snapshot.eta_seconds if is_known else None),
-            "" if limit is None else f"limited to {formats.rate(limit)}",
+            "" if limit is None else f"limited to {units.rate(limit)}",
             "" if snapshot.waits_until is None else f"waiting until {snapshot.waits_until}",
         ),
         bytes_per_second=snapshot.bytes_per_second,
@@ -356,12 +356,12 @@ def _run_summary(run: QueueRunSummary | None) -> tuple[str, Mood]:
     failed = f"{run.models_failed} failed" if run.models_failed else ""
     cancelled = f"{run.models_cancelled} cancelled" if run.models_cancelled else ""
     others = list(filter(None, (failed, cancelled)))
-    time = formats.duration(run.ended_at_s - run.started_at_s)
+    time = units.duration(run.ended_at_s - run.started_at_s)
     if run.models_completed:
         sizes = [item.total_bytes for item in run.items if item.outcome is DownloadStatus.COMPLETED]
         known = sum(size for size in sizes if size is not None)
-        size = f", {formats.size(known)}" if known and None not in sizes and not run.is_truncated else ""
-        parts = [f"{formats.plural(run.models_completed, 'model')} complete{size}", *others]
+        size = f", {units.size(known)}" if known and None not in sizes and not run.is_truncated else ""
+        parts = [f"{units.plural(run.models_completed, 'model')} complete{size}", *others]
         return f"Finished in {time}: {', '.join(parts)}.", "warn" if failed else "good"
     if failed:
         return f"No model completed: {', '.join(others)} after {time}.", "bad"
@@ -444,7 +444,7 @@ def _queue_actions(snapshot: QueueSnapshot) -> Iterator[Action]:
         is_paused = all(item.status is DownloadStatus.PAUSED for item in snapshot.items)
         yield Action("resume_all", "Resume all") if is_paused else Action("pause_all", "Pause all")
     if number := len(snapshot.items) + len(snapshot.resolving):
-        question = f"Cancel {formats.plural(number, 'download')}? Downloaded data is kept."
+        question = f"Cancel {units.plural(number, 'download')}? Downloaded data is kept."
         yield Action("cancel_all", "Cancel all", confirm=question, yes="Yes, cancel all")
 
 
@@ -518,13 +518,13 @@ PANEL_TEXTS: Final = {
 
 def still_text(at_s: float) -> str:
     """The caption of a static copy of the panel: a saved notebook, or a page without the widget."""
-    return f"As of {formats.minute(at_s)}. This is a still picture of the panel; it does not update."
+    return f"As of {units.minute(at_s)}. This is a still picture of the panel; it does not update."
 
 
 def no_page_text(at_s: float) -> str:
     """The caption if no page shows the live panel."""
     return (
-        f"As of {formats.minute(at_s)}. The live panel did not load here. %gguf wait follows the downloads, %gguf status shows "
+        f"As of {units.minute(at_s)}. The live panel did not load here. %gguf wait follows the downloads, %gguf status shows "
         "the queue, %gguf help lists the commands that replace the panel's buttons. For the panel, install anywidget where the "
         "notebook server runs, then reload the page."
     )

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
+from gglib_nb.domain import units
 from gglib_nb.domain.text import printable
-from gglib_nb.notebook import formats
 
 _GAP: Final = ".9em"
 _PADDING: Final = f"padding:.25em {_GAP} .25em 0"
@@ -167,7 +167,7 @@ class Table:
 
     def _folded_words(self, row: Row, folded: Sequence[int]) -> str:
         words = [(self.columns[at].title, printable(row.cells[at].text)) for at in folded]
-        return " · ".join(f"{title} {text}" for title, text in words if text and text != formats.UNKNOWN)
+        return " · ".join(f"{title} {text}" for title, text in words if text and text != units.UNKNOWN)
 
     def _html_cell(self, row: Row, at: int, below: str) -> str:
         cell, column = row.cells[at], self.columns[at]

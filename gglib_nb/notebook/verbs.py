@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from gglib_nb import settings
+from gglib_nb.domain import units
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import InvalidConfigError, RequestError
-from gglib_nb.notebook import formats, get_verbs, model_verbs, queue_verbs, tables
+from gglib_nb.notebook import get_verbs, model_verbs, queue_verbs, tables
 from gglib_nb.notebook.actions import LIVE
 from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.session import Answer, Session
@@ -120,7 +121,7 @@ def bandwidth(session: Session, rate: int | None = None, *, hours: DailyHours | 
         session.call(session.sync.set_download_hours, None if hours == "off" else hours)
     now = session.manager.snapshot
     held = now.bandwidth_limit_bytes_per_second if rate is None else rate
-    said = f"Bandwidth is limited to {formats.rate(held)}." if held else "Bandwidth is not limited."
+    said = f"Bandwidth is limited to {units.rate(held)}." if held else "Bandwidth is not limited."
     if (span := now.download_hours) is not None:
         wait = f", and wait until {now.waits_until}" if now.is_outside_hours else ""
         said += f" Downloads run from {span.start:%H:%M} to {span.end:%H:%M}{wait}."

@@ -133,7 +133,7 @@ test("untrusted text is shown as text, and only web addresses become links", () 
 
 test("changes contain whole rows, and rows in no list are removed", () => {
   const before = state([row("a"), row("b")]);
-  const next = page.applied(before, { kind: "changes", seq: 2, views: [{ id: "active", rows: ["a"] }], rows: [row("a", { note: "new" })] });
+  const next = page.applied(before, { kind: "changes", seq: 2, views: [{ id: "active", rows: ["a"] }], rows: JSON.stringify([row("a", { note: "new" })]) });
 
   assert.deepEqual(Object.keys(next.rows), ["a"]);
   assert.equal(next.rows.a.note, "new");
@@ -196,7 +196,7 @@ test("in held order nothing moves, new rows come last, and headings count the ro
 
 // Bars
 
-const bar = (fields) => ({ name: "f", status: "downloading", state: "", amount: "", part: 0.5, percent: "", weight: 10, ...fields });
+const bar = (fields) => ({ name: "f", status: "downloading", amount: "", part: 0.5, percent: "", weight: 10, ...fields });
 
 test("a bar is divided in proportion to its files, with separate companions at the end", () => {
   const segments = page.segmentsOf([bar({ part: 1, status: "finished" }), bar({ weight: 30 }), bar({ tag: "mmproj", weight: 5 })]);

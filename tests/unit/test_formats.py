@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.notebook import formats
+from gglib_nb.domain import units
 
 CASES = json.loads((Path(__file__).parent / "format_cases.json").read_text(encoding="utf-8"))
 FLAT = [(name, value, text) for name, rows in CASES.items() for value, text in rows]
@@ -16,38 +16,38 @@ FLAT = [(name, value, text) for name, rows in CASES.items() for value, text in r
 
 @pytest.mark.parametrize(("name", "value", "text"), FLAT)
 def test_every_number_is_formatted_as_in_the_shared_table(name, value, text):
-    assert getattr(formats, name)(value) == text
+    assert getattr(units, name)(value) == text
 
 
 @given(st.floats(min_value=0, max_value=1e15))
 def test_a_size_never_shows_a_full_thousand_of_a_smaller_unit(size_bytes):
-    number = float(formats.size(size_bytes).split()[0])
+    number = float(units.size(size_bytes).split()[0])
 
     assert number < 1000 or size_bytes >= 1000**5
 
 
 @given(st.floats(min_value=0, max_value=1e15))
 def test_memory_never_shows_a_full_step_of_a_smaller_unit(memory_bytes):
-    number = float(formats.memory(memory_bytes).split()[0])
+    number = float(units.memory(memory_bytes).split()[0])
 
     assert number < 1024 or memory_bytes >= 1024**5
 
 
 @given(st.integers(min_value=10**6, max_value=10**14))
 def test_a_size_and_a_rate_of_equal_bytes_show_the_same_number(number):
-    assert formats.rate(number) == formats.size(number) + "/s"
+    assert units.rate(number) == units.size(number) + "/s"
 
 
 @given(st.floats(min_value=0, max_value=1e9))
 def test_a_duration_is_never_zero_seconds(seconds):
-    assert formats.duration(seconds) != "0 s"
+    assert units.duration(seconds) != "0 s"
 
 
 @pytest.mark.parametrize("value", [math.inf, math.nan])
 def test_a_duration_that_is_not_a_number_is_unknown(value):
-    assert formats.duration(value) == "—"
+    assert units.duration(value) == "—"
 
 
 @given(st.floats(min_value=0, max_value=1, exclude_max=True))
 def test_only_finished_work_shows_a_hundred_percent(fraction):
-    assert formats.percent(fraction) != "100 %" or fraction > 1 - 1e-10
+    assert units.percent(fraction) != "100 %" or fraction > 1 - 1e-10

@@ -160,7 +160,7 @@ function fieldOf(app) {
 
 /** @param {PanelView} app */
 function filtersOf({ adder, texts, model }) {
-  const fields = model.get("snapshot").filters.map(({ id, label, hint, choices }) => {
+  const fields = model.get("snapshot").filters.map(({ id, label, hint = "", choices }) => {
     const value = adder.filters[id] ?? "";
     const set = (/** @type {Event} */ event) => adder.setFilter(id, /** @type {HTMLInputElement} */ (event.target).value);
     // In a JupyterLab cell, Enter fires no change event.

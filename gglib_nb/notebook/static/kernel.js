@@ -98,7 +98,7 @@ function applied(state, { seq, header, views, rows }) {
   if (seq <= state.seq) return state;
   if (seq !== state.seq + 1) return null;
   const next = { ...state, seq, header: header ?? state.header, views: views ?? state.views, rows: { ...state.rows } };
-  for (const row of rows ?? []) next.rows[row.id] = row;
+  for (const row of JSON.parse(rows ?? "[]")) next.rows[row.id] = row;
   if (views) {
     const listed = new Set(views.flatMap((view) => view.rows ?? []));
     for (const id of Object.keys(next.rows)) if (!listed.has(id)) delete next.rows[id];

@@ -152,7 +152,7 @@ function fileLine(app, bar, at) {
     h("span", { class: "gglib-which", title: bar.name }, name, bar.tag && h("span", { class: "gglib-chip" }, bar.tag)),
     h("div", { class: "gglib-bar gglib-map", ...progressOf(app.text("progress", bar.name), bar.part, bar.percent) }, mapOf(bar)),
     h("span", { class: "gglib-amount" }, bar.amount),
-    h("span", { class: "gglib-state" }, bar.state),
+    h("span", { class: "gglib-state" }, bar.status),
   ]);
 }
 

@@ -6,26 +6,24 @@
 /** @typedef {{text: string, mood?: string, is_live?: boolean}} Fact */
 /** @typedef {{id: string, label: string, aria?: string, confirm?: string, yes?: string, is_worded?: boolean, is_primary?: boolean,
  *   is_off?: boolean}} Action */
-/** @typedef {{name: string, status: string, state: string, amount: string, part: number|null, percent: string, weight: number,
+/** @typedef {{name: string, status: string, amount: string, part: number|null, percent: string, weight: number,
  *   tag?: string, runs?: number[], verified?: number}} Bar */
 /** @typedef {{id: string, status?: string, title?: string, tag?: string, origin?: string, name?: string, position?: number,
  *   icon?: string, measure?: string, lines?: Fact[], note?: string, mood?: string, link?: string, part?: number|null,
  *   progress?: string, bars?: Bar[], is_open?: boolean, reason?: string, path?: string, folder?: string, code?: string, past_id?: string,
  *   actions?: Action[]}} Row */
 /** @typedef {{id: string, title?: string, rows?: string[], note?: string, actions?: Action[]}} View */
-/** @typedef {{id: string, label: string, value: string, hint?: string, is_number?: boolean}} Field */
+/** @typedef {{id: string, label: string, value: string, hint?: string, is_number?: boolean, choices?: [string, string][]}} Field */
 /** @typedef {{kind: string, text: string, action?: Action|null}} Notice */
 /** @typedef {{counts: string, summary?: string, mood?: string, rate?: string, pace?: Fact[], bytes_per_second?: number|null,
  *   is_busy?: boolean, has_work?: boolean, actions?: Action[], fields?: Field[], notices?: Notice[]}} Header */
-/** @typedef {{id: string, label: string, hint: string, choices?: [string, string][]}} Filter */
 /** @typedef {{seq: number, header: Header, views: View[], rows: Record<string, Row>, texts: Record<string, string>,
- *   filters: Filter[]}} PanelState */
+ *   filters: Field[]}} PanelState */
 /** @typedef {{text: string, is_end?: boolean}} News */
-/** @typedef {{kind: "changes", seq: number, header?: Header|null, views?: View[]|null, rows?: Row[], news?: News[]}} Changes */
+/** @typedef {{kind: "changes", seq: number, header?: Header|null, views?: View[]|null, rows?: string, news?: News[]}} Changes */
 /** @typedef {{title: string, text: string}} Code */
 /** @typedef {{text?: string, mood?: string, news?: string, confirm?: Action|null, code?: Code[], is_queued?: boolean}} Answer */
-/** @typedef {{id: string, label: string}} Choice */
-/** @typedef {{view: View, rows?: Row[], link?: string, warning?: string, warning_link?: string, choices?: Choice[],
+/** @typedef {{view: View, rows?: Row[], link?: string, warning?: string, warning_link?: string, choices?: Action[],
  *   revision?: string|null, news?: string}} Listing */
 /** @typedef {{kind: "reply", cid: string, result?: any, error?: string, alternatives?: string[]}} Reply */
 /** @typedef {{kind: "progress", cid: string, text: string}} Progress */
