@@ -19,8 +19,6 @@ from gglib_nb.errors import (
     NoGgufFilesError,
 )
 
-Reason = Literal["requested", "only", "preferred", "nearest"]
-
 # The order of the ecosystem's tools, llama.cpp's `-hf` first.
 PREFERRED_LABELS: Final = ("Q4_K_M", "Q5_K_M", "Q5_K_S", "Q4_K_S", "Q6_K", "Q8_0")
 _NEAREST_TO_BITS: Final = Quantization(PREFERRED_LABELS[0]).bits_per_weight or 4.89
@@ -33,7 +31,7 @@ class Choice(Value, frozen=True):
     """The variant that was taken."""
 
     variant: Variant
-    reason: Reason  # by which rule
+    reason: Literal["requested", "only", "preferred", "nearest"]  # by which rule
     why: str  # the same as a sentence
 
 
@@ -51,12 +49,8 @@ def choose(
     else the first of `PREFERRED_LABELS`; else the `UD-` or `IQ` label of 4 to 6 bits nearest to `Q4_K_M` that fits in
     memory. Incomplete sets, builds for big-endian machines and, beside a model, companions are taken only by name.
 
-    Args:
-        variants: What the repository offers.
-        requested: As typed; None or empty: the rule decides.
-        memory_bytes: Memory for the model; None: unknown, and everything fits.
-        repository: Its name at the beginning of an error's sentence.
-        findings: Of the Hub's security scan, by path. Variants with a bad one are taken only by name, or if there are no others.
+    `findings` are those of the Hub's security scan, by path; a variant with a bad one is taken only by name, or if there is
+    no other. `repository` begins the sentences of errors. Without `memory_bytes`, everything fits.
 
     Raises:
         NoGgufFilesError: The repository has no model.
@@ -80,11 +74,7 @@ def choose(
     else:
         choice = _by_rule(variants.variants, memory_bytes, repository)
         finding, avoided = finding_of(choice.variant, findings), choice.variant.key
-        others = tuple(
-            one
-            for one in variants.variants
-            if one.is_complete and not one.is_big_endian and finding_of(one, findings) not in BAD_FINDINGS
-        )
+        others = [one for one in _usable(variants.variants) if finding_of(one, findings) not in BAD_FINDINGS]
         if finding in BAD_FINDINGS and others:
             without = f"Without {avoided}, which the Hub's security scan calls {finding}, {repository}"
             choice = _by_rule(others, memory_bytes, without)
@@ -111,15 +101,12 @@ def finding_of(variant: Variant, findings: Mapping[str, str]) -> str:
 def _requested(variants: Variants, requested: str, repository: str) -> Variant:
     if (variant := variants.by_key(requested)) is not None:
         return variant
-    for rule, among in (
-        (_labelled, variants.offered),
-        (_named, variants.variants),
-        (_named, variants.single_files),
-        (_ending_in, variants.offered),
-    ):
+    offered = variants.offered
+    rules = ((_labelled, offered), (_named, variants.variants), (_named, variants.single_files), (_ending_in, offered))
+    for rule, among in rules:
         if found := rule(among, requested):
             return _single(found, f"{repository} has {len(found)} variants named {requested}.")
-    choices = _best_first(variants.offered)
+    choices = _best_first(offered)
     near = _near_miss(requested, _keys(choices))
     question = f"Did you mean {near}? " if near else ""
     choices.sort(key=lambda variant: variant.key != near)
@@ -142,17 +129,19 @@ def _named(variants: Sequence[Variant], requested: str) -> list[Variant]:
     def has(*names: str) -> bool:
         return wanted in map(str.casefold, names)
 
-    if whole := [one for one in variants if has(*one.files, f"{one.folder}/{one.stem}")]:
-        return preferred(whole)
-    names = ((one, [path.rpartition("/")[2] for path in one.files]) for one in variants)
-    return preferred(one for one, files in names if has(one.stem, f"{one.stem}.gguf", one.folder, *files))
+    whole = [one for one in variants if has(*one.files, f"{one.folder}/{one.stem}")]
+    return preferred(
+        whole
+        or (
+            one
+            for one in variants
+            if has(one.stem, f"{one.stem}.gguf", one.folder, *(path.rpartition("/")[2] for path in one.files))
+        )
+    )
 
 
 def _ending_in(variants: Sequence[Variant], requested: str) -> list[Variant]:
-    """By the end of the stem: people write `i1-Q4_K_M` (mradermacher) or `APEX-Quality`.
-
-    Not for a label alone: `Q4_K_XL` does not mean `UD-Q4_K_XL`.
-    """
+    """By the end of the stem (`i1-Q4_K_M`, `APEX-Quality`), not by a label alone: `Q4_K_XL` does not mean `UD-Q4_K_XL`."""
     if read_label(requested) == Quantization(requested):
         return []
     endings = tuple(separator + requested.casefold() for separator in "-.")
@@ -175,25 +164,31 @@ def _near_miss(requested: str, choices: tuple[str, ...]) -> str | None:
 # Nothing was asked for
 
 
-def _by_rule(variants: tuple[Variant, ...], memory_bytes: int | None, repository: str) -> Choice:
+def _usable(variants: Iterable[Variant]) -> list[Variant]:
+    return [variant for variant in variants if variant.is_complete and not variant.is_big_endian]
+
+
+def _by_rule(variants: Sequence[Variant], memory_bytes: int | None, repository: str) -> Choice:
     if len(variants) == 1:
         return Choice(variants[0], "only", f"{variants[0].key} is the only variant.")
-    usable = [variant for variant in variants if variant.is_complete and not variant.is_big_endian]
+    usable = _usable(variants)
     if not usable:
         raise _ambiguous(
             f"{repository} has {len(variants)} variants but none is complete and runs on this machine.", variants
         )
     if len(usable) == 1:
-        return Choice(
-            usable[0], "only", f"{usable[0].key} is the only variant that is complete and runs on this machine."
-        )
+        why = f"{usable[0].key} is the only variant that is complete and runs on this machine."
+        return Choice(usable[0], "only", why)
     first = PREFERRED_LABELS[0]
     for label in PREFERRED_LABELS:
         if alike := [variant for variant in usable if variant.quantization == label]:
             variant = _single_edition(alike, label, repository)
-            usual = "is the usual choice" if label == first else "is the next usual choice"
-            why = f"{label} {usual}." if label == first else f"There is no {first}; {label} {usual}."
-            return Choice(variant, "preferred", why + _size_warning(variant, memory_bytes))
+            usual = (
+                f"{label} is the usual choice."
+                if label == first
+                else f"There is no {first}; {label} is the next usual choice."
+            )
+            return Choice(variant, "preferred", usual + _size_warning(variant, memory_bytes))
     return _nearest(usable, memory_bytes, repository)
 
 
@@ -206,8 +201,7 @@ def _nearest(usable: list[Variant], memory_bytes: int | None, repository: str) -
     candidates = [
         one
         for one in usable
-        if (label := one.quantization) is not None
-        and (label.is_dynamic or label.startswith("IQ"))
+        if (one.quantization or "").startswith(("UD-", "IQ"))
         and _FEWEST_BITS <= _bits(one) <= _MOST_BITS
         and _fits(one, memory_bytes)
     ]

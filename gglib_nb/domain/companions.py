@@ -1,14 +1,11 @@
 """Which files of a repository are companions of a model: projectors, importance matrices, adapters, drafts.
 
-The GGUF header decides if it was read. Otherwise names decide, compared with the other names: an `-mtp` after a name
-marks a draft head if the model without it is listed too, else a model with the head built in. Known sizes outrank the
-name. Each rule below states its source.
+The GGUF header decides if it was read. Otherwise names decide, compared with the other names, and known sizes.
 """
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
 from gglib_nb.domain.file_names import FileName
@@ -49,6 +46,7 @@ _DRAFT_WORDS: Final = frozenset(
 _DRAFT_FOLDERS: Final = _DRAFT_WORDS | {"drafts", "drafters", "mtp", "nextn", "speculative"}
 HEAD_WORDS: Final = frozenset({"mtp", "nextn"})
 _ADAPTER_WORDS: Final = frozenset({"lora", "qlora", "loras", "adapter", "adapters", "cvec"})
+_SIDECAR: Final = "._"  # AppleDouble: macOS keeps the attributes of a file beside it, under its name with this prefix
 _CHECKSUM: Final = re.compile(r"(?:md5|sha\d{1,3})(?:sums?)?(?:\.txt)?|.+\.(?:md5|sha\d{1,3})(?:sums?)?", re.IGNORECASE)
 # `IQ2XXS`, `w2Q2K`, `4.256bpw`: no label, yet the name of something quantized, which an importance matrix is not.
 _STATES_BITS: Final = re.compile(r"I?Q\d(?:K|XX?S|_\d)|\d(?:bpw|bit)(?![a-z])", re.IGNORECASE)
@@ -87,20 +85,14 @@ class _Listing:
 
 
 def find_companions(
-    files: Iterable[FileName],
-    sizes: Mapping[str, int | None],
-    stated: Mapping[str, HeaderKind] = MappingProxyType({}),
+    files: Sequence[FileName], sizes: Mapping[str, int | None], stated: Mapping[str, HeaderKind]
 ) -> dict[str, CompanionKind]:
     """The kind of every companion in a listing, by path; all other GGUF files are models.
 
-    Args:
-        files: The whole listing.
-        sizes: Bytes by path; None: unknown.
-        stated: The kinds of files according to their headers, by path.
+    `sizes` and `stated`, the kinds according to headers, are by path.
     """
-    everything = tuple(files)
-    listing = _Listing([file for file in everything if file.is_gguf and not _is_sidecar(file)], sizes)
-    kinds = {file.path: _kind(file, listing, stated.get(file.path)) for file in everything}
+    listing = _Listing([file for file in files if file.is_gguf and not file.stem.startswith(_SIDECAR)], sizes)
+    kinds = {file.path: _kind(file, listing, stated.get(file.path)) for file in files}
     return {path: kind for path, kind in kinds.items() if kind is not None}
 
 
@@ -112,9 +104,9 @@ def _kind(file: FileName, listing: _Listing, stated: HeaderKind | None) -> Compa
     if not file.is_gguf:
         return _kind_of_other_format(file)
     kind = kind_by_name(file)
+    if kind is None and stated is None and listing.has_a_model:
+        kind = _kind_beside_a_model(file)
     if kind is not None or stated is not None:
-        return kind
-    if listing.has_a_model and (kind := _kind_beside_a_model(file)) is not None:
         return kind
     tests: dict[CompanionKind, bool] = {
         "imatrix": _is_imatrix(file, listing),
@@ -135,18 +127,13 @@ def _kind_of_other_format(file: FileName) -> CompanionKind | None:
 
 def kind_by_name(file: FileName) -> CompanionKind | None:
     """What the name says whatever the other files are: the ggml naming document and llama.cpp's own prefixes."""
-    if _is_sidecar(file):
+    if file.stem.startswith(_SIDECAR):
         return "other"
     if any(map(_MMPROJ.search, (file.stem, *file.folders))):
         return "mmproj"
     if file.words[:1] == ("mtp",):
         return "draft"
     return "vocab" if file.words[:2] == ("ggml", "vocab") or "vocab" in (*file.words[:1], *file.words[-1:]) else None
-
-
-def _is_sidecar(file: FileName) -> bool:
-    """An AppleDouble file: macOS keeps the attributes of a file beside it, under its name with the prefix `._`."""
-    return file.stem.startswith("._")
 
 
 def _kind_beside_a_model(file: FileName) -> CompanionKind | None:
@@ -196,7 +183,7 @@ def _is_adapter(file: FileName, listing: _Listing) -> bool:
 
 
 class _Heads:
-    """The prediction heads (`mtp`) that are published beside their models.
+    """The prediction heads (`mtp`) that are published beside their models; without it, the head is built in.
 
     After the label (`X-Q4_K_M-mtp`) it is the head of the file without it. Before the label it belongs to the model's
     name: beside an `X-Q4_K_M`, `X-MTP-Q4_K_M` is a second edition of the model with the head built in, but one that
@@ -214,18 +201,15 @@ class _Heads:
         self._names: dict[Words, set[Words]] = {stem: set() for head in heads for stem in _stem_and_twin(head)}
         self._smallest: dict[Words, _Weights] = {}
         for file in files if heads else ():
-            if not HEAD_WORDS.intersection(file.words):
-                self._add(file)
+            begins = {file.words[:end] for end in range(len(file.words) + 1)}
+            weights = _weights(file, sizes)
+            for stem in () if HEAD_WORDS.intersection(file.words) else self._names.keys() & begins:
+                self._names[stem].add(file.words)
+                if weights is not None:
+                    self._smallest[stem] = min(weights, self._smallest.get(stem, weights))
         names = {(head.base_words, _stem_and_twin(head)[0]) for head in heads}
         self._second_editions = {one for one in names if not twins[one[0]].isdisjoint(self._names[one[1]])}
         self.paths = {file.path for file in heads if self._holds(file)}
-
-    def _add(self, file: FileName) -> None:
-        weights = _weights(file, self._sizes)
-        for stem in self._names.keys() & {file.words[:end] for end in range(len(file.words) + 1)}:
-            self._names[stem].add(file.words)
-            if weights is not None:
-                self._smallest[stem] = min(weights, self._smallest.get(stem, weights))
 
     def _holds(self, file: FileName) -> bool:
         stem, twin = _stem_and_twin(file)

@@ -205,8 +205,7 @@ class ShardProgress(Value, frozen=True):
         number: 1-based among the files of its download, as in a shard's file name.
         kind: `shard`, or the kind of companion.
         size_bytes: None: unknown.
-        arrived_steps: Which parts are on the disk, as runs in steps of `BAR_STEPS`: start, end, start, end, ... Empty:
-            in order from the start, or unknown.
+        arrived_steps: The parts on the disk in `BAR_STEPS`: start, end, start, end, ...; empty: from the start, or unknown.
         verified_steps: How much of it is hashed, in the same steps; 0 also if unknown.
     """
 
@@ -260,11 +259,9 @@ class QueuedDownload(_Shown, frozen=True, kw_only=True):
     Attributes:
         position: 1-based among pending downloads, 1 runs next; 0: active or ended.
         downloaded_bytes: Bytes on the disk, including those of earlier runs.
-        bytes_per_second: Smoothed; 0: stalled. Of a completed download, the mean of its last attempt; None: no byte
-            was downloaded.
+        bytes_per_second: Smoothed; 0: stalled. Of a completed download, the mean of its last attempt.
         notice: One line that says what is happening; None: the status says it all.
-        notice_kind: `stalled`, `retrying`, `verifying`, `waiting`, `already_present`, `unverified`, ...; None: no
-            notice.
+        notice_kind: `stalled`, `retrying`, `verifying`, `waiting`, `already_present`, `unverified`, ...
         error: Why it failed; None: it did not.
         can_retry: Whether another attempt can succeed; only meaningful if it failed.
         reason: Why this variant was chosen; empty if it was requested by name.
@@ -277,8 +274,7 @@ class QueuedDownload(_Shown, frozen=True, kw_only=True):
         ran_s: Seconds in which it ran until its last change of status, without pauses and waiting.
         reused_bytes: Those of `downloaded_bytes` that were copied from files on this machine.
         reused_from: Labels of those files (`Q4_K_M`), the one with the most bytes first.
-        hosts: The hosts of a cluster that download it, or have it; empty: this machine. If each has its own copy, bytes
-            and totals are those of all copies together.
+        hosts: The hosts of a cluster that download it, or have it; empty: this machine. Bytes and totals are of all copies.
         to: The folder that it is stored in; None: the models folder.
         then: What runs once it is complete; None: nothing.
         scan_finding: The verdict of the Hub's security scan on one of its files, such as `unsafe`; empty: no finding.
@@ -352,10 +348,10 @@ class RunItem(Value, frozen=True):
 
 
 class QueueRunSummary(Value, frozen=True):
-    """The result of a run of the queue: from its first start to the time it drained, as Unix times.
+    """The result of a run of the queue, from its first start to the time it drained (Unix times).
 
-    `attempts_…` counts attempts by outcome, so that a download that failed and was retried counts twice; `models_…`
-    counts different downloads by their last outcome. `items` has the newest first, 20 at most.
+    `attempts_…` counts attempts by outcome, also those that were retried; `models_…` counts downloads by their last outcome.
+    `items` has the newest first, 20 at most.
     """
 
     started_at_s: float
@@ -375,8 +371,6 @@ class ElsewhereDownload(_Shown, frozen=True, kw_only=True):
 
     Attributes:
         position: In the queue of that kernel.
-        bytes_per_second: Also None while nothing is being transferred.
-        notice: One line that says what is happening; None: the status says it all.
         owner: The kernel's notebook or process, and its machine if that is another one.
         is_left: That kernel has ended, and no other has adopted the download yet.
     """

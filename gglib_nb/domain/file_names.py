@@ -42,7 +42,7 @@ _LABEL: Final = re.compile(
     re.IGNORECASE | re.ASCII,
 )
 _RANKS: Final = {"block": 3, "float": 2, "checkpoint": 1, "bare": 1}
-_ENDING: Final = re.compile(r"(?:\.gguf)?", re.IGNORECASE)
+_ENDINGS: Final = ("", ".gguf")
 _TRAINED_FOR: Final = re.compile(r"QAT[-_.]$", re.IGNORECASE)
 _DYNAMIC: Final = "UD-"
 
@@ -93,7 +93,7 @@ def read_label(file_name: str) -> Quantization | None:
     """
     found: list[tuple[int, int, str]] = []
     for match in _LABEL.finditer(file_name):
-        ends_the_name = match["bare"] and _ENDING.fullmatch(file_name, match.end())
+        ends_the_name = match["bare"] and file_name[match.end() :].lower() in _ENDINGS
         rank = 3 if ends_the_name else _RANKS[match.lastgroup or ""]
         found.append((rank, match.start(), match[0]))
     if len(found) > 1:
@@ -159,17 +159,24 @@ class FileName(Value, frozen=True, dict=True):
     @cached_property
     def label_span(self) -> range:
         """Which of the words are the label; empty, after the last, if the name itself has none."""
-        return _label_span(self.stem, self.words)
+        words, label = self.words, read_label(self.stem)
+        # `F16` is the canonical spelling of `fp16` too.
+        for of_label in map(_words, (label, label.replace("F", "FP")) if label else ()):
+            for start in reversed(range(len(words) - len(of_label) + 1)):
+                if words[start : start + len(of_label)] == of_label:
+                    return range(start, start + len(of_label))
+        return range(len(words), len(words))
 
     @cached_property
     def base_words(self) -> tuple[str, ...]:
         """The words without the label: what names the model."""
-        return _without_label(self.stem)
+        return self.words[: self.label_span.start] + self.words[self.label_span.stop :]
 
     @cached_property
     def model(self) -> tuple[str, ...]:
         """What the quantizations of one model share: the words of its folders and its name, without labels."""
-        words = (word for folder in self.folder.split("/") for word in _without_label(folder))
+        folders = (FileName("", "", folder, False, None) for folder in self.folder.split("/"))
+        words = (word for folder in folders for word in folder.base_words)
         return (*(word for word in words if word not in self.base_words), *self.base_words)
 
     @cached_property
@@ -201,26 +208,9 @@ def parse_path(path: str) -> FileName:
 
 def _ordinal(text: str) -> int:
     """`1`, `01` and `a` are 1; `aa` is 1 too, because split(1) begins with it."""
-    return (
-        int(text) if text.isdigit() else 1 + reduce(lambda value, letter: value * 26 + ord(letter) - ord("a"), text, 0)
-    )
+    letters = (ord(letter) - ord("a") for letter in text)
+    return int(text) if text.isdigit() else 1 + reduce(lambda value, letter: value * 26 + letter, letters, 0)
 
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[\W_]+", text.lower()) if word)
-
-
-def _without_label(name: str) -> tuple[str, ...]:
-    words = _words(name)
-    span = _label_span(name, words)
-    return words[: span.start] + words[span.stop :]
-
-
-def _label_span(name: str, words: tuple[str, ...]) -> range:
-    label = read_label(name)
-    # `F16` is the canonical spelling of `fp16` too.
-    for of_label in map(_words, (label, label.replace("F", "FP")) if label else ()):
-        for start in reversed(range(len(words) - len(of_label) + 1)):
-            if words[start : start + len(of_label)] == of_label:
-                return range(start, start + len(of_label))
-    return range(len(words), len(words))

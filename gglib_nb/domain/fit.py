@@ -1,7 +1,7 @@
 """How a model fits a machine, and with which arguments llama.cpp loads it that way.
 
 llama.cpp splits the layers over all GPUs and keeps the rest in RAM: whole layers of a dense model (`-ngl`), the experts
-of some layers of a mixture (`--n-cpu-moe`). The cache of a layer is where its weights are. The classes, best first:
+of some layers of a mixture (`--n-cpu-moe`). A layer's cache is beside its weights. The classes, best first:
 
     gpu          all of it on the GPUs, with the requested context and cache
     gpu_reduced  all of it on the GPUs, with a q8_0 cache, else with less context, else with both
@@ -93,8 +93,7 @@ class Placement(Value, frozen=True):
         fit: `gpu`, `gpu_reduced`, `gpu_partly`, `ram`, `too_large` or `unknown`.
         gpu_layers: Layers on the GPUs, completely or except for their experts.
         cpu_expert_layers: Layers of a mixture whose experts are in RAM.
-        longest_gpu_context: The longest context with all of it on the GPUs and the requested cache, at most what the
-            model was trained for; None: not even 4,096 tokens fit, or there is no GPU.
+        longest_gpu_context: The longest context that the GPUs hold with the requested cache; None: less than 4,096 tokens.
         fits_now: Whether it fits the memory that is free now; None: unknown.
         has_gpu: Whether the machine has a GPU.
     """
@@ -174,13 +173,9 @@ def _rest_parameters(header: GgufHeader, width: int) -> int:
 def place(
     shape: ModelShape | None, machine: MachineMemory, context_tokens: int, cache_type: CacheType = "f16"
 ) -> Placement:
-    """The placement of a model: the first class that holds it.
+    """The first class that holds a model, by the machine's total memory; only `fits_now` is about free memory.
 
-    Args:
-        shape: None: the header does not say, and the class is unknown.
-        machine: Its total memory decides; only `fits_now` is about free memory.
-        context_tokens: The requested context.
-        cache_type: The requested cache.
+    Without a shape, the class is unknown.
     """
     if shape is None:
         return Placement("unknown")
@@ -190,9 +185,10 @@ def place(
         budget = machine.gpu_budget_bytes - (gpus - 1) * shape.block_bytes
         if (fitting := next(_reductions(shape, budget, gpus, context_tokens, cache_type), None)) is not None:
             fit: FitClass = "gpu" if fitting == (context_tokens, cache_type) else "gpu_reduced"
-            longest = longest_context(shape, budget, gpus, cache_type)
-            found = Placement(fit, blocks, blocks, 0, *fitting, shape.total(*fitting, gpus), 0, longest)
-            return _with_free(found, machine)
+            longest = _longest_context(shape, budget, gpus, cache_type)
+            return _with_free(
+                Placement(fit, blocks, blocks, 0, *fitting, shape.total(*fitting, gpus), 0, longest), machine
+            )
         if (partly := _split(shape, machine, budget, context_tokens, cache_type)) is not None:
             return _with_free(partly, machine)
     if (fitting := next(_reductions(shape, machine.ram_budget_bytes, 1, context_tokens, cache_type), None)) is not None:
@@ -200,8 +196,8 @@ def place(
     return Placement("too_large", 0, blocks, 0, context_tokens, cache_type)
 
 
-def longest_context(shape: ModelShape, budget_bytes: int, devices: int, cache_type: CacheType) -> int | None:
-    """The longest context within a budget, at most what the model was trained for; None: not even 4,096 tokens fit."""
+def _longest_context(shape: ModelShape, budget_bytes: int, devices: int, cache_type: CacheType) -> int | None:
+    """At most what the model was trained for; None: not even 4,096 tokens fit."""
 
     def total(cells: int) -> int:
         return shape.total(cells * CELLS_ROUNDED_TO, cache_type, devices)
@@ -218,7 +214,7 @@ def _reductions(
     caches = dict.fromkeys((cache_type, _REDUCED_CACHE if cache_type == "f16" else cache_type))
     yield from ((context_tokens, one) for one in caches if shape.total(context_tokens, one, devices) <= budget_bytes)
     for cache in caches:
-        longest = longest_context(shape, budget_bytes, devices, cache)
+        longest = _longest_context(shape, budget_bytes, devices, cache)
         if longest is not None and longest < context_tokens:
             yield longest, cache
 

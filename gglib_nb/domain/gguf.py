@@ -97,17 +97,11 @@ class TensorTable(Value, frozen=True):
 def read_header(
     read: ReadBytes, size_bytes: int, *, limit_bytes: int | None = None, window_bytes: int = FILE_WINDOW_BYTES
 ) -> GgufHeader:
-    """Reads the header of a GGUF file.
+    """Reads the header of a GGUF file; a `GgufError` if these bytes are no header that can be read.
 
-    Args:
-        read: Called with offset and length, in growing order; fewer bytes mean that the file ends there.
-        size_bytes: Of the file, or of the first part of a byte split.
-        limit_bytes: How much may be read in all. A longer header is returned as far as it was read; an estimate of
-            memory usually needs only what comes before the vocabulary. None: all of it.
-        window_bytes: How much to read at once, at least.
-
-    Raises:
-        GgufError: These bytes are no header that can be read; the text says what is wrong.
+    `read` is called in growing order of offsets, for at least `window_bytes` at once and `limit_bytes` in all (None: no limit);
+    a longer header is returned as far as it was read. An estimate of memory usually needs only what is before the vocabulary.
+    `size_bytes` is that of the file, or of the first part of a byte split.
     """
     return _Reader(read, size_bytes, window_bytes, limit_bytes).header()
 
@@ -143,14 +137,8 @@ def tensors_in_tail(
     """The tensors of a file, from the end of its header and from another file of the same model; None: not found.
 
     This saves reading the vocabulary, which is nearly all of a header. It looks for the name of the first tensor, which
-    the quantizations of a model have in common, and is good enough for an estimate.
-
-    Args:
-        tail: A part of the file that contains the description of the tensors.
-        tail_start: Its offset in the file.
-        size_bytes: Of the file.
-        like: A file of the same model.
-        tensor_count: As the beginning of the file says.
+    the quantizations of a model have in common, and is good enough for an estimate. `tail`, from the offset `tail_start`,
+    has to contain the description of the tensors; `tensor_count` is at the beginning of the file.
     """
     first = like.first_name.encode()
     found = tail.find(_U64.pack(len(first)) + first)
@@ -161,12 +149,11 @@ def tensors_in_tail(
         return tail[offset - tail_start :][:length]
 
     reader = _Reader(read, size_bytes, len(tail), position=tail_start + found)
-    try:
+    with suppress(GgufError):
         for _ in range(tensor_count):
             reader.tensor(is_kept=True)
         return placed(reader.infos, _aligned(reader.position, like.header.alignment), size_bytes)
-    except GgufError:
-        return None
+    return None
 
 
 def placed(infos: Sequence[Tensor], data_start: int, size_bytes: int) -> tuple[Tensor, ...]:
@@ -209,14 +196,11 @@ class _Reader:
         position: int = 0,
         known_strings: KnownStrings | None = None,
     ) -> None:
-        self._known_strings: Final = {} if known_strings is None else known_strings
-        self._keeps_strings: Final = known_strings is not None
+        self._known_strings: Final = known_strings
         self.position: int = position
         self.infos: list[Tensor] = []
         self.infos_start: int = 0
-        self._read: Final = read
-        self._size_bytes: Final = size_bytes
-        self._window_bytes: Final = window_bytes
+        self._read, self._size_bytes, self._window_bytes = read, size_bytes, window_bytes
         self._allowance: int | None = limit_bytes
         self._start: int = position  # of the buffer
         self._buffer: bytes = b""
@@ -364,7 +348,7 @@ class _Reader:
     def _skip_strings(self, count: int) -> None:
         """Without a call for each: a vocabulary has a quarter of a million."""
         start, left, unpack = self.position, count, _U64.unpack_from
-        length, digest = self._known_strings.get(count, (0, b""))
+        length, digest = (self._known_strings or {}).get(count, (0, b""))
         if length and self._digest(length) == digest:
             self._skip(length)
             return
@@ -375,7 +359,7 @@ class _Reader:
                 at += _U64.size + unpack(self._buffer, at)[0]
                 left -= 1
             self._skip(self._start + at - self.position)
-        if self._keeps_strings and count >= _MANY_STRINGS:
+        if self._known_strings is not None and count >= _MANY_STRINGS:
             length, self.position = self.position - start, start
             self._known_strings[count] = length, self._digest(length)
             self._skip(length)

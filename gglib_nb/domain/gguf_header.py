@@ -1,7 +1,6 @@
-"""The header of a GGUF file as a value, and what the catalog keeps of it.
+"""The header of a GGUF file as a value, and what the catalog keeps of it; `gglib_nb.domain.gguf` reads the bytes.
 
-The keys are those of docs/gguf.md of ggml and of llama.cpp's converter (gguf-py/gguf/constants.py). How the bytes are
-read is in `gglib_nb.domain.gguf`.
+The keys are those of docs/gguf.md of ggml and of llama.cpp's converter (gguf-py/gguf/constants.py).
 """
 
 import hashlib
@@ -187,23 +186,20 @@ def is_template(key: str) -> bool:
 
 
 def introspection(*templates: str) -> tuple[str, ...]:
-    """The constructs of templates that reach beyond its data, each once, in order; empty for a usual template.
+    """The constructs of templates that reach beyond their data, each once, in order; empty for a usual template.
 
-    A template is text here and is never run. Programs that load a model run it as Jinja code; outside a sandbox, one
-    that reaches Python's introspection can run anything (CVE-2024-34359 of llama-cpp-python). This looks at what Jinja
-    would run: names such as `__class__`, the `attr` filter, and the statements `import`, `include`, `from` and
-    `extends`. Text outside of blocks, comments, and words in string literals (a prompt may say "import") do not count,
-    except for names with double underscores, which a subscript reaches through a literal.
+    A template is never run here. Programs that load a model run it as Jinja code; outside a sandbox, one that reaches
+    Python's introspection can run anything (CVE-2024-34359 of llama-cpp-python). This looks at what Jinja would run:
+    names such as `__class__`, the `attr` filter, and the statements `import`, `include`, `from` and `extends`. Text
+    outside of blocks, comments, and words in string literals (a prompt may say "import") do not count, except for names
+    with double underscores, which a subscript reaches through a literal.
     """
-    found: dict[str, None] = {}
+    found: list[str] = []
     for block in (block for template in templates for block in _BLOCK.finditer(template)):
-        code = block[1]
-        if code is None:
-            continue
-        found.update(dict.fromkeys(name[0] for name in _DUNDER.finditer(code)))
+        code = block[1] or ""
+        found += _DUNDER.findall(code)
         bare = _STRING.sub("''", code)
         if block[0].startswith("{%") and (statement := _STATEMENT.match(bare)):
-            found[statement[1]] = None
-        for pattern in (_CALL, _REACHES):
-            found.update(dict.fromkeys(call[0].strip(" |(.[\t\n") for call in pattern.finditer(bare)))
-    return tuple(found)
+            found.append(statement[1])
+        found += (call.strip(" |(.[\t\n") for pattern in (_CALL, _REACHES) for call in pattern.findall(bare))
+    return tuple(dict.fromkeys(found))

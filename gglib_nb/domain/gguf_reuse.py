@@ -133,10 +133,7 @@ def choose_sources(
 ) -> list[Copy]:
     """For each candidate the first source that agrees with every sample; those without one are left out.
 
-    Args:
-        candidates: As `find_candidates` gives them.
-        ranges: The known bytes of the wanted file, in order and disjoint.
-        agrees: Whether these known bytes are the same in the donor.
+    `ranges` are the known bytes of the wanted file, in order and disjoint; `agrees` compares them with the donor.
     """
 
     def is_same(source: Copy) -> bool:
@@ -153,14 +150,11 @@ def plan_copies(chosen: Iterable[Copy]) -> tuple[Copy, ...]:
     """What to copy, in the order of the wanted file; what is adjacent in both files is one copy."""
     copies: list[Copy] = []
     for new in sorted(chosen, key=lambda copy: copy.target_offset):
-        start = new
-        if (
-            copies
-            and copies[-1].target_end == new.target_offset
-            and copies[-1].within(start.target_offset, new.target_end) == new
-        ):
-            start = copies.pop()
-        copies.append(start.within(start.target_offset, new.target_end))
+        last = copies[-1] if copies else None
+        if last and last.target_end == new.target_offset and last.within(new.target_offset, new.target_end) == new:
+            copies[-1] = last.within(last.target_offset, new.target_end)
+        else:
+            copies.append(new)
     return tuple(copies)
 
 

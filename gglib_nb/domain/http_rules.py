@@ -120,11 +120,7 @@ def sha256_of(etag: str | None) -> str | None:
 
 
 def origin_of(url: str | SplitResult) -> Origin:
-    """The origin of an address.
-
-    Raises:
-        ValueError: It is no address: an impossible port, or a bracket that is not closed.
-    """
+    """The origin of an address; a `ValueError` for an impossible port, or a bracket that is not closed."""
     parts = urlsplit(url) if isinstance(url, str) else url
     port = parts.port if parts.port is not None else _DEFAULT_PORTS.get(parts.scheme, 0)
     return parts.scheme, (parts.hostname or "").rstrip("."), port
@@ -138,7 +134,7 @@ def host_text(origin: Origin) -> str:
 
 
 def redirect_target(asked: str, location: str, endpoint: str) -> str:
-    """The absolute address of a redirect, quoted as browsers quote it.
+    """The absolute address of a redirect, quoted as browsers quote it; a `ValueError` if it is not a web address.
 
     A mirror may name the Hub itself, which then cannot be reached, or not with this token: the mirror is asked instead,
     unless it was asked just now.
@@ -147,9 +143,6 @@ def redirect_target(asked: str, location: str, endpoint: str) -> str:
         asked: The address of the request, for a relative `Location`.
         location: The header as `http.client` gives it: each character is one byte.
         endpoint: The hub's or mirror's base URL.
-
-    Raises:
-        ValueError: It is not a web address.
     """
     if not location.strip():
         raise ValueError("no address")
@@ -163,11 +156,7 @@ def redirect_target(asked: str, location: str, endpoint: str) -> str:
 
 
 def web_address(text: str) -> str:
-    """An address in ASCII: international host name encoded, path and query quoted, no login or fragment.
-
-    Raises:
-        ValueError: It is no web address.
-    """
+    """A web address in ASCII: international host name encoded, path and query quoted, no login or fragment."""
     parts = urlsplit(text)
     scheme, host, port = origin_of(parts)
     if scheme not in _DEFAULT_PORTS or not host:

@@ -1,8 +1,4 @@
-"""What the Hub's answers mean, for listing in the kernel and for resolving in the engine.
-
-Status, headers and the request in, one of `gglib_nb.errors` out. Codes and their order are those of huggingface_hub's
-`hf_raise_for_status`.
-"""
+"""What the Hub's answers mean: one of `gglib_nb.errors`. Codes and their order are those of huggingface_hub's `hf_raise_for_status`."""
 
 import re
 from collections.abc import Mapping
@@ -83,9 +79,8 @@ class Refusal(Value, frozen=True):
         """From an answer; header names in lower case. `text` is what its body says, `token` must not be in it."""
         text = redacted(headers.get("x-error-message") or text, token)
         said = " ".join(printable(text[:_LONGEST_REASON]).split())
-        code = (
-            "DisabledRepo" if status == 403 and said == _DISABLED else _CODES.get(headers.get("x-error-code", ""), "")
-        )
+        code = _CODES.get(headers.get("x-error-code", ""), "")
+        code = "DisabledRepo" if (status, said) == (403, _DISABLED) else code
         return cls(status, code, said, had_token, asked_wait_s(status, headers))
 
 
@@ -131,11 +126,7 @@ def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inval
 
 
 def redirected(url: str, location: str, asked: Asked) -> str:
-    """The address that the answer of `url` redirects to, or names as the next page.
-
-    Raises:
-        HubUnavailableError: It is not a web address.
-    """
+    """The address that the answer of `url` redirects to, or names as the next page; a `HubUnavailableError` if it is invalid."""
     try:
         return redirect_target(url, location, asked.endpoint)
     except ValueError:
@@ -157,12 +148,7 @@ def proxy_refusal(host: str, status: int) -> ProxyError:
 
 
 def certificate_refusal(host: str, said: str) -> CertificateError:
-    """The error for a refused certificate of a host, or of a proxy that opens TLS.
-
-    Args:
-        host: The server's name.
-        said: The TLS library's words; neither httpx nor `ssl` keeps more of the reason everywhere.
-    """
+    """The error for a refused certificate of a host, or of a proxy that opens TLS; `said` are the TLS library's words."""
     if any(words in said for words in _WRONG_TIME):
         return CertificateError(
             f"The certificate of {host} has expired or is not valid yet. Check this computer's clock. "

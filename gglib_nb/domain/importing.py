@@ -87,7 +87,7 @@ def local_name(stem: str, taken: Iterable[str]) -> str:
     plain = plain.strip("-._")[:_LONGEST_NAME].strip("-._") or "model"
     names = set(taken)
     return next(
-        name for name in (plain, *(f"{plain}-{number}" for number in range(2, len(names) + 3))) if name not in names
+        name for name in (plain, *(f"{plain}-{number + 2}" for number in range(len(names) + 1))) if name not in names
     )
 
 
@@ -95,10 +95,7 @@ def local_name(stem: str, taken: Iterable[str]) -> str:
 # the content of a layer is `blobs/sha256-<digest>` (Ollama's docs and server/manifest.go).
 LONGEST_MANIFEST_BYTES: Final = 1024**2
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
-_KINDS: Final = {
-    "application/vnd.ollama.image.model": "shard",
-    "application/vnd.ollama.image.projector": "mmproj",
-}
+_KINDS: Final = {"application/vnd.ollama.image.model": "shard", "application/vnd.ollama.image.projector": "mmproj"}
 _HUB_REGISTRIES: Final = frozenset({"hf.co", "huggingface.co"})
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._]+")
 
@@ -124,10 +121,9 @@ class OllamaFile(Struct, frozen=True):
 
 def ollama_files(manifest: bytes) -> tuple[OllamaFile, ...]:
     """The GGUF files that a manifest names; empty: it is no manifest, or names no model."""
-    try:
+    layers: list[_Layer] = []
+    with suppress(msgspec.MsgspecError, ValueError, RecursionError):
         layers = msgspec.json.decode(manifest, type=_Manifest).layers
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return ()
     found = tuple(
         OllamaFile(_KINDS[layer.media_type], f"blobs/sha256-{digest[1]}", layer.size, digest[1])
         for layer in layers
@@ -159,6 +155,7 @@ def ollama_id(path: PurePosixPath) -> DownloadId | None:
 MANIFEST_NAME: Final = "gglib-bundle.json"
 LONGEST_BUNDLE_MANIFEST_BYTES: Final = 16 * 1024**2
 _FORMAT: Final = 1
+_Commit = Annotated[str, Meta(pattern=r"^[0-9a-f]{7,64}\Z")]
 _Kind = Annotated[str, Meta(pattern=r"^(shard|mmproj|imatrix|adapter|vocab|draft|other)\Z")]
 _Size = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 _Sizes = Annotated[tuple[Annotated[int, Meta(gt=0)], ...], Meta(max_length=10_000)]
@@ -188,9 +185,7 @@ class BundledModel(Struct, frozen=True):
     """One model."""
 
     id: str  # as in the catalog of the machine it comes from
-    commit_sha: (
-        Annotated[str, Meta(pattern=r"^[0-9a-f]{7,64}\Z")] | None
-    )  # the commit its files come from; None: unknown
+    commit_sha: _Commit | None  # the commit its files come from; None: unknown
     label: str | None  # quantization label; None if the files carry none
     licence: str | None  # as the repository or the GGUF header states it; None: unknown
     card: str | None  # path in the repository's folder of its model card; None if there was none to take
@@ -225,11 +220,7 @@ def encode_manifest(manifest: BundleManifest) -> bytes:
 
 
 def decode_manifest(data: bytes) -> BundleManifest:
-    """The manifest that `encode_manifest` wrote.
-
-    Raises:
-        RequestError: It is invalid, from a newer version, or names something that is not allowed in a bundle.
-    """
+    """The manifest that `encode_manifest` wrote; a `RequestError` for one that is invalid or from a newer version."""
     try:
         manifest = msgspec.json.decode(data, type=BundleManifest)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
@@ -245,11 +236,8 @@ def decode_manifest(data: bytes) -> BundleManifest:
         stored = [path for file in model.files for path in file.stored_paths]
         for path in filter(None, (*paths, *stored, model.card)):
             target_path(Path(), model.download_id.repo_id, path)  # refuses a path outside the repository's folder
-        is_sound = (
-            len({str(PurePosixPath(path)).casefold() for path in paths}) == len(paths)
-            and any(file.kind == "shard" for file in model.files)
-            and all(sum(file.part_bytes) in (file.size_bytes, 0) for file in model.files)
-        )
-        if not is_sound:
+        has_model = any(file.kind == "shard" for file in model.files)
+        has_all_bytes = all(sum(file.part_bytes) in (file.size_bytes, 0) for file in model.files)
+        if not has_model or not has_all_bytes or len({path.casefold() for path in paths}) < len(paths):
             raise RequestError(f"{MANIFEST_NAME} has an invalid entry for {model.id}. Export the bundle again.")
     return manifest

@@ -10,7 +10,6 @@ from gglib_nb.domain.text import printable
 from gglib_nb.domain.values import Value
 
 _LONGEST_SHOWN_TEXT: Final = 300
-_MOST_BASE_MODELS: Final = 16
 # Real templates have hundreds of lines; comparing takes quadratic time.
 _MOST_DIFF_LINES: Final = 4_000
 # enum ggml_type in ggml/include/ggml.h; numbers that are missing were removed there.
@@ -73,9 +72,7 @@ class Inspection(Keys, Value, frozen=True):
     def base_models(self) -> tuple[str, ...]:
         """Repositories or names of the models it was made from."""
         count = self.number("general.base_model.count")
-        keys = (
-            f"general.base_model.{number}" for number in range(1 if count is None else min(count, _MOST_BASE_MODELS))
-        )
+        keys = [f"general.base_model.{number}" for number in range(1 if count is None else min(count, 16))]
         return tuple(filter(None, (self.text(f"{key}.repo_url") or self.text(f"{key}.name") for key in keys)))
 
     @property
@@ -163,11 +160,8 @@ def template_diff(first: Mapping[str, str], second: Mapping[str, str], names: tu
 
 def shown(value: Scalar) -> str:
     """A value of the metadata as one printable line of bounded length."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:g}"
-    text = printable(str(value))
+    text = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    text = printable(text)
     return text if len(text) <= _LONGEST_SHOWN_TEXT else f"{text[: _LONGEST_SHOWN_TEXT - 1]}…"
 
 
@@ -187,9 +181,10 @@ def _compared(one: Inspection) -> dict[str, str]:
 
 
 def _grouped(tables: Sequence[TensorTable]) -> tuple[TensorGroup, ...]:
-    groups: dict[int, tuple[int, int, int]] = {}
+    groups: dict[str, TensorGroup] = {}
     for tensor in (tensor for table in tables for tensor in table.tensors):
-        count, parameters, size_bytes = groups.get(tensor.type, (0, 0, 0))
-        groups[tensor.type] = (count + 1, parameters + tensor.parameter_count, size_bytes + tensor.span_bytes)
-    found = [TensorGroup(_TENSOR_TYPES.get(number, f"type {number}"), *sums) for number, sums in groups.items()]
-    return tuple(sorted(found, key=lambda group: (-group.size_bytes, group.type)))
+        name = _TENSOR_TYPES.get(tensor.type, f"type {tensor.type}")
+        sums = groups.get(name) or TensorGroup(name, 0, 0, 0)
+        parameters, size_bytes = sums.parameter_count + tensor.parameter_count, sums.size_bytes + tensor.span_bytes
+        groups[name] = TensorGroup(name, sums.tensor_count + 1, parameters, size_bytes)
+    return tuple(sorted(groups.values(), key=lambda group: (-group.size_bytes, group.type)))

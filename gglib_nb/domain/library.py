@@ -57,12 +57,9 @@ class VerifyProgress(Value, frozen=True):
 
 
 class Repair(Value, frozen=True):
-    """What repairing a model takes. Its id is also that of the download that repairs it.
+    """What repairing a model takes, if anything `is_needed`. Its id is also that of the download that repairs it.
 
-    Attributes:
-        is_needed: Whether anything is wrong; otherwise nothing was queued.
-        bytes_to_fetch: How much is downloaded; None is unknown. The rest is reused.
-        position: Of the download in the queue; 0: active already, or not needed.
+    The bytes to fetch may be unknown (None); the rest is reused. The position is that in the queue; 0: active, or not needed.
     """
 
     id: str
@@ -81,10 +78,8 @@ it. unknown: the SHA-256 of the file here is not known; verify it first."""
 class FileChange(Value, frozen=True):
     """How one file differs from the one on the Hub. What is unknown, or not changed, is empty.
 
-    Attributes:
-        commit_title: Of the last commit that changed it; `commit_date` is its ISO date.
-        changed_keys: Keys of its header with another value, in alphabetical order.
-        template_diff: The change of its chat template as a unified diff.
+    The commit is the last one that changed it; the keys are those of its header with another value, in alphabetical order;
+    `template_diff` is the change of its chat template as a unified diff.
     """
 
     path_in_repo: str
@@ -169,18 +164,12 @@ class DiskUse(Value, frozen=True):
 
 
 class ModelUse(Value, frozen=True):
-    """The use of one model.
-
-    Attributes:
-        size_bytes: What deleting it frees; files that other models share or that have another hard link do not count.
-        last_used_at_s: Unix time of its last known use, else of its registration.
-        is_kept: It must not be deleted: it is queued, being updated, imported from another folder, or its folder does not exist.
-    """
+    """The use of one model."""
 
     id: str
-    size_bytes: int
-    last_used_at_s: float
-    is_kept: bool = False
+    size_bytes: int  # that deleting it frees, without files that other models share or that have another hard link
+    last_used_at_s: float  # Unix time of its last known use, else of its registration
+    is_kept: bool = False  # it is queued, being updated, imported from another folder, or its folder does not exist
 
 
 class UnfinishedDownload(Value, frozen=True):
@@ -226,28 +215,20 @@ def plan_pruning(
     keep_bytes: int | None = None,
     unused_s: float | None = None,
 ) -> PrunePlan:
-    """Choose what to delete.
+    """Chooses what to delete of all registered models and of downloads that are in no kernel's queue.
 
     Abandoned downloads always come first. `unused_s` selects the models, and limits the abandoned downloads to those,
     that were unused for that long; `keep_bytes` selects models, those unused for longest first, until the rest is no
     larger. With both, both hold.
-
-    Args:
-        models: All registered models.
-        unfinished: Downloads that are in no kernel's queue.
-        now_s: Unix time.
-        keep_bytes: What all models together may take.
-        unused_s: Seconds without use.
     """
     deleted = [one for one in unfinished if unused_s is None or now_s - one.changed_at_s >= unused_s]
     chosen: list[ModelUse] = []
     left_bytes = sum(model.size_bytes for model in models)
     left_bytes += sum(one.size_bytes for one in unfinished if one not in deleted)
-    by_age = sorted((one for one in models if not one.is_kept), key=lambda model: (model.last_used_at_s, model.id))
-    for model in by_age:
+    for model in sorted(models, key=lambda model: (model.last_used_at_s, model.id)):
         is_old = unused_s is not None and now_s - model.last_used_at_s >= unused_s
         is_too_much = keep_bytes is not None and left_bytes > keep_bytes and model.size_bytes > 0
-        if is_old or is_too_much:
+        if not model.is_kept and (is_old or is_too_much):
             chosen.append(model)
             left_bytes -= model.size_bytes
     missing_bytes = 0 if keep_bytes is None else max(0, left_bytes - keep_bytes)

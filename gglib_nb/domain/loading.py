@@ -34,11 +34,7 @@ _SPEC_TYPES: Final = {
 
 
 def loading_lines(model: Model, program: str) -> str:
-    """The lines that load a model.
-
-    Raises:
-        RequestError: The program is not one of `PROGRAMS`.
-    """
+    """The lines that load a model; a `RequestError` for a program that is not one of `PROGRAMS`."""
     if program not in _LINES:
         raise RequestError(f"{program!r} is not a known program. Choose {', '.join(PROGRAMS)}.")
     return _LINES[program](model)
@@ -46,26 +42,21 @@ def loading_lines(model: Model, program: str) -> str:
 
 def python_lines(path: str, projector: str | None) -> str:
     """The lines of Python that open a model with llama-cpp-python; `projector` is its mmproj, None: it has none."""
-    opened = _quoted(path)
-    if projector is None:
-        return f"from llama_cpp import Llama\nllm = Llama(model_path={opened})"
-    return (
-        "from llama_cpp import Llama\nfrom llama_cpp.llama_chat_format import MTMDChatHandler\n"
-        f"llm = Llama(model_path={opened}, chat_handler=MTMDChatHandler(clip_model_path={_quoted(projector)}))"
-    )
+    imports, more = "from llama_cpp import Llama\n", ""
+    if projector is not None:
+        imports += "from llama_cpp.llama_chat_format import MTMDChatHandler\n"
+        more = f", chat_handler=MTMDChatHandler(clip_model_path={_quoted(projector)})"
+    return f"{imports}llm = Llama(model_path={_quoted(path)}{more})"
 
 
 def server_options(model: Model) -> dict[str, str]:
     """The long options of llama-server, without dashes, that name the files of a model."""
-    spec_type = None if model.draft_path is None else _spec_type(model)
+    draft, spec_type = model.companion("draft"), None
+    if draft is not None:
+        words = (str(draft.facts.get("architecture")), *parse_path(PurePath(draft.target).name).words)
+        spec_type = next((_SPEC_TYPES[word] for word in words if word in _SPEC_TYPES), "draft-simple")
     values = (model.paths[0], model.projector_path, model.draft_path, spec_type)
     return {option: value for option, value in zip(_OPTIONS, values, strict=True) if value is not None}
-
-
-def _spec_type(model: Model) -> str:
-    draft = next(file for file in model.files if file.kind == "draft")
-    words = (str(draft.facts.get("architecture")), *parse_path(PurePath(draft.target).name).words)
-    return next((_SPEC_TYPES[word] for word in words if word in _SPEC_TYPES), "draft-simple")
 
 
 def _server_arguments(model: Model) -> list[str]:
@@ -79,21 +70,11 @@ def _llama_swap(model: Model) -> str:
 
 def _ollama(model: Model) -> str:
     name = _ollama_name(model)
-    files = [("FROM", path) for path in (*model.paths, model.projector_path)] + [("DRAFT", model.draft_path)]
-    return "\n".join(
-        (
-            *(["# split files: Ollama 0.30 or newer"] if len(model.paths) > 1 else []),
-            "cat > Modelfile <<'END'",
-            *(
-                f"{word} {path if _PLAIN.fullmatch(path) else _quoted(path)}"
-                for word, path in files
-                if path is not None
-            ),
-            "END",
-            shlex.join(["ollama", "create", name, "-f", "Modelfile"]),
-            shlex.join(["ollama", "run", name]),
-        )
-    )
+    paths = (*(("FROM", path) for path in (*model.paths, model.projector_path)), ("DRAFT", model.draft_path))
+    files = (f"{word} {path if _PLAIN.fullmatch(path) else _quoted(path)}" for word, path in paths if path is not None)
+    note = ["# split files: Ollama 0.30 or newer"] if len(model.paths) > 1 else []
+    commands = (shlex.join(["ollama", *words]) for words in (["create", name, "-f", "Modelfile"], ["run", name]))
+    return "\n".join((*note, "cat > Modelfile <<'END'", *files, "END", *commands))
 
 
 def _ollama_name(model: Model) -> str:
@@ -116,13 +97,10 @@ def _vllm(model: Model) -> str:
 def _transformers(model: Model) -> str:
     before, path = _joined(model)
     where = f"{_quoted(str(PurePath(path).parent))}, gguf_file={_quoted(PurePath(path).name)}"
-    return "\n".join(
-        (
-            *(f"# first, in a shell: {line}" for line in before),
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
-            f"tokenizer = AutoTokenizer.from_pretrained({where})",
-            f"model = AutoModelForCausalLM.from_pretrained({where})",
-        )
+    return "".join(f"# first, in a shell: {line}\n" for line in before) + (
+        "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+        f"tokenizer = AutoTokenizer.from_pretrained({where})\n"
+        f"model = AutoModelForCausalLM.from_pretrained({where})"
     )
 
 

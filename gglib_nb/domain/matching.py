@@ -44,19 +44,18 @@ def _matching(text: str, labels: Mapping[DownloadId, str | None]) -> list[Downlo
     typed = canonical(text.strip())
     if exact := [id_ for id_ in labels if str(id_) == typed]:
         return exact
-    for names in zip(*(_names(id_, label) for id_, label in labels.items()), strict=True):
-        if found := [id_ for id_, each in zip(labels, names, strict=True) if typed and typed.casefold() in each]:
+    names = [_names(id_, label) for id_, label in labels.items()]
+    for rule in zip(*names, strict=True):
+        if found := [id_ for id_, each in zip(labels, rule, strict=True) if typed and typed.casefold() in each]:
             return found
     return []
 
 
-def _names(id_: DownloadId, label: str | None) -> tuple[frozenset[str] | str, ...]:
+def _names(id_: DownloadId, label: str | None) -> tuple[set[str] | str, ...]:
     """What matches an id, in lower case: itself, without revision, its repository, without owner, and any part."""
-    repo_id, tail = id_.repo_id, id_.quantization
-    plain = {str(DownloadId(repo_id, one)) for one in (tail, label or tail)}
-    short = {name.partition("/")[2] for name in (str(id_), repo_id, *plain)}
-    folded = [frozenset(map(str.casefold, names)) for names in ({str(id_)}, plain, {repo_id}, short)]
-    return (*folded, str(id_).casefold())
+    whole, repo_id, tail = str(id_).casefold(), id_.repo_id.casefold(), id_.quantization
+    plain = {str(DownloadId(repo_id, one)).casefold() for one in (tail, label or tail)}
+    return {whole}, plain, {repo_id}, {name.partition("/")[2] for name in (whole, repo_id, *plain)}, whole
 
 
 def _did_you_mean(text: str, ids: Iterable[DownloadId], most: int, cutoff: float) -> str:
@@ -68,8 +67,7 @@ def _did_you_mean(text: str, ids: Iterable[DownloadId], most: int, cutoff: float
 def find_download(text: str, snapshot: QueueSnapshot) -> DownloadId:
     """The download that a text names; `#2` is a position. Parts are looked for in the queue, then among ended ones.
 
-    Raises:
-        NotInQueueError: None matches, or several do; the text names them.
+    Raises `NotInQueueError` if none matches, or several do; its text names them.
     """
     if (number := row_number(text)) is not None:
         for item in snapshot.items:
@@ -82,11 +80,7 @@ def find_download(text: str, snapshot: QueueSnapshot) -> DownloadId:
 
 
 def find_failure(text: str, snapshot: QueueSnapshot) -> DownloadId:
-    """The same for a verb about failures: `#2` is the second of them, as `%gguf status` numbers them.
-
-    Raises:
-        NotInQueueError: None matches, or several do; the text names them.
-    """
+    """The same for a verb about failures: `#2` is the second of them, as `%gguf status` numbers them."""
     failures = snapshot.recent_failures
     if (number := row_number(text)) is not None:
         count = f"{len(failures)} failed" if failures else "Nothing has failed"
@@ -110,9 +104,7 @@ def _find(text: str, *groups: Iterable[QueuedDownload]) -> DownloadId:
 def find_model(models: Sequence[Model], text: str) -> Model:
     """The model that a text names; `#2` is the second of `models`.
 
-    Raises:
-        ModelNotFoundError: None matches; the text names similar ones.
-        AmbiguousQuantizationError: Several match; `choices` has their ids.
+    Raises `ModelNotFoundError`, whose text names similar ones, or `AmbiguousQuantizationError`, whose `choices` are ids.
     """
     wanted = text.strip()
     if (number := row_number(wanted)) is not None:
@@ -136,11 +128,7 @@ def find_model(models: Sequence[Model], text: str) -> Model:
 
 
 def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:
-    """What to download: an id, a pasted address, or a row of the last table of repositories or variants.
-
-    Raises:
-        InvalidRepoIdError: It is none of these.
-    """
+    """What to download: an id, a pasted address, or a row of the last table; an `InvalidRepoIdError` if it is none of these."""
     if (number := row_number(text)) is None:
         return parse_pasted(text)
     has = f"The last table has {len(rows)}." if rows else "No table of repositories has been shown yet."

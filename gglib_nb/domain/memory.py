@@ -146,43 +146,32 @@ def estimate_memory(
     cache_type: CacheType = "f16",
     sequences: int = 1,
 ) -> MemoryEstimate:
-    """The memory of a loaded model, by the formula above.
+    """The memory of a loaded model, by the formula above; of its header the part before the vocabulary is enough.
 
-    Args:
-        header: Of its (first) file; the part before the vocabulary is enough.
-        weights_bytes: All its files together.
-        context_tokens: The context.
-        cache_type: How keys and values are stored.
-        sequences: Conversations at once that share the context; llama-server has `SERVER_SEQUENCES` by default.
+    `sequences` are the conversations that share the context; llama-server has `SERVER_SEQUENCES` by default.
     """
     layout = cache_layout(header)
     known = layout or CacheLayout((), 0)
-    notes = [note for note, applies in _doubts(header, layout).items() if applies]
-    is_rough = bool(notes)
-    if header.context_length is not None and context_tokens > header.context_length:
-        notes.append(f"The model was trained for {header.context_length} tokens.")
+    is_known = header.architecture in _KNOWN
+    is_unclear = bool(header.sliding_window) and header.per_layer("attention.sliding_window_pattern") is None
+    doubts = {
+        "The header does not give the size of the context's cache.": layout is None,
+        "Layers with a state of fixed size are not counted.": any(one.state_values is None for one in known.layers),
+        f"The architecture {header.architecture or 'unknown'} may keep more state.": not is_known,
+        "The header does not say which layers have a sliding window; none is assumed.": is_unclear and not is_known,
+    }
+    is_too_long = header.context_length is not None and context_tokens > header.context_length
+    remarks = doubts | {f"The model was trained for {header.context_length} tokens.": is_too_long}
     return MemoryEstimate(
         weights_bytes,
         None if layout is None else sum(layout.layer_bytes(context_tokens, sequences, cache_type)),
         overhead_bytes(header, context_tokens),
-        is_rough,
-        tuple(notes),
+        any(doubts.values()),
+        tuple(remark for remark, applies in remarks.items() if applies),
         sum(known.state_bytes(sequences)),
         sequences,
         cache_type,
     )
-
-
-def _doubts(header: GgufHeader, layout: CacheLayout | None) -> dict[str, bool]:
-    is_known = header.architecture in _KNOWN
-    is_unclear = bool(header.sliding_window) and header.per_layer("attention.sliding_window_pattern") is None
-    has_unknown_state = layout is not None and any(layer.state_values is None for layer in layout.layers)
-    return {
-        "The header does not give the size of the context's cache.": layout is None,
-        "Layers with a state of fixed size are not counted.": has_unknown_state,
-        f"The architecture {header.architecture or 'unknown'} may keep more state.": not is_known,
-        "The header does not say which layers have a sliding window; none is assumed.": is_unclear and not is_known,
-    }
 
 
 def overhead_bytes(header: GgufHeader, context_tokens: int) -> int:
@@ -227,9 +216,9 @@ class _Architecture:
             heads_kv = self.header.at_layer("attention.head_count", number)
         is_recurrent = self._is_recurrent(number, heads_kv)
         state = self._state_values() if is_recurrent else 0
-        has_attention = not is_recurrent or self.name == "falcon-h1"
-        is_feed_forward = self.name in _NEMOTRON and not is_recurrent and heads_kv == 0
-        if not has_attention or is_feed_forward or number >= self._with_cache:
+        is_feed_forward = self.name in _NEMOTRON and heads_kv == 0
+        has_no_cache = self.name != "falcon-h1" if is_recurrent else is_feed_forward
+        if has_no_cache or number >= self._with_cache:
             return LayerCache(0, state_values=state)
         has_window = self._has_window(number)
         width = self._width(number, has_window=has_window) if heads_kv else 0

@@ -14,9 +14,6 @@ from gglib_nb.domain.values import Value
 
 _Fact = TypeVar("_Fact", str, int)
 ModelOrigin = Literal["hub", "import", "local", "store"]
-"""Where a model came from: downloaded here; found in a folder, its repository known; found, its repository unknown;
-in a read-only store of another program."""
-
 LOCAL_OWNER = "local"
 """The owner in the ids of models whose repository is unknown."""
 
@@ -70,15 +67,19 @@ class Model(Value, frozen=True):
         """The paths of all its files."""
         return frozenset(file.target for file in self.files)
 
+    def companion(self, kind: str) -> StoredFile | None:
+        """Its first file of a kind; None: it has none."""
+        return next((file for file in self.files if file.kind == kind), None)
+
     @property
     def projector_path(self) -> str | None:
         """The path of its mmproj; None: it has none."""
-        return next((file.target for file in self.files if file.kind == "mmproj"), None)
+        return None if (projector := self.companion("mmproj")) is None else projector.target
 
     @property
     def draft_path(self) -> str | None:
         """The path of its draft for speculative decoding; None: it has none."""
-        return next((file.target for file in self.files if file.kind == "draft"), None)
+        return None if (draft := self.companion("draft")) is None else draft.target
 
     @property
     def size_bytes(self) -> int:
@@ -88,7 +89,7 @@ class Model(Value, frozen=True):
     @property
     def facts(self) -> dict[str, str | int | float | bool | None]:
         """What the GGUF header of the first shard says; empty: unreadable."""
-        return next((file.facts for file in self.files if file.kind == "shard"), {})
+        return {} if (first := self.companion("shard")) is None else first.facts
 
     @property
     def parameter_count(self) -> int | None:
@@ -123,11 +124,11 @@ def remark_on(model: Model, others: Iterable[Model]) -> str:
     facts = model.facts
     if not facts:
         return "it is not a GGUF file that can be read"
-    kind = _fact(model, "companion_kind", str)
+    kind, names = _fact(model, "companion_kind", str), _fact(model, "template_introspection", str)
     if kind and kind != kind_by_name(parse_path(model.files[0].path_in_repo)):
         is_a = _COMPANIONS.get(kind, f"a companion file ({kind})")
         return printable(f"its header says that it is {is_a}, not a model")
-    if names := _fact(model, "template_introspection", str):
+    if names:
         return printable(
             f"its chat template uses Python introspection ({names}): load it only where templates are sandboxed"
         )
@@ -247,10 +248,9 @@ def last_use_s(model: Model, look: FileLook | None, recorded_use_s: float | None
     A program that opens a file changes its access time, if the mount keeps access times: then it is later than the
     file's last change and registration. Elsewhere (`noatime`) it stays at the time of the change and says nothing.
     """
-    used_s = [] if recorded_use_s is None else [recorded_use_s]
-    if look is not None and look.atime_ns > look.mtime_ns and look.atime_ns / 1e9 > model.registered_at_s + _SETTLING_S:
-        used_s.append(look.atime_ns / 1e9)
-    return max(used_s, default=None)
+    opened_s = 0.0 if look is None or look.atime_ns <= look.mtime_ns else look.atime_ns / 1e9
+    times_s = (recorded_use_s, opened_s if opened_s > model.registered_at_s + _SETTLING_S else None)
+    return max((one for one in times_s if one is not None), default=None)
 
 
 def state_of(model: Model, looks: Looks) -> ModelState:

@@ -3,12 +3,16 @@
 from functools import cached_property
 from typing import Final, Literal
 
+from msgspec.structs import replace
+
+from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.fit import MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.quality import Quality
 from gglib_nb.domain.values import Value
 
 Gate = Literal["auto", "manual"]
+Fit = Literal["fits", "tight", "too large", "unknown"]
 
 
 class HubFile(Value, frozen=True):
@@ -43,6 +47,13 @@ class RepoListing(Value, frozen=True, dict=True):
         """The file of that path; `KeyError` without one."""
         return self._by_path[path]
 
+    def parts_of(self, path: str) -> tuple[HubFile, ...]:
+        """What is stored as one file: the file of this path, or all pieces of its byte split; empty: none."""
+        place = parse_path(path).place
+        if place != path:
+            return tuple(file for file in self.files if parse_path(file.path).place == place)
+        return (self._by_path[path],) if path in self._by_path else ()
+
     def with_content(self, sha256: str | None) -> HubFile | None:
         """The file with that SHA-256, under any name; None without one."""
         return None if sha256 is None else next((file for file in self.files if file.sha256 == sha256), None)
@@ -68,12 +79,11 @@ class RepoSummary(Value, frozen=True):
     gate: Gate | None
     modified_at: str | None
     likely_size_bytes: int | None = None
-    fit: Literal["fits", "tight", "too large", "unknown"] = "unknown"
+    fit: Fit = "unknown"
     is_here: bool = False
     page_url: str | None = None
 
 
-Fit = Literal["fits", "tight", "too large", "unknown"]
 # The share of memory that a model may take before the rest of the machine (or the display, on a GPU) slows down.
 _COMFORTABLE: Final = 0.85
 BAD_FINDINGS: Final = frozenset({"unsafe", "suspicious"})
@@ -100,8 +110,7 @@ class VariantPlan(Value, frozen=True):
         key: The tail of its id, as `%gguf queue` takes it.
         label: Label of the quantization; None: the file names state none.
         present_bytes: Bytes that are on the disk already, finished or partial.
-        free_bytes_after: Free space once everything queued and this variant are downloaded; negative: that much is
-            missing.
+        free_bytes_after: Free space once everything queued and this variant are downloaded; negative: missing.
         memory: Memory when loaded.
         placement: Where this machine would load it; `placement_with_projector` of None: it has no projector.
         missing: 1-based numbers of files that the Hub lacks; such a variant is refused.
@@ -201,14 +210,9 @@ class RepoPlan(Value, frozen=True):
 
         Entirely: on the GPUs with the requested context and cache; on a machine without one, in RAM.
         """
-        wanted = "gpu" if self.machine is not None and self.machine.gpus else "ram"
-        asked = (wanted, self.context_tokens, True, False)
-        fitting = [
-            one
-            for one in self.variants
-            if (one.placement.fit, one.placement.context_tokens, one.is_complete, one.scan_finding in BAD_FINDINGS)
-            == asked
-        ]
+        wanted = ("gpu" if self.machine is not None and self.machine.gpus else "ram"), self.context_tokens
+        usable = (one for one in self.variants if one.is_complete and one.scan_finding not in BAD_FINDINGS)
+        fitting = [one for one in usable if (one.placement.fit, one.placement.context_tokens) == wanted]
         usual = [one for one in fitting if (one.bits_per_weight or _ENOUGH_BITS) <= _ENOUGH_BITS]
         return max(usual or fitting, key=lambda one: one.size_bytes or 0, default=None)
 
@@ -232,12 +236,10 @@ def fit_of(needed_bytes: int | None, available_bytes: int | None) -> Fit:
     return "fits" if needed_bytes <= available_bytes * _COMFORTABLE else "tight"
 
 
-def likely_size_bytes(parameter_count: int | None) -> int | None:
-    """About the size of a model's Q4_K_M, without a request; None: its number of parameters is unknown."""
-    return None if parameter_count is None else int(parameter_count * _LIKELY_BITS / 8)
-
-
-def likely_memory_bytes(parameter_count: int | None) -> int | None:
-    """About its memory when loaded with a usual context; None as above."""
-    size = likely_size_bytes(parameter_count)
-    return None if size is None else size + _LIKELY_CONTEXT_BYTES
+def with_likely_fit(row: RepoSummary, memory: MachineMemory) -> RepoSummary:
+    """The row with about the size of the model's Q4_K_M, and whether that fits the GPUs, else the machine's memory."""
+    if row.parameter_count is None:
+        return row
+    size_bytes = int(row.parameter_count * _LIKELY_BITS / 8)
+    fits = [fit_of(size_bytes + _LIKELY_CONTEXT_BYTES, one) for one in (memory.vram_bytes, memory.ram_bytes)]
+    return replace(row, likely_size_bytes=size_bytes, fit=fits[0] if fits[0] in ("fits", "tight") else fits[1])

@@ -47,13 +47,9 @@ class RateEstimator:
         return self._eta_s
 
     def observe(self, now_s: float, received_bytes: int, remaining_bytes: int | None, *, is_stalled: bool) -> None:
-        """Takes one sample, even if no byte arrived.
+        """Takes one sample, even if no byte arrived: a monotonic time and the counter of bytes from the network.
 
-        Args:
-            now_s: Monotonic time; going backwards counts as no time at all.
-            received_bytes: Counter of bytes from the network.
-            remaining_bytes: None: unknown.
-            is_stalled: The connection is open and no byte arrives.
+        `is_stalled`: the connection is open and no byte arrives.
         """
         elapsed_s = 0.0 if self._last_s is None else max(0.0, now_s - self._last_s)
         moved = received_bytes - self._last_bytes

@@ -1,4 +1,4 @@
-"""Perplexity and KL divergence of quantizations, as their publisher states them in the card or in JSON beside the files. Pure.
+"""Perplexity and KL divergence of quantizations, as their publisher states them in the card or in JSON beside the files.
 
 Only what needs no guess is read: a column with exactly one of the known names, a row whose name is exactly one variant's, one
 value for each. If two places differ, neither counts.
@@ -51,12 +51,7 @@ def states_quality(path: str) -> bool:
 
 
 def stated_qualities(texts: Mapping[str, bytes], variants: Sequence[Variant]) -> dict[str, Quality]:
-    """What is stated of variants, by their keys.
-
-    Args:
-        texts: The content of the files, by path.
-        variants: All variants of the repository.
-    """
+    """What the texts, by path, state of the variants of a repository, by their keys."""
     keys = _keys(variants)
     found: dict[tuple[str, str], set[float]] = defaultdict(set)
     for path, data in texts.items():
@@ -86,11 +81,8 @@ def _values(pairs: Pairs) -> Iterator[tuple[str, float]]:
     """The value of each metric; of a metric with two columns none."""
     metrics = [metric for metric, _ in pairs]
     for metric, value in pairs:
-        if (
-            metric is not None
-            and metrics.count(metric) == 1
-            and (number := _number(value, *_RANGES[metric])) is not None
-        ):
+        number = None if metric is None or metrics.count(metric) > 1 else _number(value, *_RANGES[metric])
+        if metric is not None and number is not None:
             yield metric, number
 
 
@@ -110,7 +102,6 @@ def _plain(text: str) -> str:
 
 
 def _table_rows(card: str) -> Iterator[tuple[Iterable[str], Pairs]]:
-    """The rows of the card's tables."""
     head: list[str] = []
     metrics: list[str | None] = []
     is_code = False
@@ -136,10 +127,11 @@ def _json_rows(data: bytes) -> Iterator[tuple[Iterable[str], Pairs]]:
         content: Any = msgspec.json.decode(data)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         return
-    rows: Iterable[Any] = content.items() if isinstance(content, dict) else ()
-    if isinstance(content, list):
-        rows = ((None, row) for row in content)
-    for name, row in rows:
+    rows: list[Any] = content if isinstance(content, list) else []
+    names: list[Any] = [None] * len(rows)
+    if isinstance(content, dict):
+        names, rows = list(content), list(content.values())
+    for name, row in zip(names, rows, strict=True):
         if isinstance(row, dict):
-            names = [text for text in row.values() if isinstance(text, str)] if name is None else [name]
-            yield names, [(_NAMES.get(_plain(key)), value) for key, value in row.items()]
+            texts = [text for text in row.values() if isinstance(text, str)] if name is None else [name]
+            yield texts, [(_NAMES.get(_plain(key)), value) for key, value in row.items()]

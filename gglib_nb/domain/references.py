@@ -82,10 +82,8 @@ class DownloadId(Value, frozen=True):
 def parse_pasted(text: str) -> DownloadId:
     """Parses pasted text: an id, an address on the Hub, or a command of llama.cpp, Ollama or the Hub's client.
 
-    The page of a file or a folder requests the variant of that path, which may contain `/`.
-
-    Raises:
-        InvalidRepoIdError: It contains no `owner/name`.
+    The page of a file or a folder requests the variant of that path, which may contain `/`. Text without `owner/name` raises
+    `InvalidRepoIdError`.
     """
     words = text.replace("'", " ").replace('"', " ").split()
     parsed = _of_command(words) if is_command(words) else _of_reference(text.strip())
@@ -146,11 +144,7 @@ def source_of(repo_id: str) -> str:
 
 
 def check_repo_id(repo_id: str) -> None:
-    """Refuses impossible repository ids before the Hub is asked.
-
-    Raises:
-        InvalidRepoIdError: It is not of the form `owner/name`.
-    """
+    """Refuses, with an `InvalidRepoIdError`, an id that is not of the form `owner/name`, before the Hub is asked."""
     name = modelscope_name(repo_id) or repo_id
     shaped = _REPO_ID.fullmatch(name) and ".." not in name and "--" not in name
     if not shaped or len(repo_id) > _LONGEST_REPO_ID:
@@ -184,15 +178,12 @@ _Path = TypeVar("_Path", bound=PurePath)
 def target_path(models_directory: _Path, repo_id: str, path_in_repo: str) -> _Path:
     """The path of a file of a repository, absolute if the models folder is.
 
-    Raises:
-        InvalidRepoIdError: `repo_id` is not of the form `owner/name`.
-        RequestError: The path could name something outside of the repository's folder, or no file at all.
+    Raises `InvalidRepoIdError`, or `RequestError` if it could be outside of the repository's folder, or no file at all.
     """
     check_repo_id(repo_id)
     parts = (*repo_id.split("/"), *path_in_repo.split("/"))
-    is_windows = isinstance(models_directory, PureWindowsPath)
     for part in parts:
-        if (reason := _refusal(part, is_windows=is_windows)) is not None:
+        if (reason := _refusal(part, is_windows=isinstance(models_directory, PureWindowsPath))) is not None:
             raise RequestError(
                 f"{repo_id} lists a file under the name {_in_short(path_in_repo)}, which {reason}; it cannot be stored here."
             )
@@ -200,21 +191,15 @@ def target_path(models_directory: _Path, repo_id: str, path_in_repo: str) -> _Pa
 
 
 def check_length(target: Path, longest_characters: int | None) -> None:
-    """Refuses a path that this system cannot write.
+    """Refuses, with a `RequestError`, an absolute path that this system cannot write.
 
-    Args:
-        target: Absolute.
-        longest_characters: The limit of a whole path, including the longest suffix of a partial download (Windows: 259
-            characters without an administrator's setting); None: no limit.
-
-    Raises:
-        RequestError: It is too long.
+    `longest_characters` is the limit of a path, including the longest suffix of a partial download (Windows: 259 without an
+    administrator's setting); None: no limit.
     """
-    most = len(str(target)) if longest_characters is None else longest_characters - _LONGEST_SUFFIX_CHARACTERS
-    if len(str(target)) > most:
+    if longest_characters is not None and len(str(target)) > longest_characters - _LONGEST_SUFFIX_CHARACTERS:
         raise RequestError(
             f"{_in_short(str(target))} has {len(str(target))} characters; on Windows the path of a model can have at most "
-            f"{most}. Choose a shorter models folder, then queue it again."
+            f"{longest_characters - _LONGEST_SUFFIX_CHARACTERS}. Choose a shorter models folder, then queue it again."
         )
 
 

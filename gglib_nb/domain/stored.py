@@ -1,7 +1,4 @@
-"""What the database keeps of queues: ended downloads, and a queue with its order, pauses, failures and limits set by hand.
-
-No tokens, addresses or rates.
-"""
+"""What the database keeps of queues: ended downloads, and a queue. No tokens, addresses or rates."""
 
 import re
 from typing import Annotated, Final

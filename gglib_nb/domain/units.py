@@ -142,12 +142,7 @@ _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 def parse_bytes(text: str, bare_unit: str = "") -> int:
     """Bytes, or bytes per second, of `5MB`, `1.5 GiB/s`, `800k`: decimal; an `i` makes the unit binary.
 
-    Args:
-        text: As typed.
-        bare_unit: The unit of a number without one.
-
-    Raises:
-        RequestError: It is not such a number, or it is zero.
+    `bare_unit` is that of a number without one. Anything else, and zero, is a `RequestError`.
     """
     bare = text.strip()
     found = _AMOUNT.fullmatch(bare + bare_unit if bare.replace(".", "", 1).isdecimal() else bare)
@@ -158,11 +153,7 @@ def parse_bytes(text: str, bare_unit: str = "") -> int:
 
 
 def parse_seconds(text: str) -> int:
-    """Seconds of `90`, `2 min`, `1h 30min`.
-
-    Raises:
-        RequestError: It is not a time.
-    """
+    """Seconds of `90`, `2 min`, `1h 30min`; a `RequestError` for anything else."""
     parts = _DURATION.findall(text)
     if not parts or _DURATION.sub("", text).strip():
         raise RequestError(f"{text!r} is not a time. Write it such as 90 s, 10 min or 2 h.")

@@ -5,9 +5,8 @@ cold start. `dataclasses.replace`, `fields` and `asdict`, and so `pandas.DataFra
 `__dataclass_fields__`; a value makes that when it is first needed.
 """
 
-from collections.abc import Iterable, Mapping
-from enum import StrEnum
-from typing import Any, ClassVar, Generic, TypeVar
+from collections.abc import Iterable
+from typing import Any, ClassVar
 
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
@@ -50,21 +49,3 @@ class Value(Struct, frozen=True):
     """The base of our values: compared by their fields, hashable if those are, never changed."""
 
     __dataclass_fields__: ClassVar[Any] = _DataclassFields()
-
-
-_State = TypeVar("_State", bound=StrEnum)
-_Cause = TypeVar("_Cause", bound=StrEnum)
-
-
-class TransitionTable(Value, Generic[_State, _Cause], frozen=True):
-    """A state machine as a table, from which ARCHITECTURE.md's diagrams are drawn."""
-
-    noun: str  # what has these states, in one word
-    first: _State  # the initial one
-    steps: Mapping[tuple[_State, _Cause], _State]  # the state after each cause
-
-    def following(self, state: _State, cause: _Cause) -> _State:
-        """The state after `cause`; an AssertionError if the table has no such transition, which is a bug of the caller."""
-        if (state, cause) not in self.steps:
-            raise AssertionError(f"a {self.noun} that is {state} has no step for: {cause}")
-        return self.steps[state, cause]

@@ -1,7 +1,4 @@
-"""Groups the files of a repository into variants and their companions.
-
-`file_names` and `quantization` interpret one name, `companions` finds the companions, and `choosing` takes one variant.
-"""
+"""Groups the files of a repository into variants and their companions."""
 
 import hashlib
 from collections import Counter, defaultdict
@@ -99,19 +96,19 @@ class Variants(Value, frozen=True, dict=True):
     def model_folders(self) -> Mapping[str, bool]:
         """The folders with models, and whether those of each are editions of one model."""
         by_folder: defaultdict[str, list[FileName]] = defaultdict(list)
-        for variant in self.variants:
-            by_folder[variant.folder].append(parse_path(variant.files[0]))
+        for name in self.names:
+            by_folder[name.folder].append(name)
         return {folder: _are_editions(names) for folder, names in by_folder.items()}
+
+    @cached_property
+    def names(self) -> list[FileName]:
+        """The name of the first file of each variant."""
+        return [parse_path(variant.files[0]) for variant in self.variants]
 
     @cached_property
     def holds_one_model(self) -> bool:
         """Whether all variants are editions of one model."""
-        return _are_editions([parse_path(variant.files[0]) for variant in self.variants])
-
-    @cached_property
-    def has_one_name(self) -> bool:
-        """Whether all variants have one name, without their labels."""
-        return len({_edition(parse_path(variant.files[0])) for variant in self.variants}) == 1
+        return _are_editions(self.names)
 
     @property
     def offered(self) -> tuple[Variant, ...]:
@@ -130,10 +127,10 @@ def variants_of(
     """Sorts the files of a repository into variants and companions; other files (a README) are left out.
 
     A variant is the files of one folder that have the same name (without the shard number), kind of split and number of
-    shards. The result does not depend on the order of the files.
+    shards.
 
     Args:
-        files: Paths in the repository with `/`, alone or with their size in bytes.
+        files: Paths in the repository with `/`, in any order, alone or with their size in bytes.
         stated: The kinds of files according to their headers, by path; the names decide about the others.
     """
     sizes = dict((entry, None) if isinstance(entry, str) else entry for entry in files)
@@ -152,17 +149,11 @@ def companion_for(
 ) -> Companion | None:
     """The companion of a kind that fits the variant best; None: none is known to fit.
 
-    Names have to agree. A companion whose name names no model (`mmproj-F16`) goes with the models of its folder, and
-    from the root with all, if these are editions of one model; in a repository with a single model, any companion fits.
+    Names have to agree, unless headers do: `confirm` returns what they say, None: nothing. A companion whose name names no
+    model (`mmproj-F16`) goes with the models of its folder, and from the root with all, if these are editions of one model;
+    in a repository with a single model, any companion fits.
 
-    Of several: the variant's own folder, then the root; the name that shares most with the variant's; then the
-    precision.
-
-    Args:
-        variants: What the repository offers.
-        variant: One of its variants.
-        kind: Of the companion.
-        confirm: What headers say about a companion and this variant, which outranks the names; None: they do not say.
+    Of several: the variant's own folder, then the root; the name that shares most with the variant's; then the precision.
     """
     if variant.folder not in variants.model_folders:
         return None  # a companion by itself
@@ -177,7 +168,7 @@ def _fits(variants: Variants, companion: Companion, variant: Variant, confirmed:
     if agree or confirmed is not None:
         return agree is not False and confirmed is not False
     if agree is False:
-        return variants.has_one_name and not sizes_differ(name, model)
+        return len(set(map(_edition, variants.names))) == 1 and not sizes_differ(name, model)
     if name.folder and name.folder in variants.model_folders:
         return name.folder == variant.folder and variants.model_folders[name.folder]
     return variants.holds_one_model
@@ -220,22 +211,13 @@ def _sets(models: Iterable[FileName]) -> list[list[FileName]]:
 
 def _variant(members: list[FileName], sizes: dict[str, int | None]) -> Variant:
     first, split = members[0], members[0].split
-    numbers = [member.split.number if member.split else 1 for member in members]
-    if numbers[0] == 0:  # split(1) with -d counts from 0
-        numbers = [number + 1 for number in numbers]
+    from_zero = split is not None and split.number == 0  # split(1) with -d
+    numbers = tuple(member.split.number + from_zero if member.split else 1 for member in members)
     # A byte split that does not state its total has at least the listed ones, and never only one.
     expected = (split.total or max(2, numbers[-1])) if split else 1
-    return Variant(
-        quantization=first.label,
-        files=tuple(member.path for member in members),
-        sizes=tuple(sizes[member.path] for member in members),
-        numbers=tuple(numbers),
-        shards_expected=expected,
-        split=split.kind if split and expected > 1 else None,
-        stem=first.stem,
-        folder=first.folder,
-        key="",
-    )
+    files, kind = tuple(member.path for member in members), split.kind if split and expected > 1 else None
+    sizes_bytes = tuple(sizes[path] for path in files)
+    return Variant(first.label, files, sizes_bytes, numbers, expected, kind, first.stem, first.folder, key="")
 
 
 def _with_keys(variants: list[Variant]) -> tuple[Variant, ...]:
@@ -255,11 +237,10 @@ def _stem_keys(variants: list[Variant], taken: set[str]) -> list[str]:
     """The stem of each if it is unique, else a hash of its first path."""
     stems = Counter(variant.stem.casefold() for variant in variants)
     free = {stem for stem, count in stems.items() if count == 1 and stem not in taken and ":" not in stem}
-    return [one.stem if one.stem.casefold() in free else f"~{_hashed(one.files[0])}" for one in variants]
-
-
-def _hashed(path: str) -> str:
-    return hashlib.sha256(path.encode(errors="surrogatepass")).hexdigest()[:8]
+    digests = (hashlib.sha256(one.files[0].encode(errors="surrogatepass")).hexdigest()[:8] for one in variants)
+    return [
+        one.stem if one.stem.casefold() in free else f"~{digest}" for one, digest in zip(variants, digests, strict=True)
+    ]
 
 
 def preferred(alike: Iterable[Variant]) -> list[Variant]:

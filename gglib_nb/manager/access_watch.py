@@ -1,7 +1,4 @@
-"""Retries downloads that failed for lack of access, once the Hub grants it.
-
-While such a failure is in the list, a thread asks the Hub about each repository from time to time.
-"""
+"""Retries downloads that failed for lack of access, once the Hub grants it."""
 
 import threading
 from collections.abc import Callable, Iterable
@@ -15,9 +12,9 @@ from gglib_nb.errors import GatedRepoError, GglibError, InvalidTokenError
 
 
 class AccessWatch:
-    """One manager's watch, made of what returns the queue, asks the Hub for access, and queues a failed download again.
+    """While such a failure is in a manager's list, a thread asks the Hub about each repository from time to time.
 
-    `check` raises `GglibError` if a repository may not be downloaded.
+    `check` raises `GglibError` if a repository may not be downloaded; `retry` queues a download again.
     """
 
     def __init__(
@@ -31,24 +28,22 @@ class AccessWatch:
         self._check: Final = check
         self._retry: Final = retry
         self._interval_s: Final = interval_s
-        self._wake: Final = threading.Event()
+        self._closed: Final = threading.Event()
         self._lock: Final = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._is_closed = False
 
     def handle(self, event: QueueEvent) -> None:
         """Starts watching once a download waits for access; called with every event of the queue."""
         if not isinstance(event, DownloadFailed | SnapshotChanged) or not waiting_for_access(self._snapshot()):
             return
         with self._lock:
-            if self._thread is None and not self._is_closed:
+            if self._thread is None and not self._closed.is_set():
                 self._thread = threading.Thread(target=self._watch, name="gglib-access", daemon=True)
                 self._thread.start()
 
     def close(self) -> None:
         """Ends the watch."""
-        self._is_closed = True
-        self._wake.set()
+        self._closed.set()
 
     def retry(self, waiting: Iterable[DownloadId]) -> list[DownloadId]:
         """Retries the downloads whose repositories the Hub gives access to now; returns them."""
@@ -61,11 +56,8 @@ class AccessWatch:
         return retried
 
     def _watch(self) -> None:
-        while not self._is_closed and (waiting := waiting_for_access(self._snapshot())):
-            self._wake.wait(self._interval_s)
-            self._wake.clear()
-            if not self._is_closed:
-                self.retry(waiting)
+        while (waiting := waiting_for_access(self._snapshot())) and not self._closed.wait(self._interval_s):
+            self.retry(waiting)
         with self._lock:
             self._thread = None
 

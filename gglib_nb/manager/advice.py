@@ -1,8 +1,7 @@
 """Advice before anything is queued: what a repository offers and would cost, and which repositories exist.
 
-A plan reads a listing and, for each model, the first bytes of a GGUF header: the quantizations of one model differ only in their
-weights, so one header is enough for all of them. How much of a variant could be copied from files on this machine is
-estimated from the ends of headers.
+A plan reads a listing and, for each model, the first bytes of one GGUF header: its quantizations differ only in their weights.
+How much of a variant could be copied from files on this machine is estimated from the ends of headers.
 """
 
 import threading
@@ -15,7 +14,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from gglib_nb.domain.choosing import Choice, choose, finding_of
 from gglib_nb.domain.companions import COMPANION_KINDS, Companion
-from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.fit import MachineMemory, Placement, model_shape, place
 from gglib_nb.domain.gguf import Tensor, read_header, read_tensors, tensors_in_tail
@@ -23,21 +21,11 @@ from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.gguf_reuse import ReuseLimits, find_candidates, gain_bytes
 from gglib_nb.domain.memory import CacheType, MemoryEstimate, estimate_memory
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.plan import (
-    Fit,
-    PlannedCompanion,
-    RepoListing,
-    RepoPlan,
-    RepoSummary,
-    VariantPlan,
-    fit_of,
-    likely_memory_bytes,
-    likely_size_bytes,
-)
+from gglib_nb.domain.plan import PlannedCompanion, RepoListing, RepoPlan, RepoSummary, VariantPlan, with_likely_fit
 from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, states_quality
 from gglib_nb.domain.references import check_repo_id, target_path
 from gglib_nb.domain.values import known_sum
-from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
+from gglib_nb.domain.variants import Variant, companion_for, variants_of
 from gglib_nb.engine.local import present_by_file
 from gglib_nb.engine.reuse import DonorFile, find_donors
 from gglib_nb.errors import (
@@ -54,13 +42,7 @@ from gglib_nb.errors import (
     TransferError,
 )
 from gglib_nb.manager.calls import DaemonThreadPool, operation
-from gglib_nb.manager.hardware import (
-    bytes_to_write,
-    disk_space_at,
-    files_of,
-    machine_memory,
-    queued_files,
-)
+from gglib_nb.manager.hardware import bytes_to_write, disk_space_at, files_of, machine_memory, queued_files
 from gglib_nb.manager.inspection import remote_reader
 from gglib_nb.manager.parts import Operations, Parts
 from gglib_nb.manager.resolving import pointing_to_children, registered_donors, scan_findings, shard_files
@@ -93,9 +75,6 @@ _UNREADABLE: Final = (GgufError, HubError, TransferError, InvalidConfigError)
 
 _Key = TypeVar("_Key")
 _Answer = TypeVar("_Answer")
-
-ModelWords = tuple[str, ...]
-"""What the variants of one model have in common: the words of their folders and names without the label."""
 
 
 class AdviceOperations(Operations):
@@ -162,9 +141,8 @@ class AdviceOperations(Operations):
         self, repo_id: str, quantization: str | None, revision: str | None, context_tokens: int, cache_type: CacheType
     ) -> RepoPlan:
         check_repo_id(repo_id)
-        hub = self._parts.hub
-        with pointing_to_children(hub, repo_id):
-            listing = hub.list_files(repo_id, revision)
+        with pointing_to_children(self._parts.hub, repo_id):
+            listing = self._parts.hub.list_files(repo_id, revision)
             return _Planning(self._parts, listing, quantization, context_tokens, cache_type).plan(revision)
 
 
@@ -173,18 +151,9 @@ def _qualities(hub: "HubClient", listing: RepoListing, variants: Sequence[Varian
     texts = {}
     for file in [file for file in listing.files if states_quality(file.path)][:_MOST_TEXTS]:
         with suppress(GglibError):
-            texts[file.path] = hub.read_range(
-                listing.repo_id, listing.commit_sha, file.path, 0, min(LONGEST_BYTES, file.size_bytes or LONGEST_BYTES)
-            )
+            length = min(LONGEST_BYTES, file.size_bytes or LONGEST_BYTES)
+            texts[file.path] = hub.read_range(listing.repo_id, listing.commit_sha, file.path, 0, length)
     return stated_qualities(texts, variants)
-
-
-def _gate(hub: "HubClient", listing: RepoListing) -> GatedRepoError | None:
-    try:
-        hub.check_access(listing)
-    except GatedRepoError as error:
-        return error
-    return None
 
 
 class _Planning:
@@ -199,24 +168,44 @@ class _Planning:
         self._variants = variants_of((file.path, file.size_bytes) for file in listing.files)
         self._machine = machine_memory()  # the free memory changes
         self._findings = scan_findings(hub, listing, self._variants.offered) if quantization is None else {}
-        self._choice, self._undecided = _choice(
-            listing, self._variants, quantization, self._machine.ram_bytes, self._findings
-        )
+        self._choice: Choice | None = None
+        self._undecided = ""  # why there is no choice
+        try:
+            self._choice = choose(
+                self._variants,
+                quantization,
+                self._machine.ram_bytes,
+                repository=listing.repo_id,
+                findings=self._findings,
+            )
+        except (AmbiguousQuantizationError, IncompleteShardSetError, NoGgufFilesError) as error:
+            if quantization is not None or not self._variants.offered:
+                raise
+            self._undecided = str(error)
         self._shown = self._variants.offered
         if quantization is not None and self._choice is not None:
             self._shown = (self._choice.variant,)
             self._findings = scan_findings(hub, listing, self._shown)
-        self._gate = _gate(hub, listing)
-        self._headers: Mapping[ModelWords, GgufHeader] = {}
+        self._gate: GatedRepoError | None = None
+        self._headers: Mapping[tuple[str, ...], GgufHeader] = {}
         self._qualities: Mapping[str, Quality] = {}
         self._reusable_bytes: Mapping[str, int] = {}
-        if self._gate is None:
-            self._headers = read_headers(hub, listing, self._shown)
+        try:
+            hub.check_access(listing)
+        except GatedRepoError as error:
+            self._gate = error
+        else:
+            self._headers = _read_headers(hub, listing, self._shown)
             self._qualities = _qualities(hub, listing, self._variants.variants)
             self._reusable_bytes = reusable_bytes(hub, folder, listing, self._shown, parts.registered())
         self._disk = disk_space_at(folder.joinpath(*listing.repo_id.split("/")))
         self._queued_bytes = bytes_to_write(queued_files(snapshot, folder, self._disk.device))
-        self._queued_keys = _queued_keys(listing, snapshot)
+        here = (
+            item.id
+            for item in snapshot.items
+            if (item.repo_id, item.commit_sha) == (listing.repo_id, listing.commit_sha)
+        )
+        self._queued_keys = {id_.quantization for id_ in here}  # requested by any revision
 
     def plan(self, revision: str | None) -> RepoPlan:
         """The plan, with a row for each variant."""
@@ -248,11 +237,16 @@ class _Planning:
         )
 
     def _row(self, variant: Variant) -> VariantPlan:
-        """The cost of one variant."""
         files = files_of(self._models_directory, self._listing.repo_id, zip(variant.files, variant.sizes, strict=True))
-        companions = self._companions(variant)
+        found = (companion_for(self._variants, variant, kind) for kind in COMPANION_KINDS)
+        companions = tuple(_planned(companion) for companion in found if companion is not None)
+        projector = next((one for one in companions if one.kind == "mmproj"), None)
+        header, size_bytes = self._headers.get(_model_of(variant)), variant.size_bytes
+        memory: MemoryEstimate | None = None
+        if header is not None and size_bytes is not None:
+            memory = estimate_memory(header, size_bytes, self._context_tokens, cache_type=self._cache_type)
         is_queued = variant.key in self._queued_keys
-        is_chosen = self._choice is not None and variant is self._choice.variant
+        choice = self._choice if self._choice is not None and variant is self._choice.variant else None
         return VariantPlan(
             key=variant.key,
             label=variant.quantization,
@@ -261,16 +255,16 @@ class _Planning:
             bits_per_weight=variant.quantization.bits_per_weight if variant.quantization else None,
             present_bytes=self._present(variant),
             free_bytes_after=self._free_after(variant, 0 if is_queued else bytes_to_write(files)),
-            memory=self._memory(variant),
-            placement=self._placement(variant),
-            placement_with_projector=next(
-                (self._placement(variant, one.size_bytes or 0) for one in companions if one.kind == "mmproj"), None
-            ),
+            memory=memory,
+            placement=self._placement(header, size_bytes, 0),
+            placement_with_projector=None
+            if projector is None
+            else self._placement(header, size_bytes, projector.size_bytes or 0),
             name=variant.name,
             missing=variant.missing,
             is_queued=is_queued,
-            is_recommended=is_chosen,
-            why=self._choice.why if self._choice is not None and is_chosen else "",
+            is_recommended=choice is not None,
+            why="" if choice is None else choice.why,
             companions=companions,
             reusable_bytes=self._reusable_bytes.get(variant.key),
             quality=self._qualities.get(variant.key),
@@ -290,38 +284,9 @@ class _Planning:
             return None
         return self._disk.free_bytes - self._queued_bytes - own_bytes
 
-    def _memory(self, variant: Variant) -> MemoryEstimate | None:
-        header, size_bytes = self._headers.get(model_of(variant)), variant.size_bytes
-        if header is None or size_bytes is None:
-            return None
-        return estimate_memory(header, size_bytes, self._context_tokens, cache_type=self._cache_type)
-
-    def _placement(self, variant: Variant, beside_bytes: int = 0) -> Placement:
-        header, size_bytes = self._headers.get(model_of(variant)), variant.size_bytes
+    def _placement(self, header: GgufHeader | None, size_bytes: int | None, beside_bytes: int) -> Placement:
         shape = None if header is None or size_bytes is None else model_shape(header, size_bytes, beside_bytes)
         return place(shape, self._machine, self._context_tokens, self._cache_type)
-
-    def _companions(self, variant: Variant) -> tuple[PlannedCompanion, ...]:
-        found = (companion_for(self._variants, variant, kind) for kind in COMPANION_KINDS)
-        return tuple(_planned(companion) for companion in found if companion is not None)
-
-
-def _choice(
-    listing: RepoListing, variants: Variants, quantization: str | None, ram_bytes: int, findings: Mapping[str, str]
-) -> tuple[Choice | None, str]:
-    """The recommended variant; None, and why, if nothing was requested and the rule selects none."""
-    try:
-        return choose(variants, quantization, ram_bytes, repository=listing.repo_id, findings=findings), ""
-    except (AmbiguousQuantizationError, IncompleteShardSetError, NoGgufFilesError) as error:
-        if quantization is not None or not variants.offered:
-            raise
-        return None, str(error)
-
-
-def _queued_keys(listing: RepoListing, snapshot: QueueSnapshot) -> frozenset[str]:
-    """The keys of this commit's variants that are in the queue, requested by any revision."""
-    here = (listing.repo_id, listing.commit_sha)
-    return frozenset(item.id.quantization or "" for item in snapshot.items if (item.repo_id, item.commit_sha) == here)
 
 
 def _planned(companion: Companion) -> PlannedCompanion:
@@ -332,41 +297,29 @@ def judged(
     found: Iterable[RepoSummary], memory: MachineMemory, repos_here: frozenset[str], endpoint: str
 ) -> list[RepoSummary]:
     """The same rows, with the likely size of the recommended variant, whether it fits, and whether it is registered."""
+    rows = (with_likely_fit(row, memory) for row in found)
     return [
-        replace(
-            row,
-            likely_size_bytes=likely_size_bytes(row.parameter_count),
-            fit=_fit(row.parameter_count, memory),
-            is_here=row.repo_id.casefold() in repos_here,
-            page_url=f"{endpoint}/{row.repo_id}",
-        )
-        for row in found
+        replace(row, is_here=row.repo_id.casefold() in repos_here, page_url=f"{endpoint}/{row.repo_id}") for row in rows
     ]
-
-
-def _fit(parameter_count: int | None, memory: MachineMemory) -> Fit:
-    """The fit in the best place: the GPUs if it fits there; else the machine's memory."""
-    needed = likely_memory_bytes(parameter_count)
-    in_gpu = fit_of(needed, memory.vram_bytes)
-    return in_gpu if in_gpu in ("fits", "tight") else fit_of(needed, memory.ram_bytes)
 
 
 # Headers ---------------------------------------------------------------------------------------------------------------
 
 
-def model_of(variant: Variant) -> ModelWords:
-    """The model that a variant is a quantization of."""
+def _model_of(variant: Variant) -> tuple[str, ...]:
+    """The model of which a variant is a quantization, as the words of its folders and name without the label."""
     return parse_path(variant.files[0]).model
 
 
-def read_headers(
+def _read_headers(
     hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]
-) -> Mapping[ModelWords, GgufHeader]:
-    """The header of each model among the variants, eight at most; unreadable ones are left out.
+) -> Mapping[tuple[str, ...], GgufHeader]:
+    """The header of each model among the variants, eight at most; unreadable ones are left out."""
 
-    Whether a program can load such a file is not decided here, and a plan is useful without an estimate.
-    """
-    chosen = {model_of(variant): variant for variant in sorted(variants, key=_readability)}
+    def readability(variant: Variant) -> tuple[bool, bool, int]:
+        return variant.is_complete, not variant.is_big_endian, -(variant.size_bytes or 0)
+
+    chosen = {_model_of(variant): variant for variant in sorted(variants, key=readability)}
     found = _at_once({model: partial(_header, hub, listing, chosen[model]) for model in list(chosen)[:_MOST_MODELS]})
     return {model: header for model, header in found.items() if header is not None}
 
@@ -381,28 +334,16 @@ def _at_once(calls: Mapping[_Key, Callable[[], _Answer]]) -> dict[_Key, _Answer]
         workers.close()
 
 
-def _readability(variant: Variant) -> tuple[bool, bool, int]:
-    """The sort key of a variant by how easily its header can be read: the best, whole and small and of this byte order, is last."""
-    return variant.is_complete, not variant.is_big_endian, -(variant.size_bytes or 0)
-
-
 def _header(hub: "HubClient", listing: RepoListing, variant: Variant) -> GgufHeader | None:
-    path, size_bytes = variant.files[0], variant.sizes[0]
-    if size_bytes is None:
-        return None
-
-    read = remote_reader(hub, listing, path)
     header: GgufHeader | None = None
-    with suppress(*_UNREADABLE):
-        for limit_bytes, window_bytes in _LOOKS:
-            header = read_header(read, size_bytes, limit_bytes=limit_bytes, window_bytes=window_bytes)
-            if header.is_whole or _tells_enough(header):
-                break
+    if (size_bytes := variant.sizes[0]) is not None:
+        read = remote_reader(hub, listing, variant.files[0])
+        with suppress(*_UNREADABLE):
+            for limit_bytes, window_bytes in _LOOKS:
+                header = read_header(read, size_bytes, limit_bytes=limit_bytes, window_bytes=window_bytes)
+                if header.is_whole or estimate_memory(header, 0, 1).kv_cache_bytes is not None:
+                    break
     return header
-
-
-def _tells_enough(header: GgufHeader) -> bool:
-    return estimate_memory(header, 0, 1).kv_cache_bytes is not None
 
 
 def reusable_bytes(
@@ -415,7 +356,7 @@ def reusable_bytes(
 ) -> Mapping[str, int]:
     """How many bytes of each variant need not be downloaded if all tensors that look the same are; by the variants' keys.
 
-    Variants for which that is unknown are left out. Without a possible donor no request is sent. `limits` are the engine's.
+    Variants for which that is unknown are left out. Without a possible donor no request is sent.
     """
     chosen = [one for one in variants if one.is_complete and one.split != "bytes"]
     if not chosen or sum(len(one.files) for one in chosen) > _MOST_FILES:
@@ -437,10 +378,8 @@ def _gain(
     hub: "HubClient", listing: RepoListing, path: str, size_bytes: int | None, donors: Sequence[DonorFile]
 ) -> int | None:
     """The gain for one file; None if its header could not be read."""
-    if size_bytes is None:
-        return None
     with suppress(*_UNREADABLE):
-        tensors = _tensors(hub, listing, path, size_bytes, donors)
+        tensors = None if size_bytes is None else _tensors(hub, listing, path, size_bytes, donors)
         if tensors is not None:
             return gain_bytes(find_candidates(tensors, [donor.table.tensors for donor in donors]))
     return None

@@ -1,7 +1,7 @@
 """Bundles: models carried to a machine without a network, verified as they are written and again as they are read.
 
-Plain blocking functions for a worker thread. Both directions use the same copy: it hashes every byte, continues after an
-interruption, and gives a file its name only when its SHA-256 matches.
+Both directions use the same copy: it hashes every byte, continues after an interruption, and gives a file its name only when
+its SHA-256 matches.
 """
 
 import errno
@@ -32,7 +32,7 @@ from gglib_nb.domain.importing import (
     encode_manifest,
 )
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import DownloadId, target_path
+from gglib_nb.domain.references import target_path
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import disk_full, open_regular, storage_error
 from gglib_nb.engine.local import check_split_set
@@ -44,22 +44,15 @@ _SLICE_BYTES: Final = 4 * 1024**2
 _CARD: Final = "README.md"
 # If a file system refuses a file for its size, the size of its parts is a multiple of this.
 _PART_UNIT_BYTES: Final = 1024**2
-
+# Held while a manifest is read and written again: another export may write the same one.
 _MANIFEST: Final = threading.Lock()
-"""Held while a manifest is read and written again: another export may write the same one."""
 
 _Pieces = Sequence[tuple[Path, int]]
 """Files and their sizes, which are one file together."""
 
 
 class BundleProgress(Value, frozen=True):
-    """The progress of an export or import.
-
-    Attributes:
-        path: The file that is being written or checked.
-        done_bytes: Bytes of all files that are done.
-        total_bytes: Bytes of all files.
-    """
+    """The progress of an export or import: the file that is being written or checked, and the bytes of all files."""
 
     path: str
     done_bytes: int
@@ -70,14 +63,7 @@ OnBundleProgress = Callable[[BundleProgress], None]
 
 
 class BundleReport(Value, frozen=True):
-    """The result of an export.
-
-    Attributes:
-        folder: The bundle.
-        models: Ids of the models that were written, in order.
-        size_bytes: Bytes of their files.
-        linked_bytes: Of these, bytes that were linked instead of copied.
-    """
+    """The result of an export into a folder: the ids of the models, and how many of their bytes were linked, not copied."""
 
     folder: str
     models: tuple[str, ...]
@@ -107,41 +93,34 @@ def export_models(
         folder.mkdir(parents=True, exist_ok=True)
     copier = _Copier(sum(model.size_bytes for model in models), on_progress, is_stopped)
     for model in models:
-        recorded = _recorded(_present_manifest(folder), model.id)
-        pairs = [(file, target_path(folder, model.id.repo_id, file.path_in_repo)) for file in model.files]
+        repo_id = model.id.repo_id
+        recorded: dict[str, dict[str, str]] = defaultdict(
+            dict
+        )  # SHA-256 by path and by the id of the model that has the file
+        for one in _present_manifest(folder).models:
+            for bundled in one.files if one.download_id.repo_id == repo_id else ():
+                recorded[bundled.path_in_repo][one.id] = bundled.sha256
+        places = [target_path(folder, repo_id, file.path_in_repo) for file in model.files]
         device = folder.stat().st_dev
-        others = (file for file, place in pairs if Path(file.target).stat().st_dev != device and not place.exists())
-        _check_space(folder, sum(file.size_bytes for file in others))
-        files = tuple(copier.export(model, *pair, recorded.get(pair[0].path_in_repo, {})) for pair in pairs)
-        card = None if model.id.repo_id.startswith("local/") else read_card(model)
-        licence = model.facts.get("licence")
-        entry = BundledModel(
-            str(model.id),
-            model.commit_sha,
-            model.label,
-            licence if isinstance(licence, str) else None,
-            None if card is None else _CARD,
-            files,
+        copied = (one for one, place in zip(model.files, places, strict=True) if not place.exists())
+        _check_space(folder, sum(one.size_bytes for one in copied if Path(one.target).stat().st_dev != device))
+        files = tuple(
+            copier.export(model, file, place, recorded[file.path_in_repo])
+            for file, place in zip(model.files, places, strict=True)
         )
+        card = None if repo_id.startswith("local/") else read_card(model)
+        licence, card_path = model.facts.get("licence"), None if card is None else _CARD
+        licence = licence if isinstance(licence, str) else None
+        entry = BundledModel(str(model.id), model.commit_sha, model.label, licence, card_path, files)
         with _MANIFEST:
             if card is not None:
-                _write(target_path(folder, model.id.repo_id, _CARD), card)
+                _write(target_path(folder, repo_id, _CARD), card)
             _write(folder / MANIFEST_NAME, encode_manifest(_present_manifest(folder).with_model(entry)))
     return BundleReport(str(folder), tuple(str(model.id) for model in models), copier.total_bytes, copier.linked_bytes)
 
 
 def _present_manifest(folder: Path) -> BundleManifest:
     return read_manifest(folder) if (folder / MANIFEST_NAME).exists() else BundleManifest()
-
-
-def _recorded(manifest: BundleManifest, wanted: DownloadId) -> dict[str, dict[str, str]]:
-    """The SHA-256 of the files of a repository, by path and by the id of the model that has the file."""
-    found: dict[str, dict[str, str]] = defaultdict(dict)
-    for model in manifest.models:
-        if model.download_id.repo_id == wanted.repo_id:
-            for file in model.files:
-                found[file.path_in_repo][model.id] = file.sha256
-    return found
 
 
 def _check_files(model: Model) -> None:
@@ -202,37 +181,28 @@ def import_models(
     for bundled in manifest.models:
         id_ = bundled.download_id
         known = models.get(id_)
-        is_here = known is not None and _has_files(known, bundled)
-        paths = {file.path_in_repo: Path(file.target) for file in known.files} if known is not None and is_here else {}
-        targets = [
-            paths.get(file.path_in_repo) or target_path(models_directory, id_.repo_id, file.path_in_repo)
-            for file in bundled.files
-        ]
+        if known is None or not _has_files(known, bundled):
+            known = None
+            targets = [target_path(models_directory, id_.repo_id, file.path_in_repo) for file in bundled.files]
+        else:
+            places = {file.path_in_repo: Path(file.target) for file in known.files}
+            targets = [places[file.path_in_repo] for file in bundled.files]
         pairs = list(zip(bundled.files, targets, strict=True))
         _check_space(models_directory, sum(file.size_bytes for file, target in pairs if not target.exists()))
         files = tuple(copier.take(folder / id_.repo_id, *pair) for pair in pairs)
         check_split_set(files)
-        if known is not None and is_here:
-            model = replace(known, files=files)
-        else:
-            model = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin="import")
-        register(model)
-        imported.append(model)
+        found = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin="import")
+        imported.append(found if known is None else replace(known, files=files))
+        register(imported[-1])
     return tuple(imported)
 
 
 def _has_files(model: Model, bundled: BundledModel) -> bool:
-    """Whether the model has exactly the files of a bundle, as recorded, and they exist."""
-    wanted = {file.path_in_repo: file.sha256 for file in bundled.files}
-    recorded = {file.path_in_repo: file.sha256 for file in model.files}
+    wanted, recorded = ({file.path_in_repo: file.sha256 for file in one.files} for one in (bundled, model))
     return model.origin == "hub" and wanted == recorded and all(Path(file.target).exists() for file in model.files)
 
 
 # --- Copying ----------------------------------------------------------------------------------------------------------
-
-
-class _TooLargeError(StorageError):
-    """The file system cannot store a file of this size."""
 
 
 class _Copier:
@@ -310,7 +280,6 @@ class _Copier:
         return digest.hexdigest()
 
     def _hash(self, path: Path, digest: "hashlib._Hash", limit_bytes: int = sys.maxsize) -> int:
-        """Feeds a file to a digest; returns the number of bytes."""
         count = 0
         with _reading(path) as file:
             while data := file.read(min(_SLICE_BYTES, limit_bytes - count)):
@@ -331,8 +300,8 @@ class _Copier:
     ) -> tuple[str, tuple[int, ...]]:
         """Copies a file, or joins its parts, hashing every byte; continues where an earlier copy stopped.
 
-        `sha256` of None is unknown, `advice` says what to do if the source is damaged, and with `may_split` the copy is stored
-        in parts if the file system cannot store it in one piece. Returns its SHA-256 and the sizes of these parts.
+        With `may_split`, the copy is stored in parts if the file system cannot store it in one piece. Returns its SHA-256 and
+        the sizes of these parts.
         """
         for source in sources:
             if not source.is_file():
@@ -341,10 +310,13 @@ class _Copier:
         pieces: _Pieces = parts or [(target, size_bytes)]
         try:
             actual, has_old = self._copy(sources, pieces)
-        except _TooLargeError:
+        except StorageError as error:
+            is_too_large = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EFBIG
+            if not is_too_large or not may_split or parts:
+                raise
             # The bytes written before the file system refused more are the first part.
             limit_bytes = _temporary(target).stat().st_size // _PART_UNIT_BYTES * _PART_UNIT_BYTES
-            if not may_split or parts or limit_bytes == 0:
+            if limit_bytes == 0:
                 raise
             pieces = parts = _parts(target, size_bytes, limit_bytes)
             os.truncate(_temporary(target), limit_bytes)
@@ -418,7 +390,6 @@ def _existing_parts(target: Path, size_bytes: int) -> _Pieces:
 
 
 def _parts(target: Path, size_bytes: int, limit_bytes: int) -> _Pieces:
-    """The names and sizes of a file's parts, none of which is larger than the limit."""
     sizes = [min(limit_bytes, size_bytes - begin) for begin in range(0, size_bytes, limit_bytes)]
     return [
         (target.with_name(f"{target.name}.part{number}of{len(sizes)}"), size) for number, size in enumerate(sizes, 1)
@@ -482,8 +453,6 @@ def _storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno == errno.EFBIG:
-            raise _TooLargeError(str(storage_error(error, path))) from error
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        if error.errno in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
             raise storage_error(error, path) from error
         raise StorageError(f"{error.filename or path} cannot be used: {error.strerror or error}.") from error

@@ -1,11 +1,11 @@
-"""Searches folders for GGUF files and makes models of them: nothing is moved, copied or hashed.
+"""Searches folders for GGUF files and makes models of them: nothing is moved, copied or hashed, and no request is sent.
 
-`Importer` reads names, headers and the small files of other programs, for a limited number of files and folders. `Stores` are
-folders of other programs whose models are listed and reused, and never changed: LM Studio's folder, a lab's shared folder, a
-Hugging Face cache, Ollama's store. No requests are made.
+`Stores` are folders of other programs whose models are listed and reused, and never changed: LM Studio's folder, a lab's
+shared folder, a Hugging Face cache, Ollama's store.
 """
 
 import os
+import re
 import stat
 import threading
 import time
@@ -42,7 +42,7 @@ from gglib_nb.manager.inspection import reading
 _MOST_FILES: Final = 5_000
 _MOST_FOLDERS: Final = 50_000
 _MOST_MANIFESTS: Final = 2_000
-_SHA256_DIGITS: Final = 64
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
 # A search of the stores counts as new for this time, and is waited for at most this long.
 _FRESH_S: Final = 30.0
 _WAIT_S: Final = 5.0
@@ -143,38 +143,34 @@ class Importer:
         elif (model := self._targets.get(str(path))) is not None:
             self._skip(path, f"is already registered as {model.id}")
         else:
-            yield _Found(path, origin_of(PurePath(path.relative_to(folder)), folder, siblings), found.st_size)
+            yield _Found(path, origin_of(path.relative_to(folder), folder, siblings), found.st_size)
 
     def _take_group(self, group: _Group) -> None:
-        headers = {path: header for path, found in group.files.items() if (header := self._header(found)) is not None}
-        variants = variants_of(
-            ((path, found.size_bytes) for path, found in group.files.items()), _kinds_by_header(headers)
-        )
+        headers: dict[str, GgufHeader] = {}  # without those of unreadable files
+        for path, found in group.files.items():
+            self._done_files += 1
+            if self._tell is not None:
+                self._tell(ImportProgress(str(found.path), self._done_files, self._total_files))
+            with suppress(OSError, GgufError):
+                headers[path] = _read_header(found.path)
+        sizes = [(path, found.size_bytes) for path, found in group.files.items()]
+        variants = variants_of(sizes, _kinds_by_header(headers))
         for variant in variants.variants:
             self._take(group, variants, variant, headers)
         for companion in variants.companions:
-            found = group.files.get(companion.path)
-            if found is not None and found.path not in self._used:
-                self._skip(found.path, f"is a companion file ({companion.kind}), not a model")
-
-    def _header(self, found: _Found) -> GgufHeader | None:
-        """The header; None if unreadable, and the reason is recorded if the file would be part of a model."""
-        self._done_files += 1
-        if self._tell is not None:
-            self._tell(ImportProgress(str(found.path), self._done_files, self._total_files))
-        with suppress(OSError, GgufError):
-            return _read_header(found.path)
-        return None
+            path_here = group.files[companion.path].path
+            if path_here not in self._used:
+                self._skip(path_here, f"is a companion file ({companion.kind}), not a model")
 
     def _take(self, group: _Group, variants: Variants, variant: Variant, headers: Mapping[str, GgufHeader]) -> None:
         paths = [group.files[path].path for path in variant.files]
 
         def agree(companion: Companion) -> bool | None:
-            projector, model = headers.get(companion.path), headers.get(variant.files[0])
-            return headers_agree(projector, model) if projector is not None and model is not None else None
+            both = headers.get(companion.path), headers.get(variant.files[0])
+            return None if both[0] is None or both[1] is None else headers_agree(both[0], both[1])
 
         try:
-            self._refuse(variant, paths)
+            self._refuse(variant, paths[0])
             files = [_stored(group.files[path], "shard", headers) for path in variant.files]
             check_split_set(files)
             projector = companion_for(variants, variant, "mmproj", agree)
@@ -182,26 +178,23 @@ class Importer:
                 files.append(_stored(group.files[projector.path], "mmproj", headers))
                 self._used.add(group.files[projector.path].path)
             id_, commit_sha, origin = self._identity(group, variant, files[0].sha256)
-            if (other := self._by_id.get(str(id_).casefold())) is not None:
+            model = Model(id_, commit_sha, variant.quantization, tuple(files), self._at_s, origin)
+            if (other := self._by_id.setdefault(str(id_).casefold(), model)) is not model:
                 raise GgufError(f"would be {id_}, which is already registered at {other.paths[0]}")
+            self.models.append(model)
         except (GglibError, OSError) as error:
             text = f"cannot be read ({error.strerror or error})" if isinstance(error, OSError) else str(error)
             for path in paths:
                 self._skip(path, text if text[:1].islower() else f"cannot be loaded: {text}")
-            return
-        model = Model(id_, commit_sha, variant.quantization, tuple(files), self._at_s, origin)
-        self.models.append(model)
-        self._by_id[str(id_).casefold()] = model
 
-    def _refuse(self, variant: Variant, paths: list[Path]) -> None:
+    def _refuse(self, variant: Variant, path: Path) -> None:
         if variant.split == "bytes":
             raise GgufError("is a part of a file; join the parts first")
         if not variant.is_complete:
             missing = ", ".join(map(str, variant.missing))
             raise GgufError(f"belongs to a split model that lacks its shards {missing} of {variant.shards_expected}")
-        found = paths[0].stat()
-        first = self._seen.setdefault((found.st_dev, found.st_ino), paths[0])
-        if first != paths[0]:
+        found = path.stat()
+        if (first := self._seen.setdefault((found.st_dev, found.st_ino), path)) != path:
             raise GgufError(f"is the same file as {first}")
 
     def _identity(
@@ -226,9 +219,9 @@ def _read_header(path: Path) -> GgufHeader:
 
 
 def _stored(found: _Found, kind: str, headers: Mapping[str, GgufHeader]) -> StoredFile:
-    path, path_in_repo = found.path, found.origin.path_in_repo
-    facts = header_facts(headers.get(path_in_repo) or _read_header(path))
-    return stored_file(path, path_in_repo, kind, stated_sha256(path), facts)
+    path_in_repo = found.origin.path_in_repo
+    facts = header_facts(headers.get(path_in_repo) or _read_header(found.path))  # again, for the reason
+    return stored_file(found.path, path_in_repo, kind, stated_sha256(found.path), facts)
 
 
 def stored_file(path: Path, path_in_repo: str, kind: str, sha256: str | None, facts: Facts | None = None) -> StoredFile:
@@ -250,29 +243,21 @@ def stored_file(path: Path, path_in_repo: str, kind: str, sha256: str | None, fa
 def _kinds_by_header(headers: Mapping[str, GgufHeader]) -> dict[str, HeaderKind]:
     """The kinds of the files by their headers; a later shard, whose header does not state one, has the kind of the first."""
     kinds = {path: kind for path, header in headers.items() if (kind := kind_of_header(header)) is not None}
-    names = [parse_path(path) for path in headers]
-    of_set = {(name.folder, name.stem): kinds[name.path] for name in names if name.split and name.path in kinds}
-    return {
-        name.path: of_set[name.folder, name.stem] for name in names if name.split and (name.folder, name.stem) in of_set
-    } | kinds
+    sets = {name.path: (name.folder, name.stem) for name in map(parse_path, headers) if name.split}
+    of_set = {sets[path]: kind for path, kind in kinds.items() if path in sets}
+    return {path: of_set[one] for path, one in sets.items() if one in of_set} | kinds
 
 
 def stated_sha256(path: Path) -> str | None:
     """The file's SHA-256 according to the Hugging Face cache, or a folder that `hf download` filled; None if unknown."""
-    if path.is_symlink() and _is_sha256(name := os.path.basename(os.readlink(path))):  # noqa: PTH115, PTH119 - one step only
+    if path.is_symlink() and _SHA256.fullmatch(name := os.path.basename(os.readlink(path))):  # noqa: PTH115, PTH119 - one step only
         return name
     for folder in path.parents[:4]:
         metadata = folder / ".cache" / "huggingface" / "download" / f"{path.relative_to(folder).as_posix()}.metadata"
-        try:
-            lines = metadata.read_text(encoding="utf-8").splitlines()
-        except (OSError, ValueError):
-            continue
-        return lines[1] if len(lines) > 1 and _is_sha256(lines[1]) else None
+        with suppress(OSError, ValueError):
+            stated = metadata.read_text(encoding="utf-8").splitlines()[1:2]
+            return stated[0] if stated and _SHA256.fullmatch(stated[0]) else None
     return None
-
-
-def _is_sha256(text: str) -> bool:
-    return len(text) == _SHA256_DIGITS and all(digit in "0123456789abcdef" for digit in text)
 
 
 # --- read-only stores ---
@@ -282,18 +267,11 @@ class Stores:
     """The models in some folders. Every method may be called from any thread.
 
     A thread searches them, because a folder on a network that hangs must not delay other work; until it responds, the previous
-    result is used.
-
-    Args:
-        folders: The stores.
-        registered: Returns the registered models, which are not listed a second time.
-
-    Attributes:
-        missing: Folders that did not exist at the last search, perhaps because their disk is not mounted.
+    result is used. Models that `registered` returns are not listed a second time.
     """
 
     def __init__(self, folders: Sequence[Path], registered: Callable[[], list[Model]]) -> None:
-        self.missing: tuple[Path, ...] = ()
+        self.missing: tuple[Path, ...] = ()  # at the last search, perhaps because their disk is not mounted
         self._folders: Final = tuple(folders)
         self._registered: Final = registered
         self._lock: Final = threading.Lock()
@@ -319,19 +297,15 @@ class Stores:
         return next((str(folder) for folder in self._folders if Path(path).is_relative_to(folder)), "")
 
     def _look(self) -> None:
-        try:
-            registered = self._registered()
-        except GglibError:
-            registered = []
+        known: list[Model] = []
+        with suppress(GglibError):
+            known += self._registered()
         found: list[Model] = []
-        missing: list[Path] = []
-        for folder in self._folders:
-            if not folder.is_dir():
-                missing.append(folder)
-                continue
-            found += _models_of(folder, [*registered, *found])
+        present = [folder for folder in self._folders if folder.is_dir()]
+        for folder in present:
+            found += _models_of(folder, [*known, *found])
         with self._lock:
-            self._models, self.missing = tuple(found), tuple(missing)
+            self._models, self.missing = tuple(found), tuple(one for one in self._folders if one not in present)
             self._looked_at_s, self._looking = time.monotonic(), None
 
 
@@ -353,14 +327,9 @@ def _ollama_models(folder: Path) -> list[Model]:
         with suppress(OSError):
             with path.open("rb") as file:
                 named = ollama_files(file.read(LONGEST_MANIFEST_BYTES))
-            files = [
-                replace(
-                    stored_file(folder / one.blob, Path(one.blob).name, one.kind, one.sha256), size_bytes=one.size_bytes
-                )
-                for one in named
-            ]
+            stored = (stored_file(folder / one.blob, Path(one.blob).name, one.kind, one.sha256) for one in named)
+            files = tuple(replace(file, size_bytes=one.size_bytes) for file, one in zip(stored, named, strict=True))
             if files:
                 label = files[0].facts.get("file_type_label")
-                label = label if isinstance(label, str) else None
-                found.append(Model(id_, None, label, tuple(files), 0.0, origin="store"))
+                found.append(Model(id_, None, label if isinstance(label, str) else None, files, 0.0, origin="store"))
     return found

@@ -1,7 +1,4 @@
-"""`inspect`: reads the headers of a model, from its local files or, before a download, from the Hub in a few requests.
-
-Plain blocking functions for a worker thread.
-"""
+"""`inspect`: reads the headers of a model, from its local files or, before a download, from the Hub in a few requests."""
 
 import os
 from collections.abc import Iterator
@@ -43,12 +40,7 @@ def remote_reader(hub: "HubClient", listing: RepoListing, path: str) -> ReadByte
 
 
 def inspect_model(model: Model) -> Inspection:
-    """The contents of a registered model's files.
-
-    Raises:
-        StorageError: A file is missing or cannot be read.
-        GgufError: A file is not a GGUF file that can be read.
-    """
+    """The contents of a registered model's files."""
     tables = []
     for path in map(Path, model.paths):
         try:
@@ -60,13 +52,7 @@ def inspect_model(model: Model) -> Inspection:
 
 
 def inspect_variant(hub: "HubClient", listing: RepoListing, variant: Variant) -> Inspection:
-    """The contents of a variant of a repository, without downloading it: only headers are read.
-
-    Raises:
-        HubError: The Hub refuses, or cannot be reached.
-        HubUnavailableError: The Hub does not state the size of a file.
-        GgufError: A file is not a GGUF file that can be read.
-    """
+    """The contents of a variant of a repository, without downloading it: only headers are read."""
     if variant.size_bytes is None:
         raise HubUnavailableError(f"{listing.repo_id} does not state the size of {variant.files[0]}. Try again later.")
     files = list(zip(variant.files, variant.sizes, strict=True))

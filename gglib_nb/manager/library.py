@@ -1,7 +1,4 @@
-"""The files of registered models: checking, deleting, verifying, repairing; and partial files in the models folder.
-
-Plain functions: the engine hashes, the caller asks the Hub and posts to the queue.
-"""
+"""The files of registered models: checking, deleting, verifying, repairing; and partial files in the models folder."""
 
 import os
 import re
@@ -53,10 +50,9 @@ def bytes_of(models: Iterable[Model]) -> int:
 
 
 def loss_of_folder(models_directory: Path, models: Iterable[Model]) -> str:
-    """Why nothing may be written below a models folder that is not mounted, where it would fill another disk; empty if it may.
+    """Why nothing may be written below a models folder that is not mounted, where it would fill another disk; empty: it may.
 
-    It counts as not mounted if models are registered in it and none of their owners' folders exists. To continue after the models
-    were deleted on purpose, a user creates the folder that the text names.
+    It counts as not mounted if models are registered in it and none of their owners' folders exists.
     """
     owners = owner_folders(models_directory, models)
     if not is_disk_gone(owners):
@@ -93,9 +89,9 @@ def make_home(folder: Path, repo_id: str) -> None:
         raise StorageError(f"{folder} cannot be written: {error.strerror or error}. Choose another folder.") from error
 
 
-def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
-    """The files that deleting a model would delete; files that the `others` use stay. The Hugging Face cache is a `StorageError`."""
-    users = {file.target: other for other in others for file in other.files}
+def plan_deletion(model: Model, models: Iterable[Model]) -> Deletion:
+    """The files that deleting one of `models` would delete; those of others stay. The Hugging Face cache is a `StorageError`."""
+    users = {file.target: other for other in models if other.id != model.id for file in other.files}
     deleted, kept = [], []
     for file in model.files:
         if (user := users.get(file.target)) is not None:
@@ -107,8 +103,7 @@ def plan_deletion(model: Model, others: Iterable[Model]) -> Deletion:
                     f"deletes them there, and `%gguf forget {model.id}` removes the model from the list."
                 )
             deleted.append(file.target)
-    freed = sum(_freed_bytes(Path(path)) for path in deleted)
-    return Deletion(str(model.id), tuple(deleted), freed, tuple(kept), is_dry_run=True)
+    return Deletion(str(model.id), tuple(deleted), sum(map(_freed_bytes, deleted)), tuple(kept), is_dry_run=True)
 
 
 def delete_files(paths: Iterable[str], models_directory: Path) -> None:
@@ -129,10 +124,10 @@ def delete_files(paths: Iterable[str], models_directory: Path) -> None:
                 break
 
 
-def _freed_bytes(path: Path) -> int:
+def _freed_bytes(path: str) -> int:
     with suppress(OSError):
-        if not path.is_symlink() and path.stat().st_nlink == 1:
-            return allocated_bytes(path)
+        if os.lstat(path).st_nlink == 1 and not os.path.islink(path):  # noqa: PTH114 - texts
+            return allocated_bytes(Path(path))
     return 0
 
 
@@ -147,10 +142,10 @@ def partial_requests(
     wanted: Collection[str],
     targets: Collection[str] | None = None,
 ) -> list[DownloadRequest | DownloadId]:
-    """The requests that resume the partial files in the models folder, by path; or the id of a model to be updated.
+    """The requests that resume the partial files of `targets` (None: all) in the models folder; or the id of a model to update.
 
     The place of a file, `<owner>/<repo>/<path in repo>` or `<owner>/<repo>/@<commit>/<path in repo>`, shows what it belongs to.
-    Targets that are `wanted` by a queue are left out, as are files that a process is writing, and others than `targets` (None: all).
+    Targets that a queue has (`wanted`) are left out, as are files that a process is writing.
     """
     paths: dict[str, list[str]] = defaultdict(list)
     owners = {file.target: model.id for model in models for file in model.files}
@@ -167,15 +162,15 @@ def partial_requests(
         paths[f"{owner}/{name}"].append("/".join(rest))
     requests: list[DownloadRequest | DownloadId] = []
     for repo_id, found in paths.items():
-        variants = variants_of(found)
-        first = [variant.files[0] for variant in variants.variants] or [one.path for one in variants.companions]
-        requests += [DownloadRequest(repo_id, path, to=str(models_directory)) for path in first]
+        offered = variants_of(found).offered
+        requests += [DownloadRequest(repo_id, one.files[0], to=str(models_directory)) for one in offered]
     return [*requests, *updated]
 
 
 def write_preset(file: Path, models: Iterable[Model]) -> PresetFile:
     """Updates the file with the models on this machine; the old one remains complete until the new one is."""
-    here = [model for model in models if _is_loadable(model)]
+    loadable = (model for model in models if model.paths and "block_count" in model.facts)  # no projectors and the like
+    here = [model for model in loadable if all(map(os.path.exists, model.targets))]
     try:
         target = Path(os.path.realpath(file))  # a link remains a link
         old = target.read_text(encoding="utf-8") if target.exists() else ""
@@ -190,11 +185,6 @@ def write_preset(file: Path, models: Iterable[Model]) -> PresetFile:
     return PresetFile(str(target), len(here) - len(left_out), left_out)
 
 
-def _is_loadable(model: Model) -> bool:
-    """Whether it is a model, not a projector or the like, and all its files are on this machine."""
-    return bool(model.paths) and "block_count" in model.facts and all(map(os.path.exists, model.targets))
-
-
 # --- verifying ---
 
 
@@ -206,11 +196,10 @@ def verify_files(
     A file that is missing, unreadable or was changed meanwhile keeps its record.
     """
     files = {file.target: file for model in models for file in model.files}
+    digests = ["" if file.sha256 is None else catalog.block_digests(file.sha256) for file in files.values()]
     wanted = [
-        FileToCheck(
-            file.target, file.size_bytes, file.sha256, "" if file.sha256 is None else catalog.block_digests(file.sha256)
-        )
-        for file in files.values()
+        FileToCheck(file.target, file.size_bytes, file.sha256, known)
+        for file, known in zip(files.values(), digests, strict=True)
     ]
     check = engine.check(wanted)
     total_bytes, last = sum(file.size_bytes for file in wanted), None
@@ -256,26 +245,12 @@ def repair_plan(model: Model, listing: RepoListing, models_directory: Path) -> P
 
     Raises `RemoteChangedError` if the Hub no longer has these files, or has others with their names.
     """
-    planned = {file.path_in_repo: file for file in _planned(model, listing, models_directory)}
-    by_place: dict[str, list[PlannedFile]] = defaultdict(list)
-    for file in planned.values():
-        by_place[parse_path(file.path_in_repo).place].append(file)
-    files: list[PlannedFile] = []
-    for stored in model.files:
-        parts = by_place.get(parse_path(stored.path_in_repo).place)
-        if parts is None and (renamed := listing.with_content(stored.sha256)) is not None:
-            parts = [planned_file(models_directory, listing, renamed.path, stored.kind)]
-        if parts is None:
-            raise RemoteChangedError(
-                f"{listing.repo_id} no longer has {stored.path_in_repo} at the commit {listing.commit_sha[:8]}."
-            )
-        files += [_repaired(model, stored, part) for part in parts]
     home = home_of(model, models_directory)
     return PlannedDownload(
         id=model.id,
         commit_sha=listing.commit_sha,
         label=model.label,
-        files=tuple(files),
+        files=tuple(file for stored in model.files for file in _repaired(model, stored, listing, models_directory)),
         reason="Repair: only the damaged parts are downloaded.",
         companions=companion_kinds(model),
         replaces=True,
@@ -288,30 +263,34 @@ def companion_kinds(model: Model) -> tuple[str, ...]:
     return tuple(dict.fromkeys(file.kind for file in model.files if file.kind != "shard"))
 
 
-def _planned(model: Model, listing: RepoListing, models_directory: Path) -> Iterable[PlannedFile]:
-    places = {parse_path(file.path_in_repo).place for file in model.files}
-    variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-    for variant in variants.variants:
-        if places.intersection(parse_path(path).place for path in variant.files):
-            yield from shard_files(models_directory, listing, variant)
-    for file in listing.files:
-        if file.path in places and parse_path(file.path).split is None:
-            yield planned_file(models_directory, listing, file.path, "shard")
-
-
-def _repaired(model: Model, stored: StoredFile, remote: PlannedFile) -> PlannedFile:
-    if stored.sha256 not in (None, remote.sha256) and parse_path(stored.path_in_repo).split is None:
+def _repaired(model: Model, stored: StoredFile, listing: RepoListing, models_directory: Path) -> list[PlannedFile]:
+    """What repairs one file: the file of this name, the pieces of its byte split, or the same content under another name."""
+    name, renamed = parse_path(stored.path_in_repo), listing.with_content(stored.sha256)
+    found = listing.parts_of(name.path) or (() if renamed is None else (renamed,))
+    if not found:
         raise RemoteChangedError(
-            f"{remote.path_in_repo} is another file on the Hub now, so the file here cannot be repaired. "
+            f"{listing.repo_id} no longer has {stored.path_in_repo} at the commit {listing.commit_sha[:8]}."
+        )
+    if name.split is None and stored.sha256 not in (None, found[0].sha256):
+        raise RemoteChangedError(
+            f"{found[0].path} is another file on the Hub now, so the file here cannot be repaired. "
             f"Download the new version: %gguf update {model.id}"
         )
-    return replace(
-        remote,
-        target=stored.target,
-        kind=stored.kind,
-        known_mtime_ns=stored.mtime_ns,
-        wrong_ranges=stored.wrong_ranges,
-    )
+    pieces = variants_of((file.path, file.size_bytes) for file in found).variants if name.place != name.path else ()
+    return [
+        replace(
+            file,
+            target=stored.target,
+            kind=stored.kind,
+            known_mtime_ns=stored.mtime_ns,
+            wrong_ranges=stored.wrong_ranges,
+        )
+        for file in (
+            shard_files(models_directory, listing, pieces[0])
+            if pieces
+            else [planned_file(models_directory, listing, found[0].path, stored.kind)]
+        )
+    ]
 
 
 def faulty_paths(model: Model, looks: Looks) -> tuple[str, ...]:

@@ -1,7 +1,4 @@
-"""The operations on registered models, on their files, and before and after a download.
-
-Each is a blocking function, defined once; the modules that it calls do the work.
-"""
+"""The operations on registered models and their files, each a blocking function; the modules that it calls do the work."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -14,7 +11,7 @@ from typing import Final
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.choosing import choose
 from gglib_nb.domain.download import DownloadRequest
-from gglib_nb.domain.importing import ImportReport, SkippedFile
+from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.inspection import Comparison, Inspection, compare
 from gglib_nb.domain.library import (
     Deletion,
@@ -55,7 +52,6 @@ from gglib_nb.manager.resolving import given_folder, home_of
 from gglib_nb.queue import events as on
 from gglib_nb.system import is_file
 
-_CARD: Final = "README.md"
 _LONGEST_CARD_BYTES: Final = 1024**2
 
 
@@ -79,12 +75,10 @@ class ModelOperations(QueueOperations):
     @operation
     def disk_use(self) -> DiskUse:
         """How much of the disk the registered models take, and how much is free."""
-        folder = self._parts.config.models_directory
+        folder, models = self._parts.config.models_directory, self._parts.catalog.models()
         self._parts.stores.models()  # finds which of them are missing
         missing = tuple(map(str, self._parts.stores.missing))
-        return DiskUse(
-            library.bytes_of(self._parts.catalog.models()), disk_space_at(folder).free_bytes, str(folder), missing
-        )
+        return DiskUse(library.bytes_of(models), disk_space_at(folder).free_bytes, str(folder), missing)
 
     @operation
     def find_model(self, id: IdLike) -> Model:  # noqa: A002 - the port's word
@@ -188,10 +182,9 @@ class ModelOperations(QueueOperations):
         return export_models(models, place, read_card=self._read_card, on_progress=on_progress, is_stopped=has_given_up)
 
     def _read_card(self, model: Model) -> bytes | None:
-        if model.commit_sha is not None:
-            with suppress(GglibError):  # a card is optional, and the machine may be offline
-                place = model.id.repo_id, model.commit_sha, _CARD
-                return self._parts.at_hub(self._parts.hub.read_range, *place, 0, _LONGEST_CARD_BYTES)
+        with suppress(GglibError):  # a card is optional, and the machine may be offline
+            place = model.id.repo_id, model.commit_sha or "", "README.md"
+            return self._parts.at_hub(self._parts.hub.read_range, *place, 0, _LONGEST_CARD_BYTES) if place[1] else None
         return None
 
     @operation
@@ -214,10 +207,9 @@ class ModelOperations(QueueOperations):
             IntegrityError: A file of the bundle is damaged.
         """
         place, catalog = given_folder(folder), self._parts.catalog
-        models: Sequence[Model]
-        skipped: list[SkippedFile] = []
+        importer = Importer(catalog.models(), time.time(), on_progress)
         if is_bundle(place):
-            models = import_models(
+            importer.models += import_models(
                 place,
                 self._parts.config.models_directory,
                 catalog.register,
@@ -226,13 +218,11 @@ class ModelOperations(QueueOperations):
                 is_stopped=has_given_up,
             )
         else:
-            importer = Importer(catalog.models(), time.time(), on_progress)
             importer.look_through(place)
-            models, skipped = importer.models, importer.skipped
-            for model in models:
+            for model in importer.models:
                 catalog.register(model)
-        looks = library.look_at({target for model in models for target in model.targets})
-        return ImportReport(tuple(summary_of(model, looks) for model in models), tuple(skipped))
+        looks = library.look_at({target for model in importer.models for target in model.targets})
+        return ImportReport(tuple(summary_of(model, looks) for model in importer.models), tuple(importer.skipped))
 
     # Deleting ----------------------------------------------------------------------------------------------------
 
@@ -257,7 +247,7 @@ class ModelOperations(QueueOperations):
     def _delete(self, id_: IdLike, *, dry_run: bool, is_mounted: bool = False) -> Deletion:
         catalog = self._parts.catalog
         model = self._own_model(id_)
-        plan = library.plan_deletion(model, [other for other in catalog.models() if other.id != model.id])
+        plan = library.plan_deletion(model, catalog.models())
         self._refuse_if_queued(model, "deleted")
         if model.hosts and not plan.deleted:
             hosts = ", ".join(host.host for host in model.hosts)
@@ -297,10 +287,15 @@ class ModelOperations(QueueOperations):
         Raises:
             StorageError: A file cannot be deleted; those before it are.
         """
-        models = self._parts.catalog.models()
+        models, wanted = self._parts.catalog.models(), self._wanted_targets()
         homes = dict.fromkeys(self._home_of(model) for model in models if self._is_in_home(model))
         missing = [home for home in homes if library.is_unmounted(home, models)]
-        uses, abandoned = self._model_uses(models, missing), self._abandoned()
+        abandoned = [
+            UnfinishedDownload(one.target, one.disk_bytes, one.modified_s)
+            for one in self.partials()
+            if one.target not in wanted and not one.is_in_use
+        ]
+        uses = self._model_uses(models, missing)
         plan = plan_pruning(uses, abandoned, time.time(), keep_bytes=keep_bytes, unused_s=unused_s)
         plan = replace(plan, missing_folders=tuple(map(str, missing)))
         if not dry_run:
@@ -321,14 +316,6 @@ class ModelOperations(QueueOperations):
                 is_kept=plan is not None or not self._is_in_home(model) or self._home_of(model) in missing,
             )
             for model, plan in zip(models, plans, strict=True)
-        ]
-
-    def _abandoned(self) -> list[UnfinishedDownload]:
-        wanted = self._wanted_targets()
-        return [
-            UnfinishedDownload(one.target, one.disk_bytes, one.modified_s)
-            for one in self.partials()
-            if one.target not in wanted and not one.is_in_use
         ]
 
     def _is_in_home(self, model: Model) -> bool:
@@ -422,7 +409,7 @@ class ModelOperations(QueueOperations):
             fresh = parts.at_hub(parts.resolver.resolve, request, parts.catalog.models, is_update=True)
         except RequestError:
             listing = parts.at_hub(parts.hub.list_files, wanted.repo_id, wanted.revision)
-            if not updating.is_listed(model, listing):
+            if not all(listing.with_content(file.sha256) for file in model.files):
                 raise
             return QueuedUpdate(str(wanted), False, listing.commit_sha, 0, 0)  # its files have other names now
         if updating.is_same_version(model, fresh):
@@ -468,21 +455,18 @@ class ModelOperations(QueueOperations):
         queued: list[DownloadId] = []
         errors: list[GglibError] = []
         for home in self._homes(models):
-            for request in library.partial_requests(home, models, wanted, targets):
+            for partial in library.partial_requests(home, models, wanted, targets):
                 try:
-                    queued.append(self._resume(request))
+                    if isinstance(partial, DownloadRequest):
+                        queued.append(self._queue(partial, joins=True).id)
+                    else:  # whether the old version was to be kept is no longer known; a kept version can be deleted
+                        self.update(partial, keep=True)
+                        queued.append(partial)
                 except GglibError as error:
                     errors.append(error)
         if errors:
             raise errors[0]
         return queued
-
-    def _resume(self, partial: DownloadRequest | DownloadId) -> DownloadId:
-        if isinstance(partial, DownloadRequest):
-            return self._queue(partial, joins=True).id
-        # Whether the old version was to be kept is no longer known; a kept version can be deleted.
-        self.update(partial, keep=True)
-        return partial
 
     def _wanted_targets(self) -> frozenset[str]:
         return self._ask(lambda machine: machine.wanted_targets)
@@ -524,7 +508,7 @@ class ModelOperations(QueueOperations):
 
 def _freed_bytes(model: Model, models: Iterable[Model]) -> int:
     with suppress(StorageError):
-        return library.plan_deletion(model, [other for other in models if other.id != model.id]).freed_bytes
+        return library.plan_deletion(model, models).freed_bytes
     return 0
 
 

@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot, ShardProgress, ShardStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.text import printable
-from gglib_nb.domain.units import duration, percent, rate, size
+from gglib_nb.domain.units import amount, duration, percent, rate, size
 
 _LOG_EVERY_S: Final = 60.0
 _log: Final = logging.getLogger("gglib_nb")
@@ -222,11 +222,7 @@ def _known(value: _Value | None, say: Callable[[_Value], str]) -> str:
 
 
 def _amount(downloaded_bytes: int, total_bytes: int | None) -> str:
-    if total_bytes is None:
-        return size(downloaded_bytes)
-    if downloaded_bytes in (0, total_bytes):
-        return size(total_bytes)
-    return f"{size(downloaded_bytes)} of {size(total_bytes)}"
+    return size(downloaded_bytes) if total_bytes is None else amount(downloaded_bytes, total_bytes)
 
 
 # Text streams: a user's logger, another kernel's stream, or a terminal that is not UTF-8 ---------------------------------

@@ -1,6 +1,6 @@
 """New versions of registered models: what has changed on the Hub, the plan to download it, and replacing the old one.
 
-**Checking** compares a file with another SHA-256 by its header and samples of its tensors, to distinguish a corrected chat
+A check compares a file with another SHA-256 by its header and samples of its tensors, to distinguish a corrected chat
 template from another quantization.
 
 **Updating** downloads the new version to `<owner>/<repo>/@<commit>/<path in repo>`. Then, on the thread that writes the catalog:
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 
 _SAMPLE_BYTES: Final = 4096
 _WINDOW_BYTES: Final = 1024**2
-_COMMIT_DIGITS: Final = 8
 
 
 # --- what has changed ---
@@ -81,25 +80,16 @@ def _change(hub: "HubClient", model: Model, file: StoredFile, listing: RepoListi
     path = file.path_in_repo
     if listing.commit_sha == model.commit_sha:
         return FileChange(path, "same")
-    parts = _parts(listing, path)
+    parts = listing.parts_of(path)
     if not parts:  # it may have another name now; compare digests
         return FileChange(path, "gone" if listing.with_content(file.sha256) is None else "same")
     if parse_path(path).place != path:
-        before = _parts(hub.list_files(listing.repo_id, model.commit_sha), path) if model.commit_sha else ()
+        before = hub.list_files(listing.repo_id, model.commit_sha).parts_of(path) if model.commit_sha else ()
         return FileChange(path, "same" if parts == before else "content")
     (remote,) = parts
     if file.sha256 is None or remote.sha256 is None:
         return FileChange(path, "content" if remote.size_bytes != file.size_bytes else "unknown")
     return FileChange(path, "same") if remote.sha256 == file.sha256 else _compared(hub, listing, remote, file)
-
-
-def _parts(listing: RepoListing, path_in_repo: str) -> tuple[HubFile, ...]:
-    """The files of the listing that are one local file: one, or the pieces of a byte split."""
-    place = parse_path(path_in_repo).place
-    is_split = place != path_in_repo
-    return tuple(
-        file for file in listing.files if (parse_path(file.path).place == place if is_split else file.path == place)
-    )
 
 
 def _compared(hub: "HubClient", listing: RepoListing, remote: HubFile, file: StoredFile) -> FileChange:
@@ -108,7 +98,8 @@ def _compared(hub: "HubClient", listing: RepoListing, remote: HubFile, file: Sto
         with reading(Path(file.target)) as (read, size_bytes):
             mine = read_tensors(read, size_bytes)
             theirs = read_tensors(read_remote, remote.size_bytes or 0, window_bytes=_WINDOW_BYTES)
-            agree = _shapes(mine) == _shapes(theirs) and all(
+            shapes = [{one.name: (one.type, one.shape) for one in table.tensors} for table in (mine, theirs)]
+            agree = shapes[0] == shapes[1] and all(
                 read(at, length) == read_remote(other, length) for at, other, length in _sampled(mine, theirs)
             )
     except (GgufError, HubError, OSError):
@@ -123,18 +114,11 @@ def _compared(hub: "HubClient", listing: RepoListing, remote: HubFile, file: Sto
     )
 
 
-def _shapes(table: TensorTable) -> dict[str, tuple[int, tuple[int, ...]]]:
-    return {tensor.name: (tensor.type, tensor.shape) for tensor in table.tensors}
-
-
 def _sampled(mine: TensorTable, theirs: TensorTable) -> Iterator[tuple[int, int, int]]:
     """Where to compare: in the middle of the first, the middle, the last and the largest tensor."""
-    others = {tensor.name: tensor for tensor in theirs.tensors}
-    tensors = mine.tensors
-    if not tensors:
-        return
-    largest = max(tensors, key=lambda tensor: tensor.span_bytes)
-    for tensor in dict.fromkeys((tensors[0], tensors[len(tensors) // 2], tensors[-1], largest)):
+    others, tensors = {tensor.name: tensor for tensor in theirs.tensors}, mine.tensors
+    largest = sorted(tensors, key=lambda tensor: tensor.span_bytes)[-1:]
+    for tensor in dict.fromkeys((*tensors[:1], *tensors[len(tensors) // 2 :][:1], *tensors[-1:], *largest)):
         other = others[tensor.name]
         span = min(tensor.span_bytes, other.span_bytes)  # the last tensor's may contain bytes after the data
         length = min(_SAMPLE_BYTES, span)
@@ -148,11 +132,13 @@ def _sampled(mine: TensorTable, theirs: TensorTable) -> Iterator[tuple[int, int,
 def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, keeps_old: bool) -> PlannedDownload:
     """Turns the plan of a fresh download of the same variant into an update."""
     # A repository that was renamed on the Hub keeps its id and its folder here, so that the next update finds them.
-    folder, usual = models_directory / model.id.repo_id, models_directory / plan.id.repo_id
-    version = folder / _version_of(plan.commit_sha)
+    version, usual = (
+        models_directory / model.id.repo_id / _version_of(plan.commit_sha),
+        models_directory / plan.id.repo_id,
+    )
+    places = (str(version / Path(file.target).relative_to(usual)) for file in plan.files)
     files = tuple(
-        replace(file, target=str(version / Path(file.target).relative_to(usual)), known_mtime_ns=None)
-        for file in plan.files
+        replace(file, target=place, known_mtime_ns=None) for file, place in zip(plan.files, places, strict=True)
     )
     return replace(
         plan,
@@ -175,25 +161,17 @@ def refuse_unupdatable(model: Model, models_directory: Path) -> None:
         )
 
 
-def is_listed(model: Model, listing: RepoListing) -> bool:
-    """Whether every file of a model is in the repository, by its digest and under any name."""
-    return all(listing.with_content(file.sha256) is not None for file in model.files)
-
-
 def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
     """Whether a download now would produce the files on the disk, by their digests."""
-    here = sorted((file.kind, file.sha256 or "") for file in model.files)
-    there = sorted((file.kind, file.sha256 or "") for file in fresh.files)
-    is_known = all(file.sha256 for file in fresh.files)
-    return model.commit_sha == fresh.commit_sha or (is_known and here == there)
+    here, there = (sorted((file.kind, file.sha256 or "") for file in one.files) for one in (model, fresh))
+    return model.commit_sha == fresh.commit_sha or (all(sha256 for _, sha256 in there) and here == there)
 
 
 # --- replacing the old version; `folder` is that of its repository ---
 
 
 def _version_of(commit_sha: str) -> str:
-    """The folder of a version beside the files that have the usual names; matches `VERSION`."""
-    return f"@{commit_sha[:_COMMIT_DIGITS]}"
+    return f"@{commit_sha[:8]}"  # matches `VERSION`
 
 
 def _usual_path(folder: Path, target: Path) -> Path:
@@ -215,8 +193,7 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
     """Registers a download, or replaces the old version by an update; returns the result."""
     plan = effect.plan
     model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
-    files: tuple[StoredFile, ...] | None = None
-    remark = ""
+    files, remark = None, ""
     try:
         if plan.is_update:
             home = config.models_directory if plan.to is None else Path(plan.to)

@@ -26,7 +26,7 @@ from gglib_nb.domain.reports import FileProgress, Progress
 from gglib_nb.domain.stored import RestoredDownload, StoredDownload
 from gglib_nb.errors import GglibError
 from gglib_nb.queue.notices import Notice, notice_of, reused
-from gglib_nb.queue.transitions import TRANSITIONS, Cause
+from gglib_nb.queue.transitions import Cause, following
 
 _RUNNING: Final = (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)
 _NO_RATE: Final = {"bytes_per_second": None, "eta_seconds": None}
@@ -205,7 +205,7 @@ class Entry:
 
     def move_on(self, cause: Cause, at_s: float) -> None:
         """Makes one transition of the table; counts the time in which the engine runs it."""
-        status, was_running = TRANSITIONS.following(self.status, cause), self.is_running
+        status, was_running = following(self.status, cause), self.is_running
         fields: dict[str, Any] = {} if status is DownloadStatus.DOWNLOADING else {**_NO_RATE}
         if was_running and status not in _RUNNING:
             fields["ran_s"] = (self.row.ran_s or 0.0) + max(0.0, at_s - self._running_since_s)

@@ -1,11 +1,9 @@
-"""Draws a state machine's table as ARCHITECTURE.md shows it."""
+"""Draws the table of transitions as ARCHITECTURE.md shows it."""
 
-from typing import Any
-
-from gglib_nb.domain.values import TransitionTable
+from gglib_nb.queue.transitions import TRANSITIONS
 
 
-def mermaid(table: TransitionTable[Any, Any]) -> str:
+def mermaid() -> str:
     """A Mermaid state diagram, one line for each transition."""
-    lines = [f"    {before} --> {after}: {cause}" for (before, cause), after in table.steps.items()]
-    return "\n".join(["stateDiagram-v2", f"    [*] --> {table.first}", *lines]) + "\n"
+    lines = [f"    {before} --> {after}: {cause}" for (before, cause), after in TRANSITIONS.items()]
+    return "\n".join(["stateDiagram-v2", "    [*] --> queued", *lines]) + "\n"

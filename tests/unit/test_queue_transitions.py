@@ -5,7 +5,7 @@ import pytest
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.queue.downloads import Stop
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.queue.transitions import TRANSITIONS, Cause
+from gglib_nb.queue.transitions import TRANSITIONS, Cause, following
 from tests.support.diagrams import mermaid
 from tests.support.plans import a_plan
 from tests.support.queue_driver import QueueDriver
@@ -13,34 +13,34 @@ from tests.support.queue_invariants import check_invariants
 
 
 def test_every_status_can_be_reached_and_every_cause_is_used():
-    reached = {DownloadStatus.QUEUED, *TRANSITIONS.steps.values()}
+    reached = {DownloadStatus.QUEUED, *TRANSITIONS.values()}
 
     assert reached == set(DownloadStatus)
-    assert {cause for _status, cause in TRANSITIONS.steps} == set(Cause)
+    assert {cause for _status, cause in TRANSITIONS} == set(Cause)
 
 
 def test_every_status_except_completed_has_a_transition():
-    left = {status for status, _cause in TRANSITIONS.steps}
+    left = {status for status, _cause in TRANSITIONS}
 
     assert set(DownloadStatus) - left == {DownloadStatus.COMPLETED}
 
 
 def test_a_registration_cannot_be_stopped():
-    causes = {cause for status, cause in TRANSITIONS.steps if status is DownloadStatus.REGISTERING}
+    causes = {cause for status, cause in TRANSITIONS if status is DownloadStatus.REGISTERING}
 
     assert causes == {Cause.REGISTERED, Cause.FAILED}
 
 
 def test_a_transition_missing_from_the_table_is_refused_by_name():
     with pytest.raises(AssertionError, match="a download that is completed has no step for: paused"):
-        TRANSITIONS.following(DownloadStatus.COMPLETED, Cause.PAUSED)
+        following(DownloadStatus.COMPLETED, Cause.PAUSED)
 
 
 def test_the_diagram_has_a_line_for_every_transition():
-    lines = mermaid(TRANSITIONS).splitlines()
+    lines = mermaid().splitlines()
 
     assert lines[:3] == ["stateDiagram-v2", "    [*] --> queued", "    queued --> downloading: started"]
-    assert len(lines) == 2 + len(TRANSITIONS.steps)
+    assert len(lines) == 2 + len(TRANSITIONS)
 
 
 def test_the_invariants_detect_an_unused_free_slot():
