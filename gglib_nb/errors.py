@@ -3,46 +3,6 @@
 The message says what happened and what to do next; the attributes are plain values, so that a program can decide
 without reading text. This module is the ground floor: it imports nothing of ours.
 
-    GglibError
-    ├── RequestError                    the request has to change
-    │   ├── InvalidRepoIdError              not of the form owner/name
-    │   ├── InvalidQuantizationError        no variant of that name; names the choices
-    │   ├── AmbiguousQuantizationError      several variants match; names the choices
-    │   ├── NoGgufFilesError                the repository has no model in GGUF
-    │   ├── IncompleteShardSetError         a member of the split set is missing
-    │   └── InvalidConfigError              a setting has to change
-    │       ├── ProxyError                      a proxy refuses the connection
-    │       └── CertificateError                a TLS certificate is not trusted
-    ├── QueueError                      the queue refuses the operation
-    │   ├── QueueFullError                  wait, remove one, or raise the limit
-    │   ├── AlreadyQueuedError              another live download owns the id or the target file
-    │   ├── NotInQueueError                 no such download there
-    │   ├── DownloadCancelledError          raised by waiting for a download that was cancelled
-    │   └── ManagerClosedError              the manager was closed, or belongs to the parent of a fork
-    ├── HubError                        the Hub refused the request or did not answer
-    │   ├── RepoNotFoundError
-    │   ├── RevisionNotFoundError
-    │   ├── GatedRepoError                  accept the terms on the named page first
-    │   ├── InvalidTokenError               log in again
-    │   ├── RateLimitedError                wait the given seconds
-    │   ├── HubUnavailableError             the Hub failed; try again later
-    │   └── OfflineError                    offline mode is on
-    ├── TransferError                   the download failed
-    │   ├── NetworkError
-    │   ├── StalledError
-    │   ├── IntegrityError                  the SHA-256 is not the Hub's
-    │   ├── RemoteChangedError              the file changed between listing and download
-    │   ├── DiskFullError
-    │   ├── StorageError                    the models folder cannot be read or written
-    │   ├── EngineLostError                 the engine process ended several times
-    │   ├── ClusterError                    the Dask cluster cannot be used
-    │   ├── DownloadInterruptedError        the manager was closed; the partial file is kept
-    │   └── DownloadsFailedError            some of those that were waited for failed
-    ├── GgufError                       the bytes are not a GGUF header that can be read
-    └── CatalogError                    the models database cannot be read or written
-        ├── CatalogDamagedError             the file is damaged; it was moved aside
-        └── ModelNotFoundError              no registered model matches the id
-
 Errors cross the pipe between the engine and the kernel as plain dictionaries: `to_wire` and `from_wire` below are the
 only place where that is done.
 """

@@ -1,8 +1,7 @@
-"""Every error crosses the pipe unchanged, and the tree in the docstring is right."""
+"""Every error crosses the pipe unchanged."""
 
 import json
 import pickle
-import re
 
 import pytest
 
@@ -95,20 +94,3 @@ def test_notes_on_an_error_are_kept():
 def test_every_error_name_ends_in_error_and_every_class_has_a_docstring(kind):
     assert kind.__name__.endswith("Error")
     assert kind.__doc__
-
-
-def test_the_tree_in_the_docstring_matches_the_classes():
-    drawn = set(re.findall(r"^ {4}[│├└─ ]*(\w+Error)\b", errors.__doc__, re.MULTILINE))
-
-    assert drawn == {kind.__name__ for kind in CLASSES}
-
-
-@pytest.mark.parametrize("kind", CLASSES, ids=lambda kind: kind.__name__)
-def test_every_error_is_in_the_tree_below_its_parent(kind):
-    depth_of = {
-        match[2]: len(match[1]) // 4
-        for match in re.finditer(r"^    ([│├└─ ]*)(\w+Error)\b", errors.__doc__, re.MULTILINE)
-    }
-    parents = [parent for parent in kind.__mro__[1:] if parent in CLASSES]
-
-    assert depth_of[kind.__name__] == len(parents)
