@@ -117,7 +117,6 @@ class PlacedAttempt:
 
 
 def _together(files: Sequence[FileProgress]) -> FileProgress:
-    """The progress of one file over all copies."""
     statuses = {file.status for file in files}
     order = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING, ShardStatus.QUEUED)
     status = next((one for one in order if one in statuses), ShardStatus.FINISHED)

@@ -13,14 +13,10 @@ _CONNECT_S: Final = 10.0
 
 
 def connection_to(engine: object) -> tuple[Connect, bool]:
-    """A function that returns a client, and whether a lost one can be replaced.
-
-    Args:
-        engine: `dask://host:port` (or `tls://…`, as Dask writes addresses), a `distributed.Client`, a cluster object such as
-            `LocalCluster`, the name of one that runs in this process, or `auto`: the process's current client.
+    """A function that returns a client for the setting (docs/cluster.md has its forms), and whether a lost one can be replaced.
 
     Raises:
-        InvalidConfigError: It is none of these.
+        InvalidConfigError: It has no such form.
     """
     if isinstance(engine, Client):
         return lambda: (_usable(engine), False), False

@@ -66,8 +66,9 @@ class DaskEngine:
         self._client: Client | None = None
         self._owns_client = False
         self._was_connected = False
-        self._workers: dict[str, Introduction | str] = {}
-        """What each worker reported about itself, or why it cannot be used, by address."""
+        self._workers: dict[
+            str, Introduction | str
+        ] = {}  # by address: what it says of itself, or why it cannot be used
         self._wake: Final = threading.Event()
         self._is_closed = False
         self._thread: threading.Thread | None = None
@@ -106,14 +107,18 @@ class DaskEngine:
             link.begin_close()
         for link in links:
             link.wait_closed(max(0.0, deadline_s - time.monotonic()))
-        if self._client is not None and self._owns_client:
-            closing = threading.Thread(target=_close, args=(self._client,), daemon=True)
-            closing.start()
-            closing.join(max(0.1, deadline_s - time.monotonic()))
+        self._disconnect(max(0.1, deadline_s - time.monotonic()))
 
     def abandon(self) -> None:
         """In a forked child: keep the threads, the client and its connections for the parent."""
         self._is_closed = True
+
+    def _disconnect(self, timeout_s: float) -> None:
+        """Close the client, if it is ours; that takes long if the cluster has stopped."""
+        if (client := self._client) is not None and self._owns_client:
+            closing = threading.Thread(target=_close, args=(client,), daemon=True)
+            closing.start()
+            closing.join(timeout_s)
 
     def _do(self, actions: list[Action]) -> None:
         """Carries out actions, with the lock held, so that they keep the order of their causes."""
@@ -160,8 +165,9 @@ class DaskEngine:
                 link.lose(f"its worker {link.worker} has stopped")
             elif silent_s >= _SILENT_AFTER_S:
                 self._handle(host, link, EngineSilent(silent_s))
-            with self._lock:
-                self._dispatcher.space_changed(host, link.free_bytes)
+            if link.free_bytes is not None:
+                with self._lock:
+                    self._dispatcher.space_changed(host, link.free_bytes)
         self._workers = {address: said for address, said in self._workers.items() if address in usable}
         self._introduce(client, usable)
         refusals = [said for said in self._workers.values() if isinstance(said, str)]
@@ -180,9 +186,13 @@ class DaskEngine:
             raise ClusterError("The Dask client lost its connection to the scheduler and is reconnecting.")
         if client is not None and not self._can_come_back:
             raise ClusterError("The Dask client was closed. Set the engine again, then retry.")
-        self._client, self._owns_client = self._connect()
-        self._was_connected = True
-        return self._client
+        client, owns_client = self._connect()
+        with self._lock:
+            self._client, self._owns_client, self._was_connected = client, owns_client, True
+            if not self._is_closed:
+                return client
+        self._disconnect(0.0)  # `close` came meanwhile
+        raise ClusterError("The engine was closed.")
 
     def _lose_all(self, reason: str) -> None:
         for link in list(self._links.values()):
@@ -223,8 +233,8 @@ class DaskEngine:
         with self._lock:
             if name in self._links or self._is_closed:
                 return
-            arguments = (client, worker, secrets.token_hex(8), self._models_directory, partial(self._handle, name))
-            self._links[name] = HostLink(*arguments, said["free_bytes"])
+            handle = partial(self._handle, name)
+            self._links[name] = HostLink(client, worker, secrets.token_hex(8), self._models_directory, handle)
             self._do(self._dispatcher.host_joined(host, here))
 
 

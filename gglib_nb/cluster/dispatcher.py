@@ -11,7 +11,7 @@ engine, anything else a report for the queue. The caller passes the time and mak
   bandwidth limit the copies of one download run one after the other, so that the first is complete early.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Final
@@ -19,35 +19,10 @@ from typing import Final
 from msgspec import structs
 
 from gglib_nb.cluster.attempt import ClusterHost, Copy, PlacedAttempt
+from gglib_nb.domain import reports
 from gglib_nb.domain.download import HostFolder
-from gglib_nb.domain.reports import (
-    EngineLost,
-    EnginesChanged,
-    EngineSilent,
-    Progress,
-    TransferFinished,
-    TransferStopped,
-    TransferWaits,
-)
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.protocol import (
-    CheckEnded,
-    CheckFiles,
-    CheckProgress,
-    Command,
-    Configure,
-    DiscardPartials,
-    EngineCommand,
-    ProcessReport,
-    Ready,
-    Report,
-    SetConcurrency,
-    StartEverywhere,
-    StartTransfer,
-    StopCheck,
-    StopTransfer,
-    TransferFailed,
-)
+from gglib_nb.engine import protocol as wire
 from gglib_nb.errors import EngineLostError, GglibError, to_wire
 
 NO_HOST: Final = "waiting for a worker of the cluster"
@@ -60,38 +35,10 @@ class Tell(Value, frozen=True):
     """Send a command to the engine of a host."""
 
     host: str
-    command: Command
+    command: wire.Command
 
 
-Action = Tell | Report
-
-
-class HostLoad(Value, frozen=True):
-    """The load of a host: its transfers, what they still have to download, its free space (None unknown).
-
-    `has_part`: its models folder has a part of the download.
-    """
-
-    host: str
-    running: int
-    bytes_to_go: int
-    free_bytes: int | None
-    has_part: bool = False
-
-
-def choose_host(loads: Iterable[HostLoad], slots: int, needed_bytes: int) -> str | None:
-    """The host that runs the next download; None if all run as many transfers as they have slots.
-
-    A host with enough disk space comes before one without (its engine, which can link an identical file, decides
-    in the end); then one that has a part of it; then the one with the fewest bytes to go; then by name.
-    """
-
-    def rank(load: HostLoad) -> tuple[bool, bool, int, str]:
-        is_full = load.free_bytes is not None and load.free_bytes < needed_bytes
-        return is_full, not load.has_part, load.bytes_to_go, load.host
-
-    best = min((load for load in loads if load.running < slots), key=rank, default=None)
-    return None if best is None else best.host
+Action = Tell | wire.Report
 
 
 def shares_of(limit: int, running: Mapping[str, int]) -> dict[str, int]:
@@ -107,18 +54,12 @@ def shares_of(limit: int, running: Mapping[str, int]) -> dict[str, int]:
     return shares
 
 
-def spread(folders: Mapping[str, str], served: Collection[str]) -> list[str]:
-    """One host for each folder without a copy, by name: hosts that share a folder need one copy."""
-    firsts = {folder: host for host, folder in sorted(folders.items(), reverse=True) if folder not in served}
-    return sorted(firsts.values())
-
-
 @dataclass(slots=True, eq=False)
 class _Host:
     """A host of the cluster."""
 
     about: ClusterHost
-    share: Configure  # the limits that its engine has
+    share: wire.Configure  # the limits that its engine has
     owner: str = ""  # the name under which its engine holds leases; empty before its first report
     checks: set[int] = field(default_factory=set)  # runs of hashing there
 
@@ -126,7 +67,7 @@ class _Host:
 class Dispatcher:
     """All attempts of one queue on all hosts of one cluster."""
 
-    def __init__(self, configure: Configure) -> None:
+    def __init__(self, configure: wire.Configure) -> None:
         """Has no host yet; the limits of `configure` are for all hosts together."""
         self._configure = configure
         self._max_concurrent = 1
@@ -143,24 +84,24 @@ class Dispatcher:
         """Attempts that run on no host."""
         return [number for number, attempt in self._attempts.items() if not attempt.running]
 
-    def take(self, command: EngineCommand) -> list[Action]:  # noqa: C901 - one case per command
+    def take(self, command: wire.EngineCommand) -> list[Action]:  # noqa: C901 - one case per command
         """Handles a command of the queue."""
         match command:
-            case Configure():
+            case wire.Configure():
                 self._configure = command
-            case StartTransfer():
+            case wire.StartTransfer():
                 self._attempts[command.attempt] = PlacedAttempt(command)
-            case StartEverywhere(transfer):
+            case wire.StartEverywhere(transfer):
                 self._attempts[transfer.attempt] = PlacedAttempt(transfer, everywhere=True)
-            case SetConcurrency(max_concurrent):
+            case wire.SetConcurrency(max_concurrent):
                 self._max_concurrent = max_concurrent
-            case StopTransfer():
+            case wire.StopTransfer():
                 return self._stop(command.attempt)
-            case DiscardPartials():
-                return [Tell(host, command) for host in spread(self._folders(), ())]
-            case CheckFiles():
+            case wire.DiscardPartials():
+                return [Tell(hosts[0].about.name, command) for hosts in self._by_folder()]
+            case wire.CheckFiles():
                 return self._check(command)
-            case StopCheck():
+            case wire.StopCheck():
                 return [Tell(name, command) for name, host in self._hosts.items() if command.check in host.checks]
         return self._place()
 
@@ -168,7 +109,7 @@ class Dispatcher:
         """Adds a host; `here` is the identity of this machine's own models folder, None if it has none."""
         self._here = here
         self._hosts[host.name] = _Host(host, self._configure)
-        return [EnginesChanged(len(self._hosts)), Tell(host.name, self._configure), *self._place()]
+        return [reports.EnginesChanged(len(self._hosts)), Tell(host.name, self._configure), *self._place()]
 
     def host_left(self, name: str, reason: str) -> list[Action]:
         """Removes a host; its transfers are lost."""
@@ -176,7 +117,7 @@ class Dispatcher:
             return []
         lost = self._lose(name, reason)
         del self._hosts[name]
-        return [EnginesChanged(len(self._hosts)), *lost, *self._continue()]
+        return [reports.EnginesChanged(len(self._hosts)), *lost, *self._continue()]
 
     def space_changed(self, name: str, free_bytes: int | None) -> None:
         """Updates the free space of a host's disk."""
@@ -185,7 +126,7 @@ class Dispatcher:
 
     def fail_waiting(self, error: GglibError) -> list[Action]:
         """Fails waiting attempts, because the cluster will not come back."""
-        ends = [TransferFailed(number, to_wire(error), can_retry=True) for number in self.waiting]
+        ends = [wire.TransferFailed(number, to_wire(error), can_retry=True) for number in self.waiting]
         for end in ends:
             del self._attempts[end.attempt]
         return [*ends]
@@ -195,27 +136,27 @@ class Dispatcher:
         self._absence = reason
         return self._say_waits()
 
-    def take_report(self, host: str, report: ProcessReport, now_s: float) -> list[Action]:
+    def take_report(self, host: str, report: wire.ProcessReport, now_s: float) -> list[Action]:
         """Handles a report of a host's engine."""
         match report:
-            case Ready():
+            case wire.Ready():
                 self._hosts[host].owner = report.owner
                 return []
-            case Progress() | TransferFinished() | TransferFailed() | TransferStopped():
+            case reports.Progress() | reports.TransferFinished() | wire.TransferFailed() | reports.TransferStopped():
                 copies = (copy for copy in self._running_on(host) if copy.number == report.attempt)
                 return next((self._reported(copy, report, now_s) for copy in copies), [])
-            case CheckProgress():
+            case wire.CheckProgress():
                 return [report]
-            case CheckEnded():
+            case wire.CheckEnded():
                 self._hosts[host].checks.discard(report.check)
                 return [report]
-            case EngineLost():
+            case reports.EngineLost():
                 return [*self._lose(host, report.reason), *self._continue()]
-            case EngineSilent():
+            case reports.EngineSilent():
                 attempts = frozenset(copy.attempt.number for copy in self._running_on(host))
-                return [EngineSilent(report.silent_s, attempts)] if attempts else []
+                return [reports.EngineSilent(report.silent_s, attempts)] if attempts else []
 
-    def _check(self, command: CheckFiles) -> list[Action]:
+    def _check(self, command: wire.CheckFiles) -> list[Action]:
         """Hashes files on the host whose folder they are in, else on one that shares this machine's folder."""
         paths = [PurePath(file.path) for file in command.files]
         for name, host in sorted(self._hosts.items()):
@@ -223,7 +164,7 @@ class Dispatcher:
             if all(path.is_relative_to(folder) for path in paths) or host.about.folder_id == self._here:
                 host.checks.add(command.check)
                 return [Tell(name, command)]
-        return [CheckEnded(command.check, ())]
+        return [wire.CheckEnded(command.check, ())]
 
     def _stop(self, number: int) -> list[Action]:
         if (attempt := self._attempts.get(number)) is None or attempt.is_stopping:
@@ -231,20 +172,23 @@ class Dispatcher:
         attempt.is_stopping = True
         if not attempt.running:
             del self._attempts[number]
-            return [TransferStopped(number)]
-        return [Tell(copy.host.name, StopTransfer(copy.number)) for copy in attempt.running]
+            return [reports.TransferStopped(number)]
+        return [Tell(copy.host.name, wire.StopTransfer(copy.number)) for copy in attempt.running]
 
     # Reports -------------------------------------------------------------------------------------------------------
 
     def _reported(
-        self, copy: Copy, report: Progress | TransferFinished | TransferFailed | TransferStopped, now_s: float
+        self,
+        copy: Copy,
+        report: reports.Progress | reports.TransferFinished | wire.TransferFailed | reports.TransferStopped,
+        now_s: float,
     ) -> list[Action]:
         attempt = copy.attempt
-        if isinstance(report, Progress):
+        if isinstance(report, reports.Progress):
             copy.progress = report
             self._part_folders[attempt.targets] = copy.host.folder_id
-            return [attempt.progress(now_s, self._yet_to_serve(attempt))]
-        if isinstance(report, TransferStopped):
+            return [attempt.progress(now_s, [hosts[0].about.name for hosts in self._yet_to_serve(attempt)])]
+        if isinstance(report, reports.TransferStopped):
             attempt.copies.remove(copy)
         else:
             copy.end = report
@@ -257,32 +201,32 @@ class Dispatcher:
             return []
         del self._attempts[attempt.number]
         if is_partial:
-            return [TransferStopped(attempt.number)]
-        failure = next((copy.end for copy in attempt.copies if isinstance(copy.end, TransferFailed)), None)
+            return [reports.TransferStopped(attempt.number)]
+        failure = next((copy.end for copy in attempt.copies if isinstance(copy.end, wire.TransferFailed)), None)
         if failure is not None:
             return [structs.replace(failure, attempt=attempt.number)]
         self._part_folders.pop(attempt.targets, None)
         return [self._finish(attempt)]
 
-    def _finish(self, attempt: PlacedAttempt) -> TransferFinished:
+    def _finish(self, attempt: PlacedAttempt) -> reports.TransferFinished:
         """The result: with the queue's paths if this machine sees a copy, else with those of the first copy's host."""
         first = min(attempt.copies, key=lambda copy: copy.host.folder_id != self._here)
         found = [host.about for host in self._hosts.values() if host.about.folder_id in attempt.served_folders]
         found.sort(key=lambda host: (host.name != first.host.name, host.name))
         hosts = tuple(HostFolder(host.name, host.models_directory) for host in found)
-        assert isinstance(first.end, TransferFinished)  # noqa: S101 - every copy has finished
+        assert isinstance(first.end, reports.TransferFinished)  # noqa: S101 - every copy has finished
         files = first.end.files
         if first.host.folder_id == self._here:
             targets = dict.fromkeys(file.target for file in attempt.command.files)
             files = tuple(replace(file, target=target) for file, target in zip(files, targets, strict=True))
-        return TransferFinished(attempt.number, files, hosts)
+        return reports.TransferFinished(attempt.number, files, hosts)
 
     def _lose(self, host: str, reason: str) -> list[Action]:
         """Handles the end of a host's engine: its checks and its transfers are lost."""
         gone, lost = self._hosts[host], set[int]()
         if gone.owner:
             self._gone_owners = [*self._gone_owners[1 - _GONE_KEPT :], gone.owner]
-        ended: list[Action] = [CheckEnded(check, ()) for check in sorted(gone.checks)]
+        ended: list[Action] = [wire.CheckEnded(check, ()) for check in sorted(gone.checks)]
         gone.owner, gone.checks = "", set()
         for copy in self._running_on(host):
             attempt = copy.attempt
@@ -295,10 +239,10 @@ class Dispatcher:
                     f"The download process on {host} ended four times in a row. Downloaded data is kept. "
                     "Run %gguf retry to resume."
                 )
-                copy.end = TransferFailed(copy.number, to_wire(error), can_retry=True)
+                copy.end = wire.TransferFailed(copy.number, to_wire(error), can_retry=True)
             else:
                 attempt.copies.remove(copy)
-        return [*ended, EngineLost(reason, frozenset(lost))] if lost else ended
+        return [*ended, reports.EngineLost(reason, frozenset(lost))] if lost else ended
 
     def _continue(self) -> list[Action]:
         """After a loss: ends attempts wanted everywhere whose last missing copy was lost, and places the others."""
@@ -311,43 +255,55 @@ class Dispatcher:
         """Starts every copy that can start, and reports why the other attempts wait."""
         starts: list[Action] = []
         for attempt in self._attempts.values():
-            for folder in self._wanted_folders(attempt):
-                if (host := self._host_for(attempt, folder)) is not None:
+            for candidates in self._wanted_copies(attempt):
+                if (host := self._host_for(attempt, candidates)) is not None:
                     self._last_number += 1
-                    attempt.copies.append(Copy(self._last_number, attempt, self._hosts[host].about))
+                    attempt.copies.append(Copy(self._last_number, attempt, host))
                     attempt.waits_for = ""
                     owners = tuple(self._gone_owners)
                     command = structs.replace(attempt.command, attempt=self._last_number, gone_owners=owners)
-                    starts.append(Tell(host, command))
+                    starts.append(Tell(host.name, command))
         return [*self._share(), *starts, *self._say_waits()]
 
-    def _wanted_folders(self, attempt: PlacedAttempt) -> list[str | None]:
-        """The folders for which an attempt needs another copy; None: that of any host."""
+    def _wanted_copies(self, attempt: PlacedAttempt) -> list[list[_Host]]:
+        """The hosts that may run each copy that an attempt still needs."""
         if attempt.is_stopping:
             return []
         if attempt.everywhere:
-            return [self._hosts[first].about.folder_id for first in self._yet_to_serve(attempt)]
-        return [] if attempt.copies else [None]
+            return self._yet_to_serve(attempt)
+        return [] if attempt.copies else [[*self._hosts.values()]]
 
-    def _host_for(self, attempt: PlacedAttempt, folder: str | None) -> str | None:
-        """The host that starts a copy of an attempt now; None: none can."""
+    def _host_for(self, attempt: PlacedAttempt, candidates: list[_Host]) -> ClusterHost | None:
+        """The host that starts a copy of an attempt now; None: none can.
+
+        A host with enough disk space comes before one without (its engine, which can link an identical file, decides
+        in the end); then one that has a part of it; then the one with the fewest bytes to go; then by name.
+        """
         if self._configure.bandwidth_limit_bytes_per_second is not None and attempt.running:
             return None
-        part_folder = self._part_folders.get(attempt.targets)
-        loads = []
-        for name, host in self._hosts.items():
-            if folder in (None, host.about.folder_id):
-                running = self._running_on(name)
-                to_go = sum(copy.bytes_to_go for copy in running)
-                has_part = host.about.folder_id == part_folder
-                loads.append(HostLoad(name, len(running), to_go, host.about.free_bytes, has_part))
-        return choose_host(loads, self._max_concurrent, attempt.size_bytes or 0)
+        part_folder, needed_bytes = self._part_folders.get(attempt.targets), attempt.size_bytes or 0
 
-    def _yet_to_serve(self, attempt: PlacedAttempt) -> list[str]:
-        return spread(self._folders(), attempt.served_folders) if attempt.everywhere else []
+        def rank(host: ClusterHost) -> tuple[bool, bool, int, str]:
+            is_full = host.free_bytes is not None and host.free_bytes < needed_bytes
+            to_go = sum(copy.bytes_to_go for copy in self._running_on(host.name))
+            return is_full, host.folder_id != part_folder, to_go, host.name
 
-    def _folders(self) -> dict[str, str]:
-        return {name: host.about.folder_id for name, host in self._hosts.items()}
+        hosts = (host.about for host in candidates)
+        return min(
+            (one for one in hosts if len(self._running_on(one.name)) < self._max_concurrent), key=rank, default=None
+        )
+
+    def _yet_to_serve(self, attempt: PlacedAttempt) -> list[list[_Host]]:
+        """The hosts of each folder that has yet to get its copy, if every folder gets one."""
+        return self._by_folder(attempt.served_folders) if attempt.everywhere else []
+
+    def _by_folder(self, served: Collection[str] = ()) -> list[list[_Host]]:
+        """The hosts of each folder that is not served, by name: hosts that share a folder need one copy."""
+        found: dict[str, list[_Host]] = {}
+        for _, host in sorted(self._hosts.items()):
+            if host.about.folder_id not in served:
+                found.setdefault(host.about.folder_id, []).append(host)
+        return list(found.values())
 
     def _running_on(self, host: str) -> list[Copy]:
         return [copy for attempt in self._attempts.values() for copy in attempt.running if copy.host.name == host]
@@ -358,7 +314,7 @@ class Dispatcher:
         news = [attempt for attempt in waiting if attempt.waits_for != reason and not attempt.is_stopping]
         for attempt in news:
             attempt.waits_for = reason
-        return [TransferWaits(attempt.number, reason) for attempt in news]
+        return [reports.TransferWaits(attempt.number, reason) for attempt in news]
 
     def _share(self) -> list[Action]:
         """Sends each busy host its share of the limits, starting with the hosts whose bandwidth does not rise."""

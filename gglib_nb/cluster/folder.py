@@ -7,6 +7,7 @@ same name see the same folder.
 
 import os
 import secrets
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -15,22 +16,18 @@ _NAME: Final = ".gglib-nb-folder"
 
 def folder_id(folder: Path) -> str | None:
     """The name of a folder, which is written now if it has none; None if it cannot be written or read."""
-    path = folder / _NAME
-    try:
+    with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            _leave_name(path)
-        return path.read_text(encoding="ascii").strip() or None
-    except (OSError, ValueError):
-        return None
+        if not (folder / _NAME).exists():
+            _leave_name(folder / _NAME)
+    return existing_folder_id(folder)
 
 
 def existing_folder_id(folder: Path) -> str | None:
     """The name of a folder; None if it has none, or cannot be read. Writes nothing."""
-    try:
+    with suppress(OSError, ValueError):
         return (folder / _NAME).read_text(encoding="ascii").strip() or None
-    except (OSError, ValueError):
-        return None
+    return None
 
 
 def _leave_name(path: Path) -> None:

@@ -44,14 +44,13 @@ class HostLink:
         name: str,
         models_directory: Path,
         on_event: Callable[["HostLink", ProcessReport | HostLost], None],
-        free_bytes: int | None = None,
     ) -> None:
         """Open the link, which has a unique name, in the background.
 
         `on_event` is called with each report of the host, in order, and finally with `HostLost`, unless the link was closed.
         """
         self.worker: Final = worker
-        self.free_bytes = free_bytes  # on the disk of its models folder; None if unknown
+        self.free_bytes: int | None = None  # on the disk of its models folder; None if unknown
         self.heard_s = time.monotonic()  # when the host last sent anything
         self._client: Final = client
         self._name: Final = name
@@ -157,7 +156,6 @@ class HostLink:
         return reply
 
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
-        """Handles an event of the topic, on the client's own loop."""
         self._take(event[1]["number"], event[1]["line"])
 
     def _take(self, number: int, line: str) -> None:

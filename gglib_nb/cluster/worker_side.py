@@ -29,21 +29,8 @@ from msgspec import structs
 
 from gglib_nb.cluster.folder import folder_id
 from gglib_nb.domain.references import target_path
+from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.client import EngineClient
-from gglib_nb.engine.protocol import (
-    CheckEnded,
-    CheckFiles,
-    Command,
-    Configure,
-    DiscardPartials,
-    ProcessReport,
-    StartTransfer,
-    StopCheck,
-    StopTransfer,
-    TransferFailed,
-    decode_command,
-    encode,
-)
 from gglib_nb.errors import RequestError, to_wire
 from gglib_nb.settings import DownloadManagerConfig, host_name, of_environment
 from gglib_nb.system import free_bytes
@@ -79,13 +66,7 @@ def package_version() -> str:
 
 
 async def introduce(models_directory: str, inherited: str, dask_worker: Worker | None = None) -> Introduction:
-    """Describes this worker, and prepares it for links.
-
-    Args:
-        models_directory: The kernel's; used if the worker's environment names no other.
-        inherited: `GGLIB_MODELS_DIR` of the kernel's environment, which workers that it starts inherit.
-        dask_worker: Passed by Dask.
-    """
+    """Describes this worker, and prepares it for links. Dask passes `dask_worker`; for the others see `_models_directory`."""
     assert dask_worker is not None  # noqa: S101 - Dask gives it
     if OPERATION not in dask_worker.handlers:
         dask_worker.handlers[OPERATION] = _handler(dask_worker)
@@ -105,7 +86,7 @@ async def introduce(models_directory: str, inherited: str, dask_worker: Worker |
 
 
 def _models_directory(of_kernel: str, inherited: str) -> Path:
-    """The worker's own folder, else the kernel's. A value inherited from the kernel is not the worker's own."""
+    """The folder in the worker's own `GGLIB_MODELS_DIR`, else the kernel's; a value inherited from the kernel is not its own."""
     asked = of_environment("models_directory", os.environ)
     is_own = asked is not None and os.environ.get("GGLIB_MODELS_DIR") != inherited
     return Path(asked[0] if asked is not None and is_own else of_kernel)
@@ -176,34 +157,34 @@ class HostEngine:
         if line == CLOSE:
             self._end.set()
             return
-        command = decode_command(line)
+        command = wire.decode_command(line)
         try:
             command = self._placed_here(command)
         except RequestError as error:
-            if isinstance(command, StartTransfer):
-                self._report(TransferFailed(command.attempt, to_wire(error), can_retry=False))
-            if isinstance(command, CheckFiles):
-                self._report(CheckEnded(command.check, ()))
+            if isinstance(command, wire.StartTransfer):
+                self._report(wire.TransferFailed(command.attempt, to_wire(error), can_retry=False))
+            if isinstance(command, wire.CheckFiles):
+                self._report(wire.CheckEnded(command.check, ()))
             return
         if self._client is not None:
             self._client.send(command)
-        elif isinstance(command, Configure):
+        elif isinstance(command, wire.Configure):
             self._client = EngineClient(command, log_folder=self._settings.log_directory, on_event=self._report)
 
-    def _placed_here(self, command: Command) -> Command:
+    def _placed_here(self, command: wire.Command) -> wire.Command:
         """The command with the paths of this host; a `RequestError` if a target is not in the models folder."""
         match command:
-            case Configure():
+            case wire.Configure():
                 return structs.replace(command, link_folders=(str(self._settings.hub_cache), str(self._folder)))
-            case StartTransfer(files=files):
+            case wire.StartTransfer(files=files):
                 placed = tuple(replaced(file, target=self._target(file.target)) for file in files)
                 return structs.replace(command, files=placed, donors=tuple(self._donors(command.donors)))
-            case DiscardPartials(targets=targets):
-                return DiscardPartials(tuple(map(self._target, targets)))
-            case CheckFiles(files=checked):
+            case wire.DiscardPartials(targets=targets):
+                return wire.DiscardPartials(tuple(map(self._target, targets)))
+            case wire.CheckFiles(files=checked):
                 found = tuple(structs.replace(file, path=self._existing(file.path)) for file in checked)
                 return structs.replace(command, files=found)
-            case StopTransfer() | StopCheck():
+            case wire.StopTransfer() | wire.StopCheck():
                 return command
 
     def _existing(self, path: str) -> str:
@@ -223,8 +204,8 @@ class HostEngine:
             raise RequestError(f"{of_kernel} is not a file of a repository in {self._of_kernel}.") from error
         return str(target_path(self._folder, f"{owner}/{name}", "/".join(rest)))
 
-    def _report(self, report: ProcessReport) -> None:
-        line = encode(report).decode()
+    def _report(self, report: wire.ProcessReport) -> None:
+        line = wire.encode(report).decode()
         with self._lock:
             self._last_report += 1
             self._kept.append((self._last_report, line))

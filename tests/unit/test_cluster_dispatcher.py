@@ -145,6 +145,30 @@ def test_the_next_download_goes_to_the_host_with_the_fewest_remaining_bytes():
     assert cluster.start(3).started == {"a": 3}
 
 
+def test_a_tie_goes_to_the_first_host_by_name():
+    assert Cluster(a_host("c"), a_host("a"), a_host("b")).start(1).started == {"a": 1}
+
+
+def test_a_host_with_enough_disk_space_comes_before_an_idle_one_without():
+    cluster = Cluster(a_host("a", free=10), a_host("b", free=None), slots=2)
+
+    assert [cluster.start(number).started for number in (1, 2)] == [{"b": 1}, {"b": 2}]
+    assert cluster.start(3).started == {"a": 3}  # its engine may find an identical file
+
+
+def test_a_host_with_the_partial_file_resumes_it_although_another_is_idle():
+    cluster = Cluster(a_host("a", "left"), a_host("b", "right"), slots=2)
+    cluster.start(1)
+    cluster.hear("a", progress(1, 500))
+    cluster.stop(1)
+    cluster.hear("a", TransferStopped(1))
+    cluster.start(2, size=10_000)
+
+    cluster.do(cluster.dispatcher.take(replace(a_start(1), attempt=3)))
+
+    assert list(cluster.started) == ["a"]
+
+
 def test_a_host_with_a_full_disk_is_skipped():
     cluster = Cluster(a_host("a", free=10_000), a_host("b", free=10_000))
 

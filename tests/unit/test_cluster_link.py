@@ -1,5 +1,6 @@
 """Both ends of a host's link without a cluster: lost messages are repeated, nothing is executed twice, paths stay inside."""
 
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ pytest.importorskip("distributed", reason="the extra `dask` is not installed")
 from distributed.core import Status
 
 from gglib_nb.cluster import worker_side
-from gglib_nb.cluster.dask_engine import _refusal_of
+from gglib_nb.cluster.dask_engine import DaskEngine, _refusal_of
 from gglib_nb.cluster.folder import existing_folder_id, folder_id
 from gglib_nb.cluster.host_link import HostLink, HostLost
 from gglib_nb.cluster.worker_side import CLOSE, HostEngine, package_version, packed
@@ -226,3 +227,24 @@ def test_a_folder_inherited_from_the_kernels_environment_is_not_the_workers_own(
     monkeypatch.setenv("GGLIB_MODELS_DIR", own)
 
     assert worker_side._models_directory("/kernel", inherited) == Path(expected)
+
+
+def test_a_client_that_connects_after_the_engine_was_closed_is_closed_too(tmp_path) -> None:
+    is_connecting, may_connect, closed = threading.Event(), threading.Event(), threading.Event()
+
+    def connect():
+        is_connecting.set()
+        may_connect.wait(WAIT_S)
+        return SimpleNamespace(status="running", close=closed.set), True
+
+    configure = Configure("http://hub", None, None, 1, (), "test")
+    engine = DaskEngine(
+        configure, lambda _report: None, connect=connect, models_directory=tmp_path, can_come_back=False
+    )
+    engine.start()
+    assert is_connecting.wait(WAIT_S)
+
+    engine.close(0.1)
+    may_connect.set()
+
+    assert closed.wait(WAIT_S)
