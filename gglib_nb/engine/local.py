@@ -14,19 +14,18 @@ from pathlib import Path
 from typing import Final
 
 from gglib_nb.domain.download import PlannedFile, StoredFile
-from gglib_nb.domain.file_names import FileName, parse_path
-from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
+from gglib_nb.domain.shards import not_one_set, refuse_stray_shard, shards_of_one_set
 from gglib_nb.domain.values import Value
 from gglib_nb.engine import disk
 from gglib_nb.engine.digest import FrontDigest, hash_file
 from gglib_nb.engine.journal import Journal, PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
-from gglib_nb.engine.pieces import Pieces, Range, RangeSet
+from gglib_nb.engine.pieces import Pieces, RangeSet
 from gglib_nb.engine.protocol import StartTransfer
-from gglib_nb.engine.reuse import Comparison, CopySource, DonorFile, compare_tensors, find_donors
+from gglib_nb.engine.reuse import Comparison, CopySource, DonorFile, compare_tensors, find_donors, known_copies
 from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.errors import GgufError, IncompleteShardSetError, StorageError
+from gglib_nb.errors import GgufError, StorageError
 from gglib_nb.system import allocated_bytes, matching, sync_folder
 
 Facts = dict[str, str | int | float | bool | None]
@@ -40,24 +39,19 @@ class StoppedError(Exception):
 
 
 class CheckResult(Value, frozen=True):
-    """The file, complete at its target; or None: it has to be fetched, this process holds the lease, and these donors may have tensors."""
+    """The file, complete at its target; or None: it has to be fetched, and this process holds the lease."""
 
     stored: StoredFile | None
     is_linked: bool = False
-    donors: tuple[CopySource, ...] = ()
+    donors: tuple[CopySource, ...] = ()  # may have some of its bytes
+    comparison: Comparison | None = None  # finds which
 
 
 class TargetCheck:
     """The check of one target before the first byte; it ends with the complete file, or with the lease.
 
-    Args:
-        files: The parts of the target, with all facts that the hub has stated.
-        command: The attempt.
-        lease: Of the partial file; renewed by the transfer while `has_lease`.
-        limits: What copying tensors may cost.
-        known_folders: On the same disk; if none of them exists, it is not mounted.
-        link_folders: Where identical files may be.
-        stop: Ends it.
+    `files` are the parts of the target, with all facts that the hub has stated. If none of `known_folders` exists, their disk
+    is not mounted. `link_folders` may have identical files. The transfer renews the lease while `has_lease`.
 
     Attributes:
         hashed_bytes: Of a file on this machine, so far; None while none is hashed.
@@ -88,16 +82,11 @@ class TargetCheck:
         self._known_folders = known_folders
         self._link_folders = link_folders
         self._stop = stop
-        self._donors: tuple[DonorFile, ...] = ()
-        self._right: tuple[Range, ...] = ()
 
     def run(self) -> CheckResult:
         """Run the check, on a thread of its own: hashing and waiting take long.
 
-        Raises:
-            StoppedError: It was stopped.
-            StorageError: The target's place cannot be used.
-            OSError: The folder cannot be written.
+        Raises `StoppedError`, `StorageError` if the target's place cannot be used, or `OSError`.
         """
         if (present := self._present()) is not None:
             return CheckResult(present)
@@ -114,17 +103,12 @@ class TargetCheck:
             return CheckResult(linked, is_linked=True)
         found = disk.status_of(self._target)
         if found is not None and self._is_known_wrong(found):
-            return CheckResult(None, donors=self._damaged(found))
-        self._donors = self._find_donors()
-        return CheckResult(None, donors=self._donors)
-
-    def comparison(self) -> Comparison:
-        """The comparison that finds which bytes of the donors found by `run` can be copied to the partial file."""
-        if self._right:
-            yield ()
-            return tuple(Copy(0, start, start, end - start) for start, end in self._right)
-        seed, size_bytes = self._files[0].sha256 or str(self._target), self._size_bytes or 0
-        return (yield from compare_tensors(disk.part_path(self._target), size_bytes, seed, self._donors, self._limits))
+            return self._damaged(found)
+        if not (donors := self._find_donors()):
+            return CheckResult(None)
+        part, seed, size_bytes = disk.part_path(self._target), self._files[0].sha256 or "", self._size_bytes or 0
+        compared = compare_tensors(part, size_bytes, seed, donors, self._limits)
+        return CheckResult(None, donors=donors, comparison=compared)
 
     def _wait_for_lease(self) -> bool:
         """Acquire the lease; returns whether another process held it meanwhile."""
@@ -141,7 +125,6 @@ class TargetCheck:
     # The file at the target ------------------------------------------------------------------------------------------
 
     def _present(self) -> StoredFile | None:
-        """The file at the target, if it is the wanted one."""
         try:
             found = self._target.stat()
         except FileNotFoundError:
@@ -185,7 +168,6 @@ class TargetCheck:
             return file.read(4) == b"GGUF"
 
     def _hash(self, path: Path) -> FrontDigest:
-        """Hash a file, part by part, and report progress."""
         ends = [file.offset_bytes for file in self._files[1:]] + [self._size_bytes or path.stat().st_size]
         digest = FrontDigest([(file.offset_bytes, end) for file, end in zip(self._files, ends, strict=True)])
 
@@ -237,23 +219,19 @@ class TargetCheck:
                     return self._stored(self._target.stat(), digest)
         return None
 
-    def _damaged(self, found: os.stat_result) -> tuple[CopySource, ...]:
-        """The damaged file at the target, if its right ranges are known; the digest will confirm or refute them."""
-        wrong = self._files[0].wrong_ranges
-        if not wrong or self._command.force:
-            return ()
-        right = RangeSet([(0, min(self._size_bytes or 0, found.st_size))])
-        for start, end in wrong:
+    def _damaged(self, found: os.stat_result) -> CheckResult:
+        """The damaged file at the target as a donor, if its right ranges are known; the digest will confirm or refute them."""
+        right, wrong = RangeSet([(0, min(self._size_bytes or 0, found.st_size))]), self._files[0].wrong_ranges
+        for start, end in wrong or ():
             right.remove(start, end)
-        self._right = tuple(right)
-        return (CopySource(self._target, "the damaged file", found.st_size, found.st_mtime_ns),) if self._right else ()
+        copies = tuple(Copy(0, start, start, end - start) for start, end in right)
+        if not wrong or self._command.force or not copies:
+            return CheckResult(None)
+        source = CopySource(self._target, "the damaged file", found.st_size, found.st_mtime_ns)
+        return CheckResult(None, donors=(source,), comparison=known_copies(copies))
 
     def _find_donors(self) -> tuple[DonorFile, ...]:
-        """The files that may have tensors of the target.
-
-        Raw splits have none, because the whole file has one header. Nor does a file whose digest the hub does not state:
-        nothing could verify the copied bytes.
-        """
+        """The files that may have tensors of the target; none for a byte split, or without a digest to verify the copy."""
         least_bytes, command = self._limits.least_gain_bytes, self._command
         is_suitable = len(self._files) == 1 and self._is_stated and (self._size_bytes or 0) >= least_bytes
         if command.force or not is_suitable or self._target.suffix.lower() != ".gguf":
@@ -262,15 +240,14 @@ class TargetCheck:
 
 
 def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int, sha256: str) -> Iterator[Path]:
-    """Files that may have the same bytes: blobs of a Hugging Face cache by their name, others by name and size.
+    """Files that may have the same bytes: blobs of a Hugging Face cache or of Ollama by their name, others by name and size.
 
-    A cache's blob may be a link into a store that several repositories share, so links are followed to the end. Files with the target's
-    name are searched in `<owner>/<repo>/` and one folder below; deeper would mean walking a home folder.
+    Links are followed, because several repositories of a cache share a store. Deeper folders would mean walking a home folder.
     """
     name = escape(target.name)
     for folder in map(Path, folders):
         blobs = [repository / "blobs" / sha256 for repository in matching(folder, "models--*")]
-        blobs.append(folder / "blobs" / f"sha256-{sha256}")  # Ollama's store
+        blobs.append(folder / "blobs" / f"sha256-{sha256}")  # Ollama
         namesakes = (path for pattern in (f"*/*/{name}", f"*/*/*/{name}") for path in matching(folder, pattern))
         for path in (*blobs, *namesakes):
             with contextlib.suppress(OSError):
@@ -312,7 +289,7 @@ def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | No
     finally:
         os.close(fd)
     if shard is not None:
-        _refuse_stray_shard(parse_path(shard), header)
+        refuse_stray_shard(shard, header)
     kind = kind_of_header(header)
     is_model = kind in (None, "model", "likely model")
     return header_facts(header) | ({} if is_model else {"companion_kind": kind})
@@ -324,62 +301,23 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
     Raises:
         IncompleteShardSetError: One is missing, or belongs to another set, or no program could load the set.
     """
-    readable = [file for file in files if file.kind == "shard" and file.facts]
-    shards = [file for file in readable if _number(file, "split_count") > 1]
-    if not shards and len(readable) <= 1:
-        return
-    counts = {_number(shard, "split_count") for shard in shards}
-    numbers = {_number(shard, "split_no") + 1 for shard in shards}
-    missing = tuple(number for number in range(1, max(counts, default=0) + 1) if number not in numbers)
-    if missing and len(shards) == len(readable):
-        raise IncompleteShardSetError(
-            f"Shards {', '.join(map(str, missing))} of {max(counts)} are missing, according to the headers of the others. "
-            "Download the whole set.",
-            missing=missing,
-        )
-    tensors = {_number(shard, "split_tensors_count") for shard in shards} - {0}
-    architectures = {shard.facts.get("architecture") for shard in shards} - {None}
-    is_one_set = counts == {len(readable)} == {len(shards)} and len(tensors) <= 1 >= len(architectures)
-    has_all = not tensors or tensors == {sum(_number(shard, "tensor_count") for shard in shards)}
-    if not is_one_set or not has_all or _has_tensor_twice(shards):
-        raise IncompleteShardSetError(
-            "According to their headers, the files are not shards of one model. Choose another variant."
-        )
-
-
-def _refuse_stray_shard(name: FileName, header: GgufHeader) -> None:
-    number, total = (name.split.number, name.split.total) if name.split else (1, 1)
-    count = header.split_count or 1
-    if count != total or (count > 1 and header.split_no != number - 1):
-        raise IncompleteShardSetError(
-            f"{name.path} is shard {(header.split_no or 0) + 1} of {count} by its header, not {number} of {total} as its "
-            "name says, so nothing could load it; queue another variant."
-        )
-
-
-def _has_tensor_twice(shards: Sequence[StoredFile]) -> bool:
     from gglib_nb.domain.gguf import tensor_names
 
     names: list[str] = []
-    for shard in shards:
+    for shard in shards_of_one_set(files):
         with contextlib.suppress(OSError, GgufError), Path(shard.target).open("rb", buffering=0) as file:
             names += tensor_names(disk.prefix_reader(file.fileno(), shard.size_bytes), shard.size_bytes)
-    return len(set(names)) < len(names)
-
-
-def _number(file: StoredFile, name: str) -> int:
-    value = file.facts.get(name)
-    return value if isinstance(value, int) else 0
+    if len(set(names)) < len(names):
+        raise not_one_set()
 
 
 # --- Also for the kernel: how much of each file is on the disk, and leftovers -------------------------------------------
 
 
 def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int, ...]:
-    """How many bytes of each file of a commit are on the disk: all, those that the journal states, or none.
+    """How many bytes of each file of a commit are on the disk, by sizes and journals: those that a download would keep.
 
-    Uses sizes and journals and reads no content; only a download verifies. Bytes that a journal states count only if a resume
-    would keep them, which is not so when the file has changed since. A file of unknown size counts as nothing.
+    A file of unknown size counts as nothing.
     """
     parts: dict[str, list[PlannedFile]] = {}
     for file in files:
@@ -443,12 +381,8 @@ def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
 
 
 def _leftover(part: Path) -> Leftover | None:
-    target = part.with_suffix("")
-    state, lease, found = (
-        Journal.read(disk.journal_path(target)),
-        read_lease(disk.lease_path(target)),
-        disk.status_of(part),
-    )
+    target, found = part.with_suffix(""), disk.status_of(part)
+    state, lease = Journal.read(disk.journal_path(target)), read_lease(disk.lease_path(target))
     if found is None or (state is None and lease is None):
         return None
     return Leftover(

@@ -66,14 +66,9 @@ class DonorFile(CopySource, frozen=True):
 def find_donors(
     target: Path, repo_id: str, others: Iterable[str], least_bytes: int, stop: threading.Event
 ) -> tuple[DonorFile, ...]:
-    """The files that may have tensors of a target; none if all of them together could not have enough.
+    """The files that may have tensors of a target; none if all of them together could not have `least_bytes`.
 
-    Args:
-        target: The file to fetch; a file of another commit at this path is a donor too.
-        repo_id: Its repository.
-        others: Further files to check, some of which may no longer exist.
-        least_bytes: Fewer bytes are not worth it.
-        stop: Ends the search.
+    They are in the folder of the repository, among them a file of another commit at the target, or `others`, if they still exist.
     """
     names = tuple(repo_id.split("/"))
     folder = next((folder for folder in target.parents if folder.parts[-2:] == names), None)
@@ -131,17 +126,18 @@ Reads files, except before its first yield, so it runs on a thread of its own.
 """
 
 
+def known_copies(copies: tuple[Copy, ...]) -> Comparison:
+    """A comparison whose result is known already."""
+    yield ()
+    return copies
+
+
 def compare_tensors(
     partial: Path, size_bytes: int, seed: str, donors: Sequence[DonorFile], limits: ReuseLimits
 ) -> Comparison:
     """Compares the header, then samples of the largest tensors, then all samples.
 
-    Args:
-        partial: The file that is being fetched.
-        size_bytes: Its size when complete.
-        seed: Decides where samples are taken; always the same for the same file.
-        donors: The files to copy from.
-        limits: Its cost limits.
+    `partial` is the file that is being fetched, `size_bytes` its size when complete. `seed` decides where samples are taken.
     """
     fetched = yield ()
     end, wanted = max(_FIRST_BYTES, fetched.reach(0)), None
