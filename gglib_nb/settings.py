@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent
 from gglib_nb.domain.units import UNLIMITED, DailyHours, duration, parse_bytes, parse_seconds, rate, size
 from gglib_nb.errors import InvalidConfigError, RequestError
 
@@ -118,8 +119,8 @@ def _mirrors(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatev
 def _token(_name: str, value: str | None) -> str | None:
     """The token without surrounding blanks; errors do not repeat it."""
     token = (value or "").strip()
-    if not all("!" <= character <= "~" for character in token):
-        raise InvalidConfigError("The token contains an invalid character. Paste it again.")
+    if not can_be_sent(token):
+        raise InvalidConfigError(INVALID_CHARACTER)
     return token or None
 
 
@@ -152,7 +153,6 @@ def _engine(name: str, value: object) -> object:
 
 
 def _user_folder(kind: Literal["data", "state", "config"], variable: str) -> Path:
-    """A folder of this package in the user's home."""
     try:
         return Path(getattr(platformdirs, f"user_{kind}_path")("gglib_nb"))
     except (RuntimeError, KeyError, OSError):  # no HOME, and no entry for this user in the list of users
@@ -207,12 +207,8 @@ def _setting(*stated: Any, is_shown: bool = True, **how: Any) -> Any:  # noqa: A
 
 _FOLDER: Final = partial(_setting, check=_folder)
 _COUNT: Final = partial(_setting, read=_read_count, type=int, change="live")
-# A variable gives the plain number of seconds or bytes; users add a unit.
 _SECONDS: Final = partial(
-    _COUNT,
-    read=_or_unlimited(parse_seconds, 0),
-    read_variable=_read_count,
-    show=lambda seconds: duration(seconds) if seconds else "off",
+    _COUNT, read=_or_unlimited(parse_seconds, 0), show=lambda seconds: duration(seconds) if seconds else "off"
 )
 _BYTES: Final = partial(_setting, check=_bytes, type=int)
 
@@ -254,7 +250,6 @@ class DownloadManagerConfig:
         "Maximum disk space for your models. Nothing is deleted: downloads that would exceed it are refused.",
         variables=("GGLIB_STORAGE_LIMIT",),
         read=_or_unlimited(partial(parse_bytes, bare_unit="GB")),
-        read_variable=partial(parse_bytes, bare_unit="GB"),
         show=lambda value: "unlimited" if value is None else size(value),
     )
     max_concurrent: int = _COUNT("Downloads that run at once.", _count, 1, ("GGLIB_MAX_CONCURRENT",))
@@ -280,7 +275,7 @@ class DownloadManagerConfig:
     bandwidth_limit_bytes_per_second: int | None = _BYTES(
         "Speed limit of all transfers together.",
         variables=("GGLIB_BANDWIDTH_BYTES_PER_SECOND",),
-        # A bare number is MB/s, as in the panel.
+        # A bare number is MB/s, as in the panel, but bytes in the variable, as its name says.
         read=_or_unlimited(partial(parse_bytes, bare_unit="MB")),
         read_variable=_read_count,
         show=lambda value: "unlimited" if value is None else rate(value),

@@ -148,11 +148,7 @@ def is_link(found: os.stat_result) -> bool:
 
 
 def sync_data(fd: int) -> None:
-    """Bring a file's bytes to the disk, where the mount can do that; where there is no call for the data alone, all of it.
-
-    Raises:
-        OSError: They cannot be written.
-    """
+    """Bring a file's bytes to the disk, where the mount can do that; raises `OSError` if they cannot be written."""
     try:
         getattr(os, "fdatasync", os.fsync)(fd)
     except OSError as error:
@@ -250,13 +246,9 @@ def allocate(fd: int, size_bytes: int) -> None:
 
 
 def copy_range(source: int, source_offset: int, target: int, target_offset: int, length: int) -> int | None:
-    """Have the system copy between two descriptors, which may share the blocks instead.
+    """Have the system copy between two descriptors, which may share the blocks instead; raises `OSError` if the disk is full.
 
-    Returns:
-        The number of bytes copied, 0 at the end of the source; None: these files cannot be copied this way.
-
-    Raises:
-        OSError: The disk is full.
+    Returns the number of bytes copied, 0 at the end of the source; None: these files cannot be copied this way.
     """
     call: Callable[..., int] | None = getattr(os, "copy_file_range", None)
     if call is None:
@@ -350,13 +342,10 @@ def is_orphaned(parent_pid: int) -> bool:
 def start_detached(
     command: Sequence[str], *, stdin: int, stdout: int, stderr: IO[Any] | int, env: Mapping[str, str]
 ) -> subprocess.Popen[bytes]:
-    """Start a child process, with unbuffered pipes, that an interrupt of this one does not reach.
+    """Start a child process, with unbuffered pipes, that an interrupt of this one does not reach; raises `OSError`.
 
     Jupyter interrupts the kernel's process group, so the child gets its own: with a session on POSIX, with a flag (and
     no window) on Windows.
-
-    Raises:
-        OSError: It cannot be started.
     """
     flags: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
     return subprocess.Popen(  # noqa: S603  # the caller's own command

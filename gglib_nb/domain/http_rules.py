@@ -18,6 +18,9 @@ from gglib_nb.domain.values import Value
 
 TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
+MOST_REDIRECTS: Final = 6
+"""A renamed repository takes one, a small file another; more are a loop."""
+
 LARGEST_SIZE: Final = 2**63 - 1
 """The largest size that the protocol between kernel and engine supports; a larger stated size is ignored."""
 

@@ -20,6 +20,8 @@ HIDDEN: Final = "…"
 TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Environment variables that hold the Hub's token."""
 
+INVALID_CHARACTER: Final = "The token contains an invalid character. Paste it again."
+
 _SECRETS: Final = re.compile(
     r"\b(?:hf|api_org)_[A-Za-z0-9_]{6,}"  # of the Hub
     r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # of logins: JSON web tokens
@@ -36,6 +38,11 @@ def redacted(text: str, secret: str | None = None) -> str:
     if secret:
         text = text.replace(secret, HIDDEN)
     return _SECRETS.sub(HIDDEN, text)
+
+
+def can_be_sent(token: str) -> bool:
+    """Whether a header can carry this token; if not, `INVALID_CHARACTER` says so."""
+    return all("!" <= character <= "~" for character in token)
 
 
 def without_tokens(environment: Mapping[str, str]) -> dict[str, str]:

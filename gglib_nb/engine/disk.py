@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final
 
 from gglib_nb.domain import units
-from gglib_nb.domain.values import Value
 from gglib_nb.errors import DiskFullError, StorageError, TransferError
 from gglib_nb.system import (
     allocated_bytes,
@@ -69,7 +68,7 @@ def _beside(target: Path, suffix: str) -> Path:
 
 
 def delete_partial(target: Path) -> None:
-    """Delete the partial files of a target, not the target itself. The caller holds the lease."""
+    """Delete the partial files of a target. The caller holds the lease."""
     for path in (part_path(target), journal_path(target), *_transient(target, 0.0), lease_path(target)):
         path.unlink(missing_ok=True)
 
@@ -237,49 +236,42 @@ def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) ->
     )
 
 
-class Reservation(Value, frozen=True):
-    """One file that will be written. `may_be_there`: a file of that size at the target counts as the file."""
+def missing_bytes(target: Path, size_bytes: int, *, is_replaced: bool = False) -> int:
+    """The space that a file still needs, without what its partial file has; unless it is replaced, a file of that size is the file."""
+    found = None if is_replaced else status_of(target)
+    if found is not None and found.st_size == size_bytes:
+        return 0
+    return max(0, size_bytes - allocated_bytes(part_path(target)))
 
-    target: Path
-    size_bytes: int
-    may_be_there: bool = True
 
-    @property
-    def device(self) -> int | None:
-        """The filesystem it will be on; None if unknown."""
-        found = status_of(existing_folder(self.target.parent))
-        return None if found is None else found.st_dev
-
-    @property
-    def missing_bytes(self) -> int:
-        """The space it still needs: the space allocated by its partial file is no longer free already."""
-        found = status_of(self.target) if self.may_be_there else None
-        if found is not None and found.st_size == self.size_bytes:
-            return 0
-        return max(0, self.size_bytes - allocated_bytes(part_path(self.target)))
+def _needed_by_filesystem(sizes: dict[Path, int], are_replaced: bool) -> dict[int, tuple[Path, int]]:
+    """The space that files still need on each filesystem, with a folder there."""
+    needed: dict[int, tuple[Path, int]] = {}
+    for target, size_bytes in sizes.items():
+        if (found := status_of(existing_folder(target.parent))) is not None:
+            folder, before = needed.get(found.st_dev, (target.parent, 0))
+            needed[found.st_dev] = (folder, before + missing_bytes(target, size_bytes, is_replaced=are_replaced))
+    return needed
 
 
 class DiskSpace:
-    """The reservations of all transfers; every method may be called from any thread."""
+    """The space that all transfers will still need; every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._reservations: dict[int, list[Reservation]] = {}
+        self._reserved: dict[int, tuple[dict[Path, int], bool]] = {}
 
-    def reserve(self, attempt: int, reservations: list[Reservation]) -> None:
-        """Reserve what the attempt will still write; a `DiskFullError` if it does not fit beside the other reservations."""
+    def reserve(self, attempt: int, sizes: dict[Path, int], *, are_replaced: bool) -> None:
+        """Reserve what an attempt will write: its files by target; a `DiskFullError` if that does not fit beside the other attempts."""
         with self._lock:
-            self._reservations[attempt] = reservations
-            others = [one for holder, many in self._reservations.items() if holder != attempt for one in many]
-            for device in {one.device for one in reservations}:
-                here = [one for one in reservations if one.device == device]
-                folder, needed_bytes = here[0].target.parent, sum(one.missing_bytes for one in here)
-                if (free := free_bytes(folder)) is not None:
-                    left_bytes = max(0, free - sum(one.missing_bytes for one in others if one.device == device))
-                    if needed_bytes > left_bytes:
-                        raise disk_full(folder, needed_bytes, left_bytes)
+            self._reserved[attempt] = (sizes, are_replaced)
+            needed = {holder: _needed_by_filesystem(*files) for holder, files in self._reserved.items()}
+            for device, (folder, own_bytes) in needed.pop(attempt).items():
+                others_bytes = sum(files[device][1] for files in needed.values() if device in files)
+                if (free := free_bytes(folder)) is not None and own_bytes > (left := max(0, free - others_bytes)):
+                    raise disk_full(folder, own_bytes, left)
 
     def release(self, attempt: int) -> None:
-        """Remove the reservations of an attempt that has ended."""
+        """Free the space of an attempt that has ended."""
         with self._lock:
-            self._reservations.pop(attempt, None)
+            self._reserved.pop(attempt, None)

@@ -37,8 +37,9 @@ from gglib_nb.domain.http_rules import (
 )
 from gglib_nb.domain.hub_answers import Asked, certificate_refusal, proxy_refusal
 from gglib_nb.domain.references import modelscope_name
-from gglib_nb.domain.text import redacted
+from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent, redacted
 from gglib_nb.domain.values import Value
+from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, InvalidConfigError, InvalidTokenError, RemoteChangedError
 from gglib_nb.network.proxies import Proxies, Proxy, is_final
@@ -138,14 +139,10 @@ class AskedRange(Value, frozen=True):
 
 
 def check_answer(status: int, headers: Mapping[str, str], asked: AskedRange, url: str = "") -> int | None:
-    """Check that the body that follows is the requested one; names of headers are in lower case.
+    """Check that the body that follows is the requested one, else raise an `ExchangeError` or `RemoteChangedError`.
 
-    Returns:
-        Where the body ends, in bytes of the remote file: at or before the requested end (RFC 9110, 15.3.7 allows less). None unknown.
-
-    Raises:
-        ExchangeError: It is not; the class says what to do.
-        RemoteChangedError: It is another file.
+    Header names are in lower case. Returns where the body ends, in bytes of the remote file: at or before the requested end (RFC
+    9110, 15.3.7 allows less); None unknown.
     """
     if status == 206:
         return _end_of_range(headers, asked)
@@ -194,21 +191,13 @@ def _end_of_whole(headers: Mapping[str, str], asked: AskedRange) -> int | None:
 class Session:
     """Settings of all requests: the endpoint, the token for its origin only, timeouts, proxies. Safe from any thread."""
 
-    def __init__(
-        self,
-        endpoint: str,
-        token: str | None,
-        user_agent: str,
-        timeouts: Timeouts,
-        mirrors: tuple[str, ...] = (),
-        modelscope: str = "",
-    ) -> None:
-        self.endpoint = endpoint.rstrip("/")  # it may have a path
-        self.endpoints = (self.endpoint, *mirrors)
-        self._modelscope = modelscope
+    def __init__(self, configure: Configure, timeouts: Timeouts) -> None:
+        self.endpoint = configure.endpoint.rstrip("/")  # it may have a path
+        self.endpoints = (self.endpoint, *configure.mirrors)
+        self.token = configure.token  # None: anonymous
         self.timeouts = timeouts
-        self.token = token  # None: anonymous
-        self._user_agent = re.sub(r"[^ -~]", "?", user_agent)
+        self._modelscope = configure.modelscope
+        self._user_agent = re.sub(r"[^ -~]", "?", configure.user_agent)
         self._origin: Origin | None = None
         with contextlib.suppress(ValueError):
             self._origin = origin_of(web_address(self.endpoint))
@@ -226,8 +215,8 @@ class Session:
 
     def check(self) -> None:
         """Raises `InvalidTokenError` or `InvalidConfigError` if no header can carry the token, or the endpoint is no address."""
-        if self.token is not None and not re.fullmatch(r"[!-~]+", self.token):
-            raise InvalidTokenError("The token contains an invalid character. Paste it again.")
+        if self.token is not None and not (self.token and can_be_sent(self.token)):
+            raise InvalidTokenError(INVALID_CHARACTER)
         if self._origin is None:
             raise InvalidConfigError(f"{redacted(self.endpoint)!r} is not the address of a hub; check HF_ENDPOINT.")
 
@@ -249,12 +238,7 @@ class Session:
         return headers
 
     def head(self, url: str, extra: Mapping[str, str], method: str = "GET") -> tuple[int, Mapping[str, str]]:
-        """Status and headers of one answer; the connection is kept for the next one, the body is dropped.
-
-        Raises:
-            LineError: No answer came.
-            InvalidConfigError: A certificate or a proxy prevents the request.
-        """
+        """Status and headers of one answer, without its body; raises as `Connection.request`. The connection is kept."""
         with self._lock:
             connection = self._idle.pop() if self._idle else Connection(self)
         try:
@@ -321,7 +305,6 @@ class Answer:
 
 
 def _decoded(response: http.client.HTTPResponse) -> io.BufferedReader | None:
-    """The decompressed body; None if it is not compressed."""
     encoding = (response.getheader("content-encoding") or "identity").strip().lower()
     if encoding in ("identity", ""):
         return None

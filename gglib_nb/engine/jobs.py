@@ -10,6 +10,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
@@ -19,7 +20,7 @@ from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.connections import Pool, RequestEnded
-from gglib_nb.engine.disk import DiskSpace, Reservation, storage_error
+from gglib_nb.engine.disk import DiskSpace, storage_error
 from gglib_nb.engine.file import DownloadFile
 from gglib_nb.engine.http import Session
 from gglib_nb.engine.lease import LeaseLostError
@@ -144,13 +145,13 @@ def run_job(name: str, file: DownloadFile, version: int, work: Callable[..., Res
 
 
 def open_partial(
-    file: DownloadFile, inbox: Inbox, space: DiskSpace, attempt: int, reservations: list[Reservation]
+    file: DownloadFile, inbox: Inbox, space: DiskSpace, attempt: int, sizes: dict[Path, int], are_replaced: bool
 ) -> PartialFile:
     """Open the partial file, if the lease is still held and the disk has room."""
     if file.lease is None or not file.lease.is_ours():
         raise LeaseLostError
-    if reservations:
-        space.reserve(attempt, reservations)
+    if sizes:
+        space.reserve(attempt, sizes, are_replaced=are_replaced)
     return PartialFile(file.path, file.identities, file.size_bytes, file.lease, inbox, Digested())
 
 

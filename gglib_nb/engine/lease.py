@@ -86,7 +86,7 @@ class LeaseState(msgspec.Struct, frozen=True):
     """The content of a lease; fields of a newer version are ignored."""
 
     owner: str  # unique to one holder at one time
-    place: str  # machine, boot and process namespace of the owner
+    place: str  # of the owner's process
     pid: int
     beat: int  # grows with every heartbeat
     downloaded_bytes: int  # how many bytes it has
@@ -250,11 +250,7 @@ class Lease:
 
 
 def delete_unowned(target: Path, lease_s: float, *, keeps_bytes: bool = False) -> None:
-    """Delete the partial files of a target, unless a process uses them, or with `keeps_bytes` if one has bytes.
-
-    Raises:
-        OSError: They cannot be deleted.
-    """
+    """Delete the partial files of a target, unless a process uses them, or with `keeps_bytes` if one has bytes; may raise `OSError`."""
     if any(os.path.lexists(path) for path in (part_path(target), journal_path(target), lease_path(target))):
         lease = Lease(lease_path(target), lease_s)
         if lease.try_acquire() is None:

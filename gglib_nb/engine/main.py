@@ -118,14 +118,7 @@ class Engine:
         if configure is None:
             raise ValueError("a transfer was started before the first Configure")
         if self._shared is None:
-            session = Session(
-                configure.endpoint,
-                configure.token,
-                configure.user_agent,
-                self._timeouts,
-                configure.mirrors,
-                configure.modelscope,
-            )
+            session = Session(configure, self._timeouts)
             self._shared = Shared(
                 session=session,
                 link_folders=configure.link_folders,

@@ -9,10 +9,10 @@ import socket
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.http_rules import (
+    MOST_REDIRECTS,
     REDIRECT_STATUSES,
     TRANSIENT_STATUSES,
     asked_wait_s,
@@ -31,9 +31,6 @@ from gglib_nb.domain.values import Value
 from gglib_nb.engine.http import BusyError, ExchangeError, Session, WrongAnswerError
 from gglib_nb.errors import GatedRepoError, GglibError, HubUnavailableError, InvalidTokenError, RemoteChangedError
 
-# A renamed repository takes one, a small file another; more are a redirect loop.
-_HOP_LIMIT: Final = 6
-
 
 class Remote(Value, frozen=True):
     """Where a file's bytes are, and the facts known about it."""
@@ -48,16 +45,10 @@ class Remote(Value, frozen=True):
 
 
 def resolve(session: Session, asked: Asked, planned: PlannedFile, failures: int = 0) -> Remote:
-    """Ask the hub where the file is, or a mirror if the hub cannot provide it.
+    """Ask the hub where the file is, or a mirror if the hub cannot provide it; raises `ExchangeError` or `GglibError`.
 
     A mirror is asked only for a file of a known SHA-256, which its answer must not contradict, and never for a file that the
     hub refuses this user. After each failure of a storage, a different hub or mirror is asked first.
-
-    Raises:
-        ExchangeError: No answer came, or it asks to come back later, or it is not from a hub.
-        HubError: The hub refuses, or redirects to an invalid address.
-        RemoteChangedError: It is not the planned file.
-        InvalidConfigError: A certificate or a proxy prevents the request.
     """
     has_mirrors = planned.sha256 is not None and asked.endpoint == session.endpoint
     endpoints = session.endpoints if has_mirrors else (asked.endpoint,)
@@ -79,7 +70,7 @@ def resolve(session: Session, asked: Asked, planned: PlannedFile, failures: int 
 def _resolve_at(session: Session, asked: Asked, planned: PlannedFile) -> Remote:
     session.check()
     url = web_address(asked.file_url)
-    for _ in range(_HOP_LIMIT):
+    for _ in range(MOST_REDIRECTS):
         status, headers = session.head(url, {"Range": "bytes=0-0"})
         if status not in REDIRECT_STATUSES:
             return _as_planned(_served_by_the_hub(session, url, status, headers, asked), planned)
@@ -92,13 +83,10 @@ def _resolve_at(session: Session, asked: Asked, planned: PlannedFile) -> Remote:
 
 
 def follow(url: str, location: str, asked: Asked, *, has_digest: bool) -> str:
-    """The address that a redirect names.
+    """The address that a redirect names; raises `HubUnavailableError` if it is none, or one to which no trustworthy hub redirects.
 
     With a known digest any source is accepted; without one, a redirect must not go from HTTPS to HTTP, nor from the public
     internet to a private network.
-
-    Raises:
-        HubUnavailableError: It is no address, or one to which a trustworthy hub would not redirect.
     """
     target = redirected(url, location, asked)
     (scheme, host, _), (scheme_then, host_then, _) = origin_of(url), origin_of(target)

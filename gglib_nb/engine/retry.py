@@ -12,6 +12,7 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
+from gglib_nb.domain.http_rules import MOST_REDIRECTS
 from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.http import (
@@ -40,7 +41,6 @@ _SOON_S: Final = 0.2
 _REFUSED_FOR_LONG_S: Final = 60.0
 # One step without a new byte counts for at most this long: a process suspended for an hour has not tried for an hour.
 _LONGEST_STEP_S: Final = 60.0
-_MOST_REDIRECTS: Final = 6
 
 _RETRYABLE: Final = (NetworkError, StalledError, HubUnavailableError, RateLimitedError, IntegrityError)
 
@@ -138,7 +138,7 @@ class Troubles:
                 return Step.WHOLE
             case WrongRangeError():
                 self._had_wrong_range = True
-            case MovedError() if self._redirects < _MOST_REDIRECTS:
+            case MovedError() if self._redirects < MOST_REDIRECTS:
                 self._redirects += 1
                 return Step.FOLLOW
             case RefusedError() if self._refused_since_s is None:  # at once: signed addresses expire

@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, Protocol, assert_never
 
 from gglib_nb.domain.download import StoredFile
@@ -23,7 +24,7 @@ from gglib_nb.domain.reports import TransferFinished, TransferStopped
 from gglib_nb.domain.text import redacted
 from gglib_nb.engine import jobs
 from gglib_nb.engine.connections import Connections, RequestEnded
-from gglib_nb.engine.disk import Reservation, disk_full, lease_path, storage_error
+from gglib_nb.engine.disk import disk_full, lease_path, storage_error
 from gglib_nb.engine.file import DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, SilentError
 from gglib_nb.engine.jobs import Compared, Event, Inbox, JobEnded, Shared, StartJob, Stop, Tick, in_thread
@@ -86,7 +87,7 @@ class Transfer:
         self._connections = Connections(command.attempt, len(self.files), shared.pool, self.inbox, now_s)
         self._pending = list(reversed(self.files))
         self._open: list[DownloadFile] = []
-        self._reserved: set[DownloadFile] = set()
+        self._reserved: set[Path] = set()
         self._replaces = command.force or command.replaces
         self._known_folders = command.known_folders
         self._outage: Outage | None = None
@@ -399,23 +400,23 @@ class Transfer:
             file.is_linked = result.is_linked
             self._done(file, result.stored)
             return
-        file.stage, file.donors = Stage.FETCHING, result.donors
-        if file.check is not None and file.donors:
-            file.comparison = file.check.comparison()
+        file.stage, file.donors, file.comparison = Stage.FETCHING, result.donors, result.comparison
+        if file.comparison is not None:
             file.wanted = list(next(file.comparison))
         self._open_partial(file)
 
     def _open_partial(self, file: DownloadFile) -> None:
         is_sized = file.size_bytes is not None or file.parts[0].is_asked
         if file.stage is Stage.FETCHING and file.opened is None and "open" not in file.jobs and is_sized:
-            reservations = [] if file in self._reserved else self._reservations()
+            sizes: dict[
+                Path, int
+            ] = {}  # of all files, reserved with the first one, and again when another size is known
+            if file.path not in self._reserved:
+                files = (one for one in self.files if one.stage is not Stage.DONE)
+                sizes = {one.path: one.size_bytes for one in files if one.size_bytes is not None}
+                self._reserved.update(sizes)
             space, attempt = self._shared.disk_space, self._command.attempt
-            self._do("open", file, jobs.open_partial, file, self.inbox, space, attempt, reservations)
-
-    def _reservations(self) -> list[Reservation]:
-        files = [file for file in self.files if file.stage is not Stage.DONE and file.size_bytes is not None]
-        self._reserved.update(files)
-        return [Reservation(file.path, file.size_bytes or 0, not self._replaces) for file in files]
+            self._do("open", file, jobs.open_partial, file, self.inbox, space, attempt, sizes, self._replaces)
 
     def _opened(self, file: DownloadFile, opened: PartialFile, now_s: float) -> None:
         file.take_opened(opened, now_s)

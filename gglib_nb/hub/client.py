@@ -52,15 +52,7 @@ Tries = Sequence[tuple[str, Params]]
 class HubClient(Transport):
     """Asks one hub. Safe from any thread; holds nothing open between calls.
 
-    Args:
-        endpoint: The hub's base URL; None is huggingface_hub's (`HF_ENDPOINT`).
-        token: None leaves it to huggingface_hub at each call (`HF_TOKEN`, `hf auth login`). It goes to the hub's
-            own origin only, and into no `repr`, message or log.
-        is_offline: Refuse every call, as `HF_HUB_OFFLINE` does.
-        patience: Timeouts and retries of every call; None suits each call.
-        mirrors: Base URLs of hubs that are asked, without a token, for what this one cannot provide.
-        is_anonymous: Send no token.
-        modelscope: Base URL of ModelScope, which is asked for the repositories of its prefix.
+    Args are those of `Transport`, and `modelscope`, the base URL of ModelScope, which is asked for the repositories of its prefix.
 
     Every call also raises: `InvalidTokenError`, `RateLimitedError`, `HubUnavailableError`, `NetworkError`, `OfflineError`,
     `InvalidConfigError` (proxy, certificate), `InvalidRepoIdError` (without a request), and `ManagerClosedError` after `close`.
@@ -108,9 +100,10 @@ class HubClient(Transport):
         check_repo_id(repo_id)
         if (name := modelscope_name(repo_id)) is not None:
             return self._modelscope.list_files(name, revision)
-        return self.anywhere(lambda hub: hub._list_files(hub._asked(repo_id, revision)))  # noqa: SLF001 - our own class
+        return self.anywhere(lambda hub: hub._list_files(hub.asked(repo_id, revision)))  # noqa: SLF001 - our own class
 
-    def _asked(self, repo_id: str, revision: str | None = None, path: str | None = None) -> Asked:
+    def asked(self, repo_id: str, revision: str | None = None, path: str | None = None) -> Asked:
+        """What is requested; raises `InvalidRepoIdError`."""
         check_repo_id(repo_id)
         return Asked(self.endpoint, repo_id, revision, path)
 
@@ -123,8 +116,12 @@ class HubClient(Transport):
 
     def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
         """The last commit that changed each file, by path in the repository; files for which the hub states none are left out."""
-        found = self._expanded(repo_id, commit_sha, paths, "lastCommit", "title", "date")
-        return {path: FileCommit(*texts) for path, texts in found.items()}
+        found: dict[str, FileCommit] = {}
+        wanted = set(paths)
+        for folder in _folders(repo_id, wanted):
+            texts = self._expanded(repo_id, commit_sha, folder, "lastCommit", ("title", "date"))
+            found |= {path: FileCommit(title, date) for path, (title, date) in texts.items() if path in wanted}
+        return found
 
     def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, str]:
         """The results of the Hub's security scan, by path: `safe`, `unsafe`, `queued`, ...
@@ -132,43 +129,30 @@ class HubClient(Transport):
         Files that the Hub has not scanned are left out, as are those after the first hundred of a folder, and those of
         folders that cannot be read. Raises nothing.
         """
-        found = self._expanded(
-            repo_id, commit_sha, paths, "securityFileStatus", "status", most=_MOST_SCANNED, failures=_MOST_FAILURES
-        )
-        return {path: state for path, (state,) in found.items() if state}
+        found: dict[str, str] = {}
+        wanted, failures = set(paths), 0
+        for folder in _folders(repo_id, wanted):
+            try:
+                texts = self._expanded(repo_id, commit_sha, folder, "securityFileStatus", ("status",), _MOST_SCANNED)
+            except GglibError:
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    break
+            else:
+                found |= {path: state for path, (state,) in texts.items() if state and path in wanted}
+        return found
 
     def _expanded(
-        self,
-        repo_id: str,
-        commit_sha: str,
-        paths: Iterable[str],
-        field: str,
-        *keys: str,
-        most: int | None = None,
-        failures: int = 0,
+        self, repo_id: str, commit_sha: str, folder: str, field: str, keys: tuple[str, ...], most: int | None = None
     ) -> dict[str, tuple[str, ...]]:
-        """What the expanded trees of the files' folders say of them; `most` entries of each are read.
+        """What the expanded tree of a folder says of its files, by path; at most `most` entries are read."""
+        route = f"/api/models/{repo_id}/tree/{commit_sha}" + (f"/{quote(folder)}" if folder else "")
 
-        With `failures`, folders that cannot be read are left out, and after that many, the rest.
-        """
-        wanted = set() if modelscope_name(repo_id) else set(paths)  # ModelScope states neither
-        found: dict[str, tuple[str, ...]] = {}
-
-        def expanded(hub: HubClient) -> dict[str, tuple[str, ...]]:
-            entries = hub.looking.pages(route, hub._asked(repo_id, commit_sha), (("expand", "true"),))
+        def ask(hub: HubClient) -> dict[str, tuple[str, ...]]:
+            entries = hub.looking.pages(route, hub.asked(repo_id, commit_sha), (("expand", "true"),))
             return answers.expanded(islice(entries, most), field, keys)
 
-        for folder in sorted({path.rpartition("/")[0] for path in wanted}):
-            route = f"/api/models/{repo_id}/tree/{commit_sha}" + (f"/{quote(folder)}" if folder else "")
-            try:
-                found |= self.anywhere(expanded)
-            except GglibError:
-                if not failures:
-                    raise
-                failures -= 1
-                if not failures:
-                    break
-        return {path: texts for path, texts in found.items() if path in wanted}
+        return self.anywhere(ask)
 
     def check_access(self, repository: RepoListing | str) -> None:
         """Checks whether the files of a repository may be downloaded, before anything is queued. Only the hub decides it, no mirror.
@@ -190,7 +174,7 @@ class HubClient(Transport):
             return
         with suppress(*forgiven):
             route = f"/api/models/{repository}/auth-check"
-            self.json(route, self._asked(repository), is_optional=True)
+            self.json(route, self.asked(repository), is_optional=True)
 
     def search(
         self,
@@ -252,7 +236,7 @@ class HubClient(Transport):
         if (name := modelscope_name(repo_id)) is not None:
             check_repo_id(repo_id)
             return self._modelscope.looking.range(self._modelscope.asked(name, commit_sha, path), offset, length)
-        return self.anywhere(lambda hub: hub.looking.range(hub._asked(repo_id, commit_sha, path), offset, length))  # noqa: SLF001
+        return self.anywhere(lambda hub: hub.looking.range(hub.asked(repo_id, commit_sha, path), offset, length))
 
     def _info(self, asked: Asked) -> dict[str, Any]:
         """The hub's info about a repository at a revision; mirrors lack some of these routes and parameters."""
@@ -293,3 +277,8 @@ class HubClient(Transport):
             refs = self.with_patience(_HINTING).json(f"/api/models/{asked.repo_id}/refs", asked)
             names = answers.revision_names(refs)
         return f" It has {listed(names, _MOST_REVISIONS)}." if names else ""
+
+
+def _folders(repo_id: str, paths: Iterable[str]) -> list[str]:
+    """The folders of files whose expanded trees can be read; none on ModelScope, which has no such trees."""
+    return [] if modelscope_name(repo_id) else sorted({path.rpartition("/")[0] for path in paths})

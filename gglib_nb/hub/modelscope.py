@@ -48,7 +48,6 @@ class ModelScope(Transport):
 
 
 def _with_own_names(said: str) -> str:
-    """The sentence of an error, whose advice is about the Hub."""
     said = said.replace("HF_ENDPOINT", "GGLIB_MODELSCOPE_ENDPOINT")
     return said.replace("The Hub's", "ModelScope's").replace("like a Hub", "like ModelScope")
 

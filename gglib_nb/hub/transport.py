@@ -17,8 +17,9 @@ from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
-from gglib_nb.domain.http_rules import content_range, origin_of
+from gglib_nb.domain.http_rules import MOST_REDIRECTS, content_range, origin_of
 from gglib_nb.domain.hub_answers import Asked, hub_refusal, redirected
+from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
     GatedRepoError,
@@ -47,7 +48,6 @@ _LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024  # some mirrors send a listing i
 _LARGEST_REFUSAL_BYTES: Final = 64 * 1024
 _MOST_SKIPPED_BYTES: Final = 64 * 1024 * 1024
 _LONGEST_ANSWER_S: Final = 60.0
-_MOST_HOPS: Final = 6
 # The statuses of a mirror or proxy without a route; with `X-Error-Code` they are the hub's answer about the repository.
 _NO_ROUTE: Final = frozenset({400, 404, 405, 501})
 _TRANSIENT: Final = (NetworkError, HubUnavailableError, RateLimitedError)
@@ -76,9 +76,8 @@ class Patience(Value, frozen=True):
         return min(_LONGEST_WAIT_S, self.first_wait_s * 2.0**attempt) * spread
 
 
-LOOKING: Final = Patience(
-    tries=2, timeout_s=5.0, budget_s=10.0
-)  # what another source may provide is not worth a long wait
+LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)
+"""For what another source may provide, which is not worth a long wait."""
 
 
 class _Tokens:
@@ -90,7 +89,17 @@ class _Tokens:
 
 
 class Transport:
-    """Sends requests to one hub. Safe from any thread. Its arguments are those of `HubClient`."""
+    """Sends requests to one hub. Safe from any thread.
+
+    Args:
+        endpoint: The hub's base URL; None is huggingface_hub's (`HF_ENDPOINT`).
+        token: None leaves it to huggingface_hub at each call (`HF_TOKEN`, `hf auth login`). It goes to the hub's
+            own origin only, and into no `repr`, message or log.
+        is_offline: Refuse every call, as `HF_HUB_OFFLINE` does.
+        patience: Timeouts and retries of every call; None suits each call.
+        mirrors: Base URLs of hubs that are asked, without a token, for what this one cannot provide.
+        is_anonymous: Send no token.
+    """
 
     def __init__(
         self,
@@ -149,8 +158,8 @@ class Transport:
                 what = f"The stored login in {error.filename} cannot be read ({error.strerror})"
                 raise InvalidTokenError(f"{what}; make the file readable, or {todo}.") from error
             raise hub_error(error, Asked(self.endpoint)) or InvalidTokenError(f"{what}; {todo}.") from error
-        if not all("!" <= character <= "~" for character in found):
-            raise InvalidTokenError("The token contains an invalid character. Paste it again.")
+        if not can_be_sent(found):
+            raise InvalidTokenError(INVALID_CHARACTER)
         return found or None
 
     @property
@@ -249,7 +258,7 @@ class Transport:
         from gglib_nb.network.client import httpx, shared_client
 
         client, timeout_s = shared_client(), self._patience.timeout_s or constants.HF_HUB_ETAG_TIMEOUT
-        for _ in range(_MOST_HOPS):
+        for _ in range(MOST_REDIRECTS):
             sent = self._headers(url, headers)
             request = client.build_request("GET", url, params=list(params) or None, headers=sent, timeout=timeout_s)
             try:

@@ -18,7 +18,7 @@ from gglib_nb.domain.fit import Gpu, MachineMemory
 from gglib_nb.domain.references import target_path
 from gglib_nb.domain.text import without_tokens
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import Reservation, status_of
+from gglib_nb.engine.disk import missing_bytes, status_of
 from gglib_nb.errors import RequestError
 from gglib_nb.system import existing_folder, free_bytes
 
@@ -228,7 +228,7 @@ def files_of(models_directory: Path, repo_id: str, files: Iterable[tuple[str, in
 
 def bytes_to_write(files: Sizes) -> int:
     """The disk space that these files still need."""
-    return sum(Reservation(target, size_bytes).missing_bytes for target, size_bytes in files.items())
+    return sum(missing_bytes(target, size_bytes) for target, size_bytes in files.items())
 
 
 def queued_files(snapshot: QueueSnapshot, models_directory: Path, device: int | None) -> Sizes:

@@ -26,11 +26,9 @@ _won: dict[str, socket.AddressFamily] = {}
 
 
 def connect(host: str, port: int, timeout_s: float) -> socket.socket:
-    """A TCP connection to the address of the host that answers first, within the timeout; the name lookup takes extra time.
+    """A TCP connection to the address of the host that answers first; the timeout does not limit the name lookup.
 
-    Raises:
-        TimeoutError: No address answered in time.
-        OSError: The name is unknown, or every address refused.
+    Raises `TimeoutError`, or `OSError`: the name is unknown, or every address refused.
     """
     winner = _first_connected(_addresses(host, port), time.monotonic() + timeout_s)
     if len(_won) >= _MOST_HOSTS:

@@ -11,6 +11,7 @@ from ipaddress import ip_address, ip_network
 from typing import Final, Self
 from urllib.parse import unquote, urlsplit
 
+from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.errors import InvalidConfigError
 
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443, "socks5": 1080, "socks5h": 1080}
@@ -28,11 +29,7 @@ class Proxy:
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """The proxy that an address names.
-
-        Raises:
-            InvalidConfigError: It is not the address of a proxy. The text quotes nothing of it: it may contain a password.
-        """
+        """The proxy that an address names, or an `InvalidConfigError` that quotes nothing of it: it may contain a password."""
         try:
             parts = urlsplit(url)
             scheme, host, port = parts.scheme, parts.hostname or "", parts.port
@@ -81,9 +78,8 @@ class Proxies:
         """Address of the proxy for a URL; None if the host is reached directly."""
         from urllib.request import proxy_bypass
 
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
-        proxy = self.by_scheme.get(parts.scheme) or self.by_scheme.get("all")
+        scheme, host, port = origin_of(url)
+        proxy = self.by_scheme.get(scheme) or self.by_scheme.get("all")
         if proxy is None or proxy_bypass(f"{host}:{port}") or any(_covers(entry, host) for entry in self.exempt):
             return None
         return proxy

@@ -90,17 +90,10 @@ def open_stream(
     timeout_s: float,
     on_socket: Callable[[socket.socket], None],
 ) -> Stream:
-    """Connect to an origin.
+    """Connect to an origin within the timeout, without the name lookup; raises `OSError`, such as `ProxyRefusedError`.
 
-    Args:
-        origin: The origin to connect to.
-        proxy: The proxy to use; None: directly. For plain HTTP through an HTTP proxy the stream ends at the proxy.
-        tls: Returns the TLS context.
-        timeout_s: For everything except the name lookup.
-        on_socket: Is called with each socket as soon as it is connected, so that another thread can shut it down; may raise.
-
-    Raises:
-        OSError: The connection failed; `ProxyRefusedError`, `ssl.SSLError` and `TimeoutError` among others.
+    For plain HTTP through an HTTP proxy the stream ends at the proxy. `on_socket` is called with each socket as soon as it is
+    connected, so that another thread can shut it down; it may raise.
     """
     deadline_s = time.monotonic() + timeout_s
     scheme, host, port = origin
@@ -109,12 +102,13 @@ def open_stream(
     stream: Stream = near
     try:
         on_socket(near)
-        if proxy is not None and proxy.scheme == "https":
-            stream = _with_tls(near, tls(), proxy.host, on_socket)
-        if proxy is not None and proxy.is_socks:
-            _socks(stream, proxy, host, port, deadline_s)
-        elif proxy is not None and scheme == "https":
-            _connect_through(stream, proxy, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", deadline_s)
+        if proxy is not None:
+            if proxy.scheme == "https":
+                stream = _with_tls(near, tls(), proxy.host, on_socket)
+            if proxy.is_socks:
+                _socks(stream, proxy, host, port, deadline_s)
+            elif scheme == "https":
+                _connect_through(stream, proxy, f"[{host}]:{port}" if ":" in host else f"{host}:{port}", deadline_s)
         if scheme == "https":
             _limit(stream, deadline_s)
             stream = _with_tls(stream, tls(), host.partition("%")[0], on_socket)
@@ -157,8 +151,7 @@ class _Response(http.client.HTTPResponse):
     """An answer that can be dropped unread: from Python 3.13 on, one collected after its buffer prints an error."""
 
     @override
-    def flush(self) -> None:
-        """Nothing is ever written."""
+    def flush(self) -> None: ...
 
 
 def request_head(line: str, headers: Mapping[str, str]) -> bytes:

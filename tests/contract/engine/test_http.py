@@ -27,6 +27,7 @@ from gglib_nb.engine.http import (
     SilentError,
     WrongAnswerError,
 )
+from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, HubUnavailableError, InvalidConfigError, InvalidTokenError, RemoteChangedError
@@ -37,6 +38,10 @@ DIGEST = "0123456789abcdef" * 4
 OTHER = "fedcba9876543210" * 4
 TIMEOUTS = Timeouts(connect_s=2, answer_s=0.5, stall_s=0.3)
 Serving = Callable[..., OddServer]
+
+
+def session_of(endpoint: str, token: str | None, timeouts: Timeouts = TIMEOUTS) -> Session:
+    return Session(Configure(endpoint, token, None, 1, (), "test"), timeouts)
 
 
 @pytest.fixture
@@ -59,7 +64,7 @@ def connect() -> Iterator[Callable[..., Connection]]:
     made: list[Connection] = []
 
     def make(endpoint: str = "http://hub.example", timeouts: Timeouts = TIMEOUTS) -> Connection:
-        made.append(Connection(Session(endpoint, None, "test", timeouts)))
+        made.append(Connection(session_of(endpoint, None, timeouts)))
         return made[-1]
 
     yield make
@@ -344,7 +349,7 @@ def test_an_ipv6_host_is_written_in_brackets(serving, connect) -> None:
 def resolved(
     endpoint: str, sha256: str | None = None, size_bytes: int | None = None, token: str | None = None
 ) -> Remote:
-    session = Session(endpoint, token, "test", TIMEOUTS)
+    session = session_of(endpoint, token)
     try:
         address = Asked(session.endpoint, "a/b", "c" * 40, "m üde.gguf")
         return resolve(session, address, PlannedFile("m üde.gguf", size_bytes, sha256, "/m.gguf"))
@@ -432,7 +437,7 @@ def test_a_redirect_within_the_hub_keeps_the_token_and_any_other_drops_it(servin
     server = serving(response("307 Moved", location="/moved"), response("302 Found", location=f"{other.url}/x"))
 
     remote = resolved(server.url, DIGEST, token="hf_secret")
-    read = Connection(Session(server.url, "hf_secret", "test", TIMEOUTS))
+    read = Connection(session_of(server.url, "hf_secret"))
     with pytest.raises(MovedError):
         read.request(remote.url, 0, 1)
     read.close()

@@ -18,7 +18,7 @@ from gglib_nb.errors import InvalidConfigError
 
 
 def session(endpoint: str = "https://hub.example/", token: str | None = "hf_secret") -> Session:
-    return Session(endpoint, token, "gglib-nb/test", Timeouts(connect_s=2, answer_s=2))
+    return Session(Configure(endpoint, token, None, 1, (), "gglib-nb/test"), Timeouts(connect_s=2, answer_s=2))
 
 
 @pytest.mark.parametrize(
