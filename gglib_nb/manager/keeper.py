@@ -287,17 +287,11 @@ class QueueKeeper:
             raise
 
     def _remember(self) -> None:
-        """Records ended downloads. If the database cannot be written, the queue reports it; this tries again."""
+        """Records ended downloads."""
         with self._woken:
             ended = list(self._ended)
         if ended:
-            try:
-                self._catalog.remember(ended)
-            except CatalogDamagedError:
-                raise
-            except CatalogError:
-                self._retry_at_s = time.monotonic() + _RETRY_S
-                return
+            self._catalog.remember(ended)
             with self._woken:
                 while self._ended and self._ended[0] in ended:
                     self._ended.popleft()
@@ -327,11 +321,11 @@ class QueueKeeper:
 
     def _finish(self) -> None:
         """The last write."""
-        self._remember()
         if self._hands_on and (self._is_changed or self._is_kept):
             self._store()
         if self._is_kept:
             (self._queues.release if self._hands_on else self._queues.forget)()
+        self._remember()
 
     # Running kernels ---------------------------------------------------------------------------------------------
 

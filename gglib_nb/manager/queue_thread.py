@@ -78,8 +78,7 @@ class QueueThread:
         # An RLock, because the garbage collector may call back during a post.
         self._lock = threading.RLock()
         self._refusal = ""
-        self._notices: tuple[QueueNotice, ...] = ()
-        self._beside: Final[dict[str, Any]] = dict(beside)
+        self._beside: Final[dict[str, Any]] = {"notices": (), **beside}
         self._notes = 0
         self._snapshot = self._seen()
         self._published = self._snapshot
@@ -145,9 +144,8 @@ class QueueThread:
         """Shows a notice about the whole queue, instead of an earlier one of its kind; without a text, shows none."""
 
         def act() -> None:
-            others = (one for one in self._notices if one.kind != kind)
-            self._notices = (*others, QueueNotice(kind, text)) if text else tuple(others)
-            self._note({})
+            others = tuple(one for one in self._beside["notices"] if one.kind != kind)
+            self._note({"notices": (*others, QueueNotice(kind, text)) if text else others})
 
         return self._do(act)
 
@@ -281,7 +279,8 @@ class QueueThread:
         if isinstance(event, on.DownloadHoursChanged):
             self._clock_at_s = 0.0
         if isinstance(event, on.Request):  # notices of a single event disappear when the user changes the queue
-            self._notices = tuple(one for one in self._notices if one.kind not in ("adopted", "partials"))
+            kept = (one for one in self._beside["notices"] if one.kind not in ("adopted", "partials"))
+            self._beside["notices"] = tuple(kept)
         if not isinstance(event, reports.Progress):
             self._snapshot = self._seen()  # the callbacks below read it
         for effect in effects:
@@ -326,7 +325,7 @@ class QueueThread:
                 succeed(future, None)
 
     def _seen(self) -> QueueSnapshot:
-        return replace(self._machine.snapshot(), version=self._version, notices=self._notices, **self._beside)
+        return replace(self._machine.snapshot(), version=self._version, **self._beside)
 
     def _note(self, fields: Mapping[str, Any]) -> None:
         self._beside.update(fields)

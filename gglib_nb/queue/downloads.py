@@ -216,10 +216,6 @@ class Downloads:
         """Downloads that the engine runs and that are not stopping."""
         return [entry for entry in self.active.values() if entry.is_running]
 
-    def slots_held(self, engine_count: int = 1) -> int:
-        """Slots that attempts occupy; an attempt on every host occupies one of each engine."""
-        return _slots(self.held_plans(), engine_count)
-
     def in_the_way_of(self, entry: Entry, slots: int, engine_count: int) -> list[Entry]:
         """Downloads that have to wait so that a waiting one can run, the last started first.
 
@@ -229,7 +225,7 @@ class Downloads:
         stays = [one for one in running if one.status is DownloadStatus.FINALIZING or not _share(one, entry)]
 
         def has_slot() -> bool:
-            return _slots((one.plan for one in stays), engine_count) < slots
+            return slots_of((one.plan for one in stays), engine_count) < slots
 
         for one in reversed([one for one in stays if one.status is DownloadStatus.DOWNLOADING]):
             if not has_slot():
@@ -325,8 +321,8 @@ def _remove(index: _Index, entry: Entry) -> None:
             del index[key]
 
 
-def _slots(plans: Iterable[PlannedDownload], engine_count: int) -> int:
-    """Slots that the plans need; a download on every host needs one of each engine."""
+def slots_of(plans: Iterable[PlannedDownload], engine_count: int) -> int:
+    """The slots that attempts at these plans occupy; one on every host occupies one of each engine."""
     return sum(engine_count if plan.everywhere else 1 for plan in plans)
 
 

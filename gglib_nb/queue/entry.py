@@ -56,43 +56,20 @@ class Entry:
     def __init__(
         self, plan: PlannedDownload, queued_at_s: float, status: DownloadStatus = DownloadStatus.QUEUED
     ) -> None:
+        self.plan = plan
         self.aliases: set[DownloadId] = set()
         self.stored: tuple[StoredFile, ...] = ()
         self.peer: str | None = None
         self.place = Place(0, was_paused=False, was_processing=False)
-        self._files: tuple[ShardProgress, ...] = ()  # in the order of the plan
+        self.losses = 0
         self._rate = RateEstimator()
         self._copies = 1
         self._received_bytes = 0
         self._attempt_at_s = self._running_since_s = 0.0
-        self.losses = 0
         self._is_shared = False
         self._kept: StoredDownload | None = None
-        self.row = QueuedDownload(
-            id=plan.id, status=status, commit_sha=plan.commit_sha, total_bytes=None, queued_at_s=queued_at_s, ran_s=0.0
-        )
-        self.plan = plan
-        self._follow(plan)
-
-    def _follow(self, plan: PlannedDownload) -> None:
-        """Takes over a plan; its bars start empty if its files are others."""
-        has_other_files = not self._files or plan.files != self.plan.files
-        self.plan, self._kept = plan, None
-        if has_other_files:
-            bars = (
-                ShardProgress(number, file.path_in_repo, file.kind, file.size_bytes, 0, ShardStatus.QUEUED)
-                for number, file in enumerate(plan.files, start=1)
-            )
-            self.change(**self._bars(tuple(bars)), reused_bytes=0, reused_from=())
-        self.change(
-            id=plan.id,
-            commit_sha=plan.commit_sha,
-            label=plan.label,
-            reason=plan.reason,
-            scan_finding=plan.scan_finding,
-            to=plan.to,
-            then=None if plan.then is None else Then(plan.then),
-        )
+        shown = self._bars(_empty_bars(plan)) | _shown(plan)
+        self.row = QueuedDownload(status=status, queued_at_s=queued_at_s, ran_s=0.0, **shown)
 
     @classmethod
     def restored(cls, restored: RestoredDownload) -> Self:
@@ -298,18 +275,42 @@ class Entry:
     def wait_for_hours(self, opens_at: str | None) -> bool:
         """Notes until when it waits (None: it does not wait); returns whether that changed."""
         before = self.row
-        self._say(notice_of(None if opens_at is None else "hours", None, opens_at or ""))
+        if opens_at is not None or before.notice is not None:
+            self._say(notice_of(None if opens_at is None else "hours", None, opens_at or ""))
         return self.row is not before
 
     def renew(self, plan: PlannedDownload, at_s: float) -> None:
         """It is queued again: as if new, except for the bars, which stay until the engine reports."""
         self.losses = 0
-        self._follow(plan)
-        self.hold(queued_at_s=at_s, ended_at_s=None, error=None, can_retry=False)
+        fields = _shown(plan)
+        has_other_files, self.plan, self._kept = plan.files != self.plan.files, plan, None
+        if has_other_files:
+            fields |= {**self._bars(_empty_bars(plan)), "reused_bytes": 0, "reused_from": ()}
+        self.hold(**fields, queued_at_s=at_s, ended_at_s=None, error=None, can_retry=False)
 
     def _notice_of(self, kind: str | None, seconds: float | None, text: str) -> Notice | None:
         self._is_shared = kind == "waiting" and not text
         return notice_of(kind, seconds, f"{self.peer} is downloading it" if self._is_shared and self.peer else text)
+
+
+def _shown(plan: PlannedDownload) -> dict[str, Any]:
+    """The fields of a row that show a plan."""
+    return {
+        "id": plan.id,
+        "commit_sha": plan.commit_sha,
+        "label": plan.label,
+        "reason": plan.reason,
+        "scan_finding": plan.scan_finding,
+        "to": plan.to,
+        "then": None if plan.then is None else Then(plan.then),
+    }
+
+
+def _empty_bars(plan: PlannedDownload) -> tuple[ShardProgress, ...]:
+    return tuple(
+        ShardProgress(number, file.path_in_repo, file.kind, file.size_bytes, 0, ShardStatus.QUEUED)
+        for number, file in enumerate(plan.files, start=1)
+    )
 
 
 def _arrived_bytes(planned: tuple[PlannedFile, ...], stored: tuple[StoredFile, ...]) -> list[int]:

@@ -49,7 +49,7 @@ from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import AlreadyQueuedError, DownloadCancelledError, EngineLostError, GglibError, QueueFullError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
-from gglib_nb.queue.downloads import Downloads
+from gglib_nb.queue.downloads import Downloads, slots_of
 from gglib_nb.queue.effects import Effect
 from gglib_nb.queue.entry import Entry, Place
 from gglib_nb.queue.limits import Limits
@@ -537,7 +537,7 @@ class QueueMachine:
                 self._announce(announced.RunSummarized(summary))
 
     def _next_start(self) -> Entry | None:
-        has_slot = self._downloads.slots_held(self.limits.engine_count) < self.limits.slots
+        has_slot = slots_of(self._downloads.held_plans(), self.limits.engine_count) < self.limits.slots
         return self._downloads.next_ready() if has_slot and self.limits.is_open else None
 
     def _begin(self, entry: Entry, cause: Cause) -> None:
