@@ -238,8 +238,9 @@ class Pool:
         with self._lock:
             warm = next((one for one in reversed(self._idle) if one.origin == origin), None)
             if warm is None and self._count < self._max:
+                worker = Worker(self)  # may raise: no memory, or no thread
                 self._count += 1
-                return Worker(self)
+                return worker
             warm = warm or (self._idle[0] if self._idle else None)
             if warm is not None:
                 self._idle.remove(warm)

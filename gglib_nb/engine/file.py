@@ -221,7 +221,7 @@ class DownloadFile:
     def _begin_version(self, proven_parts: int) -> None:
         """Forget what was found out about the bytes of all parts but the first ones."""
         self.version += 1
-        self.jobs.clear()
+        self.jobs &= {"sync"}  # its error counts for any version: the system reports one only once
         self.proven_parts = proven_parts  # how many parts have the right digest
         self.facts: Facts | None = None  # of its GGUF header, once it was read
         self._parsed_bytes = 0

@@ -23,7 +23,7 @@ from gglib_nb.engine.connections import Pool, RequestEnded
 from gglib_nb.engine.disk import DiskSpace, storage_error
 from gglib_nb.engine.file import DownloadFile
 from gglib_nb.engine.http import Session
-from gglib_nb.engine.lease import LeaseLostError
+from gglib_nb.engine.lease import LeaseLostError, delete_unowned
 from gglib_nb.engine.local import CheckResult, Facts, facts_of
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import Range, RangeSet
@@ -118,6 +118,8 @@ def release(event: Event) -> None:
         with contextlib.suppress(OSError, GglibError):
             if isinstance(event.result, PartialFile):
                 event.result.close(is_ours=False)
+            elif event.name == "sync" and isinstance(event.result, Exception):  # its bytes may be lost, and no other sync will tell
+                delete_unowned(event.file.path, Timeouts().lease_s)
             elif event.name == "check" and event.file.check is not None:  # it may have taken the lease before an error
                 event.file.check.lease.release()
 

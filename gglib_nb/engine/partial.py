@@ -159,6 +159,13 @@ class PartialFile:
             self.journal.donors, self.journal.is_copy_wrong = (), True
         self.journal.begin(self.pieces)
 
+    def distrust(self) -> None:
+        """Count only bytes of earlier syncs: after a failed one, the system may have dropped the others without writing them."""
+        self.pieces = self.pieces.synced_only()
+        with contextlib.suppress(OSError, StorageError):
+            if self._lease.is_ours():
+                self.journal.begin(self.pieces)  # no older record counts them either
+
     def reader(self) -> int:
         """A new descriptor, for any thread, also after `close`; the caller closes it."""
         return os.dup(self._fd)
@@ -203,7 +210,11 @@ class PartialFile:
         Returns its modification time in nanoseconds; None if it was stopped before the rename. Raises `LeaseLostError`,
         `StorageError` if another file is at the target or the folder was replaced, or `OSError`.
         """
-        sync_data(self._fd)
+        try:
+            sync_data(self._fd)
+        except OSError:
+            self.distrust()
+            raise
         self.check_folder()
         self._check_owner()
         if not self.is_in_place:

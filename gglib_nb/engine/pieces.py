@@ -131,6 +131,10 @@ class Pieces:
         for start, end in ranges:
             self._change(start, end, {WRITTEN: SYNCED, COPIED: COPIED_SYNCED})
 
+    def synced_only(self) -> "Pieces":
+        """A copy in which bytes that a power cut may lose are missing."""
+        return Pieces(self.end, (run for run in self.runs() if run[2] & _SYNCED_BIT))
+
     def _change(self, start: int, end: int, new_states: Mapping[int, int]) -> None:
         for a, b, state in list(self.runs(start, end)):
             if state in new_states:

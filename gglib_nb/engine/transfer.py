@@ -201,6 +201,8 @@ class Transfer:
                         event.file.take_opened(opened, 0.0)
                     case JobEnded(result=StoredFile() as stored):
                         self._done(event.file, stored)
+                    case JobEnded(name="sync", result=Exception()) if event.file.opened is not None:
+                        event.file.opened.distrust()
                     case _:
                         jobs.release(event)
                 if isinstance(event, JobEnded):
@@ -233,10 +235,11 @@ class Transfer:
         match event:
             case Tick():
                 self._tick(now_s)
+            case JobEnded(name="sync"):
+                self._synced(event)
+            case JobEnded() if event.version != event.file.version:
+                jobs.release(event)
             case JobEnded():
-                if event.version != event.file.version:
-                    jobs.release(event)
-                    return
                 event.file.jobs.discard(event.name)
                 self._job_ended(event.file, event.result, now_s)
             case RequestEnded():
@@ -268,7 +271,7 @@ class Transfer:
                 file.facts = result
             case LeaseLostError():
                 self._lose(file, now_s)
-            case None | StoppedError():
+            case None | RangeSet() | StoppedError():
                 pass  # the header is incomplete, or the transfer was stopped
             case _:
                 raise result
@@ -540,6 +543,17 @@ class Transfer:
                 self._do("sync", file, jobs.sync, (file.opened.reader(), os.dup(file.opened.journal.fd)), ranges)
         except OSError as error:
             raise storage_error(error, file.opened.path) from error
+
+    def _synced(self, event: JobEnded) -> None:
+        """A sync is over; an error is that of the file, whatever version it has by now. Raises `TransferError`."""
+        file, result = event.file, event.result
+        file.jobs.discard("sync")
+        if isinstance(result, RangeSet) and event.version == file.version:
+            file.synced(result)
+        elif isinstance(result, Exception):
+            if file.opened is not None:
+                file.opened.distrust()
+            raise result
 
     def _read_facts(self, file: DownloadFile) -> None:
         """Parse the header once it may have arrived: its facts are ready at the end, and a shard of another set fails early."""

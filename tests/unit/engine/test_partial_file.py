@@ -306,6 +306,22 @@ def test_a_full_disk_is_distinguished_from_other_errors(tmp_path) -> None:
     assert "Permission denied" in str(other)
 
 
+def test_after_a_failed_sync_only_bytes_of_earlier_syncs_count(target, partial, monkeypatch) -> None:
+    """The system may have dropped them without writing them, and the next sync would succeed."""
+
+    def refuses(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    partial.pieces.set(0, 4_000, SYNCED)
+    partial.pieces.set(4_000, SIZE, WRITTEN)
+    partial.record()
+    monkeypatch.setattr(partial_module, "sync_data", refuses)
+    with pytest.raises(OSError, match="Input"):
+        partial.finish(target, "a" * 64, threading.Event(), threading.Lock(), may_replace=False)
+
+    assert Journal.read(journal_path(target)).runs == [(0, 4_000, SYNCED)]
+
+
 def test_synced_bytes_are_recorded_unless_they_were_found_wrong_in_the_meantime(target, partial) -> None:
     partial.pieces.set(0, SIZE, WRITTEN)
     ranges, reader = partial.pieces.present(), partial.reader()

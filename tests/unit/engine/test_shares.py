@@ -1,9 +1,12 @@
 """Shares of the connections are fair, and workers stay within the limit and are kept for the next transfer."""
 
+import errno
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gglib_nb.engine import connections
 from gglib_nb.engine.connections import Pool
 from gglib_nb.engine.pacing import fair_shares
 
@@ -61,6 +64,19 @@ def test_a_lower_limit_closes_idle_workers_at_once_and_busy_ones_on_release(pool
 
     assert pool.acquire(URL) is busy
     pool.release(busy)
+
+
+def test_a_worker_without_memory_keeps_no_place(pool, monkeypatch) -> None:
+    def refuses(size_bytes: int) -> memoryview:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(connections, "new_buffer", refuses)
+        for _ in range(3):
+            with pytest.raises(OSError, match="memory"):
+                pool.acquire(URL)
+
+    pool.discard(pool.acquire(URL))
 
 
 def test_the_share_of_an_ended_attempt_is_free_again(pool) -> None:

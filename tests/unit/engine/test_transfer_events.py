@@ -9,6 +9,7 @@ that are cut or revoked, wrong bytes, lost leases, a stop. After every step and 
 * a file is finished as verified only if its bytes on disk match the hub's digest, and fails only if it was wrong twice.
 """
 
+import errno
 import hashlib
 import queue
 import random
@@ -29,7 +30,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.domain.hub_answers import Asked
-from gglib_nb.engine import digest, lease, pacing, pieces, resolve, transfer
+from gglib_nb.engine import digest, jobs, lease, pacing, pieces, resolve, transfer
 from gglib_nb.engine import file as file_module
 from gglib_nb.engine.connections import RequestEnded, Throttle
 from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path
@@ -44,7 +45,7 @@ from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer import Transfer
-from gglib_nb.errors import GglibError, IntegrityError
+from gglib_nb.errors import GglibError, IntegrityError, StorageError
 
 PIECE = 4096
 COUNTS = st.sampled_from([PIECE, 3 * PIECE]) | st.integers(1, 3 * PIECE)
@@ -406,9 +407,12 @@ class TransferMachine(RuleBasedStateMachine):
             self.play_to_the_end()
             self.look_at_what_is_left()
         finally:
-            for restore in self.restore:
-                restore()
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self.clean_up()
+
+    def clean_up(self) -> None:
+        for restore in self.restore:
+            restore()
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def look_at_what_is_left(self) -> None:
         self.transfer.close()
@@ -463,6 +467,35 @@ def test_the_file_is_right_after_the_faults(play: Callable[[TransferMachine], No
 
     assert machine.error is None
     assert [file.stage for file in machine.transfer.files] == [Stage.DONE]
+
+
+def test_a_write_error_that_a_sync_of_earlier_bytes_receives_is_not_lost(monkeypatch) -> None:
+    """The system reports an error once: here to the sync that runs while the bytes are found wrong and fetched again."""
+
+    def refuses(fd: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    machine = TransferMachine()
+    machine.begin(sizes=[9 * PIECE], parts=1, is_stated=True)
+    file = machine.transfer.files[0]
+    try:
+        while machine._busy():
+            machine.a_connection_writes(0, 9 * PIECE, True)
+            machine.a_connection_ends(0, None)
+        machine.time_passes(6.0)
+        sync = next(job for name, job in machine.jobs if name == "sync")
+        version = file.version
+        machine.the_digest_reads(0, 9)
+        assert file.version > version
+
+        monkeypatch.setattr(jobs, "sync_data", refuses)
+        machine.transfer.inbox.put(sync())
+        machine._advance()
+
+        assert isinstance(machine.error, StorageError)
+    finally:
+        machine.transfer.close()
+        machine.clean_up()
 
 
 def test_a_redirect_of_the_storage_is_followed_by_a_job_that_may_look_up_names(monkeypatch) -> None:
