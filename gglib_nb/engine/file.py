@@ -23,7 +23,7 @@ from gglib_nb.engine.journal import PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, SeenLease
 from gglib_nb.engine.local import Facts, TargetCheck
 from gglib_nb.engine.partial import PartialFile
-from gglib_nb.engine.pieces import MIB, Pieces, Range, RangeSet
+from gglib_nb.engine.pieces import MIB, Pieces, Range
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Troubles
@@ -435,8 +435,8 @@ class DownloadFile:
     def begin_copy(self, copies: Iterable[Copy], inbox: "queue.SimpleQueue[Any]") -> None:
         """Copy those bytes of them that are neither on the disk nor being fetched."""
         self.copy = TensorCopy(self._partial, self.donors, copies, inbox)
-        for start, end in self.copy.pending:
-            self.pieces.claim(start, end)
+        for copy in self.copy.copies:
+            self.pieces.claim(copy.target_offset, copy.target_end)
         self.copy.start()
 
     def end_copy(self) -> None:
@@ -444,8 +444,8 @@ class DownloadFile:
         if self.copy is not None:
             self.copy.revoke()
             self.settle()
-            for start, end in self.copy.pending:
-                self.pieces.release(start, end)
+            for copy in self.copy.copies:
+                self.pieces.release(copy.target_offset, copy.target_end)
             self.copy = None
 
     # Right or wrong --------------------------------------------------------------------------------------------------
@@ -534,7 +534,7 @@ class DownloadFile:
         self._parsed_bytes = reach
         return reach
 
-    def begin_sync(self, now_s: float) -> RangeSet | None:
+    def begin_sync(self, now_s: float) -> list[Range] | None:
         """The bytes that a sync starting now will bring to the disk; None if no sync is due."""
         new = self.pieces.unsynced_bytes
         if "sync" in self.jobs or not (new >= _SYNC_BYTES or (new > 0 and now_s - self._synced_s >= _SYNC_S)):
@@ -542,7 +542,7 @@ class DownloadFile:
         self._synced_s = now_s
         return self.pieces.present()
 
-    def synced(self, ranges: RangeSet) -> None:
+    def synced(self, ranges: list[Range]) -> None:
         """Record a finished sync: the bytes are on the disk, if the file is still ours. Raises `OSError`."""
         if self.stage is Stage.FETCHING and self.lease is not None and self.lease.is_ours():
             self.pieces.synced(ranges)

@@ -26,7 +26,7 @@ from gglib_nb.engine.http import Session
 from gglib_nb.engine.lease import LeaseLostError, delete_unowned
 from gglib_nb.engine.local import CheckResult, Facts, facts_of
 from gglib_nb.engine.partial import PartialFile
-from gglib_nb.engine.pieces import Range, RangeSet
+from gglib_nb.engine.pieces import Pieces, Range
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.reuse import Comparison, CopyEnded
@@ -62,7 +62,7 @@ class Compared(Value, frozen=True):
     copies: tuple[Copy, ...] | None = None
 
 
-Result = CheckResult | PartialFile | Remote | Compared | RangeSet | Facts | StoredFile | None
+Result = CheckResult | PartialFile | Remote | Compared | list[Range] | Facts | StoredFile | None
 """What a job returns: of the check, the opening, the hub, a comparison, a sync, the header and the rename."""
 
 
@@ -157,7 +157,7 @@ def open_partial(
     return PartialFile(file.path, file.identities, file.size_bytes, file.lease, inbox, Digested())
 
 
-def compare(comparison: Comparison, fetched: RangeSet) -> Compared:
+def compare(comparison: Comparison, fetched: Pieces) -> Compared:
     """Take a step of the comparison with donors."""
     try:
         return Compared(comparison.send(fetched))
@@ -167,7 +167,7 @@ def compare(comparison: Comparison, fetched: RangeSet) -> Compared:
         return Compared(copies=())
 
 
-def sync(descriptors: Sequence[int], ranges: RangeSet) -> RangeSet:
+def sync(descriptors: Sequence[int], ranges: list[Range]) -> list[Range]:
     """Sync these files to the disk, in order, and close them; these are the bytes in them."""
     try:
         for fd in descriptors:

@@ -31,7 +31,7 @@ import msgspec
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import create_beside, journal_path, part_path, read_small, status_of, write_all
-from gglib_nb.engine.pieces import WRITTEN, Pieces, RangeSet, Run, decode_runs, encode_runs
+from gglib_nb.engine.pieces import WRITTEN, Pieces, Run, decode_runs, encode_runs
 from gglib_nb.system import boot_id, sync_data
 
 _SLOT_BYTES: Final = 128 * 1024
@@ -86,9 +86,9 @@ class JournalState(Value, frozen=True):
     runs: list[Run]
 
     @property
-    def done(self) -> RangeSet:
+    def pieces(self) -> Pieces:
         """The bytes that may be trusted."""
-        return RangeSet((start, end) for start, end, _ in self.runs)
+        return Pieces(None, self.runs)
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

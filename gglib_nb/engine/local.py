@@ -21,7 +21,7 @@ from gglib_nb.engine import disk
 from gglib_nb.engine.digest import FrontDigest, hash_file
 from gglib_nb.engine.journal import Journal, PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
-from gglib_nb.engine.pieces import Pieces, RangeSet
+from gglib_nb.engine.pieces import WRITTEN, Pieces
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.reuse import Comparison, CopySource, DonorFile, compare_tensors, find_donors, known_copies
 from gglib_nb.engine.timeouts import Timeouts
@@ -221,10 +221,11 @@ class TargetCheck:
 
     def _damaged(self, found: os.stat_result) -> CheckResult:
         """The damaged file at the target as a donor, if its right ranges are known; the digest will confirm or refute them."""
-        right, wrong = RangeSet([(0, min(self._size_bytes or 0, found.st_size))]), self._files[0].wrong_ranges
+        wrong, size_bytes = self._files[0].wrong_ranges, min(self._size_bytes or 0, found.st_size)
+        right = Pieces(size_bytes, [(0, size_bytes, WRITTEN)])
         for start, end in wrong or ():
-            right.remove(start, end)
-        copies = tuple(Copy(0, start, start, end - start) for start, end in right)
+            right.forget(start, end)
+        copies = tuple(Copy(0, start, start, end - start) for start, end in right.present())
         if not wrong or self._command.force or not copies:
             return CheckResult(None)
         source = CopySource(self._target, "the damaged file", found.st_size, found.st_mtime_ns)
@@ -388,7 +389,7 @@ def _leftover(part: Path) -> Leftover | None:
     return Leftover(
         target=str(target),
         size_bytes=None if state is None else sum(one.size_bytes for one in state.record.parts),
-        downloaded_bytes=0 if state is None else state.done.total_bytes,
+        downloaded_bytes=0 if state is None else state.pieces.present_bytes,
         disk_bytes=allocated_bytes(part),
         modified_s=found.st_mtime,
         is_in_use=lease is not None and not lease.is_owner_dead(),

@@ -1,7 +1,7 @@
 """Which bytes of a file are where: every byte has one state, and the only operation changes states.
 
 Requests are cut at the borders of pieces of 8 MiB (`Pieces.next_missing`); copied tensors and samples are shorter than a
-piece, so the map itself is exact to the byte. `RangeSet` is a plain set of bytes.
+piece, so the map itself is exact to the byte.
 
 Pure: offsets in, offsets out. Ranges are half open, `start <= byte < end`.
 """
@@ -126,7 +126,7 @@ class Pieces:
         wrong = (COPIED, COPIED_SYNCED) if only_copied else (WRITTEN, SYNCED, COPIED, COPIED_SYNCED)
         self._change(start, end, dict.fromkeys(wrong, MISSING))
 
-    def synced(self, ranges: "RangeSet") -> None:
+    def synced(self, ranges: Iterable[Range]) -> None:
         """Record that these bytes have been synced to the disk."""
         for start, end in ranges:
             self._change(start, end, {WRITTEN: SYNCED, COPIED: COPIED_SYNCED})
@@ -134,6 +134,10 @@ class Pieces:
     def synced_only(self) -> "Pieces":
         """A copy in which bytes that a power cut may lose are missing."""
         return Pieces(self.end, (run for run in self.runs() if run[2] & _SYNCED_BIT))
+
+    def fetched_only(self) -> "Pieces":
+        """A copy in which bytes that were copied from other files are missing."""
+        return Pieces(self.end, (run for run in self.runs() if run[2] in (WRITTEN, SYNCED)))
 
     def _change(self, start: int, end: int, new_states: Mapping[int, int]) -> None:
         for a, b, state in list(self.runs(start, end)):
@@ -148,14 +152,17 @@ class Pieces:
         del self._starts[first:], self._states[first:]
         self.end = end
 
-    def present(self, *, is_fetched: bool = False) -> "RangeSet":
-        """The bytes on the disk, as a separate set; with `is_fetched` without those that were copied."""
-        unwanted = _COPIED_BIT if is_fetched else 0
-        return RangeSet((a, b) for a, b, state in self.runs() if state & _PRESENT and not state & unwanted)
+    def present(self, start: int = 0, end: int | None = None) -> list[Range]:
+        """The bytes of the range that are on the disk, as sorted ranges that do not touch."""
+        ranges: list[Range] = []
+        for a, b, state in self.runs(start, end):
+            if state & _PRESENT:
+                ranges.append((ranges.pop()[0] if ranges and ranges[-1][1] == a else a, b))
+        return ranges
 
     def present_within(self, start: int, end: int) -> int:
         """How many bytes of the range are on the disk."""
-        return sum(b - a for a, b, state in self.runs(start, end) if state & _PRESENT)
+        return sum(b - a for a, b in self.present(start, end))
 
     def missing(self, start: int, end: int) -> list[Range]:
         """The parts of the range that are neither on the disk nor taken."""
@@ -183,7 +190,7 @@ class Pieces:
         Empty if they are in order from the start of the range. Bytes on the disk show as at least one step, and so does a gap
         before the end, so that only a complete range reaches the last step.
         """
-        ranges = list(self.present().within(start, end))
+        ranges = self.present(start, end)
         if not ranges or (len(ranges) == 1 and ranges[0][0] == start):
             return ()
         steps: list[int] = []
@@ -219,32 +226,3 @@ def decode_runs(data: bytes, *, only_synced: bool) -> list[Run]:
         at = end
     return [run for run in runs if run[2] & _SYNCED_BIT or not only_synced]
 
-
-class RangeSet:
-    """A set of bytes, kept as sorted ranges that neither touch nor overlap."""
-
-    def __init__(self, ranges: Iterable[Range] = ()) -> None:
-        self._ranges: list[Range] = []
-        for start, end in sorted(one for one in ranges if one[0] < one[1]):
-            touching = self._ranges.pop() if self._ranges and start <= self._ranges[-1][1] else (start, end)
-            self._ranges.append((touching[0], max(end, touching[1])))
-
-    def __iter__(self) -> Iterator[Range]:
-        return iter(self._ranges)
-
-    @property
-    def total_bytes(self) -> int:
-        """How many bytes are in it."""
-        return sum(end - start for start, end in self)
-
-    def remove(self, start: int, end: int) -> None:
-        """Remove the bytes; bytes that are not in it are ignored."""
-        self._ranges = [*self.within(0, start), *self.within(end, UNKNOWN_END)]
-
-    def reach(self, start: int) -> int:
-        """One past the last byte in the set without a gap from `start`; `start` if that byte is not in it."""
-        return next((its_end for its_start, its_end in self if its_start <= start < its_end), start)
-
-    def within(self, start: int, end: int) -> list[Range]:
-        """The parts of the range that are in the set, in order."""
-        return [(max(start, a), min(end, b)) for a, b in self if max(start, a) < min(end, b)]

@@ -32,7 +32,7 @@ from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import open_regular, prefix_reader, status_of
 from gglib_nb.engine.lease import LeaseLostError
 from gglib_nb.engine.partial import PartialFile
-from gglib_nb.engine.pieces import MIB, Range, RangeSet
+from gglib_nb.engine.pieces import MIB, Pieces, Range
 from gglib_nb.errors import GgufError
 from gglib_nb.system import matching, read_at
 
@@ -119,7 +119,7 @@ _MARGIN_BYTES: Final = 64 * 1024
 _LAST_BYTES: Final = 64 * MIB
 
 
-Comparison = Generator[tuple[Range, ...], RangeSet, tuple[Copy, ...]]
+Comparison = Generator[tuple[Range, ...], Pieces, tuple[Copy, ...]]
 """Yields the ranges to fetch before its next step, is sent the fetched ones, and returns the runs that can be copied.
 
 Reads files, except before its first yield, so it runs on a thread of its own.
@@ -162,8 +162,8 @@ def compare_tensors(
     return plan_copies(_agreeing(sampling, _known(sampling.ranges, fetched), partial, donors))
 
 
-def _known(ranges: Sequence[Range], fetched: RangeSet) -> list[Range]:
-    return [piece for start, end in ranges for piece in fetched.within(start, end)]
+def _known(ranges: Sequence[Range], fetched: Pieces) -> list[Range]:
+    return [piece for start, end in ranges for piece in fetched.present(start, end)]
 
 
 def _agreeing(sampling: Sampling, known: Sequence[Range], partial: Path, donors: Sequence[DonorFile]) -> list[Copy]:
@@ -207,8 +207,6 @@ class TensorCopy:
             for copy in copies
             for start, end in opened.pieces.missing(copy.target_offset, copy.target_end)
         ]
-        # The bytes it has yet to copy, as far as the coordinator knows: they are not fetched meanwhile.
-        self.pending: Final = RangeSet((copy.target_offset, copy.target_end) for copy in self.copies)
         counts: Counter[str] = Counter()
         for copy in self.copies:
             counts[donors[copy.donor].name] += copy.length
@@ -233,8 +231,6 @@ class TensorCopy:
         """The ranges copied since the last call. Called by the coordinator."""
         with self._lock:
             written, self._written = self._written, []
-        for start, end in written:
-            self.pending.remove(start, end)
         return written
 
     def _run(self) -> None:

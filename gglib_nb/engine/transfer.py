@@ -32,7 +32,6 @@ from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
 from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck, check_split_set, facts_of
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
 from gglib_nb.engine.partial import PartialFile
-from gglib_nb.engine.pieces import RangeSet
 from gglib_nb.engine.progress import progress_of, reports_of
 from gglib_nb.engine.protocol import Event as Report
 from gglib_nb.engine.protocol import StartTransfer, TransferFailed
@@ -263,15 +262,13 @@ class Transfer:
                 self._resolved(file, result, now_s)
             case Compared():
                 self._compared(file, result)
-            case RangeSet():
-                file.synced(result)
             case StoredFile():
                 self._done(file, result)
             case dict():
                 file.facts = result
             case LeaseLostError():
                 self._lose(file, now_s)
-            case None | RangeSet() | StoppedError():
+            case None | list() | StoppedError():
                 pass  # the header is incomplete, or the transfer was stopped
             case _:
                 raise result
@@ -548,7 +545,7 @@ class Transfer:
         """A sync is over; an error is that of the file, whatever version it has by now. Raises `TransferError`."""
         file, result = event.file, event.result
         file.jobs.discard("sync")
-        if isinstance(result, RangeSet) and event.version == file.version:
+        if isinstance(result, list) and event.version == file.version:
             file.synced(result)
         elif isinstance(result, Exception):
             if file.opened is not None:
@@ -569,7 +566,7 @@ class Transfer:
         if file.parts[0].is_whole or opened.journal.is_copy_wrong:
             file.comparison = None  # a server that sends only the whole would send it for every sample
         elif "compare" not in file.jobs and all(opened.pieces.reach(start) >= end for start, end in file.wanted):
-            self._do("compare", file, jobs.compare, comparison, opened.pieces.present(is_fetched=True))
+            self._do("compare", file, jobs.compare, comparison, opened.pieces.fetched_only())
 
     def _compared(self, file: DownloadFile, step: Compared) -> None:
         if file.comparison is None:

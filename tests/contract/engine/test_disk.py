@@ -91,7 +91,7 @@ def test_an_exhausted_quota_counts_as_a_full_disk(hub, engine, monkeypatch) -> N
     assert isinstance(error, DiskFullError)
     assert error.needed_bytes is not None
     state = Journal.read(journal_path(engine.target(REPO, NAME)))
-    kept_bytes = state.done.total_bytes if state is not None else 0  # nothing, if the very first write was refused
+    kept_bytes = state.pieces.present_bytes if state is not None else 0  # nothing, if the very first write was refused
     engine.fetch(REPO, NAME)
     assert engine.log.progress_of(2)[-1].received_bytes == SIZE - kept_bytes
 

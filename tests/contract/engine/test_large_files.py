@@ -70,4 +70,4 @@ def test_the_missing_ranges_of_a_file_above_50_gb_are_written_at_their_offsets(h
                 assert part.read(1000) == bytes(content.read(offset, 1000))
     state = Journal.read(journal_path(target))
     assert state is not None
-    assert list(state.done) == [(0, SIZE)]
+    assert state.pieces.present() == [(0, SIZE)]

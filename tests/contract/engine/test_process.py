@@ -21,7 +21,7 @@ import gglib_nb
 from gglib_nb.domain.reports import EngineLost, EngineSilent, Progress, TransferFinished, TransferStopped
 from gglib_nb.engine.disk import lease_path
 from gglib_nb.engine.local import discard_leftovers, leftovers
-from gglib_nb.engine.pieces import RangeSet
+from gglib_nb.engine.pieces import WRITTEN, Pieces
 from gglib_nb.engine.protocol import DiscardPartials, Ready, StopTransfer
 from tests.support.engine import EngineProcess
 from tests.support.hub import make_repository
@@ -53,7 +53,7 @@ def begin_slowly(engine: EngineProcess, hub, downloaded_bytes: int = 4_000_000) 
 
 def asked_bytes(hub, before: int) -> int:
     """The number of distinct bytes requested from the CDN after the given request (a split tail is requested twice)."""
-    return RangeSet((start, end + 1) for start, end in hub.ranges(NAME)[before:]).total_bytes
+    return Pieces(None, ((start, end + 1, WRITTEN) for start, end in hub.ranges(NAME)[before:])).present_bytes
 
 
 def ended(pid: int, timeout_s: float = 5) -> bool:

@@ -26,7 +26,7 @@ def test_a_resume_requests_only_missing_bytes_and_counts_no_speed_for_others(hub
     assert isinstance(engine.log.end_of(attempt), TransferFinished)
 
     last = engine.log.progress_of(attempt)[-1]
-    assert last.received_bytes == SIZE - state.done.total_bytes
+    assert last.received_bytes == SIZE - state.pieces.present_bytes
     assert last.files[0].downloaded_bytes == SIZE
     assert digest_of(engine.target(REPO, NAME)) == right_digest(hub, NAME)
 
@@ -60,7 +60,7 @@ def test_a_stop_releases_the_space_allocated_for_missing_bytes(engine) -> None:
 
     part = part_path(engine.target(REPO, NAME))
     state = Journal.read(journal_path(engine.target(REPO, NAME)))
-    assert part.stat().st_size == max(end for _, end in state.done)
+    assert part.stat().st_size == max(end for _, end in state.pieces.present())
 
 
 def test_bytes_of_an_earlier_run_count_before_a_shard_starts(hub, engine) -> None:

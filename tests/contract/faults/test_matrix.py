@@ -187,7 +187,7 @@ def kept_bytes(world: World, subject: Subject) -> int:
     for name, size_bytes in subject.files.items():
         target = world.target(subject, name)
         state = Journal.read(journal_path(target))
-        total += size_bytes if target.is_file() else 0 if state is None else state.done.total_bytes
+        total += size_bytes if target.is_file() else 0 if state is None else state.pieces.present_bytes
     return total
 
 

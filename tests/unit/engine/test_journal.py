@@ -36,14 +36,14 @@ def test_the_newest_record_is_used(journal) -> None:
     journal.record(with_runs((0, 50, WRITTEN), (70, 90, SYNCED)))
 
     assert state(journal).record.parts == PARTS
-    assert list(state(journal).done) == [(0, 50), (70, 90)]
+    assert state(journal).pieces.present() == [(0, 50), (70, 90)]
 
 
 @pytest.mark.parametrize("boot", ["another boot", ""])
 def test_after_a_power_cut_only_synced_bytes_count(journal, boot) -> None:
     journal.record(with_runs((0, 200, SYNCED), (200, 500, WRITTEN)))
 
-    assert list(state(journal, boot).done) == [(0, 200)]
+    assert state(journal, boot).pieces.present() == [(0, 200)]
 
 
 def test_copied_bytes_are_recorded_separately_with_their_donors(journal) -> None:
@@ -77,7 +77,7 @@ def test_a_truncated_journal_states_only_what_a_complete_record_states(data) -> 
     read = read_state(content[:cut], boot_id())
 
     newest = {records * 100, (records - 1) * 100 if records else 0}
-    assert read is None or read.done.total_bytes in newest
+    assert read is None or read.pieces.present_bytes in newest
 
 
 @given(st.integers(1, 9), st.data())
@@ -97,7 +97,7 @@ def test_a_partly_written_record_leaves_the_previous_one(records, data) -> None:
     for at in differing[:cut]:
         before[at] = after[at]
 
-    assert read_state(bytes(before), boot_id()).done.total_bytes == records * 100
+    assert read_state(bytes(before), boot_id()).pieces.present_bytes == records * 100
 
 
 def test_the_journal_does_not_grow(journal) -> None:
@@ -105,7 +105,7 @@ def test_the_journal_does_not_grow(journal) -> None:
         journal.record(Pieces(10_000, [(start, start + 1, WRITTEN) for start in range(0, 8000, 2)]))
 
     assert journal.path.stat().st_size <= 256 * 1024
-    assert state(journal).done.total_bytes == 4000
+    assert state(journal).pieces.present_bytes == 4000
 
 
 def test_a_new_journal_is_a_new_file(journal) -> None:
@@ -115,7 +115,7 @@ def test_a_new_journal_is_a_new_file(journal) -> None:
         os.pwrite(theirs.fileno(), b"\0" * 1000, 0)
 
     assert journal.path.stat().st_ino != before
-    assert list(state(journal).done) == [(0, 7)]
+    assert state(journal).pieces.present() == [(0, 7)]
 
 
 def test_verified_files_are_recorded_with_size_and_time(journal) -> None:

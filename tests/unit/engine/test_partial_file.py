@@ -193,7 +193,7 @@ def test_a_partial_file_with_a_possible_other_writer_is_resumed_as_a_copy(target
     second = opened(target, lease)
     os.pwrite(first._fd, b"\1" * SIZE, 0)
 
-    assert list(second.pieces.present()) == [(0, 1000)]
+    assert second.pieces.present() == [(0, 1000)]
     assert part_path(target).read_bytes()[:1000] == DATA[:1000]
     assert second.is_in_place
     first.close(is_ours=False)
@@ -212,7 +212,7 @@ def test_a_partial_file_of_an_ended_process_is_resumed_in_place(target) -> None:
     second = opened(target, lease)
 
     assert part_path(target).stat().st_ino == before
-    assert list(second.pieces.present()) == [(0, 1000)]
+    assert second.pieces.present() == [(0, 1000)]
     second.close(is_ours=True)
     lease.release()
 

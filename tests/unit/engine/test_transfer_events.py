@@ -149,7 +149,7 @@ class OtherProcess:
         """The state of its file in its journal."""
         state, data = Journal.read(journal_path(self.file.path)), part_path(self.file.path).read_bytes()
         assert state is not None
-        return [data[start:end] for start, end in state.done]
+        return [data[start:end] for start, end in state.pieces.present()]
 
     def give_back(self) -> None:
         assert self.lease.is_ours()
@@ -419,7 +419,7 @@ class TransferMachine(RuleBasedStateMachine):
         for file in self.transfer.files:
             state = Journal.read(journal_path(file.path))
             if state is not None and part_path(file.path).exists():
-                assert part_path(file.path).stat().st_size >= max((end for _, end in state.done), default=0)
+                assert part_path(file.path).stat().st_size >= max((end for _, end in state.pieces.present()), default=0)
 
 
 TestTransferByEvents = TransferMachine.TestCase
