@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
-from gglib_nb.domain.http_rules import Origin, origin_of
+from gglib_nb.domain.http_rules import MOST_REDIRECTS, Origin, origin_of
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import new_buffer
 from gglib_nb.engine.file import DownloadFile, Part, Request
-from gglib_nb.engine.http import Answer, Connection, LineError, Session
+from gglib_nb.engine.http import Answer, Connection, LineError, MovedError, Session
 from gglib_nb.engine.pacing import (
     BUFFER_BYTES,
     LONGEST_REQUEST_BYTES,
@@ -158,11 +158,23 @@ class Worker:
         while not request.is_over and request.position > position and not self._stop.is_set():
             position = request.position  # a server may send less than the request asks for
             asked_s = time.monotonic()
-            answer = self._connection.request(request.url, *request.remote_range)
+            answer = self._ask(self._connection, request)
             self.answer_s = time.monotonic() - asked_s
             self._read(self._connection, answer, request)
             if request.is_whole or self._is_narrowed_in_vain:
                 return
+
+    def _ask(self, connection: Connection, request: Request) -> Answer:
+        """Ask the storage, or where it redirects to."""
+        redirects = 0
+        while True:
+            try:
+                return connection.request(request.url, *request.remote_range)
+            except MovedError as moved:
+                if (redirects := redirects + 1) > MOST_REDIRECTS:
+                    raise
+                request.follow(moved.location)
+                self.origin = origin_of(request.url)
 
     def _read(self, connection: Connection, answer: Answer, request: Request) -> None:
         while not request.is_over and not self._is_narrowed_in_vain:

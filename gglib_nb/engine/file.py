@@ -18,14 +18,13 @@ from gglib_nb.domain.gguf_reuse import Copy
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.reports import FileProgress
 from gglib_nb.engine.disk import journal_path, part_path, storage_error
-from gglib_nb.engine.http import ExchangeError, MovedError
 from gglib_nb.engine.journal import PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, SeenLease
 from gglib_nb.engine.local import Facts, TargetCheck
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range
 from gglib_nb.engine.protocol import StartTransfer
-from gglib_nb.engine.resolve import Remote
+from gglib_nb.engine.resolve import Remote, follow_storage
 from gglib_nb.engine.retry import Troubles
 from gglib_nb.engine.reuse import Comparison, CopySource, TensorCopy
 from gglib_nb.engine.timeouts import Timeouts
@@ -61,9 +60,6 @@ class Part:
         self.start = planned.offset_bytes
         self.end = None if planned.size_bytes is None else planned.offset_bytes + planned.size_bytes
         self.remote: Remote | None = None  # where its bytes are; None if the hub has to be asked (again)
-        self.moved: tuple[Remote, str] | None = (
-            None  # where its bytes were, and the redirect from there, to be followed
-        )
         self.is_asked = False  # the hub has answered once, so its digest is as known as it can be
         self.is_whole = False  # the server sends only the whole
         self.sha256 = planned.sha256  # expected; None if the hub does not state it
@@ -98,11 +94,6 @@ class Part:
             self.end = self.start + remote.size_bytes
         self.is_whole = self.is_whole or not remote.takes_ranges or self.end is None
 
-    def redirected(self, error: ExchangeError) -> None:
-        """Record where the storage redirects to; a job follows it, because that may look up a name."""
-        assert isinstance(error, MovedError) and self.remote is not None  # noqa: S101, PT018  # the only error for this
-        self.moved, self.remote = (self.remote, error.location), None
-
     def is_right(self, actual: str) -> bool:
         """Whether these are its bytes, by their SHA-256.
 
@@ -124,14 +115,19 @@ class Request:
     ) -> None:
         self.file = file
         self.part = part
-        self.remote = remote
-        self.url = remote.url
+        self.resolved = remote  # when the request began
+        self.remote = remote  # since a redirect of the storage, if any
         self.is_whole = part.is_whole  # it asks the server for the whole part, without a range
         self.start = self.position = start  # the next byte to be written; the connection's thread moves it
         self.end = end  # the transfer's thread moves it; `UNKNOWN_END` until the end of a body of unknown length
         self._opened = opened
         self._lock = threading.Lock()
         self._is_revoked = False
+
+    @property
+    def url(self) -> str:
+        """The address to ask."""
+        return self.remote.url
 
     @property
     def remote_range(self) -> tuple[int, int | None, int | None]:
@@ -169,6 +165,10 @@ class Request:
                 raise storage_error(error, self._opened.path) from error
             self.position = at + len(view)
             self._opened.hasher.offer(self.start, at, view)
+
+    def follow(self, location: str) -> None:
+        """Follow a redirect of the storage; raises `HubUnavailableError`. For the connection's thread: it may look up a name."""
+        self.remote = follow_storage(self.remote, location, self.part.address, self.part.sha256 is not None)
 
     def cut(self, end: int) -> bool:
         """Reduce the end; False if the connection has passed it already."""
@@ -412,6 +412,8 @@ class DownloadFile:
         """End a request that is complete or revoked: the bytes it wrote stay, the rest is missing."""
         request.revoke()
         self.requests.remove(request)
+        if request.part.remote is request.resolved:
+            request.part.remote = request.remote  # later requests need no redirect
         self._settle(request)
         self.pieces.release(request.start, request.end)
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
-from gglib_nb.domain.http_rules import MOST_REDIRECTS
 from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.http import (
@@ -69,7 +68,6 @@ class Step(Enum):
     AGAIN = "ask the same address again"
     FEWER = "the server allows fewer connections than it was given; those that receive bytes continue"
     RESOLVE = "get a new address from the hub"
-    FOLLOW = "ask the address that the redirect names"
     WHOLE = "ask for the whole file on one connection, from its first byte"
 
 
@@ -106,7 +104,7 @@ class Troubles:
     def received(self) -> None:
         """Reset the failures: a new byte arrived."""
         self.last: ExchangeError | None = None
-        self.failures = self._redirects = 0
+        self.failures = 0
         self._had_wrong_range = False
         self._failed_s: float | None = None
         self._refused_since_s: float | None = None
@@ -138,13 +136,9 @@ class Troubles:
                 return Step.WHOLE
             case WrongRangeError():
                 self._had_wrong_range = True
-            case MovedError() if self._redirects < MOST_REDIRECTS:
-                self._redirects += 1
-                return Step.FOLLOW
             case RefusedError() if self._refused_since_s is None:  # at once: signed addresses expire
                 self._refused_since_s = now_s
                 return Step.RESOLVE
-        self._redirects = 0  # a new address may redirect too
         self._wait(error, now_s)
         return Step.RESOLVE
 

@@ -35,7 +35,7 @@ from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.progress import progress_of, reports_of
 from gglib_nb.engine.protocol import Event as Report
 from gglib_nb.engine.protocol import StartTransfer, TransferFailed
-from gglib_nb.engine.resolve import Remote, follow_storage, resolve
+from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.retry import Outage, Step, can_retry
 from gglib_nb.engine.reuse import Comparison, CopyEnded
 from gglib_nb.errors import DiskFullError, GglibError, IntegrityError, NetworkError, StorageError, to_wire
@@ -335,11 +335,7 @@ class Transfer:
     def _resolve_next(self, now_s: float) -> None:
         for file in self._open:
             if (part := file.part_to_resolve(now_s)) is not None:
-                file.resolving, moved, part.moved = part, part.moved, None
-                if moved is not None:
-                    self._do("resolve", file, follow_storage, *moved, part.address, part.sha256 is not None)
-                    continue
-                failures = part.troubles.failures
+                file.resolving, failures = part, part.troubles.failures
                 self._do("resolve", file, resolve, self._shared.session, part.address, part.planned, failures)
 
     def _resolved(self, file: DownloadFile, answer: Remote | ExchangeError, now_s: float) -> None:
@@ -511,8 +507,6 @@ class Transfer:
                 self._connections.abandon_part(request.file, part, now_s)
             case Step.RESOLVE:
                 part.remote = None
-            case Step.FOLLOW:
-                part.redirected(error)
             case Step.FEWER:
                 self._connections.refused(now_s)
             case Step.AGAIN:

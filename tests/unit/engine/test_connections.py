@@ -6,7 +6,14 @@ from typing import Any
 
 import pytest
 
-from gglib_nb.engine.connections import Connections, Throttle, Tracked
+from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.engine import resolve
+from gglib_nb.engine.connections import Connections, Pool, Throttle, Tracked
+from gglib_nb.engine.file import Part, Request
+from gglib_nb.engine.http import MovedError
+from gglib_nb.engine.resolve import Remote
+from gglib_nb.engine.timeouts import Timeouts
 
 MB = 1_000_000
 
@@ -74,3 +81,41 @@ def test_idle_connections_below_the_share_are_kept() -> None:
     pool.allowed = 5
     connections.adjust_share(has_work=True)
     assert (len(list(connections)), pool.released) == (5, 7)
+
+
+def test_a_connection_follows_redirects_of_the_storage_on_its_own_thread(monkeypatch) -> None:
+    """It may have to look up a name, which would hold up the transfer's thread."""
+    looked_up: list[str] = []
+    monkeypatch.setattr(resolve, "_is_inside", lambda host: bool(looked_up.append(host)))
+    part = Part(PlannedFile("x", 10, None, "/x"), Asked("http://hub.example", "o/r", "c" * 40, "x"), Timeouts())
+    request: Any = Request(None, None, part, Remote("http://cdn.example/x", 10, None), 0, 10)
+
+    class Redirecting:
+        def request(self, url, *wanted):
+            if url == "http://cdn.example/x":
+                raise MovedError("http://other.example/x")
+            return wanted
+
+    pool = Pool(1, idle_s=60)
+    worker: Any = pool.acquire(request.url)
+
+    assert worker._ask(Redirecting(), request) == (0, 10, 10)
+    assert (request.url, worker.origin) == ("http://other.example/x", ("http", "other.example", 80))
+    assert looked_up == ["other.example"]
+    pool.discard(worker)
+
+
+def test_a_storage_that_redirects_endlessly_is_given_up() -> None:
+    part = Part(PlannedFile("x", 10, "a" * 64, "/x"), Asked("http://hub.example", "o/r", "c" * 40, "x"), Timeouts())
+    request: Any = Request(None, None, part, Remote("http://cdn.example/x", 10, None), 0, 10)
+
+    class Circular:
+        def request(self, url, *wanted):
+            raise MovedError("/x")
+
+    pool = Pool(1, idle_s=60)
+    worker: Any = pool.acquire(request.url)
+
+    with pytest.raises(MovedError):
+        worker._ask(Circular(), request)
+    pool.discard(worker)

@@ -64,7 +64,7 @@ def fail_until(end_s: float, error, one: Troubles, **facts) -> list[Step]:
         (BusyError(503, None), Step.AGAIN, Step.FEWER),
         (REFUSED, Step.RESOLVE, Step.FEWER),
         (EXPIRED, Step.RESOLVE, Step.RESOLVE),
-        (MovedError("/y"), Step.FOLLOW, Step.FOLLOW),
+        (MovedError("/y"), Step.RESOLVE, Step.RESOLVE),
         (RangeIgnoredError("ignored"), Step.WHOLE, Step.WHOLE),
         (WrongRangeError("a 206 without a range"), Step.RESOLVE, Step.RESOLVE),
         (WrongAnswerError("HTTP 418"), Step.RESOLVE, Step.RESOLVE),

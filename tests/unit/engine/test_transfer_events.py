@@ -30,12 +30,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.domain.hub_answers import Asked
-from gglib_nb.engine import digest, jobs, lease, pacing, pieces, resolve, transfer
+from gglib_nb.engine import digest, jobs, lease, pacing, pieces, transfer
 from gglib_nb.engine import file as file_module
 from gglib_nb.engine.connections import RequestEnded, Throttle
 from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path
 from gglib_nb.engine.file import DownloadFile, Part, Request, Stage
-from gglib_nb.engine.http import BusyError, LineError, MovedError, RefusedError, WrongRangeError
+from gglib_nb.engine.http import BusyError, LineError, RefusedError, WrongRangeError
 from gglib_nb.engine.jobs import JobEnded, Shared, Tick
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.lease import Lease
@@ -497,24 +497,3 @@ def test_a_write_error_that_a_sync_of_earlier_bytes_receives_is_not_lost(monkeyp
         machine.transfer.close()
         machine.clean_up()
 
-
-def test_a_redirect_of_the_storage_is_followed_by_a_job_that_may_look_up_names(monkeypatch) -> None:
-    looked_up: list[str] = []
-    monkeypatch.setattr(resolve, "_is_inside", lambda host: bool(looked_up.append(host)))
-    machine = TransferMachine()
-    machine.begin(sizes=[9 * PIECE], parts=1, is_stated=False)
-    try:
-        machine.a_connection_ends(0, MovedError("http://other.example/file"))
-        assert looked_up == []
-
-        name, job = machine.jobs.pop()
-        assert name == "resolve"
-        machine.transfer.inbox.put(job())
-        machine._advance()
-
-        assert looked_up == ["other.example"]
-        assert machine.transfer.files[0].parts[0].remote.url == "http://other.example/file"
-    finally:
-        machine.teardown()
-
-    assert machine.error is None
