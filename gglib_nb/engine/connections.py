@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from gglib_nb.domain.http_rules import MOST_REDIRECTS, Origin, origin_of
@@ -22,7 +22,6 @@ from gglib_nb.engine.pacing import (
     LONGEST_REQUEST_BYTES,
     READ_S,
     REFUSED_HOLD_S,
-    STALLED_HOLD_S,
     Adaptation,
     ReadLength,
     Replacement,
@@ -48,8 +47,6 @@ _SOON_S: Final = 2.0
 # of its first byte's latency that exceeds `_SHORT_ANSWER_S`.
 _WARM_UP_ANSWERS: Final = 4.0
 _SHORT_ANSWER_S: Final = 0.15
-# Connections that receive less than this starve each other: packets may arrive seconds apart.
-_THIN_BYTES_PER_SECOND: Final = 16 * 1024
 # A connection that received a byte within this time is flowing.
 _FLOWING_S: Final = 0.3
 _FLOWING_LATELY_S: Final = 1.0
@@ -61,7 +58,6 @@ class RequestEnded(Value, frozen=True):
     `error` is None if the request is complete, or if another connection should fetch the rest.
     """
 
-    worker: "Worker"
     request: Request
     error: Exception | None
 
@@ -94,12 +90,14 @@ class Worker:
         origin: The origin it is connected to; None before the first request.
         answer_s: Seconds from the last request to the head of its answer, including connecting; None before the first.
         is_waiting: It waits for the bandwidth limit, so it does not count as stalled.
+        pace: How fast it is, as the transfer that uses it samples it.
     """
 
     def __init__(self, pool: "Pool") -> None:
         self.origin: Origin | None = None
         self.answer_s: float | None = None
         self.is_waiting = False
+        self.pace = Pace()
         self._pool = pool
         self._work: queue.SimpleQueue[tuple[Request, Session, queue.SimpleQueue[Any]] | None] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -131,10 +129,9 @@ class Worker:
             except Exception as raised:  # noqa: BLE001  # the transfer classifies them, and it must see bugs too
                 error = raised
                 self._drop_connection()
-            inbox.put(RequestEnded(self, request, error))
+            inbox.put(RequestEnded(request, error))
             del work, request, inbox  # an idle worker keeps no file open
         self._drop_connection()
-        self._buffer.release()  # the worker may live longer in an event
 
     def _next(self) -> tuple[Request, Session, "queue.SimpleQueue[Any]"] | None:
         while True:
@@ -292,74 +289,58 @@ class Pool:
             self._wants.pop(attempt, None)
 
 
-class Tracked:
-    """A worker as the transfer sees it: what it fetches, and how fast.
+class Pace:
+    """How fast a connection is, over all its requests. For the thread of the transfer that uses it.
 
     Attributes:
-        opened_s: When the transfer got it.
-        moved_s: When it last received a byte, or began its request.
-        flowing_since_s: When it received its first byte; None before.
-        closes_after_request: Close it when its request ends.
+        received_bytes: Of all its requests.
+        moved_s: When it last received a byte, or began a request.
     """
 
-    def __init__(self, worker: Worker, request: Request, now_s: float) -> None:
-        self.worker = worker
-        self.opened_s = now_s
+    def __init__(self) -> None:
         self.received_bytes = 0
-        self.flowing_since_s: float | None = None
-        self.closes_after_request = False
+        self.moved_s = 0.0
+        self._opened_s: float | None = None
+        self._flowing_since_s: float | None = None
+        self._position = 0
         self._samples: deque[tuple[float, int]] = deque()
-        self.begin(request, now_s)
 
-    def begin(self, request: Request, now_s: float) -> None:
-        """Record that it fetches this request now."""
-        self.request: Request | None = request
-        self.moved_s = now_s
-        self._position = request.position
+    def begin(self, position: int, now_s: float) -> None:
+        """Record that a request begins at this position."""
+        self._position, self.moved_s = position, now_s
+        self._opened_s = now_s if self._opened_s is None else self._opened_s
 
-    @property
-    def has_begun(self) -> bool:
-        """Whether its request has received a byte."""
-        return self.request is not None and self.request.position > self.request.start
-
-    def sample(self, now_s: float) -> int:
-        """Record the bytes received; returns how many since the last call."""
-        new = 0 if self.request is None else self.request.position - self._position
-        self._position += new
+    def sample(self, position: int, now_s: float) -> int:
+        """Record the position of its request; returns the bytes received since the last call."""
+        new, self._position = position - self._position, position
         self.received_bytes += new
         if new > 0:
             self.moved_s = now_s
-            self.flowing_since_s = self.flowing_since_s or now_s
+            self._flowing_since_s = self._flowing_since_s or now_s
         self._samples.append((now_s, self.received_bytes))
         while now_s - self._samples[0][0] > _RATE_S:
             self._samples.popleft()
         return new
 
-    def request_rate(self, now_s: float) -> float | None:
-        """Bytes per second of its request; None until it has received a byte and while the connection is new."""
-        speed = self.speed(now_s)
-        return speed.bytes_per_second if self.has_begun and speed.flowing_s >= _RATE_S else None
-
-    def ends_soon(self, now_s: float) -> bool:
-        """Whether its request is about to complete."""
-        if self.request is None:
-            return False
-        return self.request.end - self.request.position <= self.speed(now_s).bytes_per_second * _SOON_S
-
     def speed(self, now_s: float) -> Speed:
         """How fast it is, and since when."""
         flowing_s = 0.0
-        if self.flowing_since_s is not None:
-            long_s = max(0.0, self.flowing_since_s - self.opened_s - _SHORT_ANSWER_S)
-            flowing_s = max(0.0, now_s - self.flowing_since_s - long_s * _WARM_UP_ANSWERS)
+        if self._flowing_since_s is not None and self._opened_s is not None:
+            long_s = max(0.0, self._flowing_since_s - self._opened_s - _SHORT_ANSWER_S)
+            flowing_s = max(0.0, now_s - self._flowing_since_s - long_s * _WARM_UP_ANSWERS)
         if len(self._samples) < 2:
             return Speed(flowing_s, 0.0)
         (first_s, first), (last_s, last) = self._samples[0], self._samples[-1]
         return Speed(flowing_s, (last - first) / (last_s - first_s) if last_s > first_s else 0.0)
 
+    def rate(self, now_s: float) -> float | None:
+        """Bytes per second; None while the connection is new."""
+        speed = self.speed(now_s)
+        return speed.bytes_per_second if speed.flowing_s >= _RATE_S else None
+
 
 class Connections:
-    """The workers of one transfer: how many, what each fetches, which are replaced. For the transfer's thread.
+    """The requests of one transfer and their workers: how many, what each fetches, which are replaced. For the transfer's thread.
 
     Attributes:
         received_bytes: Bytes received by all of them, including closed ones.
@@ -373,52 +354,47 @@ class Connections:
         self._attempt = attempt
         self._pool = pool
         self._inbox = inbox
-        self._tracked: list[Tracked] = []
+        self._busy: dict[Request, Worker] = {}
+        self._closing: set[Request] = set()  # those whose connections are closed at their end
         self._adaptation = Adaptation(files)
         self._replacement = Replacement(now_s)
         self.share = self._adaptation.wanted
-
-    def __iter__(self) -> Iterator[Tracked]:
-        return iter(self._tracked)
-
-    @property
-    def _busy(self) -> list[Tracked]:
-        return [one for one in self._tracked if one.request is not None]
 
     @property
     def _is_limited(self) -> bool:
         return self._pool.throttle.bytes_per_second is not None
 
     @property
-    def _surplus(self) -> int:
-        return len(self._tracked) - self.share
-
-    @property
     def _answer_s(self) -> float | None:
         """The shortest time from a request to the head of its answer; None before the first answer."""
-        return min((wait_s for one in self._tracked if (wait_s := one.worker.answer_s) is not None), default=None)
+        return min((wait_s for one in self._busy.values() if (wait_s := one.answer_s) is not None), default=None)
 
     def _typical_rate(self, now_s: float) -> float | None:
         """The median rate of the connections that receive bytes; None if there are none."""
-        rates = sorted(rate for one in self._busy if (rate := one.speed(now_s).bytes_per_second) > 0)
+        rates = sorted(rate for one in self._busy if (rate := self._speed(one, now_s).bytes_per_second) > 0)
         return rates[len(rates) // 2] if rates else None
+
+    def _speed(self, request: Request, now_s: float) -> Speed:
+        return self._busy[request].pace.speed(now_s)
 
     # How many --------------------------------------------------------------------------------------------------------
 
     def measure(self, now_s: float) -> None:
         """Sample every connection and decide how many are wanted."""
-        for one in self._tracked:
-            self._sample(one, now_s)
-        flowing = sum(now_s - one.moved_s < _FLOWING_S and one.received_bytes > 0 for one in self._busy)
+        for request in self._busy:
+            self._sample(request, now_s)
+        paces = [one.pace for one in self._busy.values()]
+        flowing = sum(now_s - one.moved_s < _FLOWING_S and one.received_bytes > 0 for one in paces)
         self._adaptation.observe(now_s, self.received_bytes, flowing, self._is_limited)
 
+    def _sample(self, request: Request, now_s: float) -> None:
+        if (new := self._busy[request].pace.sample(request.position, now_s)) > 0:
+            self.received_bytes += new
+            self.moved_s = now_s
+
     def adjust_share(self, *, has_work: bool) -> None:
-        """Ask for the wanted number of workers (one if there is no work) and return idle ones above the share."""
+        """Ask for the wanted number of workers, or for one if there is no work."""
         self.share = self._pool.share(self._attempt, self._adaptation.wanted if has_work else 1)
-        idle = [one for one in self._tracked if one.request is None]
-        for one in idle[: max(0, self._surplus)]:
-            self._tracked.remove(one)
-            self._pool.release(one.worker)
 
     def others_receive(self, now_s: float) -> bool:
         """Whether any connection received bytes lately."""
@@ -429,35 +405,20 @@ class Connections:
         if self._busy:
             self._adaptation.hold(len(self._busy), now_s, REFUSED_HOLD_S)
 
-    def note_stall(self, now_s: float) -> None:
-        """A connection received nothing for too long: if all connections are thin, use fewer."""
-        rate = sum(one.speed(now_s).bytes_per_second for one in self._busy)
-        if rate < _THIN_BYTES_PER_SECOND * max(1, len(self._busy)):
-            self._adaptation.hold(self._adaptation.wanted // 2, now_s, STALLED_HOLD_S)
-
     # What each fetches -----------------------------------------------------------------------------------------------
 
     def assign_all(self, files: Sequence[DownloadFile], session: Session, now_s: float) -> None:
-        """Assign requests to connections while there are both."""
+        """Assign requests to workers while there are both."""
         while len(self._busy) < self.share and (request := self._next_request(files, now_s)) is not None:
-            if not self.assign(request, session, now_s):
+            worker = self._pool.acquire(request.url)
+            if worker is None:
                 request.file.end_request(request)
                 return
-
-    def assign(self, request: Request, session: Session, now_s: float) -> bool:
-        """Assign the request to a connection; False if no worker is free."""
-        origin = origin_of(request.url)
-        idle = [one for one in self._tracked if one.request is None]
-        found = next((one for one in idle if one.worker.origin == origin), idle[0] if idle else None)
-        if found is None:
-            worker = self._pool.acquire(request.url) if len(self._tracked) < self.share else None
-            if worker is None:
-                return False
-            found = Tracked(worker, request, now_s)
-            self._tracked.append(found)
-        found.begin(request, now_s)
-        found.worker.assign(request, session, self._inbox)
-        return True
+            if worker.origin != origin_of(request.url):
+                worker.pace = Pace()
+            worker.pace.begin(request.position, now_s)
+            self._busy[request] = worker
+            worker.assign(request, session, self._inbox)
 
     def _next_request(self, files: Sequence[DownloadFile], now_s: float) -> Request | None:
         rate = self._typical_rate(now_s)
@@ -477,11 +438,10 @@ class Connections:
     def _split(self, now_s: float, rate: float | None) -> Request | None:
         """The tail of the slowest request, when nothing else is left to fetch."""
         running = [
-            (request, Running(request.position, request.end, one.request_rate(now_s)))
-            for one in self._tracked
-            if (request := one.request) is not None and not request.is_whole
-            and request.part.troubles.retry_at_s <= now_s
-        ]  # fmt: skip
+            (one, Running(one.position, one.end, worker.pace.rate(now_s) if one.received_bytes else None))
+            for one, worker in self._busy.items()
+            if not one.is_whole and one.part.troubles.retry_at_s <= now_s
+        ]
         choice = choose_split([one for _, one in running], rate, self._answer_s)
         if choice is None:
             return None
@@ -490,56 +450,57 @@ class Connections:
 
     def ended(self, request: Request, now_s: float) -> bool:
         """Record that a worker has ended a request; False if the request was abandoned before."""
-        found = self._end(request, now_s)
-        if found is not None and found.closes_after_request:
-            self._close(found)
-        return found is not None
+        if request not in self._busy:
+            return False
+        is_closing = request in self._closing
+        worker = self._end(request, now_s)
+        if is_closing:
+            self._pool.discard(worker)
+        else:
+            self._pool.release(worker)
+        return True
 
     def abandon(self, request: Request, now_s: float) -> None:
         """Take a request from its connection, and close that; the bytes it wrote stay."""
         request.revoke()
-        if (found := self._end(request, now_s)) is not None:
-            self._close(found)
+        if request in self._busy:
+            self._pool.discard(self._end(request, now_s))
 
     def abandon_part(self, file: DownloadFile, part: Part, now_s: float) -> None:
         """Abandon all requests of a part."""
         for request in [one for one in file.requests if one.part is part]:
             self.abandon(request, now_s)
 
-    def _end(self, request: Request, now_s: float) -> Tracked | None:
-        found = next((one for one in self._tracked if one.request is request), None)
-        if found is not None:
-            self._sample(found, now_s)
-            found.request = None
-            request.file.end_request(request)
-        return found
+    def _end(self, request: Request, now_s: float) -> Worker:
+        self._sample(request, now_s)
+        request.file.end_request(request)
+        self._closing.discard(request)
+        return self._busy.pop(request)
 
     # Which are replaced ----------------------------------------------------------------------------------------------
 
     def replace_slow(self, now_s: float) -> None:
         """Close a connection above the share or far slower than the best: after its request, or at once if that takes long."""
-        found = self._to_be_closed(now_s)
-        if found is None or found.request is None:
+        if (request := self._to_be_closed(now_s)) is None:
             return
-        if found.ends_soon(now_s):
-            found.closes_after_request = True
+        if request.end - request.position <= self._speed(request, now_s).bytes_per_second * _SOON_S:
+            self._closing.add(request)
         else:
-            self.abandon(found.request, now_s)
+            self.abandon(request, now_s)
 
-    def _to_be_closed(self, now_s: float) -> Tracked | None:
+    def _to_be_closed(self, now_s: float) -> Request | None:
         # A connection that fetches a whole file is never closed, because the file would start again from its first byte.
-        busy = [one for one in self._busy if one.request is not None and not one.request.is_whole]
-        staying = [one for one in busy if not one.closes_after_request]
-        if self._surplus > len(busy) - len(staying):
-            return min(staying, key=lambda one: one.speed(now_s).bytes_per_second, default=None)
-        begun = [one for one in staying if one.has_begun]  # a connection that waits for its answer is not slow
+        staying = [one for one in self._busy if not one.is_whole and one not in self._closing]
+        if len(self._busy) - len(self._closing) > self.share:
+            return min(staying, key=lambda one: self._speed(one, now_s).bytes_per_second, default=None)
+        begun = [one for one in staying if one.received_bytes]  # a connection that waits for its answer is not slow
         if self._is_limited or len(begun) < 2:
             return None
-        speeds = [one.speed(now_s) for one in begun]
+        speeds = [self._speed(one, now_s) for one in begun]
         if (index := self._replacement.slow_one(now_s, speeds)) is not None:
             return begun[index]
         if (index := self._replacement.probe(now_s, speeds)) is not None:
-            begun[index].closes_after_request = True
+            self._closing.add(begun[index])
         return None
 
     def stalled(self, now_s: float, timeouts: Timeouts) -> list[Request]:
@@ -548,28 +509,15 @@ class Connections:
         The first byte of a request may take longer than later ones: a CDN may first have to fetch the file itself.
         """
         return [
-            one.request
-            for one in self._tracked
-            if one.request is not None
-            and not one.worker.is_waiting
-            and now_s - one.moved_s > (timeouts.stall_s if one.has_begun else timeouts.answer_s)
+            one
+            for one, worker in self._busy.items()
+            if not worker.is_waiting
+            and now_s - worker.pace.moved_s > (timeouts.stall_s if one.received_bytes else timeouts.answer_s)
         ]
 
     def close_all(self) -> None:
-        """End the transfer's use of workers: close busy ones, return idle ones; the caller has revoked all requests."""
-        for one in list(self._tracked):
-            if one.request is not None:
-                self._close(one)
-            else:
-                self._tracked.remove(one)
-                self._pool.release(one.worker)
+        """End the transfer's use of workers; the caller has revoked all requests."""
+        for worker in self._busy.values():
+            self._pool.discard(worker)
+        self._busy.clear()
         self._pool.forget(self._attempt)
-
-    def _close(self, one: Tracked) -> None:
-        self._tracked.remove(one)
-        self._pool.discard(one.worker)
-
-    def _sample(self, one: Tracked, now_s: float) -> None:
-        if (new := one.sample(now_s)) > 0:
-            self.received_bytes += new
-            self.moved_s = now_s

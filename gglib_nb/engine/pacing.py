@@ -27,7 +27,6 @@ _WINDOW_S: Final = 0.15
 _FIRST_HOLD_S: Final = 1.0
 _LONGEST_HOLD_S: Final = 30.0
 REFUSED_HOLD_S: Final = 30.0
-STALLED_HOLD_S: Final = 5.0
 
 
 class Adaptation:

@@ -517,7 +517,6 @@ class Transfer:
         timeouts = self._shared.timeouts
         for request in self._connections.stalled(now_s, timeouts):
             self._connections.abandon(request, now_s)
-            self._connections.note_stall(now_s)
             request.forgive_if_received()
             silent_s = timeouts.stall_s if request.received_bytes else timeouts.answer_s
             self._failed(request, SilentError(host_text(origin_of(request.url)), silent_s), now_s)

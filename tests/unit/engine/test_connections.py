@@ -9,7 +9,7 @@ import pytest
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine import resolve
-from gglib_nb.engine.connections import Connections, Pool, Throttle, Tracked
+from gglib_nb.engine.connections import Connections, Pace, Pool, Throttle
 from gglib_nb.engine.file import Part, Request
 from gglib_nb.engine.http import MovedError
 from gglib_nb.engine.resolve import Remote
@@ -18,16 +18,14 @@ from gglib_nb.engine.timeouts import Timeouts
 MB = 1_000_000
 
 
-def played(answer_s: float, seconds: float, bytes_per_second: float) -> tuple[Tracked, float]:
+def played(answer_s: float, seconds: float, bytes_per_second: float) -> tuple[Pace, float]:
     """A connection opened at 0, whose bytes arrive evenly after its response; sampled ten times a second."""
-    request: Any = SimpleNamespace(start=0, position=0, received_bytes=0)
-    connection = Tracked(SimpleNamespace(), request, 0.0)
-    now_s = 0.0
+    pace, now_s = Pace(), 0.0
+    pace.begin(0, 0.0)
     for tick in range(round(seconds * 10)):
         now_s = tick / 10
-        request.position = request.received_bytes = round(max(0.0, now_s - answer_s) * bytes_per_second)
-        connection.sample(now_s)
-    return connection, now_s
+        pace.sample(round(max(0.0, now_s - answer_s) * bytes_per_second), now_s)
+    return pace, now_s
 
 
 @pytest.mark.parametrize(("answer_s", "known_after_s"), [(0.1, 1.4), (0.4, 2.9)])
@@ -35,14 +33,23 @@ def test_the_rate_of_a_range_is_known_one_second_after_the_warm_up(answer_s, kno
     early, early_s = played(answer_s, known_after_s, 20 * MB)
     late, late_s = played(answer_s, known_after_s + 0.2, 20 * MB)
 
-    assert early.request_rate(early_s) is None
-    assert late.request_rate(late_s) == pytest.approx(20 * MB, rel=0.01)
+    assert early.rate(early_s) is None
+    assert late.rate(late_s) == pytest.approx(20 * MB, rel=0.01)
 
 
-def test_a_range_without_data_has_no_rate() -> None:
-    connection, now_s = played(answer_s=60, seconds=5, bytes_per_second=20 * MB)
+def test_a_connection_without_data_has_no_rate() -> None:
+    pace, now_s = played(answer_s=60, seconds=5, bytes_per_second=20 * MB)
 
-    assert connection.request_rate(now_s) is None
+    assert pace.rate(now_s) is None
+
+
+def test_a_rate_is_that_of_all_requests_of_a_connection() -> None:
+    pace, now_s = played(answer_s=0.1, seconds=2, bytes_per_second=20 * MB)
+
+    pace.begin(500 * MB, now_s)
+    pace.sample(502 * MB, now_s + 0.1)
+
+    assert pace.rate(now_s + 0.1) == pytest.approx(20 * MB, rel=0.01)
 
 
 class FakePool:
@@ -51,36 +58,55 @@ class FakePool:
     def __init__(self) -> None:
         self.throttle = Throttle()
         self.allowed = 16
-        self.released = 0
+        self.released = self.discarded = 0
 
     def share(self, attempt, want):
         return min(want, self.allowed)
 
     def acquire(self, url):
-        return SimpleNamespace(origin=None, assign=lambda *_: None, answer_s=None, is_waiting=False, close=lambda: None)
+        return SimpleNamespace(
+            origin=None, pace=Pace(), assign=lambda *_: None, answer_s=None, is_waiting=False, close=lambda: None
+        )
 
     def release(self, worker) -> None:
         self.released += 1
 
+    def discard(self, worker) -> None:
+        self.discarded += 1
 
-def test_idle_connections_below_the_share_are_kept() -> None:
+
+class FakeFile:
+    """Has requests as long as it is asked for some."""
+
+    unassigned_bytes = 100 * MB
+    requests = ()
+    will_have_requests = True
+
+    def next_request(self, now_s, length_bytes, connections):
+        part = SimpleNamespace(is_whole=False, remote=None)
+        return Request(self, None, part, Remote("http://cdn.example/x", None, None), 0, MB)
+
+    def end_request(self, request) -> None:
+        pass
+
+
+def test_connections_without_a_request_are_kept_and_those_above_the_share_are_closed() -> None:
     pool = FakePool()
     connections = Connections(1, 12, pool, queue.SimpleQueue(), 0.0)
-    file = SimpleNamespace(end_request=lambda request: None)
-    url = "http://cdn.example/x"
-    requests = [SimpleNamespace(file=file, url=url, start=0, position=0, received_bytes=0) for _ in range(12)]
-    for request in requests:
-        connections.assign(request, None, 0.0)
-    for request in requests:
+    connections.adjust_share(has_work=True)
+    connections.assign_all([FakeFile()], None, 0.0)
+    requests = list(connections._busy)
+    assert len(requests) == 12
+
+    for request in requests[:7]:
         connections.ended(request, 0.1)
-    connections._adaptation.wanted = 16
+    assert (pool.released, pool.discarded) == (7, 0)
 
+    pool.allowed = 3
     connections.adjust_share(has_work=True)
-    assert (len(list(connections)), pool.released) == (12, 0)
-
-    pool.allowed = 5
-    connections.adjust_share(has_work=True)
-    assert (len(list(connections)), pool.released) == (5, 7)
+    for tick in range(10):
+        connections.replace_slow(tick / 10)
+    assert (pool.released, pool.discarded) == (7, 2)
 
 
 def test_a_connection_follows_redirects_of_the_storage_on_its_own_thread(monkeypatch) -> None:

@@ -32,7 +32,7 @@ from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine import digest, jobs, lease, pacing, pieces, transfer
 from gglib_nb.engine import file as file_module
-from gglib_nb.engine.connections import RequestEnded, Throttle
+from gglib_nb.engine.connections import Pace, RequestEnded, Throttle
 from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path
 from gglib_nb.engine.file import DownloadFile, Part, Request, Stage
 from gglib_nb.engine.http import BusyError, LineError, RefusedError, WrongRangeError
@@ -85,6 +85,7 @@ class FakeWorker:
 
     def __init__(self) -> None:
         self.origin = origin_of(URL)
+        self.pace = Pace()
         self.request: Request | None = None
         self.inbox = None
         self.is_closed = False
@@ -277,7 +278,7 @@ class TransferMachine(RuleBasedStateMachine):
         busy = self._busy()
         worker = busy[which % len(busy)]
         request, worker.request = worker.request, None
-        worker.inbox.put(RequestEnded(worker, request, error))
+        worker.inbox.put(RequestEnded(request, error))
         self._advance()
 
     # The background.
