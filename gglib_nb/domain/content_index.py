@@ -29,24 +29,13 @@ class BlockDigests:
             self._left_bytes -= len(piece)
             if not self._left_bytes:
                 self._digests += self._block.digest()
-                self._start_block()
+                self._block.reset()
+                self._left_bytes = BLOCK_BYTES
             data = data[len(piece) :]
-
-    def rewind(self, front: int) -> bool:
-        """Forgets everything from an offset on, which comes again; False: the offset is inside of a block."""
-        if front % BLOCK_BYTES:
-            return False
-        del self._digests[front // BLOCK_BYTES * _DIGEST_BYTES :]
-        self._start_block()
-        return True
 
     def digest(self) -> bytes:
         """The digests of all fed bytes."""
         return bytes(self._digests) + (b"" if self._left_bytes == BLOCK_BYTES else self._block.digest())
-
-    def _start_block(self) -> None:
-        self._block.reset()
-        self._left_bytes = BLOCK_BYTES
 
 
 def wrong_ranges(expected: bytes, actual: bytes, size_bytes: int) -> tuple[tuple[int, int], ...]:

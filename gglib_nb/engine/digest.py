@@ -19,8 +19,9 @@ from typing import Any, Final
 
 from gglib_nb.domain.content_index import BlockDigests, wrong_ranges
 from gglib_nb.domain.library import CheckedFile, FileVerdict
+from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import new_buffer
-from gglib_nb.engine.pieces import MIB, Range
+from gglib_nb.engine.pieces import MIB
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.system import drop_cached, read_at, read_into
 
@@ -32,23 +33,22 @@ class FrontDigest:
     """Digests of consecutive parts and of the whole; not thread-safe.
 
     Args:
-        parts: Start and end of each; the first starts at 0, each at the end of the one before. If the length is unknown, the
-            last end is beyond any real one until `close_at`.
+        ends: Of the parts, in order; the first begins at 0. The last is beyond any real one if it is unknown, until `close_at`.
 
     Attributes:
         front: Everything before this offset is hashed.
         digests: SHA-256 of the parts that the front has passed, in hexadecimal.
     """
 
-    def __init__(self, parts: Sequence[Range]) -> None:
+    def __init__(self, ends: Sequence[int]) -> None:
+        self._ends = list(ends)
+        self.rewind()
+
+    def rewind(self) -> None:
+        """Begin again: hashed bytes were wrong."""
         self.front = 0
         self.digests: list[str] = []
-        self._starts = [start for start, _ in parts]
-        self._ends = [end for _, end in parts]
-        self._part = hashlib.sha256()
-        self._whole = hashlib.sha256()
-        self._whole_before = [self._whole.copy()]
-        self._blocks: BlockDigests | None = BlockDigests()
+        self._part, self._whole, self._blocks = hashlib.sha256(), hashlib.sha256(), BlockDigests()
         self._end_empty_parts()
 
     @property
@@ -63,8 +63,8 @@ class FrontDigest:
 
     @property
     def block_digests(self) -> str:
-        """Short digests of every block before the front, in hexadecimal; empty if a rewind lost them."""
-        return "" if self._blocks is None else self._blocks.digest().hex()
+        """Short digests of every block before the front, in hexadecimal."""
+        return self._blocks.digest().hex()
 
     def feed(self, data: memoryview) -> None:
         """Hash the bytes at the front."""
@@ -73,8 +73,7 @@ class FrontDigest:
             self._part.update(piece)
             if len(self._ends) > 1:
                 self._whole.update(piece)
-            if self._blocks is not None:
-                self._blocks.feed(piece)
+            self._blocks.feed(piece)
             self.front += len(piece)
             data = data[len(piece) :]
             self._end_empty_parts()
@@ -84,24 +83,15 @@ class FrontDigest:
         self._ends[-1] = end
         self._end_empty_parts()
 
-    def rewind(self, part: int) -> None:
-        """Forget this part and those after it: its bytes were wrong and will be fetched again."""
-        if part > len(self.digests) or self.front == self._starts[part]:
-            return
-        del self.digests[part:]
-        del self._whole_before[part + 1 :]
-        self.front = self._starts[part]
-        self._whole = self._whole_before[part].copy()
-        self._part = hashlib.sha256()
-        if self._blocks is not None and not self._blocks.rewind(self.front):
-            self._blocks = None  # a part of raw splits need not begin at a block's border
-
     def _end_empty_parts(self) -> None:
         while not self.is_complete and self.front == self._ends[len(self.digests)]:
             self.digests.append(self._part.hexdigest())
             if not self.is_complete:
-                self._whole_before.append(self._whole.copy())
                 self._part = hashlib.sha256()
+
+
+class Digested(Value, frozen=True):
+    """Event: a part of some file has its digest, or the file cannot be read."""
 
 
 class Hasher:
@@ -110,18 +100,17 @@ class Hasher:
     Args:
         fd: The partial file, open for reading until `stop` has returned.
         digest: Any thread may read it; only the hasher feeds it.
-        inbox: Receives `news`, an event, when a part has its digest or hashing failed.
+        inbox: Receives `Digested`.
 
     Attributes:
         error: Why hashing failed; None if it has not.
     """
 
-    def __init__(self, fd: int, digest: FrontDigest, inbox: "queue.SimpleQueue[Any]", news: object) -> None:
+    def __init__(self, fd: int, digest: FrontDigest, inbox: "queue.SimpleQueue[Any]") -> None:
         self.digest = digest
         self.error: Exception | None = None
         self._fd = fd
         self._inbox = inbox
-        self._news = news
         self._lock = threading.Lock()
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._reach = 0
@@ -159,18 +148,18 @@ class Hasher:
         finally:
             self._lock.release()
 
-    def rewind(self, part: int, reach: int) -> None:
-        """Hash this part and those after it again; bytes before `reach` are still right."""
+    def rewind(self, reach: int) -> None:
+        """Hash everything again; bytes before `reach` are on the disk."""
         with self._lock:
-            self.digest.rewind(part)
-            self._reach = self.digest.front
+            self.digest.rewind()
+            self._reach = 0
         self.allow(reach)
 
     def close_at(self, end: int) -> None:
         """Set the end of a file of unknown length."""
         with self._lock:
             self.digest.close_at(end)
-        self._inbox.put(self._news)
+        self._inbox.put(Digested())
 
     def stop(self) -> None:
         """Stop hashing; once it returns, the file is no longer read."""
@@ -211,13 +200,13 @@ class Hasher:
 
     def _failed(self, error: Exception) -> None:
         self.error, self._is_stopped = error, True
-        self._inbox.put(self._news)
+        self._inbox.put(Digested())
 
     def _feed(self, view: memoryview) -> None:
         parts = len(self.digest.digests)
         self.digest.feed(view)
         if len(self.digest.digests) != parts:
-            self._inbox.put(self._news)
+            self._inbox.put(Digested())
 
 
 # --- Files on the disk ------------------------------------------------------------------------------------------------
@@ -242,7 +231,7 @@ def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threadin
 
 def _check(file: FileToCheck, fd: int, on_read: Callable[[int], None], stop: threading.Event) -> CheckedFile | None:
     before = os.fstat(fd)
-    digest = FrontDigest([(0, before.st_size)])
+    digest = FrontDigest([before.st_size])
 
     def note(front: int) -> None:
         on_read(front)

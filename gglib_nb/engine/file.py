@@ -216,13 +216,13 @@ class DownloadFile:
         self.is_linked = False
         self.reports: list[FileProgress] = []  # one for each part, for the kernel
         self._synced_s = 0.0
-        self._begin_version(0)
+        self._begin_version()
 
-    def _begin_version(self, proven_parts: int) -> None:
-        """Forget what was found out about the bytes of all parts but the first ones."""
+    def _begin_version(self) -> None:
+        """Forget what was found out about its bytes."""
         self.version += 1
         self.jobs &= {"sync"}  # its error counts for any version: the system reports one only once
-        self.proven_parts = proven_parts  # how many parts have the right digest
+        self.proven_parts = 0  # how many parts have the right digest
         self.facts: Facts | None = None  # of its GGUF header, once it was read
         self._parsed_bytes = 0
 
@@ -274,7 +274,7 @@ class DownloadFile:
         if opened is not None and self.stage is Stage.FETCHING:
             opened.close(is_ours=False)
             opened.check_folder()
-        self._begin_version(0)
+        self._begin_version()
         self.stage = Stage.CHECKING
 
     def close(self) -> None:
@@ -487,21 +487,20 @@ class DownloadFile:
         """Make all bytes of a part missing again: it is wrong or has to be fetched whole, and has no request. Raises `OSError`."""
         self.end_copy()
         self._partial.forget(part.start, self.end_of(part))
-        self._hash_again(part)
+        self._hash_again()
 
-    def forget_copied(self, part: Part) -> bool:
-        """Make the copied bytes of a file with a wrong part missing again; False if there are none. Raises `OSError`."""
+    def forget_copied(self) -> bool:
+        """Make the copied bytes of the file missing again, because a part is wrong; False if there are none. Raises `OSError`."""
         self.end_copy()
         if not self.pieces.copied_bytes:
             return False
         self._partial.forget(0, self.pieces.end, only_copied=True)
-        self._hash_again(part)
+        self._hash_again()
         return True
 
-    def _hash_again(self, part: Part) -> None:
-        index = self.parts.index(part)
-        self._partial.hasher.rewind(index, self.pieces.reach(part.start))
-        self._begin_version(min(self.proven_parts, index))
+    def _hash_again(self) -> None:
+        self._partial.hasher.rewind(self.pieces.reach(0))
+        self._begin_version()
 
     def as_stored(self) -> StoredFile:
         """The file as it will be once it has its final name."""

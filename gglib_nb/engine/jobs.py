@@ -20,6 +20,7 @@ from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.connections import Pool, RequestEnded
+from gglib_nb.engine.digest import Digested
 from gglib_nb.engine.disk import DiskSpace, storage_error
 from gglib_nb.engine.file import DownloadFile
 from gglib_nb.engine.http import Session
@@ -73,10 +74,6 @@ class JobEnded(Value, frozen=True):
     file: DownloadFile
     version: int
     result: Result | Exception
-
-
-class Digested(Value, frozen=True):
-    """A part of some file has its digest, or the file cannot be read; `advance` checks which."""
 
 
 class Stop(Value, frozen=True):
@@ -154,7 +151,7 @@ def open_partial(
         raise LeaseLostError
     if sizes:
         space.reserve(attempt, sizes, are_replaced=are_replaced)
-    return PartialFile(file.path, file.identities, file.size_bytes, file.lease, inbox, Digested())
+    return PartialFile(file.path, file.identities, file.size_bytes, file.lease, inbox)
 
 
 def compare(comparison: Comparison, fetched: Pieces) -> Compared:

@@ -169,7 +169,7 @@ class TargetCheck:
 
     def _hash(self, path: Path) -> FrontDigest:
         ends = [file.offset_bytes for file in self._files[1:]] + [self._size_bytes or path.stat().st_size]
-        digest = FrontDigest([(file.offset_bytes, end) for file, end in zip(self._files, ends, strict=True)])
+        digest = FrontDigest(ends)
 
         def note(front: int) -> None:
             self.hashed_bytes = front

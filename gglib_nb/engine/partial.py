@@ -35,7 +35,7 @@ class PartialFile:
         parts: The remote files it will contain.
         size_bytes: Its final size; None if unknown: it then starts empty.
         lease: Held by this process.
-        inbox: Gets `news`, an event, when a part has its digest.
+        inbox: Receives `Digested`.
 
     Raises:
         OSError: The folder cannot be written or the disk is full.
@@ -50,7 +50,6 @@ class PartialFile:
         size_bytes: int | None,
         lease: Lease,
         inbox: "queue.SimpleQueue[Any]",
-        news: object,
     ) -> None:
         self.path = disk.part_path(target)
         self._lease = lease
@@ -75,12 +74,9 @@ class PartialFile:
             os.close(self._fd)
             journal.close()
             raise
-        ends = [(part.offset_bytes, part.offset_bytes + part.size_bytes) for part in parts]
-        digest = FrontDigest([(0, self.pieces.end)] if size_bytes is None else ends)
-        self.left_end: Final = (
-            self.pieces.last_end
-        )  # of the bytes of an earlier run, which the hasher has to read from the disk
-        self.hasher = Hasher(self._fd, digest, inbox, news)
+        ends = [self.pieces.end] if size_bytes is None else [part.offset_bytes + part.size_bytes for part in parts]
+        self.left_end = self.pieces.last_end  # of the bytes that the hasher has to read from the disk
+        self.hasher = Hasher(self._fd, FrontDigest(ends), inbox)
         self.hasher.allow(self.pieces.reach(0))
 
     def _open(self, runs: list[Run]) -> tuple[int, list[Run]]:
@@ -155,6 +151,7 @@ class PartialFile:
     def forget(self, start: int, end: int, *, only_copied: bool = False) -> None:
         """Make wrong bytes missing (or only the copied ones of them); raises `OSError`."""
         self.pieces.forget(start, end, only_copied=only_copied)
+        self.left_end = self.pieces.last_end
         if only_copied:
             self.journal.donors, self.journal.is_copy_wrong = (), True
         self.journal.begin(self.pieces)

@@ -24,6 +24,7 @@ from gglib_nb.domain.reports import TransferFinished, TransferStopped
 from gglib_nb.domain.text import redacted
 from gglib_nb.engine import jobs
 from gglib_nb.engine.connections import Connections, RequestEnded
+from gglib_nb.engine.digest import Digested
 from gglib_nb.engine.disk import disk_full, lease_path, storage_error
 from gglib_nb.engine.file import DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, SilentError
@@ -247,7 +248,7 @@ class Transfer:
                 self._copied(event, now_s)
             case Stop():
                 raise StoppedError
-            case jobs.Digested():
+            case Digested():
                 pass  # `advance` compares the digest
             case _:
                 assert_never(event)
@@ -436,7 +437,7 @@ class Transfer:
 
     def _wrong(self, file: DownloadFile, part: Part, now_s: float) -> None:
         """Fetch a wrong part again: first its copied bytes, then all of it, once; raises `IntegrityError`."""
-        if file.forget_copied(part):
+        if file.forget_copied():
             return
         actual = part.wrong_sha256 or ""
         self._forget(file, part, now_s)

@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain import content_index
 from gglib_nb.domain.content_index import BLOCK_BYTES, BlockDigests, wrong_ranges
 
 SIZE = 2 * BLOCK_BYTES + 1000
@@ -56,22 +55,3 @@ def test_a_truncated_part_is_wrong(right: bytes) -> None:
 def test_appended_bytes_belong_to_no_range(right: bytes) -> None:
     assert wrong_ranges(right, right + b"\0" * 8, SIZE) == ()
 
-
-@given(cut=st.integers(0, SIZE))
-def test_after_a_rewind_to_a_block_hashing_continues_correctly(right: bytes, cut: int) -> None:
-    blocks = BlockDigests()
-    blocks.feed(memoryview(DATA)[:cut])
-    start = cut // BLOCK_BYTES * BLOCK_BYTES
-
-    assert blocks.rewind(start)
-    blocks.feed(memoryview(DATA)[start:SIZE])
-
-    assert blocks.digest() == right
-
-
-def test_a_rewind_to_the_middle_of_a_block_is_refused() -> None:
-    blocks = BlockDigests()
-    blocks.feed(memoryview(DATA)[:1000])
-
-    assert not blocks.rewind(500)
-    assert content_index.BLOCK_BYTES == 4 * 1024**2

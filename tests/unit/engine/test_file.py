@@ -38,7 +38,7 @@ def file_of(target: Path, *parts: PlannedFile) -> DownloadFile:
 
 
 def opened(file: DownloadFile, lease: Lease) -> PartialFile:
-    partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue(), None)
+    partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue())
     file.take_opened(partial, 0.0)
     file.stage = Stage.FETCHING
     return partial

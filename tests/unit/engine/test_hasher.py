@@ -19,7 +19,7 @@ class HeldDigest(FrontDigest):
     """Hashes nothing before it is released."""
 
     def __init__(self, size_bytes: int) -> None:
-        super().__init__([(0, size_bytes)])
+        super().__init__([size_bytes])
         self.has_begun = threading.Event()
         self.may_go_on = threading.Event()
 
@@ -39,7 +39,7 @@ def file(tmp_path: Path) -> Iterator[int]:
 
 def test_allowing_more_bytes_never_waits_for_hashing(file) -> None:
     digest, parts = HeldDigest(len(DATA)), queue.SimpleQueue[None]()
-    hasher = Hasher(file, digest, parts, None)
+    hasher = Hasher(file, digest, parts)
     hasher.allow(100)
     assert digest.has_begun.wait(10)
 
@@ -55,8 +55,8 @@ def test_allowing_more_bytes_never_waits_for_hashing(file) -> None:
 
 
 def test_after_stop_returns_nothing_is_read(file) -> None:
-    digest = FrontDigest([(0, len(DATA))])
-    hasher = Hasher(file, digest, queue.SimpleQueue(), None)
+    digest = FrontDigest([len(DATA)])
+    hasher = Hasher(file, digest, queue.SimpleQueue())
 
     hasher.stop()
     hasher.allow(len(DATA))
@@ -66,8 +66,8 @@ def test_after_stop_returns_nothing_is_read(file) -> None:
 
 
 def test_an_offered_buffer_is_hashed_before_the_offer_returns(file) -> None:
-    digest = FrontDigest([(0, 3 * len(DATA))])
-    hasher = Hasher(file, digest, queue.SimpleQueue(), None)
+    digest = FrontDigest([3 * len(DATA)])
+    hasher = Hasher(file, digest, queue.SimpleQueue())
 
     hasher.offer(0, 100, memoryview(DATA))  # the 100 bytes before it are in the file
 
@@ -78,7 +78,7 @@ def test_an_offered_buffer_is_hashed_before_the_offer_returns(file) -> None:
 
 def test_a_truncated_file_gives_an_error_and_no_digest(file) -> None:
     parts = queue.SimpleQueue[None]()
-    hasher = Hasher(file, FrontDigest([(0, 2 * len(DATA))]), parts, None)
+    hasher = Hasher(file, FrontDigest([2 * len(DATA)]), parts)
 
     hasher.allow(2 * len(DATA))
     parts.get(timeout=10)
@@ -90,9 +90,9 @@ def test_a_truncated_file_gives_an_error_and_no_digest(file) -> None:
 
 def test_every_error_of_the_digest_is_reported(file, monkeypatch) -> None:
     parts = queue.SimpleQueue[None]()
-    digest = FrontDigest([(0, len(DATA))])
+    digest = FrontDigest([len(DATA)])
     monkeypatch.setattr(digest, "feed", lambda data: 1 / 0)
-    hasher = Hasher(file, digest, parts, None)
+    hasher = Hasher(file, digest, parts)
 
     hasher.allow(len(DATA))
     parts.get(timeout=10)
@@ -107,7 +107,7 @@ def test_a_lack_of_memory_for_the_buffer_is_reported(file, monkeypatch) -> None:
 
     monkeypatch.setattr(digest_module, "new_buffer", refuses)
     parts = queue.SimpleQueue[None]()
-    hasher = Hasher(file, FrontDigest([(0, len(DATA))]), parts, None)
+    hasher = Hasher(file, FrontDigest([len(DATA)]), parts)
 
     parts.get(timeout=10)
 

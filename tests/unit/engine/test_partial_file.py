@@ -35,7 +35,7 @@ def identity(digest: str = "a" * 64) -> tuple[PartIdentity, ...]:
 
 
 def opened(target: Path, lease: Lease, digest: str = "a" * 64) -> PartialFile:
-    return PartialFile(target, identity(digest), SIZE, lease, queue.SimpleQueue(), None)
+    return PartialFile(target, identity(digest), SIZE, lease, queue.SimpleQueue())
 
 
 def acquired(target: Path) -> Lease:

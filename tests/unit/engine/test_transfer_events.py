@@ -138,7 +138,7 @@ class OtherProcess:
         while self.lease.try_acquire() is not None:
             pass
         self.lease._lease_s = 1e9
-        self.opened = PartialFile(file.path, file.identities, file.size_bytes, self.lease, queue.SimpleQueue(), None)
+        self.opened = PartialFile(file.path, file.identities, file.size_bytes, self.lease, queue.SimpleQueue())
         for start, gap_end in self.opened.pieces.missing(0, len(content))[:1]:
             end = min(gap_end, start + 2 * PIECE)
             self.opened.write(start, memoryview(content[start:end]))
@@ -356,13 +356,14 @@ class TransferMachine(RuleBasedStateMachine):
         for file in self.transfer.files:
             if file.opened is None or file.stage is Stage.DONE:
                 continue
+            left_end = vars(file.opened).setdefault("first_left_end", file.opened.left_end)
             assert sum(file.pieces._bytes) == file.pieces.end
             taken = sum(b - a for a, b, state in file.pieces.runs() if state == pieces.TAKEN)
             running = sum((request.end or 0) - request.position for request in file.requests)
             assert running <= taken or not file.requests
             for start, end in file.pieces.present():
                 assert all(
-                    (id(file.opened), offset) in self.writers or offset < file.opened.left_end
+                    (id(file.opened), offset) in self.writers or offset < left_end
                     for offset in (start, end - 1)
                 )
 
