@@ -28,10 +28,10 @@ from gglib_nb.engine.disk import DiskSpace
 from gglib_nb.engine.http import Session
 from gglib_nb.engine.jobs import Shared
 from gglib_nb.engine.lease import delete_unowned, owner_name
-from gglib_nb.engine.retry import Connectivity, can_retry
+from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer import Outbox, Transfer
-from gglib_nb.errors import GglibError, InvalidConfigError, to_wire
+from gglib_nb.errors import InvalidConfigError
 from gglib_nb.network.tls import tls_context
 from gglib_nb.system import PipeReader, is_orphaned, lower_priority
 
@@ -56,8 +56,8 @@ class Engine:
         self._reuse_limits = reuse_limits or ReuseLimits()
         self._pool = Pool(1, self._timeouts.idle_s)
         self._disk_space = DiskSpace()
-        self._configure: wire.Configure | None = None
-        self._shared: Shared | None = None
+        self._settings: tuple[object, ...] = ()  # of the session
+        self._shared: Shared | None = None  # until the first `Configure`
         self._transfers: dict[int, Transfer] = {}
         self._checks: dict[int, threading.Event] = {}  # stops each of them
 
@@ -105,45 +105,27 @@ class Engine:
     def _configured(self, command: wire.Configure) -> None:
         self._pool.throttle.change(command.bandwidth_limit_bytes_per_second or None)
         self._pool.set_max(command.max_connections)
-        previous, self._configure = self._configure, command
-        if self._shared is None:
-            return  # created with the first transfer, which can report errors in it
-        self._shared.link_folders, self._shared.network_wait_s = command.link_folders, command.network_wait_s
-        if previous is None or _session_settings(previous) != _session_settings(command):
-            self._shared = None  # running transfers keep theirs
-
-    def _sharing(self) -> Shared:
-        """The state that transfers share, recreated when the session's settings changed; raises `GglibError` if they are invalid."""
-        configure = self._configure
-        if configure is None:
-            raise ValueError("a transfer was started before the first Configure")
-        if self._shared is None:
-            session = Session(configure, self._timeouts)
-            self._shared = Shared(
+        settings = command.endpoint, command.token, command.user_agent, command.mirrors, command.modelscope
+        if self._shared is None or settings != self._settings:
+            self._settings, session = settings, Session(command, self._timeouts)
+            self._shared = Shared(  # running transfers keep theirs
                 session=session,
-                link_folders=configure.link_folders,
+                link_folders=(),
                 pool=self._pool,
                 disk_space=self._disk_space,
                 connectivity=Connectivity(session.can_reach_hub),
-                network_wait_s=configure.network_wait_s,
+                network_wait_s=0.0,
                 timeouts=self._timeouts,
                 reuse_limits=self._reuse_limits,
             )
-        return self._shared
+        self._shared.link_folders, self._shared.network_wait_s = command.link_folders, command.network_wait_s
 
     def _start(self, command: wire.StartTransfer) -> None:
+        if self._shared is None:
+            raise ValueError("a transfer was started before the first Configure")
         self._transfers = {number: one for number, one in self._transfers.items() if not one.is_over}
-        try:
-            transfer = Transfer(command, self._sharing(), self._outbox)
-        except GglibError as error:
-            self._outbox.post(wire.TransferFailed(command.attempt, to_wire(error), can_retry(error)))
-            return
-        self._transfers[command.attempt] = transfer
+        transfer = self._transfers[command.attempt] = Transfer(command, self._shared, self._outbox)
         transfer.start()
-
-
-def _session_settings(configure: wire.Configure) -> tuple[object, ...]:
-    return configure.endpoint, configure.token, configure.user_agent, configure.mirrors, configure.modelscope
 
 
 def _read_certificates() -> None:

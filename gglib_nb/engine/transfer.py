@@ -116,30 +116,29 @@ class Transfer:
         self._thread.join(timeout_s)
 
     def _main(self) -> None:
-        try:
-            end = self._run()
-        except Exception as error:  # noqa: BLE001  # a bug must end the attempt too, or its slot is occupied forever
-            wrong = self._as_ours(error)
-            end = TransferFailed(self._command.attempt, to_wire(wrong), can_retry(wrong))
-        finally:
-            self.close()
-        if isinstance(end, TransferFinished):
-            for file in self.files:
-                with contextlib.suppress(OSError):
-                    delete_unowned(file.path, self._shared.timeouts.lease_s, keeps_bytes=True)
-        self._outbox.post(end)
-
-    def _run(self) -> Report:
+        end: Report | None = None
         try:
             self._work()
         except StoppedError:
-            self._begin_end()
-            self._wait_for("finalize")
-            if not self.is_done:
-                return TransferStopped(self._command.attempt)  # the rest is left for a resume
+            pass
+        except Exception as error:  # noqa: BLE001  # a bug must end the attempt too, or its slot is occupied forever
+            end = self._failure(error)
+        self.close()
+        self._outbox.post(end or self._end())
+
+    def _end(self) -> Report:
+        """The event that ends the attempt without an error; a rename that has happened wins over a stop."""
+        if not self.is_done:
+            return TransferStopped(self._command.attempt)  # the rest is left for a resume
         stored = tuple(file.stored for file in self.files if file.stored is not None)
-        check_split_set(stored)
+        try:
+            check_split_set(stored)
+        except GglibError as error:
+            return self._failure(error)
         self._report(time.monotonic())
+        for file in self.files:
+            with contextlib.suppress(OSError):
+                delete_unowned(file.path, self._shared.timeouts.lease_s, keeps_bytes=True)
         return TransferFinished(self._command.attempt, stored)
 
     def _work(self) -> None:
@@ -158,24 +157,26 @@ class Transfer:
                     event = self.inbox.get_nowait()
             now_s = time.monotonic()
 
-    def _as_ours(self, error: Exception) -> GglibError:
-        """The error for the kernel; a full disk states the missing space, and a bug's traceback goes to the log."""
+    def _failure(self, error: Exception) -> TransferFailed:
+        """The end by an error; a full disk states the missing space, and a bug's traceback goes to the log."""
         path = self.files[0].path
         if isinstance(error, OSError):
             error = storage_error(error, path)
         if isinstance(error, DiskFullError) and error.needed_bytes is None:
-            needed = sum(file.absent_bytes for file in self.files)
-            return disk_full(path.parent, needed, free_bytes(path.parent))
-        if isinstance(error, GglibError):
-            return error
-        traceback.print_exception(error, file=sys.stderr)
-        cause = f"{type(error).__name__}: {redacted(str(error))}"
-        return StorageError(f"The engine failed ({cause}); see {log_path() or 'its log'}.")
+            error = disk_full(path.parent, sum(file.absent_bytes for file in self.files), free_bytes(path.parent))
+        if not isinstance(error, GglibError):
+            traceback.print_exception(error, file=sys.stderr)
+            cause = f"{type(error).__name__}: {redacted(str(error))}"
+            error = StorageError(f"The engine failed ({cause}); see {log_path() or 'its log'}.")
+        return TransferFailed(self._command.attempt, to_wire(error), can_retry(error))
 
     def close(self) -> None:
-        """Revoke all requests, write the journals, close the files, release the leases. May be called again."""
-        self._begin_end()
-        self._wait_for("open")  # so that these files are closed too, and the targets are free afterwards
+        """Forbid renames, revoke all requests, write the journals, close the files, release the leases. May be called again."""
+        self._end_deadline_s = self._end_deadline_s or time.monotonic() + _END_WAIT_S
+        self._stop.set()
+        with self._rename_lock:
+            pass  # a rename that had begun is over now
+        self._wait_for_files()
         for file in self._open:
             with contextlib.suppress(OSError, GglibError):  # the attempt ends even if the disk fails
                 file.close()
@@ -183,17 +184,11 @@ class Transfer:
         self._shared.disk_space.release(self._command.attempt)
         self.inbox.close()
 
-    def _begin_end(self) -> None:
-        """Forbid renames, and set the deadline of all waits."""
-        if not self._end_deadline_s:
-            self._end_deadline_s = time.monotonic() + _END_WAIT_S
-        self._stop.set()
-        with self._rename_lock:
-            pass  # one that had begun is over now
-
-    def _wait_for(self, name: str) -> None:
-        """Take the results of jobs of this name that still run, until the deadline, and release other results."""
-        while any(name in one.jobs for one in self._open) and (left_s := self._end_deadline_s - time.monotonic()) > 0:
+    def _wait_for_files(self) -> None:
+        """Take the results of jobs that open or rename a file, until the deadline: afterwards, the targets are free."""
+        while any(not one.jobs.isdisjoint(("open", "finalize")) for one in self._open):
+            if (left_s := self._end_deadline_s - time.monotonic()) <= 0:
+                return
             with contextlib.suppress(queue.Empty):
                 event = self.inbox.get(timeout=left_s)
                 match event:
