@@ -9,7 +9,7 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from gglib_nb.domain.http_rules import MOST_REDIRECTS, Origin, origin_of
@@ -27,7 +27,6 @@ from gglib_nb.engine.pacing import (
     Replacement,
     Running,
     Speed,
-    TokenBucket,
     choose_split,
     fair_shares,
     request_bytes,
@@ -37,6 +36,8 @@ from gglib_nb.engine.timeouts import Timeouts
 
 # A thread that waits for the bandwidth limit checks for a stop this often, so that a stopped transfer ends soon.
 _LOOK_S: Final = 0.1
+# A quarter of a second at full rate: 2.5 % of ten seconds, and long enough not to delay every buffer.
+_CREDIT_S: Final = 0.25
 # A connection's rate is measured over about the last second. It counts once that whole second was after the warm-up: earlier
 # rates are too low, and would cause a split of a request that is about to end.
 _RATE_S: Final = 1.0
@@ -62,24 +63,37 @@ class RequestEnded(Value, frozen=True):
     error: Exception | None
 
 
-class Throttle(TokenBucket):
-    """The bandwidth limit, shared by all workers; `change` and `pay` may be called from any thread."""
+class Throttle:
+    """The bandwidth limit, shared by all workers; may be used from any thread.
 
-    def __init__(self) -> None:
-        super().__init__(None, time.monotonic())
+    A connection has already taken the bytes it has read from the line, so it pays afterwards and waits before the next read.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.bytes_per_second: float | None = None  # None is unlimited
+        self._clock = clock
+        self._paid_until_s = 0.0
         self._changed = threading.Condition()
 
     def change(self, bytes_per_second: float | None) -> None:
-        """Change the limit; waiting workers check it again."""
+        """Change the limit from now on; waiting workers continue."""
         with self._changed:
-            self.set_limit(bytes_per_second, time.monotonic())
+            self.bytes_per_second, self._paid_until_s = bytes_per_second, self._clock()
             self._changed.notify_all()
 
-    def pay(self, count: int, stop: threading.Event) -> None:
-        """Wait until `count` more bytes may pass; returns early when `stop` is set."""
+    def due_s(self, count: int) -> float:
+        """When `count` more bytes may have passed. Unused time counts up to `_CREDIT_S`."""
         with self._changed:
-            ticket = self.reserve(count, time.monotonic())
-            while not stop.is_set() and (wait_s := self.wait_s(ticket, time.monotonic())) > 0:
+            if (limit := self.bytes_per_second) is None:
+                return 0.0
+            self._paid_until_s = max(self._paid_until_s, self._clock() - _CREDIT_S) + count / limit
+            return self._paid_until_s
+
+    def pay(self, count: int, stop: threading.Event) -> None:
+        """Wait until `count` more bytes may pass; returns early when `stop` is set or the limit changes."""
+        limit, due_s = self.bytes_per_second, self.due_s(count)
+        with self._changed:
+            while not stop.is_set() and self.bytes_per_second == limit and (wait_s := due_s - self._clock()) > 0:
                 self._changed.wait(min(wait_s, _LOOK_S))
 
 
