@@ -36,7 +36,7 @@ class Adaptation:
         self.wanted = min(max(FEWEST_CONNECTIONS, files), MOST_CONNECTIONS)
         self._proven = self.wanted
         self._proven_rate: float | None = None
-        self._window: tuple[float, int] | None = None
+        self._samples: list[tuple[float, int]] = []  # since all connections receive bytes
         self._hold_s = _FIRST_HOLD_S
         self._hold_until_s = float("-inf")
 
@@ -46,26 +46,23 @@ class Adaptation:
         While a bandwidth limit is the bottleneck (`is_limited`), rates mean nothing, and few connections are enough.
         """
         if is_limited:
-            self.wanted, self._proven_rate, self._window = FEWEST_CONNECTIONS, None, None
+            self.wanted, self._proven_rate = FEWEST_CONNECTIONS, None
+            self._samples.clear()
         elif flowing < self.wanted or now_s < self._hold_until_s:
-            self._window = None
-        elif self._window is None:
-            self._window = (now_s + _SETTLE_S, -1)
+            self._samples.clear()
         else:
-            self._measure(now_s, received_bytes, *self._window)
+            self._samples.append((now_s, received_bytes))
+            settled = [one for one in self._samples if one[0] >= self._samples[0][0] + _SETTLE_S]
+            if settled and now_s - settled[0][0] >= _WINDOW_S:
+                start_s, start_bytes = settled[0]
+                self._decide(now_s, (received_bytes - start_bytes) / (now_s - start_s))
 
     def hold(self, count: int, now_s: float, hold_s: float) -> None:
-        """Use this many for a while: the server refuses more, or the line is too thin for more."""
+        """Use this many for a while, because the server refuses more."""
         self.wanted = self._proven = max(1, count)
-        self._proven_rate = self._window = None
+        self._proven_rate = None
+        self._samples.clear()
         self._hold_until_s = now_s + hold_s
-
-    def _measure(self, now_s: float, received_bytes: int, start_s: float, start_bytes: int) -> None:
-        if start_bytes < 0:
-            if now_s >= start_s:
-                self._window = (now_s, received_bytes)
-        elif now_s - start_s >= _WINDOW_S:
-            self._decide(now_s, (received_bytes - start_bytes) / (now_s - start_s))
 
     def _decide(self, now_s: float, bytes_per_second: float) -> None:
         if self.wanted > self._proven and self._proven_rate is not None:
@@ -74,7 +71,8 @@ class Adaptation:
                 self._hold_s = min(_LONGEST_HOLD_S, self._hold_s * 2)
                 return
             self._hold_s = _FIRST_HOLD_S
-        self._proven, self._proven_rate, self._window = self.wanted, bytes_per_second, None
+        self._proven, self._proven_rate = self.wanted, bytes_per_second
+        self._samples.clear()
         self.wanted = min(MOST_CONNECTIONS, self.wanted * 2)
 
 
@@ -240,19 +238,13 @@ class ReadLength:
     """
 
     def __init__(self) -> None:
-        self._length_bytes = _SMALLEST_READ_BYTES
-        self._gained_bytes = 0
-        self._took_s = 0.0
-
-    @property
-    def length_bytes(self) -> int:
-        """Most bytes to read at once."""
-        return self._length_bytes
+        self.length_bytes = _SMALLEST_READ_BYTES
+        self._gained_bytes, self._took_s = 0, 0.0
 
     @property
     def is_filled(self) -> bool:
         """Whether the next read waits for a full buffer, which costs a fast line least."""
-        return self._length_bytes >= _FILLED_BYTES
+        return self.length_bytes >= _FILLED_BYTES
 
     def observe(self, count_bytes: int, took_s: float) -> None:
         """Record that a read returned `count_bytes` in `took_s` seconds.
@@ -262,14 +254,13 @@ class ReadLength:
         self._gained_bytes += count_bytes
         self._took_s += took_s
         if took_s > 2 * READ_S:
-            self._set(self._length_bytes // 2)
-        elif self._gained_bytes >= self._length_bytes:
-            self._set(self._length_bytes * (2 if self._took_s < READ_S / 2 else 1))
+            self.length_bytes = max(_SMALLEST_READ_BYTES, self.length_bytes // 2)
+        elif self._gained_bytes < self.length_bytes:
+            return
+        elif self._took_s < READ_S / 2:
+            self.length_bytes = min(BUFFER_BYTES, self.length_bytes * 2)
+        self._gained_bytes, self._took_s = 0, 0.0
 
     def limit(self, bytes_per_second: float) -> None:
         """Under a bandwidth limit, keep reads from running far ahead of it."""
-        self._length_bytes = max(_SMALLEST_READ_BYTES, min(self._length_bytes, int(bytes_per_second * READ_S / 2)))
-
-    def _set(self, length_bytes: int) -> None:
-        self._length_bytes = min(BUFFER_BYTES, max(_SMALLEST_READ_BYTES, length_bytes))
-        self._gained_bytes, self._took_s = 0, 0.0
+        self.length_bytes = max(_SMALLEST_READ_BYTES, min(self.length_bytes, int(bytes_per_second * READ_S / 2)))
