@@ -52,10 +52,6 @@ class Shared(Struct):
 # --- Events -----------------------------------------------------------------------------------------------------------
 
 
-class Tick(Value, frozen=True):
-    """A tenth of a second has passed."""
-
-
 class Compared(Value, frozen=True):
     """A step of a comparison is done: the next step needs these bytes; or it is over, and these runs can be copied."""
 
@@ -76,11 +72,7 @@ class JobEnded(Value, frozen=True):
     result: Result | Exception
 
 
-class Stop(Value, frozen=True):
-    """Stop the transfer now; downloaded bytes are kept."""
-
-
-Event = Tick | JobEnded | RequestEnded | CopyEnded | Digested | Stop
+Event = JobEnded | RequestEnded | CopyEnded | Digested
 
 
 class Inbox(queue.SimpleQueue[Any]):

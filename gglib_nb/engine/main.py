@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Final, TextIO, assert_never, cast
@@ -30,7 +30,7 @@ from gglib_nb.engine.jobs import Shared
 from gglib_nb.engine.lease import delete_unowned, owner_name
 from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.engine.transfer import Outbox, Transfer
+from gglib_nb.engine.transfer import Transfer
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.network.tls import tls_context
 from gglib_nb.system import PipeReader, is_orphaned, lower_priority
@@ -49,9 +49,12 @@ class Engine:
     """Executes commands; for the command loop's thread. Idle until the first `Configure`."""
 
     def __init__(
-        self, outbox: Outbox, timeouts: Timeouts | None = None, reuse_limits: ReuseLimits | None = None
+        self,
+        report: Callable[[wire.Event], None],
+        timeouts: Timeouts | None = None,
+        reuse_limits: ReuseLimits | None = None,
     ) -> None:
-        self._outbox = outbox
+        self._report = report
         self._timeouts = timeouts or Timeouts()
         self._reuse_limits = reuse_limits or ReuseLimits()
         self._pool = Pool(1, self._timeouts.idle_s)
@@ -74,7 +77,7 @@ class Engine:
                 self._discard(command)
             case wire.CheckFiles(check):
                 stop = self._checks[check] = threading.Event()
-                run = partial(run_check, command, self._outbox, stop)
+                run = partial(run_check, command, self._report, stop)
                 threading.Thread(target=run, name=f"gglib-check-{check}", daemon=True).start()
             case wire.StopCheck(check) if check in self._checks:
                 self._checks.pop(check).set()
@@ -124,7 +127,7 @@ class Engine:
         if self._shared is None:
             raise ValueError("a transfer was started before the first Configure")
         self._transfers = {number: one for number, one in self._transfers.items() if not one.is_over}
-        transfer = self._transfers[command.attempt] = Transfer(command, self._shared, self._outbox)
+        transfer = self._transfers[command.attempt] = Transfer(command, self._shared, self._report)
         transfer.start()
 
 
@@ -134,26 +137,26 @@ def _read_certificates() -> None:
         tls_context()
 
 
-def run_check(command: wire.CheckFiles, outbox: Outbox, stop: threading.Event) -> None:
+def run_check(command: wire.CheckFiles, report: Callable[[wire.Event], None], stop: threading.Event) -> None:
     """Hash files one after the other and report progress. It leaves nothing behind, so its thread is never joined."""
     checked: list[CheckedFile] = []
     before_bytes, next_report_s = 0, 0.0
 
-    def report(read_bytes: int) -> None:
+    def note(read_bytes: int) -> None:
         nonlocal next_report_s
         if time.monotonic() >= next_report_s:
             next_report_s = time.monotonic() + _REPORT_S
-            outbox.post(wire.CheckProgress(command.check, len(checked), before_bytes + read_bytes))
+            report(wire.CheckProgress(command.check, len(checked), before_bytes + read_bytes))
 
     try:
         for file in command.files:
-            result = check_file(file, report, stop)
+            result = check_file(file, note, stop)
             if result is None:
                 break
             checked.append(result)
             before_bytes += file.size_bytes
     finally:
-        outbox.post(wire.CheckEnded(command.check, tuple(checked)))
+        report(wire.CheckEnded(command.check, tuple(checked)))
 
 
 def _subject(event: wire.Event) -> tuple[bool, int | None]:
@@ -261,7 +264,7 @@ def main(parent_pid: int) -> None:
     sys.stderr = sys.stdout = cast(TextIO, LimitedText(sys.stderr, _LOG_LIMIT_BYTES))
     lower_priority(_NICENESS)
     outbox = PipeOutbox(events)
-    engine = Engine(outbox, Timeouts.from_environment(os.environ))
+    engine = Engine(outbox.post, Timeouts.from_environment(os.environ))
     outbox.post(wire.Ready(os.getpid(), owner_name()))
     threading.Thread(target=_read_certificates, name="gglib-certificates", daemon=True).start()
     for line in lines_until_orphaned(0, parent_pid, outbox):

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, Protocol, assert_never
+from typing import Any, Final, assert_never
 
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
@@ -28,7 +28,7 @@ from gglib_nb.engine.digest import Digested
 from gglib_nb.engine.disk import disk_full, lease_path, storage_error
 from gglib_nb.engine.file import DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, SilentError
-from gglib_nb.engine.jobs import Compared, Event, Inbox, JobEnded, Shared, StartJob, Stop, Tick, in_thread
+from gglib_nb.engine.jobs import Compared, Event, Inbox, JobEnded, Shared, StartJob, in_thread
 from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
 from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck, check_split_set, facts_of
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
@@ -53,24 +53,17 @@ _MOST_OPEN_FILES: Final = MOST_CONNECTIONS
 _MOST_COPIED_FILES: Final = 2
 
 
-class Outbox(Protocol):
-    """Receives the reports."""
-
-    def post(self, event: Report) -> None:
-        """Queue a report; never blocks."""
-
-
 class Transfer:
     """One attempt. `start`, `stop`, `join` and `is_over` may be called from any thread; the rest belongs to its own.
 
-    The outbox gets the progress, and one event that ends the attempt. A test may pass the clock and a way to run jobs.
+    `report` gets the progress, and one event that ends the attempt; it never blocks. A test may pass the clock and a way to run jobs.
     """
 
     def __init__(
         self,
         command: StartTransfer,
         shared: Shared,
-        outbox: Outbox,
+        report: Callable[[Report], None],
         start_job: StartJob = in_thread,
         now_s: float | None = None,
     ) -> None:
@@ -80,7 +73,7 @@ class Transfer:
         self.files = files_of(command, address, shared.timeouts)
         self._command = command
         self._shared = shared
-        self._outbox = outbox
+        self._send = report
         self._start_job = start_job
         self._stop = threading.Event()
         self._rename_lock = threading.Lock()
@@ -109,7 +102,6 @@ class Transfer:
     def stop(self) -> None:
         """Stop within a second; the end is reported."""
         self._stop.set()
-        self.inbox.put(Stop())
 
     def join(self, timeout_s: float) -> None:
         """Wait for the end of its thread."""
@@ -119,12 +111,10 @@ class Transfer:
         end: Report | None = None
         try:
             self._work()
-        except StoppedError:
-            pass
         except Exception as error:  # noqa: BLE001  # a bug must end the attempt too, or its slot is occupied forever
             end = self._failure(error)
         self.close()
-        self._outbox.post(end or self._end())
+        self._send(end or self._end())
 
     def _end(self) -> Report:
         """The event that ends the attempt without an error; a rename that has happened wins over a stop."""
@@ -142,13 +132,13 @@ class Transfer:
         return TransferFinished(self._command.attempt, stored)
 
     def _work(self) -> None:
-        """Handle events until every file has its final name; raises `Exception`."""
+        """Handle events until every file has its final name, or until the stop; raises `Exception`."""
         self.scan()
         next_tick_s = now_s = time.monotonic()
-        while not self.is_done:
+        while not self.is_done and not self._stop.is_set():
             if now_s >= next_tick_s:
                 next_tick_s = now_s + _TICK_S
-                self.handle(Tick(), now_s)
+                self.tick(now_s)
             self.advance(now_s)
             with contextlib.suppress(queue.Empty):
                 event = self.inbox.get(timeout=max(0.0, next_tick_s - now_s))
@@ -228,8 +218,6 @@ class Transfer:
     def handle(self, event: Event, now_s: float) -> None:
         """Handle an event; raises `Exception`."""
         match event:
-            case Tick():
-                self._tick(now_s)
             case JobEnded(name="sync"):
                 self._synced(event)
             case JobEnded() if event.version != event.file.version:
@@ -241,8 +229,6 @@ class Transfer:
                 self._ended(event.request, event.error, now_s)
             case CopyEnded():
                 self._copied(event, now_s)
-            case Stop():
-                raise StoppedError
             case Digested():
                 pass  # `advance` compares the digest
             case _:
@@ -289,7 +275,8 @@ class Transfer:
             self._resolve_next(now_s)
             self._connections.assign_all(self._open, self._shared.session, now_s)
 
-    def _tick(self, now_s: float) -> None:
+    def tick(self, now_s: float) -> None:
+        """What is due every tenth of a second; raises `Exception`."""
         self._connections.measure(now_s)
         for file in self._open:
             file.settle()
@@ -306,8 +293,7 @@ class Transfer:
     def _report(self, now_s: float) -> None:
         for file in self._open:
             file.reports = reports_of(file)
-        report = progress_of(self._command.attempt, self.files, now_s, self._connections, self._outage)
-        self._outbox.post(report)
+        self._send(progress_of(self._command.attempt, self.files, now_s, self._connections, self._outage))
 
     # The network -----------------------------------------------------------------------------------------------------
 

@@ -70,9 +70,6 @@ class EventLog:
         self._changed = threading.Condition()
         self.events: list[Report] = []
 
-    def post(self, event: Report) -> None:
-        self.add(event)
-
     def add(self, event: Report) -> None:
         with self._changed:
             self.events.append(event)
@@ -188,7 +185,7 @@ class LocalEngine(Engine):
         **changes: Any,
     ) -> None:
         super().__init__(hub, folder)
-        self._commands = EngineLoop(self.log, timeouts, reuse_limits)
+        self._commands = EngineLoop(self.log.add, timeouts, reuse_limits)
         self.send(configured(hub, **changes))
 
     @override

@@ -36,7 +36,7 @@ from gglib_nb.engine.connections import Pace, RequestEnded, Throttle
 from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path
 from gglib_nb.engine.file import DownloadFile, Part, Request, Stage
 from gglib_nb.engine.http import BusyError, LineError, RefusedError, WrongRangeError
-from gglib_nb.engine.jobs import JobEnded, Shared, Tick
+from gglib_nb.engine.jobs import JobEnded, Shared
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.lease import Lease
 from gglib_nb.engine.partial import PartialFile
@@ -121,14 +121,6 @@ class FakePool:
         pass
 
 
-class Reports:
-    def __init__(self) -> None:
-        self.events = []
-
-    def post(self, event) -> None:
-        self.events.append(event)
-
-
 class OtherProcess:
     """Another process that took over a file while we are alive: it resumes the recorded bytes and continues."""
 
@@ -204,7 +196,7 @@ class TransferMachine(RuleBasedStateMachine):
                 stated = hashlib.sha256(content[start:end]).hexdigest() if is_stated else None
                 files.append(PlannedFile(f"{number}-{part}", end - start, stated, target, offset_bytes=start))
         self.pool = FakePool()
-        self.reports = Reports()
+        self.reports: list = []
         shared = Shared(
             session=FakeSession(),
             link_folders=(),
@@ -215,7 +207,7 @@ class TransferMachine(RuleBasedStateMachine):
             timeouts=TIMEOUTS,
         )
         command = StartTransfer(1, "owner/name", "c" * 40, tuple(files), force=False)
-        self.transfer = Transfer(command, shared, self.reports, self._keep_job, self.now_s)
+        self.transfer = Transfer(command, shared, self.reports.append, self._keep_job, self.now_s)
         self.transfer.scan()
         self._advance()
         for _ in range(8):  # starts after checking, opening and resolving
@@ -228,11 +220,12 @@ class TransferMachine(RuleBasedStateMachine):
     def _keep_job(self, inbox, name, job) -> None:
         self.jobs.append((name, job))
 
-    def _advance(self) -> None:
+    def _advance(self, do: Callable[[float], None] = lambda now_s: None) -> None:
         """The work of the transfer's thread between two events; an error ends it."""
         if self.error is not None or self.is_stopped:
             return
         try:
+            do(self.now_s)
             while not self.transfer.inbox.empty():
                 self.transfer.handle(self.transfer.inbox.get_nowait(), self.now_s)
             self.transfer.advance(self.now_s)
@@ -311,8 +304,7 @@ class TransferMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([0.1, 0.6, 6.0]))
     def time_passes(self, seconds) -> None:
         self.now_s += seconds
-        self.transfer.inbox.put(Tick())
-        self._advance()
+        self._advance(self.transfer.tick)
 
     # Other processes and users.
 
