@@ -182,18 +182,19 @@ class Running(Value, frozen=True):
     end: int
     bytes_per_second: float | None
 
-    def saving_s(self, rate: float | None, wait_s: float) -> float:
-        """How much sooner it ends if another connection takes its tail; 0 if that is unknown or a remainder too short."""
+    def split(self, rate: float | None, wait_s: float) -> tuple[float, int]:
+        """How many seconds it saves if another connection takes the tail, and the offset at which both end together.
+
+        Nothing is saved if its own rate is unknown, or too few bytes are left.
+        """
         left_bytes, own = self.end - self.position, self.bytes_per_second
         if own is None or left_bytes < 2 * SMALLEST_SPLIT_BYTES:
-            return 0.0
-        return (left_bytes / own - wait_s if own > 0 else float("inf")) * self.tail_share(rate)
-
-    def tail_share(self, rate: float | None) -> float:
-        """The share of the rest that another connection should take; also the share of time that this saves."""
-        its = self.bytes_per_second or 0.0
-        own = its if rate is None else rate
-        return own / (own + its) if own + its > 0 else 0.5
+            return 0.0, self.end
+        others = own if rate is None else rate
+        share = others / (others + own) if others + own > 0 else 0.5  # of the bytes, and of the time
+        given = int((left_bytes - wait_s * own) * share)
+        saving_s = (left_bytes / own - wait_s if own > 0 else float("inf")) * share
+        return saving_s, self.end - max(SMALLEST_SPLIT_BYTES, min(left_bytes - SMALLEST_SPLIT_BYTES, given))
 
 
 def choose_split(
@@ -209,17 +210,9 @@ def choose_split(
     Returns:
         Index of the request and offset of the cut; None if no tail is worth it.
     """
-    wait_s = answer_s or 0.0
-    savings_s = [one.saving_s(rate, wait_s) for one in running]
-    index = max(
-        range(len(running)), key=lambda one: (savings_s[one], running[one].end - running[one].position), default=0
-    )
-    if not running or savings_s[index] <= _SMALLEST_SAVING_S:
-        return None
-    chosen = running[index]
-    left_bytes = chosen.end - chosen.position
-    given = int((left_bytes - wait_s * (chosen.bytes_per_second or 0.0)) * chosen.tail_share(rate))
-    return index, chosen.end - max(SMALLEST_SPLIT_BYTES, min(left_bytes - SMALLEST_SPLIT_BYTES, given))
+    splits = [(*one.split(rate, answer_s or 0.0), index) for index, one in enumerate(running)]
+    saving_s, at, index = max(splits, key=lambda one: one[0], default=(0.0, 0, 0))
+    return (index, at) if saving_s > _SMALLEST_SAVING_S else None
 
 
 # --- How much to read at once -----------------------------------------------------------------------------------------
