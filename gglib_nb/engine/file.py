@@ -268,9 +268,10 @@ class DownloadFile:
     def lost(self) -> None:
         """Another process has the file, or it was deleted: write nothing more, and check again; raises `StorageError`."""
         self._end_all()
-        opened, self.opened, self.comparison = self.opened, None, None
-        if self.check is not None:
-            self.check.lease.release()
+        opened, check = self.opened, self.check
+        self.opened = self.check = self.comparison = None
+        if check is not None:
+            check.lease.release()
         if opened is not None and self.stage is Stage.FETCHING:
             opened.close(is_ours=False)
             opened.check_folder()

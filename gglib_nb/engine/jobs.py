@@ -107,7 +107,9 @@ def release(event: Event) -> None:
         with contextlib.suppress(OSError, GglibError):
             if isinstance(event.result, PartialFile):
                 event.result.close(is_ours=False)
-            elif event.name == "sync" and isinstance(event.result, Exception):  # its bytes may be lost, and no other sync will tell
+            elif event.name == "sync" and isinstance(
+                event.result, Exception
+            ):  # its bytes may be lost, and no other sync will tell
                 delete_unowned(event.file.path, Timeouts().lease_s)
             elif event.name == "check" and event.file.check is not None:  # it may have taken the lease before an error
                 event.file.check.lease.release()

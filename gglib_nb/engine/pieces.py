@@ -225,4 +225,3 @@ def decode_runs(data: bytes, *, only_synced: bool) -> list[Run]:
             raise ValueError("these are not runs of a file")
         at = end
     return [run for run in runs if run[2] & _SYNCED_BIT or not only_synced]
-

@@ -116,7 +116,7 @@ class Troubles:
         self.received()
         self.retry_at_s = 0.0
 
-    def failed(  # noqa: C901  # one case for each error
+    def failed(
         self, error: ExchangeError, now_s: float, *, others_receive: bool = False, is_offline: bool = False
     ) -> Step:
         """The next step after a failed exchange; raises a `GglibError` if no byte has arrived for so long that the transfer fails."""

@@ -262,18 +262,29 @@ class Transfer:
         self._connections.adjust_share(has_work=has_work or any(file.size_bytes is None for file in fetching))
         self._look_at_network(now_s)
         self._open_next()
-        for file in fetching:
-            if file.opened is None:
-                continue
-            if file.comparison is not None:
-                self._compare(file, file.opened, file.comparison)
-            elif (wrong := file.verify()) is not None:
-                self._wrong(file, wrong, now_s)
-            elif file.is_proven and "sync" not in file.jobs:  # the system reports a write error only once: to that sync
-                self._finalize(file, file.opened, now_s)
+        for file in list(self._open):
+            self._advance_file(file, now_s)
         if self._outage is None:
             self._resolve_next(now_s)
             self._connections.assign_all(self._open, self._shared.session, now_s)
+
+    def _advance_file(self, file: DownloadFile, now_s: float) -> None:
+        match file.stage, file.opened:
+            case Stage.CHECKING, _ if file.check is None and not file.needs_digest:
+                self._check(file)
+            case Stage.FETCHING, None if "open" not in file.jobs and (
+                file.size_bytes is not None or file.parts[0].is_asked
+            ):
+                self._open_partial(file)
+            case Stage.FETCHING, PartialFile() as opened if file.comparison is not None:
+                self._compare(file, opened, file.comparison)
+            case Stage.FETCHING, PartialFile() as opened:
+                if (wrong := file.verify()) is not None:
+                    self._wrong(file, wrong, now_s)
+                elif file.is_proven and "sync" not in file.jobs:  # the system reports a write error only to that sync
+                    self._finalize(file, opened, now_s)
+            case _:
+                pass  # a job runs
 
     def tick(self, now_s: float) -> None:
         """What is due every tenth of a second; raises `Exception`."""
@@ -327,9 +338,6 @@ class Transfer:
             self._trouble(part, answer, now_s, others_receive=False)
             return
         part.resolved(answer)
-        if file.stage is Stage.CHECKING and file.check is None and not file.needs_digest:
-            self._check(file)
-        self._open_partial(file)
 
     def _trouble(self, part: Part, error: ExchangeError, now_s: float, *, others_receive: bool) -> Step:
         if isinstance(error, LineError) and not others_receive:
@@ -347,8 +355,6 @@ class Transfer:
             file = self._pending.pop()
             file.stage = Stage.CHECKING
             self._open.append(file)
-            if not file.needs_digest:
-                self._check(file)
 
     def _wants_another_file(self) -> bool:
         if any(file.stage is Stage.CHECKING for file in self._open):
@@ -381,20 +387,16 @@ class Transfer:
         file.stage, file.donors, file.comparison = Stage.FETCHING, result.donors, result.comparison
         if file.comparison is not None:
             file.wanted = list(next(file.comparison))
-        self._open_partial(file)
 
     def _open_partial(self, file: DownloadFile) -> None:
-        is_sized = file.size_bytes is not None or file.parts[0].is_asked
-        if file.stage is Stage.FETCHING and file.opened is None and "open" not in file.jobs and is_sized:
-            sizes: dict[
-                Path, int
-            ] = {}  # of all files, reserved with the first one, and again when another size is known
-            if file.path not in self._reserved:
-                files = (one for one in self.files if one.stage is not Stage.DONE)
-                sizes = {one.path: one.size_bytes for one in files if one.size_bytes is not None}
-                self._reserved.update(sizes)
-            space, attempt = self._shared.disk_space, self._command.attempt
-            self._do("open", file, jobs.open_partial, file, self.inbox, space, attempt, sizes, self._replaces)
+        # Of all files: reserved with the first one, and again when another size is known.
+        sizes: dict[Path, int] = {}
+        if file.path not in self._reserved:
+            files = (one for one in self.files if one.stage is not Stage.DONE)
+            sizes = {one.path: one.size_bytes for one in files if one.size_bytes is not None}
+            self._reserved.update(sizes)
+        space, attempt = self._shared.disk_space, self._command.attempt
+        self._do("open", file, jobs.open_partial, file, self.inbox, space, attempt, sizes, self._replaces)
 
     def _opened(self, file: DownloadFile, opened: PartialFile, now_s: float) -> None:
         file.take_opened(opened, now_s)
@@ -414,7 +416,6 @@ class Transfer:
         for part in file.parts:
             self._connections.abandon_part(file, part, now_s)
         file.lost()
-        self._check(file)
 
     def _wrong(self, file: DownloadFile, part: Part, now_s: float) -> None:
         """Fetch a wrong part again: first its copied bytes, then all of it, once; raises `IntegrityError`."""

@@ -54,4 +54,3 @@ def test_a_truncated_part_is_wrong(right: bytes) -> None:
 
 def test_appended_bytes_belong_to_no_range(right: bytes) -> None:
     assert wrong_ranges(right, right + b"\0" * 8, SIZE) == ()
-

@@ -66,4 +66,3 @@ def test_bytes_beyond_the_end_are_not_hashed() -> None:
     digest.feed(memoryview(b"abcdef"))
 
     assert digest.whole == sha256(b"abc")
-

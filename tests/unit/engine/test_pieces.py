@@ -138,4 +138,3 @@ def test_sequential_bytes_need_no_steps() -> None:
 def test_gaps_and_small_runs_are_shown() -> None:
     assert Pieces(1000, [(0, 500, WRITTEN), (600, 999, SYNCED)]).steps(0, 1000, 10) == (0, 5, 6, 9)
     assert Pieces(1000, [(0, 500, WRITTEN), (700, 701, COPIED)]).steps(0, 1000, 10) == (0, 5, 7, 8)
-

@@ -117,7 +117,7 @@ def test_a_donor_that_changes_is_no_longer_copied_and_the_others_continue(copyin
 
     meddle(monkeypatch, happens)
 
-    copy, written = copying.run(Copy(0, 0, 0, 100_000), Copy(1, 0, 100_000, 40_000))
+    _, written = copying.run(Copy(0, 0, 0, 100_000), Copy(1, 0, 100_000, 40_000))
 
     assert written == [(100_000, 140_000)]
 
@@ -149,7 +149,7 @@ def test_a_full_disk_ends_the_copy_and_keeps_the_copied_bytes(copying, monkeypat
 
     meddle(monkeypatch, happens)
 
-    copy, written = copying.run(Copy(0, 0, 0, SIZE))
+    _, written = copying.run(Copy(0, 0, 0, SIZE))
 
     assert written == [(0, 49_152)]
 

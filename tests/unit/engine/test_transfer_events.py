@@ -355,8 +355,7 @@ class TransferMachine(RuleBasedStateMachine):
             assert running <= taken or not file.requests
             for start, end in file.pieces.present():
                 assert all(
-                    (id(file.opened), offset) in self.writers or offset < left_end
-                    for offset in (start, end - 1)
+                    (id(file.opened), offset) in self.writers or offset < left_end for offset in (start, end - 1)
                 )
 
     @invariant()
@@ -490,4 +489,3 @@ def test_a_write_error_that_a_sync_of_earlier_bytes_receives_is_not_lost(monkeyp
     finally:
         machine.transfer.close()
         machine.clean_up()
-
