@@ -472,12 +472,13 @@ def test_a_write_error_that_a_sync_of_earlier_bytes_receives_is_not_lost(monkeyp
     machine.begin(sizes=[9 * PIECE], parts=1, is_stated=True)
     file = machine.transfer.files[0]
     try:
-        while machine._busy():
-            machine.a_connection_writes(0, 9 * PIECE, True)
-            machine.a_connection_ends(0, None)
+        machine.a_connection_writes(0, PIECE, True)
         machine.time_passes(6.0)
         sync = next(job for name, job in machine.jobs if name == "sync")
         version = file.version
+        while machine._busy():
+            machine.a_connection_writes(0, 9 * PIECE, False)
+            machine.a_connection_ends(0, None)
         machine.the_digest_reads(0, 9)
         assert file.version > version
 
