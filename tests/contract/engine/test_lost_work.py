@@ -395,4 +395,6 @@ def test_a_write_error_that_a_running_sync_receives_is_not_lost_at_the_end_of_th
     monkeypatch.undo()
     hub.set_speed()
     engine.fetch(REPO, SMALL)
-    assert engine.log.progress_of(2)[-1].received_bytes == 200_000, "bytes that the system may have dropped were trusted"
+    assert engine.log.progress_of(2)[-1].received_bytes == 200_000, (
+        "bytes that the system may have dropped were trusted"
+    )

@@ -93,12 +93,12 @@ def test_a_redirect_that_a_request_followed_is_the_address_of_later_requests(tmp
     file = file_of(tmp_path / "model.gguf")
     partial = opened(file, lease)
     file.parts[0].resolved(Remote(URL, SIZE, "a" * 64))
-    first, second = (file.next_request(0.0, 16 * MIB, 4) for _ in range(2))
+    first, second = (file.next_request(0.0, 16 * MIB, SIZE) for _ in range(2))
 
     first.follow("/elsewhere")
     file.end_request(first)
     second.follow("/another")
     file.end_request(second)
 
-    assert file.next_request(0.0, MIB, 4).url == "http://cdn.example/elsewhere"
+    assert file.next_request(0.0, MIB, SIZE).url == "http://cdn.example/elsewhere"
     partial.close(is_ours=True)
