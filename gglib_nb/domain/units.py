@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, time
+from functools import lru_cache
 from typing import Final, Self
 
 from typing_extensions import override
@@ -27,6 +28,7 @@ _LARGE: Final = ("", " k", " M", " B", " T")
 _LONGEST_S: Final = (99 * 60 + 59) * 60
 
 
+@lru_cache(maxsize=1024)  # the panel repeats totals in each message
 def size(size_bytes: float | None) -> str:
     """Bytes on a disk or network, decimal: `4.9 GB`."""
     return UNKNOWN if size_bytes is None else scaled(size_bytes, 1000, _DECIMAL)

@@ -5,6 +5,7 @@ no numbers, have no logic per status and add no sentences. Untrusted text is str
 """
 
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import PurePath
 from typing import Final
 
@@ -263,6 +264,7 @@ def _files_done(files: tuple[ShardProgress, ...]) -> str:
     return f"{done} of {units.plural(len(files), 'file')} done" if len(files) > 1 else ""
 
 
+@lru_cache(maxsize=1024)
 def _bar(file: ShardProgress) -> Bar:
     size_bytes, is_done = file.size_bytes, file.status is ShardStatus.FINISHED
     part = None if size_bytes is None and not is_done else 1.0
