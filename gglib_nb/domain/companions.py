@@ -4,7 +4,6 @@ The GGUF header decides if it was read. Otherwise names decide, compared with th
 """
 
 import re
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal, NamedTuple
 
@@ -81,7 +80,17 @@ class _Listing:
         self.bases_in_blocks = {file.base_words for file in files if file.label not in _UNQUANTIZED}
         # Parts and drafts are companions only beside a file that is a model by its name alone.
         self.has_a_model = any(kind_by_name(one) is None and _kind_beside_a_model(one) is None for one in files)
-        self.heads = _Heads(files, sizes).paths
+        # Of the files without a prediction head, the names; and the smallest of those that begin as a head does.
+        heads = [file for file in files if HEAD_WORDS.intersection(file.words)]
+        begins = {words for head in heads for words in _stem_and_twin(head)}
+        self.names = {file.words for file in files if heads and HEAD_WORDS.isdisjoint(file.words)}
+        self.smallest: dict[Words, _Weights | None] = {}
+        for file in files if heads else ():
+            starts = {file.words[:end] for end in range(1, len(file.words) + 1)} if file.words in self.names else set()
+            for start in begins & starts:
+                known = filter(None, (_weights(file, sizes), self.smallest.get(start)))
+                self.smallest[start] = min(known, default=None)
+        self.second_editions = {head.base_words for head in heads if _stem_and_twin(head)[1] in self.names}
 
 
 def find_companions(
@@ -112,7 +121,7 @@ def _kind(file: FileName, listing: _Listing, stated: HeaderKind | None) -> Compa
         "imatrix": _is_imatrix(file, listing),
         "mmproj": _is_encoder(file, listing),
         "adapter": _is_adapter(file, listing),
-        "draft": file.path in listing.heads,
+        "draft": not HEAD_WORDS.isdisjoint(file.words) and _is_head(file, listing),
     }
     return next((kind for kind, applies in tests.items() if applies), None)
 
@@ -182,48 +191,25 @@ def _is_adapter(file: FileName, listing: _Listing) -> bool:
     return bool(is_named) and base not in listing.bases_in_blocks
 
 
-class _Heads:
-    """The prediction heads (`mtp`) that are published beside their models; without it, the head is built in.
+def _is_head(file: FileName, listing: _Listing) -> bool:
+    """A prediction head (`mtp`) that is published beside its model; otherwise the model has the head built in.
 
     After the label (`X-Q4_K_M-mtp`) it is the head of the file without it. Before the label it belongs to the model's
     name: beside an `X-Q4_K_M`, `X-MTP-Q4_K_M` is a second edition of the model with the head built in, but one that
     repeats no label of its siblings is a head for all of them. Known sizes, compared as numbers of parameters, outrank
     that.
     """
-
-    def __init__(self, files: Sequence[FileName], sizes: Mapping[str, int | None]) -> None:
-        self._sizes = sizes
-        heads = [file for file in files if HEAD_WORDS.intersection(file.words)]
-        twins: defaultdict[Words, set[Words]] = defaultdict(set)
-        for head in heads:
-            twins[head.base_words].add(_stem_and_twin(head)[1])
-        # Names and smallest size of the other files, by the words with which they begin, as far as a head begins so.
-        self._names: dict[Words, set[Words]] = {stem: set() for head in heads for stem in _stem_and_twin(head)}
-        self._smallest: dict[Words, _Weights] = {}
-        for file in files if heads else ():
-            begins = {file.words[:end] for end in range(len(file.words) + 1)}
-            weights = _weights(file, sizes)
-            for stem in () if HEAD_WORDS.intersection(file.words) else self._names.keys() & begins:
-                self._names[stem].add(file.words)
-                if weights is not None:
-                    self._smallest[stem] = min(weights, self._smallest.get(stem, weights))
-        names = {(head.base_words, _stem_and_twin(head)[0]) for head in heads}
-        self._second_editions = {one for one in names if not twins[one[0]].isdisjoint(self._names[one[1]])}
-        self.paths = {file.path for file in heads if self._holds(file)}
-
-    def _holds(self, file: FileName) -> bool:
-        stem, twin = _stem_and_twin(file)
-        if not stem or not self._names[stem]:
-            return False
-        has_twin = twin in self._names[stem]
-        reference, weights = self._smallest.get(twin if has_twin else stem), _weights(file, self._sizes)
-        if reference and weights:
-            is_clear = weights.has_label == reference.has_label
-            share = _LARGEST_HEAD_SHARE if is_clear else _LARGEST_UNCLEAR_SHARE
-            return weights.parameters < share * reference.parameters
-        if HEAD_WORDS.intersection(file.words[file.label_span.stop :]):
-            return has_twin
-        return (file.base_words, stem) not in self._second_editions
+    stem, twin = _stem_and_twin(file)
+    if stem not in listing.smallest:
+        return False
+    has_twin = twin in listing.names
+    reference, weights = listing.smallest[twin if has_twin else stem], _weights(file, listing.sizes)
+    if reference and weights:
+        is_clear = weights.has_label == reference.has_label
+        share = _LARGEST_HEAD_SHARE if is_clear else _LARGEST_UNCLEAR_SHARE
+        return weights.parameters < share * reference.parameters
+    is_after_label = bool(HEAD_WORDS.intersection(file.words[file.label_span.stop :]))
+    return has_twin if is_after_label else file.base_words not in listing.second_editions
 
 
 class _Weights(NamedTuple):
