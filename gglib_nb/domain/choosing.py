@@ -169,57 +169,41 @@ def _usable(variants: Iterable[Variant]) -> list[Variant]:
 
 
 def _by_rule(variants: Sequence[Variant], memory_bytes: int | None, repository: str) -> Choice:
-    if len(variants) == 1:
-        return Choice(variants[0], "only", f"{variants[0].key} is the only variant.")
     usable = _usable(variants)
+    if len(variants) == 1 or len(usable) == 1:
+        variant = (usable or variants)[0]
+        alone = "" if len(variants) == 1 else " that is complete and runs on this machine"
+        return Choice(variant, "only", f"{variant.key} is the only variant{alone}.")
     if not usable:
         raise _ambiguous(
             f"{repository} has {len(variants)} variants but none is complete and runs on this machine.", variants
         )
-    if len(usable) == 1:
-        why = f"{usable[0].key} is the only variant that is complete and runs on this machine."
-        return Choice(usable[0], "only", why)
-    first = PREFERRED_LABELS[0]
-    for label in PREFERRED_LABELS:
-        if alike := [variant for variant in usable if variant.quantization == label]:
-            variant = _single_edition(alike, label, repository)
-            usual = (
-                f"{label} is the usual choice."
-                if label == first
-                else f"There is no {first}; {label} is the next usual choice."
-            )
-            return Choice(variant, "preferred", usual + _size_warning(variant, memory_bytes))
-    return _nearest(usable, memory_bytes, repository)
-
-
-def _nearest(usable: list[Variant], memory_bytes: int | None, repository: str) -> Choice:
-    """Unsloth's dynamic labels and llama.cpp's IQ types, by distance in bits; of equals the smaller file."""
-
-    def distance(variant: Variant) -> tuple[float, float, str]:
-        return abs(_bits(variant) - _NEAREST_TO_BITS), _bits(variant), variant.files[0]
-
-    candidates = [
-        one
-        for one in usable
-        if (one.quantization or "").startswith(("UD-", "IQ"))
-        and _FEWEST_BITS <= _bits(one) <= _MOST_BITS
-        and _fits(one, memory_bytes)
-    ]
+    first, labels = PREFERRED_LABELS[0], {variant.quantization for variant in usable}
+    usual = next((label for label in PREFERRED_LABELS if label in labels), None)
+    candidates = usable if usual else _nearest(usable, memory_bytes)
     if not candidates:
         raise _ambiguous(f"{repository} has {len(usable)} variants, but none of the usual ones.", usable)
-    label = min(candidates, key=distance).quantization
-    variant = _single_edition([one for one in candidates if one.quantization == label], str(label), repository)
-    fits = " that fits in memory" if memory_bytes is not None else ""
-    return Choice(variant, "nearest", f"{label} is the nearest to Q4_K_M{fits}.")
+    label = usual or candidates[0].quantization
+    found = preferred(one for one in candidates if one.quantization == label)
+    variant = _single(found, f"{repository} has {len(found)} variants with the label {label}.")
+    if usual is None:
+        fits = "" if memory_bytes is None else " that fits in memory"
+        return Choice(variant, "nearest", f"{label} is the nearest to {first}{fits}.")
+    why = (
+        f"{first} is the usual choice." if usual == first else f"There is no {first}; {label} is the next usual choice."
+    )
+    return Choice(variant, "preferred", why + _size_warning(variant, memory_bytes))
 
 
-def _single_edition(alike: list[Variant], label: str, repository: str) -> Variant:
-    found = preferred(alike)
-    return _single(found, f"{repository} has {len(found)} variants with the label {label}.")
+def _nearest(usable: list[Variant], memory_bytes: int | None) -> list[Variant]:
+    """Unsloth's dynamic labels and llama.cpp's IQ types, by distance in bits; of equals the smaller file is first."""
 
+    def distance(variant: Variant) -> tuple[float, float, str]:
+        bits = variant.bits_per_weight or 0.0
+        return abs(bits - _NEAREST_TO_BITS), bits, variant.files[0]
 
-def _bits(variant: Variant) -> float:
-    return (variant.quantization.bits_per_weight if variant.quantization else None) or 0.0
+    fitting = (one for one in usable if (one.quantization or "").startswith(("UD-", "IQ")) and _fits(one, memory_bytes))
+    return sorted((one for one in fitting if _FEWEST_BITS <= (one.bits_per_weight or 0) <= _MOST_BITS), key=distance)
 
 
 def _fits(variant: Variant, memory_bytes: int | None) -> bool:
@@ -246,7 +230,7 @@ def _best_first(variants: Iterable[Variant]) -> list[Variant]:
 
     def rank(variant: Variant) -> tuple[bool, int, float, str]:
         usual = [*PREFERRED_LABELS, variant.quantization].index(variant.quantization)
-        return not variant.is_complete, usual, _bits(variant), variant.key
+        return not variant.is_complete, usual, variant.bits_per_weight or 0.0, variant.key
 
     return sorted(variants, key=rank)
 

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from gglib_nb.domain.choosing import Choice, choose, finding_of
 from gglib_nb.domain.companions import COMPANION_KINDS, Companion
-from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.fit import MachineMemory, Placement, model_shape, place
 from gglib_nb.domain.gguf import Tensor, read_header, read_tensors, tensors_in_tail
 from gglib_nb.domain.gguf_header import GgufHeader
@@ -241,7 +240,7 @@ class _Planning:
         found = (companion_for(self._variants, variant, kind) for kind in COMPANION_KINDS)
         companions = tuple(_planned(companion) for companion in found if companion is not None)
         projector = next((one for one in companions if one.kind == "mmproj"), None)
-        header, size_bytes = self._headers.get(_model_of(variant)), variant.size_bytes
+        header, size_bytes = self._headers.get(variant.first_name.model), variant.size_bytes
         memory: MemoryEstimate | None = None
         if header is not None and size_bytes is not None:
             memory = estimate_memory(header, size_bytes, self._context_tokens, cache_type=self._cache_type)
@@ -252,7 +251,7 @@ class _Planning:
             label=variant.quantization,
             size_bytes=variant.size_bytes,
             shard_count=variant.shards_expected,
-            bits_per_weight=variant.quantization.bits_per_weight if variant.quantization else None,
+            bits_per_weight=variant.bits_per_weight,
             present_bytes=self._present(variant),
             free_bytes_after=self._free_after(variant, 0 if is_queued else bytes_to_write(files)),
             memory=memory,
@@ -306,11 +305,6 @@ def judged(
 # Headers ---------------------------------------------------------------------------------------------------------------
 
 
-def _model_of(variant: Variant) -> tuple[str, ...]:
-    """The model of which a variant is a quantization, as the words of its folders and name without the label."""
-    return parse_path(variant.files[0]).model
-
-
 def _read_headers(
     hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]
 ) -> Mapping[tuple[str, ...], GgufHeader]:
@@ -319,7 +313,7 @@ def _read_headers(
     def readability(variant: Variant) -> tuple[bool, bool, int]:
         return variant.is_complete, not variant.is_big_endian, -(variant.size_bytes or 0)
 
-    chosen = {_model_of(variant): variant for variant in sorted(variants, key=readability)}
+    chosen = {variant.first_name.model: variant for variant in sorted(variants, key=readability)}
     found = _at_once({model: partial(_header, hub, listing, chosen[model]) for model in list(chosen)[:_MOST_MODELS]})
     return {model: header for model, header in found.items() if header is not None}
 
