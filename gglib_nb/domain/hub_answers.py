@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final, Literal, get_args
+from typing import Final, Literal
 from urllib.parse import quote
 
 from gglib_nb.domain.http_rules import asked_wait_s, host_text, origin_of, redirect_target
@@ -33,9 +33,6 @@ _WRONG_TIME: Final = ("has expired", "not yet valid")
 _WRONG_NAME: Final = ("ostname mismatch", "IP address mismatch", "doesn't match")
 
 _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
-
-RefusalCode = Literal["GatedRepo", "RepoNotFound", "RevisionNotFound", "EntryNotFound", "DisabledRepo", ""]
-_CODES: Final[Mapping[str, RefusalCode]] = {code: code for code in get_args(RefusalCode)}
 
 
 class Asked(Value, frozen=True):
@@ -67,7 +64,7 @@ class Refusal(Value, frozen=True):
     """An answer that refuses a request."""
 
     status: int
-    code: RefusalCode = ""  # the Hub's own; empty without one
+    code: str = ""  # the Hub's own; empty without one
     text: str = ""  # its reason in words, without tokens; empty without one
     had_token: bool = False  # whether the request carried a token
     wait_s: float | None = None  # seconds it asks to wait; None: it does not say
@@ -79,8 +76,7 @@ class Refusal(Value, frozen=True):
         """From an answer; header names in lower case. `text` is what its body says, `token` must not be in it."""
         text = redacted(headers.get("x-error-message") or text, token)
         said = " ".join(printable(text[:_LONGEST_REASON]).split())
-        code = _CODES.get(headers.get("x-error-code", ""), "")
-        code = "DisabledRepo" if (status, said) == (403, _DISABLED) else code
+        code = "DisabledRepo" if (status, said) == (403, _DISABLED) else headers.get("x-error-code", "")
         return cls(status, code, said, had_token, asked_wait_s(status, headers))
 
 
@@ -100,7 +96,7 @@ def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inva
             return RepoNotFoundError(
                 f"{asked.repo_id or asked.what} was disabled by the Hub or its owner; choose another repository."
             )
-        case "":
+        case _:
             return _by_status(refusal, asked, now_s)
 
 
