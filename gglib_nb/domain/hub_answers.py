@@ -42,6 +42,7 @@ class Asked(Value, frozen=True):
     repo_id: str | None = None  # None: a search
     revision: str | None = None  # None is the default branch
     path: str | None = None  # of a file; None: no file was requested
+    has_login: bool = True  # False: it gets no token, so logging in does not help
 
     @property
     def page(self) -> str:
@@ -178,7 +179,9 @@ def _gated(refusal: Refusal, asked: Asked) -> HubError:
 
 
 def _no_repository(refusal: Refusal, asked: Asked) -> HubError:
-    if refusal.had_token:
+    if not asked.has_login:
+        text = "or it is not public. Check the spelling"
+    elif refusal.had_token:
         text = "or the token has no access to it. Check the spelling and the token's permissions"
     else:
         text = f"or it is private. Check the spelling; for a private repository, {LOG_IN}"
@@ -218,6 +221,8 @@ def no_search(asked: Asked, otherwise: str) -> HubError:
 
 
 def _forbidden(refusal: Refusal, asked: Asked) -> HubError:
+    if not asked.has_login:
+        return RepoNotFoundError(f"{asked.what} at {asked.endpoint} is not public (403). Choose another repository.")
     if refusal.had_token:
         return InvalidTokenError(
             f"The token has no permission to read {asked.page} (403). Give it that permission, or {LOG_IN} with another."
@@ -226,7 +231,7 @@ def _forbidden(refusal: Refusal, asked: Asked) -> HubError:
 
 
 def _rate_limited(refusal: Refusal, asked: Asked, now_s: float) -> HubError:
-    advice = "" if refusal.had_token else f" Logged-in users have a higher limit: {LOG_IN}."
+    advice = "" if refusal.had_token or not asked.has_login else f" Logged-in users have a higher limit: {LOG_IN}."
     text = f"{asked.endpoint} limits the number of requests (429). Try again {when(refusal.wait_s, now_s)}.{advice}"
     return RateLimitedError(text, refusal.wait_s)
 

@@ -226,11 +226,10 @@ def storage_error(error: OSError, path: Path) -> TransferError:
 
 def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) -> DiskFullError:
     """The error, with the missing space."""
-    needed = "" if needed_bytes is None else f" {units.size(needed_bytes)} more are needed"
-    left = "" if left_bytes is None else f", {units.size(left_bytes)} are free"
-    detail = f":{needed}{left}" if needed else left.replace(", ", ": ", 1)
+    needed = "" if needed_bytes is None else f": {units.size(needed_bytes)} more is needed"
+    left = "" if left_bytes is None else f"{', and' if needed else ':'} {units.size(left_bytes)} is free"
     return DiskFullError(
-        f"The disk of {folder} is full{detail}. Free some space, then retry. Downloaded data is kept.",
+        f"The disk of {folder} is full{needed}{left}. Free up some space, then retry. Downloaded data is kept.",
         needed_bytes=needed_bytes,
         free_bytes=left_bytes,
     )

@@ -224,7 +224,7 @@ class Session:
         """What to request for each path of a repository at a commit."""
         name = modelscope_name(repo_id)
         endpoint = self.endpoint if name is None else f"{self._modelscope}/models"
-        return partial(Asked, endpoint, name or repo_id, commit_sha)
+        return partial(Asked, endpoint, name or repo_id, commit_sha, has_login=name is None)
 
     def is_hub(self, url: str) -> bool:
         """Whether the URL is on the endpoint's own origin."""

@@ -58,7 +58,7 @@ _ENDS: Final[tuple[tuple[type[ExchangeError], type[GglibError], str], ...]] = (
         HubUnavailableError,
         "The storage of {hub} refused {name} several times ({error}); try again later.",
     ),
-    (ExchangeError, HubUnavailableError, "The Hub's response for {name} cannot be used ({error}); try again later."),
+    (ExchangeError, HubUnavailableError, "The response of {hub} for {name} cannot be used ({error}); try again later."),
 )
 
 

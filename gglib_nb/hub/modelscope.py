@@ -6,17 +6,20 @@ commit of a listed file has every listed file as it is.
 """
 
 import re
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from gglib_nb.domain.http_rules import sha256_of
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.plan import HubFile, RepoListing
 from gglib_nb.domain.references import MODELSCOPE
-from gglib_nb.errors import GglibError, InvalidTokenError, RepoNotFoundError
+from gglib_nb.errors import GglibError, RepoNotFoundError
 from gglib_nb.hub.answers import Json, as_the_hub_writes, count
 from gglib_nb.hub.transport import NoRouteError, Transport
 
 _DEFAULT_BRANCH: Final = "master"
+_PAGE: Final = 100  # entries in a page of a listing
+_MOST_PAGES: Final = 1000
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")  # it may be abbreviated
 
 
@@ -25,7 +28,7 @@ class ModelScope(Transport):
 
     def asked(self, name: str, revision: str | None, path: str | None = None) -> Asked:
         """What is requested; its `file_url` serves the file."""
-        return Asked(f"{self.endpoint}/models", name, revision or _DEFAULT_BRANCH, path)
+        return Asked(f"{self.endpoint}/models", name, revision or _DEFAULT_BRANCH, path, has_login=False)
 
     def list_files(self, name: str, revision: str | None = None) -> RepoListing:
         """All files of a public repository at a revision.
@@ -33,11 +36,9 @@ class ModelScope(Transport):
         Raises:
             RepoNotFoundError: There is none, or it has no such revision.
         """
-        asked, route = self.asked(name, revision), f"/api/v1/models/{name}/repo/files"
-        params = (("Revision", asked.revision or ""), ("Recursive", "True"))
         try:
-            return _listing(self.json(route, asked, params, is_optional=True), name)
-        except (NoRouteError, RepoNotFoundError, InvalidTokenError) as error:
+            return _listing(list(self._entries(self.asked(name, revision))), name)
+        except (NoRouteError, RepoNotFoundError) as error:
             what = name if revision is None else f"{name} with a revision {revision!r}"
             raise RepoNotFoundError(
                 f"There is no public repository {what} at {self.endpoint}. Check the spelling."
@@ -46,15 +47,30 @@ class ModelScope(Transport):
             error.args = (_with_own_names(str(error)),)
             raise
 
+    def _entries(self, asked: Asked) -> Iterator[Json]:
+        """The entries of a listing, page by page. A server without pages answers each request with all of them."""
+        route, seen = f"/api/v1/models/{asked.repo_id}/repo/files", set[str]()
+        for number in range(1, _MOST_PAGES):
+            pages = (("PageNumber", str(number)), ("PageSize", str(_PAGE)))
+            answer = self.json(
+                route, asked, (("Revision", asked.revision or ""), ("Recursive", "True"), *pages), is_optional=True
+            )
+            with as_the_hub_writes():
+                new = [one for one in answer["Data"]["Files"] or () if one["Path"] not in seen]
+                seen.update(one["Path"] for one in new)
+            yield from new
+            if len(new) < _PAGE:
+                return
+
 
 def _with_own_names(said: str) -> str:
     said = said.replace("HF_ENDPOINT", "GGLIB_MODELSCOPE_ENDPOINT")
     return said.replace("The Hub's", "ModelScope's").replace("like a Hub", "like ModelScope")
 
 
-def _listing(answer: Json, name: str) -> RepoListing:
+def _listing(listed: Sequence[Json], name: str) -> RepoListing:
     with as_the_hub_writes():
-        entries = [one for one in answer["Data"]["Files"] if one["Type"] == "blob"]
+        entries = [one for one in listed if one["Type"] == "blob"]
         newest = max(entries, key=lambda one: int(one.get("CommittedDate") or 0), default={"Revision": "0" * 40})
         files = {one["Path"]: HubFile(one["Path"], count(one, "Size"), sha256_of(one.get("Sha256"))) for one in entries}
         commit_sha = newest["Revision"]

@@ -12,10 +12,17 @@ from tests.support.faulty_hub import FaultyHub
 
 
 class EmbeddedModelScope(FaultyHub):
-    """Answers as ModelScope. `without_sha256`: paths for which its listing states none; `changes`: fields of every file in it."""
+    """Answers as ModelScope.
+
+    Attributes:
+        without_sha256: Paths for which its listing states none.
+        changes: Fields of every file in it.
+        has_pages: Whether it sends a listing in pages, or always all of it.
+    """
 
     without_sha256: frozenset[str] = frozenset()
     changes: Mapping[str, object] = MappingProxyType({})
+    has_pages = True
 
     @override
     def answer(self, line: Line, request: Request, respond: Callable[[Request], Response]) -> bool:
@@ -52,4 +59,7 @@ class EmbeddedModelScope(FaultyHub):
             | dict(self.changes)
             for file in commit.files.values()
         ]
-        return json_response({"Code": 200, "Success": True, "Data": {"Files": folders + files}})
+        size = int(request.query.get("PageSize", ["50"])[0])
+        begin = size * (int(request.query.get("PageNumber", ["1"])[0]) - 1)
+        page = (folders + files)[begin : begin + size] if self.has_pages else folders + files
+        return json_response({"Code": 200, "Success": True, "Data": {"Files": page or None}})

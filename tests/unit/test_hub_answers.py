@@ -27,6 +27,7 @@ REPO = Asked(HUB, "owner/repo")
 COMMIT = Asked(HUB, "owner/repo", "c0ffee")
 NO_REVISION = Asked(HUB, "owner/repo", None, "a.gguf")
 SEARCH = Asked(HUB)
+NO_LOGIN = Asked(HUB, "owner/repo", "main", "a.gguf", has_login=False)
 NOW_S = datetime(2026, 11, 24, 10, 42).astimezone().timestamp()
 
 
@@ -137,3 +138,12 @@ def test_text_that_looks_like_a_token_is_hidden(text, shown) -> None:
 
 def test_a_known_secret_is_hidden_in_any_form() -> None:
     assert redacted("open sesame, said the hub", "sesame") == "open …, said the hub"
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 429])
+def test_a_server_without_a_login_advises_none(status: int) -> None:
+    text = str(hub_refusal(Refusal(status), NO_LOGIN, NOW_S))
+
+    check_sentence(text)
+    assert str(status) in text or status in (401, 404)
+    assert not any(word in text for word in ("log in", "HF_TOKEN", "token"))
