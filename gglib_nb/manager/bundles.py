@@ -38,7 +38,7 @@ from gglib_nb.engine.disk import disk_full, open_regular, storage_error
 from gglib_nb.engine.local import check_split_set
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
 from gglib_nb.manager.importing import stored_file
-from gglib_nb.system import free_bytes, open_file, sync_folder
+from gglib_nb.system import free_bytes, lock_file, open_file, sync_folder
 
 _SLICE_BYTES: Final = 4 * 1024**2
 _CARD: Final = "README.md"
@@ -113,8 +113,9 @@ def export_models(
         licence = licence if isinstance(licence, str) else None
         entry = BundledModel(str(model.id), model.commit_sha, model.label, licence, card_path, files)
         with _MANIFEST:
-            if card is not None:
-                _write(target_path(folder, repo_id, _CARD), card)
+            place = target_path(folder, repo_id, _CARD)
+            if card is not None and not place.exists():  # a README may be the user's own
+                _write(place, card)
             _write(folder / MANIFEST_NAME, encode_manifest(_present_manifest(folder).with_model(entry)))
     return BundleReport(str(folder), tuple(str(model.id) for model in models), copier.total_bytes, copier.linked_bytes)
 
@@ -334,23 +335,25 @@ class _Copier:
         """Copies the sources, which are one file, to the pieces; returns the SHA-256, and whether an earlier copy left bytes."""
         digest, begin, has_old = hashlib.sha256(), 0, False
         for target, size_bytes in pieces:
-            temporary, at = _temporary(target), 0
-            is_complete = target.exists() and target.stat().st_size == size_bytes
-            if is_complete or (temporary.is_file() and not temporary.is_symlink()):
-                at = self._hash(target if is_complete else temporary, digest, size_bytes)
-                has_old |= at > 0
-            if not is_complete:
-                self._append(sources, begin, target, at, size_bytes, digest)
+            if target.exists() and target.stat().st_size == size_bytes:
+                has_old |= self._hash(target, digest, size_bytes) > 0
+            else:
+                has_old |= self._complete(sources, begin, target, size_bytes, digest)
             begin += size_bytes
         return digest.hexdigest(), has_old
 
-    def _append(
-        self, sources: Sequence[Path], begin: int, target: Path, at: int, size_bytes: int, digest: "hashlib._Hash"
-    ) -> None:
-        """Writes the rest of a target, whose first byte is at `begin` of the sources."""
+    def _complete(
+        self, sources: Sequence[Path], begin: int, target: Path, size_bytes: int, digest: "hashlib._Hash"
+    ) -> bool:
+        """Writes what is missing of a target, whose first byte is at `begin` of the sources; returns whether it had bytes."""
         temporary = _temporary(target)
         with _storage_errors(target):
             with io.FileIO(open_file(temporary, os.O_WRONLY | os.O_CREAT, follow_links=False), "wb") as file:
+                if not lock_file(file.fileno()):
+                    raise StorageError(
+                        f"Another export or import is writing {target}. Run this again when it has ended."
+                    )
+                begun = at = self._hash(temporary, digest, size_bytes)
                 file.truncate(at)
                 file.seek(at)
                 slices = _slices(sources, begin + at)
@@ -367,6 +370,7 @@ class _Copier:
                 os.fsync(file.fileno())
             temporary.replace(target)
             sync_folder(target.parent)
+        return begun > 0
 
 
 def _slices(sources: Sequence[Path], position: int) -> Iterator[bytes]:

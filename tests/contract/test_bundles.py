@@ -139,6 +139,33 @@ def test_a_new_version_of_a_model_replaces_the_one_in_a_bundle(tmp_path: Path) -
     assert (bundle / "owner/repo/m-Q4_K_M.gguf").read_bytes() == content(newer)
 
 
+def test_a_second_export_of_the_same_file_is_refused_while_the_first_writes_it(
+    tmp_path: Path, other_disk: Path
+) -> None:
+    model = a_model(tmp_path / "models", size_bytes=12 * MB)
+    refusals: list[str] = []
+
+    def export_again(_progress: object) -> None:
+        with pytest.raises(StorageError) as caught:
+            export_models([model], other_disk)
+        refusals.append(str(caught.value))
+
+    export_models([model], other_disk, on_progress=export_again)
+
+    assert refusals[0].startswith("Another export or import is writing ")
+    assert (other_disk / "owner/repo/m-Q4_K_M.gguf").read_bytes() == content(model)
+
+
+def test_a_readme_that_is_there_already_is_kept(tmp_path: Path) -> None:
+    readme = tmp_path / "bundle/owner/repo/README.md"
+    readme.parent.mkdir(parents=True)
+    readme.write_bytes(b"# Mine")
+
+    export_models([a_model(tmp_path / "m")], tmp_path / "bundle", read_card=lambda _: b"# A card")
+
+    assert readme.read_bytes() == b"# Mine"
+
+
 def test_an_interrupted_export_continues_where_it_stopped(tmp_path: Path, other_disk: Path) -> None:
     model = a_model(tmp_path / "models", size_bytes=12 * MB)
     stop = threading.Event()
