@@ -111,6 +111,7 @@ class PlacedAttempt:
             notice_text=notice.notice_text if notice else "",
             reused_bytes=sum(one.reused_bytes for one in latest),
             reused_from=tuple(dict.fromkeys(name for one in latest for name in one.reused_from)),
+            mirrors=tuple(dict.fromkeys(host for one in latest for host in one.mirrors)),
             is_finalizing=not waiting and bool(running) and all(one.is_finalizing for one in running),
             hosts=hosts,
         )

@@ -41,6 +41,7 @@ class Progress(Message, frozen=True):
     is_finalizing: bool = False  # all bytes have arrived; the files are verified, synced and renamed
     reused_bytes: int = 0  # on the disk, copied from files on this machine in this attempt or an earlier one
     reused_from: tuple[str, ...] = ()  # names of those files, the one with the most bytes first
+    mirrors: tuple[str, ...] = ()  # hosts of the mirrors that sent bytes of it in this attempt
     hosts: tuple[HostProgress, ...] = ()  # of a cluster; empty on this machine. With several, `files` counts all copies
 
 

@@ -82,6 +82,7 @@ def progress_of(
         is_finalizing=notice.is_finalizing,
         reused_bytes=sum(count for count, _ in reused),
         reused_from=tuple(dict.fromkeys(name for _, names in reused for name in names)),
+        mirrors=tuple(sorted({host for file in files for host in file.mirrors})),
     )
 
 

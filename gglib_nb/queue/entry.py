@@ -258,7 +258,8 @@ class Entry:
         notice = self._notice_of(event.notice_kind, event.notice_s, event.notice_text)
         if event.reused_bytes and event.notice_kind in (None, "copying"):
             notice = reused(event.reused_bytes, self.plan.size_bytes, event.reused_from)
-        self._say(notice, **bars, hosts=event.hosts, reused_bytes=event.reused_bytes, reused_from=event.reused_from)
+        reused_now = {"reused_bytes": event.reused_bytes, "reused_from": event.reused_from}
+        self._say(notice, **bars, **reused_now, hosts=event.hosts, mirrors=event.mirrors)
         is_stalled = event.notice_kind in ("stalled", "retrying", "offline")
         self._rate.observe(event.sampled_s, event.received_bytes, self.remaining_bytes, is_stalled=is_stalled)
         if self.status is DownloadStatus.DOWNLOADING:
