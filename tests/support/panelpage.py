@@ -20,10 +20,11 @@ _IPYWIDGETS_LIGHT = """
 """
 
 
-def _vscode(scheme: str, background: str, text: str, button: str, on_button: str) -> str:
+def _vscode(scheme: str, background: str, text: str, button: str | None, on_button: str) -> str:
+    behind = "" if button is None else f"--vscode-button-background: {button};"
     return f"""{_IPYWIDGETS_LIGHT}
 :root {{ --vscode-editor-background: {background}; --vscode-editor-foreground: {text}; --vscode-foreground: {text};
-  --vscode-button-background: {button}; --vscode-button-foreground: {on_button}; }}
+  {behind} --vscode-button-foreground: {on_button}; }}
 body {{ background: {background}; color-scheme: {scheme}; }}"""
 
 
@@ -41,6 +42,10 @@ body { background: #111; color-scheme: dark; --jp-layout-color1: #111; --jp-ui-f
   --jp-ui-inverse-font-color0: #000; --jp-brand-color1: #64b5f6; --jp-success-color1: #81c784;
   --jp-warn-color1: #ffb74d; --jp-error-color1: #e57373; }
 """
+HIGH_CONTRAST = """
+body { background: #111; color-scheme: dark; --jp-layout-color1: #111; --jp-ui-font-color1: #fff;
+  --jp-ui-inverse-font-color0: white; --jp-brand-color1: #319bf2; }
+"""
 LIGHT = """
 body { background: white; --jp-layout-color1: white; --jp-ui-font-color1: rgba(0, 0, 0, .87);
   --jp-ui-inverse-font-color0: white; --jp-brand-color1: #1976d2; --jp-success-color1: #388e3c; --jp-warn-color1: #f57c00;
@@ -54,6 +59,9 @@ THEMES = {
     "Colab dark": _colab("#383838", "#d5d5d5"),
     "VS Code light": _vscode("light", "#ffffff", "#3b3b3b", "#005fb8", "#ffffff"),
     "VS Code dark": _vscode("dark", "#1f1f1f", "#cccccc", "#0078d4", "#ffffff"),
+    "VS Code dark high contrast": _vscode("dark", "#000000", "#ffffff", None, "#ffffff"),
+    "VS Code light high contrast": _vscode("light", "#ffffff", "#292929", "#0f4a85", "#ffffff"),
+    "JupyterLab dark high contrast": HIGH_CONTRAST,
     "marimo dark": "body { background: #181c1a; color-scheme: dark; }",
 }
 """What each host declares, as far as the panel reads it."""

@@ -188,9 +188,13 @@ function attempt(call, fallback = null) {
   }
 }
 
-/** Copies to the clipboard. The fallback is for pages served over plain HTTP, such as some JupyterHubs. @param {string} text */
+/** Copies to the clipboard. The fallback is for plain HTTP, as on some JupyterHubs, and for frames without permission. @param {string} text */
 async function copy(text) {
-  if (navigator.clipboard && window.isSecureContext) return navigator.clipboard.writeText(text);
+  try {
+    return await navigator.clipboard.writeText(text);
+  } catch {
+    // as above
+  }
   const area = document.body.appendChild(document.createElement("textarea"));
   area.value = text;
   area.select();
