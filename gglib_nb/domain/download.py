@@ -278,7 +278,7 @@ class QueuedDownload(_Shown, frozen=True, kw_only=True):
         to: The folder that it is stored in; None: the models folder.
         then: What runs once it is complete; None: nothing.
         scan_finding: The verdict of the Hub's security scan on one of its files, such as `unsafe`; empty: no finding.
-        mirrors: Hosts of the mirrors that sent some of its bytes; empty until completed.
+        mirrors: Hosts of the mirrors that sent some of its bytes.
     """
 
     notice_kind: str | None = None
@@ -308,6 +308,12 @@ class QueuedDownload(_Shown, frozen=True, kw_only=True):
     def group_id(self) -> str:
         """The text form of the id; `cancel_group` takes it."""
         return self.id.group_id
+
+    @property
+    def has_running_command(self) -> bool:
+        """It is complete, and what runs then has not ended."""
+        state = None if self.then is None else self.then.state
+        return self.status is DownloadStatus.COMPLETED and state in ("waiting", "running")
 
     @property
     def repo_id(self) -> str:
@@ -398,7 +404,7 @@ class QueueSnapshot(Value, frozen=True):
     `recent_…` have the newest first; failures stay until they are retried, queued again or cleared.
 
     Attributes:
-        version: Grows with every change.
+        version: Increases with every change.
         items: Active downloads, then pending ones in order.
         resolving: Requests whose files are being listed, as typed.
         max_size: How many downloads may be pending.
@@ -410,7 +416,7 @@ class QueueSnapshot(Value, frozen=True):
         max_connections: Connections of all transfers together.
         network_wait_s: How long downloads wait for a lost network before they fail.
         download_hours: Hours of the day in which downloads run; None: at any time.
-        is_outside_hours: It is another hour now, so queued downloads wait.
+        is_outside_hours: Whether it is outside these hours now, so that queued downloads wait.
     """
 
     version: int

@@ -7,6 +7,7 @@ from typing import Final
 from gglib_nb.domain.gguf import TensorTable
 from gglib_nb.domain.gguf_header import Keys, Scalar, introspection, is_template
 from gglib_nb.domain.text import printable
+from gglib_nb.domain.units import plural
 from gglib_nb.domain.values import Value
 
 _LONGEST_SHOWN_TEXT: Final = 300
@@ -167,7 +168,7 @@ def shown(value: Scalar) -> str:
 
 def _lines(template: str) -> list[str]:
     lines = template.splitlines()
-    more = [f"({len(lines) - _MOST_DIFF_LINES} more lines)"] if len(lines) > _MOST_DIFF_LINES else []
+    more = [f"({plural(len(lines) - _MOST_DIFF_LINES, 'more line')})"] if len(lines) > _MOST_DIFF_LINES else []
     return lines[:_MOST_DIFF_LINES] + more
 
 
@@ -175,7 +176,7 @@ def _compared(one: Inspection) -> dict[str, str]:
     types = ", ".join(f"{group.tensor_count} {group.type}" for group in one.tensors)
     return {
         **({"(tensors)": types} if types else {}),
-        **{key: f"{count:,} values" for key, count in one.array_lengths.items()},
+        **{key: plural(count, "value") for key, count in one.array_lengths.items()},
         **{key: shown(value) for key, value in one.metadata.items()},
     }
 

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId, canonical, parse_pasted
-from gglib_nb.domain.units import listed
+from gglib_nb.domain.units import listed, plural
 from gglib_nb.errors import (
     AmbiguousQuantizationError,
     GglibError,
@@ -39,14 +39,21 @@ def pick_row(number: int, rows: Sequence[_Item], error: type[GglibError], said: 
     return rows[number - 1]
 
 
+def has_word(text: str) -> bool:
+    """Whether it contains a letter or a digit: `/` and `.` are in every id, and name none."""
+    return any(map(str.isalnum, text))
+
+
 def _matching(text: str, labels: Mapping[DownloadId, str | None]) -> list[DownloadId]:
     """The ids that a text names by the first rule that finds any; `labels` has the label of each id, if known."""
     typed = canonical(text.strip())
+    if not has_word(typed):
+        return []
     if exact := [id_ for id_ in labels if str(id_) == typed]:
         return exact
     names = [_names(id_, label) for id_, label in labels.items()]
     for rule in zip(*names, strict=True):
-        if found := [id_ for id_, each in zip(labels, rule, strict=True) if typed and typed.casefold() in each]:
+        if found := [id_ for id_, each in zip(labels, rule, strict=True) if typed.casefold() in each]:
             return found
     return []
 
@@ -108,8 +115,9 @@ def find_model(models: Sequence[Model], text: str) -> Model:
     """
     wanted = text.strip()
     if (number := row_number(wanted)) is not None:
-        counted = "1 model is" if len(models) == 1 else f"{len(models)} models are"
-        return pick_row(number, models, ModelNotFoundError, f"{counted} registered; `%gguf models` lists them.")
+        return pick_row(
+            number, models, ModelNotFoundError, f"You have {plural(len(models), 'model')}; %gguf models lists them."
+        )
     by_id = {model.id: model for model in reversed(models)}
     found = _matching(wanted, {model.id: model.label for model in models})
     if len(found) == 1:

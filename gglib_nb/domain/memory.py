@@ -87,7 +87,7 @@ _KNOWN: Final = _PLAIN | _WINDOWS.keys() | _RECURRENT | _HYBRID | _INDEXED | _CA
 
 
 class MemoryEstimate(Value, frozen=True):
-    """What a loaded model takes, in all and for each part.
+    """The memory that a loaded model needs: in total, and for each part.
 
     Attributes:
         kv_cache_bytes: Keys and values of the context; None: the header does not say enough.

@@ -82,8 +82,13 @@ def count(number: int | None) -> str:
 
 
 def plural(number: int, noun: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+    """`1 file`, `2,345 files`."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def counted(number: int | None, noun: str) -> str:
+    """The same abbreviated: `7.6 B parameters`, `1 download`; empty if unknown."""
+    return "" if number is None else f"{count(number)} {noun}{'' if number == 1 else 's'}"
 
 
 def amount(downloaded_bytes: int, total_bytes: int | None) -> str:
@@ -133,7 +138,7 @@ def scaled(value: float, step: int, units: tuple[str, ...], gap: str = " ") -> s
 UNLIMITED: Final = frozenset({"off", "none", "unlimited", "any"})
 """Words for no limit."""
 
-_AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([kmgt]?)(i?)b?(?:/s|ps)?)", re.IGNORECASE)
+_AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)(b?(?:/s|ps)?|bits?(?:/s|ps)?)", re.IGNORECASE)
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _DURATION: Final = re.compile(
     r"(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)?(?![a-z])", re.IGNORECASE
@@ -142,13 +147,19 @@ _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def parse_bytes(text: str, bare_unit: str = "") -> int:
-    """Bytes, or bytes per second, of `5MB`, `1.5 GiB/s`, `800k`: decimal; an `i` makes the unit binary.
+    """Bytes, or bytes per second, of `5MB`, `1.5 GiB/s`, `800k`, `100 Mbit/s`: decimal; an `i` makes the unit binary.
+
+    `Mbps` is megabits, as networks are measured; `MBps` is megabytes.
 
     `bare_unit` is that of a number without one. Anything else, and zero, is a `RequestError`.
     """
     bare = text.strip()
     found = _AMOUNT.fullmatch(bare + bare_unit if bare.replace(".", "", 1).isdecimal() else bare)
-    amount = 0 if found is None else int(float(found[1]) * (1024 if found[3] else 1000) ** _POWERS[found[2].lower()])
+    amount = 0
+    if found is not None:
+        number, prefix, is_binary, unit = found.groups()
+        bits = 8 if unit == "bps" or unit.lower().startswith("bit") else 1
+        amount = int(float(number) * (1024 if is_binary else 1000) ** _POWERS[prefix.lower()] / bits)
     if not amount:
         raise RequestError(f"{text!r} is not an amount. Write a number with its unit, such as 5MB or 1.5GB")
     return amount

@@ -333,8 +333,8 @@ def existing_manager() -> DownloadManager | None:
 def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     """Runs a coroutine to its end and returns its result.
 
-    In a script it makes a loop. In a running loop, as in a notebook's cell, it re-enters that loop, which `nest_asyncio2`
-    patches for that; `await` in the cell is better wherever it can be written. The magics and `manager.sync` patch nothing.
+    In a script it creates an event loop. In a running loop, such as that of a notebook's cell, it re-enters the loop with the help
+    of `nest_asyncio2`; prefer `await` wherever the cell allows it. The magics and `manager.sync` patch nothing.
 
     An interrupt in a cell cancels the coroutine.
     """

@@ -191,7 +191,7 @@ class ModelOperations(QueueOperations):
     def import_folder(
         self, folder: "str | PathLike[str]", *, on_progress: OnImportProgress | None = None
     ) -> ImportReport:
-        """Registers the GGUF files in a folder and below it; nothing is moved, copied, hashed or asked of the Hub.
+        """Registers the GGUF files in a folder and below it; nothing is moved, copied or hashed, and the Hub is not contacted.
 
         Where the folder does not state the repository of a file, as the Hugging Face cache, LM Studio and llama.cpp do, its
         id is `local/<name>`, unless a registered model has the same SHA-256. `verify` hashes what was imported.

@@ -17,7 +17,7 @@ from gglib_nb.domain.matching import find_download, find_failure
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored import Adoption, PastDownload
-from gglib_nb.domain.units import DailyHours
+from gglib_nb.domain.units import DailyHours, plural
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import CatalogError, InvalidConfigError, NotInQueueError, RequestError
 from gglib_nb.manager.calls import Blocking, Coroutines, operation, settled
@@ -103,8 +103,7 @@ class SmartQueueResult(_Handle, _PositionAndShards, Coroutines):
     @override
     def __repr__(self) -> str:
         place = f"position {self.position}" if self.position else "active"
-        shards = "1 shard" if self.shard_count == 1 else f"{self.shard_count} shards"
-        return f"<{type(self).__name__} {self.id}: {place}, {shards}>"
+        return f"<{type(self).__name__} {self.id}: {place}, {plural(self.shard_count, 'shard')}>"
 
 
 class FinishedDownload(Value, frozen=True):
@@ -161,7 +160,7 @@ class QueueOperations(Operations):
 
     @operation
     def queue_and_process(self, request: DownloadRequest) -> DownloadId:
-        """Does what `queue_download` does, and lets the processor run."""
+        """Does the same as `queue_download`, and starts the processor."""
         return self._queue(request, joins=False).id
 
     @operation
@@ -258,8 +257,8 @@ class QueueOperations(Operations):
     def cancel_download(self, id: IdLike, *, discard: bool = False) -> None:  # noqa: A002
         """Cancels a pending or active download with all its shards; what was downloaded is kept for a resume.
 
-        With `discard`, that is deleted; also of a cancelled or failed download, which leaves its list then. A download that is
-        being registered is complete, so a cancel changes nothing.
+        With `discard`, it is deleted, also for a cancelled or failed download, which is then removed from its list. A download
+        that is being registered is complete, so cancelling it changes nothing.
         """
         self._post(on.CancelRequested(self._id(id), discard))
 
@@ -267,7 +266,7 @@ class QueueOperations(Operations):
     def put_back(self, *ids: IdLike) -> tuple[int, ...]:
         """Undoes `cancel_download`, `remove_from_queue` and `cancel_all`: puts downloads back in their places, as they were.
 
-        Returns their positions, 0 for one that runs. After an error, none is put back.
+        Returns their positions, 0 for one that runs. If one cannot be put back, none is.
 
         Raises:
             QueueFullError: No more downloads may wait.
@@ -293,7 +292,7 @@ class QueueOperations(Operations):
 
     @operation
     def reorder_queue(self, id: IdLike, new_position: int) -> int:  # noqa: A002
-        """Gives a pending download another position, 1 being next to run."""
+        """Moves a pending download to another position; 1 is next to run."""
         return int(self._post(on.MoveRequested(self._id(id), new_position)))
 
     @operation
@@ -303,7 +302,7 @@ class QueueOperations(Operations):
 
     @operation
     def resume(self, id: IdLike) -> None:  # noqa: A002
-        """Lets a paused download run again; the processor runs."""
+        """Resumes a paused download and starts the processor."""
         self._parts.engine.start()
         self._post(on.ResumeRequested(self._id(id)))
 
@@ -336,13 +335,13 @@ class QueueOperations(Operations):
 
     @operation
     def retry(self, id: IdLike) -> int:  # noqa: A002
-        """Queues a failed download again; the processor runs."""
+        """Queues a failed download again and starts the processor."""
         self._prepare()
         return int(self._post(on.RetryRequested(self._id(id, find_failure))))
 
     @operation
     def clear_failed(self, id: IdLike | None = None) -> None:  # noqa: A002
-        """Forgets one failed download, or all of them if None."""
+        """Removes one failed download from the list; None: all of them."""
         failed = on.EndedCleared(DownloadStatus.FAILED)
         self._post(failed if id is None else on.FailureCleared(self._id(id, find_failure)))
 
@@ -355,7 +354,7 @@ class QueueOperations(Operations):
 
     @operation
     def set_bandwidth_limit(self, bytes_per_second: int | None) -> None:
-        """Changes the limit of all transfers together, at once; None is unlimited."""
+        """Changes the bandwidth limit of all transfers together at once; None: unlimited."""
         self._post(on.BandwidthLimitChanged(bytes_per_second))
 
     @operation
@@ -400,7 +399,7 @@ class QueueOperations(Operations):
 
     @operation
     def set_download_hours(self, hours: DailyHours | str | None) -> None:
-        """Allows downloads only in these hours of the day, such as `22:00-7:00`; None at any time.
+        """Limits downloads to these hours of the day, such as `22:00-7:00`; None: any time.
 
         Outside of them, running downloads are stopped, keep their bytes and wait at the head of the queue.
         """

@@ -41,7 +41,7 @@ _REPOSITORY: Final = Argument(
     "owner/name, an address on the Hub, a command such as ollama run hf.co/owner/name, or #2 for the second row of the last "
     "search, plan or history. QUANT is a quantization or a file name; without it the best common one is chosen.",
     offers=_repositories,
-    is_whole=is_command,
+    is_command=is_command,
 )
 _REVISION: Final = Option("--revision REVISION", "A branch, a tag or a commit.")
 

@@ -115,9 +115,9 @@ def _model_row(model: ModelSummary) -> Row:
         lines=rows.facts(
             units.size(model.size_bytes),
             units.plural(model.file_count, "file") if model.file_count > 1 else "",
-            "" if model.parameter_count is None else f"{units.count(model.parameter_count)} parameters",
+            units.counted(model.parameter_count, "parameter"),
             printable(model.architecture or ""),
-            "" if model.context_length is None else f"{model.context_length} tokens",
+            "" if model.context_length is None else units.plural(model.context_length, "token"),
             "with vision projector" if model.projector_path else "",
             Fact("read-only" if model.store else model.state, mood),
             f"from {printable(units.tilde(model.store))}" if model.store else "",
@@ -268,8 +268,8 @@ def suggestions(found: Sequence[RepoSummary]) -> Listing:
 def _suggestion_row(repo: RepoSummary) -> Row:
     fit = _FITS[repo.fit][1]
     details = (
-        "" if repo.parameter_count is None else f"{units.count(repo.parameter_count)} parameters",
-        "" if repo.downloads is None else f"{units.count(repo.downloads)} downloads",
+        units.counted(repo.parameter_count, "parameter"),
+        units.counted(repo.downloads, "download"),
         f"changed {repo.modified_at[:10]}" if repo.modified_at else "",
     )
     title = printable(repo.repo_id)

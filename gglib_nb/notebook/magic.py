@@ -4,6 +4,7 @@ A magic runs on the main thread and blocks on the manager's futures; it never ru
 become `UsageError`, and errors of this package are shown in one line; any other exception is a bug and keeps its traceback.
 """
 
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
@@ -17,9 +18,9 @@ from traitlets.config import Configurable
 from typing_extensions import override
 
 from gglib_nb.domain.references import DownloadId
-from gglib_nb.domain.text import printable
+from gglib_nb.domain.text import printable, redacted
 from gglib_nb.errors import CatalogError, GglibError, copy_of
-from gglib_nb.manager.progress import use_views
+from gglib_nb.manager.progress import encodable, use_views
 from gglib_nb.notebook.progress import download_in_cell
 from gglib_nb.notebook.session import Answer, Screen, Session
 from gglib_nb.notebook.verb import Call, GrammarError, Tab, complete, words_before
@@ -62,7 +63,7 @@ class GgufMagics(Magics):
             answer = self._answer(parse(line))
         except GrammarError as error:
             # No subclass: IPython compares with `is`, and prints the traceback of a subclass (ipython#14024).
-            raise UsageError(str(error)) from None
+            raise UsageError(redacted(str(error))) from None  # a token typed as an argument
         except GglibError as error:
             raise _in_one_line(error) from error.__cause__
         self._screen.show(answer)
@@ -136,7 +137,7 @@ class GgufMagics(Magics):
 def _in_one_line(error: BaseException) -> BaseException:
     """A copy that IPython shows as `Name: message`; keeps its class and attributes."""
     shown = copy_of(error)
-    line = f"{type(error).__name__}: {printable(str(error))}"
+    line = encodable(f"{type(error).__name__}: {printable(str(error))}", sys.stdout)
     vars(shown)["_render_traceback_"] = lambda: [line]
     return shown
 

@@ -184,6 +184,11 @@ class Panel(anywidget.AnyWidget):
         """The state as of the last message. Readable from any thread."""
         return self._feed.state
 
+    @property
+    def is_open(self) -> bool:
+        """Whether pages can reach it: neither the kernel (`Widget.close_all()`) nor a front end has closed its comm."""
+        return self.comm is not None and not getattr(self.comm, "_closed", False)
+
     @override
     def close(self) -> None:
         """Ends the subscription and closes every view. The downloads continue."""

@@ -74,8 +74,8 @@ def _fit(placement: Placement, asked_tokens: int | None) -> str:
 
 
 def _tokens(count: int) -> str:
-    """A context: `8k`, `500`."""
-    return f"{count // 1024}k" if count >= 1024 else str(count)
+    """A context as users type it, rounded down: `8k`, `500`."""
+    return f"{count // 1000}k" if count >= 1000 else str(count)
 
 
 def _own_arguments(placement: Placement, asked_tokens: int | None) -> str:
@@ -248,7 +248,9 @@ def _below(plan: RepoPlan) -> Iterator[str]:
         memories = [variant.memory for variant in plan.variants if variant.memory is not None]
         rough = ["~: rough estimate."] if any(memory.is_rough for memory in memories) else []
         notes = list(dict.fromkeys(note for memory in memories for note in memory.notes))[:_MOST_NOTES]
-        estimate = f"Memory is estimated for {plan.context_tokens} tokens of context in one conversation;"
+        estimate = (
+            f"Memory is estimated for {units.plural(plan.context_tokens, 'token')} of context in one conversation;"
+        )
         yield " ".join([estimate, "--context and --kv change that.", *rough, *notes])
     elif plan.has_access:
         yield "Memory is unknown: the model's GGUF header could not be read."
@@ -270,7 +272,7 @@ def offer(plan: RepoPlan) -> Listing:
         view=View(id="offer", title=printable(plan.repo_id), rows=tuple(row.id for row in found), note=free),
         rows=found,
         link=plan.page_url or "",
-        warning="" if plan.has_access or not plan.accept_url else "You have to accept its terms first.",
+        warning=printable(plan.refusal),
         warning_link=plan.accept_url or "",
         choices=tuple(Action(kind, _choice(kind, size)) for kind, size in companions.items()),
         revision=plan.revision,

@@ -150,7 +150,7 @@ class TextQueue:
 class LiveOutput(Generic[_State]):
     """One output of a cell, updated while the cell waits, and kept with the final state.
 
-    `draw` returns text and HTML of a state with a caption; `continues` is whether its downloads continue without the cell.
+    `draw` returns text and HTML of a state with a caption; `continues` is whether its downloads or commands continue without the cell.
     """
 
     def __init__(self, draw: Callable[[_State, str], Data], continues: Callable[[_State], bool]) -> None:
@@ -197,7 +197,7 @@ def queue_in_cell(id_: DownloadId | None) -> LiveOutput[QueueSnapshot]:
 
     def continues(snapshot: QueueSnapshot) -> bool:
         shown = only(snapshot, id_)
-        return bool(shown.items or shown.resolving)
+        return bool(shown.items or shown.resolving) or any(item.has_running_command for item in shown.recent_completed)
 
     return LiveOutput(draw, continues)
 

@@ -1,5 +1,6 @@
 """The verbs about the download queue."""
 
+import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -8,13 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain import units
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
-from gglib_nb.domain.matching import find_download, find_failure, pick_row, row_number
+from gglib_nb.domain.matching import find_download, find_failure, has_word, pick_row, row_number
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.errors import DownloadsFailedError, NotInQueueError
 from gglib_nb.notebook import listings, rows
 from gglib_nb.notebook.actions import POSITIONS, new_position, retry_all
+from gglib_nb.notebook.progress import only
 from gglib_nb.notebook.render import render_html, render_text
 from gglib_nb.notebook.session import Answer, Session, settle
 from gglib_nb.notebook.verb import Argument, GrammarError, Option, Tab, read_count, verb
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 # The queue is shown even if another program has locked the database.
 _OTHERS_S: Final = 1.0
+_POLL_S: Final = 0.1
 _KEPT: Final = "Downloaded data is kept."
 
 
@@ -175,25 +178,35 @@ def clear_failed(session: Session, reference: DownloadId | None = None) -> str:
 
 @verb("queue", interrupted="Stopped waiting. The downloads continue.", reference=_ANY)
 def wait(session: Session, reference: DownloadId | None = None) -> Answer | str:
-    """Wait for a download, or for all. An interrupt stops only the waiting."""
+    """Wait for a download, or for all, with its --then command. An interrupt stops only the waiting."""
     manager = session.manager
     snapshot = manager.snapshot
-    if reference is None and not (snapshot.items or snapshot.resolving):
+    if reference is None and not (snapshot.items or snapshot.resolving or _running_commands(snapshot)):
         return "Nothing is queued or active."
     view = session.screen.queue_view(reference)
     view.show(snapshot)
-    earlier = {(item.id, item.ended_at_s) for item in snapshot.recent_failures}
+    earlier = {(item.id, item.ended_at_s) for item in (*snapshot.recent_failures, *snapshot.recent_completed)}
+    earlier -= {(item.id, item.ended_at_s) for item in _running_commands(snapshot)}
     future: Future[object] = manager.submit(
         manager.sync.join if reference is None else lambda: manager.sync.wait(reference)
     )
     try:
         settle(future, lambda: view.show(manager.snapshot))
         view.show(manager.snapshot)
+        while _running_commands(only(manager.snapshot, reference)):
+            time.sleep(_POLL_S)
+            view.show(manager.snapshot)
     finally:
         view.close()
-    failures = [one for one in manager.snapshot.recent_failures if (one.id, one.ended_at_s) not in earlier]
+    snapshot = only(manager.snapshot, reference)
+    new = [
+        one
+        for one in (*snapshot.recent_failures, *snapshot.recent_completed)
+        if (one.id, one.ended_at_s) not in earlier
+    ]
+    failures = [one for one in new if one.status is DownloadStatus.FAILED]
     if not failures:
-        return Answer()
+        return "\n".join(f"{one.id}: {rows.note(one)}" for one in new if one.then is not None and one.then.error)
     ids = tuple(str(item.id) for item in failures)
     text = f"{ids[0]}: {failures[0].error}"
     if len(ids) > 1:
@@ -237,7 +250,7 @@ def partials(
     """
     if queues and discards:
         raise GrammarError("Write either --queue or --discard")
-    if discards and everything == (part is not None):
+    if discards and everything == (part is not None and has_word(part)):
         raise GrammarError("Name what to delete: part of a path, or --all")
     if everything and not discards:
         raise GrammarError("--all needs --discard; without both, all are listed")
@@ -287,6 +300,11 @@ def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_
     kept, left = amount([one for one in found if one.target not in targets])[0], len(found) - len(targets)
     more = f" {kept} in the queue or in use elsewhere {'was' if left == 1 else 'were'} kept." if left else ""
     return f"Deleted {files}: {freed} freed.{more}"
+
+
+def _running_commands(snapshot: QueueSnapshot) -> list[QueuedDownload]:
+    """The complete downloads whose command has not ended."""
+    return [item for item in snapshot.recent_completed if item.has_running_command]
 
 
 def find_item(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None:

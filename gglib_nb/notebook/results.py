@@ -45,7 +45,7 @@ def deleted(deletion: Deletion) -> str:
 def exported(report: BundleReport) -> str:
     """The result of an export, and the next step."""
     linked = " (linked)" if report.linked_bytes == report.size_bytes else ""
-    models = report.models[0] if len(report.models) == 1 else f"{len(report.models)} models"
+    models = report.models[0] if len(report.models) == 1 else units.plural(len(report.models), "model")
     done = f"Exported {models}, {units.size(report.size_bytes)}{linked}, to {report.folder}."
     return printable(f"{done} On the other machine: %gguf import FOLDER")
 
@@ -158,17 +158,21 @@ def pruning_table(plan: PrunePlan) -> Table:
 
 def inspection_blocks(one: Inspection) -> list[Block]:
     """The output of `%gguf inspect` for one model."""
-    arrays = {key: f"{count:,} values" for key, count in one.array_lengths.items()}
+    arrays = {key: units.plural(count, "value") for key, count in one.array_lengths.items()}
     keys = sorted({**{key: shown(value) for key, value in one.metadata.items()}, **arrays}.items())
-    rest = [row("…", f"{len(keys) - _MOST_KEYS:,} more keys")] if len(keys) > _MOST_KEYS else []
+    rest = [row("…", units.plural(len(keys) - _MOST_KEYS, "more key"))] if len(keys) > _MOST_KEYS else []
     metadata = Table((_KEY, Column("Value")), [*(row(key[:200], text) for key, text in keys[:_MOST_KEYS]), *rest])
     return [
         Line(one.name, STRONG),
         *(Line(f"{name}: {value}") for name, value in _facts(one)),
         *([_tensor_table(one.tensors)] if one.tensors else []),
-        Fold(f"Metadata ({len(one.metadata) + len(one.array_lengths)} keys)", metadata),
+        Fold(f"Metadata ({units.plural(len(keys), 'key')})", metadata),
         *(
-            Fold(f"{f'Chat template {name}'.rstrip()} ({len(text):,} characters)", text, _TEXT_TEMPLATE_LINES)
+            Fold(
+                f"{f'Chat template {name}'.rstrip()} ({units.plural(len(text), 'character')})",
+                text,
+                _TEXT_TEMPLATE_LINES,
+            )
             for name, text in sorted(one.chat_templates.items())
         ),
     ]
@@ -181,7 +185,8 @@ def comparison_blocks(found: Comparison) -> list[Block]:
         names, titles = f"{one} here and on the Hub", ["Yours", "On the Hub"]
     else:
         names, titles = f"{one} and {other}", [printable(name.rpartition("/")[2]) for name in (one, other)]
-    keys = f"{len(found.keys)} keys differ" if len(found.keys) != 1 else "1 key differs"
+    count = len(found.keys)
+    keys = f"{units.plural(count, 'key')} differ{'s' if count == 1 else ''}"
     unknown = units.UNKNOWN
     rows = [row(key.key[:200], key.first or unknown, key.second or unknown) for key in found.keys[:_MOST_KEYS]]
     return [
@@ -207,13 +212,13 @@ def warnings_of(one: Inspection) -> tuple[str, ...]:
 
 def _facts(one: Inspection) -> list[tuple[str, str]]:
     weights = None if one.bits_per_weight is None else f"{one.bits_per_weight:.2f} bits per weight"
-    parameters = f"{units.count(one.parameter_count)} parameters" if one.tensors else None
-    tokens = None if one.vocabulary_size is None else f"{one.vocabulary_size:,} tokens"
+    parameters = units.counted(one.parameter_count, "parameter") if one.tensors else None
+    tokens = None if one.vocabulary_size is None else units.plural(one.vocabulary_size, "token")
     found: list[tuple[str, Iterable[str | None]]] = [
         ("Name", [one.title]),
         ("Architecture", [one.architecture, parameters, weights]),
         ("Size", [units.size(one.size_bytes)]),
-        ("Context", [None if one.context_length is None else f"{one.context_length:,} tokens"]),
+        ("Context", [None if one.context_length is None else units.plural(one.context_length, "token")]),
         ("Tokenizer", [one.tokenizer, tokens]),
         ("Chat template", ["too long to show" if one.has_chat_template and "" not in one.chat_templates else None]),
         ("Licence", [one.licence]),

@@ -106,7 +106,7 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
             "" if item.to is None or item.paths else f"to {printable(units.tilde(item.to))}",
             _then(item),
         ),
-        note=_note(item),
+        note=note(item),
         mood="bad" if is_bad else "warn" if item.notice_kind in _WARNINGS and status.is_active else "plain",
         link=item.error.accept_url or "" if isinstance(item.error, GatedRepoError) else "",
         part=item.progress,
@@ -217,17 +217,17 @@ def _pace(bytes_per_second: float | None, eta_seconds: float | None) -> tuple[Fa
 
 def _facts(item: QueuedDownload) -> tuple[Fact | str, ...]:
     total = units.size(item.total_bytes)
+    source = printable(f"from {', '.join(item.mirrors)}") if item.mirrors else ""
     amount = units.amount(item.downloaded_bytes, item.total_bytes)
     match item.status:
         case DownloadStatus.DOWNLOADING:
             pace = _pace(item.bytes_per_second, item.eta_seconds)
             done = _files_done((*item.shards, *item.companions))
-            return (f"{units.size(item.downloaded_bytes)} of {total}", *pace, done)
+            return (f"{units.size(item.downloaded_bytes)} of {total}", *pace, source, done)
         case DownloadStatus.COMPLETED:
             verified = _verified(item)
             if item.was_present:
                 return (total, "already downloaded", verified)
-            source = printable(f"from {', '.join(item.mirrors)}") if item.mirrors else ""
             return (total, time_taken(item), rate(item.bytes_per_second), source, verified)
         case DownloadStatus.FAILED | DownloadStatus.CANCELLED:
             return (f"{amount} kept" if item.downloaded_bytes else total,)
@@ -245,7 +245,8 @@ def _verified(item: QueuedDownload) -> str | Fact:
     return Fact(f"not verified: {source_of(item.repo_id)} gives no SHA-256", "warn")
 
 
-def _note(item: QueuedDownload) -> str:
+def note(item: QueuedDownload) -> str:
+    """What happens now, or why it failed."""
     match item.status:
         case DownloadStatus.FAILED:
             return printable(str(item.error)) if item.error else "It failed for an unknown reason."
@@ -438,7 +439,7 @@ def news(before: QueuedDownload | None, item: QueuedDownload) -> str:
     if old is new or (old is None and not new.is_active):
         return ""
     name = names(item.display_name, item.quantization)[2]
-    return f"{name} failed: {_note(item)}" if new is DownloadStatus.FAILED else _NEWS.get(new, "").format(name)
+    return f"{name} failed: {note(item)}" if new is DownloadStatus.FAILED else _NEWS.get(new, "").format(name)
 
 
 def _queue_actions(snapshot: QueueSnapshot) -> Iterator[Action]:

@@ -55,6 +55,13 @@ class Answer:
         return self.html
 
 
+def _typed(read: Callable[[str], str], question: str) -> str:
+    """What the user types; empty if the input ends, or if this kernel has none."""
+    with suppress(EOFError, NotImplementedError):
+        return read(encodable(question, sys.stdout))
+    return ""
+
+
 class Screen:
     """Asks and shows: a terminal, a notebook's cell, or a notebook that runs without a user; without a shell there is no user."""
 
@@ -86,11 +93,11 @@ class Screen:
 
     def ask(self, question: str) -> bool:
         """Whether the user answers yes."""
-        return input(encodable(question, sys.stdout)).strip().casefold() in ("y", "yes")
+        return _typed(input, question).strip().casefold() in ("y", "yes")
 
     def ask_secret(self, question: str) -> str:
         """Reads input without echoing it."""
-        return getpass(encodable(question, sys.stdout))
+        return _typed(getpass, question)
 
     def progress_line(self) -> LineOutput | TextLine:
         """Starts a line of progress."""
@@ -110,8 +117,7 @@ class Screen:
             return False
         from gglib_nb.notebook.panel import Panel
 
-        # After `Widget.close_all()`, the panel has no comm.
-        if self._panel is None or self._panel.comm is None or self._panel.manager is not manager:
+        if self._panel is None or not self._panel.is_open or self._panel.manager is not manager:
             self.close()
             self._panel = Panel(manager)
         if not beside:

@@ -120,7 +120,7 @@ download_sync: Final = _blocking(SyncOperations.download)
 
 
 def path(text: str) -> Path:
-    """The file of a model on this disk, as a program opens it: its first shard. Asks no hub and starts no manager.
+    """The file of a model on this disk that a program opens: its first shard. Contacts no hub and starts no manager.
 
         llm = llama_cpp.Llama(str(gglib_nb.path("owner/repo:Q4_K_M")))
 

@@ -267,10 +267,10 @@ def _block_html(block: Block) -> str:
 def _printable_lines(text: str, most_lines: int = _MOST_LINES) -> str:
     def cut(line: str) -> str:
         left = len(line) - _LONGEST_LINE
-        return f"{line[:_LONGEST_LINE]} … {left:,} more characters" if left > 0 else line
+        return f"{line[:_LONGEST_LINE]} … {units.plural(left, 'more character')}" if left > 0 else line
 
     lines = [printable(cut(line)) for line in text.splitlines()]
-    more = [f"… {len(lines) - most_lines:,} more lines"] if len(lines) > most_lines else []
+    more = [f"… {units.plural(len(lines) - most_lines, 'more line')}"] if len(lines) > most_lines else []
     return "\n".join([*lines[:most_lines], *more])
 
 

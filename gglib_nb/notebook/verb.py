@@ -6,6 +6,7 @@ individual verbs and the manager. A completion uses only data that is in memory:
 
 import difflib
 import inspect
+import os
 import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -39,6 +40,10 @@ _MAGIC_LINE: Final = re.compile(r"\s*(?:[\w, ]+=\s*)?%gguf\s+(.*)")
 _AUTOMAGIC_LINE: Final = re.compile(r"\s*gguf\s+(.*)")
 _NUMBER: Final = re.compile(r"#\d+")
 _DASHED: Final = re.compile(r"-\D|--.")
+# What a phone's keyboard makes of quotation marks and of `--`.
+_CURLY: Final = re.compile(r"(?<![^\s=])(?:[“„”]([^“”]*)[“”]|[‘‚’]([^‘’]*)[‘’])(?!\S)")  # noqa: RUF001 - as a phone types them
+_LONG_DASH: Final = re.compile(r"^[–—](?=[a-z])")  # noqa: RUF001 - as a phone types them
+_SHARED: Final = "--revision"  # also an option of the commands that users paste
 _COUNT: Final = re.compile(r"(\d+)\s*(?:(k)(i?))?", re.IGNORECASE | re.ASCII)
 _PARAMETERS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mbt])", re.IGNORECASE | re.ASCII)
 _AGE: Final = re.compile(r"(\d{1,5})\s*(h|d|w)", re.IGNORECASE | re.ASCII)
@@ -75,8 +80,8 @@ class Argument:
     offers: Offers = ()
     takes_rest: bool = False  # all remaining words, joined with spaces
     is_repeated: bool = False  # all remaining words; the value is a tuple
-    # Whether these words are all of it, as in a pasted command.
-    is_whole: Callable[[Sequence[str]], bool] = lambda _words: False
+    # Whether these words are a pasted command: all of it is the argument, except options of the verb.
+    is_command: Callable[[Sequence[str]], bool] = lambda _words: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,12 +131,12 @@ class Verb:
     @property
     def usage(self) -> str:
         """The usage, without `%gguf`."""
-        replacing = [each.name for _, each in self.options.values() if each.replaces]
+        replacing = [each.usage for _, each in self.options.values() if each.replaces]
         words = [
             each.name if one.default is one.empty or replacing else f"[{each.name}]" for one, each in self.arguments
         ]
         words += [f"[{each.usage}]" for _, each in self.options.values() if not each.replaces]
-        return " | ".join([" ".join([self.name, *words]), *(f"{self.name} {name}" for name in replacing)])
+        return " | ".join([" ".join([self.name, *words]), *(f"{self.name} {usage}" for usage in replacing)])
 
     @property
     def details(self) -> list[tuple[str, str]]:
@@ -162,9 +167,9 @@ class Verb:
             raise GrammarError(printable(f"{ended[:1].upper()}{ended[1:]} Write: %gguf {self.usage}")) from error
 
     def _arguments(self, words: Sequence[str]) -> dict[str, Any]:
-        if self.arguments and self.arguments[0][1].is_whole(words):
-            words = ["--", " ".join(words)]
-        given, rest = self._read_options(words)
+        is_command = bool(self.arguments) and self.arguments[0][1].is_command(words)
+        given, rest = self._read_options(words, is_command=is_command)
+        rest = [" ".join(rest)] if is_command else rest
         for parameter, argument in self.arguments:
             if not rest:
                 continue
@@ -177,7 +182,7 @@ class Verb:
         self._check_complete(given)
         return given
 
-    def _read_options(self, words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    def _read_options(self, words: Sequence[str], *, is_command: bool) -> tuple[dict[str, Any], list[str]]:
         given: dict[str, Any] = {}
         rest: list[str] = []
         left = list(words)
@@ -185,23 +190,21 @@ class Verb:
             word = left.pop(0)
             if word == "--":
                 return given, [*rest, *left]
-            if not _DASHED.match(word):
+            name, has_value, text = word.partition("=")
+            if not _DASHED.match(word) or (is_command and (name == _SHARED or name not in self.options)):
                 rest.append(word)
                 continue
-            name, has_value, text = word.partition("=")
             if name not in self.options:
                 near = difflib.get_close_matches(name, self.options, n=1)
                 hint = f". Did you mean {near[0]}?" if near else ""
                 raise GrammarError(f"{self.name} has no option {name}{hint}")
             parameter, option = self.options[name]
             if option.form == name:
+                if has_value:
+                    raise GrammarError(f"{name} takes no value")
                 given[parameter.name] = True
                 continue
-            if not has_value:
-                if not left:
-                    raise GrammarError(f"{name} needs a value: {option.usage}")
-                text = left.pop(0)
-            value = _value(option, text)
+            value = _value(option, text if has_value else _next_value(option, left))
             values = tuple(dict.fromkeys((*given.get(parameter.name, ()), value)))
             given[parameter.name] = values if option.is_repeated else value
         return given, rest
@@ -255,20 +258,32 @@ class Call:
         return Answer(printable(answer)) if isinstance(answer, str) else answer
 
 
-def split_words(line: str) -> list[str]:
-    """The words of a line, split as in a shell, without comments.
+def split_words(line: str, *, has_escapes: bool = os.name == "posix") -> list[str]:
+    """The words of a line, split as in a shell, without comments and a final `;`.
 
-    A comment begins with a `#` at the start of a word, unless the word is a number such as `#2`.
+    A comment begins with a `#` at the start of a word, unless the word is a number such as `#2`. Curly quotation marks and long
+    dashes are read as a keyboard's. On Windows, a backslash is part of a path.
 
     Raises:
-        GrammarError: A quotation mark is not closed.
+        GrammarError: The line ends inside a quotation or after a backslash.
     """
+    if not re.search("['\"]", line):
+        line = _CURLY.sub(lambda quoted: shlex.quote(quoted[1] or quoted[2] or ""), line)
     words = _WORD.finditer(line)
     comments = (word.start() for word in words if word[0].startswith("#") and not _NUMBER.fullmatch(word[0]))
+    lexer = shlex.shlex(line[: next(comments, None)].rstrip().removesuffix(";"), posix=True)
+    lexer.whitespace_split, lexer.commenters = True, ""
+    lexer.escape = lexer.escape if has_escapes else ""
     try:
-        return shlex.split(line[: next(comments, None)])
+        return [_LONG_DASH.sub("--", word) for word in lexer]
     except ValueError as error:
-        raise GrammarError("A quotation mark is not closed.") from error
+        raise GrammarError("The line ends inside a quotation or after a backslash.") from error
+
+
+def _next_value(option: Option, left: list[str]) -> str:
+    if not left or _DASHED.match(left[0]):
+        raise GrammarError(f"{option.name} needs a value: {option.usage}")
+    return left.pop(0)
 
 
 def _value(one: Argument | Option, text: str) -> Any:  # noqa: ANN401 - as it reads it
@@ -330,6 +345,10 @@ def complete(words: Sequence[str], known: Tab) -> list[str]:
         return [verb.name for verb in all_verbs() if _continues(fragment, verb.name)]
     if given[0] not in VERBS:
         return []
+    name, has_value, begun = fragment.partition("=")
+    _, option = VERBS[given[0]].options.get(name, (None, None))
+    if has_value and option is not None and option.form != name:
+        return [f"{name}={text}" for text in complete([*given, name, begun], known)]
     offered = _offered(VERBS[given[0]], given[1:], replace(known, fragment=fragment))
     return [text for text in dict.fromkeys(offered) if _continues(fragment, text)]
 
@@ -357,7 +376,7 @@ def _offered(verb: Verb, given: Sequence[str], known: Tab) -> Iterable[str]:
     if option is not None:
         return option.choices or _completions(option, tab)
     if tab.fragment.startswith("-"):
-        return [name for name in verb.options if name not in given]
+        return [name for name, (_, each) in verb.options.items() if each.is_repeated or name not in given]
     replacing = [name for name, (_, each) in verb.options.items() if each.replaces and not given]
     if not verb.arguments:
         return replacing

@@ -78,7 +78,7 @@ def limit(session: Session, number: int | None = None) -> str:
     """Show or set how many downloads may wait in the queue."""
     if number is not None:
         session.call(session.sync.set_max_queue_size, number)
-    return f"Up to {session.manager.snapshot.max_size} downloads may wait."
+    return f"Up to {units.plural(session.manager.snapshot.max_size, 'download')} may wait."
 
 
 @verb("settings")

@@ -6,7 +6,7 @@ Written only here, so that the panel, the terminal and a program that reads the 
 from collections.abc import Sequence
 from typing import Final
 
-from gglib_nb.domain.units import part
+from gglib_nb.domain.units import duration, part, plural
 
 Notice = tuple[str, str]
 """Kind and sentence."""
@@ -25,7 +25,7 @@ def notice_of(kind: str | None, seconds: float | None = None, text: str = "") ->
     """
     if kind is None:
         return None
-    counted = "" if seconds is None else f"{max(1, round(seconds))} s"
+    counted = "" if seconds is None else duration(seconds)
     known = {
         "connecting": "connecting",
         "verifying": "verifying",
@@ -47,5 +47,5 @@ def reused(reused_bytes: int, total_bytes: int | None, names: Sequence[str]) -> 
     """How much was copied instead of downloaded: `13.2 of 17.0 GB taken from Q4_K_M on this disk`."""
     sources = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
     if not 0 < len(names) <= _MOST_NAMES:
-        sources = f"{len(names)} files" if names else "files"
+        sources = plural(len(names), "file") if names else "files"
     return "reused", f"{part(reused_bytes, total_bytes)} taken from {sources} on this disk"

@@ -8,6 +8,7 @@ import pytest
 from gglib_nb import DownloadManager, DownloadManagerConfig
 from gglib_nb.errors import NotInQueueError
 from gglib_nb.notebook.session import Screen, Session
+from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub
 from tests.support.partials import write_journal
@@ -72,6 +73,17 @@ def test_the_path_of_the_models_folder_matches_nothing(ask: Callable[..., str], 
     ask(f"--discard {text}")
 
     assert left(folder) == list(NAMES)
+
+
+@pytest.mark.parametrize("text", ["''", "/", ".", "- --yes"])
+def test_a_text_without_a_word_deletes_nothing(ask: Callable[..., str], folder: Path, text: str) -> None:
+    for name in NAMES[1:]:
+        (folder / f"{name}.part").unlink()
+
+    with pytest.raises(GrammarError, match="Name what to delete"):
+        ask(f"--discard {text}")
+
+    assert left(folder) == [NAMES[0]]
 
 
 def test_a_text_that_matches_several_deletes_nothing_without_a_user(ask: Callable[..., str], folder: Path) -> None:

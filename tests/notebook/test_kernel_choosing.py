@@ -53,7 +53,7 @@ def test_a_plan_reads_a_large_header_in_few_bytes_and_its_rows_can_be_queued(hub
     assert (len(asked), sum(record.bytes_sent for record in asked) < 300_000) == (5, True)
     assert "★ Q4_K_M is the usual choice." in plan.text
     assert "%gguf queue ROW --with mmproj" in plan.text
-    assert "Memory is estimated for 4000 tokens of context" in plan.text
+    assert "Memory is estimated for 4,000 tokens of context" in plan.text
     assert "linear-gradient" in plan.outputs[0]["data"]["text/html"]
     queued = kernel.run("%gguf queue 3 --with mmproj\n%gguf wait")
     assert "demo/large-GGUF:Q4_K_M" in queued.text

@@ -156,3 +156,15 @@ def test_at_logging_level_info_a_cell_shows_no_request_lines(hub: FaultyHub, ker
 
     assert "HTTP Request" not in cell.text
     assert cell.stream("stderr") == ""
+
+
+def test_a_panel_whose_comm_a_front_end_has_closed_is_replaced(hub: FaultyHub, kernel: Kernel) -> None:
+    view = "application/vnd.jupyter.widget-view+json"
+    first = kernel.run("%load_ext gglib_nb\n%gguf", has_person=True).output_of("display_data")
+    model_id = first["data"][view]["model_id"] if first else ""
+    close = f"get_ipython().kernel.comm_manager.comm_close(None, None, {{'content': {{'comm_id': '{model_id}'}}}})"
+
+    second = kernel.run(f"{close}\n%gguf", has_person=True).output_of("display_data")
+
+    assert second is not None
+    assert second["data"][view]["model_id"] != model_id

@@ -4,6 +4,7 @@ It is long because it tests every verb's answers, refusals and completions.
 """
 
 import copyreg
+import io
 import signal
 import sys
 import threading
@@ -12,12 +13,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from IPython.core.error import UsageError
+from IPython.core.error import StdinNotImplementedError, UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
-from gglib_nb.domain.download import DownloadStatus, StoredFile
+from gglib_nb.domain.download import DownloadStatus, StoredFile, Then
 from gglib_nb.domain.library import CheckedFile, Deletion, Verification, VerifyProgress
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import RepoSummary
@@ -431,6 +432,57 @@ def test_an_awaited_download_that_fails_raises_its_own_error(shell, manager):
 
     assert isinstance(error, NetworkError)
     assert lines[-1] == "NetworkError: The line was cut. %gguf retry goes on."
+
+
+def test_wait_also_waits_for_the_command_and_names_its_failure(shell, manager):
+    done = download("owner/active:Q4_K_M", DownloadStatus.COMPLETED, ended_at_s=9.0, then=Then("make", "running"))
+    failed = replace(done, then=Then("make", "failed", "exit code 2"))
+    manager.snapshot = snapshot(recent_completed=(done,))
+    manager.answers["join"] = None
+    end = threading.Timer(0.3, lambda: manager.tell(snapshot(recent_completed=(failed,))))
+    end.start()
+
+    said = run(shell, "wait")
+
+    end.join()
+    assert said.splitlines()[-1] == "owner/active:Q4_K_M: The command failed: exit code 2"
+
+
+def test_an_error_can_be_printed_in_any_encoding(shell, manager, monkeypatch):
+    manager.answers["queue_smart"] = NetworkError("The connection to 模型… was lost.")
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
+    with pytest.raises(NetworkError) as caught:
+        shell.run_line_magic("gguf", "queue a/b")
+
+    [line] = caught.value._render_traceback_()
+    assert line.encode("latin-1") == b"NetworkError: The connection to ??... was lost."
+
+
+def test_a_token_on_a_line_is_not_repeated_in_its_error(shell, manager):
+    error, lines = failure(shell, "login hf_abcdefghijkl")
+
+    assert isinstance(error, UsageError)
+    assert "hf_" not in lines[-1]
+    assert "Write: %gguf login" in lines[-1]
+
+
+@pytest.mark.parametrize("error", [EOFError, StdinNotImplementedError])
+def test_without_an_answer_nothing_is_deleted(shell, manager, monkeypatch, error):
+    def no_answer(_question=""):
+        raise error
+
+    manager.registered = [MODEL]
+    manager.answers["delete"] = lambda _id, dry_run=False: PLAN
+    shell.kernel = SimpleNamespace(_allow_stdin=None)
+    monkeypatch.setattr("builtins.input", no_answer)
+    monkeypatch.setattr("gglib_nb.notebook.session.getpass", no_answer)
+
+    assert run(shell, "delete a/b") == "Nothing was deleted."
+    assert run(shell, "login") == "No token was entered; nothing has changed."
+
+
+def test_one_is_singular(shell, manager):
+    assert run(shell, "limit 1") == "Up to 1 download may wait."
 
 
 # Loading

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.domain.units import DailyHours
-from gglib_nb.notebook.verb import VERBS, GrammarError, help_of, help_of_all
+from gglib_nb.notebook.verb import VERBS, GrammarError, help_of, help_of_all, split_words
 from gglib_nb.notebook.verbs import parse
 
 NIGHT = DailyHours.parse("22-7")
@@ -39,6 +39,16 @@ READ = [
     ("queue 'a/b:my file.gguf'", "queue", {"reference": "a/b:my file.gguf"}),
     ("queue 'a/b:my #file.gguf'", "queue", {"reference": "a/b:my #file.gguf"}),
     ("queue a/b:c#d.gguf", "queue", {"reference": "a/b:c#d.gguf"}),
+    ("queue a/b;", "queue", {"reference": "a/b"}),
+    ("queue a/b --then 'one; two;'; # both", "queue", {"reference": "a/b", "then": "one; two;"}),
+    (
+        "queue “a/b:my file.gguf” —force –revision v1",  # noqa: RUF001
+        "queue",
+        {"reference": "a/b:my file.gguf", "force": True, "revision": "v1"},
+    ),
+    ("queue a/b --then=“say ’hi’”", "queue", {"reference": "a/b", "then": "say ’hi’"}),  # noqa: RUF001
+    ("queue '“a”/b'", "queue", {"reference": "“a”/b"}),
+    ("queue a/b --then=--version", "queue", {"reference": "a/b", "then": "--version"}),
     ("plan a/b", "plan", {"reference": "a/b"}),
     ("plan a/b:Q8_0 --context 8k", "plan", {"reference": "a/b:Q8_0", "context": 8000}),
     ("plan a/b --context 8Ki", "plan", {"reference": "a/b", "context": 8192}),
@@ -50,6 +60,7 @@ READ = [
         {"words": "q", "max_size": 1_500_000_000, "sort": "likes", "limit": 5},
     ),
     ("search llama --limit 5 vision", "search", {"words": "llama vision", "limit": 5}),
+    ("search it’s - llama", "search", {"words": "it’s - llama"}),  # noqa: RUF001
     ("search --limit 1k llama", "search", {"words": "llama", "limit": 1000}),
     ("cancel a/b", "cancel", {"reference": "a/b"}),
     ("cancel #2 --discard", "cancel", {"reference": "#2", "discard": True}),
@@ -77,6 +88,9 @@ READ = [
     ("bandwidth 0.5", "bandwidth", {"rate": 500_000}),
     ("bandwidth 5MB", "bandwidth", {"rate": 5_000_000}),
     ("bandwidth 1.5 MB/s", "bandwidth", {"rate": 1_500_000}),
+    ("bandwidth 100 Mbit/s", "bandwidth", {"rate": 12_500_000}),
+    ("bandwidth 100Mbps", "bandwidth", {"rate": 12_500_000}),
+    ("bandwidth 100MBps", "bandwidth", {"rate": 100_000_000}),
     ("bandwidth --hours 22-7", "bandwidth", {"hours": NIGHT}),
     ("bandwidth --hours off", "bandwidth", {"hours": "off"}),
     ("bandwidth --hours 22-7 5", "bandwidth", {"rate": 5_000_000, "hours": NIGHT}),
@@ -122,6 +136,11 @@ MISTAKES = [
     ("queue a/b --with nothing", "mmproj"),
     ("ls", "%gguf models"),
     ("stop a/b", "%gguf cancel ID"),
+    ("delete a/b --yes=no", "--yes takes no value"),
+    ("queue a/b --to --force", "--to needs a value: --to FOLDER"),
+    ("queue a/b \\", "after a backslash"),
+    ("queue 'a/b", "inside a quotation"),
+    ("path", "| path --preset FILE"),
 ]
 
 
@@ -193,3 +212,21 @@ def test_the_help_lists_every_verb(verb):
 @pytest.mark.parametrize("command", ["llama-server -hf owner/name:Q4_K_M -c 0", "ollama run hf.co/owner/name:Q4_K_M"])
 def test_a_pasted_command_is_parsed_completely(verb, command):
     assert parse(f"{verb} {command}").arguments == {"reference": command}
+
+
+def test_options_of_the_verb_may_follow_a_pasted_command():
+    command = "hf download owner/name --revision main --include *.gguf"
+
+    assert parse(f"queue {command} --no-start --to=/models").arguments == {
+        "reference": command,
+        "no_start": True,
+        "to": "/models",
+    }
+
+
+def test_on_windows_a_backslash_is_part_of_a_path():
+    assert split_words(r"import D:\my\models '\\host\a b'", has_escapes=False) == [
+        "import",
+        r"D:\my\models",
+        r"\\host\a b",
+    ]

@@ -165,7 +165,7 @@ def test_a_model_is_found_by_its_row_the_newest_first(registered: Callable[..., 
 
 
 def test_a_missing_row_is_refused_with_the_number_of_rows(registered: Callable[..., Catalog]) -> None:
-    with pytest.raises(ModelNotFoundError, match=r"no row 3. 2 models are registered; `%gguf models` lists them"):
+    with pytest.raises(ModelNotFoundError, match=r"no row 3. You have 2 models; %gguf models lists them"):
         registered("owner/old:Q4_0", "owner/new:Q8_0").find("#3")
 
 

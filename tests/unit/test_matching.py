@@ -45,6 +45,12 @@ def test_a_number_never_matches_part_of_an_id():
         find_failure("3", SNAPSHOT)
 
 
+@pytest.mark.parametrize("text", ["", " ", "/", ":", "-", "."])
+def test_a_text_without_a_word_matches_nothing(text):
+    with pytest.raises(NotInQueueError, match="No download matches"):
+        find_download(text, snapshot(FIRST))
+
+
 def test_an_ambiguous_part_is_refused_with_its_matches():
     with pytest.raises(NotInQueueError, match="bart/Qwen3-8B-GGUF:Q4_K_M, bart/Qwen3-8B-GGUF:Q8_0"):
         find_download("bart", SNAPSHOT)

@@ -216,7 +216,7 @@ def test_the_command_that_runs_the_recommended_variant_is_shown():
 @pytest.mark.parametrize(
     ("placement", "says"),
     [
-        (Placement("gpu", 32, 32, longest_gpu_context=49_152, has_gpu=True), "GPU, up to 48k"),
+        (Placement("gpu", 32, 32, longest_gpu_context=49_152, has_gpu=True), "GPU, up to 49k"),
         (Placement("gpu_reduced", 32, 32, 0, 8192, "q8_0", has_gpu=True), "GPU, q8_0 cache"),
         (Placement("gpu_reduced", 32, 32, 0, 6144, has_gpu=True), "GPU, 6k context"),
         (Placement("gpu_partly", 31, 48, 0, 8192, has_gpu=True), "GPU, 31 of 48 layers"),
@@ -261,3 +261,10 @@ def test_variants_with_one_label_in_two_folders_have_different_titles():
 
     assert [row.title for row in offer(a_plan(*alike)).rows] == ["8B/m-Q4_K_M", "70B/m-Q4_K_M"]
     assert [line for line in plan_text(a_plan(*alike)).splitlines() if "70B/m-Q4_K_M" in line]
+
+
+def test_the_panel_says_what_access_lacks():
+    refusal = "a/b is gated: your access request is waiting for its authors; see its state on https://hub/a/b."
+
+    assert offer(a_plan(a_variant("Q4_K_M", 5), has_access=False, refusal=refusal)).warning == refusal
+    assert offer(a_plan(a_variant("Q4_K_M", 5))).warning == ""

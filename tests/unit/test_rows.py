@@ -98,3 +98,9 @@ def test_retry_all_queues_downloads_in_the_order_in_which_they_failed():
     order = rows.retry_order(snapshot(recent_failures=tuple(failed)))
 
     assert [item.display_name for item in order] == ["m2", "m1", "m0"]
+
+
+def test_a_download_from_a_mirror_names_it_while_it_runs():
+    row = rows.download_row(download(MODEL, "downloading", downloaded_bytes=GB, mirrors=("mirror.example",)), 0, 1)
+
+    assert "from mirror.example" in [fact.text for fact in row.lines]
