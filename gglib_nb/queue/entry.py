@@ -286,7 +286,7 @@ class Entry:
         fields = _shown(plan)
         has_other_files, self.plan, self._kept = plan.files != self.plan.files, plan, None
         if has_other_files:
-            fields |= {**self._bars(_empty_bars(plan)), "reused_bytes": 0, "reused_from": ()}
+            fields |= {**self._bars(_empty_bars(plan)), "reused_bytes": 0, "reused_from": (), "mirrors": ()}
         self.hold(**fields, queued_at_s=at_s, ended_at_s=None, error=None, can_retry=False)
 
     def _notice_of(self, kind: str | None, seconds: float | None, text: str) -> Notice | None:
