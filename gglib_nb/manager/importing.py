@@ -52,28 +52,14 @@ _PASSED_OVER: Final = frozenset({"blobs", ".locks", ".no_exist", "refs", "trees"
 OnImportProgress = Callable[[ImportProgress], None]
 
 
-class _Found(Value, frozen=True):
-    """One GGUF file and its source."""
-
-    path: Path
-    origin: FileOrigin
-    size_bytes: int
-
-    @property
-    def root(self) -> Path:
-        """The folder of its repository, or its own."""
-        inside = PurePath(self.origin.path_in_repo)
-        is_whole = self.origin.repo_id is not None and self.path.parts[-len(inside.parts) :] == inside.parts
-        return self.path.parents[len(inside.parts) - 1] if is_whole else self.path.parent
-
-
 class _Group(Value, frozen=True):
     """Files that belong together: of one repository at one commit, or of one folder."""
 
     repo_id: str | None
     commit_sha: str | None
     root: Path
-    files: dict[str, _Found]
+    files: dict[str, Path]  # by path in the repository
+    sizes: dict[str, int]
 
     @property
     def is_main(self) -> bool:
@@ -111,16 +97,18 @@ class Importer:
         if not os.path.isdir(folder):  # noqa: PTH112 - it never raises
             raise StorageError(f"There is no folder {folder}. Name one that contains GGUF files.")
         groups: dict[tuple[object, ...], _Group] = {}
-        for one in self._files(folder):
+        for path, size_bytes, origin in self._files(folder):
             self._total_files += 1
-            repo_id, commit_sha, path_in_repo = one.origin.repo_id, one.origin.commit_sha, one.origin.path_in_repo
-            group = groups.setdefault((repo_id, commit_sha, one.root), _Group(repo_id, commit_sha, one.root, {}))
-            group.files[path_in_repo] = one
+            inside = PurePath(origin.path_in_repo).parts
+            is_whole = origin.repo_id is not None and path.parts[-len(inside) :] == inside
+            key = origin.repo_id, origin.commit_sha, path.parents[len(inside) - 1] if is_whole else path.parent
+            group = groups.setdefault(key, _Group(*key, {}, {}))
+            group.files[origin.path_in_repo], group.sizes[origin.path_in_repo] = path, size_bytes
         # The commit of the default branch goes first, so that it gets the plain id.
         for group in sorted(groups.values(), key=lambda group: not group.is_main):
             self._take_group(group)
 
-    def _files(self, folder: Path) -> Iterator[_Found]:
+    def _files(self, folder: Path) -> Iterator[tuple[Path, int, FileOrigin]]:
         files = 0
         for folders, (place, below, names) in enumerate(os.walk(folder), 1):
             below[:] = sorted(name for name in below if name not in _PASSED_OVER)
@@ -135,7 +123,7 @@ class Importer:
                 )
                 return
 
-    def _file(self, path: Path, folder: Path, siblings: list[str]) -> Iterator[_Found]:
+    def _file(self, path: Path, folder: Path, siblings: list[str]) -> Iterator[tuple[Path, int, FileOrigin]]:
         if (found := status_of(path)) is None:
             self._skip(path, "is a broken link")
         elif not stat.S_ISREG(found.st_mode):
@@ -143,27 +131,25 @@ class Importer:
         elif (model := self._targets.get(str(path))) is not None:
             self._skip(path, f"is already registered as {model.id}")
         else:
-            yield _Found(path, origin_of(path.relative_to(folder), folder, siblings), found.st_size)
+            yield path, found.st_size, origin_of(path.relative_to(folder), folder, siblings)
 
     def _take_group(self, group: _Group) -> None:
         headers: dict[str, GgufHeader] = {}  # without those of unreadable files
-        for path, found in group.files.items():
+        for path_in_repo, path in group.files.items():
             self._done_files += 1
             if self._tell is not None:
-                self._tell(ImportProgress(str(found.path), self._done_files, self._total_files))
+                self._tell(ImportProgress(str(path), self._done_files, self._total_files))
             with suppress(OSError, GgufError):
-                headers[path] = _read_header(found.path)
-        sizes = [(path, found.size_bytes) for path, found in group.files.items()]
-        variants = variants_of(sizes, _kinds_by_header(headers))
+                headers[path_in_repo] = _read_header(path)
+        variants = variants_of(group.sizes.items(), _kinds_by_header(headers))
         for variant in variants.variants:
             self._take(group, variants, variant, headers)
         for companion in variants.companions:
-            path_here = group.files[companion.path].path
-            if path_here not in self._used:
-                self._skip(path_here, f"is a companion file ({companion.kind}), not a model")
+            if group.files[companion.path] not in self._used:
+                self._skip(group.files[companion.path], f"is a companion file ({companion.kind}), not a model")
 
     def _take(self, group: _Group, variants: Variants, variant: Variant, headers: Mapping[str, GgufHeader]) -> None:
-        paths = [group.files[path].path for path in variant.files]
+        paths = [group.files[path] for path in variant.files]
 
         def agree(companion: Companion) -> bool | None:
             both = headers.get(companion.path), headers.get(variant.files[0])
@@ -171,12 +157,12 @@ class Importer:
 
         try:
             self._refuse(variant, paths[0])
-            files = [_stored(group.files[path], "shard", headers) for path in variant.files]
+            files = [_stored(group.files[path], path, "shard", headers) for path in variant.files]
             check_split_set(files)
             projector = companion_for(variants, variant, "mmproj", agree)
             if projector is not None:
-                files.append(_stored(group.files[projector.path], "mmproj", headers))
-                self._used.add(group.files[projector.path].path)
+                files.append(_stored(group.files[projector.path], projector.path, "mmproj", headers))
+                self._used.add(group.files[projector.path])
             id_, commit_sha, origin = self._identity(group, variant, files[0].sha256)
             model = Model(id_, commit_sha, variant.quantization, tuple(files), self._at_s, origin)
             if (other := self._by_id.setdefault(str(id_).casefold(), model)) is not model:
@@ -218,10 +204,9 @@ def _read_header(path: Path) -> GgufHeader:
         return read_header(read, size_bytes)
 
 
-def _stored(found: _Found, kind: str, headers: Mapping[str, GgufHeader]) -> StoredFile:
-    path_in_repo = found.origin.path_in_repo
-    facts = header_facts(headers.get(path_in_repo) or _read_header(found.path))  # again, for the reason
-    return stored_file(found.path, path_in_repo, kind, stated_sha256(found.path), facts)
+def _stored(path: Path, path_in_repo: str, kind: str, headers: Mapping[str, GgufHeader]) -> StoredFile:
+    facts = header_facts(headers.get(path_in_repo) or _read_header(path))  # again, for the reason
+    return stored_file(path, path_in_repo, kind, stated_sha256(path), facts)
 
 
 def stored_file(path: Path, path_in_repo: str, kind: str, sha256: str | None, facts: Facts | None = None) -> StoredFile:
