@@ -87,18 +87,15 @@ class ModelOperations(QueueOperations):
 
     @operation
     def path(self, id: IdLike) -> Path:  # noqa: A002 - the port's word
-        """The file of a registered model that a program opens: its first shard. Sends no request to the Hub.
-
-        If the file no longer exists, `ModelNotFoundError` is raised.
-        """
+        """The file of a registered model that a program opens: its first shard; a `ModelNotFoundError` if it no longer exists."""
         return path_of(self._parts.catalog, id, self._parts.stores.models)
 
     @operation
     def loading_lines(self, id: IdLike, program: str) -> str:  # noqa: A002 - the port's word
-        """The lines that load a registered model into a program.
+        """The lines that load a registered model into a program; a `RequestError` for an unknown one.
 
         The programs are `llama-cpp-python`, `llama-server`, `llama-swap`, `ollama`, `lmstudio`, `ramalama`, `vllm` and
-        `transformers`; another one raises `RequestError`.
+        `transformers`.
         """
         return loading_lines(self.find_model(id), program)
 
@@ -116,7 +113,7 @@ class ModelOperations(QueueOperations):
         """The contents of a model: metadata, chat template, tokenizer, tensors by type.
 
         A registered model is read from its files; with `on_hub`, and for any other id (`owner/repo`, with or without `:QUANT`),
-        the Hub's present version is read: only its headers, nothing is downloaded.
+        only the headers of the Hub's present version are read.
 
         Raises:
             RequestError: The repository has no such variant, or several.
@@ -136,10 +133,9 @@ class ModelOperations(QueueOperations):
 
     @operation
     def compare(self, first: IdLike, second: IdLike | None = None) -> Comparison:
-        """How two models differ: keys with different values, and the chat templates as a diff.
+        """How two models differ: keys with different values, and the chat templates as a diff. Raises what `inspect` raises.
 
-        Both are as for `inspect`, which says what is raised. Without the second, the first is a registered model, and is
-        compared with the Hub's present version.
+        Without the second, the first is a registered model, and is compared with the Hub's present version.
         """
         if second is not None:
             return compare(self.inspect(first), self.inspect(second))
