@@ -21,6 +21,8 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Final
 
+from msgspec import MsgspecError
+
 from gglib_nb.catalog.migrations import migrate
 from gglib_nb.errors import CatalogDamagedError, CatalogError
 
@@ -122,7 +124,7 @@ class Database:
                 own.set_light(is_light)
                 migrate(own.sqlite)
                 yield own.sqlite
-        except (sqlite3.Error, OSError, UnicodeEncodeError) as error:
+        except (sqlite3.Error, OSError, UnicodeEncodeError, MsgspecError) as error:  # or a row that cannot be decoded
             self._drop()
             ours = catalog_error(error, self.path)
             if isinstance(ours, CatalogDamagedError) and looked_at is not None:

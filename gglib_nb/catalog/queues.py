@@ -138,6 +138,14 @@ class Queues:
             found += _seen(record.progress, describe(record), is_left=is_left, is_silent=is_silent(record))
         return tuple(found)
 
+    def targets(self) -> frozenset[str]:
+        """The paths that the downloads of other kernels with this models folder write; those that failed do not count."""
+        with self._database.open() as connection:
+            records = [record for record, *_ in _kernels(connection, self._kernel, "")]
+            found = [one for record in records for one in self._downloads_of(connection, record)]
+        live = (one.plan.targets for one in found if one.status is not DownloadStatus.FAILED)
+        return frozenset[str]().union(*live)
+
     def adopt(self, is_gone: IsGone) -> StoredQueue | None:
         """Adopts the queues of all kernels that have stopped, at once; None if there are none.
 
@@ -201,10 +209,9 @@ def _merged(all_limits: Iterable[StoredLimits]) -> StoredLimits:
     """Each limit as set in the kernel that was seen last."""
     merged = StoredLimits()
     for limits in all_limits:
-        later = limits if limits.has_bandwidth_limit else merged
-        merged = StoredLimits(
-            limits.max_size or merged.max_size, later.has_bandwidth_limit, later.bandwidth_limit_bytes_per_second
-        )
+        later, hours = limits if limits.has_bandwidth_limit else merged, limits if limits.has_hours else merged
+        bandwidth = later.has_bandwidth_limit, later.bandwidth_limit_bytes_per_second
+        merged = StoredLimits(limits.max_size or merged.max_size, *bandwidth, hours.has_hours, hours.hours)
     return merged
 
 
@@ -268,7 +275,7 @@ def limits_of(text: str) -> StoredLimits:
     """The stored limits; an invalid one counts as not set."""
     try:
         return _limits.decode(text)
-    except (msgspec.MsgspecError, RecursionError):
+    except (msgspec.MsgspecError, GglibError, RecursionError):
         return StoredLimits()
 
 

@@ -9,6 +9,7 @@ from typing_extensions import override
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload, seconds_taken
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.text import printable, redacted
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import GglibError
 
@@ -95,6 +96,8 @@ class StoredLimits(Value, frozen=True):
     has_bandwidth_limit: bool = False  # whether the bandwidth limit was set or removed by hand
     # None: unlimited; only meaningful with `has_bandwidth_limit`.
     bandwidth_limit_bytes_per_second: Annotated[int, Meta(ge=1)] | None = None
+    has_hours: bool = False  # whether the download hours were set or removed by hand
+    hours: DailyHours | None = None  # None: at any time; only meaningful with `has_hours`
 
 
 class StoredQueue(Value, frozen=True):

@@ -138,10 +138,13 @@ def scaled(value: float, step: int, units: tuple[str, ...], gap: str = " ") -> s
 UNLIMITED: Final = frozenset({"off", "none", "unlimited", "any"})
 """Words for no limit."""
 
-_AMOUNT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)(b?(?:/s|ps)?|bits?(?:/s|ps)?)", re.IGNORECASE)
+MOST: Final = 10**18
+"""The largest number of anything: the engine and the database use 64 bits."""
+
+_AMOUNT: Final = re.compile(r"(\d{1,15}(?:\.\d+)?)\s*([kmgt]?)(i?)(b?(?:/s|ps)?|bits?(?:/s|ps)?)", re.IGNORECASE)
 _POWERS: Final = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
 _DURATION: Final = re.compile(
-    r"(\d+(?:\.\d+)?)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)?(?![a-z])", re.IGNORECASE
+    r"(\d{1,12}(?:\.\d+)?)(?!\d)\s*(s|sec|seconds?|m|min|minutes?|h|hours?|d|days?)?(?![a-z])", re.IGNORECASE
 )
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
@@ -163,6 +166,20 @@ def parse_bytes(text: str, bare_unit: str = "") -> int:
     if not amount:
         raise RequestError(f"{text!r} is not an amount. Write a number with its unit, such as 5MB or 1.5GB")
     return amount
+
+
+def check_count(name: str, value: object, least: int = 1, most: int = MOST) -> int:
+    """A whole number within limits.
+
+    Raises:
+        InvalidConfigError: It is not, and `name` is what it counts.
+    """
+    if type(value) is int and least <= value <= most:  # a bool is an int to Python, and True would count as 1
+        return value
+    limits = (
+        f"{least} or more" if most == MOST and not (type(value) is int and value > most) else f"from {least} to {most}"
+    )
+    raise InvalidConfigError(f"{name} is {value!r}; it must be a whole number, {limits}.")
 
 
 def parse_seconds(text: str) -> int:

@@ -31,7 +31,7 @@ from gglib_nb.engine.local import present_by_file
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError
 from gglib_nb.manager.calls import CLOSED, DaemonThreadPool, fail, succeed
 from gglib_nb.manager.library import look_at, loss_of_folder, partial_requests
-from gglib_nb.manager.queue_thread import QueueThread
+from gglib_nb.manager.queue_thread import QueueThread, local_time
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
 from gglib_nb.settings import DownloadManagerConfig
@@ -77,6 +77,7 @@ class QueueKeeper:
         self._beat_at_s = self._look_at_s = self._retry_at_s = self._watch_until_s = 0.0
         self._beats: dict[str, tuple[float, float]] = {}  # the last one of each kernel, and when it was first seen here
         self._is_unsure = False  # a kernel could not be checked; its heartbeats will show whether it runs
+        self.targets_elsewhere: frozenset[str] = frozenset()  # what other kernels' queues write, as of the last `look`
         self._trouble = ""
 
     # From any thread ---------------------------------------------------------------------------------------------
@@ -214,6 +215,8 @@ class QueueKeeper:
         elif self._is_kept and time.monotonic() >= self._beat_at_s:
             self._beat()
         self._remember()
+        if False in asked and exists(self._database.path):
+            self.targets_elsewhere = self._queues.targets()
         if False in asked or (self._wants_to_look() and time.monotonic() >= self._look_at_s):
             self._look()
 
@@ -250,7 +253,10 @@ class QueueKeeper:
         )
         if left.is_processing and any(one.stored.status is DownloadStatus.QUEUED for one in restored):
             self._prepare()
-        self._adopted = self._queue.post(on.DownloadsRestored(restored, left.limits, left.is_processing)).result()
+        is_open = left.limits.hours is None or left.limits.hours.contains(local_time())
+        self._adopted = self._queue.post(
+            on.DownloadsRestored(restored, left.limits, left.is_processing, is_open)
+        ).result()
         if self._adopted.total:
             self._say("adopted", f"Resumed {self._adopted}.")
 
@@ -264,7 +270,7 @@ class QueueKeeper:
 
     def _offer_partials(self) -> None:
         queue = self._queue.ask(QueueMachine.stored).result()
-        wanted = {target for stored in queue.downloads for target in stored.plan.targets}
+        wanted = {target for stored in queue.downloads for target in stored.plan.targets} | self._queues.targets()
         folder = self._config.models_directory
         if number := self._of_disk(lambda: len(partial_requests(folder, (), wanted)), otherwise=0):
             noun = "unfinished download that is" if number == 1 else "unfinished downloads that are"

@@ -275,7 +275,7 @@ class QueueThread:
 
     def _take(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
         reply = None
-        effects = self._machine.handle(event, time.time())
+        effects = self._machine.handle(event, time.time(), time.monotonic())
         if isinstance(event, on.DownloadHoursChanged):
             self._clock_at_s = 0.0
         if isinstance(event, on.Request):  # notices of a single event disappear when the user changes the queue

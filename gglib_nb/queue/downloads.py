@@ -75,8 +75,8 @@ class Downloads:
 
     def move_pending(self, entry: Entry, position: int) -> int:
         """Moves a waiting download; returns its new position, the nearest possible one."""
+        index = min(max(position, 1), len(self.pending)) - 1
         self.pending.remove(entry)
-        index = min(max(position, 1) - 1, len(self.pending))
         self.pending.insert(index, entry)
         return index + 1
 

@@ -180,19 +180,19 @@ class Entry:
         self.plan = replace(self.plan, add_to_db=True)
         self._kept = None
 
-    def move_on(self, cause: Cause, at_s: float) -> None:
+    def move_on(self, cause: Cause, now_s: float) -> None:
         """Makes one transition of the table; counts the time in which the engine runs it."""
         status, was_running = following(self.status, cause), self.is_running
         fields: dict[str, Any] = {} if status is DownloadStatus.DOWNLOADING else {**_NO_RATE}
         if was_running and status not in _RUNNING:
-            fields["ran_s"] = (self.row.ran_s or 0.0) + max(0.0, at_s - self._running_since_s)
+            fields["ran_s"] = (self.row.ran_s or 0.0) + max(0.0, now_s - self._running_since_s)
         elif not was_running:
-            self._running_since_s = at_s
+            self._running_since_s = now_s
         self.change(status=status, **fields)
 
-    def start(self, at_s: float) -> None:
+    def start(self, at_s: float, now_s: float) -> None:
         """Begins an attempt: resets the rate, the notice and the last error."""
-        self._received_bytes, self._attempt_at_s = 0, at_s
+        self._received_bytes, self._attempt_at_s = 0, now_s
         started_at_s = at_s if self.row.started_at_s is None else self.row.started_at_s
         self.hold(notice_of("connecting"), started_at_s=started_at_s, ended_at_s=None, error=None, can_retry=False)
 
@@ -218,7 +218,7 @@ class Entry:
             reused_from=tuple(dict.fromkeys(name for file in stored for name in file.reused_from)),
         )
 
-    def settle(self, at_s: float, unregistered: GglibError | None = None, remark: str = "") -> None:
+    def settle(self, at_s: float, now_s: float, unregistered: GglibError | None = None, remark: str = "") -> None:
         """It is complete: notes the source of its data, and why it is not registered if it should be."""
         files = self.stored
         is_verified = all(file.is_verified for file in files)
@@ -234,7 +234,7 @@ class Entry:
             notice = ("unverified", f"not verified: {source_of(self.plan.id.repo_id)} gives no SHA-256")
         elif self.row.reused_bytes:
             notice = reused(self.row.reused_bytes, self.plan.size_bytes, self.row.reused_from)
-        ran_s = at_s - self._attempt_at_s
+        ran_s = now_s - self._attempt_at_s
         self.hold(
             notice,
             ended_at_s=at_s,

@@ -152,6 +152,7 @@ class DownloadsRestored(Struct, frozen=True):
     downloads: tuple[RestoredDownload, ...]  # in their order
     limits: StoredLimits  # those that a user set
     starts: bool  # whether the queue starts
+    is_open: bool = True  # whether it is one of the hours of the limits
 
 
 class PeersSeen(Struct, frozen=True):

@@ -1,8 +1,7 @@
 """The limits of a queue: how many downloads wait and run, how fast, and in which hours."""
 
-from gglib_nb.domain.units import DailyHours
+from gglib_nb.domain.units import DailyHours, check_count
 from gglib_nb.domain.values import Value
-from gglib_nb.errors import InvalidConfigError
 
 
 class Limits(Value, frozen=True):
@@ -26,9 +25,9 @@ class Limits(Value, frozen=True):
 
     def __post_init__(self) -> None:
         bandwidth = 1 if self.bandwidth_bytes_per_second is None else self.bandwidth_bytes_per_second
-        _check_count("max_queue_size", self.max_size)
-        _check_count("max_concurrent", self.max_concurrent)
-        _check_count("The bandwidth limit in bytes per second", bandwidth)
+        check_count("max_queue_size", self.max_size)
+        check_count("max_concurrent", self.max_concurrent)
+        check_count("The bandwidth limit in bytes per second", bandwidth)
 
     @property
     def slots(self) -> int:
@@ -39,8 +38,3 @@ class Limits(Value, frozen=True):
     def opens_at(self) -> str | None:
         """When downloads run again; None: they run now."""
         return None if self.is_open or self.hours is None else f"{self.hours.start:%H:%M}"
-
-
-def _check_count(name: str, value: int) -> None:
-    if type(value) is not int or value < 1:
-        raise InvalidConfigError(f"{name} must be a whole number of at least 1, not {value!r}.")

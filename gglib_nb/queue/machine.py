@@ -90,19 +90,20 @@ class QueueMachine:
         self.version = 0
         self._effects: list[Effect] = []
         self._is_to_be_stored = False
-        self._at_s = 0.0
+        self._at_s = self._now_s = 0.0
 
     # What happens ------------------------------------------------------------------------------------------------
 
-    def handle(self, event: on.Event, at_s: float) -> list[Effect]:
-        """Handles one event, at a Unix time; returns its effects, in order.
+    def handle(self, event: on.Event, at_s: float, now_s: float | None = None) -> list[Effect]:
+        """Handles one event, at a Unix time and a monotonic one, for durations; returns its effects, in order.
 
         Raises:
             QueueError: The request is refused; nothing has changed.
             InvalidConfigError: A limit is invalid; nothing has changed.
             DownloadCancelledError: A plan for a request that was cancelled meanwhile.
         """
-        self._effects, self._is_to_be_stored, self._at_s = [], False, at_s
+        self._effects, self._is_to_be_stored = [], False
+        self._at_s, self._now_s = at_s, at_s if now_s is None else now_s
         self._take(event)
         if not isinstance(event, reports.Progress):
             self._go_on()
@@ -242,7 +243,7 @@ class QueueMachine:
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards = False
             self._record(entry, announced.DownloadCancelled(entry.view()))  # callers that wait for it get its end
-        entry.move_on(Cause.REQUEUED, self._at_s)
+        entry.move_on(Cause.REQUEUED, self._now_s)
         entry.renew(plan, queued_at_s)
         return entry
 
@@ -295,7 +296,7 @@ class QueueMachine:
             self._revive(entry, entry.plan, entry.row.queued_at_s)
             self._downloads.add_pending(entry, number if number < ran else place.position - 1 + ran)
             if place.was_paused:
-                entry.move_on(Cause.PAUSED, self._at_s)
+                entry.move_on(Cause.PAUSED, self._now_s)
             self._tell_status(entry)
             self._is_processing |= place.was_processing
         self._go_on()
@@ -368,6 +369,9 @@ class QueueMachine:
         self._do(do.LimitBandwidth(bytes_per_second))
 
     def _keep_hours(self, hours: DailyHours | None, *, is_open: bool) -> None:
+        if hours != self.limits.hours:
+            self._limits_set_by_user = replace(self._limits_set_by_user, has_hours=True, hours=hours)
+            self._is_to_be_stored = True
         self.limits = replace(self.limits, hours=hours, is_open=is_open)
         for entry in reversed(self._downloads.running()):
             self._hold_outside_hours(entry)
@@ -394,6 +398,8 @@ class QueueMachine:
             self._limit_size(limits.max_size)
         if limits.has_bandwidth_limit and not mine.has_bandwidth_limit:
             self._limit_bandwidth(limits.bandwidth_limit_bytes_per_second)
+        if limits.has_hours and not mine.has_hours:
+            self._keep_hours(limits.hours, is_open=event.is_open)
         self._is_processing |= event.starts and bool(outcomes["going_on"] or outcomes["waiting"])
         self._is_to_be_stored = True
         self._go_on()
@@ -499,7 +505,7 @@ class QueueMachine:
         entry.stored = entry.stored if event.files is None else event.files
         self._downloads.remove_active(event.attempt)
         self._step(entry, Cause.REGISTERED)
-        entry.settle(self._at_s, event.error, event.remark)
+        entry.settle(self._at_s, self._now_s, event.error, event.remark)
         self._downloads.add_ended(entry)
         self._record(entry, announced.DownloadCompleted(entry.view()))
 
@@ -542,7 +548,7 @@ class QueueMachine:
 
     def _begin(self, entry: Entry, cause: Cause) -> None:
         self._last_attempt += 1
-        entry.start(self._at_s)
+        entry.start(self._at_s, self._now_s)
         self._downloads.add_active(self._last_attempt, entry)
         self._do(do.StartTransfer(self._last_attempt, entry.plan))
         self._announce(announced.DownloadStarted(entry.plan.id, self._last_attempt))
@@ -566,7 +572,7 @@ class QueueMachine:
         self._announce(event)
 
     def _step(self, entry: Entry, cause: Cause) -> None:
-        entry.move_on(cause, self._at_s)
+        entry.move_on(cause, self._now_s)
         self._tell_status(entry)
 
     def _tell_status(self, entry: Entry) -> None:
@@ -603,11 +609,15 @@ class QueueMachine:
         live = (target for entry in self._downloads.live() for target in entry.plan.targets)
         return frozenset(live).union(self._downloads.held_targets())
 
+    @property
+    def plans(self) -> list[PlannedDownload]:
+        """The plans of all queued and stopping downloads."""
+        plans = [entry.plan for entry in self._downloads.live()]
+        return plans + [stop.plan for stop in self._downloads.stopping.values()]
+
     def plan_about(self, id: DownloadId, targets: frozenset[str]) -> PlannedDownload | None:  # noqa: A002 - the port's word
         """The queued or stopping download that has this id or writes one of these paths; None if there is none."""
-        plans = [entry.plan for entry in self._downloads.live()]
-        plans += [stop.plan for stop in self._downloads.stopping.values()]
-        return next((plan for plan in plans if plan.id == id or plan.targets & targets), None)
+        return next((plan for plan in self.plans if plan.id == id or plan.targets & targets), None)
 
     @property
     def is_transferring(self) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb import DownloadManager
+from gglib_nb import CatalogError, DownloadManager
 from gglib_nb.catalog.store import Catalog
 from tests.support.kernel import wait_until
 
@@ -84,6 +84,25 @@ async def test_a_damaged_database_is_renamed_and_the_download_is_registered_in_a
     assert [str(model.id) for model in manager.catalog.models()] == [f"{SMALL}:Q4_K_M"]
     [aside] = path.parent.glob("gglib_nb.sqlite3.damaged-*")
     assert aside.read_bytes().endswith(b"\xff" * 8192)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE file SET facts = 'no json'",
+        "UPDATE file SET wrong_ranges = '[[1]]'",
+        "UPDATE past_download SET outcome = 'odd'",
+    ],
+)
+def test_a_row_that_cannot_be_decoded_is_an_error_of_the_database(manager: DownloadManager, statement: str) -> None:
+    manager.sync.download(SMALL, "Q4_K_M")
+    manager.sync.history()
+    with closing(sqlite3.connect(manager.config.database_path)) as connection:
+        connection.execute(statement)
+        connection.commit()
+
+    with pytest.raises(CatalogError, match="cannot be used"):
+        [ask() for ask in (manager.sync.models, manager.sync.history)]  # type: ignore[operator]
 
 
 @pytest.fixture

@@ -24,11 +24,13 @@ from gglib_nb.domain.download import DownloadStatus, PlannedDownload, PlannedFil
 from gglib_nb.domain.file_names import Quantization
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored import StoredDownload, StoredLimits, StoredQueue
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GatedRepoError, IntegrityError
 from tests.support.plans import a_plan
 from tests.support.snapshots import download
 
 MODELS = Path("/models")
+NIGHT = DailyHours.parse("22-7")
 GONE = {"gone", "long gone"}
 
 
@@ -294,7 +296,7 @@ def test_an_invalid_stored_download_is_refused_and_invalid_limits_are_ignored(te
 
 
 @pytest.mark.parametrize(
-    "limits", [StoredLimits(), StoredLimits(3), StoredLimits(None, True, None), StoredLimits(3, True, 9)]
+    "limits", [StoredLimits(), StoredLimits(3), StoredLimits(None, True, None), StoredLimits(3, True, 9, True, NIGHT)]
 )
 def test_limits_are_restored_unchanged(limits: StoredLimits) -> None:
     assert limits_of(msgspec.json.encode(limits).decode()) == limits

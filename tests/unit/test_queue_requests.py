@@ -275,7 +275,7 @@ def test_a_higher_limit_counts_at_once():
 
 @pytest.mark.parametrize("limit", [0, -1, True, 2.5, "3"])
 def test_a_limit_is_a_whole_number_of_at_least_1(queue, limit):
-    with pytest.raises(InvalidConfigError, match="max_queue_size must be a whole number of at least 1"):
+    with pytest.raises(InvalidConfigError, match=r"max_queue_size is .*; it must be a whole number, 1 or more"):
         queue.send(on.QueueLimitChanged(limit))
     assert queue.snapshot.max_size == 10
 

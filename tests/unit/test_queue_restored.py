@@ -3,6 +3,7 @@
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored import Adoption, StoredDownload, StoredLimits
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import AlreadyQueuedError, GatedRepoError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
@@ -10,6 +11,7 @@ from tests.support.plans import a_file, a_plan
 from tests.support.queue_driver import QueueDriver
 
 A, B, C, D = (f"owner/{name}:Q4_K_M" for name in "abcd")
+NIGHT = DailyHours.parse("22-7")
 GATED = GatedRepoError("Accept the terms on its page.", "https://hub/owner/d")
 
 
@@ -41,6 +43,7 @@ def test_a_stored_queue_is_restored_in_the_next_kernel():
     queue.fail(A)
     queue.send(on.QueueLimitChanged(7))
     queue.send(on.BandwidthLimitChanged(5_000_000))
+    queue.send(on.DownloadHoursChanged(NIGHT, True))
     stored = queue.machine.stored()
 
     successor = QueueDriver(max_size=3)
@@ -51,6 +54,7 @@ def test_a_stored_queue_is_restored_in_the_next_kernel():
     assert successor.machine.stored().downloads == stored.downloads
     assert successor.snapshot.max_size == 7
     assert successor.snapshot.bandwidth_limit_bytes_per_second == 5_000_000
+    assert successor.snapshot.download_hours == NIGHT
 
 
 def test_local_downloads_are_placed_between_restored_active_and_waiting_ones():

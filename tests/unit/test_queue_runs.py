@@ -3,8 +3,11 @@
 import pytest
 
 from gglib_nb.domain import events as announcements
-from gglib_nb.domain.download import DownloadStatus
-from tests.support.plans import a_plan
+from gglib_nb.domain import reports
+from gglib_nb.domain.download import DownloadStatus, ShardStatus
+from gglib_nb.queue import events as on
+from gglib_nb.queue.machine import QueueMachine
+from tests.support.plans import a_plan, stored
 from tests.support.queue_driver import QueueDriver
 
 A, B, C = "owner/a:Q4_K_M", "owner/b:Q8_0", "owner/c:Q6_K"
@@ -42,6 +45,20 @@ def test_a_drained_queue_summarizes_its_run(queue):
     assert (attempts(run), models(run)) == ((2, 0, 0), (2, 0, 0))
     assert queue.snapshot.last_run == run
     assert not queue.snapshot.is_processing
+
+
+@pytest.mark.parametrize("jump_s", [86_400.0, -86_400.0])
+def test_durations_do_not_depend_on_the_wall_clock(jump_s):
+    machine, plan = QueueMachine(), a_plan(A)
+    machine.handle(on.RequestReceived(1, A), 1000.0, 1.0)
+    machine.handle(on.PlanResolved(1, plan, starts=True, joins=True), 1000.0, 1.0)
+    sizes = tuple(reports.FileProgress(file.size_bytes, ShardStatus.FINISHED) for file in plan.files)
+    machine.handle(reports.Progress(1, 11.0, sizes, 5_000), 1000.0 + jump_s, 11.0)
+    machine.handle(reports.TransferFinished(1, stored(plan)), 1000.0 + jump_s, 11.0)
+    machine.handle(on.ModelRegistered(1), 1000.0 + jump_s, 11.0)
+
+    [done] = machine.snapshot().recent_completed
+    assert (done.took_s, done.bytes_per_second, done.ended_at_s) == (10.0, 500.0, 1000.0 + jump_s)
 
 
 def test_a_run_is_summarized_when_everything_failed(queue):
