@@ -23,8 +23,9 @@ from urllib.parse import urlsplit
 import platformdirs
 
 from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent
-from gglib_nb.domain.units import UNLIMITED, DailyHours, duration, parse_bytes, parse_seconds, rate, size
+from gglib_nb.domain.units import UNLIMITED, DailyHours, check_count, duration, parse_bytes, parse_seconds, rate, size
 from gglib_nb.errors import InvalidConfigError, RequestError
+from gglib_nb.system import exists
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 _MOST: Final = 64  # more than 16 gained nothing on any line measured; beyond this, servers refuse
@@ -67,7 +68,12 @@ def _folder(name: str, value: object) -> Path:
     if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value) or not os.fspath(value).strip():
         raise InvalidConfigError(f"{name} is {value!r}; it must be the path of a folder.")
     try:
+        os.fspath(value).encode()  # the engine and the database store text
         return Path(value).expanduser().absolute()
+    except UnicodeEncodeError:
+        raise InvalidConfigError(
+            f"{name} is {os.fspath(value)!r}, which is not valid text. Rename the folder."
+        ) from None
     except RuntimeError:  # `~name` of no user, or `~` without a home folder
         raise InvalidConfigError(f"{name} is {str(value)!r}, and there is no such home folder.") from None
     except OSError:
@@ -84,16 +90,8 @@ def _folders(name: str, value: object) -> tuple[Path, ...]:
     raise InvalidConfigError(f"{name} is {value!r}; it must be a list of folders.")
 
 
-def _count(name: str, value: object, *, least: int = 1, most: int | None = None) -> int:
-    # A bool is an int to Python, and True would count as 1.
-    if isinstance(value, int) and not isinstance(value, bool) and least <= value <= (most or value):
-        return value
-    limits = f"{least} or more" if most is None else f"from {least} to {most}"
-    raise InvalidConfigError(f"{name} is {value!r}; it must be a whole number, {limits}.")
-
-
 def _bytes(name: str, value: object) -> int | None:
-    return None if value is None else _count(name, value)
+    return None if value is None else check_count(name, value)
 
 
 def _endpoint(name: str, value: Any) -> str:  # noqa: ANN401 - whatever was given
@@ -116,10 +114,10 @@ def _mirrors(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatev
     return tuple(dict.fromkeys(_endpoint(name, one) for one in value))
 
 
-def _token(_name: str, value: str | None) -> str | None:
+def _token(_name: str, value: object) -> str | None:
     """The token without surrounding blanks; errors do not repeat it."""
-    token = (value or "").strip()
-    if not can_be_sent(token):
+    token = value.strip() if isinstance(value, str) else ""
+    if not isinstance(value, str | None) or not can_be_sent(token):
         raise InvalidConfigError(INVALID_CHARACTER)
     return token or None
 
@@ -252,8 +250,8 @@ class DownloadManagerConfig:
         read=_or_unlimited(partial(parse_bytes, bare_unit="GB")),
         show=lambda value: "unlimited" if value is None else size(value),
     )
-    max_concurrent: int = _COUNT("Downloads that run at once.", _count, 1, ("GGLIB_MAX_CONCURRENT",))
-    max_queue_size: int = _COUNT("Downloads that may wait.", _count, 10, ("GGLIB_MAX_QUEUE_SIZE",))
+    max_concurrent: int = _COUNT("Downloads that run at once.", check_count, 1, ("GGLIB_MAX_CONCURRENT",))
+    max_queue_size: int = _COUNT("Downloads that may wait.", check_count, 10, ("GGLIB_MAX_QUEUE_SIZE",))
     hf_token: str | None = _setting("The Hub's token.", _token, is_shown=False)
     state_directory: Path = _FOLDER(
         "Folder of the database and the engine's log.",
@@ -270,7 +268,7 @@ class DownloadManagerConfig:
         show=lambda value: " ".join(value) or "none",
     )
     max_connections: int = _COUNT(
-        "Connections of all transfers together.", partial(_count, most=_MOST), 16, ("GGLIB_MAX_CONNECTIONS",)
+        "Connections of all transfers together.", partial(check_count, most=_MOST), 16, ("GGLIB_MAX_CONNECTIONS",)
     )
     bandwidth_limit_bytes_per_second: int | None = _BYTES(
         "Speed limit of all transfers together.",
@@ -297,11 +295,11 @@ class DownloadManagerConfig:
         variables=("HF_HUB_CACHE", "HF_HOME/hub", "XDG_CACHE_HOME/huggingface/hub"),
     )
     network_wait_s: int = _SECONDS(
-        "How long downloads wait for a lost network before they fail.", _count, 86_400, ("GGLIB_NETWORK_WAIT_S",)
+        "How long downloads wait for a lost network before they fail.", check_count, 86_400, ("GGLIB_NETWORK_WAIT_S",)
     )
     activity_interval_s: int = _SECONDS(
         "How often the kernel shows that a download is active, so that a server does not stop it as idle.",
-        partial(_count, least=0),
+        partial(check_count, least=0, most=86_400),
         60,
         ("GGLIB_ACTIVITY_INTERVAL_S",),
         change="when read",
@@ -479,7 +477,7 @@ def saved_settings() -> Mapping[str, Any]:
 def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the setting is
     """Saves one setting for later kernels; None removes it. Returns the file."""
     path = saved_settings_path()
-    kept = _read_saved(path) if path.exists() else {}
+    kept = _read_saved(path) if exists(path) else {}
     kept.pop(name, None)
     if value is not None:
         kept[name] = (
@@ -487,12 +485,10 @@ def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the settin
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, encoding="utf-8", delete=False) as file:
-            file.write(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
-        try:
-            Path(file.name).replace(path)  # all of it or nothing
-        finally:
-            Path(file.name).unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            new = Path(folder, path.name)
+            new.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+            new.replace(path)  # all of it or nothing
     except OSError as error:
         raise InvalidConfigError(f"The setting was not saved: {path} cannot be written ({error.strerror}).") from error
     return path
@@ -509,8 +505,8 @@ def _checked(path: Path, _mtime_ns: int, _size: int) -> Mapping[str, Any]:
 
 def _read_saved(path: Path) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a mark in front
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidConfigError(f"The saved settings cannot be read; repair or delete {path} ({error}).") from None
     if not isinstance(found, dict):
         raise InvalidConfigError(f"The saved settings are not a JSON object; repair or delete {path}.")

@@ -220,6 +220,11 @@ def is_file(path: Path) -> bool:
     return os.path.isfile(path)  # noqa: PTH113 - as above
 
 
+def is_folder(path: Path) -> bool:
+    """Whether the path, or the target of its link, is a folder; False also if that cannot be checked, as on a dead mount."""
+    return os.path.isdir(path)  # noqa: PTH112 - as above
+
+
 def allocated_bytes(path: Path) -> int:
     """The space of a file on its filesystem, or its size if the system does not say; 0 without a file."""
     try:

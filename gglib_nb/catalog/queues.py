@@ -141,7 +141,7 @@ class Queues:
     def targets(self) -> frozenset[str]:
         """The paths that the downloads of other kernels with this models folder write; those that failed do not count."""
         with self._database.open() as connection:
-            records = [record for record, *_ in _kernels(connection, self._kernel, "")]
+            records = _kernels(connection, self._kernel, "")
             found = [one for record in records for one in self._downloads_of(connection, record)]
         live = (one.plan.targets for one in found if one.status is not DownloadStatus.FAILED)
         return frozenset[str]().union(*live)

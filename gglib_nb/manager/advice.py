@@ -23,6 +23,7 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import PlannedCompanion, RepoListing, RepoPlan, RepoSummary, VariantPlan, with_likely_fit
 from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, states_quality
 from gglib_nb.domain.references import check_repo_id, target_path
+from gglib_nb.domain.units import check_count
 from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import Variant, companion_for, variants_of
 from gglib_nb.engine.local import present_by_file
@@ -99,7 +100,7 @@ class AdviceOperations(Operations):
                 positive whole number.
             HubError: The Hub refuses, or does not answer.
         """
-        if context is not None and (type(context) is not int or context < 1):
+        if context is not None and context < 1:
             raise RequestError(f"context is {context!r}; it must be a whole number of tokens, 1 or more.")
         tokens = context or DEFAULT_CONTEXT_TOKENS
         return self._parts.at_hub(self._plan, repo_id, quantization, revision, tokens, cache_type)
@@ -121,9 +122,10 @@ class AdviceOperations(Operations):
         `HubClient.search`.
 
         Raises:
-            RequestError: There is no such order.
+            RequestError: There is no such order, or the limit is not positive.
             HubError: The Hub refuses, or does not answer.
         """
+        check_count("limit", limit)
         parts = self._parts
         found = parts.at_hub(
             parts.hub.search, words, max_parameters=max_parameters, licence=licence, task=task, sort=sort, limit=limit

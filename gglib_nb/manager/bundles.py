@@ -85,12 +85,11 @@ def export_models(
     """Write a bundle, or add to one, as documented for the operation `export`.
 
     Each model is in the manifest only once all of its files are verified. `on_progress` and `is_stopped` are called after every
-    few megabytes; if it was stopped, it raises `DownloadInterruptedError` and continues the next time.
+    few megabytes; if it was stopped, it raises `DownloadInterruptedError` and continues the next time. May raise `OSError`.
     """
     for model in models:
         _check_files(model)
-    with _storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     copier = _Copier(sum(model.size_bytes for model in models), on_progress, is_stopped)
     for model in models:
         repo_id = model.id.repo_id
@@ -126,7 +125,7 @@ def _present_manifest(folder: Path) -> BundleManifest:
 
 def _check_files(model: Model) -> None:
     for file in model.files:
-        with _storage_errors(Path(file.target)):
+        with storage_errors(Path(file.target)):
             size_bytes = Path(file.target).stat().st_size
         if size_bytes != file.size_bytes:
             raise StorageError(
@@ -225,7 +224,7 @@ class _Copier:
         source = Path(file.target)
         advice = f"Run %gguf repair {model.id}, then export again."
         parts: tuple[int, ...] = ()
-        with _storage_errors(target):
+        with storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
             others = {sha256 for id_, sha256 in recorded.items() if id_ != str(model.id)}
             if others and others != {file.sha256 or self._sha256_of(source)}:
@@ -254,7 +253,7 @@ class _Copier:
 
     def take(self, repository: Path, file: BundledFile, target: Path) -> StoredFile:
         """Copies a file of a repository in a bundle to its target; one with the same content stays."""
-        with _storage_errors(target):
+        with storage_errors(target):
             if was_present := target.exists():
                 if self._sha256_of(target) != file.sha256:
                     raise StorageError(f"Another file is stored at {target}. Move or delete it, then import again.")
@@ -347,7 +346,7 @@ class _Copier:
     ) -> bool:
         """Writes what is missing of a target, whose first byte is at `begin` of the sources; returns whether it had bytes."""
         temporary = _temporary(target)
-        with _storage_errors(target):
+        with storage_errors(target):
             with io.FileIO(open_file(temporary, os.O_WRONLY | os.O_CREAT, follow_links=False), "wb") as file:
                 if not lock_file(file.fileno()):
                     raise StorageError(
@@ -421,7 +420,7 @@ def _is_linked(source: Path, target: Path) -> bool:
 
 
 def _write(path: Path, data: bytes) -> None:
-    with _storage_errors(path):
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary(path)
         temporary.unlink(missing_ok=True)
@@ -447,12 +446,12 @@ def _damaged(path: Path, expected: str | None, actual: str, advice: str) -> Inte
 @contextmanager
 def _reading(path: Path) -> Iterator[io.FileIO]:
     """A regular file, opened without blocking on a pipe."""
-    with _storage_errors(path), io.FileIO(open_regular(path), "rb") as file:
+    with storage_errors(path), io.FileIO(open_regular(path), "rb") as file:
         yield file
 
 
 @contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     """Maps errors of the system to ours, in one place."""
     try:
         yield

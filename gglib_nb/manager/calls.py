@@ -10,19 +10,36 @@ exit while a request hangs.
 import logging
 import math
 import queue
+import re
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from concurrent import futures
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import copy_context
-from functools import partial, wraps
-from types import MethodType
-from typing import Any, Concatenate, Final, Generic, ParamSpec, TypeVar, overload
+from functools import cache, partial, wraps
+from inspect import Parameter, formatannotation, signature
+from types import MethodType, UnionType
+from typing import (
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    Literal,
+    ParamSpec,
+    TypeVar,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    overload,
+)
 
+from msgspec import Struct
+from msgspec.structs import fields
 from typing_extensions import override
 
-from gglib_nb.errors import GglibError, ManagerClosedError, copy_of
+from gglib_nb.errors import GglibError, InvalidConfigError, ManagerClosedError, copy_of
 
 _LOOK_EVERY_S: Final = 0.1
 # How long a call may take to notice that its manager closes; then its caller gets an error.
@@ -195,8 +212,8 @@ class DaemonThreadPool:
                 if not self._idle.acquire(blocking=False) and self._started < self._most:
                     threading.Thread(target=self._work, name=f"{self._name}-{self._started + 1}", daemon=True).start()
                     self._started += 1
-            except RuntimeError as error:  # no thread can be started
-                fail(call, error)
+            except RuntimeError as error:  # there are too many threads, or the interpreter is ending
+                fail(call, GglibError(f"This was not done: {error}."))
             except BaseException:
                 call.cancel()  # an interrupted call must not run with a later one
                 raise
@@ -255,6 +272,61 @@ class DaemonThreadPool:
         self._jobs.put(None)  # for the other threads
 
 
+# The types of arguments -----------------------------------------------------------------------------------------------
+
+
+def checked(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """The function, which refuses an argument of another type than it states, before it does anything.
+
+    Raises:
+        InvalidConfigError: It names the argument and the possible types.
+    """
+
+    @wraps(body)
+    def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        stated, kinds = _stated(body)
+        for name, given in stated.bind(*args, **kwargs).arguments.items():
+            is_many = stated.parameters[name].kind is Parameter.VAR_POSITIONAL
+            for value in given if is_many else (given,):
+                _check(name, value, kinds.get(name, object))
+        return body(*args, **kwargs)
+
+    return call
+
+
+@cache
+def _stated(body: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
+    return signature(body), get_type_hints(body)
+
+
+def _check(name: str, value: object, kind: Any) -> None:  # noqa: ANN401 - a type, in any form
+    if not _fits(value, kind):
+        shown = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
+        possible = re.sub(r"\w+\.", "", formatannotation(kind))
+        raise InvalidConfigError(f"{name} is {shown}; it must be {possible}.")
+    if isinstance(value, Struct):
+        for field in fields(value):
+            _check(f"{name}.{field.name}", getattr(value, field.name), field.type)
+
+
+def _fits(value: Any, kind: Any) -> bool:  # noqa: ANN401 - any argument, and what is stated of it
+    """Whether a value has a type; elements count, and a bool or NaN is no number."""
+    origin, parts = get_origin(kind) or kind, get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin in (Any, object):
+        return True
+    if origin is Literal:
+        return value in parts
+    if origin in (int, float):
+        return isinstance(value, (int, origin)) and not isinstance(value, bool) and value == value  # NaN is not
+    if issubclass(origin, Iterable) and parts:
+        elements = value if isinstance(value, Collection) else ()
+        is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes)
+        return is_list and all(_fits(one, parts[0]) for one in elements)
+    return isinstance(value, origin)
+
+
 # Each operation once, as a call that waits and as a coroutine -----------------------------------------------------------
 
 
@@ -278,6 +350,8 @@ class operation(Generic[_Parameters, _Result]):  # noqa: N801 - a decorator, lik
     """
 
     def __init__(self, body: Callable[Concatenate[Any, _Parameters], _Result]) -> None:
+        body = checked(body)
+
         @wraps(body)
         def blocking(self: Any, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:  # noqa: ANN401
             try:

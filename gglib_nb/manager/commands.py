@@ -99,8 +99,8 @@ def _call(then: Completed, download: QueuedDownload) -> str:
 
 def _call_shell(line: str, variables: dict[str, str]) -> str:
     """The error of the line: its exit code, and the last line of its standard error; empty: none."""
-    with tempfile.TemporaryFile() as output:
-        try:
+    try:
+        with tempfile.TemporaryFile() as output:
             code = subprocess.run(  # noqa: S602 - a user wrote the line
                 line,
                 shell=True,
@@ -111,9 +111,9 @@ def _call_shell(line: str, variables: dict[str, str]) -> str:
                 env=without_tokens(os.environ) | variables,
                 start_new_session=True,  # an interrupt of the kernel does not reach it
             ).returncode
-        except (OSError, ValueError) as error:
-            return f"it could not be started: {error}"[:_MOST_CHARACTERS]
-        output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
-        said = output.read().decode(errors="replace").strip().splitlines()
+            output.seek(max(0, output.seek(0, os.SEEK_END) - _TAIL_BYTES))
+            said = output.read().decode(errors="replace").strip().splitlines()
+    except (OSError, ValueError) as error:  # also if there is no folder for temporary files
+        return f"it could not be started: {error}"[:_MOST_CHARACTERS]
     last = f": {said[-1].strip()[:_MOST_CHARACTERS]}" if said else ""
     return f"exit code {code}{last}" if code else ""

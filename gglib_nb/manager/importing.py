@@ -36,8 +36,10 @@ from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.engine.disk import status_of
 from gglib_nb.engine.local import Facts, check_split_set, read_facts
-from gglib_nb.errors import GglibError, GgufError, StorageError
+from gglib_nb.errors import DownloadInterruptedError, GglibError, GgufError, StorageError
+from gglib_nb.manager.calls import has_given_up
 from gglib_nb.manager.inspection import reading
+from gglib_nb.system import exists, is_folder
 
 _MOST_FILES: Final = 5_000
 _MOST_FOLDERS: Final = 50_000
@@ -94,7 +96,7 @@ class Importer:
 
     def look_through(self, folder: Path) -> None:
         """Finds the models of a folder. Raises `StorageError`."""
-        if not os.path.isdir(folder):  # noqa: PTH112 - it never raises
+        if not is_folder(folder):
             raise StorageError(f"There is no folder {folder}. Name one that contains GGUF files.")
         groups: dict[tuple[object, ...], _Group] = {}
         for path, size_bytes, origin in self._files(folder):
@@ -137,6 +139,8 @@ class Importer:
         headers: dict[str, GgufHeader] = {}  # without those of unreadable files
         for path_in_repo, path in group.files.items():
             self._done_files += 1
+            if has_given_up():
+                raise DownloadInterruptedError("The import was stopped; nothing was registered. Run it again.")
             if self._tell is not None:
                 self._tell(ImportProgress(str(path), self._done_files, self._total_files))
             with suppress(OSError, GgufError):
@@ -165,9 +169,11 @@ class Importer:
                 self._used.add(group.files[projector.path])
             id_, commit_sha, origin = self._identity(group, variant, files[0].sha256)
             model = Model(id_, commit_sha, variant.quantization, tuple(files), self._at_s, origin)
-            if (other := self._by_id.setdefault(str(id_).casefold(), model)) is not model:
+            other = self._by_id.get(str(id_).casefold())
+            if other is not None and (other.hosts or exists(Path(other.paths[0]))):
                 raise GgufError(f"would be {id_}, which is already registered at {other.paths[0]}")
-            self.models.append(model)
+            self.models.append((other and _moved(other, files)) or model)
+            self._by_id[str(id_).casefold()] = model
         except (GglibError, OSError) as error:
             text = f"cannot be read ({error.strerror or error})" if isinstance(error, OSError) else str(error)
             for path in paths:
@@ -197,6 +203,14 @@ class Importer:
 
     def _skip(self, path: Path, reason: str) -> None:
         self.skipped.append(SkippedFile(str(path), reason))
+
+
+def _moved(model: Model, files: Sequence[StoredFile]) -> Model | None:
+    """A registered model whose files were moved here; None: these are other files."""
+    known = {(file.path_in_repo, file.size_bytes, file.mtime_ns): file for file in model.files}
+    found = [known.get((file.path_in_repo, file.size_bytes, file.mtime_ns)) for file in files]
+    here = [replace(old, target=file.target) for old, file in zip(found, files, strict=True) if old is not None]
+    return replace(model, files=tuple(here)) if len(here) == len(files) else None
 
 
 def _read_header(path: Path) -> GgufHeader:
@@ -262,19 +276,20 @@ class Stores:
         self._lock: Final = threading.Lock()
         self._looking: threading.Thread | None = None
         self._models: tuple[Model, ...] = ()
-        self._looked_at_s = float("-inf")
+        self._looked_at_s = self._wait_until_s = float("-inf")
 
     def models(self) -> tuple[Model, ...]:
-        """The models found in the stores, at most half a minute old; after five seconds of search, the previous result."""
+        """The models found in the stores, at most half a minute old; once a search takes five seconds, the previous result."""
         if not self._folders:
             return ()
         with self._lock:
             if self._looking is None and time.monotonic() - self._looked_at_s > _FRESH_S:
+                self._wait_until_s = time.monotonic() + _WAIT_S
                 self._looking = threading.Thread(target=self._look, name="gglib-stores", daemon=True)
                 self._looking.start()
             looking = self._looking
         if looking is not None:
-            looking.join(_WAIT_S)
+            looking.join(max(0.0, self._wait_until_s - time.monotonic()))
         return self._models
 
     def folder_of(self, path: str) -> str:
@@ -286,21 +301,24 @@ class Stores:
         with suppress(GglibError):
             known += self._registered()
         found: list[Model] = []
-        present = [folder for folder in self._folders if folder.is_dir()]
+        present = [folder for folder in self._folders if is_folder(folder)]
         for folder in present:
-            found += _models_of(folder, [*known, *found])
+            with suppress(OSError):
+                found += _models_of(folder, [*known, *found])
         with self._lock:
             self._models, self.missing = tuple(found), tuple(one for one in self._folders if one not in present)
             self._looked_at_s, self._looking = time.monotonic(), None
 
 
 def _models_of(folder: Path, known: list[Model]) -> list[Model]:
-    if (folder / "manifests").is_dir() and (folder / "blobs").is_dir():
-        return [model for model in _ollama_models(folder) if all(model.id != other.id for other in known)]
-    importer = Importer(known, 0.0, None)
-    with suppress(GglibError, OSError):  # the models found before an error count
-        importer.look_through(folder)
-    return [replace(model, origin="store") for model in importer.models]
+    if is_folder(folder / "manifests") and is_folder(folder / "blobs"):
+        found = _ollama_models(folder)
+    else:
+        importer = Importer(known, 0.0, None)
+        with suppress(GglibError, OSError):  # the models found before an error count
+            importer.look_through(folder)
+        found = [replace(model, origin="store") for model in importer.models]
+    return [model for model in found if all(model.id != other.id for other in known)]
 
 
 def _ollama_models(folder: Path) -> list[Model]:

@@ -28,7 +28,7 @@ from gglib_nb.manager.calls import settled
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.importing import stated_sha256
 from gglib_nb.manager.resolving import home_of, planned_file, shard_files
-from gglib_nb.system import allocated_bytes
+from gglib_nb.system import allocated_bytes, is_folder
 
 OnVerifyProgress = Callable[[VerifyProgress], None]
 VERSION: Final = re.compile(r"@[0-9a-f]{8}")
@@ -44,9 +44,16 @@ def look_at(paths: Iterable[str]) -> dict[str, FileLook | None]:
     }
 
 
-def bytes_of(models: Iterable[Model]) -> int:
-    """The disk space of models; a file of several models is counted once."""
-    return sum({file.target: file.size_bytes for model in models for file in model.files}.values())
+def bytes_of(models: Iterable[Model], plans: Iterable[PlannedDownload] = ()) -> int:
+    """The disk space of models, and of downloads once they are complete; a file of several is counted once, a missing one not."""
+    files = (file for model in models for file in model.files)
+    sizes = {file.target: file.size_bytes for file in files if os.path.lexists(file.target)}
+    for plan in plans:
+        planned = dict.fromkeys(plan.targets, 0)
+        for file in plan.files:  # the parts of a byte split are one file
+            planned[file.target] += file.size_bytes or 0
+        sizes |= planned
+    return sum(sizes.values())
 
 
 def loss_of_folder(models_directory: Path, models: Iterable[Model]) -> str:
@@ -67,7 +74,7 @@ def loss_of_folder(models_directory: Path, models: Iterable[Model]) -> str:
 
 def is_unmounted(folder: Path, models: Iterable[Model]) -> bool:
     """Whether a folder with registered models does not exist, or none of their owners' folders exists in it."""
-    return not folder.is_dir() or is_disk_gone(owner_folders(folder, models))
+    return not is_folder(folder) or is_disk_gone(owner_folders(folder, models))
 
 
 def owner_folders(models_directory: Path, models: Iterable[Model]) -> tuple[str, ...]:
@@ -79,7 +86,7 @@ def owner_folders(models_directory: Path, models: Iterable[Model]) -> tuple[str,
 
 def make_home(folder: Path, repo_id: str) -> None:
     """Makes the folder of a repository in the folder of `--to`, which must exist: its disk may not be mounted."""
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise StorageError(
             f"{folder} is not a folder. If its disk is not mounted, mount it and try again. Otherwise, create the folder first."
         )
@@ -303,7 +310,9 @@ def bytes_to_fetch(plan: PlannedDownload, looks: Looks) -> int | None:
     return known_sum(
         file.size_bytes
         if looks.get(file.target) is None or file.wrong_ranges == ()
-        else sum(end - start for start, end in file.wrong_ranges or ())
+        else sum(
+            end - start for start, end in file.wrong_ranges or () if not file.offset_bytes
+        )  # of all parts together
         for file in plan.files
     )
 

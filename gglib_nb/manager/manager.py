@@ -22,7 +22,7 @@ from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.events import DownloadProgressed, NoticeChanged, QueueEvent, ShardProgressed, SnapshotChanged
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
-from gglib_nb.manager.calls import Coroutines, DaemonThreadPool
+from gglib_nb.manager.calls import Coroutines, DaemonThreadPool, checked
 from gglib_nb.manager.importing import Stores
 from gglib_nb.manager.model_operations import ModelOperations, path_of
 from gglib_nb.manager.operations import IdLike
@@ -44,6 +44,7 @@ _Result = TypeVar("_Result")
 class _Operations(ModelOperations, AdviceOperations):
     """Every operation."""
 
+    @checked
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
         """Stops everything within about that time, keeps downloaded data; waiting calls get `DownloadInterruptedError`.
 
@@ -91,6 +92,7 @@ class DownloadManager(_Operations, Coroutines):
 
     sync: SyncOperations
 
+    @checked
     def __init__(self, config: DownloadManagerConfig | None = None, **settings: Any) -> None:  # noqa: ANN401 - its fields
         names = [field.name for field in fields(DownloadManagerConfig)]
         if unknown := sorted(settings.keys() - names):
@@ -127,6 +129,7 @@ class DownloadManager(_Operations, Coroutines):
         """
         return self._calls.submit(function, *args, **kwargs)
 
+    @checked
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Calls `listener` with a snapshot at most ten times a second, and always after the last change.
 
@@ -139,6 +142,7 @@ class DownloadManager(_Operations, Coroutines):
         self._parts.keeper.wake()  # from now on the downloads of other kernels are shown
         return unsubscribe
 
+    @checked
     def subscribe_events(self, listener: EventListener) -> Callable[[], None]:
         """Calls `listener` with every event; otherwise as `subscribe`."""
         return self._parts.queue.subscribe_events(listener)
@@ -218,7 +222,7 @@ class EventStream:
         self._lock: Final = threading.RLock()
         self._has_begun = False
         self._has_ended = False
-        self._reader: AsyncFuture[None] | None = None
+        self._readers: set[AsyncFuture[None]] = set()
         itself = weakref.WeakMethod(self._put)
 
         def put(event: QueueEvent | None = None) -> None:
@@ -240,8 +244,12 @@ class EventStream:
                     return self._unread.popitem(last=False)[1]
                 if self._has_ended:
                     raise StopAsyncIteration
-                reader = self._reader = get_running_loop().create_future()
-            await reader
+                reader: AsyncFuture[None] = get_running_loop().create_future()
+                self._readers.add(reader)
+            try:
+                await reader
+            finally:
+                self._readers.discard(reader)
 
     async def aclose(self) -> None:
         """Ends the stream; a waiting reader gets the unread events first."""
@@ -249,7 +257,7 @@ class EventStream:
         self._put(None)
 
     def _put(self, event: QueueEvent | None) -> None:
-        """Adds an event, or the end, on any thread, and wakes the reader."""
+        """Adds an event, or the end, on any thread, and wakes the readers."""
         with self._lock:
             if event is None:
                 self._has_ended = True
@@ -258,8 +266,8 @@ class EventStream:
                 self._has_begun = True
                 self._unread.pop(key, None)
                 self._unread[key] = event
-            reader, self._reader = self._reader, None
-        if reader is not None:
+            readers, self._readers = self._readers, set()
+        for reader in readers:
             with suppress(RuntimeError):  # the loop was closed, and so was the reader
                 reader.get_loop().call_soon_threadsafe(_wake, reader)
 

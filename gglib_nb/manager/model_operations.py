@@ -34,23 +34,32 @@ from gglib_nb.errors import (
     AlreadyQueuedError,
     CatalogError,
     GglibError,
+    InvalidConfigError,
     InvalidRepoIdError,
     ModelNotFoundError,
     RequestError,
+    RevisionNotFoundError,
     StorageError,
 )
 from gglib_nb.hub.login import log_in
 from gglib_nb.manager import library, updating
 from gglib_nb.manager.access_watch import waiting_for_access
-from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models, import_models, is_bundle
-from gglib_nb.manager.calls import all_settled, has_given_up, operation
+from gglib_nb.manager.bundles import (
+    BundleReport,
+    OnBundleProgress,
+    export_models,
+    import_models,
+    is_bundle,
+    storage_errors,
+)
+from gglib_nb.manager.calls import all_settled, has_given_up, operation, settled
 from gglib_nb.manager.hardware import disk_space_at, ram_bytes
 from gglib_nb.manager.importing import Importer, OnImportProgress
 from gglib_nb.manager.inspection import inspect_model, inspect_variant
 from gglib_nb.manager.operations import IdLike, QueueOperations
-from gglib_nb.manager.resolving import given_folder, home_of
+from gglib_nb.manager.resolving import given_path, home_of
 from gglib_nb.queue import events as on
-from gglib_nb.system import is_file
+from gglib_nb.system import is_file, is_folder
 
 _LONGEST_CARD_BYTES: Final = 1024**2
 
@@ -106,7 +115,7 @@ class ModelOperations(QueueOperations):
         Lines that a user added to the file stay; those that name files of models are updated. A file that cannot be read or
         written raises `StorageError`.
         """
-        return library.write_preset(Path(file), self._parts.catalog.models())
+        return library.write_preset(given_path(file, "file"), self._parts.catalog.models())
 
     @operation
     def inspect(self, id: IdLike, *, on_hub: bool = False) -> Inspection:  # noqa: A002 - the port's word
@@ -129,7 +138,7 @@ class ModelOperations(QueueOperations):
             except InvalidRepoIdError:
                 raise missing from None
             return self._parts.at_hub(self._inspect_on_hub, wanted)
-        return self._parts.at_hub(self._inspect_on_hub, model.id) if on_hub else inspect_model(model)
+        return self._inspect_present(model) if on_hub else inspect_model(model)
 
     @operation
     def compare(self, first: IdLike, second: IdLike | None = None) -> Comparison:
@@ -140,7 +149,12 @@ class ModelOperations(QueueOperations):
         if second is not None:
             return compare(self.inspect(first), self.inspect(second))
         model = self.find_model(first)
-        return compare(inspect_model(model), self._parts.at_hub(self._inspect_on_hub, model.id))
+        return compare(inspect_model(model), self._inspect_present(model))
+
+    def _inspect_present(self, model: Model) -> Inspection:
+        if model.origin == "local":  # the Hub may have a repository of that name, of somebody else
+            raise RequestError(f"The repository of {model.id} is unknown, so it cannot be inspected there.")
+        return self._parts.at_hub(self._inspect_on_hub, model.id)
 
     def _inspect_on_hub(self, wanted: DownloadId) -> Inspection:
         hub = self._parts.hub
@@ -174,13 +188,15 @@ class ModelOperations(QueueOperations):
         models = [self.find_model(id_) for id_ in ([ids] if isinstance(ids, str | DownloadId) else ids)]
         if not models:
             raise RequestError("There is nothing to export. Name at least one model.")
-        place = given_folder(folder)
-        return export_models(models, place, read_card=self._read_card, on_progress=on_progress, is_stopped=has_given_up)
+        place, read_card = given_path(folder), self._read_card
+        with storage_errors(place):
+            return export_models(models, place, read_card=read_card, on_progress=on_progress, is_stopped=has_given_up)
 
     def _read_card(self, model: Model) -> bytes | None:
         with suppress(GglibError):  # a card is optional, and the machine may be offline
             place = model.id.repo_id, model.commit_sha or "", "README.md"
-            return self._parts.at_hub(self._parts.hub.read_range, *place, 0, _LONGEST_CARD_BYTES) if place[1] else None
+            # Not behind the listings that wait for a thread of the hub.
+            return self._parts.hub.read_range(*place, 0, _LONGEST_CARD_BYTES) if place[1] else None
         return None
 
     @operation
@@ -197,22 +213,27 @@ class ModelOperations(QueueOperations):
         of the manager; it must not wait.
 
         Raises:
-            StorageError: There is no such folder; or a file of a bundle is missing, or another file has its name.
+            StorageError: There is no such folder; or a file of a bundle is missing, or another file has its name, or the
+                models folder is not mounted.
             RequestError: `folder` is empty, or the manifest of a bundle is not valid.
             DiskFullError: The models folder has not enough room for the bundle.
             IntegrityError: A file of the bundle is damaged.
         """
-        place, catalog = given_folder(folder), self._parts.catalog
-        importer = Importer(catalog.models(), time.time(), on_progress)
+        place, catalog, models_directory = given_path(folder), self._parts.catalog, self._parts.config.models_directory
+        registered = catalog.models()
+        importer = Importer(registered, time.time(), on_progress)
         if is_bundle(place):
-            importer.models += import_models(
-                place,
-                self._parts.config.models_directory,
-                catalog.register,
-                registered=catalog.models(),
-                on_progress=on_progress,
-                is_stopped=has_given_up,
-            )
+            if loss := library.loss_of_folder(models_directory, registered):
+                raise StorageError(loss)
+            with storage_errors(models_directory):
+                importer.models += import_models(
+                    place,
+                    models_directory,
+                    catalog.register,
+                    registered=registered,
+                    on_progress=on_progress,
+                    is_stopped=has_given_up,
+                )
         else:
             importer.look_through(place)
             for model in importer.models:
@@ -255,7 +276,7 @@ class ModelOperations(QueueOperations):
         is_known = is_mounted or plan.deleted or plan.kept or model.hosts
         if not is_known and library.is_unmounted(home, catalog.models()):
             raise StorageError(
-                f"{home} {'has none of its models' if home.is_dir() else 'does not exist'}. If its disk is not mounted, mount it, then delete {model.id} again. If its files are "
+                f"{home} {'has none of its models' if is_folder(home) else 'does not exist'}. If its disk is not mounted, mount it, then delete {model.id} again. If its files are "
                 f"gone for good, take it off the list: %gguf forget {model.id}"
             )
         if dry_run:
@@ -281,8 +302,12 @@ class ModelOperations(QueueOperations):
             dry_run: Only return what would be deleted.
 
         Raises:
+            InvalidConfigError: A limit is negative; nothing is deleted.
             StorageError: A file cannot be deleted; those before it are.
         """
+        for name, limit in (("keep_bytes", keep_bytes), ("unused_s", unused_s)):
+            if limit is not None and limit < 0:
+                raise InvalidConfigError(f"{name} is {limit!r}; it must be 0 or more.")
         models, wanted = self._parts.catalog.models(), self._wanted_targets()
         homes = dict.fromkeys(self._home_of(model) for model in models if self._is_in_home(model))
         missing = [home for home in homes if library.is_unmounted(home, models)]
@@ -360,7 +385,10 @@ class ModelOperations(QueueOperations):
             model, looks = parts.catalog.find(model.id), library.look_at(model.targets)
         if not (faulty := library.faulty_paths(model, looks)):
             return Repair(str(model.id), False, (), 0, 0)
-        listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.commit_sha or model.id.revision)
+        try:
+            listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.commit_sha or model.id.revision)
+        except RevisionNotFoundError:  # the history was rewritten; the files may be the same
+            listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.id.revision)
         plan = library.repair_plan(model, listing, parts.config.models_directory)
         place = parts.queue_plan(str(model.id), lambda _models: plan)
         return Repair(str(model.id), True, faulty, library.bytes_to_fetch(plan, looks), place.position)
@@ -438,7 +466,7 @@ class ModelOperations(QueueOperations):
 
     @operation
     def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
-        """Deletes the partial files of these targets, unless they are in the queue or in use; returns the deleted targets."""
+        """Deletes the partial files of these targets, unless they are in a queue or in use; returns the deleted targets."""
         return discard_leftovers(frozenset(targets) - self._wanted_targets())
 
     @operation
@@ -465,7 +493,9 @@ class ModelOperations(QueueOperations):
         return queued
 
     def _wanted_targets(self) -> frozenset[str]:
-        return self._ask(lambda machine: machine.wanted_targets)
+        """What the queues of this kernel and of others write."""
+        settled(self._parts.keeper.look())
+        return self._ask(lambda machine: machine.wanted_targets) | self._parts.keeper.targets_elsewhere
 
     def _homes(self, models: Iterable[Model]) -> list[Path]:
         """The models folder, and the folders of `to` that the catalog or the queue names."""

@@ -25,7 +25,7 @@ from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.parts import Operations
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import local_time
-from gglib_nb.manager.resolving import given_folder
+from gglib_nb.manager.resolving import given_path
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -219,13 +219,13 @@ class QueueOperations(Operations):
             return FinishedDownload.of(settled(finishing, look)).paths[0]
 
     def _queue(self, request: DownloadRequest, *, starts: bool = True, joins: bool) -> QueuePosition:
-        parts = self._parts
+        parts, request = self._parts, replace(request, revision=request.revision or None)
         if request.everywhere and parts.engine.setting is None:
             raise RequestError(
                 "A copy for every host needs a cluster. Set the engine to a cluster first, or leave out --everywhere."
             )
         if request.to is not None:
-            request = replace(request, to=str(given_folder(request.to)))
+            request = replace(request, to=str(given_path(request.to)))
             if parts.engine.setting is not None and request.to != str(parts.config.models_directory):
                 raise RequestError("On a cluster, each host has its own models folder. Leave out --to.")
 
@@ -503,5 +503,3 @@ class QueueOperations(Operations):
 def _check_then(then: object) -> None:
     if isinstance(then, str) and not then.strip():
         raise RequestError("The command to run after the download is empty. Write it, or leave out --then.")
-    if then is not None and not isinstance(then, str) and not callable(then):
-        raise RequestError(f"`then` must be a shell command or a callable, not {type(then).__name__}.")

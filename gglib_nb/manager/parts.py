@@ -164,10 +164,9 @@ class Parts:
             raise StorageError(loss)
         self.note_known_folders(models)
 
-    def storage_use_bytes(self, models: Iterable[Model]) -> int:
-        """The disk space of models and of the queued downloads."""
-        queued_bytes = sum(item.total_bytes or 0 for item in self.queue.snapshot.items)
-        return bytes_of(models) + queued_bytes
+    def storage_use_bytes(self, models: Iterable[Model], *plans: PlannedDownload) -> int:
+        """The disk space of models, of the queued downloads and of more plans."""
+        return bytes_of(models, [*settled(self.queue.ask(lambda machine: machine.plans)), *plans])
 
     def _refuse_over_limit(self, plan: PlannedDownload, models: Callable[[], list[Model]]) -> None:
         """Refuses a download with which the models would exceed `storage_limit_bytes`.
@@ -176,15 +175,15 @@ class Parts:
             DiskFullError: They would exceed it.
         """
         limit_bytes = self.config.storage_limit_bytes
-        if limit_bytes is None or plan.is_update or any(item.id == plan.id for item in self.queue.snapshot.items):
+        if limit_bytes is None or plan.is_update:
             return
-        used_bytes, size_bytes = self.storage_use_bytes(models()), plan.size_bytes or 0
-        if used_bytes + size_bytes > limit_bytes:
+        used_bytes, needed_bytes = self.storage_use_bytes(models()), self.storage_use_bytes(models(), plan)
+        if needed_bytes > max(limit_bytes, used_bytes):  # files that are already here need no more
             raise DiskFullError(
-                f"With {plan.id} ({size(size_bytes)}) your models would take {size(used_bytes + size_bytes)}, more than the "
+                f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more than the "
                 f"storage limit of {size(limit_bytes)}. See what could be deleted: %gguf prune --unused 30d --dry-run. Or change the "
                 "limit: %gguf config storage_limit_bytes SIZE --save, then restart the kernel",
-                size_bytes,
+                needed_bytes - used_bytes,
                 max(0, limit_bytes - used_bytes),
             )
 
@@ -245,6 +244,8 @@ class Parts:
         registered = on.ModelRegistered(effect.attempt)
         if effect.plan.add_to_db:
             registered = register_download(self.catalog, self.config, effect)
+            if models := self.registered():  # from the first one on
+                self.note_known_folders(models)
         self.commands.start(effect)
         self.queue.notify(registered)
 

@@ -104,16 +104,17 @@ class Resolver:
         return home
 
 
-def given_folder(folder: str | os.PathLike[str]) -> Path:
-    """The absolute path of a folder that a user named; a `RequestError` if the name is empty or its `~` is unknown."""
-    text = os.fspath(folder)
+def given_path(given: str | os.PathLike[str], what: str = "folder") -> Path:
+    """The absolute path of a folder, or of `what` a user named; a `RequestError` if it is empty or its `~` is unknown."""
+    text = os.fspath(given)
     if not text.strip() or "\0" in text:
-        raise RequestError("The name of the folder is empty. Write the path of a folder.")
+        raise RequestError(f"The name of the {what} is empty. Write the path of a {what}.")
     try:
+        text.encode()  # the engine and the database store text
         path = Path(text).expanduser().absolute()
         return path.resolve() if ".." in path.parts else path
-    except (OSError, RuntimeError):  # a loop of links; `~name` of no user, or `~` without a home folder
-        raise RequestError(f"The folder {text} cannot be found. Write its absolute path.") from None
+    except (OSError, RuntimeError, UnicodeError):  # a loop of links; `~name` of no user, or `~` without a home folder
+        raise RequestError(f"The {what} {text!r} cannot be found. Write its absolute path.") from None
 
 
 def scan_findings(hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]) -> dict[str, str]:

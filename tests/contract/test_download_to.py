@@ -195,6 +195,36 @@ def test_a_waiting_download_does_not_write_to_the_mount_point_of_an_unmounted_di
     assert list(models.iterdir()) == []
 
 
+def test_a_disk_that_is_unmounted_after_the_very_first_download_is_not_filled(manager: DownloadManager) -> None:
+    models = manager.config.models_directory
+    later = manager.sync.queue_download(DownloadRequest(REPO, "Q8_0"))
+    manager.sync.pause(later)
+    first = manager.sync.queue_smart(REPO, "Q4_K_M")
+    first.sync.wait()
+    models.rename(models.with_name("unmounted"))
+    models.mkdir()
+
+    manager.sync.resume(later)
+    with pytest.raises(StorageError, match="If its disk is not mounted"):
+        manager.sync.wait(later)
+
+    assert list(models.iterdir()) == []
+
+
+def test_a_bundle_is_not_imported_into_an_unmounted_models_folder(manager: DownloadManager, tmp_path: Path) -> None:
+    models = manager.config.models_directory
+    manager.sync.download(REPO, "Q4_K_M")
+    manager.sync.download(REPO, "Q8_0")
+    manager.sync.export([f"{REPO}:Q8_0"], tmp_path / "bundle")
+    manager.sync.delete(f"{REPO}:Q8_0")
+    models.rename(tmp_path / "unmounted")
+
+    with pytest.raises(StorageError, match="If its disk is not mounted"):
+        manager.sync.import_folder(tmp_path / "bundle")
+
+    assert not models.exists()
+
+
 def test_a_waiting_download_starts_after_the_last_registered_model_is_deleted(
     manager: DownloadManager,
 ) -> None:

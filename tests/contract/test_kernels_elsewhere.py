@@ -15,6 +15,7 @@ from gglib_nb.domain.stored import StoredDownload, StoredQueue
 from gglib_nb.manager import keeper
 from gglib_nb.system import boot_id
 from tests.support.faulty_hub import FaultyHub, WrongBytes
+from tests.support.partials import write_journal
 from tests.support.plans import a_plan
 from tests.support.snapshots import download
 
@@ -64,6 +65,23 @@ def test_a_kernel_with_heartbeats_is_never_adopted_whatever_its_clock(
 
     assert kernel.sync.adopt().total == 0
     assert [one.is_left for one in kernel.snapshot.elsewhere] == [False]
+
+
+def test_partial_files_of_another_kernels_queue_are_neither_discarded_nor_pruned_nor_queued(
+    kernel: DownloadManager, elsewhere: Callable[[], None]
+) -> None:
+    (file,) = a_plan("owner/a:Q4").files
+    target = kernel.config.models_directory / "owner" / "a" / file.path_in_repo
+    target.parent.mkdir(parents=True)
+    target.with_name(f"{target.name}.part").write_bytes(b"begun")
+    write_journal(target)
+
+    kernel.sync.discard_partials([str(target)])
+    plan = kernel.sync.prune(keep_bytes=0)
+
+    assert plan.unfinished == ()
+    assert kernel.sync.queue_partials() == []
+    assert [one.target for one in kernel.sync.partials()] == [str(target)]
 
 
 def test_a_kernel_silent_for_long_enough_by_our_clock_is_adopted(

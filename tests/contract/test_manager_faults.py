@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -381,3 +382,36 @@ def test_the_last_state_is_saved_after_earlier_database_failures(
     assert "not_kept" in notices
     assert adopted.total == 1
     assert [str(item.id) for item in heir.snapshot.items] == [f"{SMALL}:Q8_0"]
+
+
+def test_download_hours_set_by_hand_apply_in_the_next_kernel(make_manager: Callable[..., DownloadManager]) -> None:
+    first = make_manager()
+    first.sync.adopt()
+    hour = (datetime.now().astimezone().hour + 2) % 24
+    first.sync.set_download_hours(f"{hour}:00-{(hour + 1) % 24}:00")
+    first.sync.queue_smart(SMALL, "Q8_0")
+    hours = first.sync.get_queue_snapshot().download_hours
+    first.close()
+
+    heir = make_manager()
+    heir.sync.adopt()
+
+    [item] = heir.sync.get_queue_snapshot().items
+    assert (heir.snapshot.download_hours, item.status, item.notice_kind) == (hours, "queued", "hours")
+
+
+def test_an_export_does_not_wait_for_slow_listings(manager: DownloadManager, hub: FaultyHub, tmp_path: Path) -> None:
+    manager.sync.download(SMALL, "Q4_K_M")
+    for number in range(5):
+        hub.add_repository(make_repository(f"demo/slow{number}-GGUF", {"slow-Q4_K_M.gguf": 1000}))
+    hub.faults.add(Latency(30_000), path="*slow*", times=None)
+    listings = [manager.submit(manager.sync.queue_smart, f"demo/slow{number}-GGUF") for number in range(5)]
+
+    begun_s = time.monotonic()
+    manager.sync.export(SMALL, tmp_path / "bundle")
+    took_s = time.monotonic() - begun_s
+    for listing in listings:
+        listing.cancel()
+
+    assert took_s < 5
+    assert (tmp_path / "bundle" / SMALL / "README.md").exists()

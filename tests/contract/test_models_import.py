@@ -1,6 +1,8 @@
 """Importing folders of other programs: real files in their layouts; nothing is moved, and skipped files are reported."""
 
 import os
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,40 @@ def test_the_hub_cache_gives_repository_commit_and_digest(manager: DownloadManag
     assert model.files[0].sha256 == "a" * 64
     assert not model.is_verified
     assert link.is_symlink()
+
+
+def test_models_of_a_moved_folder_are_found_in_their_new_place(manager: DownloadManager, tmp_path: Path) -> None:
+    path = manager.sync.download("demo/small-GGUF", "Q4_K_M")
+    [before] = manager.catalog.models()
+    moved = tmp_path / "moved"
+    manager.config.models_directory.rename(moved)
+
+    report = manager.sync.import_folder(moved)
+
+    [model] = manager.catalog.models()
+    assert (ids(report), report.skipped) == (["demo/small-GGUF:Q4_K_M"], ())
+    assert model.paths == (str(moved / path.relative_to(manager.config.models_directory)),)
+    assert (model.commit_sha, model.origin, model.is_verified) == (before.commit_sha, "hub", True)
+    assert manager.sync.models()[0].state == "verified"
+
+
+def test_a_cancelled_import_registers_nothing(manager: DownloadManager, tmp_path: Path) -> None:
+    for number in range(3):
+        write(tmp_path / "many", f"model{number}-Q4_K_M.gguf")
+    reached, go_on = threading.Event(), threading.Event()
+
+    def tell(_progress: ImportProgress) -> None:
+        reached.set()
+        go_on.wait(10)
+
+    future = manager.submit(manager.sync.import_folder, tmp_path / "many", on_progress=tell)
+    assert reached.wait(10)
+    future.cancel()
+    go_on.set()
+    manager.submit(manager.sync.models).result(timeout=10)
+
+    time.sleep(0.3)
+    assert manager.sync.models() == []
 
 
 def test_a_hub_cache_file_with_the_right_digest_is_verified(manager: DownloadManager, tmp_path: Path) -> None:

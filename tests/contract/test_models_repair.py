@@ -178,6 +178,31 @@ def test_a_joined_model_is_repaired_as_a_whole(manager: DownloadManager, hub: Fa
     assert joined.read_bytes() == data
 
 
+def test_the_wrong_bytes_of_a_joined_model_count_once(manager: DownloadManager, hub: FaultyHub) -> None:
+    data = os.urandom(2 * BLOCK_BYTES)
+    half = BLOCK_BYTES
+    parts = {f"joined.Q4_K_M.gguf.part{number}of2": data[at : at + half] for number, at in ((1, 0), (2, half))}
+    hub.add_repository(make_repository("demo/joined-GGUF", parts))
+    joined = manager.sync.download("demo/joined-GGUF")
+    spoil(joined, 5)
+
+    assert repair_and_wait(manager, "joined") == BLOCK_BYTES
+    assert joined.read_bytes() == data
+
+
+def test_a_model_is_repaired_after_the_history_of_its_repository_was_rewritten(
+    manager: DownloadManager, hub: FaultyHub, path: Path
+) -> None:
+    commit = hub.repositories[LARGE].commit()
+    assert commit is not None
+    hub.add_repository(make_repository(LARGE, {NAME: SIZE, "README.md": b"# rewritten\n"}))  # without its old commits
+    spoil(path, 5)
+
+    repair_and_wait(manager, "large")
+
+    assert sha256_of(path) == right_digest(hub) == commit.files[NAME].content.sha256
+
+
 def test_a_queued_model_is_not_repaired(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     hub.set_speed(bytes_per_second=0)
     manager.sync.queue_smart(LARGE, force=True)

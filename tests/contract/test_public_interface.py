@@ -1,7 +1,9 @@
 """The public interface for a Python user: completion, how values are displayed, how a manager is made."""
 
+import asyncio
 import inspect
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -112,6 +114,22 @@ async def test_an_event_stream_starts_with_the_call_and_not_with_the_first_read(
 
     assert isinstance(first, gglib_nb.SnapshotChanged)
     assert any([isinstance(await anext(events), gglib_nb.DownloadStarted) for _ in range(3)])
+
+
+async def test_every_reader_of_one_event_stream_gets_an_answer(manager: DownloadManager) -> None:
+    events = manager.events()
+    await anext(events)
+    readers = [asyncio.ensure_future(anext(events)) for _ in range(3)]
+    with suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(anext(events), 0.01)
+
+    await manager.aclose()
+    await asyncio.wait(readers, timeout=5)
+
+    assert [reader.done() for reader in readers] == [True] * 3
+    assert not events._readers  # type: ignore[attr-defined]
+    for reader in readers:
+        reader.exception()
 
 
 async def test_a_dropped_event_stream_receives_no_more_events(manager: DownloadManager) -> None:

@@ -184,6 +184,40 @@ def test_only_a_model_of_yours_is_compared_with_the_hub(manager: DownloadManager
         say(manager, f"inspect {SMALL} --hub")
 
 
+def test_a_model_of_unknown_repository_is_not_compared_with_a_strangers(
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
+) -> None:
+    path = manager.sync.download(REPO, "Q4_K_M")
+    (tmp_path / "own").mkdir()
+    path.rename(tmp_path / "own" / "own.gguf")
+    manager.sync.forget("small")
+    manager.sync.import_folder(tmp_path / "own")
+    asked = len(hub.requests)
+
+    for ask in (manager.sync.compare, lambda id_: manager.sync.inspect(id_, on_hub=True)):
+        with pytest.raises(RequestError, match="is unknown"):
+            ask("local/own")
+
+    assert len(hub.requests) == asked
+
+
+def test_an_export_into_a_folder_that_cannot_be_searched_is_refused(
+    manager: DownloadManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.sync.download(REPO, "Q4_K_M")
+    real = os.stat
+
+    def look(path: object, *args: object, **options: object) -> os.stat_result:
+        if isinstance(path, str | Path) and Path(path).parent == tmp_path / "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "stat", look)
+
+    with pytest.raises(StorageError, match=r"locked.* cannot be used: Permission denied"):
+        manager.sync.export(SMALL, tmp_path / "locked")
+
+
 def test_an_inspection_covers_all_shards(manager: DownloadManager) -> None:
     before = manager.sync.inspect(SPLIT)
     manager.sync.download("demo/split-GGUF", "Q4_K_M")

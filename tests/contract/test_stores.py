@@ -3,12 +3,15 @@
 import hashlib
 import json
 import os
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from gglib_nb import DiskFullError, DownloadManager, ModelNotFoundError, StorageError
+from gglib_nb.domain.model import Model
 from gglib_nb.manager.importing import Stores
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
@@ -131,6 +134,44 @@ def test_a_store_can_be_set_by_a_variable(monkeypatch: pytest.MonkeyPatch, lmstu
     assert DownloadManagerConfig().model_stores == (lmstudio, ollama)
 
 
+@pytest.mark.parametrize(
+    "error", [PermissionError(13, "Permission denied"), OSError(107, "Transport endpoint is not connected")]
+)
+def test_a_store_on_a_dead_mount_counts_as_missing_and_hides_no_other(
+    make_manager: Callable[..., DownloadManager], lmstudio: Path, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    dead, real = lmstudio.parent / "dead", os.stat
+
+    def look(path: object, *args: object, **options: object) -> os.stat_result:
+        if isinstance(path, str | Path) and Path(path).is_relative_to(dead):
+            raise error
+        return real(path, *args, **options)  # type: ignore[arg-type]
+
+    manager = make_manager(model_stores=(dead, lmstudio))
+    monkeypatch.setattr(os, "stat", look)
+
+    assert [row.id for row in manager.sync.models()] == ["owner/lab-GGUF:Q4_K_M"]
+    assert manager.sync.disk_use().missing_stores == (str(dead),)
+
+
+def test_a_store_that_hangs_delays_only_the_first_call(lmstudio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gglib_nb.manager.importing._WAIT_S", 0.5)
+    hangs = threading.Event()
+
+    def registered() -> list[Model]:
+        hangs.wait(30)
+        return []
+
+    stores = Stores((lmstudio,), registered)
+
+    begun_s = time.monotonic()
+    found = [stores.models() for _ in range(5)]
+    took_s = time.monotonic() - begun_s
+    hangs.set()
+
+    assert (found, took_s < 1.5) == ([()] * 5, True)
+
+
 # The storage limit
 
 
@@ -164,6 +205,22 @@ def test_a_queued_download_is_joined_whatever_the_limit(
     manager.sync.queue_download(_request())
 
     assert manager.sync.queue_smart("demo/small-GGUF", "Q4_K_M").is_new is False
+
+
+def test_files_that_are_here_need_no_more_space_and_missing_ones_take_none(
+    make_manager: Callable[..., DownloadManager],
+) -> None:
+    manager = make_manager(storage_limit_bytes=500_000)
+    path = manager.sync.download("demo/small-GGUF", "Q4_K_M")
+
+    assert manager.sync.download("demo/small-GGUF", "Q4_K_M") == path
+    path.write_bytes(b"spoiled")
+    repair = manager.sync.repair("small")
+    manager.sync.wait(repair.id)
+    assert manager.sync.plan("demo/small-GGUF").storage_left_bytes == 200_000
+    path.unlink()
+    assert manager.sync.disk_use().models_bytes == 0
+    assert manager.sync.download("demo/small-GGUF", "Q8_0").exists()
 
 
 def _request() -> object:

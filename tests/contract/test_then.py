@@ -169,6 +169,17 @@ def test_a_callable_is_called_once_for_a_retried_download(manager: DownloadManag
     assert len(calls) == 1
 
 
+def test_a_command_without_a_folder_for_temporary_files_fails_and_says_so(
+    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "gone"))
+
+    manager.sync.download(REPO, "Q4_K_M", then="true")
+
+    code, error = ran(manager)
+    assert (code, error.partition(":")[0]) == ("failed", "it could not be started")
+
+
 def test_an_error_in_a_callable_is_shown_and_the_download_completes(manager: DownloadManager) -> None:
     def start_server(_finished: object) -> None:
         raise ValueError("port in use")

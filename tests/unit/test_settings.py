@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManagerConfig
-from gglib_nb.domain.units import DailyHours
-from gglib_nb.errors import InvalidConfigError
+from gglib_nb.domain.units import DailyHours, parse_bytes, parse_seconds
+from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.notebook.actions import LIVE
 from gglib_nb.notebook.magic import Gglib
 from gglib_nb.settings import SET_HERE, SETTINGS, asked_for, origins_of, save_setting, saved_settings, use_profile
@@ -329,6 +329,55 @@ def test_without_a_home_folder_the_error_names_the_variable_that_helps(monkeypat
         Path("/.cache/huggingface/hub"),
         "argument",
     )
+
+
+def test_saved_settings_with_a_byte_order_mark_are_read(file: Path) -> None:
+    file.parent.mkdir()
+    file.write_bytes(b'\xef\xbb\xbf{"max_concurrent": 2}')
+
+    assert DownloadManagerConfig().max_concurrent == 2
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"\xff\xfe", b'{"max_concurrent": NaN}', b'{"engine": [1]'])
+def test_saved_settings_that_are_damaged_are_refused_by_name(file: Path, content: bytes) -> None:
+    file.parent.mkdir()
+    file.write_bytes(content)
+
+    with pytest.raises(InvalidConfigError, match=r"settings\.json"):
+        DownloadManagerConfig()
+
+
+def test_a_setting_that_cannot_be_written_leaves_no_file_behind(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_self: Path, *_args: object, **_options: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    save_setting("max_concurrent", 2)
+    monkeypatch.setattr(Path, "replace", full)
+
+    with pytest.raises(InvalidConfigError, match="No space left on device"):
+        save_setting("max_concurrent", 3)
+
+    assert [one.name for one in file.parent.iterdir()] == [file.name]
+    assert saved_settings() == {"max_concurrent": 2}
+
+
+def test_a_folder_of_settings_that_cannot_be_searched_is_reported(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_args: object, **_options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "stat", refused)
+    monkeypatch.setattr(Path, "mkdir", refused)
+
+    with pytest.raises(InvalidConfigError, match="Permission denied"):
+        save_setting("max_concurrent", 3)
+
+
+@pytest.mark.parametrize("text", ["9" * 400, "9" * 400 + "GB"])
+def test_an_amount_or_time_of_many_digits_is_refused(text: str) -> None:
+    with pytest.raises(RequestError):
+        parse_bytes(text, "MB")
+    with pytest.raises(RequestError):
+        parse_seconds(text)
 
 
 # The token
