@@ -84,6 +84,8 @@ async def test_disk_usage_counts_a_shared_file_once(manager: DownloadManager, tm
     projector = stored(str(tmp_path / "mmproj.gguf"), 30, kind="mmproj")
     for name in ("a", "b"):
         files = (stored(str(tmp_path / f"{name}.gguf"), 100), projector)
+        for file in files:
+            Path(file.target).touch()
         manager.catalog.register(Model(DownloadId("x/y", name), None, None, files, 1.0))
 
     use = await manager.disk_use()
