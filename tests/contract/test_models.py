@@ -80,7 +80,7 @@ def test_the_operations_also_work_without_an_event_loop(manager: DownloadManager
     assert path.exists()
 
 
-async def test_disk_usage_counts_a_shared_file_once(manager: DownloadManager, tmp_path: Path) -> None:
+def test_disk_usage_counts_a_shared_file_once(manager: DownloadManager, tmp_path: Path) -> None:
     projector = stored(str(tmp_path / "mmproj.gguf"), 30, kind="mmproj")
     for name in ("a", "b"):
         files = (stored(str(tmp_path / f"{name}.gguf"), 100), projector)
@@ -88,7 +88,7 @@ async def test_disk_usage_counts_a_shared_file_once(manager: DownloadManager, tm
             Path(file.target).touch()
         manager.catalog.register(Model(DownloadId("x/y", name), None, None, files, 1.0))
 
-    use = await manager.disk_use()
+    use = manager.sync.disk_use()
 
     assert use.models_bytes == 230
     assert use.free_bytes is not None
