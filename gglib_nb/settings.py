@@ -220,11 +220,8 @@ class DownloadManagerConfig:
 
     Attributes:
         models_directory: `~` and relative paths become absolute.
-        model_stores: Folders of other programs (LM Studio, Ollama, a shared folder).
-        storage_limit_bytes: Of all registered models; None: unlimited.
         hf_token: None: huggingface_hub finds it (`HF_TOKEN`, `hf auth login`). Never in a `repr`.
         max_connections: 1 to 64.
-        bandwidth_limit_bytes_per_second: Of all transfers together; None: unlimited.
         download_hours: In local time, such as `22:00-7:00`; None: at any time.
         activity_interval_s: 0: never.
         engine: None (or `local`): this machine. The hosts of a Dask cluster: `dask://scheduler:8786`, a

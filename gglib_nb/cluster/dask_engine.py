@@ -39,12 +39,8 @@ Connect = Callable[[], tuple[Client, bool]]
 class DaskEngine:
     """Engines on the hosts of a cluster; a `TransferEngine` of the manager. Starts nothing before it is needed.
 
-    Args:
-        configure: Its limits are for all hosts together.
-        on_event: Called with each report, in order; must not block.
-        connect: Returns the client, at the start and after it was lost.
-        models_directory: The kernel's, with the targets of commands.
-        can_come_back: Whether to wait for a lost cluster; a closed client does not come back.
+    The limits of `configure` are for all hosts together; commands have targets in the kernel's `models_directory`. A lost cluster
+    is waited for if it `can_come_back`; a closed client does not.
     """
 
     def __init__(

@@ -123,21 +123,15 @@ class SeenLease(msgspec.Struct, frozen=True):
 class Lease:
     """The lease of one partial file, from the point of view of one process.
 
-    Args:
-        path: Of the lease file.
-        lease_s: Seconds without a heartbeat before it may be taken over.
-        seen: Its state when seen earlier, so that its silence since then counts; None: not seen.
-        gone_owners: Names (`owner_name`) of processes that are reported gone.
-
-    Attributes:
-        has_other_writer: A process that held it before may still run, and write to the partial file that it has open. A process
-            that resumes that file copies it to another one and then sets this to False.
+    It may be taken over after `lease_s` without a heartbeat; since `seen` counts. `gone_owners` are reported gone (`owner_name`).
     """
 
     def __init__(
         self, path: Path, lease_s: float, seen: SeenLease | None = None, gone_owners: Collection[str] = ()
     ) -> None:
         self.owner = secrets.token_hex(8)
+        # A process that held it before may still run, and write to the partial file that it has open. A process that resumes that
+        # file copies it to another one and then sets this to False.
         self.has_other_writer = False
         self._place = process_place()
         self._path = path

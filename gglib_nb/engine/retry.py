@@ -83,13 +83,7 @@ def backoff_s(failures: int, timeouts: Timeouts, chance: float) -> float:
 
 
 class Troubles:
-    """What failed for one remote file since its last new byte. One thread uses it: the file's owner.
-
-    Attributes:
-        retry_at_s: No request is sent before, by the owner's clock.
-        last: The error that caused the present wait; None if there is none.
-        failures: How many failures in a row caused a wait.
-    """
+    """What failed for one remote file since its last new byte. One thread uses it: the file's owner."""
 
     def __init__(self, asked: Asked, timeouts: Timeouts) -> None:
         self._asked = asked
@@ -103,8 +97,8 @@ class Troubles:
 
     def received(self) -> None:
         """Reset the failures: a new byte arrived."""
-        self.last: ExchangeError | None = None
-        self.failures = 0
+        self.last: ExchangeError | None = None  # the cause of the present wait; None if there is none
+        self.failures = 0  # how many in a row caused a wait
         self._had_wrong_range = False
         self._failed_s: float | None = None
         self._refused_since_s: float | None = None
@@ -114,7 +108,7 @@ class Troubles:
     def network_is_back(self) -> None:
         """Retry at once: the network caused the earlier failures."""
         self.received()
-        self.retry_at_s = 0.0
+        self.retry_at_s = 0.0  # no request is sent before, by the owner's clock
 
     def failed(
         self, error: ExchangeError, now_s: float, *, others_receive: bool = False, is_offline: bool = False

@@ -14,29 +14,17 @@ _HUB_VARIABLE: Final = "HF_HUB_DOWNLOAD_TIMEOUT"  # huggingface_hub's: seconds w
 
 
 class Timeouts(Value, frozen=True):
-    """The limits of waiting and trying.
+    """The limits of waiting and trying."""
 
-    Attributes:
-        connect_s: To make a connection.
-        answer_s: For the head of an answer, and for its first byte; `HF_HUB_DOWNLOAD_TIMEOUT` sets it.
-        stall_s: Without another byte on a connection before it is replaced.
-        first_delay_s: Before the second attempt.
-        longest_delay_s: Between two attempts, unless the server asks for more.
-        longest_asked_s: A server that asks for a longer wait ends the transfer.
-        give_up_s: Without a new byte, from the first failure on, before the transfer fails.
-        idle_s: How long a connection without a request is kept for the next one.
-        lease_s: Without a heartbeat before another process's lease is taken over.
-    """
-
-    connect_s: float = 10.0
-    answer_s: float = 15.0
-    stall_s: float = 5.0
-    first_delay_s: float = 0.5
-    longest_delay_s: float = 30.0
-    longest_asked_s: float = 900.0
-    give_up_s: float = 180.0
-    idle_s: float = 5.0
-    lease_s: float = 15.0
+    connect_s: float = 10.0  # to make a connection
+    answer_s: float = 15.0  # for the head of an answer, and for its first byte; `HF_HUB_DOWNLOAD_TIMEOUT` sets it
+    stall_s: float = 5.0  # without another byte on a connection before it is replaced
+    first_delay_s: float = 0.5  # before the second attempt
+    longest_delay_s: float = 30.0  # between two attempts, unless the server asks for more
+    longest_asked_s: float = 900.0  # a server that asks for a longer wait ends the transfer
+    give_up_s: float = 180.0  # without a new byte, from the first failure on, before the transfer fails
+    idle_s: float = 5.0  # how long a connection without a request is kept for the next one
+    lease_s: float = 15.0  # without a heartbeat before another process's lease is taken over
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:

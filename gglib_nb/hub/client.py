@@ -87,11 +87,8 @@ class HubClient(Transport):
     def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
         """All files of a repository at the commit that a revision names now.
 
-        The revision is resolved once, and the files are those of that commit, even if a branch moves meanwhile.
-
-        Args:
-            repo_id: `owner/name`; a former name finds the repository under its present one.
-            revision: Branch, tag or commit; None is the default branch.
+        The revision (branch, tag or commit; None is the default branch) is resolved once: a branch may move meanwhile. A former
+        id finds the repository under its present one.
 
         Raises:
             RepoNotFoundError: There is none, or the token has no access to it.
@@ -155,10 +152,7 @@ class HubClient(Transport):
         return self.anywhere(ask)
 
     def check_access(self, repository: RepoListing | str) -> None:
-        """Checks whether the files of a repository may be downloaded, before anything is queued. Only the hub decides it, no mirror.
-
-        Args:
-            repository: A listing (an open one costs no request), or an id.
+        """Checks whether the files of a listing or id may be downloaded, before anything is queued. Only the hub decides it, no mirror.
 
         Raises:
             GatedRepoError: Its terms have to be accepted first; `accept_url` is the page.

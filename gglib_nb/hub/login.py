@@ -5,10 +5,7 @@ from gglib_nb.errors import HubUnavailableError, InvalidTokenError
 
 
 def log_in(token: str) -> None:
-    """Check a token with the Hub and store it as `hf auth login` does.
-
-    Args:
-        token: A user's token; it appears in no error.
+    """Check a token with the Hub and store it as `hf auth login` does; no error quotes it.
 
     Raises:
         InvalidTokenError: The Hub does not accept it; nothing is stored.
