@@ -484,6 +484,7 @@ def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the settin
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             new = Path(folder, path.name)
+            new.touch(0o600)
             new.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
             new.replace(path)  # all of it or nothing
     except OSError as error:

@@ -178,7 +178,9 @@ class HostEngine:
                 return structs.replace(command, link_folders=(str(self._settings.hub_cache), str(self._folder)))
             case wire.StartTransfer(files=files):
                 placed = tuple(replaced(file, target=self._target(file.target)) for file in files)
-                return structs.replace(command, files=placed, donors=tuple(self._donors(command.donors)))
+                # A kernel that ran its own engine before names folders of its own disk, which this host need not have.
+                donors = tuple(self._donors(command.donors))
+                return structs.replace(command, files=placed, donors=donors, known_folders=())
             case wire.DiscardPartials(targets=targets):
                 return wire.DiscardPartials(tuple(map(self._target, targets)))
             case wire.CheckFiles(files=checked):

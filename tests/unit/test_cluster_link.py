@@ -83,6 +83,13 @@ def test_a_target_is_stored_in_the_workers_own_folder(worker, tmp_path, monkeypa
     engine.exchange(0, 0, packed([CLOSE + b"\n"]))
 
 
+def test_the_kernels_own_disk_need_not_be_mounted_on_a_host(engine, tmp_path) -> None:
+    file = PlannedFile("m.gguf", 10, None, str(tmp_path / "models/o/r/m.gguf"))
+    command = StartTransfer(1, "o/r", "c" * 40, (file,), False, known_folders=("/of/the/kernel/o",))
+
+    assert engine._placed_here(command).known_folders == ()
+
+
 def test_a_repeated_batch_is_executed_once(engine) -> None:
     batch = packed([start("/outside")])
 

@@ -1,5 +1,6 @@
 """Settings: one table; the sources of a value in order of rank; invalid values; and that the token is never shown."""
 
+import errno
 import json
 import os
 import pwd
@@ -229,6 +230,17 @@ def test_a_folder_that_cannot_be_written_is_reported(file: Path) -> None:
 
     with pytest.raises(InvalidConfigError, match=re.escape(str(file))):
         save_setting("max_concurrent", 2)
+
+
+def test_a_full_disk_leaves_no_half_written_file(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> str:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(json, "dumps", full)
+
+    with pytest.raises(InvalidConfigError, match="No space left"):
+        save_setting("max_concurrent", 2)
+    assert list(file.parent.iterdir()) == []
 
 
 # Invalid values
