@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
@@ -465,10 +465,14 @@ def saved_settings() -> Mapping[str, Any]:
     """The saved values by name, checked; names that this version does not know are left out."""
     try:
         path = saved_settings_path()
-        changed = path.stat()
+        path.stat()
     except (OSError, InvalidConfigError):
         return {}
-    return _checked(path, changed.st_mtime_ns, changed.st_size)
+    known = {name: value for name, value in _read_saved(path).items() if name in SETTINGS}
+    try:
+        return {name: checked_setting(name, value) for name, value in known.items()}
+    except InvalidConfigError as error:
+        raise InvalidConfigError(f"In the saved settings, {path}: {error}") from None
 
 
 def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the setting is
@@ -490,15 +494,6 @@ def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the settin
     except OSError as error:
         raise InvalidConfigError(f"The setting was not saved: {path} cannot be written ({error.strerror}).") from error
     return path
-
-
-@lru_cache(maxsize=1)
-def _checked(path: Path, _mtime_ns: int, _size: int) -> Mapping[str, Any]:
-    known = {name: value for name, value in _read_saved(path).items() if name in SETTINGS}
-    try:
-        return {name: checked_setting(name, value) for name, value in known.items()}
-    except InvalidConfigError as error:
-        raise InvalidConfigError(f"In the saved settings, {path}: {error}") from None
 
 
 def _read_saved(path: Path) -> dict[str, Any]:

@@ -95,7 +95,7 @@ class HostLink:
             # The worker holds this key while the client exists; that is how it detects the client's end.
             held = self._client.scatter({key: True}, workers=[self.worker])
             inherited = os.environ.get("GGLIB_MODELS_DIR", "")
-            self._exchange_all(models_directory=str(self._models_directory), inherited=inherited, alive_key=key)
+            self._exchange_all({"alive_key": key, "of_kernel": str(self._models_directory), "inherited": inherited})
         except Exception as error:  # noqa: BLE001 - after any error of Dask this host cannot be used
             self.lose(f"{type(error).__name__}: {error}")
         finally:
@@ -103,13 +103,13 @@ class HostLink:
             with contextlib.suppress(Exception):  # a closed client has no topics
                 self._client.unsubscribe_topic(topic_of(self._name))
 
-    def _exchange_all(self, **opening: str) -> None:
+    def _exchange_all(self, opening: dict[str, str]) -> None:
         number, is_last = 0, False
         while not is_last:
             lines, is_last = self._next_lines(0 if number == 0 else _EXCHANGE_S)
             if is_last and not lines:
                 return
-            answer = self._deliver(number, packed(lines), opening if number == 0 else {})
+            answer = self._deliver(number, packed(lines), opening if number == 0 else None)
             if answer is None:
                 self.lose("its worker dropped it")
                 return
@@ -130,9 +130,9 @@ class HostLink:
             return lines, True
         return lines, False
 
-    def _deliver(self, number: int, data: bytes, opening: dict[str, str]) -> Answer | None:
+    def _deliver(self, number: int, data: bytes, opening: dict[str, str] | None) -> Answer | None:
         """One exchange; it is numbered, so it can be repeated safely."""
-        message = {"op": OPERATION, "link": self._name, "number": number, "data": data, **opening}
+        message = {"op": OPERATION, "link": self._name, "number": number, "data": data, "opening": opening}
         deadline_s = time.monotonic() + _PATIENCE_S
         while True:
             is_late = self._is_over or time.monotonic() > deadline_s

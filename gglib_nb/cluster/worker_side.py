@@ -96,19 +96,13 @@ def _handler(worker: Worker) -> Callable[..., Answer | None]:
     engines: dict[str, HostEngine] = {}
 
     def gglib_nb(
-        link: str,
-        number: int,
-        heard: int,
-        data: bytes,
-        models_directory: str = "",
-        inherited: str = "",
-        alive_key: str = "",
+        link: str, number: int, heard: int, data: bytes, opening: dict[str, str] | None = None
     ) -> Answer | None:
-        """One exchange with a link; None if this worker does not know the link (any more)."""
+        """One exchange with a link, which `opening` opens; None if this worker does not know the link (any more)."""
         for name in [name for name, engine in engines.items() if engine.is_closed]:
             del engines[name]
-        if alive_key and link not in engines:
-            engines[link] = HostEngine(worker, link, alive_key, Path(models_directory), inherited)
+        if opening and link not in engines:
+            engines[link] = HostEngine(worker, link, **opening)
         engine = engines.get(link)
         return None if engine is None else engine.exchange(number, heard, data)
 
@@ -118,14 +112,14 @@ def _handler(worker: Worker) -> Callable[..., Answer | None]:
 class HostEngine:
     """The engine of this host for one link."""
 
-    def __init__(self, worker: Worker, link: str, alive_key: str, of_kernel: Path, inherited: str) -> None:
+    def __init__(self, worker: Worker, link: str, alive_key: str, of_kernel: str, inherited: str) -> None:
         """Start nothing yet; the client keeps the data `alive_key` on this worker while it exists."""
         self._worker: Final = worker
         self._topic: Final = topic_of(link)
         self._alive_key: Final = alive_key
-        self._of_kernel: Final = of_kernel
+        self._of_kernel: Final = Path(of_kernel)
         self._settings: Final = DownloadManagerConfig()
-        self._folder: Final = _models_directory(str(of_kernel), inherited)
+        self._folder: Final = _models_directory(of_kernel, inherited)
         self._lock: Final = threading.Lock()
         self._client: EngineClient | None = None
         self._taken = -1

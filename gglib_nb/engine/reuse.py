@@ -236,19 +236,15 @@ class TensorCopy:
     def _run(self) -> None:
         is_lease_stale = False
         try:
-            self._copy_all()
+            with _OpenDonors(self._donors) as donors:
+                for copy in self.copies:  # in the order of the file, so that the digest can follow
+                    if not self._copy_run(donors, copy):
+                        break
         except LeaseLostError:
             is_lease_stale = True
         except Exception as error:  # noqa: BLE001  # if it failed to write, a connection will try to and report the error
             sys.stderr.write(f"tensors were not copied: {error}\n")
         self._inbox.put(CopyEnded(self, is_lease_stale))
-
-    def _copy_all(self) -> None:
-        """Copy in the order of the file, so that the digest can follow."""
-        with _OpenDonors(self._donors) as donors:
-            for copy in self.copies:
-                if not self._copy_run(donors, copy):
-                    return
 
     def _copy_run(self, donors: "_OpenDonors", copy: Copy) -> bool:
         """Copy one run; False when revoked."""
