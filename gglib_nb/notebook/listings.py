@@ -13,7 +13,7 @@ from gglib_nb.domain.stored import PastDownload
 from gglib_nb.domain.text import printable
 from gglib_nb.engine.local import Leftover
 from gglib_nb.notebook import rows
-from gglib_nb.notebook.messages import Action, Fact, Field, Listing, Mood, Row, View
+from gglib_nb.notebook.messages import Action, Fact, Field, Listing, Mood, Row
 from gglib_nb.notebook.tables import COLORS, Block, Cell, Column, Diff, Line, Table, row, table
 
 _ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad": "failed", "plain": "models"}
@@ -21,13 +21,6 @@ _HERE: Final = "already downloaded"
 _DAY_S: Final = 86_400
 UNUSED_DAYS: Final = 30
 """The panel offers to delete models that have been unused for longer than this."""
-
-
-def _listing(
-    id_: str, found: Sequence[Row], *, title: str = "", note: str = "", actions: tuple[Action, ...] = (), news: str = ""
-) -> Listing:
-    view = View(id=id_, title=title, rows=tuple(row.id for row in found), note=note, actions=actions)
-    return Listing(view=view, rows=tuple(found), news=news)
 
 
 # Models ----------------------------------------------------------------------------------------------------------
@@ -77,7 +70,7 @@ def model_list(models: Sequence[ModelSummary], use: DiskUse) -> Listing:
     unused = f"{units.size(unused_bytes)} not used for {UNUSED_DAYS} days" if unused_bytes else ""
     note = " · ".join(filter(None, (here, unused, missing_stores(use))))
     actions = (Action("prune", "Free space", is_worded=True),) if unused_bytes else ()
-    return _listing("models", [*map(_model_row, models)], title="Models", note=note, actions=actions)
+    return Listing(rows=tuple(map(_model_row, models)), note=note, actions=actions)
 
 
 def _disk_line(use: DiskUse) -> str:
@@ -205,9 +198,8 @@ _PARTIAL_HINT: Final = "Finish them: %gguf partials --queue. Delete one: %gguf p
 
 def earlier_list(past: Sequence[PastDownload]) -> Listing:
     """The ended downloads of this and other kernels, for the panel."""
-    return _listing(
-        "earlier", [*map(rows.past_row, past)], title="Earlier", actions=(rows.clear("earlier", "Earlier"),)
-    )
+    actions = (rows.clear("earlier", "Earlier"),)
+    return Listing(title="Earlier", rows=tuple(map(rows.past_row, past)), actions=actions)
 
 
 def history_table(past: Sequence[PastDownload]) -> Table:
@@ -262,7 +254,7 @@ _SEARCH_HINT: Final = "~: estimated for Q4_K_M. See the variants: %gguf plan ROW
 def suggestions(found: Sequence[RepoSummary]) -> Listing:
     """Repositories that a search found, for the panel."""
     number = "1 repository found." if len(found) == 1 else f"{len(found)} repositories found."
-    return _listing("suggestions", [*map(_suggestion_row, found)], news=number if found else "")
+    return Listing(rows=tuple(map(_suggestion_row, found)), news=number if found else "")
 
 
 def _suggestion_row(repo: RepoSummary) -> Row:

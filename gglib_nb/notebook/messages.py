@@ -83,7 +83,7 @@ class Row(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 
 
 class View(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """A list with a title."""
+    """A list of the queue."""
 
     id: str
     title: str = ""
@@ -181,8 +181,10 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
 class Listing(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """A list that the page requested: models, earlier downloads, variants, search results."""
 
-    view: View
-    rows: tuple[Row, ...] = ()
+    title: str = ""
+    rows: tuple[Row, ...] = ()  # from top to bottom
+    note: str = ""  # about the whole list
+    actions: tuple[Action, ...] = ()  # for the whole list
     link: str = ""  # its page on the Hub
     warning: str = ""  # what the user must do before downloading
     warning_link: str = ""

@@ -20,11 +20,11 @@ import traitlets
 from msgspec.structs import replace
 from typing_extensions import override
 
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
 from gglib_nb.errors import GglibError, NoGgufFilesError
 from gglib_nb.notebook import actions, messages, rows
 from gglib_nb.notebook.listings import FILTERS
-from gglib_nb.notebook.messages import Changes, News, PanelState, Row
+from gglib_nb.notebook.messages import Changes, News, PanelState
 from gglib_nb.notebook.outputs import Bundle, PanelOutputs
 from gglib_nb.notebook.render import render_html, render_text
 
@@ -50,69 +50,57 @@ class Feed:
     """
 
     def __init__(self, snapshot: QueueSnapshot) -> None:
-        self._items: dict[str, QueuedDownload] = {}
-        self._context = (0, 0)
-        self._outline: tuple[object, ...] = ()
-        self._version = -1
-        self.state = PanelState(0, rows.header(snapshot), (), {}, rows.PANEL_TEXTS, FILTERS)
-        self.advance(snapshot)
-        self.state = replace(self.state, seq=0)
+        self._snapshot = snapshot
+        found = rows.rows_of(snapshot)
+        self.state = PanelState(0, rows.header(snapshot), rows.views(snapshot), found, rows.PANEL_TEXTS, FILTERS)
 
     def advance(self, snapshot: QueueSnapshot, *, counts: bool = True) -> Changes | None:
         """Advances to a snapshot, if it is newer, and returns the changes to send; None if there are none.
 
         Without `counts`, changes of counters alone, such as bytes and rates, are left for the next changes.
         """
-        items = rows.downloads(snapshot)
-        outline = _outline(snapshot, items)
-        if snapshot.version <= self._version or (not counts and outline == self._outline):
+        before, old = self._snapshot, self.state
+        if snapshot.version <= before.version or (not counts and _outline(before) == _outline(snapshot)):
             return None
-        before, old_items = self.state, self._items
-        header = rows.header(snapshot)
-        views = before.views if outline == self._outline else rows.views(snapshot)
-        found = self._rows(snapshot, items)
-        changed = tuple(
-            row for id_, row in found.items() if row is not before.rows.get(id_) and row != before.rows.get(id_)
-        )
-        self._version, self._outline, self._items = snapshot.version, outline, items
-        self._context = (snapshot.pending_count, snapshot.active_count)
-        has_news = bool(changed) or header != before.header or views != before.views
-        self.state = replace(before, seq=before.seq + has_news, header=header, views=views, rows=found)
-        if not has_news:
+        header, views = rows.header(snapshot), rows.views(snapshot)
+        found = rows.rows_of(snapshot, before, old.rows)
+        changed = [row for id_, row in found.items() if row is not old.rows.get(id_) and row != old.rows.get(id_)]
+        is_changed = bool(changed) or header != old.header or views != old.views
+        self._snapshot = snapshot
+        self.state = replace(old, seq=old.seq + is_changed, header=header, views=views, rows=found)
+        if not is_changed:
             return None
         return Changes(
             seq=self.state.seq,
-            header=None if header == before.header else header,
-            views=None if views == before.views else views,
+            header=None if header == old.header else header,
+            views=None if views == old.views else views,
             rows=msgspec.json.encode(changed).decode() if changed else "",
-            news=tuple(_news(old_items, items)),
+            news=tuple(_news(before, snapshot)),
         )
 
-    def _rows(self, snapshot: QueueSnapshot, items: dict[str, QueuedDownload]) -> dict[str, Row]:
-        """The rows; that of an unchanged download is reused. The actions of a waiting download depend on the others."""
-        context = (snapshot.pending_count, snapshot.active_count)
-        found = {
-            id_: self.state.rows[id_]
-            if item is self._items.get(id_) and (context == self._context or not item.status.is_pending)
-            else rows.download_row(item, *context)
-            for id_, item in items.items()
-        }
-        return found | rows.other_rows(snapshot)
 
-
-def _outline(snapshot: QueueSnapshot, items: dict[str, QueuedDownload]) -> tuple[object, ...]:
+def _outline(snapshot: QueueSnapshot) -> tuple[object, ...]:
     """All of a snapshot but its counters."""
-    rest = replace(snapshot, version=0, items=(), recent_completed=(), recent_failures=(), recent_cancelled=(), elsewhere=(), bytes_per_second=None, eta_seconds=None)  # fmt: skip
+    ended = (*snapshot.recent_failures, *snapshot.recent_completed, *snapshot.recent_cancelled)
     return (
-        tuple((item.id, item.status, item.position, item.commit_sha) for item in items.values()),
+        tuple((item.id, item.status, item.position, item.commit_sha) for item in (*snapshot.items, *ended)),
         tuple((item.owner, item.id, item.status, item.is_left) for item in snapshot.elsewhere),
-        rest,
+        snapshot.resolving,
+        snapshot.notices,
+        snapshot.last_run,
+        snapshot.max_size,
+        snapshot.max_concurrent,
+        snapshot.max_connections,
+        snapshot.bandwidth_limit_bytes_per_second,
+        snapshot.download_hours,
+        snapshot.is_outside_hours,
     )
 
 
-def _news(before: dict[str, QueuedDownload], after: dict[str, QueuedDownload]) -> Iterator[News]:
-    for id_, item in after.items():
-        old = before.get(id_)
+def _news(before: QueueSnapshot, after: QueueSnapshot) -> Iterator[News]:
+    known = rows.downloads(before)
+    for id_, item in rows.downloads(after).items():
+        old = known.get(id_)
         if old is not item and (text := rows.news(old, item)):
             is_long = old is not None and item.took_s is not None and item.took_s >= _LONG_S
             yield News(text, is_end=is_long and item.status in (DownloadStatus.COMPLETED, DownloadStatus.FAILED))

@@ -13,7 +13,7 @@ from gglib_nb.domain.plan import BAD_FINDINGS, RepoPlan, VariantPlan
 from gglib_nb.domain.quality import Quality
 from gglib_nb.domain.text import printable
 from gglib_nb.notebook import messages, rows
-from gglib_nb.notebook.messages import Action, Fact, Listing, Mood, View
+from gglib_nb.notebook.messages import Action, Fact, Listing, Mood
 from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, STRONG, WARN, Block, Cell, Column, Line, Row, Table, row
 
 _COLUMNS: Final = (
@@ -264,13 +264,13 @@ def _below(plan: RepoPlan) -> Iterator[str]:
 def offer(plan: RepoPlan) -> Listing:
     """The variants of a repository, with the size and fit of each."""
     best = _better_fit(plan)
-    found = tuple(_panel_row(one, plan.context_tokens, is_best=one is best) for one in plan.variants)
     shown = plan.recommended or next(iter(plan.variants), None)
     companions = {one.kind: one.size_bytes for one in shown.companions} if shown else {}
     free = "" if plan.free_bytes is None else f"{units.size(plan.free_bytes)} free on the disk"
     return Listing(
-        view=View(id="offer", title=printable(plan.repo_id), rows=tuple(row.id for row in found), note=free),
-        rows=found,
+        title=printable(plan.repo_id),
+        rows=tuple(_panel_row(one, plan.context_tokens, is_best=one is best) for one in plan.variants),
+        note=free,
         link=plan.page_url or "",
         warning=printable(plan.refusal),
         warning_link=plan.accept_url or "",

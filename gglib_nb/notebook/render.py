@@ -38,9 +38,7 @@ _FIXED: Final = f"{_CELL};white-space:nowrap;font-variant-numeric:tabular-nums"
 
 def _sections(snapshot: QueueSnapshot) -> Iterator[tuple[View, list[tuple[int, Row]], str]]:
     """The lists of the queue: the first rows, the number of each row if a command accepts it, and the number of omitted rows."""
-    context = (snapshot.pending_count, snapshot.active_count)
-    found = {id_: rows.download_row(item, *context) for id_, item in rows.downloads(snapshot).items()}
-    found |= rows.other_rows(snapshot)
+    found = rows.rows_of(snapshot)
     for view in rows.views(snapshot):
         most = _MOST_ENDED if view.id in ("failed", "completed", "cancelled") else _MOST_ROWS
         shown = [found[id_] for id_ in view.rows[:most]]

@@ -4,9 +4,10 @@ Pure: converts values to structs of `messages`. The terminal's text, the static 
 no numbers, have no logic per status and add no sentences. Untrusted text is stripped of control characters.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import Final
 
 from gglib_nb.domain import units
@@ -380,8 +381,25 @@ def downloads(snapshot: QueueSnapshot) -> dict[str, QueuedDownload]:
     return found
 
 
-def other_rows(snapshot: QueueSnapshot) -> dict[str, Row]:
-    """The rows that are not downloads of this queue, by id: requests whose files are still being listed, and other kernels'."""
+def rows_of(
+    snapshot: QueueSnapshot, before: QueueSnapshot | None = None, known: Mapping[str, Row] = MappingProxyType({})
+) -> dict[str, Row]:
+    """Every row by id; a known row of a snapshot before is reused if its download is the same object."""
+    context = (snapshot.pending_count, snapshot.active_count)
+    old = {} if before is None else downloads(before)
+    # The actions of a waiting download depend on the others.
+    is_alike = before is not None and context == (before.pending_count, before.active_count)
+    found = {
+        id_: known[id_]
+        if item is old.get(id_) and (is_alike or not item.status.is_pending)
+        else download_row(item, *context)
+        for id_, item in downloads(snapshot).items()
+    }
+    return found | _other_rows(snapshot)
+
+
+def _other_rows(snapshot: QueueSnapshot) -> dict[str, Row]:
+    """Those that are not downloads of this queue: requests whose files are still being listed, and other kernels'."""
     plain = map(printable, snapshot.resolving)
     resolving = (
         Row(id=f"resolving {text}", status="resolving", title=text, name=text, icon="search", note="listing its files")
@@ -400,7 +418,7 @@ def views(snapshot: QueueSnapshot) -> tuple[View, ...]:
     ids: dict[str, list[str]] = {}
     for id_, item in downloads(snapshot).items():
         ids.setdefault(view_of(item.status), []).append(id_)
-    for id_, row in other_rows(snapshot).items():
+    for id_, row in _other_rows(snapshot).items():
         ids.setdefault("pending" if row.status == "resolving" else "elsewhere", []).append(id_)
     titles = {"failed": "Failed", "completed": "Done", "cancelled": "Cancelled"}
     actions = {id_: [clear(id_, title)] for id_, title in titles.items()}
@@ -466,7 +484,6 @@ def _fields(snapshot: QueueSnapshot) -> tuple[Field, ...]:
 PANEL_TEXTS: Final = {
     "label": "GGUF downloads",
     "title": "Downloads",
-    "list": "Downloads",
     "models": "Models",
     "limits": "Limits",
     "keep": "Keep",
@@ -497,7 +514,6 @@ PANEL_TEXTS: Final = {
     "slow": "Waiting for the kernel. A running cell can delay it.",
     "unanswered": "The kernel stopped before it answered.",
     "notify": "Notify me when a long download ends",
-    "notification": "GGUF downloads",
     "empty": "Nothing is queued yet",
     "empty_hint": "Enter a repository above, or run this in a cell:",
     "empty_magic": "%gguf queue owner/repo",
@@ -514,7 +530,6 @@ PANEL_TEXTS: Final = {
     "card": "Open the page of {name} in a new tab",
     "model_filter": "Part of a name",
     "model_filter_title": "Show only models whose name contains this",
-    "earlier": "Earlier",
 }
 """All other texts of the page, by key; `{name}` is replaced by a row's name."""
 

@@ -196,7 +196,7 @@ function suggestionsOf(app) {
 /** @param {PanelView} app @param {Listing} offer */
 function offerOf(app, offer) {
   const { adder, texts } = app;
-  const { view, rows = [], link, warning, warning_link = "", choices = [], revision = null } = offer;
+  const { title = "", rows = [], note = "", link, warning, warning_link = "", choices = [], revision = null } = offer;
   const close = () => {
     adder.offer = null;
     app.focusNext("input[role=combobox]");
@@ -206,17 +206,17 @@ function offerOf(app, offer) {
       /** @type {HTMLInputElement} */ (target).checked ? adder.companions.add(id) : adder.companions.delete(id);
     return h("label", { key: id, class: "gglib-companion" }, h("input", { type: "checkbox", onchange }), label);
   });
-  const fields = (/** @type {Row} */ { id }) => ({ repo_id: view.title, key: id, revision, choices: [...adder.companions] });
-  return h("section", { class: "gglib-offer", "aria-label": view.title }, [
+  const fields = (/** @type {Row} */ { id }) => ({ repo_id: title, key: id, revision, choices: [...adder.companions] });
+  return h("section", { class: "gglib-offer", "aria-label": title }, [
     h("header", {}, [
-      h("strong", {}, view.title ?? ""),
+      h("strong", {}, title),
       link && pageLink(link, texts.help_link ?? ""),
-      h("span", { class: "gglib-owner" }, view.note ?? ""),
+      h("span", { class: "gglib-owner" }, note),
       iconControl("cancel", texts.close ?? "", { onclick: close }),
     ]),
     warning && h("p", { class: "gglib-gate" }, warning, " ", pageLink(warning_link, texts.help_link ?? "")),
     boxes,
-    h("ul", { class: "gglib-variants", tabindex: 0, "aria-label": view.title }, rows.map((row) => variantOf(app, row, () => fields(row)))),
+    h("ul", { class: "gglib-variants", tabindex: 0, "aria-label": title }, rows.map((row) => variantOf(app, row, () => fields(row)))),
   ]);
 }
 

@@ -50,8 +50,8 @@ class Lists {
     return h("section", { key: "models", class: "gglib-models", "aria-label": app.texts.models }, [
       h("div", { class: "gglib-models-head" }, [
         h("input", { type: "search", class: "gglib-field", placeholder: app.texts.model_filter, "aria-label": label, oninput: onInput }),
-        h("span", { class: "gglib-owner", role: "status" }, models?.view.note ?? ""),
-        (models?.view.actions ?? []).map((action) => actionButton(app, "models", action, () => ({ action: action.id }))),
+        h("span", { class: "gglib-owner", role: "status" }, models?.note ?? ""),
+        (models?.actions ?? []).map((action) => actionButton(app, "models", action, () => ({ action: action.id }))),
         feedbackOf(app, "models", "", ({ id }) => ({ action: id })),
         feedbackOf(app, "disk", "", () => ({})),
       ]),
@@ -70,16 +70,16 @@ class Lists {
       if (this.isEarlierOpen) void this.requestEarlier();
       app.schedulePaint();
     };
-    const label = [icon("open"), h("span", {}, `${earlier.view.title} · ${rows.length}`)];
+    const label = [icon("open"), h("span", {}, `${earlier.title} · ${rows.length}`)];
     const opener = { type: "button", class: "gglib-earlier-opener gglib-open", "aria-expanded": String(this.isEarlierOpen), onclick: open };
     return h("div", { key: "earlier", class: "gglib-earlier" }, [
       h("div", { class: "gglib-heading" }, [
         h("span", { role: "heading", "aria-level": "3" }, h("button", opener, label)),
-        this.isEarlierOpen && (earlier.view.actions ?? []).map((action) => actionButton(app, "earlier", action, () => ({ action: action.id }))),
+        this.isEarlierOpen && (earlier.actions ?? []).map((action) => actionButton(app, "earlier", action, () => ({ action: action.id }))),
         feedbackOf(app, "earlier", "", ({ id }) => ({ action: id })),
       ]),
       this.isEarlierOpen &&
-        h("div", { class: "gglib-list", role: "list", "aria-label": earlier.view.title }, rows.map((row) => rowOf(app, "earlier", row))),
+        h("div", { class: "gglib-list", role: "list", "aria-label": earlier.title }, rows.map((row) => rowOf(app, "earlier", row))),
     ]);
   }
 }

@@ -23,7 +23,7 @@ function panelOf(app, entries) {
 /** @param {PanelView} app @param {Entry[]} entries */
 function listOf(app, entries) {
   const rows = entries.map((entry) => (entry.row ? rowOf(app, entry.list, entry.row) : headingOf(app, entry)));
-  const attributes = { class: "gglib-list", role: "list", "aria-label": app.texts.list, tabindex: -1 };
+  const attributes = { class: "gglib-list", role: "list", "aria-label": app.texts.title, tabindex: -1 };
   return h("div", { key: "list", ...attributes, "data-held": app.hold.isHeld ? "true" : null, style: reservedSpaceOf(entries), ...app.hold.handlers() }, rows);
 }
 

@@ -23,8 +23,8 @@
 /** @typedef {{kind: "changes", seq: number, header?: Header|null, views?: View[]|null, rows?: string, news?: News[]}} Changes */
 /** @typedef {{title: string, text: string}} Code */
 /** @typedef {{text?: string, mood?: string, news?: string, confirm?: Action|null, code?: Code[], is_queued?: boolean}} Answer */
-/** @typedef {{view: View, rows?: Row[], link?: string, warning?: string, warning_link?: string, choices?: Action[],
- *   revision?: string|null, news?: string}} Listing */
+/** @typedef {{title?: string, rows?: Row[], note?: string, actions?: Action[], link?: string, warning?: string, warning_link?: string,
+ *   choices?: Action[], revision?: string|null, news?: string}} Listing */
 /** @typedef {{kind: "reply", cid: string, result?: any, error?: string, alternatives?: string[]}} Reply */
 /** @typedef {{kind: "progress", cid: string, text: string}} Progress */
 /** @typedef {{get: (name: "snapshot") => PanelState, set: (name: "snapshot", value: PanelState) => void,

@@ -163,7 +163,7 @@ class PanelView {
   /** @param {News[]} news */
   #onMessage(news) {
     // Notify here, not in the paint: hidden pages are not painted.
-    for (const { text, is_end } of news) if (is_end && document.hidden && this.notifies) notify(this.texts.notification ?? "", text);
+    for (const { text, is_end } of news) if (is_end && document.hidden && this.notifies) notify(this.texts.label ?? "", text);
     if (news.length) {
       this.announce(news.map(({ text }) => text).join(" "));
       this.lists.expire();
