@@ -33,7 +33,7 @@ from gglib_nb.settings import DownloadManagerConfig, Origin
 if TYPE_CHECKING:
     from asyncio import Future as AsyncFuture
 
-_INSIDE: Final = frozenset({"calls", "catalog", "hub", "origins"})
+_INSIDE: Final = frozenset({"catalog", "hub", "origins"})
 CLOSE_TIMEOUT_S: Final = 2.0
 """The longest wait of a kernel that exits; the engine stops by itself when its input closes."""
 

@@ -62,7 +62,7 @@ class SyncHandle(_Handle, Blocking):
     def __init__(self, id_: DownloadId, operations: "QueueOperations") -> None:
         self.id = id_
         self._operations = operations
-        self._calls = operations.calls
+        self._calls = operations._calls  # noqa: SLF001 - of the same manager
 
 
 class _PositionAndShards(NamedTuple):
@@ -97,7 +97,7 @@ class SmartQueueResult(_Handle, _PositionAndShards, Coroutines):
         result = cls(queued.position, queued.shard_count)
         result.id, result.reason, result.is_new = queued.id, queued.reason, queued.is_new
         result.path, result.sync = Path(queued.path), SyncHandle(queued.id, operations)
-        result._calls = operations.calls
+        result._calls = operations._calls  # noqa: SLF001 - of the same manager
         return result
 
     @override

@@ -268,11 +268,6 @@ class Operations(Blocking):
         self._parts: Final = parts
         self._calls = parts.calls
 
-    @property
-    def calls(self) -> DaemonThreadPool:
-        """Runs the operations."""
-        return self._calls
-
     def _post(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
         return settled(self._parts.queue.post(event))
 

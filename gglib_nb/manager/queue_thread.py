@@ -234,7 +234,6 @@ class QueueThread:
     def _put(self, act: "Callable[[Future[Any]], None]") -> "Future[Any]":
         """Runs a function on the thread, which answers the future or keeps it until it can; an error is set at once."""
         future: Future[Any] = Future()
-        future.add_done_callback(self._forget)
         with self._lock:
             if self._refusal:
                 fail(future, ManagerClosedError(self._refusal))
@@ -255,7 +254,7 @@ class QueueThread:
                     except BaseException as error:  # noqa: BLE001 - the future's owner gets it
                         fail(future, error)
                 self._look_at_clock()
-                self._look_at_conditions()
+                self._look_at_waits()
                 self._publish()
         except BaseException:  # noqa: BLE001 - it is logged, and every caller is answered
             _log.exception("The download queue has failed; this manager accepts no more downloads")
@@ -303,11 +302,6 @@ class QueueThread:
         for listener in list(self._event_listeners):
             _call(listener, event)
 
-    def _forget(self, done: "Future[Any]") -> None:
-        """Drops a cancelled wait."""
-        if done.cancelled():
-            self._do(lambda: (self._conditions.pop(done, None), self._waiters.pop(done, None)))
-
     def _look_at_clock(self) -> None:
         hours = self._machine.limits.hours
         if hours is None or time.monotonic() < self._clock_at_s:
@@ -317,10 +311,13 @@ class QueueThread:
         if (is_open := hours.contains(now)) != self._machine.limits.is_open:
             self._take(on.DownloadHoursChanged(hours, is_open))
 
-    def _look_at_conditions(self) -> None:
+    def _look_at_waits(self) -> None:
+        """Ends waits whose condition holds or whose time is over, and drops cancelled ones."""
+        for waiter in [waiter for waiter in self._waiters if waiter.cancelled()]:
+            del self._waiters[waiter]
         now_s = time.monotonic()
         for future, (holds, deadline_s) in list(self._conditions.items()):
-            if holds() or now_s >= deadline_s:
+            if future.cancelled() or holds() or now_s >= deadline_s:
                 del self._conditions[future]
                 succeed(future, None)
 
