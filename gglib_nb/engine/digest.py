@@ -10,7 +10,6 @@ import errno
 import hashlib
 import os
 import queue
-import stat
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,7 +19,7 @@ from typing import Any, Final
 from gglib_nb.domain.content_index import BlockDigests, wrong_ranges
 from gglib_nb.domain.library import CheckedFile, FileVerdict
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import new_buffer
+from gglib_nb.engine.disk import identity, new_buffer, open_regular
 from gglib_nb.engine.pieces import MIB
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.system import drop_cached, read_at, read_into
@@ -219,10 +218,11 @@ def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threadin
     the model in use. `on_read` gets the number of bytes read so far.
     """
     try:
-        if not stat.S_ISREG(Path(file.path).stat().st_mode):  # opening a pipe would block
-            return CheckedFile(file.path, "unreadable", reason="it is not a file")
-        with Path(file.path).open("rb", buffering=0) as opened:
-            return _check(file, opened.fileno(), on_read, stop)
+        fd = open_regular(Path(file.path))
+        try:
+            return _check(file, fd, on_read, stop)
+        finally:
+            os.close(fd)
     except FileNotFoundError:
         return CheckedFile(file.path, "missing")
     except OSError as error:
@@ -240,10 +240,9 @@ def _check(file: FileToCheck, fd: int, on_read: Callable[[int], None], stop: thr
     drop_cached(fd, 0, 0)
     if not hash_file(fd, digest, note, stop):
         return None
-    after = os.fstat(fd)
-    is_same = (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
+    after = Path(file.path).stat()  # not of the descriptor: another program may have replaced the file
     seen = CheckedFile(file.path, "changed", size_bytes=after.st_size, mtime_ns=after.st_mtime_ns)
-    if not is_same or not digest.is_complete:
+    if identity(before) != identity(after) or not digest.is_complete:
         return seen
     if file.sha256 in (None, digest.whole):
         verdict: FileVerdict = "unstated" if file.sha256 is None else "right"

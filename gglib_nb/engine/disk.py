@@ -34,6 +34,8 @@ from gglib_nb.system import (
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_RANDOM_WRITES: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ESPIPE})
 _MOST_READ_BYTES: Final = 1024 * 1024
+# A file may be readable again a moment later: a network disk, or a lack of descriptors.
+_FOR_NOW: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 # A name may have 255 bytes, and `.part.lease.` with 16 digits is the longest suffix.
 _LONGEST_STEM_BYTES: Final = 255 - len(".part.lease.") - 16
 # A temporary file older than this belongs to a process that was killed.
@@ -69,25 +71,32 @@ def _beside(target: Path, suffix: str) -> Path:
 
 def delete_partial(target: Path) -> None:
     """Delete the partial files of a target. The caller holds the lease."""
-    for path in (part_path(target), journal_path(target), *_transient(target, 0.0), lease_path(target)):
+    journals = journal_path(target), _beside(target, ".part.journal.new")
+    for path in (part_path(target), *journals, *_transient(target, 0.0), lease_path(target)):
         path.unlink(missing_ok=True)
 
 
 def rescue_renamed(target: Path) -> None:
     """Restore the name of a partial file whose process was killed during its last rename, and clean up. The caller holds the lease."""
-    part, prefix = part_path(target), part_path(target).name + "."
-    for path in _transient(target, 0.0):
-        if len(path.name) == len(prefix) + 16 and not os.path.lexists(part):
-            path.rename(part)
+    for path in renamed_parts(target):
+        if not os.path.lexists(part_path(target)):
+            path.rename(part_path(target))
     for path in _transient(target, _ABANDONED_S):
         path.unlink(missing_ok=True)
+
+
+def renamed_parts(target: Path) -> list[Path]:
+    """The partial file by the private name that it has during its last rename, if its process was killed then."""
+    length = len(part_path(target).name) + len(".") + 16
+    return [path for path in _transient(target, 0.0) if len(path.name) == length]
 
 
 def _transient(target: Path, older_than_s: float) -> list[Path]:
     """Temporary names of the partial file and of its lease, left by killed processes."""
     own = (f"{escape(path.name)}.{'[0-9a-f]' * 16}" for path in (part_path(target), lease_path(target)))
-    found = {path: status_of(path) for pattern in own for path in matching(target.parent, pattern)}
-    return [path for path, status in found.items() if status and time.time() - status.st_mtime >= older_than_s]
+    found = ((path, status_of(path)) for pattern in own for path in matching(target.parent, pattern))
+    files = {path: status.st_mtime for path, status in found if status is not None and stat.S_ISREG(status.st_mode)}
+    return [path for path, written_s in files.items() if time.time() - written_s >= older_than_s]
 
 
 def open_beside(path: Path, flags: int) -> int:
@@ -121,18 +130,24 @@ def open_regular(path: Path, *, follow_links: bool = True) -> int:
     fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0), follow_links=follow_links)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
-        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
     return fd
 
 
-def read_small(path: Path) -> bytes | None:
-    """The content of a small regular file; None if there is none or it cannot be read. Follows no link and never blocks."""
-    with contextlib.suppress(OSError):
+def read_small(path: Path, *, must_know: bool = False) -> bytes | None:
+    """The content of a small regular file; None if there is none or it cannot be read. Follows no link and never blocks.
+
+    With `must_know`, a file that cannot be read for now is an `OSError`.
+    """
+    try:
         fd = open_regular(path, follow_links=False)
         try:
             return None if os.fstat(fd).st_size > _MOST_READ_BYTES else read_at(fd, _MOST_READ_BYTES, 0)
         finally:
             os.close(fd)
+    except OSError as error:
+        if must_know and error.errno in _FOR_NOW:
+            raise
     return None
 
 
@@ -149,10 +164,16 @@ def status_of(path: Path) -> os.stat_result | None:
         return None
 
 
-def is_at(fd: int, path: Path) -> bool:
-    """Whether the path leads to this open file; False if that cannot be determined."""
+def identity(found: os.stat_result | None) -> tuple[int, ...] | None:
+    """Identifies a file with its content: another one means that a program changed or replaced it. None without a file."""
+    return None if found is None else (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+
+
+def is_at(fd: int, path: Path, size_bytes: int | None) -> bool:
+    """Whether the path leads to this open file of this size (None: any); False if that cannot be determined."""
     try:
-        return os.path.samestat(os.fstat(fd), path.lstat())
+        found = os.fstat(fd)
+        return os.path.samestat(found, path.lstat()) and size_bytes in (None, found.st_size)
     except OSError:
         return False
 
@@ -200,6 +221,8 @@ def write_all(fd: int, data: bytes | memoryview, offset: int) -> None:
     view = memoryview(data)
     while view:
         count = write_at(fd, view, offset)
+        if count == 0:
+            raise OSError(errno.EIO, "nothing was written")
         offset += count
         view = view[count:]
 

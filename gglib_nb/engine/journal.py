@@ -141,9 +141,9 @@ class Journal:
         self._newest = b""
 
     @staticmethod
-    def read(path: Path) -> JournalState | None:
-        """The state of the journal at a path; None without one of this format that can be read."""
-        data = read_small(path)
+    def read(path: Path, *, must_know: bool = False) -> JournalState | None:
+        """The state of the journal at a path; None without one of this format that can be read; `must_know` as in `read_small`."""
+        data = read_small(path, must_know=must_know)
         return None if data is None else read_state(data, boot_id())
 
     def begin(self, pieces: Pieces) -> None:

@@ -136,8 +136,8 @@ class TargetCheck:
         if self._is_known(found):
             return self._stored(found)
         if self._size_bytes in (None, found.st_size):
-            digest = self._hash(self._target)
-            if self._matches(digest) and (self._is_stated or self._may_be_a_model()):
+            digest = self._digest_if_right(self._target, found)
+            if digest is not None and (self._is_stated or self._may_be_a_model()):
                 return self._stored(found, digest)
         if self._command.replaces:
             return None
@@ -174,15 +174,18 @@ class TargetCheck:
         def note(front: int) -> None:
             self.hashed_bytes = front
 
-        with path.open("rb", buffering=0) as file:
+        with os.fdopen(disk.open_regular(path), "rb", buffering=0) as file:
             if not hash_file(file.fileno(), digest, note, self._stop):
                 raise StoppedError
         self.hashed_bytes = None
         return digest
 
-    def _matches(self, digest: FrontDigest) -> bool:
+    def _digest_if_right(self, path: Path, found: os.stat_result) -> FrontDigest | None:
+        """The digest of a file if it is the wanted one, and no program has changed or replaced it since `found`, its status."""
+        digest = self._hash(path)
         pairs = zip(digest.digests, self._files, strict=False)
-        return digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
+        is_right = digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
+        return digest if is_right and disk.identity(disk.status_of(path)) == disk.identity(found) else None
 
     def _stored(self, found: os.stat_result, digest: FrontDigest | None = None) -> StoredFile:
         """The file as it is on the disk; `digest` if it was hashed just now, else it is known to be right."""
@@ -194,7 +197,7 @@ class TargetCheck:
             kind=first.kind,
             size_bytes=found.st_size,
             sha256=known_sha256 if digest is None else digest.whole,
-            is_verified=digest is None or self._is_stated,
+            is_verified=self._is_stated,
             mtime_ns=found.st_mtime_ns,
             was_present=True,
             facts=read_facts(self._target),
@@ -212,11 +215,15 @@ class TargetCheck:
         for candidate in _identical_candidates(self._link_folders, self._target, file.size_bytes, file.sha256):
             # Another user's file, a dead mount, another filesystem, or one without links: the file is downloaded instead.
             with contextlib.suppress(OSError):
-                digest = self._hash(candidate)
-                if self._matches(digest):
-                    self._target.hardlink_to(candidate)
+                found = candidate.stat()
+                if (digest := self._digest_if_right(candidate, found)) is None:
+                    continue
+                self._target.hardlink_to(candidate)
+                linked = self._target.stat()
+                if disk.identity(linked) == disk.identity(found):
                     sync_folder(self._target.parent)
-                    return self._stored(self._target.stat(), digest)
+                    return self._stored(linked, digest)
+                self._target.unlink()  # another program replaced the candidate before it was linked
         return None
 
     def _damaged(self, found: os.stat_result) -> CheckResult:
@@ -296,6 +303,15 @@ def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | No
     return header_facts(header) | ({} if is_model else {"companion_kind": kind})
 
 
+def check_in_place(files: Sequence[StoredFile]) -> None:
+    """Check that each file is still where it was stored; raises `StorageError`."""
+    for file in files:
+        if (found := disk.status_of(Path(file.target))) is None or found.st_size != file.size_bytes:
+            raise StorageError(
+                f"{file.target} was deleted or changed before the download ended. Retry to download it again."
+            )
+
+
 def check_split_set(files: Sequence[StoredFile]) -> None:
     """Check that the shards are one split model, by their headers: `split.*`, the architecture, and the names of the tensors.
 
@@ -333,7 +349,7 @@ def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int,
 
 
 # `<owner>/<repo>/` and two folders below; without a bound a home folder would be walked.
-_PATTERNS: Final = ("*/*/*.part", "*/*/*/*.part", "*/*/*/*/*.part")
+_PATTERNS: Final = ("*/*/*.part*", "*/*/*/*.part*", "*/*/*/*/*.part*")
 
 
 class Leftover(Value, frozen=True):
@@ -367,8 +383,9 @@ def leftovers(models_directory: Path) -> list[Leftover]:
             f"The models folder {models_directory} cannot be read ({error.strerror or error}); check that its disk is "
             "connected."
         ) from error
-    parts = (part for pattern in _PATTERNS for part in matching(models_directory.absolute(), pattern))
-    return sorted(filter(None, map(_leftover, parts)), key=lambda one: one.target)
+    found = (path for pattern in _PATTERNS for path in matching(models_directory.absolute(), pattern))
+    targets = {path.with_name(path.name.rpartition(".part")[0] or path.name) for path in found}
+    return sorted(filter(None, map(_leftover, targets)), key=lambda one: one.target)
 
 
 def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
@@ -381,9 +398,10 @@ def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
     return frozenset(target for target in targets if not os.path.lexists(disk.part_path(Path(target))))
 
 
-def _leftover(part: Path) -> Leftover | None:
-    target, found = part.with_suffix(""), disk.status_of(part)
+def _leftover(target: Path) -> Leftover | None:
+    part = next(filter(os.path.lexists, (disk.part_path(target), *disk.renamed_parts(target))), disk.part_path(target))
     state, lease = Journal.read(disk.journal_path(target)), read_lease(disk.lease_path(target))
+    found = disk.status_of(part)
     if found is None or (state is None and lease is None):
         return None
     return Leftover(

@@ -57,7 +57,7 @@ class PartialFile:
         self.journal = journal = Journal(disk.journal_path(target), parts)
         disk.check_way(target)
         disk.rescue_renamed(target)
-        state = Journal.read(journal.path)
+        state = Journal.read(journal.path, must_know=True)  # without it, all bytes would be fetched again
         runs: list[Run] = []
         if state is not None and state.record.parts == parts and size_bytes is not None:
             runs, journal.donors, journal.is_copy_wrong = state.runs, state.record.donors, state.record.is_copy_wrong
@@ -87,8 +87,10 @@ class PartialFile:
             except FileNotFoundError:
                 runs = []
             else:
-                if os.fstat(fd).st_size >= runs[-1][1]:
-                    return (self._own_copy(fd, runs), runs) if self._lease.has_other_writer else (fd, runs)
+                found = os.fstat(fd)
+                if found.st_size >= runs[-1][1]:
+                    is_shared = self._lease.has_other_writer or found.st_nlink > 1
+                    return (self._own_copy(fd, runs), runs) if is_shared else (fd, runs)
                 os.close(fd)
         return disk.create_beside(self.path), []
 
@@ -99,7 +101,7 @@ class PartialFile:
         try:
             for start, end, _ in runs:
                 copy_bytes(shared, start, fd, start, end - start)
-            os.fsync(fd)
+            sync_data(fd)
             self._check_owner()
             own.replace(self.path)
         except (OSError, LeaseLostError):
@@ -137,8 +139,8 @@ class PartialFile:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether its path still leads to it: another program may have deleted or replaced it. Asks the filesystem."""
-        return disk.is_at(self._fd, self.path)
+        """Whether its path still leads to it, and it has its size: no other program may change it. Asks the filesystem."""
+        return disk.is_at(self._fd, self.path, self._size_bytes)
 
     def came_from(self, names: Iterable[str]) -> None:
         """Record the names of files that bytes were copied from."""
@@ -169,6 +171,7 @@ class PartialFile:
 
     def close_at(self, end: int) -> None:
         """Set the size, which was unknown."""
+        self._size_bytes = end
         self.pieces.close_at(end)
         os.ftruncate(self._fd, end)
         self.hasher.close_at(end)
@@ -215,7 +218,7 @@ class PartialFile:
         self.check_folder()
         self._check_owner()
         if not self.is_in_place:
-            raise LeaseLostError("the file was moved")
+            raise LeaseLostError("another program moved or changed the file")
         status = os.fstat(self._fd)
         self.journal.record(self.pieces, Verified(status.st_size, sha256, status.st_mtime_ns))
         with rename_lock:
@@ -234,7 +237,7 @@ class PartialFile:
         except FileNotFoundError:
             raise LeaseLostError("the file was moved") from None
         error: Exception
-        if not disk.is_at(self._fd, own):
+        if not disk.is_at(self._fd, own, self._size_bytes):
             error = LeaseLostError("another process has the name of the file")
         elif not may_replace and os.path.lexists(target) and not target.is_symlink():
             error = StorageError(f"Another file was created at {target}; move it, then retry.")

@@ -14,7 +14,6 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, assert_never
 
 from gglib_nb.domain.download import StoredFile
@@ -30,7 +29,7 @@ from gglib_nb.engine.file import DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, SilentError
 from gglib_nb.engine.jobs import Compared, Event, Inbox, JobEnded, Shared, StartJob, in_thread
 from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
-from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck, check_split_set, facts_of
+from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck, check_in_place, check_split_set, facts_of
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.progress import progress_of, reports_of
@@ -122,6 +121,7 @@ class Transfer:
             return TransferStopped(self._command.attempt)  # the rest is left for a resume
         stored = tuple(file.stored for file in self.files if file.stored is not None)
         try:
+            check_in_place(stored)
             check_split_set(stored)
         except GglibError as error:
             return self._failure(error)

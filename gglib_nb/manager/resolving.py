@@ -73,12 +73,13 @@ class Resolver:
         folder = self._folder(id_, request.to, models)
         files = (*shard_files(folder, listing, variant), *_companions(request, listing, variants, variant, folder))
         _check_apart(listing.repo_id, files)
+        of_commit = [one for one in models if one.commit_sha == listing.commit_sha]
         donors = () if request.force else registered_donors([*models, *self.stored_models()], variant.files[0])
         plan = PlannedDownload(
             id=id_,
             commit_sha=listing.commit_sha,
             label=variant.quantization,
-            files=tuple(_with_known_times(files, known_files(models))),
+            files=tuple(_with_known_times(files, known_files(models), known_files(of_commit))),
             reason="" if choice.reason == "requested" else choice.why,
             force=request.force,
             add_to_db=request.add_to_db,
@@ -207,16 +208,22 @@ def _refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> Non
                 )
 
 
-def _with_known_times(files: Sequence[PlannedFile], known: Mapping[str, StoredFile]) -> Iterator[PlannedFile]:
-    """The files, each with the time at which the catalog verified its target, if that had the same content."""
+def _with_known_times(
+    files: Sequence[PlannedFile], known: Mapping[str, StoredFile], of_commit: Mapping[str, StoredFile]
+) -> Iterator[PlannedFile]:
+    """The files, each with the time at which the catalog verified its target, if that had the same content.
+
+    The catalog has no digests of the parts of a joined file, so that must be of the same commit.
+    """
     sizes: Counter[str] = Counter()
     parts = Counter(file.target for file in files)
     for file in files:
         sizes[file.target] += file.size_bytes or 0
     for file in files:
-        stored = known.get(file.target)
         is_one = parts[file.target] == 1
-        if stored is None or stored.size_bytes != sizes[file.target] or (is_one and stored.sha256 != file.sha256):
+        stored = (known if is_one else of_commit).get(file.target)
+        is_other = stored is None or stored.size_bytes != sizes[file.target] or not stored.is_verified
+        if stored is None or is_other or (is_one and stored.sha256 != file.sha256):
             yield file
         else:
             yield replace(file, known_mtime_ns=stored.mtime_ns)

@@ -115,3 +115,12 @@ def test_without_a_digest_a_gguf_file_is_finished_as_unverified(hub, engine) -> 
 
     assert isinstance(end, TransferFinished)
     assert not end.files[0].is_verified
+
+
+def test_a_known_file_without_a_stated_digest_stays_unverified(hub, engine) -> None:
+    target = Path(engine.fetch(REPO, NAME).files[0].target)
+    hub.faults.add(NoLinkedHeaders(), path=NAME, origin="hub", times=None)
+
+    end = engine.fetch(REPO, NAME, sha256=None, known_mtime_ns=target.stat().st_mtime_ns)
+
+    assert (end.files[0].was_present, end.files[0].is_verified) == (True, False)

@@ -12,6 +12,7 @@ from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.local import discard_leftovers, leftovers
 from gglib_nb.engine.pieces import Pieces
 from gglib_nb.errors import StorageError
+from tests.support.partials import write_journal
 
 SOMEBODY = 12_345
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can create a link of another user")
@@ -46,6 +47,19 @@ def test_a_partial_file_with_a_shortened_name_is_listed_and_can_be_deleted(tmp_p
 
     (found,) = leftovers(tmp_path)
 
+    assert discard_leftovers([found.target]) == {found.target}
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_partial_file_left_in_its_last_rename_is_listed_and_deleted(tmp_path) -> None:
+    target = tmp_path / "owner" / "repo" / "model.gguf"
+    target.parent.mkdir(parents=True)
+    part_path(target).with_name(f"{part_path(target).name}.0123456789abcdef").write_bytes(b"12345")
+    write_journal(target)
+
+    (found,) = leftovers(tmp_path)
+
+    assert (found.target, found.disk_bytes > 0) == (str(target), True)
     assert discard_leftovers([found.target]) == {found.target}
     assert list(target.parent.iterdir()) == []
 
