@@ -5,8 +5,9 @@ Not a lock, because `flock` does nothing on some network filesystems; huggingfac
 
 * Acquiring: the file is created exclusively. One that exists is taken over at once if its owner is known to be dead (a process of
   this machine and process namespace, or of an earlier boot of this machine), otherwise once it has been silent for a while by the
-  watcher's own clock, so that the clocks of two machines need not agree. An unreadable lease has no owner and is given only the
-  time that writing it takes; one whose owner a cluster reports as gone, a few seconds of silence.
+  watcher's own clock, so that the clocks of two machines need not agree. An empty lease is given only the time that writing it
+  takes; one whose owner a cluster reports as gone, a few seconds of silence. The heartbeat of an unreadable one (of another user,
+  or of another version) is its modification time.
 * Taking over: a new file is renamed over the old one, and counts if it is still at its path after a moment.
 * Renewing: the owner writes its heartbeat into its own open file, so that an owner that has lost its lease writes into a
   file that no process reads. It checks the path before every journal record and before the final rename.
@@ -109,10 +110,11 @@ def read_lease(path: Path) -> LeaseState | None:
 
 
 class SeenLease(msgspec.Struct, frozen=True):
-    """A lease's content (None if there is none or it is unreadable), unchanged since it was first seen, at `clock_s`."""
+    """A lease's content (None if there is none or it is unreadable: then `mtime_ns` counts), unchanged since `since_s`, by `clock_s`."""
 
     state: LeaseState | None
     since_s: float
+    mtime_ns: int = 0
 
     @classmethod
     def of(cls, target: Path) -> Self:
@@ -157,18 +159,19 @@ class Lease:
             raise IsADirectoryError(errno.EISDIR, "there is a folder in its place", str(self._path))
         is_dead = state is not None and found is not None and state.is_owner_dead(found.st_mtime)
         self.has_other_writer = not is_dead or (state is not None and state.has_other_writer)
-        if (is_dead or self._is_silent(state)) and self._take_over(state):
+        if (is_dead or self._is_silent(state, found)) and self._take_over(state):
             return None
         return state or LeaseState("", "", 0, 0, 0)
 
-    def _is_silent(self, state: LeaseState | None) -> bool:
-        """Whether it has not changed for too long; an unreadable one may be in the middle of being written."""
-        if self._seen is None or state != self._seen.state:
-            self._seen = SeenLease(state, clock_s())
+    def _is_silent(self, state: LeaseState | None, found: os.stat_result | None) -> bool:
+        """Whether it has not changed for too long; an empty one may be in the middle of being written."""
+        mtime_ns = found.st_mtime_ns if state is None and found is not None else 0
+        if self._seen is None or (state, mtime_ns) != (self._seen.state, self._seen.mtime_ns):
+            self._seen = SeenLease(state, clock_s(), mtime_ns)
             return False
         limit_s = self._lease_s
         if state is None:
-            limit_s = min(limit_s, _WRITING_S)
+            limit_s = limit_s if found is not None and found.st_size else min(limit_s, _WRITING_S)
         elif owner_name(state.pid, state.place) in self._gone_owners:
             limit_s = min(limit_s, _GONE_S)
         return clock_s() - self._seen.since_s > limit_s

@@ -12,6 +12,7 @@ import pytest
 
 from gglib_nb.engine.lease import Lease, SeenLease, read_lease
 from gglib_nb.system import clock_s
+from tests.support.rights import as_ordinary_user
 
 
 @pytest.fixture
@@ -201,3 +202,41 @@ def test_an_unwritable_lease_is_not_left_behind(path, monkeypatch) -> None:
     assert not path.exists()
     assert lease.try_acquire() is None
     lease.release()
+
+
+@pytest.mark.parametrize("content", ['{"owner": 7}', '{"owner": "of a newer version"}'.ljust(2000), "\xff"])
+def test_an_unreadable_lease_is_not_taken_from_its_owner_while_that_writes_heartbeats(path, content) -> None:
+    path.write_text(content)
+    watcher, until_s = Lease(path, 0.3), time.monotonic() + 1.5
+
+    while time.monotonic() < until_s:
+        path.write_text(content)
+        assert watcher.try_acquire() is not None
+        time.sleep(0.05)
+
+    while watcher.try_acquire() is not None:
+        time.sleep(0.05)
+    assert watcher.has_other_writer
+    watcher.release()
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root has other users")
+def test_another_users_private_lease_is_not_taken_while_it_has_heartbeats(path) -> None:
+    owner = Lease(path, 10)
+    owner.try_acquire()
+    path.chmod(0o600)
+    os.chown(path, 12_345, -1)
+    script = (
+        "import os, sys, time; from pathlib import Path; from gglib_nb.engine.lease import Lease\n"
+        "lease, until_s = Lease(Path(sys.argv[1]), 10), time.monotonic() + 2\n"
+        "print(all(lease.try_acquire() is not None and not time.sleep(0.2) for _ in iter(lambda: time.monotonic() < until_s, False)))"
+    )
+    command = [sys.executable, "-c", script, str(path)]
+    watcher = as_ordinary_user(lambda: subprocess.Popen(command, stdout=subprocess.PIPE, text=True))
+
+    while watcher.poll() is None:
+        assert owner.renew(1)
+        time.sleep(0.2)
+
+    assert watcher.communicate()[0].strip() == "True"
+    owner.release()
