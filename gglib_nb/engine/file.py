@@ -395,7 +395,7 @@ class DownloadFile:
         """The range for a server that sends only the whole: it starts at the first byte, whatever is on the disk."""
         if any(request.part is part for request in self.requests):
             return None
-        if self.pieces.present_within(part.start, self.end_of(part)) or self.copy is not None:
+        if self.has_bytes_of(part) or self.copy is not None:
             self.forget(part)
         return part.start, self.end_of(part)
 
@@ -426,6 +426,10 @@ class DownloadFile:
     def end_of(self, part: Part) -> int:
         """One past its last byte, as far as is known."""
         return self.pieces.end if part.end is None else part.end
+
+    def has_bytes_of(self, part: Part) -> bool:
+        """Whether bytes of it are on the disk."""
+        return self.pieces.present_within(part.start, self.end_of(part)) > 0
 
     def ended_at(self, part: Part, end: int) -> None:
         """Set the end of the last part, whose size was unknown."""

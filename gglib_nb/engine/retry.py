@@ -40,6 +40,7 @@ _SOON_S: Final = 0.2
 _REFUSED_FOR_LONG_S: Final = 60.0
 # One step without a new byte counts for at most this long: a process suspended for an hour has not tried for an hour.
 _LONGEST_STEP_S: Final = 60.0
+_MOST_WRONG_RANGES: Final = 5
 
 _RETRYABLE: Final = (NetworkError, StalledError, HubUnavailableError, RateLimitedError, IntegrityError)
 
@@ -110,12 +111,23 @@ class Troubles:
         self.received()
         self.retry_at_s = 0.0  # no request is sent before, by the owner's clock
 
-    def failed(
-        self, error: ExchangeError, now_s: float, *, others_receive: bool = False, is_offline: bool = False
+    def failed(  # noqa: C901  # one case for each error
+        self,
+        error: ExchangeError,
+        now_s: float,
+        *,
+        others_receive: bool = False,
+        is_offline: bool = False,
+        has_bytes: bool = False,
     ) -> Step:
-        """The next step after a failed exchange; raises a `GglibError` if no byte has arrived for so long that the transfer fails."""
+        """The next step after a failed exchange; raises a `GglibError` if no byte has arrived for so long that the transfer fails.
+
+        `has_bytes`: some of the file is on the disk, which would be lost if the whole was requested.
+        """
         match error:
             case BusyError() | RefusedError() | LineError() if others_receive:
+                return self._beside_others(error, now_s)
+            case WrongRangeError() if others_receive and has_bytes:
                 return self._beside_others(error, now_s)
             case LineError() if is_offline:
                 self._soon(now_s)
@@ -123,6 +135,8 @@ class Troubles:
             case BusyError() | LineError():
                 self._wait(error, now_s, error.wait_s if isinstance(error, BusyError) else None)
                 return Step.AGAIN
+            case WrongRangeError() if has_bytes and self.failures < _MOST_WRONG_RANGES:
+                pass  # perhaps another server, or a login page of the network, has answered this time
             case RangeIgnoredError():
                 return Step.WHOLE
             case WrongRangeError() if self._had_wrong_range and not self._is_waiting(now_s):

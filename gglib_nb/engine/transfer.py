@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any, Final, assert_never
 
 from gglib_nb.domain.download import StoredFile
@@ -335,15 +336,19 @@ class Transfer:
         part, file.resolving = file.resolving, None
         assert part is not None  # noqa: S101  # only one job asks for a file
         if isinstance(answer, ExchangeError):
-            self._trouble(part, answer, now_s, others_receive=False)
+            self._trouble(part, answer, now_s)
             return
         part.resolved(answer)
 
-    def _trouble(self, part: Part, error: ExchangeError, now_s: float, *, others_receive: bool) -> Step:
+    def _trouble(
+        self, part: Part, error: ExchangeError, now_s: float, *, others_receive: bool = False, has_bytes: bool = False
+    ) -> Step:
         if isinstance(error, LineError) and not others_receive:
             self._shared.connectivity.failed(now_s)
         is_offline = self._shared.connectivity.outage is not None
-        step = part.troubles.failed(error, now_s, others_receive=others_receive, is_offline=is_offline)
+        step = part.troubles.failed(
+            error, now_s, others_receive=others_receive, is_offline=is_offline, has_bytes=has_bytes
+        )
         has_mirrors = len(self._shared.session.endpoints) > 1
         return Step.RESOLVE if has_mirrors and step is Step.AGAIN else step  # a mirror may have another storage
 
@@ -484,7 +489,8 @@ class Transfer:
         if part.remote is None or part.remote.url != request.url:
             return  # it concerned an address that has been replaced since
         others_receive = self._connections.others_receive(now_s)
-        match self._trouble(part, error, now_s, others_receive=others_receive):
+        has_bytes = request.file.has_bytes_of(part)
+        match self._trouble(part, error, now_s, others_receive=others_receive, has_bytes=has_bytes):
             case Step.WHOLE:
                 part.is_whole = True
                 self._connections.abandon_part(request.file, part, now_s)

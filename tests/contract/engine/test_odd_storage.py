@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from gglib_nb.domain.reports import TransferFinished
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import StalledError
 from tests.support.engine import HASTY, LocalEngine
-from tests.support.faulty_hub import Direct, FaultyHub, Latency, Status
+from tests.support.faulty_hub import CaptivePortal, Direct, FaultyHub, IgnoreRange, Latency, NoContentLength, Status
 from tests.support.hub import make_repository
 from tests.support.storage_faults import ConnectionLimit, Etag, NoContentRange, ShortRange
 
@@ -121,4 +122,34 @@ def test_a_silent_host_is_reported_with_the_seconds(hub: FaultyHub, tmp_path: Pa
     host = hub.cdn_url.partition("//")[2]
     assert isinstance(error, StalledError)
     assert f"{host} has not answered for 1 s" in str(error)
+    engine.close()
+
+
+@pytest.mark.parametrize("status", [507, 508, 511])
+@pytest.mark.parametrize("origin", ["hub", "cdn"])
+def test_any_failure_of_a_server_is_waited_out(hub: FaultyHub, engine: LocalEngine, status, origin) -> None:
+    hub.faults.add(Status(status), origin=origin, times=2)
+
+    assert engine.fetch(REPO, NAME).files[0].is_verified
+
+
+@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize(
+    "faults", [(IgnoreRange(),), (CaptivePortal(), NoContentLength("chunked")), (NoContentRange(),)]
+)
+def test_wrong_responses_cost_no_bytes_on_the_disk(hub: FaultyHub, tmp_path: Path, faults, times: int) -> None:
+    """One server of many ignores the range, or the network asks for a login, with a page of undeclared length."""
+    engine = LocalEngine(hub, tmp_path, replace(HASTY, give_up_s=10))
+    hub.set_speed(8_000_000)
+    attempt = engine.begin(REPO, NAME)
+    engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > SIZE // 2)
+    engine.stop(attempt)
+    for fault in faults:
+        hub.faults.add(fault, origin="cdn", times=times)
+    hub.set_speed()
+
+    again = engine.begin(REPO, NAME)
+
+    assert isinstance(engine.log.end_of(again), TransferFinished)
+    assert engine.log.progress_of(again)[-1].received_bytes < SIZE * 0.6
     engine.close()

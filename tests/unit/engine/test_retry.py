@@ -190,6 +190,19 @@ def test_a_second_wrong_range_leads_to_a_request_for_the_whole_file() -> None:
     assert one.failed(WrongRangeError("a 206 without a range"), one.retry_at_s) is Step.WHOLE
 
 
+@pytest.mark.parametrize("error", [RangeIgnoredError("ignored"), WrongRangeError("a 206 without a range")])
+def test_the_bytes_on_the_disk_are_given_up_only_after_several_wrong_ranges(error) -> None:
+    one, steps, now_s = troubles(), [], 5.0
+
+    while Step.WHOLE not in steps:
+        steps.append(one.failed(error, now_s, has_bytes=True))
+        now_s = max(now_s, one.retry_at_s)
+        assert one.failed(error, now_s, has_bytes=True, others_receive=True) is Step.AGAIN
+        now_s = max(now_s, one.retry_at_s)
+
+    assert 5 <= len(steps) <= 8
+
+
 def test_wrong_ranges_with_progress_between_them_cost_no_restart() -> None:
     one = troubles()
 
