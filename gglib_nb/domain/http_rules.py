@@ -16,7 +16,7 @@ from urllib.parse import SplitResult, quote, urljoin, urlsplit
 
 from gglib_nb.domain.values import Value
 
-TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, *range(500, 600)}) - {501, 505}
 REDIRECT_STATUSES: Final = frozenset({301, 302, 303, 307, 308})
 MOST_REDIRECTS: Final = 6
 """A renamed repository takes one, a small file another; more are a loop."""
@@ -24,7 +24,7 @@ MOST_REDIRECTS: Final = 6
 LARGEST_SIZE: Final = 2**63 - 1
 """The largest size that the protocol between kernel and engine supports; a larger stated size is ignored."""
 
-_THE_HUB: Final = "https://huggingface.co"
+_THE_HUB: Final = re.compile(r"https?://(?:(?:www\.)?huggingface\.co|hf\.co)(?=/)")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
 _RATE_LIMIT: Final = re.compile(r";\s*([rt])\s*=\s*(\d+)")
 _SECONDS: Final = re.compile(r"\d{1,9}(?:\.\d+)?", re.ASCII)
@@ -152,9 +152,9 @@ def redirect_target(asked: str, location: str, endpoint: str) -> str:
     with suppress(UnicodeError):  # not UTF-8, or already text: its characters are quoted unchanged
         location = location.encode("latin-1").decode()
     target = web_address(urljoin(asked, location.strip()))
-    if not target.startswith(f"{_THE_HUB}/"):
+    if (hub := _THE_HUB.match(target)) is None:
         return target
-    mirrored = web_address(endpoint + target.removeprefix(_THE_HUB))
+    mirrored = web_address(endpoint + target[hub.end() :])
     return target if mirrored == asked else mirrored
 
 

@@ -27,6 +27,7 @@ _BAD_TOKEN: Final = "Invalid credentials in Authorization header"  # noqa: S105 
 _DISABLED: Final = "Access to this resource is disabled."
 # Beyond this the text gives a time of day, not seconds to count.
 _COUNTED_S: Final = 600
+_DAY_S: Final = 86_400
 _TEXT_LENGTH: Final = 200
 _LONGEST_REASON: Final = 2000
 _WRONG_TIME: Final = ("has expired", "not yet valid")
@@ -242,5 +243,7 @@ def when(wait_s: float | None, now_s: float) -> str:
         return "later"
     if wait_s <= _COUNTED_S:
         return f"in {wait_s:.0f} s"
+    if wait_s >= _DAY_S:
+        return f"in {wait_s // _DAY_S + 1:.0f} days"
     # A minute later than that, so that the minute itself is not too early.
     return f"after {datetime.fromtimestamp(now_s + wait_s + 59, UTC).astimezone():%H:%M}"

@@ -102,7 +102,7 @@ def test_each_response_has_one_meaning(refusal, asked, kind, text) -> None:
     st.sampled_from(["GatedRepo", "RepoNotFound", "RevisionNotFound", "EntryNotFound", "DisabledRepo", ""]),
     st.sampled_from(["", ".", "A reason.", "Access to this resource is disabled."]),
     st.booleans(),
-    st.none() | st.floats(0, 1e6),
+    st.none() | st.floats(0, 1e12),
     st.sampled_from([FILE, REPO, COMMIT, NO_REVISION, SEARCH]),
 )
 def test_every_response_gives_a_complete_sentence(status, code, said, had_token, wait_s, asked) -> None:
@@ -117,7 +117,18 @@ def test_a_disabled_repository_is_recognized_by_the_hubs_message() -> None:
     assert refusal.code == "DisabledRepo"
 
 
-@pytest.mark.parametrize(("wait_s", "text"), [(None, "later"), (0, "in 0 s"), (600, "in 600 s"), (601, "after 10:53")])
+WAITS = [
+    (None, "later"),
+    (0, "in 0 s"),
+    (600, "in 600 s"),
+    (601, "after 10:53"),
+    (86_399, "after 10:42"),
+    (86_400, "in 2 days"),
+    (2.6e11, "in 3009260 days"),  # until the year 9999, whose days no clock can count
+]
+
+
+@pytest.mark.parametrize(("wait_s", "text"), WAITS)
 def test_a_long_wait_is_shown_as_a_time_of_day(wait_s, text) -> None:
     assert when(wait_s, NOW_S) == text
 

@@ -446,6 +446,17 @@ def test_a_redirect_within_the_hub_keeps_the_token_and_any_other_drops_it(servin
     assert "Authorization" not in other.requests[0]
 
 
+@pytest.mark.parametrize(
+    "status", ["507 Full", "520 Unknown Error", "522 Connection Timed Out", "530 Origin", "599 Proxy"]
+)
+def test_any_failure_of_the_hub_or_of_a_proxy_before_it_is_temporary(status) -> None:
+    servers: list[OddServer] = []
+    with OddServer(answering(servers, response(status))) as server:
+        servers.append(server)
+        with pytest.raises(BusyError):
+            resolved(server.url)
+
+
 def test_circular_redirects_are_given_up(serving) -> None:
     server = serving(*[response("302 Found", location="/round")] * 20)
 

@@ -61,6 +61,7 @@ def test_the_requested_bytes_are_accepted(asked, status, headers) -> None:
         (RANGE, 416, {"content-range": "bytes */1000"}, WrongRangeError),
         (RANGE, 416, {"content-range": "bytes */999"}, RemoteChangedError),
         (RANGE, 503, {}, BusyError),
+        (RANGE, 522, {}, BusyError),
         (RANGE, 429, {}, BusyError),
         (RANGE, 418, {}, WrongAnswerError),
     ],
