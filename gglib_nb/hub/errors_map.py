@@ -44,7 +44,7 @@ _BAD_ADDRESS: Final = "{endpoint} redirected to an invalid address. Check HF_END
 _UNUSABLE: Final = "{endpoint} sent an invalid response ({kind}); try again later."
 _NOT_JSON: Final = "{endpoint} did not answer like a Hub. Open it in a browser: the network may ask for a login, or HF_ENDPOINT may be wrong."
 # The last one: JSON that is nested deeper than anything the Hub sends.
-_UNREADABLE_JSON: Final = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
+UNREADABLE_JSON: Final = (json.JSONDecodeError, UnicodeDecodeError, RecursionError)
 
 
 def hub_error(error: BaseException, asked: Asked) -> GglibError | None:
@@ -55,7 +55,7 @@ def hub_error(error: BaseException, asked: Asked) -> GglibError | None:
     _, kind, text = found
     if kind is HubError:
         return hub_refusal(refusal(error.response, b"", None), asked, time.time())  # type: ignore[attr-defined]  # both have one
-    if isinstance(error, _UNREADABLE_JSON) and asked.repo_id is None:
+    if isinstance(error, UNREADABLE_JSON) and asked.repo_id is None:
         return no_search(asked, "or check HF_ENDPOINT")
     host = _host(error, asked)
     sentence = text.format(host=host, endpoint=asked.endpoint, kind=type(error).__name__)
@@ -84,7 +84,7 @@ def _table() -> tuple[tuple[type[BaseException] | tuple[type[BaseException], ...
         ((httpx.InvalidURL, httpx.UnsupportedProtocol), InvalidConfigError, _BAD_ADDRESS),
         (invalid_answers, HubUnavailableError, _UNUSABLE),
         (httpx.HTTPError, NetworkError, "The connection to {host} was lost; check the network and try again."),
-        (_UNREADABLE_JSON, HubUnavailableError, _NOT_JSON),
+        (UNREADABLE_JSON, HubUnavailableError, _NOT_JSON),
     )
 
 

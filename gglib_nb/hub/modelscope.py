@@ -15,7 +15,7 @@ from gglib_nb.domain.plan import HubFile, RepoListing
 from gglib_nb.domain.references import MODELSCOPE
 from gglib_nb.errors import GglibError, RepoNotFoundError
 from gglib_nb.hub.answers import Json, as_the_hub_writes, count
-from gglib_nb.hub.transport import NoRouteError, Transport
+from gglib_nb.hub.transport import Transport
 
 _DEFAULT_BRANCH: Final = "master"
 _PAGE: Final = 100  # entries in a page of a listing
@@ -38,7 +38,7 @@ class ModelScope(Transport):
         """
         try:
             return _listing(list(self._entries(self.asked(name, revision))), name)
-        except (NoRouteError, RepoNotFoundError) as error:
+        except RepoNotFoundError as error:
             what = name if revision is None else f"{name} with a revision {revision!r}"
             raise RepoNotFoundError(
                 f"There is no public repository {what} at {self.endpoint}. Check the spelling."
@@ -52,9 +52,7 @@ class ModelScope(Transport):
         route, seen = f"/api/v1/models/{asked.repo_id}/repo/files", set[str]()
         for number in range(1, _MOST_PAGES):
             pages = (("PageNumber", str(number)), ("PageSize", str(_PAGE)))
-            answer = self.json(
-                route, asked, (("Revision", asked.revision or ""), ("Recursive", "True"), *pages), is_optional=True
-            )
+            answer = self.json(route, asked, (("Revision", asked.revision or ""), ("Recursive", "True"), *pages))
             with as_the_hub_writes():
                 new = [one for one in answer["Data"]["Files"] or () if one["Path"] not in seen]
                 seen.update(one["Path"] for one in new)

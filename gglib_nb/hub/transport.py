@@ -13,7 +13,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
-from math import inf
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
@@ -34,7 +33,7 @@ from gglib_nb.errors import (
     RepoNotFoundError,
     RevisionNotFoundError,
 )
-from gglib_nb.hub.errors_map import OFFLINE, hub_error, redact, refusal
+from gglib_nb.hub.errors_map import OFFLINE, UNREADABLE_JSON, hub_error, redact, refusal
 
 if TYPE_CHECKING:
     from gglib_nb.network.client import httpx
@@ -48,10 +47,11 @@ _LARGEST_ANSWER_BYTES: Final = 64 * 1024 * 1024  # some mirrors send a listing i
 _LARGEST_REFUSAL_BYTES: Final = 64 * 1024
 _MOST_SKIPPED_BYTES: Final = 64 * 1024 * 1024
 _LONGEST_ANSWER_S: Final = 60.0
-# The statuses of a mirror or proxy without a route; with `X-Error-Code` they are the hub's answer about the repository.
-_NO_ROUTE: Final = frozenset({400, 404, 405, 501})
-_TRANSIENT: Final = (NetworkError, HubUnavailableError, RateLimitedError)
-_NOT_PROVIDED: Final = (*_TRANSIENT, RepoNotFoundError, RevisionNotFoundError)
+_SLOWEST_BYTES_PER_SECOND: Final = 16 * 1024
+# The statuses of a mirror or proxy without a route or parameter; with `X-Error-Code` they are the hub's answer about the repository.
+_NO_ROUTE: Final = frozenset({*range(400, 500), 501}) - {401, 403, 407, 408, 425, 429}
+TRANSIENT: Final = (NetworkError, HubUnavailableError, RateLimitedError)
+_NOT_PROVIDED: Final = (*TRANSIENT, RepoNotFoundError, RevisionNotFoundError)
 
 
 class NoRouteError(Exception):
@@ -221,7 +221,7 @@ class Transport:
         while True:
             try:
                 return self._ask_once(ask, asked)
-            except _TRANSIENT as error:
+            except TRANSIENT as error:
                 wait_s, attempt = self._patience.wait_s(attempt, error), attempt + 1
                 if attempt >= self._patience.tries or time.monotonic() + wait_s > deadline_s:
                     raise
@@ -326,10 +326,14 @@ class Transport:
                 if len(text) > _LARGEST_ANSWER_BYTES:
                     most = f"more than {_LARGEST_ANSWER_BYTES >> 20} MiB"
                     raise HubError(f"{self.endpoint} sends an answer of {most}, which is too large to be read.")
-                return json.loads(text), response.links.get("next", {}).get("url")
+                with suppress(*UNREADABLE_JSON if is_optional else ()):  # a web page in place of a missing route
+                    return json.loads(text), response.links.get("next", {}).get("url")
+                return None, None
 
         found, following = self._persist(ask, asked)
         if not isinstance(found, kind):
+            if is_optional:
+                raise NoRouteError("not JSON")
             raise HubUnavailableError(f"{self.endpoint} did not answer like a Hub. Check HF_ENDPOINT.")
         return found, following
 
@@ -359,8 +363,9 @@ class Transport:
                     return data, offset + wanted == found.size_bytes
         raise HubUnavailableError("The Hub's storage sent another part of the file than requested.")
 
-    def _read(self, response: "httpx.Response", most_bytes: int, longest_s: float = inf) -> bytes:
+    def _read(self, response: "httpx.Response", most_bytes: int, longest_s: float | None = None) -> bytes:
         """The first bytes of a body. A read that gets a byte now and then never times out, so the whole has a limit too."""
+        longest_s = longest_s or _LONGEST_ANSWER_S + most_bytes / _SLOWEST_BYTES_PER_SECOND
         data, deadline_s = bytearray(), time.monotonic() + longest_s
         for chunk in response.iter_bytes():
             self._check_open()

@@ -32,6 +32,7 @@ else:
 
 _ANY_ADDRESS: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::", None: None}  # noqa: S104  # the local address, not the remote one
 _CONNECT_S: Final = 10.0
+_LONGEST_HEAD_S: Final = 60.0
 # The variables that select the route to a host: when one changes, a new client is created.
 _WAYS: Final = re.compile(r"(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|(?:REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE)
 # The logger names of httpx 0 and 2 and of the libraries below them.
@@ -61,11 +62,18 @@ class WaysOut(httpx.BaseTransport):
             raise httpx.UnsupportedProtocol("not a web address", request=request)
         proxy = self._proxies.for_url(str(request.url))
         local_address = None if proxy is not None else _local_address(request)
+        transport = self._transport(proxy, local_address)
+        # httpx limits the time of each read, but not that of a head which arrives byte by byte.
+        limit = threading.Timer(_LONGEST_HEAD_S, transport.close)
+        limit.daemon = True
+        limit.start()
         try:
-            return self._transport(proxy, local_address).handle_request(request)
+            return transport.handle_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             forget(request.url.host)
             raise
+        finally:
+            limit.cancel()
 
     @override
     def close(self) -> None:

@@ -1,7 +1,9 @@
 """A malicious hub or repository: bounded time and memory, no file outside the models folder, no control of a terminal."""
 
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,13 +13,15 @@ import pytest
 from typing_extensions import override
 
 from gglib_nb.domain.variants import variants_of
-from gglib_nb.errors import GglibError, HubError, HubUnavailableError, RequestError
+from gglib_nb.errors import GglibError, HubError, HubUnavailableError, NetworkError, RequestError
 from gglib_nb.hub import transport
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
+from gglib_nb.network import client as network_client
 from gglib_nb.notebook import listings
 from tests.support.faulty_hub import FaultyHub, Status
 from tests.support.hub import make_repository
+from tests.support.odd_server import OddServer
 
 REPO = "demo/hostile-GGUF"
 SHA = "c" * 40
@@ -146,6 +150,32 @@ def test_a_trickling_response_is_given_up(monkeypatch) -> None:
     with hub_of(trickle) as client, pytest.raises(HubUnavailableError, match="to send an answer"):
         client.list_files(REPO)
     goes_on.set()
+
+
+def test_a_trickling_range_is_given_up(monkeypatch) -> None:
+    monkeypatch.setattr(transport, "_LONGEST_ANSWER_S", 0.2)
+    goes_on = threading.Event()
+
+    def trickle(_: str) -> Iterator[bytes]:
+        while not goes_on.wait(0.05):
+            yield b" "
+
+    with hub_of(trickle) as client, pytest.raises(HubUnavailableError, match="to send an answer"):
+        client.read_range(REPO, SHA, "model.gguf", 0, 1000)
+    goes_on.set()
+
+
+def test_a_trickling_head_is_given_up(monkeypatch) -> None:
+    monkeypatch.setattr(network_client, "_LONGEST_HEAD_S", 0.3)
+
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+        while True:
+            connection.sendall(b"x")
+            time.sleep(0.05)
+
+    with OddServer(trickle) as server, pytest.raises(NetworkError):
+        HubClient(server.url, patience=HASTY).list_files(REPO)
 
 
 def test_more_files_than_a_repository_can_have_are_not_read(monkeypatch) -> None:

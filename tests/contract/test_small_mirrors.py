@@ -125,10 +125,19 @@ MISSING: dict[str, Callable[[Asked], bool]] = {
 }
 
 
-@pytest.mark.parametrize("status", [400, 404, 405, 501])
+@pytest.mark.parametrize("status", [400, 404, 405, 406, 410, 414, 422, 501])
 @pytest.mark.parametrize("missing", MISSING.values(), ids=MISSING)
 def test_a_repository_is_listed_with_the_available_routes(mirror: Mirror, missing, status: int) -> None:
     listing = mirror(without(missing, status)).list_files(REPO)
+
+    assert (listing.repo_id, listing.commit_sha, listing.files) == (REPO, SHA, LISTED)
+
+
+@pytest.mark.parametrize("page", [b"<html>nothing here</html>", b"", b"null", b"\xff"])
+@pytest.mark.parametrize("missing", MISSING.values(), ids=MISSING)
+def test_a_route_that_answers_with_anything_else_is_missing(mirror: Mirror, missing, page: bytes) -> None:
+    """Servers of web pages answer every address that they do not know with 200 and their own page."""
+    listing = mirror(lambda one: Answer(200, page) if missing(one) else full_hub(one)).list_files(REPO)
 
     assert (listing.repo_id, listing.commit_sha, listing.files) == (REPO, SHA, LISTED)
 
@@ -167,11 +176,16 @@ def test_a_missing_commit_is_named(mirror: Mirror) -> None:
         mirror(lambda one: gone if "/tree/" in one.path else full_hub(one)).list_files(REPO)
 
 
-@pytest.mark.parametrize("status", [400, 404, 405, 501])
+@pytest.mark.parametrize("status", [400, 404, 405, 410, 422, 500, 501, 502, 504])
 def test_without_an_access_check_the_download_decides(mirror: Mirror, status: int) -> None:
     client = mirror(without(lambda one: one.path.endswith("/auth-check"), status))
 
     client.check_access(REPO)
+
+
+@pytest.mark.parametrize("body", [b"", b"OK", b"<html>", b"[]"])
+def test_only_the_status_of_an_access_check_counts(mirror: Mirror, body: bytes) -> None:
+    mirror(lambda _: Answer(200, body)).check_access(REPO)
 
 
 def test_a_refused_access_check_raises(mirror: Mirror) -> None:
@@ -181,12 +195,15 @@ def test_a_refused_access_check_raises(mirror: Mirror) -> None:
         mirror(lambda _: gated, "hf_x").check_access(REPO)
 
 
-def test_a_redirect_to_the_hub_is_followed_on_the_mirror(mirror: Mirror, asked: list[str]) -> None:
+@pytest.mark.parametrize(
+    "hub", ["https://huggingface.co", "http://huggingface.co", "https://www.huggingface.co:443", "https://hf.co"]
+)
+def test_a_redirect_to_the_hub_is_followed_on_the_mirror(mirror: Mirror, asked: list[str], hub: str) -> None:
     def renamed(one: Asked) -> Answer:
         if "/new-name/" in one.path or one.path.endswith("/new-name"):
             return full_hub(one)
         target = one.path.replace("small-GGUF", "new-name")
-        return Answer(307, {}, {"Location": f"https://huggingface.co{target}?expand=sha"})
+        return Answer(307, {}, {"Location": f"{hub}{target}?expand=sha"})
 
     assert mirror(renamed).list_files(REPO).files == LISTED
     assert asked[1] == "/api/models/demo/new-name/revision/main?expand"
