@@ -30,8 +30,11 @@ LONGEST_PATH_CHARACTERS: Final[int | None] = 259 if sys.platform == "win32" else
 _READ_BYTES: Final = 64 * 1024
 _BLOCK_BYTES: Final = 512  # of `st_blocks`, on every system that has it
 # Answers of filesystems that cannot allocate cheaply, or not in this form.
-_NO_ALLOCATION: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENODEV})
+_NO_ALLOCATION: Final = frozenset(
+    {errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EPERM, errno.ENODEV, errno.EINTR}
+)
 _NO_SYNC: Final = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+_MOST_FILES: Final = 4096  # macOS allows 256 unless asked
 _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -387,6 +390,18 @@ def lower_priority(niceness: int) -> None:
 
     with contextlib.suppress(psutil.Error, OSError):
         psutil.Process().nice(getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", niceness))
+
+
+def allow_many_files() -> None:
+    """Let this process open as many files and connections as the system permits, up to a few thousand."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < _MOST_FILES:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (_MOST_FILES if hard < 0 else min(hard, _MOST_FILES), hard))
 
 
 def exit_reason(code: int) -> str:

@@ -11,6 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from gglib_nb.engine.disk import read_small
+
 _NAME: Final = ".gglib-nb-folder"
 
 
@@ -18,16 +20,14 @@ def folder_id(folder: Path) -> str | None:
     """The name of a folder, which is written now if it has none; None if it cannot be written or read."""
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        if not (folder / _NAME).exists():
+        if not os.path.lexists(folder / _NAME):
             _leave_name(folder / _NAME)
     return existing_folder_id(folder)
 
 
 def existing_folder_id(folder: Path) -> str | None:
     """The name of a folder; None if it has none, or cannot be read. Writes nothing."""
-    with suppress(OSError, ValueError):
-        return (folder / _NAME).read_text(encoding="ascii").strip() or None
-    return None
+    return (read_small(folder / _NAME) or b"").decode("ascii", "replace").strip() or None
 
 
 def _leave_name(path: Path) -> None:

@@ -196,7 +196,8 @@ class EngineClient:
             with self._open_log() as log:
                 self._log_size_bytes = log.tell()
                 process = start_detached(command, stdin=pipe, stdout=pipe, stderr=log, env=env)
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001  # a program that patches process creation may raise anything
+            self._short_lives += 1
             self._lost(f"it could not be started: {error}")
             return None
         with self._lock:
@@ -285,7 +286,7 @@ class EngineClient:
     def _report(self, report: wire.ProcessReport) -> None:
         try:
             self._on_event(report)
-        except Exception:  # noqa: BLE001  # an error in the callback must not end the reader
+        except BaseException:  # noqa: BLE001  # nothing that the callback raises may end the reader
             _log.exception("a report of the download process could not be handled")
 
     def _lost(self, reason: str) -> None:

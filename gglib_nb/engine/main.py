@@ -33,7 +33,7 @@ from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer import Transfer
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.network.tls import tls_context
-from gglib_nb.system import PipeReader, is_orphaned, lower_priority
+from gglib_nb.system import PipeReader, allow_many_files, is_orphaned, lower_priority
 
 _PARENT_LOOK_S: Final = 1.0
 # A slightly lower priority than the user's cells: if both want a core, the cell gets it first.
@@ -221,18 +221,19 @@ class PipeOutbox:
 
 
 class LimitedText:
-    """Replaces `sys.stderr`: hides secrets, and writes nothing beyond a limit."""
+    """Replaces `sys.stderr`: hides secrets, and writes nothing beyond a limit. A full disk is no error."""
 
     def __init__(self, stream: TextIO, limit_bytes: int) -> None:
         self._stream = stream
         self._left_bytes = limit_bytes
 
     def write(self, text: str) -> int:
-        """Write the text while the limit allows."""
+        """Write the text while the limit and the disk allow."""
         if self._left_bytes > 0:
             self._left_bytes -= len(text)
-            self._stream.write(redacted(text))
-            self._stream.flush()
+            with contextlib.suppress(OSError):  # it would end the thread that writes
+                self._stream.write(redacted(text))
+                self._stream.flush()
         return len(text)
 
     def flush(self) -> None:
@@ -263,6 +264,7 @@ def main(parent_pid: int) -> None:
     os.dup2(2, 1)
     sys.stderr = sys.stdout = cast(TextIO, LimitedText(sys.stderr, _LOG_LIMIT_BYTES))
     lower_priority(_NICENESS)
+    allow_many_files()
     outbox = PipeOutbox(events)
     engine = Engine(outbox.post, Timeouts.from_environment(os.environ))
     outbox.post(wire.Ready(os.getpid(), owner_name()))

@@ -93,7 +93,8 @@ def _donor(path: Path, found: os.stat_result, folder: Path | None) -> DonorFile 
         return None
     is_own = folder is not None and path.is_relative_to(folder)
     label = parse_path(path.relative_to(folder).as_posix()).label if is_own and folder is not None else None
-    return DonorFile(path, str(label or path.name), found.st_size, found.st_mtime_ns, is_own, table)
+    name = str(label or path.name).encode(errors="replace").decode()  # it is reported and recorded
+    return DonorFile(path, name, found.st_size, found.st_mtime_ns, is_own, table)
 
 
 _known_strings: Final[KnownStrings] = {}

@@ -1,5 +1,6 @@
 """Both ends of a host's link without a cluster: lost messages are repeated, nothing is executed twice, paths stay inside."""
 
+import os
 import threading
 import time
 from pathlib import Path
@@ -255,3 +256,13 @@ def test_a_client_that_connects_after_the_engine_was_closed_is_closed_too(tmp_pa
     may_connect.set()
 
     assert closed.wait(WAIT_S)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "place", [os.mkfifo, Path.mkdir, lambda path: path.symlink_to("/dev/zero"), lambda path: path.symlink_to("nothing")]
+)
+def test_what_is_no_file_gives_a_folder_no_name_and_blocks_nothing(tmp_path, place) -> None:
+    place(tmp_path / ".gglib-nb-folder")
+
+    assert folder_id(tmp_path) is existing_folder_id(tmp_path) is None

@@ -20,7 +20,7 @@ from gglib_nb.demo.refusals import refusal
 from gglib_nb.domain.reports import EngineLost, Progress, TransferFinished, TransferStopped
 from gglib_nb.engine import file as file_module
 from gglib_nb.engine import jobs, partial, transfer
-from gglib_nb.engine.protocol import TransferFailed
+from gglib_nb.engine.protocol import DiscardPartials, TransferFailed
 from gglib_nb.errors import StorageError, from_wire
 from tests.support.engine import HASTY, EngineProcess, LocalEngine
 from tests.support.faulty_hub import Stall
@@ -71,13 +71,14 @@ def test_a_kernel_with_thousands_of_open_files_receives_engine_events(process) -
     assert isinstance(end, TransferFinished)
 
 
-def test_a_listener_that_raises_does_not_end_the_reports(hub, process, monkeypatch) -> None:
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit, GeneratorExit])
+def test_a_listener_that_raises_does_not_end_the_reports(hub, process, monkeypatch, error) -> None:
     add, broken = process.log.add, [True]
 
     def add_or_raise(report) -> None:
         if isinstance(report, Progress) and broken:
             broken.pop()
-            raise ZeroDivisionError
+            raise error
         add(report)
 
     monkeypatch.setattr(process.client, "_on_event", add_or_raise)
@@ -109,6 +110,33 @@ def test_an_interpreter_that_cannot_start_is_reported_with_its_output_and_retrie
     assert time.monotonic() - began_s >= 0.5
 
 
+def test_a_kernel_with_a_low_limit_of_open_files_downloads_at_full_speed(process, hub, tmp_path, monkeypatch) -> None:
+    script = f'ulimit -Sn 24; exec {sys.executable} "$@"'
+    monkeypatch.setattr(sys, "executable", an_interpreter(tmp_path, script))
+    hub.set_speed(per_connection=3_000_000)
+
+    end = process.fetch(REPO, NAME)
+
+    assert isinstance(end, TransferFinished)
+    assert not {"retrying", "offline"} & set(process.log.notices_of(1))
+
+
+@pytest.mark.parametrize("executable", [None, "", 7])
+def test_a_kernel_that_does_not_know_its_interpreter_reports_it_and_retries_after_a_pause(
+    process, monkeypatch, executable
+) -> None:
+    monkeypatch.setattr(sys, "executable", executable)
+    process.begin(REPO, SMALL)
+    process.log.wait_for(lambda events: any(isinstance(one, EngineLost) for one in events))
+    began_s = time.monotonic()
+    process.begin(REPO, SMALL)
+    process.log.wait_for(lambda events: sum(isinstance(one, EngineLost) for one in events) == 2)
+    monkeypatch.undo()
+
+    assert time.monotonic() - began_s >= 0.5
+    assert isinstance(process.fetch(REPO, SMALL), TransferFinished)
+
+
 def test_a_debugger_that_rewrites_the_command_lines_of_interpreters_does_not_reach_the_engine(
     hub, tmp_path, monkeypatch
 ) -> None:
@@ -127,6 +155,21 @@ def test_a_debugger_that_rewrites_the_command_lines_of_interpreters_does_not_rea
     end = engine.fetch(REPO, SMALL)
 
     assert isinstance(end, TransferFinished)
+    engine.close()
+
+
+def test_a_log_on_a_full_disk_ends_nothing(hub, tmp_path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "engine.log").symlink_to("/dev/full")
+    engine = EngineProcess(hub, tmp_path / "models", tmp_path / "state")
+    in_the_way = beside(engine.target(REPO, SMALL), ".part")
+    in_the_way.mkdir(parents=True)
+
+    engine.send(DiscardPartials((str(engine.target(REPO, SMALL)),)))  # its failure is written to the log
+    end = engine.fetch(REPO, NAME)
+
+    assert isinstance(end, TransferFinished)
+    assert not any(isinstance(one, EngineLost) for one in engine.log.events)
     engine.close()
 
 
