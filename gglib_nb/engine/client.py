@@ -279,7 +279,7 @@ class EngineClient:
     def _last_line(self) -> str:
         with contextlib.suppress(OSError), self._log_path.open("rb") as log:
             log.seek(max(self._log_size_bytes, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
-            lines = log.read().decode(errors="replace").split("\n")
+            lines = log.read(_LOG_TAIL_BYTES).decode(errors="replace").split("\n")
             return redacted(next((line.strip() for line in reversed(lines) if line.strip()), ""))[:200]
         return ""
 
