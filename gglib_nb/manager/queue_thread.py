@@ -79,7 +79,6 @@ class QueueThread:
         self._lock = threading.RLock()
         self._refusal = ""
         self._beside: Final[dict[str, Any]] = {"notices": (), **beside}
-        self._notes = 0
         self._snapshot = self._seen()
         self._published = self._snapshot
         self._publish_at_s = 0.0
@@ -322,19 +321,15 @@ class QueueThread:
                 succeed(future, None)
 
     def _seen(self) -> QueueSnapshot:
-        return replace(self._machine.snapshot(), version=self._version, **self._beside)
+        return replace(self._machine.snapshot(), **self._beside)
 
     def _note(self, fields: Mapping[str, Any]) -> None:
         self._beside.update(fields)
-        self._notes += 1
+        self._machine.version += 1
         self._snapshot = self._seen()
 
-    @property
-    def _version(self) -> int:
-        return self._machine.version + self._notes
-
     def _has_changed(self) -> bool:
-        return self._version != self._published.version
+        return self._machine.version != self._published.version
 
     def _publish(self) -> None:
         if not self._has_changed() or time.monotonic() < self._publish_at_s:

@@ -66,7 +66,7 @@ class QueueMachine:
 
     Attributes:
         limits: Its limits.
-        version: Grows with every handled event.
+        version: Grows with every change, also of what its thread shows beside it.
     """
 
     def __init__(
