@@ -272,13 +272,10 @@ def _state_of_file(file: StoredFile, look: FileLook | None) -> ModelState:
 
 def selected(models: Iterable[ModelSummary], text: str = "", only: str = "") -> list[ModelSummary]:
     """The models with every word of `text` in id, architecture or path, and in a state (`update`: a known update)."""
-
-    def is_wanted(model: ModelSummary) -> bool:
-        words = f"{model.id} {model.architecture or ''} {model.path}".casefold()
-        is_in_state = only in ("", model.state) or (only == "update" and model.has_update is True)
-        return is_in_state and all(word in words for word in text.casefold().split())
-
-    return list(filter(is_wanted, models))
+    words = text.casefold().split()
+    found = (model for model in models if only in ("", model.state) or (only == "update" and model.has_update is True))
+    texts = ((model, f"{model.id} {model.architecture or ''} {model.path}".casefold()) for model in found)
+    return [model for model, where in texts if all(word in where for word in words)]
 
 
 def ordered(models: Sequence[ModelSummary], order: ModelOrder) -> list[ModelSummary]:

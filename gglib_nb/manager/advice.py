@@ -374,22 +374,21 @@ def _gain(
     hub: "HubClient", listing: RepoListing, path: str, size_bytes: int | None, donors: Sequence[DonorFile]
 ) -> int | None:
     """The gain for one file; None if its header could not be read."""
+    if size_bytes is None:
+        return None
+    read, like = (
+        remote_reader(hub, listing, path),
+        max(donors, key=lambda one: one.table.header.header_bytes or 0).table,
+    )
     with suppress(*_UNREADABLE):
-        tensors = None if size_bytes is None else _tensors(hub, listing, path, size_bytes, donors)
+        begin = read(0, _BEGIN_BYTES)
+        tensors: Sequence[Tensor] | None
+        try:
+            tensors = read_tensors(lambda offset, length: begin[offset : offset + length], size_bytes).tensors
+        except GgufError:
+            start = max(0, like.infos_start - _BEFORE_BYTES)
+            tail = read(start, (like.header.header_bytes or 0) + _BEHIND_BYTES - start)
+            tensors = tensors_in_tail(tail, start, size_bytes, like, int.from_bytes(begin[_COUNT], "little"))
         if tensors is not None:
             return gain_bytes(find_candidates(tensors, [donor.table.tensors for donor in donors]))
     return None
-
-
-def _tensors(
-    hub: "HubClient", listing: RepoListing, path: str, size_bytes: int, donors: Sequence[DonorFile]
-) -> Sequence[Tensor] | None:
-    read = remote_reader(hub, listing, path)
-    begin = read(0, _BEGIN_BYTES)
-    with suppress(GgufError):
-        return read_tensors(lambda offset, length: begin[offset : offset + length], size_bytes).tensors
-    count = int.from_bytes(begin[_COUNT], "little")
-    like = max(donors, key=lambda donor: donor.table.header.header_bytes or 0).table
-    start = max(0, like.infos_start - _BEFORE_BYTES)
-    tail = read(start, (like.header.header_bytes or 0) + _BEHIND_BYTES - start)
-    return tensors_in_tail(tail, start, size_bytes, like, count)

@@ -93,9 +93,8 @@ def export_models(
     copier = _Copier(sum(model.size_bytes for model in models), on_progress, is_stopped)
     for model in models:
         repo_id = model.id.repo_id
-        recorded: dict[str, dict[str, str]] = defaultdict(
-            dict
-        )  # SHA-256 by path and by the id of the model that has the file
+        # SHA-256 by path and by the id of the model that has the file.
+        recorded: dict[str, dict[str, str]] = defaultdict(dict)
         for one in _present_manifest(folder).models:
             for bundled in one.files if one.download_id.repo_id == repo_id else ():
                 recorded[bundled.path_in_repo][one.id] = bundled.sha256
