@@ -295,7 +295,7 @@ def test_a_folder_without_a_manifest_is_not_a_bundle(tmp_path: Path) -> None:
     assert not is_bundle(tmp_path)
     os.mkfifo(tmp_path / MANIFEST_NAME)
     assert not is_bundle(tmp_path)
-    with pytest.raises(StorageError, match="regular file"):
+    with pytest.raises(StorageError, match="not a file"):
         read_manifest(tmp_path)
 
 
