@@ -73,6 +73,7 @@ async def introduce(models_directory: str, inherited: str, dask_worker: Worker |
     folder = _models_directory(models_directory, inherited)
 
     def describe() -> Introduction:
+        DownloadManagerConfig()  # settings that cannot be used are an error here, which the kernel shows
         name = host_name(os.environ) or gethostname()
         return Introduction(
             version=package_version(),

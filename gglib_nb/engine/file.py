@@ -24,7 +24,7 @@ from gglib_nb.engine.local import Facts, TargetCheck
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range
 from gglib_nb.engine.protocol import StartTransfer
-from gglib_nb.engine.resolve import Remote, follow_storage
+from gglib_nb.engine.resolve import Remote, follow
 from gglib_nb.engine.retry import Troubles
 from gglib_nb.engine.reuse import Comparison, CopySource, TensorCopy
 from gglib_nb.engine.timeouts import Timeouts
@@ -168,7 +168,10 @@ class Request:
 
     def follow(self, location: str) -> None:
         """Follow a redirect of the storage; raises `HubUnavailableError`. For the connection's thread: it may look up a name."""
-        self.remote = follow_storage(self.remote, location, self.part.address, self.part.sha256 is not None)
+        has_digest = self.part.sha256 is not None
+        self.remote = replace(
+            self.remote, url=follow(self.remote.url, location, self.part.address, has_digest=has_digest)
+        )
 
     def cut(self, end: int) -> bool:
         """Reduce the end; False if the connection has passed it already."""

@@ -99,11 +99,6 @@ def follow(url: str, location: str, asked: Asked, *, has_digest: bool) -> str:
     return target
 
 
-def follow_storage(remote: Remote, location: str, asked: Asked, has_digest: bool) -> Remote:
-    """Where the bytes are according to a redirect of their storage; raises `HubUnavailableError` as `follow` does."""
-    return replace(remote, url=follow(remote.url, location, asked, has_digest=has_digest))
-
-
 def _is_inside(host: str) -> bool:
     """Whether a host is on this machine or in a private network; False if its name cannot be looked up here."""
     try:

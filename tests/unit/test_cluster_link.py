@@ -1,5 +1,6 @@
 """Both ends of a host's link without a cluster: lost messages are repeated, nothing is executed twice, paths stay inside."""
 
+import asyncio
 import os
 import threading
 import time
@@ -20,7 +21,7 @@ from gglib_nb.cluster.worker_side import CLOSE, HostEngine, package_version, pac
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.reports import EngineLost, EngineSilent, TransferStopped
 from gglib_nb.engine.protocol import Configure, StartTransfer, TransferFailed, decode_report, encode
-from gglib_nb.errors import RequestError, from_wire
+from gglib_nb.errors import InvalidConfigError, RequestError, from_wire
 
 KEY = "gglib_nb-link"
 WAIT_S = 20
@@ -30,6 +31,7 @@ class FakeWorker:
     """The parts of a Dask worker that the host's end uses."""
 
     def __init__(self) -> None:
+        self.handlers = {}
         self.data = {KEY: True}
         self.status = Status.running
         self.logged = []
@@ -89,6 +91,14 @@ def test_the_kernels_own_disk_need_not_be_mounted_on_a_host(engine, tmp_path) ->
     command = StartTransfer(1, "o/r", "c" * 40, (file,), False, known_folders=("/of/the/kernel/o",))
 
     assert engine._placed_here(command).known_folders == ()
+
+
+def test_settings_that_a_worker_cannot_use_are_its_refusal(worker, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("GGLIB_MAX_CONNECTIONS", "many")
+
+    with pytest.raises(InvalidConfigError, match="GGLIB_MAX_CONNECTIONS") as raised:
+        asyncio.run(worker_side.introduce(str(tmp_path), "", worker))
+    assert "GGLIB_MAX_CONNECTIONS" in _refusal_of("tcp://w:1", raised.value)
 
 
 def test_a_repeated_batch_is_executed_once(engine) -> None:
