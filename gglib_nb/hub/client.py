@@ -7,7 +7,7 @@ nothing about variants, queues or folders, and downloads no files.
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, Literal
 from urllib.parse import quote
 
 from typing_extensions import override
@@ -44,7 +44,6 @@ _MOST_FAILURES: Final = 3  # of folders without a scan's results; a hub that is 
 _MOST_REVISIONS: Final = 10
 _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
 _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
-_HINTING: Final = Patience(tries=1, timeout_s=5.0)  # an error does not wait long for suggestions
 
 Tries = Sequence[tuple[str, Params]]
 
@@ -61,18 +60,15 @@ class HubClient(Transport):
     def __init__(
         self,
         endpoint: str | None = None,
-        token: str | None = None,
+        token: str | Literal[False] | None = None,
         *,
         is_offline: bool = False,
         patience: Patience | None = None,
         mirrors: Iterable[str] = (),
-        is_anonymous: bool = False,
         modelscope: str = "",
     ) -> None:
-        super().__init__(
-            endpoint, token, is_offline=is_offline, patience=patience, mirrors=mirrors, is_anonymous=is_anonymous
-        )
-        self._modelscope = ModelScope(modelscope, is_offline=is_offline, patience=patience, is_anonymous=True)
+        super().__init__(endpoint, token, is_offline=is_offline, patience=patience, mirrors=mirrors)
+        self._modelscope = ModelScope(modelscope, False, is_offline=is_offline, patience=patience)
 
     @override
     def close(self) -> None:
@@ -268,7 +264,7 @@ class HubClient(Transport):
         """The existing revision names, as a sentence; empty if the hub does not state them."""
         names: list[str] = []
         with suppress(GglibError):
-            refs = self.with_patience(_HINTING).json(f"/api/models/{asked.repo_id}/refs", asked)
+            refs = self.looking.json(f"/api/models/{asked.repo_id}/refs", asked)
             names = answers.revision_names(refs)
         return f" It has {listed(names, _MOST_REVISIONS)}." if names else ""
 

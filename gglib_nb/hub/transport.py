@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
 from gglib_nb.domain.http_rules import MOST_REDIRECTS, content_range, origin_of
 from gglib_nb.domain.hub_answers import Asked, hub_refusal, redirected
@@ -83,7 +83,7 @@ LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)
 class _Tokens:
     """The given token and the last one sent, kept out of the client's own attributes and `repr`."""
 
-    def __init__(self, given: str | None) -> None:
+    def __init__(self, given: str | Literal[False] | None) -> None:
         self.given = given
         self.sent: str | None = None
 
@@ -94,29 +94,27 @@ class Transport:
     Args:
         endpoint: The hub's base URL; None is huggingface_hub's (`HF_ENDPOINT`).
         token: None leaves it to huggingface_hub at each call (`HF_TOKEN`, `hf auth login`). It goes to the hub's
-            own origin only, and into no `repr`, message or log.
+            own origin only, and into no `repr`, message or log. False: anonymous.
         is_offline: Refuse every call, as `HF_HUB_OFFLINE` does.
         patience: Timeouts and retries of every call; None suits each call.
         mirrors: Base URLs of hubs that are asked, without a token, for what this one cannot provide.
-        is_anonymous: Send no token.
     """
 
     def __init__(
         self,
         endpoint: str | None = None,
-        token: str | None = None,
+        token: str | Literal[False] | None = None,
         *,
         is_offline: bool = False,
         patience: Patience | None = None,
         mirrors: Iterable[str] = (),
-        is_anonymous: bool = False,
     ) -> None:
         self._mirrors: list[Any] = [  # of this class
-            type(self)(url, is_offline=is_offline, patience=patience or LOOKING, is_anonymous=True) for url in mirrors
+            type(self)(url, False, is_offline=is_offline, patience=patience or LOOKING) for url in mirrors
         ]
         self._endpoint = endpoint and endpoint.rstrip("/")
-        self._tokens = _Tokens(token and token.strip())
-        self._is_offline, self._is_anonymous = is_offline, is_anonymous
+        self._tokens = _Tokens(token if token is False else (token or "").strip() or None)
+        self._is_offline = is_offline
         self._given_patience = patience
         # With mirrors, an unreachable hub is not waited for long.
         self._patience = patience or (LOOKING if self._mirrors else Patience())
@@ -125,13 +123,9 @@ class Transport:
 
     @property
     def looking(self) -> Self:
-        """A copy for what is not worth a long wait, such as a header."""
-        return self.with_patience(self._given_patience or LOOKING)
-
-    def with_patience(self, patience: Patience) -> Self:
-        """A copy with another patience; closing one closes both."""
+        """A copy for what is not worth a long wait, such as a header; closing one closes both."""
         other = copy.copy(self)
-        other._patience = patience  # noqa: SLF001  # our own class
+        other._patience = self._given_patience or LOOKING  # noqa: SLF001  # our own class
         return other
 
     @property
@@ -151,7 +145,7 @@ class Transport:
         from huggingface_hub.utils import build_hf_headers
 
         try:
-            found = build_hf_headers(token=self._tokens.given or None).get("authorization", "").removeprefix("Bearer ")
+            found = build_hf_headers(token=self._tokens.given).get("authorization", "").removeprefix("Bearer ")
         except Exception as error:
             what, todo = f"The stored login cannot be read ({type(error).__name__})", "log in again"
             if isinstance(error, OSError) and error.filename:
@@ -277,7 +271,7 @@ class Transport:
         from gglib_nb.network.client import httpx
 
         sent = httpx.Headers({"user-agent": self.user_agent, **headers})
-        if not self._is_anonymous and self._is_own(url) and (token := self._usable_token()):
+        if self._is_own(url) and (token := self._usable_token()):
             self._tokens.sent = token
             sent["authorization"] = f"Bearer {token}"
         return sent
