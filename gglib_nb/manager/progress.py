@@ -1,16 +1,20 @@
 """Shows a download while a caller waits for it in Python: draws bars, calls a callback, or logs one line a minute.
 
 The operation's own thread reads the snapshots, so a busy loop does not freeze the bars; the caller gets the result after the
-last line is drawn. `progress_bars` draws on a terminal; a notebook registers its own view (`use_views`).
+last line is drawn. A notebook registers its own view (`use_views`).
 """
 
 import logging
+import os
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, Final, Protocol, TypeVar
+from functools import cache
+from typing import Any, Final, Protocol, TextIO, TypeVar
+
+from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot, ShardProgress, ShardStatus
 from gglib_nb.domain.references import DownloadId
@@ -103,8 +107,6 @@ def view_for(progress: Progress) -> ProgressView | None:
     if not is_open(stream):  # a program without a console
         return None
     if is_terminal(stream):
-        from gglib_nb.manager.progress_bars import ProgressBars  # loads tqdm, which an import does not pay
-
         return ProgressBars(stream)
     return LoggedDownload(stream)
 
@@ -175,6 +177,98 @@ class LoggedDownload:
     def close(self) -> None:
         """The download has ended, or the wait for it."""
         self._log.forget(self)
+
+
+# Bars on a terminal ----------------------------------------------------------------------------------------------------
+
+_MOST_FILES: Final = 8
+_NARROWEST_BAR: Final = 12
+_LONGEST_NAME: Final = 36
+_USUAL: Final = (80, 24)
+_FETCHING: Final = (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)
+_MOVING: Final = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
+
+
+@cache
+def _bar_class() -> Any:  # noqa: ANN401 - tqdm is loaded only to draw
+    """A bar followed by our words, as many as fit.
+
+    tqdm handles terminals: their width, rows, encodings, and several bars at once. Its own rate is not used, because it ignores
+    stalls and bytes that were already on the disk.
+    """
+    from tqdm import tqdm
+
+    class Bar(tqdm):  # type: ignore[type-arg]  # generic in its stub only
+        words: tuple[str, ...] = ()
+
+        @property
+        @override
+        def format_dict(self) -> dict[str, Any]:
+            known = super().format_dict
+            room = (known["ncols"] or _USUAL[0]) - len(known["prefix"] or "") - _NARROWEST_BAR
+            words = list(self.words)
+            while len(words) > 1 and len(", ".join(words)) > room:
+                words.pop()
+            return {**known, "words": ", ".join(words)}
+
+    return Bar
+
+
+class ProgressBars:
+    """A line for a download, and below it a bar for each active file."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream: Final = stream
+        self._bars: Final[dict[int, Any]] = {}
+
+    def show(self, download: QueuedDownload) -> None:
+        """Draws the present state."""
+        files = (*download.shards, *download.companions)
+        active = [file for file in files if file.status in _MOVING][:_MOST_FILES]
+        if len(files) == 1 or download.status not in _FETCHING:
+            active = []
+        name = name_of(download)
+        if len(name) > _LONGEST_NAME:
+            name = f"{name[: _LONGEST_NAME - 1]}\N{HORIZONTAL ELLIPSIS}"
+        self._drop(self._bars.keys() - {0, *(file.number for file in active)})
+        self._draw(0, name, download.downloaded_bytes, download.total_bytes, parts_of(download))
+        for file in active:
+            title = f"  {file.number}/{len(files)}" if file.kind == "shard" else f"  {file.kind}"
+            self._draw(file.number, title, file.downloaded_bytes, file.size_bytes, parts_of_file(file))
+
+    def close(self) -> None:
+        """Ends the bars; the download's line keeps its last state."""
+        self._drop(self._bars.keys() - {0})
+        self._drop(set(self._bars))
+
+    def _drop(self, numbers: set[int]) -> None:
+        for number in numbers:
+            self._bars.pop(number).close()
+
+    def _draw(self, number: int, title: str, downloaded_bytes: int, total_bytes: int | None, words: list[str]) -> None:
+        if number not in self._bars:
+            self._bars[number] = _bar_class()(
+                desc=title,
+                total=total_bytes or None,
+                file=self._stream,
+                leave=number == 0,
+                **_size(self._stream),
+                bar_format="{desc} {bar} {words}",
+                mininterval=0,
+            )
+        bar = self._bars[number]
+        bar.n = min(downloaded_bytes, bar.total or downloaded_bytes)
+        bar.words = tuple(words)
+        bar.refresh()
+
+
+def _size(stream: TextIO) -> dict[str, Any]:
+    """The size of the terminal: read again at each drawing, unless the terminal does not know it (0 in a container)."""
+    try:
+        is_known = os.get_terminal_size(stream.fileno()).columns > 0
+    except (AttributeError, OSError, ValueError):
+        is_known = False
+    return {"dynamic_ncols": True} if is_known else {"ncols": _USUAL[0], "nrows": _USUAL[1]}
 
 
 # Words -----------------------------------------------------------------------------------------------------------------
