@@ -26,7 +26,7 @@ from gglib_nb.errors import (
 )
 from gglib_nb.hub import answers
 from gglib_nb.hub.modelscope import ModelScope
-from gglib_nb.hub.transport import TRANSIENT, NoRouteError, Params, Patience, Transport
+from gglib_nb.hub.transport import NoRouteError, Params, Patience, Transport
 
 SEARCH_ORDERS: Final = {
     "downloads": "downloads",
@@ -154,17 +154,17 @@ class HubClient(Transport):
             GatedRepoError: Its terms have to be accepted first; `accept_url` is the page.
             RepoNotFoundError: There is none, or the token has no access to it.
         """
-        forgiven: tuple[type[Exception], ...] = (NoRouteError, *TRANSIENT)  # then the download will show it
+        forgiven: tuple[type[Exception], ...] = (NoRouteError,)  # then the download will show it
         if not isinstance(repository, str):
             if repository.gate is None:
                 return
             # It was listed a moment ago: a hub that does not find it now has no such route.
-            repository, forgiven = repository.repo_id, (*forgiven, RepoNotFoundError)
+            repository, forgiven = repository.repo_id, (NoRouteError, RepoNotFoundError)
         if modelscope_name(repository) is not None:
             return
         with suppress(*forgiven):
             route = f"/api/models/{repository}/auth-check"
-            self.looking.json(route, self.asked(repository), is_optional=True)
+            self.json(route, self.asked(repository), is_optional=True)
 
     def search(
         self,

@@ -50,8 +50,8 @@ _LONGEST_ANSWER_S: Final = 60.0
 _SLOWEST_BYTES_PER_SECOND: Final = 16 * 1024
 # The statuses of a mirror or proxy without a route or parameter; with `X-Error-Code` they are the hub's answer about the repository.
 _NO_ROUTE: Final = frozenset({*range(400, 500), 501}) - {401, 403, 407, 408, 425, 429}
-TRANSIENT: Final = (NetworkError, HubUnavailableError, RateLimitedError)
-_NOT_PROVIDED: Final = (*TRANSIENT, RepoNotFoundError, RevisionNotFoundError)
+_TRANSIENT: Final = (NetworkError, HubUnavailableError, RateLimitedError)
+_NOT_PROVIDED: Final = (*_TRANSIENT, RepoNotFoundError, RevisionNotFoundError)
 
 
 class NoRouteError(Exception):
@@ -215,7 +215,7 @@ class Transport:
         while True:
             try:
                 return self._ask_once(ask, asked)
-            except TRANSIENT as error:
+            except _TRANSIENT as error:
                 wait_s, attempt = self._patience.wait_s(attempt, error), attempt + 1
                 if attempt >= self._patience.tries or time.monotonic() + wait_s > deadline_s:
                     raise
