@@ -1,10 +1,10 @@
 """Requests, plans, and the queue as users see it. Frozen values; `gglib_nb.queue.machine` changes the queue."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from importlib import import_module
 from os import PathLike
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 from typing_extensions import override
 
@@ -15,6 +15,7 @@ from gglib_nb.errors import GglibError
 
 BAR_STEPS: Final = 128
 """A file is divided into this many equal steps to report which bytes have arrived."""
+_ITEMS_SHOWN: Final = 20
 
 
 class DownloadStatus(StrEnum):
@@ -370,6 +371,18 @@ class QueueRunSummary(Value, frozen=True):
     models_cancelled: int
     items: tuple[RunItem, ...]
     is_truncated: bool
+
+    @classmethod
+    def of(cls, ended: Sequence[RunItem], started_at_s: float, ended_at_s: float) -> Self:
+        """The summary of a run in which these downloads ended, in this order."""
+        outcomes = {
+            "attempts": [item.outcome for item in ended],
+            "models": list({item.id: item.outcome for item in ended}.values()),
+        }
+        statuses = (DownloadStatus.COMPLETED, DownloadStatus.FAILED, DownloadStatus.CANCELLED)
+        counts = {f"{what}_{status}": all_.count(status) for what, all_ in outcomes.items() for status in statuses}
+        items, is_truncated = tuple(ended[: -_ITEMS_SHOWN - 1 : -1]), len(ended) > _ITEMS_SHOWN
+        return cls(started_at_s, ended_at_s, **counts, items=items, is_truncated=is_truncated)
 
 
 class ElsewhereDownload(_Shown, frozen=True, kw_only=True):

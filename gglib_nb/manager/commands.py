@@ -39,16 +39,14 @@ class Commands:
     def __init__(self, catalog: Catalog, report: Report) -> None:
         self._catalog: Final = catalog
         self._report: Final = report
-        self._lock: Final = threading.Lock()
         self._callables: Final[dict[DownloadId, tuple[str, Completed]]] = {}
 
     def keep(self, id_: DownloadId, name: str, then: Completed | None) -> None:
         """Stores `then`, to be called when the download is complete; None removes that of an earlier download of this id."""
-        with self._lock:
+        if then is None:
             self._callables.pop(id_, None)
-            if then is not None:
-                self._callables[id_] = (name, then)
-        if then is not None:
+        else:
+            self._callables[id_] = (name, then)
             self._report(id_, Then(name))
 
     def handle(self, event: QueueEvent) -> None:
@@ -58,8 +56,7 @@ class Commands:
 
     def complete(self, download: QueuedDownload) -> None:
         """Runs the callable of a complete download, on a thread of its own."""
-        with self._lock:
-            name, then = self._callables.pop(download.id, ("", None))
+        name, then = self._callables.pop(download.id, ("", None))
         if then is not None:
             self._run(download.id, name, partial(_call, then, download))
 

@@ -42,6 +42,7 @@ from gglib_nb.domain.download import (
     QueuedDownload,
     QueueRunSummary,
     QueueSnapshot,
+    RunItem,
 )
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored import Adoption, RestoredDownload, StoredLimits, StoredQueue
@@ -54,7 +55,6 @@ from gglib_nb.queue.effects import Effect
 from gglib_nb.queue.entry import Entry, Place
 from gglib_nb.queue.limits import Limits
 from gglib_nb.queue.notices import notice_of
-from gglib_nb.queue.run import Run
 from gglib_nb.queue.transitions import Cause
 
 # Of the engine, without a new byte between them.
@@ -85,7 +85,8 @@ class QueueMachine:
         self._held: set[int] = set()  # of those, the ones to pause once they are resolved
         self._is_processing = False
         self._last_attempt = 0
-        self._run: Run | None = None
+        self._run: list[RunItem] | None = None
+        self._run_started_at_s = 0.0
         self._last_run: QueueRunSummary | None = None
         self.version = 0
         self._effects: list[Effect] = []
@@ -532,15 +533,15 @@ class QueueMachine:
         """
         while self._is_processing and (entry := self._next_start()) is not None:
             self._downloads.remove_pending(entry)
-            self._run = self._run or Run(self._at_s)
+            if self._run is None:
+                self._run, self._run_started_at_s = [], self._at_s
             self._begin(entry, Cause.STARTED)
         if self._is_processing and self._downloads.is_drained():
             self._is_processing, self._is_to_be_stored = False, True
-            summary = self._run.summary(self._at_s) if self._run is not None else None
-            self._run = None
-            if summary is not None:
-                self._last_run = summary
-                self._announce(announced.RunSummarized(summary))
+            ended, self._run = self._run, None
+            if ended:
+                self._last_run = QueueRunSummary.of(ended, self._run_started_at_s, self._at_s)
+                self._announce(announced.RunSummarized(self._last_run))
 
     def _next_start(self) -> Entry | None:
         has_slot = slots_of(self._downloads.held_plans(), self.limits.engine_count) < self.limits.slots
@@ -568,7 +569,9 @@ class QueueMachine:
 
     def _record(self, entry: Entry, event: announced.QueueEvent) -> None:
         if self._run is not None:
-            self._run.record(entry.view(), self._at_s)
+            row = entry.row
+            message = str(row.error) if row.error is not None else ""
+            self._run.append(RunItem(row.id, row.status, self._at_s, row.total_bytes, message))
         self._announce(event)
 
     def _step(self, entry: Entry, cause: Cause) -> None:
