@@ -397,6 +397,17 @@ def test_reduced_motion_is_respected(open_panel):
     )
 
 
+def test_a_printed_panel_shows_every_row(open_panel):
+    panel = open_panel(scenes.many())
+    rows = panel.page.locator(".gglib-list").first
+    assert rows.evaluate("list => list.scrollHeight > list.clientHeight + 1")
+
+    panel.page.emulate_media(media="print")
+
+    assert rows.evaluate("list => list.scrollHeight <= list.clientHeight + 1")
+    expect(panel.page.locator(".gglib-proven").first).to_have_css("print-color-adjust", "exact")
+
+
 @pytest.mark.slow
 def test_high_contrast_keeps_the_bars(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading", downloaded_bytes=GB)), forced_colors="active")
