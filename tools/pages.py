@@ -30,8 +30,9 @@ def verbs_page() -> str:
         "# Verbs",
         "",
         "`%gguf` alone shows the panel; `%gguf VERB …` does one thing; `%gguf help` lists the verbs and `%gguf help VERB` explains",
-        "one. A comment may follow: `%gguf queue owner/repo  # my first model`. Python variables are written in braces:",
-        "`%gguf queue {repo}`. Tab completes verbs, options, downloads and models.",
+        "one. A comment may follow: `%gguf queue owner/repo  # my first model`. Python variables are written in braces,",
+        'in quotes if they may contain spaces: `%gguf import "{folder}"`. IPython leaves the whole line as it is if it contains an unknown',
+        "name, so write `$GGUF_PATH` in single quotes. Tab completes verbs, options, downloads and models.",
         "",
         "An `ID` is an id, a part of an id that matches only one (in any case), or `#2` for the second row of the list.",
     ]

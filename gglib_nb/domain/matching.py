@@ -95,6 +95,12 @@ def find_failure(text: str, snapshot: QueueSnapshot) -> DownloadId:
     return _find(text, failures, (*snapshot.items, *snapshot.recent_completed, *snapshot.recent_cancelled))
 
 
+def find_cancelled(text: str, snapshot: QueueSnapshot) -> DownloadId:
+    """The same for a verb about cancelled downloads."""
+    others = (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_completed)
+    return _find(text, snapshot.recent_cancelled, others)
+
+
 def _find(text: str, *groups: Iterable[QueuedDownload]) -> DownloadId:
     """The first group in which one matches decides."""
     known = [dict.fromkeys(item.id for item in group) for group in groups]

@@ -64,7 +64,7 @@ _REVISION: Final = Option("--revision REVISION", "A branch, a tag or a commit.")
     to=Option("--to FOLDER", "Store it in this folder instead of the models folder.", offers=folders),
     then=Option(
         "--then COMMAND",
-        "Run this shell command once the download is complete, in quotes. It finds the file in the variable GGUF_PATH.",
+        "Run this shell command once the download is complete; write it in single quotes. $GGUF_PATH is the file.",
     ),
 )
 def queue(

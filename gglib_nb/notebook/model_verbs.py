@@ -112,7 +112,7 @@ def models(session: Session, text: str = "", *, sort: ModelOrder = "newest", onl
     program=Option("--for PROGRAM", "Show the code that loads the model into this program.", choices=PROGRAMS),
     preset=Option(
         "--preset FILE",
-        "With --for llama-server: write all models to a models.ini for its router; lines that you added are kept.",
+        "Write all models to a models.ini for the router of llama-server; lines that you added are kept.",
         replaces="reference",
     ),
 )

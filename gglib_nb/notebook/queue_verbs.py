@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain import units
 from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
-from gglib_nb.domain.matching import find_download, find_failure, has_word, pick_row, row_number
+from gglib_nb.domain.matching import find_cancelled, find_download, find_failure, has_word, pick_row, row_number
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
@@ -52,6 +52,12 @@ _FAILED: Final = Argument(
     find=lambda session, text: find_failure(text, session.manager.snapshot),
     offers=lambda tab: [] if tab.snapshot is None else [str(item.id) for item in tab.snapshot.recent_failures],
 )
+_CANCELLED: Final = Argument(
+    "ID",
+    "An id, or a part that matches only one cancelled download.",
+    find=lambda session, text: find_cancelled(text, session.manager.snapshot),
+    offers=lambda tab: [] if tab.snapshot is None else [str(item.id) for item in tab.snapshot.recent_cancelled],
+)
 _ALL: Final = Option("--all", "All of them.", replaces="reference")
 
 
@@ -90,19 +96,30 @@ def cancel(
             raise GrammarError("--discard deletes the data of one download; give its id")
         number = len(manager.snapshot.items) + len(manager.snapshot.resolving)
         session.call(session.sync.cancel_all)
-        return f"Cancelled {units.plural(number, 'download')}. {_KEPT}"
+        return _all("cancel", number, f"Cancelled {units.plural(number, 'download')}. {_KEPT} Undo: %gguf undo --all")
     session.call(session.sync.cancel_download, reference, discard=discard)
     cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == reference), None)
     if cancelled is not None and cancelled.notice_kind == "elsewhere":
         return f"Cancelled {reference} here; {cancelled.notice}."
-    return f"Cancelled {reference}. {'Downloaded data was deleted.' if discard else _KEPT}"
+    return f"Cancelled {reference}. {'Downloaded data was deleted.' if discard else f'{_KEPT} Undo: %gguf undo {reference}'}"
 
 
 @verb("queue", reference=_PENDING)
 def remove(session: Session, reference: DownloadId) -> str:
     """Remove a waiting download from the queue."""
     session.call(session.sync.remove_from_queue, reference)
-    return f"Removed {reference} from the queue."
+    return f"Removed {reference} from the queue. Undo: %gguf undo {reference}"
+
+
+@verb("queue", reference=_CANCELLED, everything=_ALL)
+def undo(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> str:
+    """Put a cancelled or removed download back in its place with all its options, or all of them."""
+    cancelled = [item.id for item in session.manager.snapshot.recent_cancelled]
+    if reference is None or everything:
+        positions = session.call(session.sync.put_back, *cancelled)
+        return _all("undo", len(positions), f"Put {units.plural(len(positions), 'download')} back into the queue.")
+    session.call(session.sync.put_back, reference)
+    return f"Put {reference} back. {state_sentence(find_item(reference, session.manager.snapshot))}"
 
 
 def _read_position(text: str) -> str | int:
@@ -126,9 +143,9 @@ def pause(session: Session, reference: DownloadId | None = None, *, everything: 
     """Pause a download, or all."""
     snapshot = session.manager.snapshot
     if reference is None or everything:
-        number = sum(item.status is not DownloadStatus.PAUSED for item in snapshot.items)
+        number = sum(item.status is not DownloadStatus.PAUSED for item in snapshot.items) + len(snapshot.resolving)
         session.call(session.sync.pause_all)
-        return f"Paused {units.plural(number, 'download')}. Resume: %gguf resume --all"
+        return _all("pause", number, f"Paused {units.plural(number, 'download')}. Resume: %gguf resume --all")
     session.call(session.sync.pause, reference)
     return f"Paused {reference}. Resume: %gguf resume {reference}"
 
@@ -160,7 +177,7 @@ def retry(session: Session, reference: DownloadId | None = None, *, everything: 
         left = len(manager.snapshot.recent_failures)
         number = session.call(retry_all, session.sync)
         more = f" {left - number} cannot succeed without a change: %gguf status says why." if left > number else ""
-        return f"Queued {units.plural(number, 'failed download')} again.{more}"
+        return _all("retry", number, f"Queued {units.plural(number, 'failed download')} again.") + more
     session.call(session.sync.retry, reference)
     return f"Queued {reference} again. {state_sentence(find_item(reference, manager.snapshot))}"
 
@@ -171,7 +188,7 @@ def clear_failed(session: Session, reference: DownloadId | None = None) -> str:
     failures = session.manager.snapshot.recent_failures
     if reference is None:
         session.call(session.sync.clear_failed)
-        return f"Cleared {units.plural(len(failures), 'failed download')}."
+        return _all("clear", len(failures), f"Cleared {units.plural(len(failures), 'failed download')}.")
     session.call(session.sync.clear_failed, reference)
     return f"Cleared {reference}. {_KEPT}"
 
@@ -300,6 +317,11 @@ def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_
     kept, left = amount([one for one in found if one.target not in targets])[0], len(found) - len(targets)
     more = f" {kept} in the queue or in use elsewhere {'was' if left == 1 else 'were'} kept." if left else ""
     return f"Deleted {files}: {freed} freed.{more}"
+
+
+def _all(verb: str, number: int, text: str) -> str:
+    """The answer about all downloads of a kind."""
+    return text if number else f"There is nothing to {verb}."
 
 
 def _running_commands(snapshot: QueueSnapshot) -> list[QueuedDownload]:

@@ -64,6 +64,18 @@ def test_the_verb_accepts_a_quoted_command_and_the_row_shows_it(manager: Downloa
     assert "ran: echo y" in say(manager, "status")
 
 
+def test_undo_restores_a_removed_download_with_its_command(manager: DownloadManager) -> None:
+    say(manager, f"queue {SMALL} --no-start --then 'echo y'")
+    say(manager, f"remove {SMALL}")
+    assert "then: echo y" not in say(manager, "status").partition("Cancelled")[0]
+
+    said = say(manager, f"undo {SMALL}")
+
+    assert said.endswith("It is next.")
+    assert "then: echo y" in say(manager, "status").partition("Cancelled")[0]
+    assert say(manager, "undo --all") == "There is nothing to undo."
+
+
 def test_a_failed_command_is_shown_on_the_row_and_in_the_history(manager: DownloadManager) -> None:
     manager.sync.download(REPO, "Q4_K_M", then="echo first >&2; printf 'no \\033[31mserver' >&2; exit 3")
 

@@ -481,6 +481,37 @@ def test_without_an_answer_nothing_is_deleted(shell, manager, monkeypatch, error
     assert run(shell, "login") == "No token was entered; nothing has changed."
 
 
+def test_cancelled_downloads_are_put_back(shell, manager):
+    gone = [download(f"owner/gone-{number}:Q8_0", DownloadStatus.CANCELLED) for number in (1, 2)]
+    manager.snapshot = snapshot(recent_cancelled=tuple(gone))
+    manager.answers["put_back"] = lambda *ids: tuple(range(1, len(ids) + 1))
+
+    run(shell, "undo gone-2")
+    assert run(shell, "undo --all") == "Put 2 downloads back into the queue."
+
+    assert asked(manager) == [
+        ("put_back", "owner/gone-2:Q8_0"),
+        ("put_back", "owner/gone-1:Q8_0", "owner/gone-2:Q8_0"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "verb"),
+    [
+        ("cancel --all", "cancel"),
+        ("pause --all", "pause"),
+        ("retry --all", "retry"),
+        ("clear-failed", "clear"),
+        ("undo --all", "undo"),
+    ],
+)
+def test_with_nothing_to_do_a_verb_says_so(shell, manager, line, verb):
+    manager.snapshot = snapshot()
+    manager.answers["put_back"] = ()
+
+    assert run(shell, line) == f"There is nothing to {verb}."
+
+
 def test_one_is_singular(shell, manager):
     assert run(shell, "limit 1") == "Up to 1 download may wait."
 
