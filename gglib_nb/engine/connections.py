@@ -198,7 +198,7 @@ class Worker:
                 raise LineError("the connection was closed")
             if count == 0:
                 if request.part.end is None:
-                    request.end_here()
+                    request.cut(request.position)  # the body has ended
                 break
             self._length.observe(count, time.monotonic() - began_s)
             request.write(self._buffer[:count])

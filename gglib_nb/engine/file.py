@@ -31,9 +31,6 @@ from gglib_nb.engine.timeouts import Timeouts
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
-# A connection that received less before it broke counts as one that received nothing. The value is small enough that a
-# transfer on a slow line that breaks often never fails while bytes arrive.
-_WORTH_BYTES: Final = 4 * 1024
 # An arriving file's header is parsed at these lengths: it may have some megabytes, and each attempt reads all of it again.
 _FIRST_LOOK_BYTES: Final = 256 * 1024
 _LAST_LOOK_BYTES: Final = 64 * MIB
@@ -147,10 +144,8 @@ class Request:
         return self._is_revoked or self.position == self.end
 
     def forgive_if_received(self) -> None:
-        """Reset the part's failures if the request received enough bytes, or all."""
-        # The bytes of a server that sends only the whole are lost when the connection breaks.
-        has_gained = self.received_bytes >= _WORTH_BYTES and not self.is_whole
-        if has_gained or self.position == self.end:
+        """Reset the part's failures if a byte arrived. Those of a server that sends only the whole count once all have arrived."""
+        if self.position == self.end or (self.received_bytes and not self.is_whole):
             self.part.troubles.received()
 
     def write(self, view: memoryview) -> None:
@@ -180,11 +175,6 @@ class Request:
                 return False
             self.end = end
             return True
-
-    def end_here(self) -> None:
-        """Record the end of a body of unknown length. For the connection's thread."""
-        with self._lock:
-            self.end = self.position
 
     def revoke(self) -> None:
         """Stop the request: once this returns, it writes and hashes nothing."""
