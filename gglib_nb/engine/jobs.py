@@ -117,13 +117,6 @@ def release(event: Event) -> None:
 
 # --- The jobs ---------------------------------------------------------------------------------------------------------
 
-StartJob = Callable[[Inbox, str, Callable[[], JobEnded]], None]
-
-
-def in_thread(inbox: Inbox, name: str, job: Callable[[], JobEnded]) -> None:
-    """Run a job on a thread of its own, and put its event into the inbox."""
-    threading.Thread(target=lambda: inbox.put(job()), name=f"gglib-{name}", daemon=True).start()
-
 
 def run_job(name: str, file: DownloadFile, version: int, work: Callable[..., Result], *args: object) -> JobEnded:
     """Run a job; any error is in the event, because the transfer would otherwise wait forever."""

@@ -28,7 +28,7 @@ from gglib_nb.engine.digest import Digested
 from gglib_nb.engine.disk import disk_full, lease_path, storage_error
 from gglib_nb.engine.file import DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, SilentError
-from gglib_nb.engine.jobs import Compared, Event, Inbox, JobEnded, Shared, StartJob, in_thread
+from gglib_nb.engine.jobs import Compared, Event, Inbox, JobEnded, Shared
 from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
 from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck, check_in_place, check_split_set, facts_of
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
@@ -56,35 +56,26 @@ _MOST_COPIED_FILES: Final = 2
 class Transfer:
     """One attempt. `start`, `stop`, `join` and `is_over` may be called from any thread; the rest belongs to its own.
 
-    `report` gets the progress, and one event that ends the attempt; it never blocks. A test may pass the clock and a way to run jobs.
+    `report` gets the progress, and one event that ends the attempt; it never blocks.
     """
 
-    def __init__(
-        self,
-        command: StartTransfer,
-        shared: Shared,
-        report: Callable[[Report], None],
-        start_job: StartJob = in_thread,
-        now_s: float | None = None,
-    ) -> None:
-        now_s = time.monotonic() if now_s is None else now_s
+    def __init__(self, command: StartTransfer, shared: Shared, report: Callable[[Report], None]) -> None:
         self.inbox = Inbox()
         address = shared.session.address_of(command.repo_id, command.commit_sha)
         self.files = files_of(command, address, shared.timeouts)
         self._command = command
         self._shared = shared
         self._send = report
-        self._start_job = start_job
         self._stop = threading.Event()
         self._rename_lock = threading.Lock()
-        self._connections = Connections(command.attempt, len(self.files), shared.pool, self.inbox, now_s)
+        self._connections = Connections(command.attempt, len(self.files), shared.pool, self.inbox, time.monotonic())
         self._pending = list(reversed(self.files))
         self._open: list[DownloadFile] = []
         self._reserved: set[Path] = set()
         self._replaces = command.force or command.replaces
         self._known_folders = command.known_folders
         self._outage: Outage | None = None
-        self._next_record_s = now_s
+        self._next_record_s = 0.0
         self._end_deadline_s = 0.0  # of the waits at its end; 0 before
         self._thread = threading.Thread(target=self._main, name=f"gglib-transfer-{command.attempt}", daemon=True)
 
@@ -197,7 +188,11 @@ class Transfer:
     def _do(self, name: str, file: DownloadFile, work: Callable[..., jobs.Result], *args: Any) -> None:  # noqa: ANN401
         """Start a job for a file."""
         file.jobs.add(name)
-        self._start_job(self.inbox, name, partial(jobs.run_job, name, file, file.version, work, *args))
+        self.start_job(name, partial(jobs.run_job, name, file, file.version, work, *args))
+
+    def start_job(self, name: str, job: Callable[[], JobEnded]) -> None:
+        """Run a job on a thread of its own, and put its event into the inbox; a test runs it itself."""
+        threading.Thread(target=lambda: self.inbox.put(job()), name=f"gglib-{name}", daemon=True).start()
 
     # Events ----------------------------------------------------------------------------------------------------------
 

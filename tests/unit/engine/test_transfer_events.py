@@ -16,6 +16,7 @@ import random
 import shutil
 import tempfile
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
@@ -178,7 +179,7 @@ class TransferMachine(RuleBasedStateMachine):
             self.restore.append(lambda m=module, n=name, b=before: setattr(m, n, b))
             setattr(module, name, value)
         self.folder = Path(tempfile.mkdtemp())
-        self.now_s = 1000.0
+        self.now_s = time.monotonic()
         self.contents: dict[str, bytes] = {}
         self.writers: dict[tuple[int, int], Request] = {}
         self.others: dict[DownloadFile, OtherProcess] = {}
@@ -207,7 +208,8 @@ class TransferMachine(RuleBasedStateMachine):
             timeouts=TIMEOUTS,
         )
         command = StartTransfer(1, "owner/name", "c" * 40, tuple(files), force=False)
-        self.transfer = Transfer(command, shared, self.reports.append, self._keep_job, self.now_s)
+        self.transfer = Transfer(command, shared, self.reports.append)
+        self.transfer.start_job = self._keep_job
         self.transfer.scan()
         self._advance()
         for _ in range(8):  # starts after checking, opening and resolving
@@ -217,7 +219,7 @@ class TransferMachine(RuleBasedStateMachine):
         while self.jobs:
             self.a_job_is_done(0, True)
 
-    def _keep_job(self, inbox, name, job) -> None:
+    def _keep_job(self, name, job) -> None:
         self.jobs.append((name, job))
 
     def _advance(self, do: Callable[[float], None] = lambda now_s: None) -> None:
