@@ -129,7 +129,9 @@ def _lines(row: Row, view: str, number: int, width: int) -> list[str]:
     if is_active:
         words = f"{_text_bar(row.part, width)} {row.measure:>5}  {facts(row)}"
     lines = [f"{name}  {words}".rstrip()]
-    if is_active or len(lines[0]) > width:
+    if view == "pending":
+        lines = [_clip(lines[0], width)]
+    elif is_active or len(lines[0]) > width:
         lines = [_clip(name, width), *_wrap(f"{' ' * (2 if is_active else 4)}{words}", width, indent=4)]
     below = [*_wrap(row.note if is_below else "", width - 4), _command(row), printable(row.path)]
     lines += [f"    {line}" for line in below if line]
