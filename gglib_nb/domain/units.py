@@ -92,7 +92,9 @@ def counted(number: int | None, noun: str) -> str:
 
 
 def amount(downloaded_bytes: int, total_bytes: int | None) -> str:
-    """Downloaded and total size; only the total before the first byte and after the last."""
+    """Downloaded and total size; only the total before the first byte and after the last, only the first if that is unknown."""
+    if total_bytes is None:
+        return size(downloaded_bytes or None)
     if downloaded_bytes in (0, total_bytes):
         return size(total_bytes)
     return f"{size(downloaded_bytes)} of {size(total_bytes)}"

@@ -296,7 +296,7 @@ def parts_of(download: QueuedDownload) -> list[str]:
         state = "" if download.status is DownloadStatus.DOWNLOADING else download.status.value
     parts = [
         _known(download.progress, percent),
-        _amount(download.downloaded_bytes, download.total_bytes),
+        amount(download.downloaded_bytes, download.total_bytes),
         _known(download.bytes_per_second, rate),
         _known(download.eta_seconds, lambda seconds: f"{duration(seconds)} left"),
         printable(download.notice) if download.notice else state,
@@ -308,15 +308,11 @@ def parts_of_file(file: ShardProgress) -> list[str]:
     """The same of one of its files."""
     fraction = min(1.0, file.downloaded_bytes / file.size_bytes) if file.size_bytes else None
     state = "verifying" if file.status is ShardStatus.VERIFYING else ""
-    return [*filter(None, [_known(fraction, percent), _amount(file.downloaded_bytes, file.size_bytes), state])]
+    return [*filter(None, [_known(fraction, percent), amount(file.downloaded_bytes, file.size_bytes), state])]
 
 
 def _known(value: _Value | None, say: Callable[[_Value], str]) -> str:
     return "" if value is None else say(value)
-
-
-def _amount(downloaded_bytes: int, total_bytes: int | None) -> str:
-    return size(downloaded_bytes) if total_bytes is None else amount(downloaded_bytes, total_bytes)
 
 
 # Text streams: a user's logger, another kernel's stream, or a terminal that is not UTF-8 ---------------------------------

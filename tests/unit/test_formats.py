@@ -51,3 +51,18 @@ def test_a_duration_that_is_not_a_number_is_unknown(value):
 @given(st.floats(min_value=0, max_value=1, exclude_max=True))
 def test_only_finished_work_shows_a_hundred_percent(fraction):
     assert units.percent(fraction) != "100 %" or fraction > 1 - 1e-10
+
+
+@pytest.mark.parametrize(
+    ("downloaded_bytes", "total_bytes", "text"),
+    [
+        (0, 5000, "5.0 kB"),
+        (5000, 5000, "5.0 kB"),
+        (2, 5000, "2 B of 5.0 kB"),
+        (2, None, "2 B"),
+        (0, None, "—"),
+        (0, 0, "0 B"),
+    ],
+)
+def test_an_amount_names_the_total_if_that_is_known(downloaded_bytes, total_bytes, text):
+    assert units.amount(downloaded_bytes, total_bytes) == text
