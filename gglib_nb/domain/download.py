@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from enum import StrEnum
 from importlib import import_module
 from os import PathLike
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
 
 from typing_extensions import override
 
@@ -13,6 +13,7 @@ from gglib_nb.domain.units import DailyHours, rate
 from gglib_nb.domain.values import Value, known_sum
 from gglib_nb.errors import GglibError
 
+Fact = TypeVar("Fact", str, int)
 BAR_STEPS: Final = 128
 """A file is divided into this many equal steps to report which bytes have arrived."""
 _ITEMS_SHOWN: Final = 20
@@ -181,6 +182,11 @@ class StoredFile(Value, frozen=True):
     reused_bytes: int = 0
     reused_from: tuple[str, ...] = ()
     mirrors: tuple[str, ...] = ()
+
+    def fact(self, name: str, kind: type[Fact]) -> Fact | None:
+        """One of the facts; None: unknown, or of another type."""
+        value = self.facts.get(name)
+        return value if isinstance(value, kind) and not isinstance(value, bool) else None
 
 
 class HostProgress(Value, frozen=True):

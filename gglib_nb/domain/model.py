@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Mapping, Sequence
 from operator import attrgetter
 from pathlib import PurePath
-from typing import Final, Literal, NamedTuple, TypeVar
+from typing import Final, Literal, NamedTuple
 
 from gglib_nb.domain.companions import kind_by_name
-from gglib_nb.domain.download import HostFolder, StoredFile
+from gglib_nb.domain.download import Fact, HostFolder, StoredFile
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.text import printable
-from gglib_nb.domain.values import Value
+from gglib_nb.domain.values import Value, known_sum
 
-_Fact = TypeVar("_Fact", str, int)
 ModelOrigin = Literal["hub", "import", "local", "store"]
 LOCAL_OWNER = "local"
 """The owner in the ids of models whose repository is unknown."""
@@ -91,12 +90,15 @@ class Model(Value, frozen=True):
         """What the GGUF header of the first shard says; empty: unreadable."""
         return {} if (first := self.companion("shard")) is None else first.facts
 
+    def fact(self, name: str, kind: type[Fact]) -> Fact | None:
+        """One of these facts; None: unknown, or of another type."""
+        return None if (first := self.companion("shard")) is None else first.fact(name, kind)
+
     @property
     def parameter_count(self) -> int | None:
         """Parameters of the whole model, of a split one those of all shards; None: unknown."""
-        counted = [file.facts.get("tensor_parameters") for file in self.shards]
-        numbers = [number for number in counted if isinstance(number, int)]
-        return sum(numbers) if 1 < len(numbers) == len(counted) else _fact(self, "parameter_count", int)
+        counted = known_sum(file.fact("tensor_parameters", int) for file in self.shards)
+        return self.fact("parameter_count", int) if counted is None or len(self.shards) < 2 else counted
 
     @property
     def is_verified(self) -> bool:
@@ -124,7 +126,7 @@ def remark_on(model: Model, others: Iterable[Model]) -> str:
     facts = model.facts
     if not facts:
         return "it is not a GGUF file that can be read"
-    kind, names = _fact(model, "companion_kind", str), _fact(model, "template_introspection", str)
+    kind, names = model.fact("companion_kind", str), model.fact("template_introspection", str)
     if kind and kind != kind_by_name(parse_path(model.files[0].path_in_repo)):
         is_a = _COMPANIONS.get(kind, f"a companion file ({kind})")
         return printable(f"its header says that it is {is_a}, not a model")
@@ -220,12 +222,12 @@ def summary_of(model: Model, looks: Looks, recorded_use_s: float | None = None) 
     return ModelSummary(
         id=str(model.id),
         repo_id=model.id.repo_id,
-        quantization=model.label or _fact(model, "file_type_label", str),
+        quantization=model.label or model.fact("file_type_label", str),
         revision=model.id.revision,
         commit_sha=model.commit_sha,
-        architecture=_fact(model, "architecture", str),
+        architecture=model.fact("architecture", str),
         parameter_count=model.parameter_count,
-        context_length=_fact(model, "context_length", int),
+        context_length=model.fact("context_length", int),
         size_bytes=model.size_bytes,
         file_count=len(model.files),
         state=state_of(model, looks),
@@ -290,8 +292,3 @@ _VALUES: Final[Mapping[ModelOrder, str]] = {
     "newest": "registered_at_s", "size": "size_bytes", "parameters": "parameter_count", "verified": "verified_at_s",
     "checked": "checked_at_s", "used": "last_used_at_s",
 }  # fmt: skip
-
-
-def _fact(model: Model, name: str, kind: type[_Fact]) -> _Fact | None:
-    value = model.facts.get(name)
-    return value if isinstance(value, kind) and not isinstance(value, bool) else None

@@ -28,7 +28,7 @@ def shards_of_one_set(files: Sequence[StoredFile]) -> list[StoredFile]:
             missing=missing,
         )
     tensors = {_number(shard, "split_tensors_count") for shard in shards} - {0}
-    architectures = {shard.facts.get("architecture") for shard in shards} - {None}
+    architectures = {shard.fact("architecture", str) for shard in shards} - {None}
     is_one_set = counts == {len(readable)} == {len(shards)} and len(tensors) <= 1 >= len(architectures)
     if not is_one_set or (tensors and tensors != {sum(_number(shard, "tensor_count") for shard in shards)}):
         raise not_one_set()
@@ -55,5 +55,4 @@ def refuse_stray_shard(path: str, header: GgufHeader) -> None:
 
 
 def _number(file: StoredFile, name: str) -> int:
-    value = file.facts.get(name)
-    return value if isinstance(value, int) else 0
+    return file.fact(name, int) or 0

@@ -107,8 +107,7 @@ def export_models(
             for file, place in zip(model.files, places, strict=True)
         )
         card = None if repo_id.startswith("local/") else read_card(model)
-        licence, card_path = model.facts.get("licence"), None if card is None else _CARD
-        licence = licence if isinstance(licence, str) else None
+        licence, card_path = model.fact("licence", str), None if card is None else _CARD
         entry = BundledModel(str(model.id), model.commit_sha, model.label, licence, card_path, files)
         with _MANIFEST:
             place = target_path(folder, repo_id, _CARD)

@@ -333,6 +333,5 @@ def _ollama_models(folder: Path) -> list[Model]:
             stored = (stored_file(folder / one.blob, Path(one.blob).name, one.kind, one.sha256) for one in named)
             files = tuple(replace(file, size_bytes=one.size_bytes) for file, one in zip(stored, named, strict=True))
             if files:
-                label = files[0].facts.get("file_type_label")
-                found.append(Model(id_, None, label if isinstance(label, str) else None, files, 0.0, origin="store"))
+                found.append(Model(id_, None, files[0].fact("file_type_label", str), files, 0.0, origin="store"))
     return found
