@@ -371,6 +371,7 @@ class ModelOperations(QueueOperations):
 
         Raises:
             RequestError: The model's repository is unknown, or its files belong to the Hugging Face cache.
+            StorageError: A file cannot be read.
             RemoteChangedError: The Hub no longer has this version; `update` downloads the current one.
             HubError: The Hub refuses, or does not answer.
             QueueError: The queue is full, or a download in it writes one of the files; cancel that first.
@@ -381,7 +382,11 @@ class ModelOperations(QueueOperations):
         self._refuse_if_queued(model, "repaired")
         looks = library.look_at(model.targets)
         if state_of(model, looks) not in ("wrong", "missing"):
-            library.verify_files(parts.catalog, parts.engine, [model], on_progress)
+            [checked] = library.verify_files(parts.catalog, parts.engine, [model], on_progress)
+            for file in checked.faults:
+                if file.verdict in ("unreadable", "changed"):
+                    why = file.reason or "it was changed while it was read"
+                    raise StorageError(f"{file.path} cannot be repaired: {why}. Check the file, then try again.")
             model, looks = parts.catalog.find(model.id), library.look_at(model.targets)
         if not (faulty := library.faulty_paths(model, looks)):
             return Repair(str(model.id), False, (), 0, 0)

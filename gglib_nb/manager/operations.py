@@ -19,7 +19,7 @@ from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.stored import Adoption, PastDownload
 from gglib_nb.domain.units import DailyHours, plural
 from gglib_nb.domain.values import Value
-from gglib_nb.errors import CatalogError, InvalidConfigError, NotInQueueError, RequestError
+from gglib_nb.errors import AlreadyQueuedError, CatalogError, InvalidConfigError, NotInQueueError, RequestError
 from gglib_nb.manager.calls import Blocking, Coroutines, operation, settled
 from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.parts import Operations
@@ -235,7 +235,14 @@ class QueueOperations(Operations):
             resolving = parts.ask_hub(parts.resolver.resolve, request, models)
             if starts:
                 parts.engine.start()  # it is ready when the files are known
-            return settled(resolving)
+            planned = settled(resolving)
+            live = self._ask(lambda machine: machine.plan_about(planned.id, frozenset()))
+            if request.to is not None and live is not None and live.to not in (None, planned.to):
+                raise AlreadyQueuedError(
+                    f"{live.id} is in the queue, to be stored in {live.to}. Cancel it first, then queue it again.",
+                    str(live.id),
+                )
+            return planned
 
         place = parts.queue_plan(str(request.id), plan, starts=starts, joins=joins)
         self._keep_callable(place, request.then)

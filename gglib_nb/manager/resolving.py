@@ -98,7 +98,7 @@ class Resolver:
         wanted = self.models_directory if to is None else Path(to)
         model = next((model for model in models if model.id == id_ and model.origin == "hub" and not model.hosts), None)
         home = wanted if model is None else home_of(model, self.models_directory)
-        if wanted not in (home, self.models_directory):
+        if to is not None and wanted != home:
             raise RequestError(
                 f"{id_} is already stored in {home}. To store it in {wanted}, delete it first: %gguf delete {id_}"
             )

@@ -144,6 +144,20 @@ def test_a_queued_download_is_not_joined_for_another_folder(manager: DownloadMan
         manager.sync.queue_smart(REPO, "Q4_K_M", to=disk)
 
 
+def test_the_models_folder_can_be_requested_as_well(manager: DownloadManager, disk: Path) -> None:
+    id_ = manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M", to=disk))
+    models = manager.config.models_directory
+
+    with pytest.raises(AlreadyQueuedError, match=f"to be stored in {disk}"):
+        manager.sync.queue_smart(REPO, "Q4_K_M", to=models)
+    manager.sync.run_now(id_)
+    manager.sync.wait(id_)
+    with pytest.raises(RequestError, match=f"already stored in {disk}"):
+        manager.sync.queue_smart(REPO, "Q4_K_M", to=models)
+
+    assert manager.sync.queue_smart(REPO, "Q4_K_M", to=disk).sync.wait().paths[0].is_relative_to(disk)
+
+
 def test_a_cancelled_downloads_partial_file_in_the_folder_is_listed_resumed_and_discarded(
     make_manager: Callable[..., DownloadManager], make_hub: Callable[..., FaultyHub], disk: Path
 ) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb import AlreadyQueuedError, DownloadManager, RequestError
+from gglib_nb import AlreadyQueuedError, DownloadManager, RequestError, StorageError
 from gglib_nb.domain.content_index import BLOCK_BYTES, BlockDigests
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.model import Model
@@ -201,6 +201,14 @@ def test_a_model_is_repaired_after_the_history_of_its_repository_was_rewritten(
     repair_and_wait(manager, "large")
 
     assert sha256_of(path) == right_digest(hub) == commit.files[NAME].content.sha256
+
+
+def test_a_model_with_a_file_that_cannot_be_read_is_not_called_intact(manager: DownloadManager, path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+    with pytest.raises(StorageError, match="cannot be repaired: it is not a file"):
+        manager.sync.repair("large")
 
 
 def test_a_queued_model_is_not_repaired(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
