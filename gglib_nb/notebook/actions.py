@@ -40,6 +40,7 @@ POSITIONS: Final = ("top", "up", "down", "last")
 """Named positions to which a waiting download can be moved."""
 _LAST_POSITION: Final = 1_000_000  # the queue clamps a position beyond its end
 _MOST_SUGGESTIONS: Final = 8
+_MOST_NAMED: Final = 5
 _CONTENTS_WIDTH: Final = 100
 _UNUSED_S: Final = listings.UNUSED_DAYS * 86_400.0
 
@@ -225,7 +226,9 @@ def _delete(operations: "SyncOperations", action: str, id_: str) -> Answer:
             plan = operations.prune(unused_s=_UNUSED_S, dry_run=True)
             if not plan:
                 return Answer(text=results.nothing_pruned(plan))
-            names = ", ".join([*(one.id for one in plan.models), *(one.path for one in plan.unfinished)])
+            names = units.listed(
+                [*(one.id for one in plan.models), *(one.path for one in plan.unfinished)], _MOST_NAMED
+            )
             question, yes = printable(f"{results.pruning_question(plan)} Delete {names}?"), "prune_now"
         case "prune_now":
             return _result(f"Deleted. {units.size(operations.prune(unused_s=_UNUSED_S).freed_bytes)} freed.", "good")

@@ -23,7 +23,7 @@ from gglib_nb.notebook.verb import CANCELLED, Argument, GrammarError, Option, Ta
 
 _NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"
 _STOPPED: Final = "Stopped checking. Earlier results are kept."
-_STOPPED_EXPORT: Final = "Stopped. Copied files are kept. Run it again to continue."
+_STOPPED_COPY: Final = "Stopped. Copied files are kept. Run it again to continue."
 
 
 class Lines(str):
@@ -168,7 +168,7 @@ def _importing(progress: ImportProgress) -> Progress:
     return f"reading {progress.path}", done / max(1, total)
 
 
-@verb("models", folder=Argument("FOLDER", offers=folders))
+@verb("models", interrupted=_STOPPED_COPY, folder=Argument("FOLDER", offers=folders))
 def import_(session: Session, folder: str) -> Answer:
     """Add the GGUF files in a folder to your models. Nothing is moved or copied, except from a bundle.
 
@@ -244,7 +244,7 @@ def _exporting(progress: BundleProgress) -> Progress:
 
 @verb(
     "models",
-    interrupted=_STOPPED_EXPORT,
+    interrupted=_STOPPED_COPY,
     words=Argument("ID… FOLDER", "One or more models, and the folder to write to.", offers=folders, is_repeated=True),
 )
 def export(session: Session, words: tuple[str, ...]) -> str:

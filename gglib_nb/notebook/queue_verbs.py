@@ -200,6 +200,8 @@ def wait(session: Session, reference: DownloadId | None = None) -> Answer | str:
     snapshot = manager.snapshot
     if reference is None and not (snapshot.items or snapshot.resolving or _running_commands(snapshot)):
         return "Nothing is queued or active."
+    if reference is not None and (item := find_item(reference, snapshot)) and item.status is DownloadStatus.PAUSED:
+        return f"{reference} is not downloading. {state_sentence(item)}"
     view = session.screen.queue_view(reference)
     view.show(snapshot)
     earlier = {(item.id, item.ended_at_s) for item in (*snapshot.recent_failures, *snapshot.recent_completed)}

@@ -448,6 +448,13 @@ def test_wait_also_waits_for_the_command_and_names_its_failure(shell, manager):
     assert said.splitlines()[-1] == "owner/active:Q4_K_M: The command failed: exit code 2"
 
 
+def test_a_paused_download_is_not_waited_for(shell, manager):
+    manager.snapshot = snapshot(download("owner/rests:Q8_0", DownloadStatus.PAUSED, position=1))
+
+    assert run(shell, "wait rests").endswith("It is paused. Resume: %gguf resume owner/rests:Q8_0")
+    assert manager.asked == []
+
+
 def test_an_error_can_be_printed_in_any_encoding(shell, manager, monkeypatch):
     manager.answers["queue_smart"] = NetworkError("The connection to 模型… was lost.")
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding="latin-1"))
