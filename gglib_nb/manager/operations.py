@@ -208,7 +208,7 @@ class QueueOperations(Operations):
         (papermill, a pipe) there is one line a minute. `progress=False`, or the Hub's own switches, show nothing; a callable
         is called with the download after each change, at most ten times a second, on a thread of its own.
 
-        Cancelling the wait does not cancel the download. It raises what `queue_smart` and `wait` raise.
+        Cancelling the wait does not cancel the download once its files are listed. It raises what `queue_smart` and `wait` raise.
         """
         request = DownloadRequest(
             repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to, then
