@@ -78,15 +78,15 @@ class Variant(Value, frozen=True):
         return "/".join(filter(None, (self.folder, self.stem))) if self.key.startswith("~") else self.key
 
     @property
-    def first_name(self) -> FileName:
-        """The name of its first file, taken apart."""
-        return parse_path(self.files[0])
-
-    @property
     def is_big_endian(self) -> bool:
         """Whether its name says that it is for big-endian machines (`-be`, `big-endian`)."""
-        words = self.first_name.base_words
+        words = first_name(self).base_words
         return words[1:][-1:] == ("be",) or words[-2:] == ("big", "endian")
+
+
+def first_name(variant: Variant) -> FileName:
+    """The name of a variant's first file, taken apart."""
+    return parse_path(variant.files[0])
 
 
 class Variants(Value, frozen=True, dict=True):
@@ -107,13 +107,13 @@ class Variants(Value, frozen=True, dict=True):
         """The folders with models, and whether those of each are editions of one model."""
         by_folder: defaultdict[str, list[FileName]] = defaultdict(list)
         for variant in self.variants:
-            by_folder[variant.folder].append(variant.first_name)
+            by_folder[variant.folder].append(first_name(variant))
         return {folder: _are_editions(names) for folder, names in by_folder.items()}
 
     @cached_property
     def holds_one_model(self) -> bool:
         """Whether all variants are editions of one model."""
-        return _are_editions([variant.first_name for variant in self.variants])
+        return _are_editions([first_name(variant) for variant in self.variants])
 
     @property
     def offered(self) -> tuple[Variant, ...]:
@@ -168,12 +168,12 @@ def companion_for(
 
 
 def _fits(variants: Variants, companion: Companion, variant: Variant, confirmed: bool | None) -> bool:
-    name, model = parse_path(companion.path), variant.first_name
+    name, model = parse_path(companion.path), first_name(variant)
     agree = names_agree(name, model)
     if agree or confirmed is not None:
         return agree is not False and confirmed is not False
     if agree is False:
-        return len({_edition(one.first_name) for one in variants.variants}) == 1 and not sizes_differ(name, model)
+        return len({_edition(first_name(one)) for one in variants.variants}) == 1 and not sizes_differ(name, model)
     if name.folder and name.folder in variants.model_folders:
         return name.folder == variant.folder and variants.model_folders[name.folder]
     return variants.holds_one_model
@@ -192,7 +192,7 @@ def _edition(name: FileName) -> tuple[str, ...]:
 
 
 def _distance(companion: Companion, variant: Variant) -> tuple[int, int, int, str]:
-    name, words = parse_path(companion.path), variant.first_name.base_words
+    name, words = parse_path(companion.path), first_name(variant).base_words
     # The projector for pictures comes before the one for sound.
     away = (0 if name.folder == variant.folder else 1 if not name.folder else 2) + 3 * ("audio" in name.words)
     precisions = _PROJECTOR_PRECISIONS if companion.kind == "mmproj" else _DRAFT_PRECISIONS

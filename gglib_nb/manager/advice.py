@@ -25,7 +25,7 @@ from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, st
 from gglib_nb.domain.references import check_repo_id, target_path
 from gglib_nb.domain.units import check_count
 from gglib_nb.domain.values import known_sum
-from gglib_nb.domain.variants import Variant, companion_for, variants_of
+from gglib_nb.domain.variants import Variant, companion_for, first_name, variants_of
 from gglib_nb.engine.local import present_by_file
 from gglib_nb.engine.reuse import DonorFile, find_donors
 from gglib_nb.errors import (
@@ -242,7 +242,7 @@ class _Planning:
         found = (companion_for(self._variants, variant, kind) for kind in COMPANION_KINDS)
         companions = tuple(_planned(companion) for companion in found if companion is not None)
         projector = next((one for one in companions if one.kind == "mmproj"), None)
-        header, size_bytes = self._headers.get(variant.first_name.model), variant.size_bytes
+        header, size_bytes = self._headers.get(first_name(variant).model), variant.size_bytes
         memory: MemoryEstimate | None = None
         if header is not None and size_bytes is not None:
             memory = estimate_memory(header, size_bytes, self._context_tokens, cache_type=self._cache_type)
@@ -315,7 +315,7 @@ def _read_headers(
     def readability(variant: Variant) -> tuple[bool, bool, int]:
         return variant.is_complete, not variant.is_big_endian, -(variant.size_bytes or 0)
 
-    chosen = {variant.first_name.model: variant for variant in sorted(variants, key=readability)}
+    chosen = {first_name(variant).model: variant for variant in sorted(variants, key=readability)}
     found = _at_once({model: partial(_header, hub, listing, chosen[model]) for model in list(chosen)[:_MOST_MODELS]})
     return {model: header for model, header in found.items() if header is not None}
 
