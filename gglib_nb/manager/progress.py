@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final, Protocol, TextIO, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TextIO, TypeVar
 
 from typing_extensions import override
 
@@ -34,7 +34,8 @@ _Value = TypeVar("_Value")
 class ProgressView(Protocol):
     """Shows one download."""
 
-    def show(self, download: QueuedDownload) -> None:
+    @property
+    def show(self) -> ProgressCallback:
         """Called after a change, at most ten times a second."""
 
     def close(self) -> None:
@@ -70,7 +71,7 @@ def shown(
     last: QueuedDownload | None = None
     has_failed = False
 
-    def guarded(draw: Callable[..., None], *args: QueuedDownload) -> None:
+    def guarded(draw: Callable[..., object], *args: QueuedDownload) -> None:
         nonlocal has_failed
         if not has_failed:
             try:
@@ -120,12 +121,8 @@ def _is_switched_off() -> bool:
     return constants.HF_HUB_DISABLE_PROGRESS_BARS is True or (is_disabled is not None and is_disabled())
 
 
-class _Callback:
-    def __init__(self, callback: ProgressCallback) -> None:
-        self._callback: Final = callback
-
-    def show(self, download: QueuedDownload) -> None:
-        self._callback(download)
+class _Callback(NamedTuple):
+    show: ProgressCallback
 
     def close(self) -> None:
         pass
