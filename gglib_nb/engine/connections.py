@@ -261,9 +261,14 @@ class Pool:
         with self._lock:
             warm = next((one for one in reversed(self._idle) if one.origin == origin), None)
             if warm is None and self._count < self._max:
-                worker = Worker(self)  # may raise: no memory, or no thread
-                self._count += 1
-                return worker
+                try:
+                    worker = Worker(self)
+                except (OSError, RuntimeError):  # no memory, or no thread can be started
+                    if not self._count:
+                        raise
+                else:
+                    self._count += 1
+                    return worker
             warm = warm or (self._idle[0] if self._idle else None)
             if warm is not None:
                 self._idle.remove(warm)

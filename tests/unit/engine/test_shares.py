@@ -1,6 +1,8 @@
 """Shares of the connections are fair, and workers stay within the limit and are kept for the next transfer."""
 
 import errno
+import threading
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -77,6 +79,20 @@ def test_a_worker_without_memory_keeps_no_place(pool, monkeypatch) -> None:
                 pool.acquire(URL)
 
     pool.discard(pool.acquire(URL))
+
+
+def test_a_transfer_with_a_connection_does_without_another_one_for_lack_of_threads(pool, monkeypatch) -> None:
+    first = pool.acquire(URL)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+        assert pool.acquire(URL) is None
+        pool.release(first)
+        assert pool.acquire(OTHER) is first
+
+    second = pool.acquire(URL)
+    assert second is not None
+    for worker in (first, second):
+        pool.discard(worker)
 
 
 def test_the_share_of_an_ended_attempt_is_free_again(pool) -> None:
