@@ -375,6 +375,7 @@ class Connections:
         self._inbox = inbox
         self._busy: dict[Request, Worker] = {}
         self._closing: set[Request] = set()  # those whose connections are closed at their end
+        self._silences = 0  # how many more requests became silent in the middle than were completed
         self._adaptation = Adaptation(files)
         self._replacement = Replacement(now_s)
         self.share = self._adaptation.wanted
@@ -472,6 +473,8 @@ class Connections:
         if request not in self._busy:
             return False
         is_closing = request in self._closing
+        if request.position == request.end:
+            self._silences = max(0, self._silences - 1)
         worker = self._end(request, now_s)
         if is_closing:
             self._pool.discard(worker)
@@ -522,17 +525,23 @@ class Connections:
             self._closing.add(begun[index])
         return None
 
-    def stalled(self, now_s: float, timeouts: Timeouts) -> list[Request]:
-        """Requests whose connections received nothing for too long and do not wait for the bandwidth limit.
+    def stalled(self, now_s: float, timeouts: Timeouts) -> list[tuple[Request, float]]:
+        """Requests whose connections received nothing for so many seconds, and do not wait for the bandwidth limit.
 
-        The first byte of a request may take longer than later ones: a CDN may first have to fetch the file itself.
+        The first byte of a request may take longer than later ones: a CDN may first have to fetch the file itself. A proxy that
+        scans a file may also send its beginning at once, so if more requests become silent than complete, later ones get more time.
         """
-        return [
-            one
-            for one, worker in self._busy.items()
-            if not worker.is_waiting
-            and now_s - worker.pace.moved_s > (timeouts.stall_s if one.received_bytes else timeouts.answer_s)
+        stall_s = max(timeouts.stall_s, min(timeouts.answer_s, timeouts.stall_s * 2.0**self._silences))
+        limits = (
+            (one, worker, stall_s if one.received_bytes else timeouts.answer_s) for one, worker in self._busy.items()
+        )
+        found = [
+            (one, limit_s)
+            for one, worker, limit_s in limits
+            if not worker.is_waiting and now_s - worker.pace.moved_s > limit_s
         ]
+        self._silences += any(one.received_bytes for one, _ in found)
+        return found
 
     def close_all(self) -> None:
         """End the transfer's use of workers; the caller has revoked all requests."""

@@ -498,11 +498,9 @@ class Transfer:
 
     def _take_stalled(self, now_s: float) -> None:
         """Abandon the requests of connections that receive nothing; raises `GglibError`."""
-        timeouts = self._shared.timeouts
-        for request in self._connections.stalled(now_s, timeouts):
+        for request, silent_s in self._connections.stalled(now_s, self._shared.timeouts):
             self._connections.abandon(request, now_s)
             request.forgive_if_received()
-            silent_s = timeouts.stall_s if request.received_bytes else timeouts.answer_s
             self._failed(request, SilentError(host_text(origin_of(request.url)), silent_s), now_s)
 
     # The disk --------------------------------------------------------------------------------------------------------
