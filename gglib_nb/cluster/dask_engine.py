@@ -65,6 +65,7 @@ class DaskEngine:
         self._workers: dict[
             str, Introduction | str
         ] = {}  # by address: what it says of itself, or why it cannot be used
+        self._asked: set[str] = set()  # workers that have yet to answer
         self._wake: Final = threading.Event()
         self._is_closed = False
         self._thread: threading.Thread | None = None
@@ -164,12 +165,12 @@ class DaskEngine:
             if link.free_bytes is not None:
                 with self._lock:
                     self._dispatcher.space_changed(host, link.free_bytes)
-        self._workers = {address: said for address, said in self._workers.items() if address in usable}
-        self._introduce(client, usable)
-        refusals = [said for said in self._workers.values() if isinstance(said, str)]
         with self._lock:
+            self._workers = {address: said for address, said in self._workers.items() if address in usable}
+            self._ask_new(client, usable)
+            refusals = [said for said in self._workers.values() if isinstance(said, str)]
             self._do(self._dispatcher.say_absence(NO_HOST))
-            if not self._links and refusals:
+            if not self._links and not self._asked and refusals:
                 self._do(self._dispatcher.fail_waiting(ClusterError(refusals[0])))
 
     def _connected(self) -> Client:
@@ -204,23 +205,30 @@ class DaskEngine:
             waits = self._dispatcher.say_absence(_UNREACHABLE)
             self._do(waits if is_waited_for else self._dispatcher.fail_waiting(error))
 
-    def _introduce(self, client: Client, usable: set[str]) -> None:
-        """Asks each new worker once for its host, and links a host without a link to its first worker."""
+    def _ask_new(self, client: Client, usable: set[str]) -> None:
+        """Asks each new worker for its host, on a thread of its own: a user's task may keep the worker from answering for long."""
         known = {one for one, said in self._workers.items() if isinstance(said, str) or said["host"] in self._links}
-        new = sorted(usable - known - {link.worker for link in self._links.values()})
-        if not new:
-            return
-        inherited = os.environ.get("GGLIB_MODELS_DIR", "")
-        found: dict[str, Any] = client.run(
-            introduce, str(self._models_directory), inherited, workers=new, on_error="return"
-        )
-        for address, said in sorted(found.items()):
-            if (refusal := _refusal_of(address, said)) is None:
-                self._workers[address] = said
-                self._link_to(client, address, said)
+        for worker in sorted(usable - known - self._asked - {link.worker for link in self._links.values()}):
+            self._asked.add(worker)
+            threading.Thread(target=self._ask, args=(client, worker), name="gglib-cluster-ask", daemon=True).start()
+
+    def _ask(self, client: Client, worker: str) -> None:
+        """Asks a worker for its host, and links the host to it if it has no link."""
+        arguments = str(self._models_directory), os.environ.get("GGLIB_MODELS_DIR", "")
+        found: dict[str, Any] = {}
+        with contextlib.suppress(Exception):  # of Dask: the worker or the client has ended, or it is asked again
+            found = client.run(introduce, *arguments, workers=[worker], on_error="return")
+        for said in found.values():
+            refusal = _refusal_of(worker, said)
+            with self._lock:
+                self._workers[worker] = refusal or said
+            if refusal is None:
+                self._link_to(client, worker, said)
             else:
-                self._workers[address] = refusal
                 _log.warning("%s", refusal)
+                self._wake.set()
+        with self._lock:
+            self._asked.discard(worker)
 
     def _link_to(self, client: Client, worker: str, said: Introduction) -> None:
         name = said["host"]

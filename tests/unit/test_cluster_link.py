@@ -13,7 +13,7 @@ pytest.importorskip("distributed", reason="the extra `dask` is not installed")
 
 from distributed.core import Status
 
-from gglib_nb.cluster import worker_side
+from gglib_nb.cluster import dask_engine, worker_side
 from gglib_nb.cluster.dask_engine import DaskEngine, _refusal_of
 from gglib_nb.cluster.folder import existing_folder_id, folder_id
 from gglib_nb.cluster.host_link import HostLink, HostLost
@@ -266,6 +266,46 @@ def test_a_client_that_connects_after_the_engine_was_closed_is_closed_too(tmp_pa
     may_connect.set()
 
     assert closed.wait(WAIT_S)
+
+
+def test_a_worker_that_does_not_answer_holds_up_no_other(monkeypatch, tmp_path) -> None:
+    linked, may_answer = threading.Event(), threading.Event()
+
+    def run(_function, *_arguments, workers, on_error):
+        if "tcp://blocked" in workers:
+            may_answer.wait(WAIT_S)
+        said = {"version": package_version(), "models_directory": "/models", "folder_id": "x", "free_bytes": None}
+        return {worker: {**said, "host": worker} for worker in workers}
+
+    workers = {"tcp://blocked": {}, "tcp://free": {}}
+    client = SimpleNamespace(status="running", run=run, scheduler_info=lambda n_workers: {"workers": workers})
+    monkeypatch.setattr(dask_engine, "HostLink", lambda _client, worker, *_: linked.set() or a_link(worker))
+    configure = Configure("http://hub", None, None, 1, (), "test")
+    engine = DaskEngine(
+        configure,
+        lambda _report: None,
+        connect=lambda: (client, False),
+        models_directory=tmp_path,
+        can_come_back=False,
+    )
+    engine.start()
+
+    assert linked.wait(WAIT_S / 2)
+    may_answer.set()
+    engine.close(0.1)
+
+
+def a_link(worker: str) -> SimpleNamespace:
+    nothing = lambda *_: None  # noqa: E731
+    return SimpleNamespace(
+        worker=worker,
+        heard_s=time.monotonic(),
+        free_bytes=None,
+        send=nothing,
+        lose=nothing,
+        begin_close=nothing,
+        wait_closed=nothing,
+    )
 
 
 @pytest.mark.timeout(20)
