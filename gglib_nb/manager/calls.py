@@ -300,7 +300,8 @@ def _stated(body: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def _check(name: str, value: object, kind: Any) -> None:  # noqa: ANN401 - a type, in any form
-    if not _fits(value, kind):
+    is_text = not isinstance(value, str) or value == value.encode(errors="ignore").decode()
+    if not _fits(value, kind) or not is_text:
         shown = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
         possible = re.sub(r"\w+\.", "", formatannotation(kind))
         raise InvalidConfigError(f"{name} is {shown}; it must be {possible}.")

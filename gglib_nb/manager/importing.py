@@ -44,6 +44,7 @@ from gglib_nb.system import exists, is_folder
 _MOST_FILES: Final = 5_000
 _MOST_FOLDERS: Final = 50_000
 _MOST_MANIFESTS: Final = 2_000
+_COMMIT_DIGITS: Final = 40  # the folder of a kept version states fewer
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 # A search of the stores counts as new for this time, and is waited for at most this long.
 _FRESH_S: Final = 30.0
@@ -65,14 +66,14 @@ class _Group(Value, frozen=True):
 
     @property
     def is_main(self) -> bool:
-        """Whether it is not a snapshot of the Hugging Face cache beside that of the default branch; True if unknown."""
+        """Whether it is neither a kept version nor a snapshot of the Hugging Face cache beside the default branch's; True if unknown."""
         if self.commit_sha is None:
             return True
         try:
             refs = self.root.parents[1] / "refs" / "main"
             return refs.read_text(encoding="ascii").strip() == self.commit_sha
         except (OSError, ValueError, IndexError):
-            return True
+            return len(self.commit_sha) == _COMMIT_DIGITS
 
 
 class Importer:

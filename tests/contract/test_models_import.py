@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,8 @@ import pytest
 from gglib_nb import DownloadManager, ImportReport, StorageError
 from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
 from gglib_nb.domain.importing import ImportProgress
-from tests.support.hub import small_gguf
+from tests.support.faulty_hub import FaultyHub
+from tests.support.hub import make_repository, small_gguf
 
 COMMIT, OLDER = "c" * 40, "d" * 40
 
@@ -73,6 +75,24 @@ def test_models_of_a_moved_folder_are_found_in_their_new_place(manager: Download
     assert model.paths == (str(moved / path.relative_to(manager.config.models_directory)),)
     assert (model.commit_sha, model.origin, model.is_verified) == (before.commit_sha, "hub", True)
     assert manager.sync.models()[0].state == "verified"
+
+
+def test_a_kept_version_does_not_change_the_id_of_the_current_one(
+    manager: DownloadManager, make_manager: Callable[..., DownloadManager], hub: FaultyHub, tmp_path: Path
+) -> None:
+    hub.add_repository(make_repository("demo/moving-GGUF", {"moving-Q4_K_M.gguf": 40_000}))
+    manager.sync.download("demo/moving-GGUF")
+    commit = make_repository("demo/other-GGUF", {"moving-Q4_K_M.gguf": 50_000}).commit()
+    assert commit is not None
+    hub.move_branch("demo/moving-GGUF", "main", commit.files.values())
+    manager.sync.wait(manager.sync.update("moving", keep=True).id)
+    kept = next(Path(row.path).parent.name for row in manager.sync.models() if row.revision)
+
+    fresh = make_manager(state_directory=tmp_path / "another")  # its database was lost
+    report = fresh.sync.import_folder(manager.config.models_directory)
+
+    assert ids(report) == ["demo/moving-GGUF:Q4_K_M", f"demo/moving-GGUF{kept}:Q4_K_M"]
+    assert fresh.sync.update("demo/moving-GGUF:Q4_K_M").id == "demo/moving-GGUF:Q4_K_M"
 
 
 def test_a_cancelled_import_registers_nothing(manager: DownloadManager, tmp_path: Path) -> None:
