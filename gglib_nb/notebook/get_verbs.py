@@ -1,5 +1,6 @@
 """The verbs that find and download models."""
 
+import re
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.queue_verbs import find_item, state_sentence
 from gglib_nb.notebook.rows import scan_warning
 from gglib_nb.notebook.session import Answer, Session
-from gglib_nb.notebook.verb import CANCELLED, Argument, Option, Tab, read_count, read_parameters, verb
+from gglib_nb.notebook.verb import CANCELLED, Argument, GrammarError, Option, Tab, read_count, read_parameters, verb
 
 SortKey = Literal["downloads", "likes", "modified", "trending"]
 
@@ -36,10 +37,19 @@ def _repositories(tab: Tab) -> Iterable[str]:
     yield from (id_.repo_id for id_ in ids)
 
 
+def _read_reference(text: str) -> str:
+    if re.match(r"\{|\$\w", text):
+        raise GrammarError(
+            f"IPython could not replace {text!r}: a name in this line is unknown. Write $ in single quotes"
+        )
+    return text
+
+
 _REPOSITORY: Final = Argument(
     "REPO[:QUANT]",
     "owner/name, an address on the Hub, a command such as ollama run hf.co/owner/name, or #2 for the second row of the last "
     "search, plan or history. QUANT is a quantization or a file name; without it the best common one is chosen.",
+    read=_read_reference,
     offers=_repositories,
     is_command=is_command,
 )

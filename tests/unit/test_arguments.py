@@ -141,6 +141,8 @@ MISTAKES = [
     ("queue a/b \\", "after a backslash"),
     ("queue 'a/b", "inside a quotation"),
     ("path", "| path --preset FILE"),
+    ("queue {repo} --then 'x'", "IPython could not replace '{repo}'"),
+    ("plan $repo", "IPython could not replace '$repo'"),
 ]
 
 
