@@ -28,7 +28,7 @@ from gglib_nb.manager.calls import settled
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.importing import stated_sha256
 from gglib_nb.manager.resolving import home_of, planned_file, shard_files
-from gglib_nb.system import allocated_bytes, is_folder
+from gglib_nb.system import allocated_bytes, exists, is_file, is_folder
 
 OnVerifyProgress = Callable[[VerifyProgress], None]
 VERSION: Final = re.compile(r"@[0-9a-f]{8}")
@@ -180,6 +180,8 @@ def write_preset(file: Path, models: Iterable[Model]) -> PresetFile:
     here = [model for model in loadable if all(map(os.path.exists, model.targets))]
     try:
         target = Path(os.path.realpath(file))  # a link remains a link
+        if exists(target) and not is_file(target):  # a pipe or a device would be read without end, and replaced
+            raise StorageError(f"{file} is not a file; name another file.")
         old = target.read_text(encoding="utf-8") if target.exists() else ""
         text, left_out = merged_preset(old, here)
         new = target.with_name(f"{target.name}.new")

@@ -10,7 +10,14 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from gglib_nb import DownloadManager, DownloadManagerConfig, DownloadRequest, GglibError, InvalidConfigError
+from gglib_nb import (
+    DownloadManager,
+    DownloadManagerConfig,
+    DownloadRequest,
+    GglibError,
+    InvalidConfigError,
+    StorageError,
+)
 from gglib_nb.manager.manager import SyncOperations
 from tests.support.faulty_hub import FaultyHub
 from tests.support.partials import write_journal
@@ -201,6 +208,15 @@ def test_a_path_to_a_preset_may_begin_with_the_home_folder(
     written = busy.sync.write_preset("~/models.ini")
 
     assert written.path == os.path.realpath(tmp_path / "models.ini")
+
+
+def test_a_preset_replaces_no_pipe(busy: DownloadManager, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(StorageError, match="pipe is not a file; name another file"):
+        busy.sync.write_preset(tmp_path / "pipe")
+
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_every_operation_states_types_that_can_be_checked() -> None:
