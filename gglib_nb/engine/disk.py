@@ -251,6 +251,9 @@ def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) ->
     """The error, with the missing space."""
     needed = "" if needed_bytes is None else f": {units.size(needed_bytes)} more is needed"
     left = "" if left_bytes is None else f"{', and' if needed else ':'} {units.size(left_bytes)} is free"
+    if left_bytes is not None and needed_bytes is not None and needed_bytes <= left_bytes:
+        needed = f" although {units.size(left_bytes)} is free"
+        left = ": a quota, or the number of files that it can store, is used up"
     return DiskFullError(
         f"The disk of {folder} is full{needed}{left}. Free up some space, then retry. Downloaded data is kept.",
         needed_bytes=needed_bytes,

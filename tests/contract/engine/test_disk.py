@@ -90,6 +90,8 @@ def test_an_exhausted_quota_counts_as_a_full_disk(hub, engine, monkeypatch) -> N
 
     assert isinstance(error, DiskFullError)
     assert error.needed_bytes is not None
+    assert "is full although" in str(error)
+    assert "a quota, or the number of files that it can store, is used up" in str(error)
     state = Journal.read(journal_path(engine.target(REPO, NAME)))
     kept_bytes = state.pieces.present_bytes if state is not None else 0  # nothing, if the very first write was refused
     engine.fetch(REPO, NAME)

@@ -702,7 +702,7 @@ THE_DISK = (
         (),
         Proved(
             "tests/contract/engine/test_disk.py::test_an_exhausted_quota_counts_as_a_full_disk",
-            "The disk of {folder} is full: {size} more is needed, and {size} is free. Free up some space, then retry. Downloaded data is kept.",
+            "The disk of {folder} is full although {size} is free: a quota, or the number of files that it can store, is used up. Free up some space, then retry. Downloaded data is kept.",
             "failed; downloaded data is kept, and `retry` resumes",
         ),
     ),
