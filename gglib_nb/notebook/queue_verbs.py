@@ -195,7 +195,7 @@ def clear_failed(session: Session, reference: DownloadId | None = None) -> str:
 
 @verb("queue", interrupted="Stopped waiting. The downloads continue.", reference=_ANY)
 def wait(session: Session, reference: DownloadId | None = None) -> Answer | str:
-    """Wait for a download, or for all, with its --then command. An interrupt stops only the waiting."""
+    """Wait for a download and its --then command, or for all. An interrupt stops only the waiting."""
     manager = session.manager
     snapshot = manager.snapshot
     if reference is None and not (snapshot.items or snapshot.resolving or _running_commands(snapshot)):
