@@ -25,7 +25,7 @@ from gglib_nb.engine.disk import DiskSpace, storage_error
 from gglib_nb.engine.file import DownloadFile
 from gglib_nb.engine.http import Session
 from gglib_nb.engine.lease import LeaseLostError, delete_unowned
-from gglib_nb.engine.local import CheckResult, Facts, facts_of
+from gglib_nb.engine.local import CheckResult, Facts, TargetCheck, facts_of
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import Pieces, Range
 from gglib_nb.engine.resolve import Remote
@@ -103,16 +103,16 @@ class Inbox(queue.SimpleQueue[Any]):
 
 def release(event: Event) -> None:
     """Release the resources of an event that no transfer will handle."""
-    if isinstance(event, JobEnded):
-        with contextlib.suppress(OSError, GglibError):
-            if isinstance(event.result, PartialFile):
-                event.result.close(is_ours=False)
-            elif event.name == "sync" and isinstance(
-                event.result, Exception
-            ):  # its bytes may be lost, and no other sync will tell
+    with contextlib.suppress(OSError, GglibError):
+        match event:
+            case JobEnded(result=PartialFile() as opened):
+                opened.close(is_ours=False)
+            case JobEnded(name="sync", result=Exception()):  # its bytes may be lost, and no other sync will report it
                 delete_unowned(event.file.path, Timeouts().lease_s)
-            elif event.name == "check" and event.file.check is not None:  # it may have taken the lease before an error
-                event.file.check.lease.release()
+            case JobEnded(name="check", file=DownloadFile(check=TargetCheck(lease=lease))):
+                lease.release()  # the check may have taken it before an error
+            case _:
+                pass
 
 
 # --- The jobs ---------------------------------------------------------------------------------------------------------
