@@ -268,10 +268,10 @@ class Transfer:
         match file.stage, file.opened:
             case Stage.CHECKING, _ if file.check is None and not file.needs_digest:
                 self._check(file)
-            case Stage.FETCHING, None if "open" not in file.jobs and (
-                file.size_bytes is not None or file.parts[0].is_asked
-            ):
-                self._open_partial(file)
+            case Stage.FETCHING, None:
+                is_sized = file.size_bytes is not None or file.parts[0].is_asked
+                if is_sized and "open" not in file.jobs:
+                    self._open_partial(file)
             case Stage.FETCHING, PartialFile() as opened if file.comparison is not None:
                 self._compare(file, opened, file.comparison)
             case Stage.FETCHING, PartialFile() as opened:
