@@ -245,7 +245,12 @@ def _exporting(progress: BundleProgress) -> Progress:
 @verb(
     "models",
     interrupted=_STOPPED_COPY,
-    words=Argument("ID… FOLDER", "One or more models, and the folder to write to.", offers=folders, is_repeated=True),
+    words=Argument(
+        "ID… FOLDER",
+        "One or more models, and the folder to write to.",
+        offers=lambda tab: [*_models(tab), *folders(tab)],
+        is_repeated=True,
+    ),
 )
 def export(session: Session, words: tuple[str, ...]) -> str:
     """Write models into a bundle for a machine without a network: files, model cards, and a manifest with every SHA-256.

@@ -54,6 +54,8 @@ assert verbs.MODULES  # imported, all verbs are known
         ("%gguf queue seen/repo:q8", "seen/repo:q8", ["seen/repo:Q8_0"]),
         ("%gguf plan don", "don", ["done/model"]),
         ("%gguf path ", "", ["--preset", "done/model:Q5_K_M"]),
+        ("%gguf export don", "don", ["done/model:Q5_K_M"]),
+        ("%gguf export done/model:Q5_K_M don", "don", ["done/model:Q5_K_M"]),
         ("%gguf help mod", "mod", ["models"]),
         ("%gguf bandwidth ", "", ["off"]),
         ("%gguf nonsense ", "", []),
