@@ -61,7 +61,7 @@ _CANCELLED: Final = Argument(
 _ALL: Final = Option("--all", "All of them.", replaces="reference")
 
 
-@verb("queue", beside=Option("--side", "Beside the notebook; needs the package sidecar: pip install gglib_nb[side]."))
+@verb("queue", beside=Option("--side", "Beside the notebook; needs the package sidecar (%pip install sidecar)."))
 def panel(session: Session, *, beside: bool = False) -> Answer:
     """Show the live panel."""
     if session.known_manager is not None:
