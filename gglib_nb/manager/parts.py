@@ -204,6 +204,9 @@ class Parts:
         """
         if self.queue.is_forked:
             return
+        if self.queue.is_own_thread:  # the last state of the queue cannot be stored while its thread waits
+            threading.Thread(target=self.close, args=(timeout_s,), name="gglib-close", daemon=True).start()
+            return
         deadline_s = time.monotonic() + timeout_s
         self.hub.close()
         self.access.close()

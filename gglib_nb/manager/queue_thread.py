@@ -112,6 +112,11 @@ class QueueThread:
         return self._refusal == FORKED
 
     @property
+    def is_own_thread(self) -> bool:
+        """Whether a listener asks, on this thread."""
+        return threading.current_thread() is self._thread
+
+    @property
     def is_watched(self) -> bool:
         """Whether there are subscribers to the snapshots."""
         return bool(self._listeners)
@@ -218,7 +223,7 @@ class QueueThread:
             if not self._refusal:
                 self._refusal = CLOSED
                 self._inbox.put(None)
-        if threading.current_thread() is not self._thread and self._thread.is_alive():
+        if not self.is_own_thread and self._thread.is_alive():
             self._thread.join(timeout_s)
 
     def abandon(self) -> None:

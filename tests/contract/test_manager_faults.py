@@ -384,6 +384,22 @@ def test_the_last_state_is_saved_after_earlier_database_failures(
     assert [str(item.id) for item in heir.snapshot.items] == [f"{SMALL}:Q8_0"]
 
 
+def test_a_manager_closed_by_its_listener_stores_its_queue(
+    make_manager: Callable[..., DownloadManager], held: FaultyHub
+) -> None:
+    first = make_manager()
+    first.sync.adopt()
+    first.subscribe(lambda snapshot: first.close() if snapshot.items else None)
+    with suppress(ManagerClosedError):
+        first.sync.queue_smart(SMALL, "Q8_0")
+    deadline_s = time.monotonic() + 10
+    while not first.is_closed and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    first.close()
+
+    assert make_manager().sync.adopt().total == 1
+
+
 def test_download_hours_set_by_hand_apply_in_the_next_kernel(make_manager: Callable[..., DownloadManager]) -> None:
     first = make_manager()
     first.sync.adopt()
