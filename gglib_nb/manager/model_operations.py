@@ -507,7 +507,8 @@ class ModelOperations(QueueOperations):
         snapshot = self._parts.queue.snapshot
         rows = (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_cancelled)
         asked_for = [Path(row.to) for row in rows if row.to is not None]
-        return list(dict.fromkeys([self._parts.config.models_directory, *map(self._home_of, models), *asked_for]))
+        others = filter(is_folder, (*map(self._home_of, models), *asked_for))  # not those on a dead mount
+        return list(dict.fromkeys([self._parts.config.models_directory, *others]))
 
     def _home_of(self, model: Model) -> Path:
         return home_of(model, self._parts.config.models_directory)

@@ -1,5 +1,6 @@
 """`--to FOLDER`: one download in another folder than the models folder, with the embedded hub and real folders."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -301,6 +302,32 @@ def test_prune_forgets_a_model_without_files_after_it_deleted_the_last_one_with_
     manager.sync.prune(unused_s=0)
 
     assert manager.sync.models() == []
+
+
+def test_a_dead_mount_does_not_hide_the_partial_files_of_other_folders(
+    manager: DownloadManager, disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    downloaded(manager, disk)
+    target = manager.config.models_directory / "demo" / "small-GGUF" / "small-Q8_0.gguf"
+    target.parent.mkdir(parents=True)
+    target.with_name(f"{target.name}.part").write_bytes(b"begun")
+    write_journal(target)
+    real = {name: getattr(os, name) for name in ("stat", "lstat", "scandir")}
+
+    def dead(name: str) -> Callable[..., object]:
+        def call(path: object = ".", *args: object, **options: object) -> object:
+            if isinstance(path, str | Path) and Path(path).is_relative_to(disk):
+                raise OSError(107, "Transport endpoint is not connected", str(path))
+            return real[name](path, *args, **options)
+
+        return call
+
+    for name in real:
+        monkeypatch.setattr(os, name, dead(name))
+
+    assert [one.target for one in manager.sync.partials()] == [str(target)]
+    assert [one.path for one in manager.sync.prune(keep_bytes=10**9).unfinished] == [str(target)]
+    assert [row.state for row in manager.sync.models()] == ["missing"]
 
 
 def test_prune_deletes_unfinished_downloads_of_the_folder(manager: DownloadManager, disk: Path) -> None:
