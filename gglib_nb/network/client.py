@@ -64,7 +64,8 @@ class WaysOut(httpx.BaseTransport):
         local_address = None if proxy is not None else _local_address(request)
         transport = self._transport(proxy, local_address)
         # httpx limits the time of each read, but not that of a head which arrives byte by byte.
-        limit = threading.Timer(_LONGEST_HEAD_S, transport.close)
+        silent_s = request.extensions.get("timeout", {}).get("read") or 0.0
+        limit = threading.Timer(_LONGEST_HEAD_S + silent_s, transport.close)
         limit.daemon = True
         limit.start()
         try:
