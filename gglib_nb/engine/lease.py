@@ -248,7 +248,8 @@ class Lease:
 
 def delete_unowned(target: Path, lease_s: float, *, keeps_bytes: bool = False) -> None:
     """Delete the partial files of a target, unless a process uses them, or with `keeps_bytes` if one has bytes; may raise `OSError`."""
-    if any(os.path.lexists(path) for path in (part_path(target), journal_path(target), lease_path(target))):
+    # Other programs call their partial files `.part` too.
+    if os.path.lexists(journal_path(target)) or os.path.lexists(lease_path(target)):
         lease = Lease(lease_path(target), lease_s)
         if lease.try_acquire() is None:
             if not (keeps_bytes and os.path.lexists(part_path(target))):

@@ -12,7 +12,7 @@ from gglib_nb.engine import local
 from gglib_nb.engine.digest import check_file
 from gglib_nb.engine.disk import journal_path, part_path
 from gglib_nb.engine.lease import delete_unowned
-from gglib_nb.engine.protocol import FileToCheck, TransferFailed
+from gglib_nb.engine.protocol import DiscardPartials, FileToCheck, TransferFailed
 from gglib_nb.errors import StorageError, from_wire
 from tests.support.engine import LocalEngine
 from tests.support.transfers import NAME, REPO, SIZE, begin_slowly, digest_of, right_digest
@@ -215,7 +215,7 @@ def test_a_folder_named_like_a_temporary_file_is_ignored(engine) -> None:
 
 def test_a_journal_left_by_a_kill_before_its_rename_is_deleted(tmp_path) -> None:
     target = tmp_path / NAME
-    for path in (part_path(target), Path(f"{journal_path(target)}.new")):
+    for path in (part_path(target), journal_path(target), Path(f"{journal_path(target)}.new")):
         path.write_bytes(b"left")
 
     delete_unowned(target, 1.0)
@@ -232,3 +232,14 @@ def test_the_error_names_a_file_that_is_changed_all_the_time(hub, engine, monkey
     end = engine.log.end_of(engine.begin(REPO, SMALL))
 
     assert str(from_wire(end.error)).startswith(f"Another file is stored at {target}.")
+
+
+def test_a_discard_does_not_delete_another_programs_partial_file(engine) -> None:
+    """Firefox calls its partial files so too."""
+    target = engine.target(REPO, SMALL)
+    target.parent.mkdir(parents=True)
+    part_path(target).write_bytes(b"of another program")
+
+    engine.send(DiscardPartials((str(target),)))
+
+    assert part_path(target).read_bytes() == b"of another program"
