@@ -23,6 +23,7 @@ from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, PlannedD
 from gglib_nb.domain.stored import StoredDownload, StoredLimits, StoredQueue
 from gglib_nb.domain.values import Value, plain
 from gglib_nb.errors import GglibError, from_wire, to_wire
+from gglib_nb.system import exists
 
 _log: Final = logging.getLogger("gglib_nb")
 
@@ -140,6 +141,8 @@ class Queues:
 
     def targets(self) -> frozenset[str]:
         """The paths that the downloads of other kernels with this models folder write; those that failed do not count."""
+        if not exists(self._database.path):
+            return frozenset()
         with self._database.open() as connection:
             records = _kernels(connection, self._kernel, "")
             found = [one for record in records for one in self._downloads_of(connection, record)]

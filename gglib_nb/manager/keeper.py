@@ -215,7 +215,7 @@ class QueueKeeper:
         elif self._is_kept and time.monotonic() >= self._beat_at_s:
             self._beat()
         self._remember()
-        if False in asked and exists(self._database.path):
+        if False in asked:
             self.targets_elsewhere = self._queues.targets()
         if False in asked or (self._wants_to_look() and time.monotonic() >= self._look_at_s):
             self._look()
