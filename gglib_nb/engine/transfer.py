@@ -104,19 +104,20 @@ class Transfer:
             self._work()
         except Exception as error:  # noqa: BLE001  # a bug must end the attempt too, or its slot is occupied forever
             end = self._failure(error)
-        self.close()
-        self._send(end or self._end())
+        try:
+            self.close()
+            end = end or self._end()
+        except Exception as error:  # noqa: BLE001  # as above
+            end = end or self._failure(error)
+        self._send(end)
 
     def _end(self) -> Report:
-        """The event that ends the attempt without an error; a rename that has happened wins over a stop."""
+        """The event that ends the attempt without an error; a rename that has happened wins over a stop. Raises `Exception`."""
         if not self.is_done:
             return TransferStopped(self._command.attempt)  # the rest is left for a resume
         stored = tuple(file.stored for file in self.files if file.stored is not None)
-        try:
-            check_in_place(stored)
-            check_split_set(stored)
-        except GglibError as error:
-            return self._failure(error)
+        check_in_place(stored)
+        check_split_set(stored)
         self._report(time.monotonic())
         for file in self.files:
             with contextlib.suppress(OSError):

@@ -53,6 +53,12 @@ def beside(target: Path, suffix: str) -> Path:
     return target.with_name(target.name + suffix)
 
 
+def test_a_bug_in_the_last_checks_ends_the_attempt(engine, monkeypatch) -> None:
+    monkeypatch.setattr(transfer, "check_split_set", lambda files: 1 // 0)
+
+    assert "ZeroDivisionError" in str(engine.failure(REPO, SMALL))
+
+
 # The process.
 
 
