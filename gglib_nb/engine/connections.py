@@ -51,6 +51,8 @@ _SHORT_ANSWER_S: Final = 0.15
 # A connection that received a byte within this time is flowing.
 _FLOWING_S: Final = 0.3
 _FLOWING_LATELY_S: Final = 1.0
+# More than these make no request wait longer, and each of them takes a completed request to be forgotten.
+_MOST_SILENCES: Final = 16
 
 
 class RequestEnded(Value, frozen=True):
@@ -434,8 +436,8 @@ class Connections:
             if worker is None:
                 request.file.end_request(request)
                 return
-            if worker.origin != origin_of(request.url):
-                worker.pace = Pace()
+            if worker.origin != origin_of(request.url) or now_s - worker.pace.moved_s > _RATE_S:
+                worker.pace = Pace()  # after an idle time TCP's slow start begins again
             worker.pace.begin(request.position, now_s)
             self._busy[request] = worker
             worker.assign(request, session, self._inbox)
@@ -540,7 +542,7 @@ class Connections:
             for one, worker, limit_s in limits
             if not worker.is_waiting and now_s - worker.pace.moved_s > limit_s
         ]
-        self._silences += any(one.received_bytes for one, _ in found)
+        self._silences = min(_MOST_SILENCES, self._silences + any(one.received_bytes for one, _ in found))
         return found
 
     def close_all(self) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine import resolve
 from gglib_nb.engine.connections import Connections, Pace, Pool, Throttle
@@ -145,3 +146,69 @@ def test_a_storage_that_redirects_endlessly_is_given_up() -> None:
     with pytest.raises(MovedError):
         worker._ask(Circular(), request)
     pool.discard(worker)
+
+
+def test_a_line_that_becomes_silent_for_days_is_still_measured() -> None:
+    connections = Connections(1, 1, FakePool(), queue.SimpleQueue(), 0.0)
+    connections.assign_all([FakeFile()], None, 0.0)
+    for request in connections._busy:
+        request.position = 1
+
+    for day in range(1, 1200):
+        silent = connections.stalled(day * 86400.0, Timeouts(answer_s=15))
+
+    assert {limit_s for _, limit_s in silent} == {15}
+
+
+class WarmPool(FakePool):
+    """Keeps its workers, as the engine's pool does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.idle: list[Any] = []
+
+    def acquire(self, url):
+        worker = self.idle.pop() if self.idle else super().acquire(url)
+        worker.origin = origin_of(url)
+        return worker
+
+    def release(self, worker) -> None:
+        self.idle.append(worker)
+
+
+class LongFile(FakeFile):
+    """Has so many long requests."""
+
+    def __init__(self, requests: int) -> None:
+        self.left = requests
+
+    def next_request(self, now_s, length_bytes, connections):
+        if not self.left:
+            return None
+        self.left -= 1
+        request = super().next_request(now_s, length_bytes, connections)
+        request.end = 1000 * MB
+        return request
+
+
+def test_a_warm_connection_is_not_slow_because_it_was_idle() -> None:
+    pool, file = WarmPool(), LongFile(2)
+    connections = Connections(1, 1, pool, queue.SimpleQueue(), 0.0)
+    connections.assign_all([file], None, 0.0)
+    first, second = connections._busy
+
+    for tick in range(1, 40):
+        now_s = tick / 10
+        for request in connections._busy:
+            request.position += 2 * MB
+        connections.measure(now_s)
+        connections.replace_slow(now_s)
+        if tick == 15:
+            connections.ended(second, now_s)
+        if tick == 35:
+            file.left = 1
+            connections.assign_all([file], None, now_s)
+
+    assert pool.discarded == 0
+    assert first in connections._busy
+    assert len(connections._busy) == 2
