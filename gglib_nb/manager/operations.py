@@ -236,7 +236,7 @@ class QueueOperations(Operations):
             if starts:
                 parts.engine.start()  # it is ready when the files are known
             planned = settled(resolving)
-            live = self._ask(lambda machine: machine.plan_about(planned.id, frozenset()))
+            live = self._ask(lambda machine: machine.find(planned.id))
             if request.to is not None and live is not None and live.to not in (None, planned.to):
                 raise AlreadyQueuedError(
                     f"{live.id} is in the queue, to be stored in {live.to}. Cancel it first, then queue it again.",

@@ -313,7 +313,7 @@ class QueueThread:
         now = self._clock()
         self._clock_at_s = time.monotonic() + min(hours.seconds_until_turn(now), _CLOCK_EVERY_S)
         if (is_open := hours.contains(now)) != self._machine.limits.is_open:
-            self._take(on.DownloadHoursChanged(hours, is_open))
+            self._take(on.HoursTurned(is_open))
 
     def _look_at_waits(self) -> None:
         """Ends waits whose condition holds or whose time is over, and drops cancelled ones."""

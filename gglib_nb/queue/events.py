@@ -123,13 +123,16 @@ class ConcurrencyChanged(Request, frozen=True):
     max_concurrent: int
 
 
-class DownloadHoursChanged(Struct, frozen=True):
-    """Run downloads only in these hours of the day; None: at any time. `is_open`: whether it is such an hour now.
-
-    The clock sends it too, when they begin or end.
-    """
+class DownloadHoursChanged(Request, frozen=True):
+    """Run downloads only in these hours of the day; None: at any time. `is_open`: whether it is such an hour now."""
 
     hours: DailyHours | None
+    is_open: bool
+
+
+class HoursTurned(Struct, frozen=True):
+    """The download hours begin or end."""
+
     is_open: bool
 
 
@@ -188,7 +191,7 @@ class ThenReported(Struct, frozen=True):
 _Request = CancelRequested | AllCancelRequested | RemovalRequested | PutBackRequested | MoveRequested | RunRequested
 _Pause = PauseRequested | ResumeRequested
 _Ended = RetryRequested | FailureCleared | EndedCleared | FilesDeleted
-_Limit = QueueLimitChanged | BandwidthLimitChanged | ConcurrencyChanged | DownloadHoursChanged
+_Limit = QueueLimitChanged | BandwidthLimitChanged | ConcurrencyChanged | DownloadHoursChanged | HoursTurned
 _Listing = RequestReceived | PlanResolved | RequestDropped
 _OtherKernels = DownloadsRestored | PeersSeen
 _Transfer = (

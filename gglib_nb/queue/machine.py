@@ -165,7 +165,9 @@ class QueueMachine:
                 self.limits = replace(self.limits, max_concurrent=event.max_concurrent)
                 self._do(do.LimitConcurrency(event.max_concurrent))
             case on.DownloadHoursChanged():
-                self._keep_hours(event.hours, is_open=event.is_open)
+                self._limit_hours(event.hours, is_open=event.is_open)
+            case on.HoursTurned():
+                self._turn(self.limits.hours, is_open=event.is_open)
             case on.DownloadsRestored():
                 self._restore(event)
             case on.PeersSeen():
@@ -369,10 +371,12 @@ class QueueMachine:
         self._is_to_be_stored = True
         self._do(do.LimitBandwidth(bytes_per_second))
 
-    def _keep_hours(self, hours: DailyHours | None, *, is_open: bool) -> None:
-        if hours != self.limits.hours:
-            self._limits_set_by_user = replace(self._limits_set_by_user, has_hours=True, hours=hours)
-            self._is_to_be_stored = True
+    def _limit_hours(self, hours: DailyHours | None, *, is_open: bool) -> None:
+        self._limits_set_by_user = replace(self._limits_set_by_user, has_hours=True, hours=hours)
+        self._is_to_be_stored = True
+        self._turn(hours, is_open=is_open)
+
+    def _turn(self, hours: DailyHours | None, *, is_open: bool) -> None:
         self.limits = replace(self.limits, hours=hours, is_open=is_open)
         for entry in reversed(self._downloads.running()):
             self._hold_outside_hours(entry)
@@ -400,7 +404,7 @@ class QueueMachine:
         if limits.has_bandwidth_limit and not mine.has_bandwidth_limit:
             self._limit_bandwidth(limits.bandwidth_limit_bytes_per_second)
         if limits.has_hours and not mine.has_hours:
-            self._keep_hours(limits.hours, is_open=event.is_open)
+            self._limit_hours(limits.hours, is_open=event.is_open)
         self._is_processing |= event.starts and bool(outcomes["going_on"] or outcomes["waiting"])
         self._is_to_be_stored = True
         self._go_on()

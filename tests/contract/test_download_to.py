@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -361,3 +362,23 @@ def test_a_deleted_model_is_no_longer_listed_as_downloaded(manager: DownloadMana
 
     assert "small-Q4_K_M.gguf" not in parse("status").run(session).text
     assert ("vision-Q4_K_M.gguf" in parse("status").run(session).text) == line.startswith("delete")
+
+
+def test_a_cancelled_download_can_be_queued_to_another_folder_before_it_has_stopped(
+    make_manager: Callable[..., DownloadManager], make_hub: Callable[..., FaultyHub], disk: Path, tmp_path: Path
+) -> None:
+    hub = make_hub([one_model("demo/long", 8 * MB)])
+    manager = make_manager(endpoint=hub.url)
+    hub.set_speed(2 * MB)
+    (tmp_path / "other").mkdir()
+    queued = manager.sync.queue_smart("demo/long", to=disk)
+    hub.wait_for(lambda _records: hub.bytes_sent() > MB, timeout_s=30)
+    assert manager.engine_pid is not None
+    os.kill(manager.engine_pid, signal.SIGSTOP)
+    try:
+        manager.sync.cancel_download(queued.id)
+        again = manager.sync.queue_smart("demo/long", to=tmp_path / "other")
+        assert manager.snapshot.items[0].to == str(tmp_path / "other")
+        manager.sync.cancel_download(again.id)
+    finally:
+        os.kill(manager.engine_pid, signal.SIGCONT)

@@ -3,6 +3,8 @@
 import pytest
 
 from gglib_nb.domain import events as announcements
+from gglib_nb.domain.stored import StoredLimits
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
@@ -146,3 +148,30 @@ def test_a_limit_of_zero_is_refused_and_changes_nothing(queue, change):
         queue.send(change)
 
     assert queue.snapshot == before
+
+
+@pytest.mark.parametrize("hours", [None, NIGHT])
+def test_hours_set_by_hand_are_kept_for_the_next_kernel_even_if_they_are_the_configured_ones(queue, hours):
+    configured = None if hours is None else DailyHours.parse(hours)
+    queue = QueueDriver(hours=configured)
+
+    queue.keep_hours(hours, is_open=True)
+
+    assert queue.machine.stored().limits == StoredLimits(has_hours=True, hours=configured)
+
+
+def test_hours_set_by_hand_are_not_replaced_by_those_of_an_earlier_kernel(queue):
+    queue.keep_hours(None, is_open=True)
+
+    queue.restore(limits=StoredLimits(has_hours=True, hours=DailyHours.parse(NIGHT)))
+
+    assert queue.snapshot.download_hours is None
+
+
+def test_the_clock_turns_the_configured_hours_without_setting_them_by_hand():
+    queue = QueueDriver(hours=DailyHours.parse(NIGHT))
+
+    queue.send(on.HoursTurned(False))
+
+    assert queue.snapshot.waits_until == "22:00"
+    assert queue.machine.stored().limits == StoredLimits()
