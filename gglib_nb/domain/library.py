@@ -212,7 +212,7 @@ def plan_pruning(
     unfinished: Sequence[UnfinishedDownload],
     now_s: float,
     *,
-    keep_bytes: int | None = None,
+    keep_bytes: float | None = None,
     unused_s: float | None = None,
 ) -> PrunePlan:
     """Chooses what to delete of all registered models and of downloads that are in no kernel's queue.
@@ -231,5 +231,5 @@ def plan_pruning(
         if not model.is_kept and (is_old or is_too_much):
             chosen.append(model)
             left_bytes -= model.size_bytes
-    missing_bytes = 0 if keep_bytes is None else max(0, left_bytes - keep_bytes)
+    missing_bytes = 0 if keep_bytes is None else int(max(0, left_bytes - keep_bytes))
     return PrunePlan(tuple(chosen), tuple(deleted), left_bytes, missing_bytes)

@@ -170,7 +170,7 @@ class HubClient(Transport):
         self,
         words: str = "",
         *,
-        max_parameters: int | None = None,
+        max_parameters: float | None = None,
         licence: str | None = None,
         task: str | None = None,
         quantized_from: str | None = None,
@@ -204,7 +204,7 @@ class HubClient(Transport):
         ]
         return self.anywhere(lambda hub: hub._search(params, max_parameters, limit))  # noqa: SLF001 - our own class
 
-    def _search(self, params: Params, max_parameters: int | None, limit: int) -> list[RepoSummary]:
+    def _search(self, params: Params, max_parameters: float | None, limit: int) -> list[RepoSummary]:
         rows = self.pages("/api/models", Asked(self.endpoint), params)
         found: Iterable[RepoSummary] = filter(None, map(answers.repo_summary, islice(rows, _MOST_ROWS_SEEN)))
         if max_parameters is not None:

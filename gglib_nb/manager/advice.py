@@ -110,7 +110,7 @@ class AdviceOperations(Operations):
         self,
         words: str = "",
         *,
-        max_parameters: int | None = None,
+        max_parameters: float | None = None,
         licence: str | None = None,
         task: str | None = None,
         sort: str = "downloads",

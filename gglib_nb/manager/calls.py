@@ -285,11 +285,14 @@ def checked(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
     @wraps(body)
     def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
         stated, kinds = _stated(body)
-        for name, given in stated.bind(*args, **kwargs).arguments.items():
+        bound = stated.bind(*args, **kwargs)
+        for name, given in bound.arguments.items():
             is_many = stated.parameters[name].kind is Parameter.VAR_POSITIONAL
-            for value in given if is_many else (given,):
+            values = tuple(map(_plain, given if is_many else (given,)))
+            for value in values:
                 _check(name, value, kinds.get(name, object))
-        return body(*args, **kwargs)
+            bound.arguments[name] = values if is_many else values[0]
+        return body(*bound.args, **bound.kwargs)
 
     return call
 
@@ -297,6 +300,11 @@ def checked(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
 @cache
 def _stated(body: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
     return signature(body), get_type_hints(body)
+
+
+def _plain(value: Any) -> Any:  # noqa: ANN401 - any argument
+    """The value; a single number of NumPy or pandas as Python's own."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _check(name: str, value: object, kind: Any) -> None:  # noqa: ANN401 - a type, in any form

@@ -289,7 +289,7 @@ class ModelOperations(QueueOperations):
 
     @operation
     def prune(
-        self, *, keep_bytes: int | None = None, unused_s: float | None = None, dry_run: bool = False
+        self, *, keep_bytes: float | None = None, unused_s: float | None = None, dry_run: bool = False
     ) -> PrunePlan:
         """Deletes models to free space, those unused for longest first, and abandoned partial downloads.
 

@@ -8,6 +8,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_type_hints
 
+import numpy as np
 import pytest
 
 from gglib_nb import (
@@ -223,3 +224,13 @@ def test_every_operation_states_types_that_can_be_checked() -> None:
     for name, operation in inspect.getmembers(SyncOperations, inspect.isfunction):
         if not name.startswith("_"):
             assert "return" in get_type_hints(inspect.unwrap(operation)), name
+
+
+def test_numbers_of_numpy_and_in_the_notation_of_floats_are_accepted(busy: DownloadManager) -> None:
+    busy.sync.queue_download(DownloadRequest("demo/vision-GGUF"))
+
+    assert busy.sync.reorder_queue(Q8, np.int64(2)) == 2  # type: ignore[arg-type]
+    busy.sync.set_max_queue_size(np.int64(7))  # type: ignore[arg-type]
+    busy.sync.cancel_download(Q8, discard=np.bool_(True))  # type: ignore[arg-type]
+    busy.sync.search("small", max_parameters=1e12, limit=np.int64(1))  # type: ignore[arg-type]
+    assert [one.id for one in busy.sync.prune(keep_bytes=1e3, unused_s=np.float32(9)).models] == [Q4]
