@@ -46,7 +46,8 @@ class Adaptation:
         While a bandwidth limit is the bottleneck (`is_limited`), rates mean nothing, and few connections are enough.
         """
         if is_limited:
-            self.wanted, self._proven_rate = FEWEST_CONNECTIONS, None
+            allowed = self.wanted if now_s < self._hold_until_s else FEWEST_CONNECTIONS
+            self.wanted, self._proven_rate = min(FEWEST_CONNECTIONS, allowed), None
             self._samples.clear()
         elif flowing < self.wanted or now_s < self._hold_until_s:
             self._samples.clear()

@@ -75,6 +75,17 @@ def test_a_bandwidth_limit_keeps_the_number_of_connections_at_the_minimum() -> N
     assert adaptation.wanted == 4
 
 
+def test_a_bandwidth_limit_asks_a_server_for_no_connections_that_it_has_just_refused() -> None:
+    adaptation = Adaptation()
+    adaptation.hold(2, 0.0, REFUSED_HOLD_S)
+
+    adaptation.observe(0.1, 0, 2, is_limited=True)
+    during = adaptation.wanted
+    adaptation.observe(REFUSED_HOLD_S, 0, 2, is_limited=True)
+
+    assert (during, adaptation.wanted) == (2, 4)
+
+
 def test_rates_are_not_compared_before_all_connections_receive_data() -> None:
     adaptation = Adaptation()
 
