@@ -406,8 +406,8 @@ class DownloadFile:
         """End a request that is complete or revoked: the bytes it wrote stay, the rest is missing."""
         request.revoke()
         self.requests.remove(request)
-        if request.part.remote is request.resolved:
-            request.part.remote = request.remote  # later requests need no redirect
+        if request.received_bytes and request.part.remote is request.resolved:
+            request.part.remote = request.remote  # it has the bytes: later requests need no redirect
         self._settle(request)
         self.pieces.release(request.start, request.end)
 

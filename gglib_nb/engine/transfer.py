@@ -482,7 +482,7 @@ class Transfer:
 
     def _failed(self, request: Request, error: ExchangeError, now_s: float) -> None:
         part = request.part
-        if part.remote is None or part.remote.url != request.url:
+        if part.remote is None or part.remote.url not in (request.resolved.url, request.url):
             return  # it concerned an address that has been replaced since
         others_receive = self._connections.others_receive(now_s)
         has_bytes = request.file.has_bytes_of(part)

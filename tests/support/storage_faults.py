@@ -1,6 +1,8 @@
 """Correct but unusual storage: connection limits, shorter ranges, missing headers."""
 # all kinds have one signature, and most ignore the request
 
+import itertools
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from threading import Lock
 
@@ -72,3 +74,17 @@ class Etag:
 
     def apply(self, request: Request, response: Response) -> Response:
         return response.having(ETag=self.text, X_Linked_ETag=None, X_Xet_Hash=None)
+
+
+@dataclass
+class DeadNodes:
+    """A storage that redirects each request to one of its nodes, of which every second one is down."""
+
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def apply(self, request: Request, response: Response) -> Response:
+        if "node=" in request.target:
+            return response
+        alive = f"http://{request.headers['host']}{request.target}{'&' if '?' in request.target else '?'}node=1"
+        location = "http://127.0.0.1:1/" if next(self._numbers) % 2 else alive
+        return text_response(307, "Redirecting", "text/plain").having(Location=location)

@@ -22,7 +22,7 @@ from tests.support.faulty_hub import (
     Status,
 )
 from tests.support.hub import make_repository
-from tests.support.storage_faults import ConnectionLimit, Etag, NoContentRange, ShortRange
+from tests.support.storage_faults import ConnectionLimit, DeadNodes, Etag, NoContentRange, ShortRange
 
 REPO = "demo/odd-GGUF"
 NAME = "odd.gguf"
@@ -89,6 +89,15 @@ def test_short_ranges_cost_no_connections(hub: FaultyHub, engine: LocalEngine) -
     connections = {one.connection_id for one in hub.requests if one.origin == "cdn"}
     assert len(connections) <= 16
     assert hub.bytes_sent(NAME) < SIZE * 1.5
+
+
+def test_a_redirect_to_a_node_that_is_down_is_not_followed_by_later_requests(
+    hub: FaultyHub, engine: LocalEngine
+) -> None:
+    hub.set_speed(per_connection=8_000_000)
+    hub.faults.add(DeadNodes(), origin="cdn", times=None)
+
+    assert engine.fetch(REPO, NAME).files[0].is_verified
 
 
 def test_a_206_without_a_range_leads_to_a_request_for_the_whole_file(hub: FaultyHub, engine: LocalEngine) -> None:
