@@ -136,14 +136,13 @@ def open_file(path: Path, flags: int, *, follow_links: bool = True) -> int:
 
 def lock_file(fd: int) -> bool:
     """Lock an open file until it is closed; False if it is locked. True where files cannot be locked."""
-    if sys.platform == "win32":
-        return True
-    import fcntl
+    if sys.platform != "win32":
+        import fcntl
 
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN)
     return True
 
 
