@@ -71,11 +71,15 @@ class Queues:
 
     def write(self, queue: StoredQueue, items: Iterable[QueuedDownload]) -> None:
         """Stores this queue and the progress of its live downloads; writes only what changed."""
-        wanted: dict[str, tuple[StoredDownload, int]] = {}
-        for one in queue.downloads:
-            if is_kept(one.plan, self._models_directory):
-                wanted.setdefault(str(one.plan.id), (one, len(wanted) + 1))
         written, self._written = self._written, None  # unknown if the transaction fails
+        wanted: dict[str, tuple[StoredDownload, int]] = {}
+        last = 0
+        for one in queue.downloads:
+            name = str(one.plan.id)
+            if name not in wanted and is_kept(one.plan, self._models_directory):
+                _, at = (written or {}).get(name, (one, 0))
+                last = max(at, last + 1)  # one that still comes after its predecessor keeps its position
+                wanted[name] = (one, last)
         owner = self._kernel.owner
         with self._database.open(is_light=True) as connection, atomic(connection):
             is_known = self._put_kernel(connection, queue, _progress(items))

@@ -139,6 +139,20 @@ def test_only_changed_rows_are_written(path: Path) -> None:
     assert json.loads(details[1])["status"] == "queued"
 
 
+def test_the_rows_behind_one_that_left_the_queue_are_not_written(path: Path) -> None:
+    mine = queues(path)
+    mine.write(StoredQueue((A, B, C)), [])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "CREATE TRIGGER no_writes BEFORE UPDATE ON download BEGIN SELECT RAISE(FAIL, 'written'); END"
+        )
+        connection.commit()
+
+    mine.write(StoredQueue((B, C)), [])
+
+    assert [name for _, name, _ in rows(path)] == [str(one.plan.id) for one in (B, C)]
+
+
 @pytest.mark.parametrize("order", [(C, A, B), (B, C, A), (B,), (C, B), (A, B, C, FAILED), ()])
 def test_any_new_order_is_restored(path: Path, order: tuple[StoredDownload, ...]) -> None:
     gone = queues(path, "gone")
