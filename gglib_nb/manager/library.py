@@ -280,7 +280,9 @@ def _repaired(model: Model, stored: StoredFile, listing: RepoListing, models_dir
         raise RemoteChangedError(
             f"{listing.repo_id} no longer has {stored.path_in_repo} at the commit {listing.commit_sha[:8]}."
         )
-    if name.split is None and stored.sha256 not in (None, found[0].sha256):
+    # A joined file has another digest than its parts: those of the same commit are the same.
+    is_known = name.place != name.path and model.commit_sha in (None, listing.commit_sha)
+    if not is_known and stored.sha256 not in (None, found[0].sha256):
         raise RemoteChangedError(
             f"{found[0].path} is another file on the Hub now, so the file here cannot be repaired. "
             f"Download the new version: %gguf update {model.id}"

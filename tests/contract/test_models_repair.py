@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb import AlreadyQueuedError, DownloadManager, RequestError, StorageError
+from gglib_nb import AlreadyQueuedError, DownloadManager, RemoteChangedError, RequestError, StorageError
 from gglib_nb.domain.content_index import BLOCK_BYTES, BlockDigests
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.model import Model
@@ -201,6 +201,21 @@ def test_a_model_is_repaired_after_the_history_of_its_repository_was_rewritten(
     repair_and_wait(manager, "large")
 
     assert sha256_of(path) == right_digest(hub) == commit.files[NAME].content.sha256
+
+
+@pytest.mark.parametrize("name", ["new-Q4_K_M-0000{}-of-00002.gguf", "new-Q4_K_M.gguf.part{}of2"])
+def test_a_repair_never_mixes_the_files_of_two_versions(manager: DownloadManager, hub: FaultyHub, name: str) -> None:
+    def publish() -> None:
+        parts = {name.format(number): os.urandom(100_000) for number in (1, 2)}
+        hub.add_repository(make_repository("demo/new-GGUF", parts))  # without its old commits
+
+    publish()
+    path = manager.sync.download("demo/new-GGUF")
+    spoil(path, 5)
+    publish()
+
+    with pytest.raises(RemoteChangedError, match="%gguf update demo/new-GGUF"):
+        manager.sync.repair("demo/new-GGUF")
 
 
 def test_a_model_with_a_file_that_cannot_be_read_is_not_called_intact(manager: DownloadManager, path: Path) -> None:
