@@ -283,7 +283,7 @@ class QueueOperations(Operations):
         return tuple(self._post(on.PutBackRequested(tuple(map(self._id, ids)))))
 
     @operation
-    def cancel_group(self, group_id: str) -> None:
+    def cancel_group(self, group_id: IdLike) -> None:
         """Cancels all shards of one download; the group's id is `str(id)`."""
         self._post(on.CancelRequested(self._id(group_id), False))
 

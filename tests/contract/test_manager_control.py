@@ -64,6 +64,14 @@ async def test_cancel_group_takes_the_text_of_the_id(manager: DownloadManager, h
     assert manager.snapshot.items == ()
 
 
+async def test_cancel_group_takes_the_id_itself_too(manager: DownloadManager, held: FaultyHub) -> None:
+    queued = await manager.queue_smart(SPLIT)
+
+    await manager.cancel_group(queued.id)
+
+    assert manager.snapshot.items == ()
+
+
 @pytest.mark.parametrize(
     "operation", ["cancel_download", "cancel_group", "remove_from_queue", "pause", "resume", "retry", "clear_failed"]
 )
