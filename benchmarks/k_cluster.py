@@ -93,7 +93,7 @@ def _measured(folder: Path, hosts: int, size: int) -> tuple[float, float, int]:
         try:
             return _run(manager, hosts)
         finally:
-            manager.close()
+            manager.sync.close()
 
 
 def _run(manager: DownloadManager, hosts: int) -> tuple[float, float, int]:
@@ -103,8 +103,8 @@ def _run(manager: DownloadManager, hosts: int) -> tuple[float, float, int]:
         nonlocal reports
         reports += isinstance(event, DownloadProgressed)
 
-    manager._runner.warm_up()  # noqa: SLF001
-    while len(manager._runner._engine.hosts) < hosts:  # type: ignore[attr-defined]  # noqa: SLF001
+    manager._parts.engine.start()  # noqa: SLF001
+    while len(manager._parts.engine._engine.hosts) < hosts:  # type: ignore[union-attr]  # noqa: SLF001
         time.sleep(0.05)
     idle = _share_of_core(lambda: time.sleep(_IDLE_S))
     manager.subscribe_events(count)

@@ -311,14 +311,16 @@ class Pool:
 
 
 class Pace:
-    """How fast a connection is, over all its requests. For the thread of the transfer that uses it.
+    """How fast a connection is, over its requests without a pause. For the thread of the transfer that uses it.
 
     Attributes:
+        attempt: The transfer; None before the first.
         received_bytes: Of all its requests.
         moved_s: When it last received a byte, or began a request.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, attempt: int | None = None) -> None:
+        self.attempt = attempt
         self.received_bytes = 0
         self.moved_s = 0.0
         self._opened_s: float | None = None
@@ -436,8 +438,10 @@ class Connections:
             if worker is None:
                 request.file.end_request(request)
                 return
-            if worker.origin != origin_of(request.url) or now_s - worker.pace.moved_s > _RATE_S:
-                worker.pace = Pace()  # after an idle time TCP's slow start begins again
+            pace, is_same_origin = worker.pace, worker.origin == origin_of(request.url)
+            if pace.attempt != self._attempt or not is_same_origin or now_s - pace.moved_s > _FLOWING_S:
+                # Idle time is no slowness, TCP's slow start begins again, and other transfers share the line differently.
+                worker.pace = Pace(self._attempt)
             worker.pace.begin(request.position, now_s)
             self._busy[request] = worker
             worker.assign(request, session, self._inbox)

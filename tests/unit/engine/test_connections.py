@@ -191,7 +191,8 @@ class LongFile(FakeFile):
         return request
 
 
-def test_a_warm_connection_is_not_slow_because_it_was_idle() -> None:
+@pytest.mark.parametrize("again_at", [22, 35])
+def test_a_warm_connection_is_not_slow_because_it_was_idle(again_at) -> None:
     pool, file = WarmPool(), LongFile(2)
     connections = Connections(1, 1, pool, queue.SimpleQueue(), 0.0)
     connections.assign_all([file], None, 0.0)
@@ -205,7 +206,7 @@ def test_a_warm_connection_is_not_slow_because_it_was_idle() -> None:
         connections.replace_slow(now_s)
         if tick == 15:
             connections.ended(second, now_s)
-        if tick == 35:
+        if tick == again_at:
             file.left = 1
             connections.assign_all([file], None, now_s)
 
