@@ -104,7 +104,7 @@ def _run(manager: DownloadManager, hosts: int) -> tuple[float, float, int]:
         reports += isinstance(event, DownloadProgressed)
 
     manager._parts.engine.start()  # noqa: SLF001
-    while len(manager._parts.engine._engine.hosts) < hosts:  # type: ignore[union-attr]  # noqa: SLF001
+    while len(manager._parts.engine._engine._dispatcher._hosts) < hosts:  # noqa: SLF001
         time.sleep(0.05)
     idle = _share_of_core(lambda: time.sleep(_IDLE_S))
     manager.subscribe_events(count)
