@@ -177,6 +177,7 @@ def test_a_cancelled_downloads_partial_file_in_the_folder_is_listed_resumed_and_
     assert manager.sync.partials() == []
 
 
+@pytest.mark.slow
 def test_the_folder_is_remembered_by_the_next_kernel(
     make_hub: Callable[..., FaultyHub], tmp_path: Path, disk: Path
 ) -> None:

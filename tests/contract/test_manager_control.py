@@ -252,6 +252,7 @@ async def test_a_lower_connection_limit_applies_to_active_downloads(
         await manager.set_max_connections(65)
 
 
+@pytest.mark.slow
 async def test_outside_its_hours_a_download_waits_and_later_resumes(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
     hub.set_speed(bytes_per_second=4_000_000)

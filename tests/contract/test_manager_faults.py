@@ -129,6 +129,7 @@ def test_a_queue_is_watched_as_soon_as_subscribe_returns() -> None:
         thread.subscribe(lambda _snapshot: None)
 
 
+@pytest.mark.slow
 def test_requests_made_while_the_queue_ends_get_an_answer() -> None:
     given: list[Future[Any]] = []
     for _ in range(200):

@@ -224,6 +224,7 @@ def kill_with_a_command(hub: FaultyHub, folder: Path, out: Path) -> None:
     hub.set_speed(None)
 
 
+@pytest.mark.slow
 def test_a_command_runs_once_even_after_a_restart(make_hub: Callable[..., FaultyHub], tmp_path: Path) -> None:
     hub, out = make_hub([one_model("demo/long", 8 * MB)]), tmp_path / "out"
     kill_with_a_command(hub, tmp_path, out)
@@ -237,6 +238,7 @@ def test_a_command_runs_once_even_after_a_restart(make_hub: Callable[..., Faulty
     assert out.read_text() == "ran\n"
 
 
+@pytest.mark.slow
 def test_a_line_from_a_database_that_others_can_write_is_not_run(
     make_hub: Callable[..., FaultyHub], tmp_path: Path
 ) -> None:
@@ -252,6 +254,7 @@ def test_a_line_from_a_database_that_others_can_write_is_not_run(
     assert not out.exists()
 
 
+@pytest.mark.slow
 def test_a_kernel_killed_by_its_own_command_does_not_run_it_again(
     make_hub: Callable[..., FaultyHub], tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ def test_the_end_of_a_download_is_shown_once_even_if_updates_are_ignored(
     assert "0 %" not in with_updates(cell).replace("100 %", "")
 
 
+@pytest.mark.slow
 def test_captured_output_contains_nothing_of_another_cells_panel(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("import gglib_nb\n%load_ext gglib_nb\n%gguf queue demo/short")
     panel = kernel.run("%gguf", has_person=True)
@@ -90,6 +91,7 @@ GIVING_UP = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", GIVING_UP)
 def test_a_cell_that_stops_waiting_says_so_and_leaves_no_thread(hub: FaultyHub, kernel: Kernel, way: str) -> None:
     kernel.run("import gglib_nb\n_ = gglib_nb.get_manager().sync.download('demo/short')")  # starts the engine

@@ -302,6 +302,7 @@ def test_an_unknown_download_is_refused_in_one_line_without_a_call(shell, manage
     assert manager.asked == []
 
 
+@pytest.mark.slow
 def test_a_bug_keeps_its_traceback(shell, manager):
     manager.answers["queue_smart"] = ZeroDivisionError("a bug")
 

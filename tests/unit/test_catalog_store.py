@@ -246,6 +246,7 @@ def _register_ten(path: Path, first: int) -> None:
         Catalog(path).register(a_model(f"owner/repo-{number}:Q4_0"))
 
 
+@pytest.mark.slow
 def test_processes_that_start_together_create_one_database(path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_register_ten, args=(path, first)) for first in (0, 10, 20)]

@@ -116,6 +116,7 @@ def test_an_interpreter_that_cannot_start_is_reported_with_its_output_and_retrie
     assert time.monotonic() - began_s >= 0.5
 
 
+@pytest.mark.slow
 def test_a_kernel_with_a_low_limit_of_open_files_downloads_at_full_speed(process, hub, tmp_path, monkeypatch) -> None:
     script = f'ulimit -Sn 24; exec {sys.executable} "$@"'
     monkeypatch.setattr(sys, "executable", an_interpreter(tmp_path, script))
@@ -426,6 +427,7 @@ def test_a_stop_waits_for_a_rename_and_for_an_opening_until_one_deadline(engine,
     assert took_s < 1.4  # an engine that exits waits 1.2 s
 
 
+@pytest.mark.slow
 def test_a_write_error_that_a_running_sync_receives_is_not_lost_at_the_end_of_the_file(
     hub, engine, monkeypatch
 ) -> None:

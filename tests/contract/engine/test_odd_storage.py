@@ -91,6 +91,7 @@ def test_short_ranges_cost_no_connections(hub: FaultyHub, engine: LocalEngine) -
     assert hub.bytes_sent(NAME) < SIZE * 1.5
 
 
+@pytest.mark.slow
 def test_a_redirect_to_a_node_that_is_down_is_not_followed_by_later_requests(
     hub: FaultyHub, engine: LocalEngine
 ) -> None:
@@ -131,6 +132,7 @@ def test_an_invalid_timeout_is_ignored(text: str) -> None:
     assert Timeouts.from_environment({"HF_HUB_DOWNLOAD_TIMEOUT": text}) == Timeouts()
 
 
+@pytest.mark.slow
 def test_a_silent_host_is_reported_with_the_seconds(hub: FaultyHub, tmp_path: Path) -> None:
     hub.faults.add(Latency(60_000), origin="cdn", times=None)
     engine = LocalEngine(hub, tmp_path, replace(HASTY, answer_s=1, give_up_s=0.5))
@@ -151,6 +153,7 @@ def test_any_failure_of_a_server_is_waited_out(hub: FaultyHub, engine: LocalEngi
     assert engine.fetch(REPO, NAME).files[0].is_verified
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 3])
 @pytest.mark.parametrize(
     "faults", [(IgnoreRange(),), (CaptivePortal(), NoContentLength("chunked")), (NoContentRange(),)]

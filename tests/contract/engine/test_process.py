@@ -190,6 +190,7 @@ def test_a_listener_that_closes_its_client_leaves_the_engine_time_to_end_by_itse
     assert not lease_path(engine.target(REPO, NAME)).exists()
 
 
+@pytest.mark.slow
 def test_a_killed_engine_is_reported_and_restarted_by_the_next_command(hub, engine) -> None:
     begin_slowly(engine, hub)
     before = engine.client.pid

@@ -220,6 +220,7 @@ def test_an_unreadable_lease_is_not_taken_from_its_owner_while_that_writes_heart
     watcher.release()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root has other users")
 def test_another_users_private_lease_is_not_taken_while_it_has_heartbeats(path) -> None:
     owner = Lease(path, 10)
