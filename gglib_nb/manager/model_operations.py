@@ -152,7 +152,7 @@ class ModelOperations(QueueOperations):
         return compare(inspect_model(model), self._inspect_present(model))
 
     def _inspect_present(self, model: Model) -> Inspection:
-        if model.origin == "local":  # the Hub may have a repository of that name, of somebody else
+        if model.origin == "local":  # the Hub may have another user's repository of that name
             raise RequestError(f"The repository of {model.id} is unknown, so it cannot be inspected there.")
         return self._parts.at_hub(self._inspect_on_hub, model.id)
 

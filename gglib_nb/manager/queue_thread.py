@@ -361,8 +361,8 @@ class QueueThread:
             ended()
 
 
-def _log_error(told: "Future[Any]") -> None:
-    error = told.exception()
+def _log_error(done: "Future[Any]") -> None:
+    error = done.exception()
     if error is not None and not isinstance(error, ManagerClosedError):
         _log.error("The download queue could not handle a report", exc_info=error)
 

@@ -40,7 +40,7 @@ def _repositories(tab: Tab) -> Iterable[str]:
 def _read_reference(text: str) -> str:
     if re.match(r"\{|\$\w", text):
         raise GrammarError(
-            f"IPython could not replace {text!r}: a name in this line is unknown. Write $ in single quotes"
+            f"IPython could not replace {text!r}: a name in this line is not defined. Put a literal $ in single quotes"
         )
     return text
 

@@ -139,30 +139,22 @@ def test_an_endless_response_is_given_up(monkeypatch) -> None:
         client.list_files(REPO)
 
 
-def test_a_trickling_response_is_given_up(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    "ask",
+    [lambda client: client.list_files(REPO), lambda client: client.read_range(REPO, SHA, "model.gguf", 0, 1000)],
+    ids=["listing", "range"],
+)
+def test_a_trickling_response_is_given_up(monkeypatch, ask) -> None:
     monkeypatch.setattr(transport, "_LONGEST_ANSWER_S", 0.2)
-    goes_on = threading.Event()
+    is_over = threading.Event()
 
     def trickle(_: str) -> Iterator[bytes]:
-        while not goes_on.wait(0.05):
+        while not is_over.wait(0.05):
             yield b" "
 
     with hub_of(trickle) as client, pytest.raises(HubUnavailableError, match="to send an answer"):
-        client.list_files(REPO)
-    goes_on.set()
-
-
-def test_a_trickling_range_is_given_up(monkeypatch) -> None:
-    monkeypatch.setattr(transport, "_LONGEST_ANSWER_S", 0.2)
-    goes_on = threading.Event()
-
-    def trickle(_: str) -> Iterator[bytes]:
-        while not goes_on.wait(0.05):
-            yield b" "
-
-    with hub_of(trickle) as client, pytest.raises(HubUnavailableError, match="to send an answer"):
-        client.read_range(REPO, SHA, "model.gguf", 0, 1000)
-    goes_on.set()
+        ask(client)
+    is_over.set()
 
 
 def test_a_trickling_head_is_given_up(monkeypatch) -> None:

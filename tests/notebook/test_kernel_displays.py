@@ -67,6 +67,7 @@ def test_captured_output_contains_nothing_of_another_cells_panel(hub: FaultyHub,
     assert kernel.value("repr(cap.stdout + cap.stderr)") == "''"
 
 
+@pytest.mark.slow
 def test_a_download_in_a_capturing_cell_leaves_one_output_with_its_end(hub: FaultyHub, kernel: Kernel) -> None:
     kernel.run("%load_ext gglib_nb\nimport gglib_nb", has_person=True)
     kernel.run("%%capture cap\n_ = gglib_nb.get_manager().sync.download('demo/short')", has_person=True)
@@ -149,6 +150,7 @@ def test_write_only_streams_are_sufficient(hub: FaultyHub, kernel: Kernel, has_p
     assert "short-Q4_K_M.gguf" in cell.stream("stdout")
 
 
+@pytest.mark.slow
 def test_at_logging_level_info_a_cell_shows_no_request_lines(hub: FaultyHub, kernel: Kernel) -> None:
     cell = kernel.run(
         "import logging, gglib_nb\nlogging.basicConfig(level=logging.INFO, force=True)\n"
