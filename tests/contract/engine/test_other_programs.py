@@ -144,6 +144,7 @@ def test_a_partial_file_with_another_name_is_resumed_as_a_copy(hub, engine, tmp_
     engine.stop(begin_slowly(engine))
     part, other = part_path(engine.target(REPO, NAME)), tmp_path / "other name"
     other.hardlink_to(part)
+    earlier = len(hub.ranges(NAME))
     attempt = begin_slowly(engine, downloaded_bytes=12_000_000)
 
     overwrite(other)
@@ -152,7 +153,7 @@ def test_a_partial_file_with_another_name_is_resumed_as_a_copy(hub, engine, tmp_
 
     assert isinstance(end, TransferFinished)
     assert digest_of(engine.target(REPO, NAME)) == right_digest(hub, NAME)
-    assert min(start for start, _ in hub.ranges(NAME)[-8:]) > 1_000_000
+    assert min(start for start, _ in hub.ranges(NAME)[earlier:]) > 1_000_000
 
 
 @pytest.mark.parametrize("change", [Path.unlink, append])
