@@ -89,7 +89,7 @@ async def test_cancel_all_empties_the_queue_and_waits_for_the_engine(manager: Do
 
     assert manager.snapshot.items == ()
     with pytest.raises(DownloadCancelledError):
-        waiting.result(timeout=0)
+        waiting.result(timeout=10)
 
 
 async def test_a_cancelled_download_keeps_its_bytes_unless_discarded(
