@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
+from functools import cached_property
 from importlib import import_module
 from os import PathLike
 from typing import Any, Final, Literal, Self, TypeVar
@@ -417,7 +418,7 @@ class QueueNotice(Value, frozen=True):
     text: str
 
 
-class QueueSnapshot(Value, frozen=True):
+class QueueSnapshot(Value, frozen=True, dict=True):
     """The whole queue at one moment; an unchanged item is the same object as in the snapshot before.
 
     `recent_…` have the newest first; failures stay until they are retried, queued again or cleared.
@@ -486,12 +487,20 @@ class QueueSnapshot(Value, frozen=True):
         """The time of day at which waiting downloads may start, such as `22:00`; None: now."""
         return f"{self.download_hours.start:%H:%M}" if self.download_hours and self.is_outside_hours else None
 
-    @property
+    @cached_property
+    def downloads(self) -> dict[str, QueuedDownload]:
+        """Every download by id, in the order of the lists; a queued one takes precedence over an ended one with the same id."""
+        found: dict[str, QueuedDownload] = {}
+        for item in (*self.items, *self.recent_failures, *self.recent_completed, *self.recent_cancelled):
+            found.setdefault(str(item.id), item)
+        return found
+
+    @cached_property
     def active_count(self) -> int:
         """Downloads that run or are being registered."""
         return sum(item.status.is_active for item in self.items)
 
-    @property
+    @cached_property
     def pending_count(self) -> int:
         """Downloads that wait, including paused ones."""
         return sum(item.status.is_pending for item in self.items)

@@ -98,9 +98,8 @@ def _outline(snapshot: QueueSnapshot) -> tuple[object, ...]:
 
 
 def _news(before: QueueSnapshot, after: QueueSnapshot) -> Iterator[News]:
-    known = rows.downloads(before)
-    for id_, item in rows.downloads(after).items():
-        old = known.get(id_)
+    for id_, item in after.downloads.items():
+        old = before.downloads.get(id_)
         if old is not item and (text := rows.news(old, item)):
             is_long = old is not None and item.took_s is not None and item.took_s >= _LONG_S
             yield News(text, is_end=is_long and item.status in (DownloadStatus.COMPLETED, DownloadStatus.FAILED))

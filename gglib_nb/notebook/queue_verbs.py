@@ -333,7 +333,7 @@ def _running_commands(snapshot: QueueSnapshot) -> list[QueuedDownload]:
 
 def find_item(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None:
     """The download of that id, in the queue or recently ended."""
-    return rows.downloads(snapshot).get(str(id_))
+    return snapshot.downloads.get(str(id_))
 
 
 def state_sentence(item: QueuedDownload | None) -> str:

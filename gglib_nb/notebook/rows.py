@@ -40,8 +40,8 @@ _ENDS: Final[dict[str, Mood]] = {"completed": "good", "done": "good", "failed": 
 
 def facts(*found: Fact | str) -> tuple[Fact, ...]:
     """The facts that are not empty."""
-    every = (Fact(one) if isinstance(one, str) else one for one in found)
-    return tuple(fact for fact in every if fact.text)
+    every = [Fact(one) if isinstance(one, str) else one for one in found if one]
+    return tuple([fact for fact in every if fact.text])
 
 
 def scan_fact(finding: str) -> Fact:
@@ -82,7 +82,8 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
     companions = zip(item.companions, item.companion_paths, strict=False)
     projector = next((path for file, path in companions if file.kind == "mmproj"), None)
     is_bad = status is DownloadStatus.FAILED or (item.then is not None and item.then.error)
-    has_bar = status.is_active or (item.downloaded_bytes and status is not DownloadStatus.COMPLETED)
+    is_active, done = status.is_active, _files_done(files)
+    has_bar = is_active or (item.downloaded_bytes and status is not DownloadStatus.COMPLETED)
     is_untouched = status is DownloadStatus.QUEUED and not item.downloaded_bytes
     percent = units.percent(item.progress)
     progress = "unknown" if item.progress is None else percent
@@ -94,26 +95,22 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
         name=name,
         origin=printable(owner if revision is None else f"{owner} @ {revision}"),
         position=item.position,
-        icon="" if status is DownloadStatus.QUEUED else "downloading" if status.is_active else status.value,
-        measure=units.size(item.total_bytes)
-        if is_untouched
-        else percent
-        if status.is_active or status.is_pending
-        else "",
+        icon="" if status is DownloadStatus.QUEUED else "downloading" if is_active else status.value,
+        measure=units.size(item.total_bytes) if is_untouched else percent if is_active or status.is_pending else "",
         lines=facts(
             scan_fact(item.scan_finding),
-            *_facts(item),
+            *_facts(item, done),
             _hosts(item.hosts),
             "" if item.to is None or item.paths else f"to {printable(units.tilde(item.to))}",
             _then(item),
         ),
         note=note(item),
-        mood="bad" if is_bad else "warn" if item.notice_kind in _WARNINGS and status.is_active else "plain",
+        mood="bad" if is_bad else "warn" if item.notice_kind in _WARNINGS and is_active else "plain",
         link=item.error.accept_url or "" if isinstance(item.error, GatedRepoError) else "",
         part=item.progress,
-        progress=", ".join(filter(None, (progress, _files_done(files)))) if has_bar else "",
+        progress=", ".join(filter(None, (progress, done))) if has_bar else "",
         bars=tuple(map(_bar, files)),
-        is_open=status.is_active and 1 < len(files) <= _MOST_OPEN_FILES,
+        is_open=is_active and 1 < len(files) <= _MOST_OPEN_FILES,
         reason=printable(item.reason),
         path=path,
         folder=units.tilde(str(PurePath(path).parent)) if path else "",
@@ -216,15 +213,14 @@ def _pace(bytes_per_second: float | None, eta_seconds: float | None) -> tuple[Fa
     return facts(Fact(rate(bytes_per_second), is_live=True), Fact(left, is_live=True))
 
 
-def _facts(item: QueuedDownload) -> tuple[Fact | str, ...]:
+def _facts(item: QueuedDownload, files_done: str) -> tuple[Fact | str, ...]:
     total = units.size(item.total_bytes)
     source = printable(f"from {', '.join(item.mirrors)}") if item.mirrors else ""
     amount = units.amount(item.downloaded_bytes, item.total_bytes)
     match item.status:
         case DownloadStatus.DOWNLOADING:
             pace = _pace(item.bytes_per_second, item.eta_seconds)
-            done = _files_done((*item.shards, *item.companions))
-            return (f"{units.size(item.downloaded_bytes)} of {total}", *pace, source, done)
+            return (f"{units.size(item.downloaded_bytes)} of {total}", *pace, source, files_done)
         case DownloadStatus.COMPLETED:
             verified = _verified(item)
             if item.was_present:
@@ -262,7 +258,7 @@ def note(item: QueuedDownload) -> str:
 
 
 def _files_done(files: tuple[ShardProgress, ...]) -> str:
-    done = sum(file.status is ShardStatus.FINISHED for file in files)
+    done = [file.status for file in files].count(ShardStatus.FINISHED)
     return f"{done} of {units.plural(len(files), 'file')} done" if len(files) > 1 else ""
 
 
@@ -372,28 +368,19 @@ def _run_summary(run: QueueRunSummary | None) -> tuple[str, Mood]:
     return f"Stopped after {time}: {', '.join(others) or 'nothing completed'}.", "warn"
 
 
-def downloads(snapshot: QueueSnapshot) -> dict[str, QueuedDownload]:
-    """Every download by id, in the order of the lists; a queued download takes precedence over an ended one with the same id."""
-    found: dict[str, QueuedDownload] = {}
-    ended = (*snapshot.recent_failures, *snapshot.recent_completed, *snapshot.recent_cancelled)
-    for item in (*snapshot.items, *ended):
-        found.setdefault(str(item.id), item)
-    return found
-
-
 def rows_of(
     snapshot: QueueSnapshot, before: QueueSnapshot | None = None, known: Mapping[str, Row] = MappingProxyType({})
 ) -> dict[str, Row]:
     """Every row by id; a known row of a snapshot before is reused if its download is the same object."""
     context = (snapshot.pending_count, snapshot.active_count)
-    old = {} if before is None else downloads(before)
+    old = {} if before is None else before.downloads
     # The actions of a waiting download depend on the others.
     is_alike = before is not None and context == (before.pending_count, before.active_count)
     found = {
         id_: known[id_]
         if item is old.get(id_) and (is_alike or not item.status.is_pending)
         else download_row(item, *context)
-        for id_, item in downloads(snapshot).items()
+        for id_, item in snapshot.downloads.items()
     }
     return found | _other_rows(snapshot)
 
@@ -416,7 +403,7 @@ def view_of(status: DownloadStatus) -> str:
 def views(snapshot: QueueSnapshot) -> tuple[View, ...]:
     """The lists of the queue, from top to bottom, without empty ones. Each id is in one list."""
     ids: dict[str, list[str]] = {}
-    for id_, item in downloads(snapshot).items():
+    for id_, item in snapshot.downloads.items():
         ids.setdefault(view_of(item.status), []).append(id_)
     for id_, row in _other_rows(snapshot).items():
         ids.setdefault("pending" if row.status == "resolving" else "elsewhere", []).append(id_)

@@ -96,7 +96,7 @@ function rowBar(app, { name = "", part = null, progress, bars = [] }) {
   const segments = bars.length > 1 ? segmentsOf(bars) : [];
   const isUnknown = part === null && !segments.length;
   const parts = segments.map(({ weight, part: done, status, isCompanion }, at) => {
-    const style = { "flex-grow": String(weight), "--gg-filled": `${(done * 100).toFixed(1)}%` };
+    const style = { "flex-grow": String(weight), "background-size": `${(done * 100).toFixed(1)}% 100%` };
     return h("div", { key: at, class: "gglib-segment", "data-state": status, "data-companion": isCompanion ? "true" : null, style });
   });
   return h(
