@@ -36,8 +36,8 @@ _MOST_REQUESTS: Final = 200
 _MOST_VIEWS: Final = 20
 _log: Final = logging.getLogger(__name__)
 
-PACE_S: Final = 0.18
-"""Digits that change faster are unreadable, and each message costs the kernel a millisecond."""
+PACE_S: Final = 0.28
+"""Digits that change faster are unreadable, and each message costs the kernel two milliseconds."""
 _LONG_S: Final = 60
 """Shorter downloads end without a notification: the user still remembers them."""
 
