@@ -11,8 +11,7 @@ Every function raises `InvalidConfigError` for an impossible value, with a text 
 
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from functools import partial
@@ -25,7 +24,7 @@ import platformdirs
 from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent
 from gglib_nb.domain.units import UNLIMITED, DailyHours, check_count, duration, parse_bytes, parse_seconds, rate, size
 from gglib_nb.errors import InvalidConfigError, RequestError
-from gglib_nb.system import exists
+from gglib_nb.system import exists, replace_file
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 _MOST: Final = 64  # more than 16 gained nothing on any line measured; beyond this, servers refuse
@@ -83,13 +82,6 @@ def _folder(name: str, value: object) -> Path:
         ) from None
 
 
-def _folders(name: str, value: object) -> tuple[Path, ...]:
-    found = value.split(os.pathsep) if isinstance(value, str) else value
-    if isinstance(found, tuple | list):
-        return tuple(_folder(name, one) for one in found)
-    raise InvalidConfigError(f"{name} is {value!r}; it must be a list of folders.")
-
-
 def _bytes(name: str, value: object) -> int | None:
     return None if value is None else check_count(name, value)
 
@@ -108,10 +100,10 @@ def _endpoint(name: str, value: Any) -> str:  # noqa: ANN401 - whatever was give
     )
 
 
-def _mirrors(name: str, value: Any) -> tuple[str, ...]:  # noqa: ANN401 - whatever was given
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise InvalidConfigError(f"{name} must be a list of addresses.")
-    return tuple(dict.fromkeys(_endpoint(name, one) for one in value))
+def _each(check: Callable[[str, Any], Any], name: str, value: object) -> tuple[Any, ...]:
+    if not isinstance(value, tuple | list):
+        raise InvalidConfigError(f"{name} must be a list.")
+    return tuple(dict.fromkeys(check(name, one) for one in value))
 
 
 def _token(_name: str, value: object) -> str | None:
@@ -235,7 +227,7 @@ class DownloadManagerConfig:
     models_directory: Path = _FOLDER("Folder of the models.", default=Path, variables=("GGLIB_MODELS_DIR",))
     model_stores: tuple[Path, ...] = _setting(
         "Folders of other programs whose models are listed and reused, and never changed.",
-        _folders,
+        partial(_each, _folder),
         (),
         ("GGLIB_MODEL_STORES",),
         read=partial(_read_list, separator=os.pathsep),
@@ -258,7 +250,7 @@ class DownloadManagerConfig:
     endpoint: str = _setting("The hub, or a mirror.", _endpoint, DEFAULT_ENDPOINT, ("HF_ENDPOINT",))
     mirrors: tuple[str, ...] = _setting(
         "Mirrors of the hub, separated by spaces: they are asked, without the token, for what the hub cannot provide.",
-        _mirrors,
+        partial(_each, _endpoint),
         (),
         ("GGLIB_MIRRORS",),
         read=_read_list,
@@ -402,9 +394,15 @@ def default_of(name: str) -> Any:  # noqa: ANN401 - as the setting is
 
 def use_profile(values: Mapping[str, Any]) -> None:
     """Takes the settings of the host's profile (`c.Gglib.max_concurrent = 2`) for managers made from now on."""
-    checked = {name: checked_setting(name, value) for name, value in values.items()}
+    checked = {name: _stated(name, value) for name, value in values.items()}
     _profile.clear()
     _profile.update(checked)
+
+
+def _stated(name: str, value: Any) -> Any:  # noqa: ANN401 - as the setting is
+    """A value of a profile or of the saved settings, where a list is text, as used."""
+    is_text_of_list = isinstance(value, str) and isinstance(_ALL[name].default, tuple)
+    return checked_setting(name, _ALL[name].read(value) if is_text_of_list else value)
 
 
 def asked_for(name: str) -> tuple[Any, Origin] | None:
@@ -435,20 +433,16 @@ def origins_of(config: DownloadManagerConfig) -> Mapping[str, Origin]:
 
 
 def _origin(name: str, value: Any) -> Origin:  # noqa: ANN401 - as the setting is
-    if name in SET_HERE and SET_HERE[name] == value:
+    if SET_HERE.get(name, _OPEN) == value:
         return Origin("set here")
     if (asked := asked_for(name)) is not None:
         return asked[1] if asked[0] == value else Origin("argument")
     # Two defaults of the models folder: of a manager made by hand, and of the kernel's own.
-    return Origin("default" if value in _defaults(name) else "argument")
-
-
-def _defaults(name: str) -> list[Any]:
-    found = []
     for default in (_ALL[name].default_value, partial(default_of, name)):
         with suppress(InvalidConfigError):  # no home folder, or no working directory: then the value was given
-            found.append(_ALL[name].check(name, default()))
-    return found
+            if _ALL[name].check(name, default()) == value:
+                return Origin("default")
+    return Origin("argument")
 
 
 # --- saved for good --------------------------------------------------------------------------------------------------
@@ -468,9 +462,9 @@ def saved_settings() -> Mapping[str, Any]:
         path.stat()
     except (OSError, InvalidConfigError):
         return {}
-    known = {name: value for name, value in _read_saved(path).items() if name in SETTINGS}
+    found = _read_saved(path)
     try:
-        return {name: checked_setting(name, value) for name, value in known.items()}
+        return {name: _stated(name, value) for name, value in found.items() if name in SETTINGS}
     except InvalidConfigError as error:
         raise InvalidConfigError(f"In the saved settings, {path}: {error}") from None
 
@@ -486,11 +480,7 @@ def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the settin
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            new = Path(folder, path.name)
-            new.touch(0o600)
-            new.write_text(json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
-            new.replace(path)  # all of it or nothing
+        replace_file(path, json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
     except OSError as error:
         raise InvalidConfigError(f"The setting was not saved: {path} cannot be written ({error.strerror}).") from error
     return path

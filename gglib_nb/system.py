@@ -181,9 +181,25 @@ def sync_folder(folder: Path) -> None:
             os.close(fd)
 
 
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a small file, of which others see the old content or all of the new one; raises `OSError` with this path."""
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        try:
+            new.unlink(missing_ok=True)
+            with new.open("xb") as file:  # never through a link
+                file.write(data)
+            new.replace(path)
+        finally:
+            new.unlink(missing_ok=True)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
 def existing_folder(folder: Path) -> Path:
     """The folder or its nearest parent that exists."""
-    while not os.path.exists(folder) and folder != folder.parent:  # noqa: PTH110  # `Path.exists` raises on a dead mount
+    while not exists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
 
@@ -203,9 +219,11 @@ def matching(folder: Path, pattern: str) -> Iterator[Path]:
         yield folder / name
 
 
-def exists(path: Path) -> bool:
-    """Whether the path, or the target of its link, exists; False also if that cannot be checked."""
-    return os.path.exists(path)  # noqa: PTH110 - `Path.exists` raises in a folder that may not be searched, until Python 3.14
+# Whether the path, or the target of its link, exists, is a regular file, or a folder; False also if that cannot be checked,
+# as on a dead mount. (`Path.exists` raises in a folder that may not be searched, until Python 3.14.)
+exists: Final = os.path.exists
+is_file: Final = os.path.isfile
+is_folder: Final = os.path.isdir
 
 
 def others_may_write(path: Path) -> bool:
@@ -215,16 +233,6 @@ def others_may_write(path: Path) -> bool:
     except OSError:
         return False
     return hasattr(os, "getuid") and (found.st_uid not in (os.getuid(), 0) or bool(found.st_mode & 0o022))
-
-
-def is_file(path: Path) -> bool:
-    """Whether the path, or the target of its link, is a regular file; False also if that cannot be checked."""
-    return os.path.isfile(path)  # noqa: PTH113 - as above
-
-
-def is_folder(path: Path) -> bool:
-    """Whether the path, or the target of its link, is a folder; False also if that cannot be checked, as on a dead mount."""
-    return os.path.isdir(path)  # noqa: PTH112 - as above
 
 
 def allocated_bytes(path: Path) -> int:

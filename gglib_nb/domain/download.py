@@ -1,6 +1,6 @@
 """Requests, plans, and the queue as users see it. Frozen values; `gglib_nb.queue.machine` changes the queue."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
 from functools import cached_property
 from importlib import import_module
@@ -98,6 +98,14 @@ class PlannedFile(Value, frozen=True):
     # Bytes of the target that were wrong when it had that modification time (empty: the whole file); it is replaced,
     # and its right bytes are reused. None: nothing wrong is known.
     wrong_ranges: tuple[tuple[int, int], ...] | None = None
+
+
+def sizes_by_target(files: Iterable[PlannedFile]) -> dict[str, int]:
+    """The sizes of files as they are stored: the parts of a byte split are one file; an unknown size counts as 0."""
+    sizes: dict[str, int] = {}
+    for file in files:
+        sizes[file.target] = sizes.get(file.target, 0) + (file.size_bytes or 0)
+    return sizes
 
 
 class PlannedDownload(Value, frozen=True):

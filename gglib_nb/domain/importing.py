@@ -21,7 +21,9 @@ from gglib_nb.errors import InvalidRepoIdError, RequestError
 
 _CACHED: Final = re.compile(r"models--([^/]+?)--([^/]+)")
 _COMMIT: Final = re.compile(r"[0-9a-f]{40}")
-_VERSION: Final = re.compile(r"@([0-9a-f]{8})")  # the folder of a kept version, named by its commit
+VERSION: Final = re.compile(r"@([0-9a-f]{8})")
+"""The folder of a new version, or of an old one that is kept, named by the first digits of its commit."""
+
 _MANIFEST: Final = re.compile(r"manifest=([^=]+)=([^=]+)=[^=]*\.json")
 _LONGEST_NAME: Final = 80
 
@@ -71,7 +73,7 @@ def origin_of(relative: PurePath, folder: PurePath, siblings: Iterable[str]) -> 
             return FileOrigin(repo_id, None, relative.name.removeprefix(prefix))
     parts = relative.parts[1:] if relative.parts[0] == "models" and len(relative.parts) > 3 else relative.parts
     if len(parts) > 2 and (repo_id := _checked(*parts[:2])):
-        version = _VERSION.fullmatch(parts[2]) if len(parts) > 3 else None
+        version = VERSION.fullmatch(parts[2]) if len(parts) > 3 else None
         inside = parts[2:] if version is None else parts[3:]
         return FileOrigin(repo_id, None if version is None else version[1], PurePath(*inside).as_posix())
     return FileOrigin(None, None, relative.name)

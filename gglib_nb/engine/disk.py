@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from glob import escape
 from pathlib import Path
 from typing import Final
@@ -151,6 +151,16 @@ def read_small(path: Path, *, must_know: bool = False) -> bytes | None:
     return None
 
 
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[tuple[Callable[[int, int], bytes], int]]:
+    """A function that reads (offset, length) of a regular file, and its size. Raises `OSError`."""
+    fd = open_regular(path)
+    try:
+        yield lambda offset, length: read_at(fd, length, offset), os.fstat(fd).st_size
+    finally:
+        os.close(fd)
+
+
 def prefix_reader(fd: int, reach: int) -> Callable[[int, int], bytes]:
     """A function that reads (offset, length) of an open file, as if it ended at `reach`."""
     return lambda offset, length: read_at(fd, max(0, min(length, reach - offset)), offset)
@@ -242,6 +252,17 @@ def storage_error(error: OSError, path: Path) -> TransferError:
             "choose another models folder, then retry."
         )
     return StorageError(f"{at} cannot be written: {error.strerror or error}. Check the folder, then retry.")
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path, problem: str = "cannot be used", advice: str = "") -> Iterator[None]:
+    """Turns an `OSError` into a `StorageError` that names the file and the problem, or into a `DiskFullError`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.EFBIG, *_FULL}:
+            raise storage_error(error, path) from error
+        raise StorageError(f"{error.filename or path} {problem}: {error.strerror or error}.{advice}") from error
 
 
 # --- Space ------------------------------------------------------------------------------------------------------------

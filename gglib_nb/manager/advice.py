@@ -1,4 +1,4 @@
-"""Advice before anything is queued: what a repository offers and would cost, and which repositories exist.
+"""Advice before anything is queued: what a repository offers and would cost, which repositories exist, what a file contains.
 
 A plan reads a listing and, for each model, the first bytes of one GGUF header: its quantizations differ only in their weights.
 How much of a variant could be copied from files on this machine is estimated from the ends of headers.
@@ -14,18 +14,29 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from gglib_nb.domain.choosing import Choice, choose, finding_of
 from gglib_nb.domain.companions import COMPANION_KINDS, Companion
+from gglib_nb.domain.download import PlannedDownload, PlannedFile
 from gglib_nb.domain.fit import MachineMemory, Placement, model_shape, place
-from gglib_nb.domain.gguf import Tensor, read_header, read_tensors, tensors_in_tail
+from gglib_nb.domain.gguf import (
+    FILE_WINDOW_BYTES,
+    ReadBytes,
+    Tensor,
+    TensorTable,
+    read_header,
+    read_tensors,
+    tensors_in_tail,
+)
 from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.gguf_reuse import ReuseLimits, find_candidates, gain_bytes
-from gglib_nb.domain.memory import CacheType, MemoryEstimate, estimate_memory
+from gglib_nb.domain.inspection import Comparison, Inspection, compare, inspection_of
+from gglib_nb.domain.memory import CacheType, estimate_memory
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import PlannedCompanion, RepoListing, RepoPlan, RepoSummary, VariantPlan, with_likely_fit
 from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, states_quality
-from gglib_nb.domain.references import check_repo_id, target_path
+from gglib_nb.domain.references import DownloadId, check_repo_id, parse_pasted, target_path
 from gglib_nb.domain.units import check_count
 from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import Variant, companion_for, first_name, variants_of
+from gglib_nb.engine.disk import reading, storage_errors
 from gglib_nb.engine.local import present_by_file
 from gglib_nb.engine.reuse import DonorFile, find_donors
 from gglib_nb.errors import (
@@ -37,13 +48,14 @@ from gglib_nb.errors import (
     HubUnavailableError,
     IncompleteShardSetError,
     InvalidConfigError,
+    InvalidRepoIdError,
+    ModelNotFoundError,
     NoGgufFilesError,
     RequestError,
     TransferError,
 )
 from gglib_nb.manager.calls import DaemonThreadPool, operation
-from gglib_nb.manager.hardware import bytes_to_write, disk_space_at, files_of, machine_memory, queued_files
-from gglib_nb.manager.inspection import remote_reader
+from gglib_nb.manager.hardware import bytes_to_write, disk_space_at, machine_memory, queued_bytes, ram_bytes
 from gglib_nb.manager.parts import Operations, Parts
 from gglib_nb.manager.resolving import pointing_to_children, registered_donors, scan_findings, shard_files
 
@@ -105,6 +117,15 @@ class AdviceOperations(Operations):
         tokens = context or DEFAULT_CONTEXT_TOKENS
         return self._parts.at_hub(self._plan, repo_id, quantization, revision, tokens, cache_type)
 
+    def _plan(
+        self, repo_id: str, quantization: str | None, revision: str | None, context_tokens: int, cache_type: CacheType
+    ) -> RepoPlan:
+        check_repo_id(repo_id)
+        with pointing_to_children(self._parts.hub, repo_id):
+            listing = self._parts.hub.list_files(repo_id, revision)
+            plans = self._ask(lambda machine: machine.plans)
+            return _Planning(self._parts, listing, plans, quantization, context_tokens, cache_type).plan(revision)
+
     @operation
     def search(
         self,
@@ -138,75 +159,125 @@ class AdviceOperations(Operations):
         """The machine's memory, queried once for all searches, because that takes time."""
         return machine_memory()
 
-    def _plan(
-        self, repo_id: str, quantization: str | None, revision: str | None, context_tokens: int, cache_type: CacheType
-    ) -> RepoPlan:
-        check_repo_id(repo_id)
-        with pointing_to_children(self._parts.hub, repo_id):
-            listing = self._parts.hub.list_files(repo_id, revision)
-            return _Planning(self._parts, listing, quantization, context_tokens, cache_type).plan(revision)
+    @operation
+    def inspect(self, id: DownloadId | str, *, on_hub: bool = False) -> Inspection:  # noqa: A002 - the port's word
+        """The contents of a model: metadata, chat template, tokenizer, tensors by type.
+
+        A registered model is read from its files; with `on_hub`, and for any other id (`owner/repo`, with or without `:QUANT`),
+        only the headers of the Hub's present version are read.
+
+        Raises:
+            RequestError: The repository has no such variant, or several.
+            HubError: The Hub refuses, or cannot be reached.
+            StorageError: A file is missing or cannot be read.
+            GgufError: A file is not a GGUF file that can be read.
+        """
+        try:
+            model = self._parts.catalog.find(id, self._parts.stores.models)
+        except ModelNotFoundError as missing:
+            try:
+                wanted = parse_pasted(str(id))
+            except InvalidRepoIdError:
+                raise missing from None
+            return self._parts.at_hub(_inspect_on_hub, self._parts.hub, wanted)
+        return self._inspect_present(model) if on_hub else _inspect_files(model)
+
+    @operation
+    def compare(self, first: DownloadId | str, second: DownloadId | str | None = None) -> Comparison:
+        """How two models differ: keys with different values, and the chat templates as a diff. Raises what `inspect` raises.
+
+        Without the second, the first is a registered model, and is compared with the Hub's present version.
+        """
+        if second is not None:
+            return compare(self.inspect(first), self.inspect(second))
+        model = self._parts.catalog.find(first, self._parts.stores.models)
+        return compare(_inspect_files(model), self._inspect_present(model))
+
+    def _inspect_present(self, model: Model) -> Inspection:
+        if model.origin == "local":  # the Hub may have another user's repository of that name
+            raise RequestError(f"The repository of {model.id} is unknown, so it cannot be inspected there.")
+        return self._parts.at_hub(_inspect_on_hub, self._parts.hub, model.id)
 
 
-def _qualities(hub: "HubClient", listing: RepoListing, variants: Sequence[Variant]) -> dict[str, Quality]:
-    """The publisher's quality figures of the variants; none if they cannot be read."""
-    texts = {}
-    for file in [file for file in listing.files if states_quality(file.path)][:_MOST_TEXTS]:
-        with suppress(GglibError):
-            length = min(LONGEST_BYTES, file.size_bytes or LONGEST_BYTES)
-            texts[file.path] = hub.read_range(listing.repo_id, listing.commit_sha, file.path, 0, length)
-    return stated_qualities(texts, variants)
+def _inspect_files(model: Model) -> Inspection:
+    tables = []
+    for path in map(Path, model.paths):
+        with storage_errors(path, "cannot be read"), reading(path) as (read, size_bytes):
+            tables.append(_table(path.name, read, size_bytes))
+    return inspection_of(str(model.id), model.size_bytes, tables, model.paths[0])
+
+
+def _inspect_on_hub(hub: "HubClient", wanted: DownloadId) -> Inspection:
+    """The contents of a variant of a repository, without downloading it: only headers are read."""
+    listing = hub.list_files(wanted.repo_id, wanted.revision)
+    variants = variants_of((file.path, file.size_bytes) for file in listing.files)
+    variant = choose(variants, wanted.quantization, ram_bytes(), repository=listing.repo_id).variant
+    if variant.size_bytes is None:
+        raise HubUnavailableError(f"{listing.repo_id} does not state the size of {variant.files[0]}. Try again later.")
+    files = list(zip(variant.files, variant.sizes, strict=True))
+    if variant.split == "bytes":  # one GGUF file in pieces: its header is in the first
+        files = [(variant.files[0], variant.size_bytes)]
+    tables = [_table(path, _reader(hub, listing, path), size or 0, 2 * _MIB) for path, size in files]
+    return inspection_of(str(DownloadId(listing.repo_id, variant.key)), variant.size_bytes, tables)
+
+
+def _table(name: str, read: ReadBytes, size_bytes: int, window_bytes: int = FILE_WINDOW_BYTES) -> TensorTable:
+    try:
+        return read_tensors(read, size_bytes, window_bytes=window_bytes)
+    except GgufError as error:
+        raise GgufError(f"{name}: {error}") from error
+
+
+# Plans -----------------------------------------------------------------------------------------------------------------
 
 
 class _Planning:
     """What a plan rests on: the listing, the machine, the queue, and what is read of the files. Makes the plan."""
 
     def __init__(
-        self, parts: Parts, listing: RepoListing, quantization: str | None, context_tokens: int, cache_type: CacheType
+        self,
+        parts: Parts,
+        listing: RepoListing,
+        queued: Sequence[PlannedDownload],
+        quantization: str | None,
+        context_tokens: int,
+        cache_type: CacheType,
     ) -> None:
-        hub, folder, snapshot = parts.hub, parts.config.models_directory, parts.queue.snapshot
-        self._parts, self._listing, self._models_directory = parts, listing, folder
+        self._parts, self._listing = parts, listing
         self._context_tokens, self._cache_type = context_tokens, cache_type
         self._variants = variants_of((file.path, file.size_bytes) for file in listing.files)
         self._machine = machine_memory()  # the free memory changes
-        self._findings = scan_findings(hub, listing, self._variants.offered) if quantization is None else {}
         self._choice: Choice | None = None
         self._undecided = ""  # why there is no choice
+        self._shown = self._variants.offered
+        self._findings = {} if quantization is not None else scan_findings(parts.hub, listing, self._shown)
+        choosing = partial(choose, self._variants, quantization, self._machine.ram_bytes, repository=listing.repo_id)
         try:
-            self._choice = choose(
-                self._variants,
-                quantization,
-                self._machine.ram_bytes,
-                repository=listing.repo_id,
-                findings=self._findings,
-            )
+            self._choice = choosing(findings=self._findings)
         except (AmbiguousQuantizationError, IncompleteShardSetError, NoGgufFilesError) as error:
-            if quantization is not None or not self._variants.offered:
+            if quantization is not None or not self._shown:
                 raise
             self._undecided = str(error)
-        self._shown = self._variants.offered
         if quantization is not None and self._choice is not None:
             self._shown = (self._choice.variant,)
-            self._findings = scan_findings(hub, listing, self._shown)
+            self._findings = scan_findings(parts.hub, listing, self._shown)
+        folder = parts.config.models_directory
+        self._disk = disk_space_at(folder.joinpath(*listing.repo_id.split("/")))
+        self._queued_bytes = queued_bytes(queued, self._disk.device)
+        here = (plan for plan in queued if (plan.id.repo_id, plan.commit_sha) == (listing.repo_id, listing.commit_sha))
+        self._queued_keys = {plan.id.quantization for plan in here}  # requested by any revision
         self._gate: GatedRepoError | None = None
         self._headers: Mapping[tuple[str, ...], GgufHeader] = {}
         self._qualities: Mapping[str, Quality] = {}
         self._reusable_bytes: Mapping[str, int] = {}
         try:
-            hub.check_access(listing)
+            parts.hub.check_access(listing)
         except GatedRepoError as error:
             self._gate = error
         else:
-            self._headers = _read_headers(hub, listing, self._shown)
-            self._qualities = _qualities(hub, listing, self._variants.variants)
-            self._reusable_bytes = reusable_bytes(hub, folder, listing, self._shown, parts.registered())
-        self._disk = disk_space_at(folder.joinpath(*listing.repo_id.split("/")))
-        self._queued_bytes = bytes_to_write(queued_files(snapshot, folder, self._disk.device))
-        here = (
-            item.id
-            for item in snapshot.items
-            if (item.repo_id, item.commit_sha) == (listing.repo_id, listing.commit_sha)
-        )
-        self._queued_keys = {id_.quantization for id_ in here}  # requested by any revision
+            self._headers = _read_headers(parts.hub, listing, self._shown)
+            self._qualities = _qualities(parts.hub, listing, self._variants.variants)
+            self._reusable_bytes = reusable_bytes(parts.hub, folder, listing, self._shown, parts.registered())
 
     def plan(self, revision: str | None) -> RepoPlan:
         """The plan, with a row for each variant."""
@@ -225,7 +296,7 @@ class _Planning:
             variants=tuple(sorted(map(self._row, self._shown), key=lambda plan: (plan.size_bytes or 0, plan.key))),
             companions=tuple(map(_planned, self._variants.companions)),
             context_tokens=self._context_tokens if self._headers else None,
-            models_directory=str(self._models_directory),
+            models_directory=str(parts.config.models_directory),
             free_bytes=self._disk.free_bytes,
             queued_bytes=self._queued_bytes,
             machine=self._machine,
@@ -238,29 +309,31 @@ class _Planning:
         )
 
     def _row(self, variant: Variant) -> VariantPlan:
-        files = files_of(self._models_directory, self._listing.repo_id, zip(variant.files, variant.sizes, strict=True))
+        files: list[PlannedFile] = []
+        with suppress(HubUnavailableError):  # parts of unknown length: none of them can be on the disk
+            files = shard_files(self._parts.config.models_directory, self._listing, variant)
         found = (companion_for(self._variants, variant, kind) for kind in COMPANION_KINDS)
         companions = tuple(_planned(companion) for companion in found if companion is not None)
         projector = next((one for one in companions if one.kind == "mmproj"), None)
         header, size_bytes = self._headers.get(first_name(variant).model), variant.size_bytes
-        memory: MemoryEstimate | None = None
+        memory = beside = None
         if header is not None and size_bytes is not None:
             memory = estimate_memory(header, size_bytes, self._context_tokens, cache_type=self._cache_type)
+        if projector is not None:
+            beside = self._placement(header, size_bytes, projector.size_bytes or 0)
         is_queued = variant.key in self._queued_keys
         choice = self._choice if self._choice is not None and variant is self._choice.variant else None
         return VariantPlan(
             key=variant.key,
             label=variant.quantization,
-            size_bytes=variant.size_bytes,
+            size_bytes=size_bytes,
             shard_count=variant.shards_expected,
             bits_per_weight=variant.bits_per_weight,
-            present_bytes=self._present(variant),
-            free_bytes_after=self._free_after(variant, 0 if is_queued else bytes_to_write(files)),
+            present_bytes=sum(present_by_file(files, self._listing.commit_sha)),
+            free_bytes_after=self._free_after(size_bytes, 0 if is_queued else bytes_to_write(files)),
             memory=memory,
             placement=self._placement(header, size_bytes, 0),
-            placement_with_projector=None
-            if projector is None
-            else self._placement(header, size_bytes, projector.size_bytes or 0),
+            placement_with_projector=beside,
             name=variant.name,
             missing=variant.missing,
             is_queued=is_queued,
@@ -272,18 +345,10 @@ class _Planning:
             scan_finding=finding_of(variant, self._findings),
         )
 
-    def _present(self, variant: Variant) -> int:
-        try:
-            files = shard_files(self._models_directory, self._listing, variant)
-        except HubUnavailableError:  # parts of unknown length: none of them can be on the disk
-            return 0
-        return sum(present_by_file(files, self._listing.commit_sha))
-
-    def _free_after(self, variant: Variant, own_bytes: int) -> int | None:
-        """Free space once everything queued and this variant are downloaded; its own bytes in the queue count once."""
-        if self._disk.free_bytes is None or variant.size_bytes is None:
-            return None
-        return self._disk.free_bytes - self._queued_bytes - own_bytes
+    def _free_after(self, size_bytes: int | None, own_bytes: int) -> int | None:
+        """Free space once everything queued and a variant are downloaded; its own bytes in the queue count once."""
+        free_bytes = self._disk.free_bytes
+        return None if free_bytes is None or size_bytes is None else free_bytes - self._queued_bytes - own_bytes
 
     def _placement(self, header: GgufHeader | None, size_bytes: int | None, beside_bytes: int) -> Placement:
         shape = None if header is None or size_bytes is None else model_shape(header, size_bytes, beside_bytes)
@@ -304,7 +369,20 @@ def judged(
     ]
 
 
-# Headers ---------------------------------------------------------------------------------------------------------------
+# What is read of the files ---------------------------------------------------------------------------------------------
+
+
+def _reader(hub: "HubClient", listing: RepoListing, path: str) -> ReadBytes:
+    return partial(hub.read_range, listing.repo_id, listing.commit_sha, path)
+
+
+def _qualities(hub: "HubClient", listing: RepoListing, variants: Sequence[Variant]) -> dict[str, Quality]:
+    """The publisher's quality figures of the variants; none if they cannot be read."""
+    texts = {}
+    for file in [file for file in listing.files if states_quality(file.path)][:_MOST_TEXTS]:
+        with suppress(GglibError):
+            texts[file.path] = _reader(hub, listing, file.path)(0, min(LONGEST_BYTES, file.size_bytes or LONGEST_BYTES))
+    return stated_qualities(texts, variants)
 
 
 def _read_headers(
@@ -333,9 +411,9 @@ def _at_once(calls: Mapping[_Key, Callable[[], _Answer]]) -> dict[_Key, _Answer]
 def _header(hub: "HubClient", listing: RepoListing, variant: Variant) -> GgufHeader | None:
     header: GgufHeader | None = None
     if (size_bytes := variant.sizes[0]) is not None:
-        read = remote_reader(hub, listing, variant.files[0])
         with suppress(*_UNREADABLE):
             for limit_bytes, window_bytes in _LOOKS:
+                read = _reader(hub, listing, variant.files[0])
                 header = read_header(read, size_bytes, limit_bytes=limit_bytes, window_bytes=window_bytes)
                 if header.is_whole or estimate_memory(header, 0, 1).kv_cache_bytes is not None:
                     break
@@ -354,7 +432,7 @@ def reusable_bytes(
 
     Variants for which that is unknown are left out. Without a possible donor no request is sent.
     """
-    chosen = [one for one in variants if one.is_complete and one.split != "bytes"]
+    chosen = [one for one in variants if one.is_complete and one.split != "bytes" and None not in one.sizes]
     if not chosen or sum(len(one.files) for one in chosen) > _MOST_FILES:
         return {}
     path = chosen[0].files[0]
@@ -365,30 +443,21 @@ def reusable_bytes(
     if not donors:
         return {}
     files = [file for one in chosen for file in zip(one.files, one.sizes, strict=True)]
-    gains = _at_once({path: partial(_gain, hub, listing, path, size_bytes, donors) for path, size_bytes in files})
+    gains = _at_once({path: partial(_gain, _reader(hub, listing, path), size or 0, donors) for path, size in files})
     sums = {one.key: known_sum(gains[path] for path in one.files) for one in chosen}
     return {key: gain if gain >= limits.least_gain_bytes else 0 for key, gain in sums.items() if gain is not None}
 
 
-def _gain(
-    hub: "HubClient", listing: RepoListing, path: str, size_bytes: int | None, donors: Sequence[DonorFile]
-) -> int | None:
+def _gain(read: ReadBytes, size_bytes: int, donors: Sequence[DonorFile]) -> int | None:
     """The gain for one file; None if its header could not be read."""
-    if size_bytes is None:
-        return None
-    read, like = (
-        remote_reader(hub, listing, path),
-        max(donors, key=lambda one: one.table.header.header_bytes or 0).table,
-    )
+    like = max(donors, key=lambda one: one.table.header.header_bytes or 0).table
+    tensors: Sequence[Tensor] | None = None
     with suppress(*_UNREADABLE):
         begin = read(0, _BEGIN_BYTES)
-        tensors: Sequence[Tensor] | None
         try:
             tensors = read_tensors(lambda offset, length: begin[offset : offset + length], size_bytes).tensors
         except GgufError:
             start = max(0, like.infos_start - _BEFORE_BYTES)
             tail = read(start, (like.header.header_bytes or 0) + _BEHIND_BYTES - start)
             tensors = tensors_in_tail(tail, start, size_bytes, like, int.from_bytes(begin[_COUNT], "little"))
-        if tensors is not None:
-            return gain_bytes(find_candidates(tensors, [donor.table.tensors for donor in donors]))
-    return None
+    return None if tensors is None else gain_bytes(find_candidates(tensors, [donor.table.tensors for donor in donors]))

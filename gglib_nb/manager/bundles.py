@@ -1,21 +1,18 @@
 """Bundles: models carried to a machine without a network, verified as they are written and again as they are read.
 
-Both directions use the same copy: it hashes every byte, continues after an interruption, and gives a file its name only when
-its SHA-256 matches.
+Both directions use the same copier: it hashes every byte, continues after an interruption, and gives a file its name only
+when its SHA-256 matches.
 """
 
 import errno
 import glob
 import hashlib
-import io
 import os
 import stat
 import sys
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -34,11 +31,11 @@ from gglib_nb.domain.importing import (
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.references import target_path
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import disk_full, open_regular, storage_error
+from gglib_nb.engine.disk import DiskSpace, reading, status_of, storage_errors, write_all
 from gglib_nb.engine.local import check_split_set
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
 from gglib_nb.manager.importing import stored_file
-from gglib_nb.system import free_bytes, lock_file, open_file, sync_folder
+from gglib_nb.system import is_file, lock_file, open_file, replace_file, sync_folder
 
 _SLICE_BYTES: Final = 4 * 1024**2
 _CARD: Final = "README.md"
@@ -71,9 +68,6 @@ class BundleReport(Value, frozen=True):
     linked_bytes: int
 
 
-# --- Export -----------------------------------------------------------------------------------------------------------
-
-
 def export_models(
     models: Sequence[Model],
     folder: Path,
@@ -82,38 +76,31 @@ def export_models(
     on_progress: OnBundleProgress | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> BundleReport:
-    """Write a bundle, or add to one, as documented for the operation `export`.
+    """Writes a bundle, or adds to one, as documented for the operation `export`.
 
     Each model is in the manifest only once all of its files are verified. `on_progress` and `is_stopped` are called after every
-    few megabytes; if it was stopped, it raises `DownloadInterruptedError` and continues the next time. May raise `OSError`.
+    few megabytes; if it was stopped, it raises `DownloadInterruptedError` and continues the next time.
     """
     for model in models:
-        _check_files(model)
-    folder.mkdir(parents=True, exist_ok=True)
+        _refuse_missing(map(Path, model.targets), f"Run %gguf repair {model.id} first.")
     copier = _Copier(sum(model.size_bytes for model in models), on_progress, is_stopped)
-    for model in models:
-        repo_id = model.id.repo_id
-        # SHA-256 by path and by the id of the model that has the file.
-        recorded: dict[str, dict[str, str]] = defaultdict(dict)
-        for one in _present_manifest(folder).models:
-            for bundled in one.files if one.download_id.repo_id == repo_id else ():
-                recorded[bundled.path_in_repo][one.id] = bundled.sha256
-        places = [target_path(folder, repo_id, file.path_in_repo) for file in model.files]
-        device = folder.stat().st_dev
-        copied = (one for one, place in zip(model.files, places, strict=True) if not place.exists())
-        _check_space(folder, sum(one.size_bytes for one in copied if Path(one.target).stat().st_dev != device))
-        files = tuple(
-            copier.export(model, file, place, recorded[file.path_in_repo])
-            for file, place in zip(model.files, places, strict=True)
-        )
-        card = None if repo_id.startswith("local/") else read_card(model)
-        licence, card_path = model.fact("licence", str), None if card is None else _CARD
-        entry = BundledModel(str(model.id), model.commit_sha, model.label, licence, card_path, files)
-        with _MANIFEST:
-            place = target_path(folder, repo_id, _CARD)
-            if card is not None and not place.exists():  # a README may be the user's own
-                _write(place, card)
-            _write(folder / MANIFEST_NAME, encode_manifest(_present_manifest(folder).with_model(entry)))
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        for model in models:
+            repo_id, manifest = model.id.repo_id, _present_manifest(folder)
+            pairs = [(file, target_path(folder, repo_id, file.path_in_repo)) for file in model.files]
+            device = folder.stat().st_dev
+            copied = {place: file.size_bytes for file, place in pairs if Path(file.target).stat().st_dev != device}
+            DiskSpace().reserve(0, copied, are_replaced=False)
+            files = tuple(copier.export(model, file, place, manifest) for file, place in pairs)
+            card = None if repo_id.startswith("local/") else read_card(model)
+            licence, card_path = model.fact("licence", str), None if card is None else _CARD
+            entry = BundledModel(str(model.id), model.commit_sha, model.label, licence, card_path, files)
+            with _MANIFEST:
+                place = target_path(folder, repo_id, _CARD)
+                if card is not None and not place.exists():  # a README may be the user's own
+                    replace_file(place, card)
+                replace_file(folder / MANIFEST_NAME, encode_manifest(_present_manifest(folder).with_model(entry)))
     return BundleReport(str(folder), tuple(str(model.id) for model in models), copier.total_bytes, copier.linked_bytes)
 
 
@@ -121,24 +108,10 @@ def _present_manifest(folder: Path) -> BundleManifest:
     return read_manifest(folder) if (folder / MANIFEST_NAME).exists() else BundleManifest()
 
 
-def _check_files(model: Model) -> None:
-    for file in model.files:
-        with storage_errors(Path(file.target)):
-            size_bytes = Path(file.target).stat().st_size
-        if size_bytes != file.size_bytes:
-            raise StorageError(
-                f"{file.target} has {size_bytes:,} bytes instead of {file.size_bytes:,}. Run %gguf repair {model.id} first."
-            )
-
-
-# --- Import -----------------------------------------------------------------------------------------------------------
-
-
 def read_manifest(folder: Path) -> BundleManifest:
     """The manifest of a bundle. Raises `StorageError`, and `RequestError` for anything that is not allowed in a bundle."""
     path = folder / MANIFEST_NAME
-    with _reading(path) as file:
-        data = file.read(LONGEST_BUNDLE_MANIFEST_BYTES + 1)
+    data = b"".join(_read([path], 0, LONGEST_BUNDLE_MANIFEST_BYTES + 1))
     if len(data) > LONGEST_BUNDLE_MANIFEST_BYTES:
         raise RequestError(f"{path} is too large for a manifest. Export the bundle again.")
     return decode_manifest(data)
@@ -161,7 +134,7 @@ def import_models(
     on_progress: Callable[[ImportProgress], None] | None = None,
     is_stopped: Callable[[], bool] = lambda: False,
 ) -> tuple[Model, ...]:
-    """Copy the models of a bundle into the models folder and register each under the repository it came from.
+    """Copies the models of a bundle into the models folder and registers each under the repository it came from.
 
     Every file is hashed while it is copied, and a damaged one is not registered. Existing files are verified and kept, including
     those of a registered model in another folder. Stopping is as for `export_models`.
@@ -174,23 +147,26 @@ def import_models(
             on_progress(ImportProgress(progress.path, 0, count, progress.done_bytes, progress.total_bytes))
 
     copier = _Copier(sum(model.size_bytes for model in manifest.models), report, is_stopped)
-    models = {model.id: model for model in registered}
+    present = {model.id: model for model in registered}
     imported: list[Model] = []
     for bundled in manifest.models:
         id_ = bundled.download_id
-        known = models.get(id_)
-        if known is None or not _has_files(known, bundled):
-            known = None
-            targets = [target_path(models_directory, id_.repo_id, file.path_in_repo) for file in bundled.files]
+        model = present.get(id_)
+        if model is not None and _has_files(model, bundled):
+            places = {file.path_in_repo: Path(file.target) for file in model.files}
         else:
-            places = {file.path_in_repo: Path(file.target) for file in known.files}
-            targets = [places[file.path_in_repo] for file in bundled.files]
-        pairs = list(zip(bundled.files, targets, strict=True))
-        _check_space(models_directory, sum(file.size_bytes for file, target in pairs if not target.exists()))
-        files = tuple(copier.take(folder / id_.repo_id, *pair) for pair in pairs)
+            model = None
+            paths = [file.path_in_repo for file in bundled.files]
+            places = {path: target_path(models_directory, id_.repo_id, path) for path in paths}
+        with storage_errors(models_directory):
+            sizes = {places[file.path_in_repo]: file.size_bytes for file in bundled.files}
+            DiskSpace().reserve(0, sizes, are_replaced=False)
+            repository = folder / id_.repo_id
+            files = tuple(copier.take(repository, file, places[file.path_in_repo]) for file in bundled.files)
         check_split_set(files)
-        found = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin="import")
-        imported.append(found if known is None else replace(known, files=files))
+        if model is None:
+            model = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin="import")
+        imported.append(replace(model, files=files))
         register(imported[-1])
     return tuple(imported)
 
@@ -200,7 +176,10 @@ def _has_files(model: Model, bundled: BundledModel) -> bool:
     return model.origin == "hub" and wanted == recorded and all(Path(file.target).exists() for file in model.files)
 
 
-# --- Copying ----------------------------------------------------------------------------------------------------------
+def _refuse_missing(paths: Iterable[Path], advice: str) -> None:
+    for path in paths:
+        if not is_file(path):
+            raise StorageError(f"{path} is missing. {advice}")
 
 
 class _Copier:
@@ -213,41 +192,47 @@ class _Copier:
         self._on_progress: Final = on_progress
         self._is_stopped: Final = is_stopped
 
-    def export(self, model: Model, file: StoredFile, target: Path, recorded: Mapping[str, str]) -> BundledFile:
+    def export(self, model: Model, file: StoredFile, target: Path, manifest: BundleManifest) -> BundledFile:
         """Links or copies a file of a model into a bundle; a damaged one gets no place there.
 
-        `recorded` has the SHA-256 of this file in the manifest, by model. A file of another model is not replaced, nor one
-        that the manifest does not name.
+        A file of another model in the manifest is not replaced, nor one that the manifest does not name.
         """
         source = Path(file.target)
-        advice = f"Run %gguf repair {model.id}, then export again."
         parts: tuple[int, ...] = ()
+        owners = {
+            one.id: bundled.sha256
+            for one in manifest.models
+            for bundled in one.files
+            if (one.download_id.repo_id, bundled.path_in_repo) == (model.id.repo_id, file.path_in_repo)
+        }
         with storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            others = {sha256 for id_, sha256 in recorded.items() if id_ != str(model.id)}
-            if others and others != {file.sha256 or self._sha256_of(source)}:
-                raise _occupied(target, model)
-            if not recorded and target.exists() and not source.samefile(target):  # perhaps of an interrupted export
-                sha256 = self._sha256_of(target)
-                if sha256 != (file.sha256 or self._sha256_of(source)):
-                    raise _occupied(target, model)
-            elif _is_linked(source, target):
+            sha256 = self._right_sha256(source, file, f"Run %gguf repair {model.id}, then export again.")
+            is_unnamed = not owners and target.exists() and not source.samefile(target)
+            in_place = {one for id_, one in owners.items() if id_ != str(model.id)}
+            in_place |= {self._sha256_of(target)} if is_unnamed else set()  # perhaps of an interrupted export
+            if in_place - {sha256}:
+                raise StorageError(f"Another file is stored at {target}. Export {model.id} into another folder.")
+            if _is_linked(source, target):
                 self.linked_bytes += file.size_bytes
-                sha256 = self._recorded_sha256(source, file) or self._sha256_of(source)
-                if sha256 != (file.sha256 or sha256):
-                    if source.resolve() != target.resolve():  # a bundle in the models folder has no second name
-                        target.unlink(missing_ok=True)
-                    raise _damaged(source, file.sha256, sha256, advice)
-            else:
-                sha256, parts = self._copy_verified([source], target, file.size_bytes, file.sha256, advice)
+                self._advance(source, file.size_bytes)
+            elif not is_unnamed:
+                parts = self._copy([source], target, file.size_bytes, sha256, f"Run %gguf repair {model.id}.")
         return BundledFile(file.path_in_repo, file.kind, file.size_bytes, sha256, parts, file.is_verified)
 
-    def _recorded_sha256(self, source: Path, file: StoredFile) -> str | None:
-        """Its digest, if that was right and the file has not been written since."""
-        if not file.is_verified or file.wrong_ranges is not None or source.stat().st_mtime_ns != file.mtime_ns:
-            return None
-        self._advance(source, file.size_bytes)
-        return file.sha256
+    def _right_sha256(self, source: Path, file: StoredFile, advice: str) -> str:
+        """The digest of a file; hashes it unless it was verified and has not been written since."""
+        if (
+            file.is_verified
+            and file.wrong_ranges is None
+            and source.stat().st_mtime_ns == file.mtime_ns
+            and file.sha256
+        ):
+            return file.sha256
+        actual = self._sha256_of(source)
+        if file.sha256 not in (None, actual):
+            raise _damaged(source, file.sha256, actual, advice)
+        return actual
 
     def take(self, repository: Path, file: BundledFile, target: Path) -> StoredFile:
         """Copies a file of a repository in a bundle to its target; one with the same content stays."""
@@ -257,9 +242,9 @@ class _Copier:
                     raise StorageError(f"Another file is stored at {target}. Move or delete it, then import again.")
             else:
                 target.parent.mkdir(parents=True, exist_ok=True)
-                sources = [repository / path for path in file.stored_paths]
-                advice = "Export the bundle again."
-                self._copy_verified(sources, target, file.size_bytes, file.sha256, advice, may_split=False)
+                sources, advice = [repository / path for path in file.stored_paths], "Export the bundle again."
+                _refuse_missing(sources, advice)
+                self._copy(sources, target, file.size_bytes, file.sha256, advice, may_split=False)
             stored = stored_file(target, file.path_in_repo, file.kind, file.sha256)
         return replace(stored, is_verified=file.is_verified, was_present=was_present, verified_at_s=time.time())
 
@@ -277,62 +262,51 @@ class _Copier:
         self._hash(path, digest)
         return digest.hexdigest()
 
-    def _hash(self, path: Path, digest: "hashlib._Hash", limit_bytes: int = sys.maxsize) -> int:
+    def _hash(self, path: Path, digest: "hashlib._Hash", most_bytes: int = sys.maxsize) -> int:
+        """Feeds the digest with the first bytes of a file; returns how many there were."""
         count = 0
-        with _reading(path) as file:
-            while data := file.read(min(_SLICE_BYTES, limit_bytes - count)):
-                digest.update(data)
-                count += len(data)
-                self._advance(path, len(data))
+        for data in _read([path], 0, most_bytes):
+            digest.update(data)
+            count += len(data)
+            self._advance(path, len(data))
         return count
 
-    def _copy_verified(
+    def _copy(
         self,
         sources: Sequence[Path],
         target: Path,
         size_bytes: int,
-        sha256: str | None,
+        sha256: str,
         advice: str,
         *,
         may_split: bool = True,
-    ) -> tuple[str, tuple[int, ...]]:
+    ) -> tuple[int, ...]:
         """Copies a file, or joins its parts, hashing every byte; continues where an earlier copy stopped.
 
-        With `may_split`, the copy is stored in parts if the file system cannot store it in one piece. Returns its SHA-256 and
-        the sizes of these parts.
+        With `may_split`, the copy is stored in parts if the file system cannot store it in one piece; returns their sizes.
         """
-        for source in sources:
-            if not source.is_file():
-                raise StorageError(f"{source} is missing. {advice}")
         parts = _existing_parts(target, size_bytes) if may_split else []
-        pieces: _Pieces = parts or [(target, size_bytes)]
+        pieces = parts or [(target, size_bytes)]
         try:
-            actual, has_old = self._copy(sources, pieces)
-        except StorageError as error:
-            is_too_large = isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EFBIG
-            if not is_too_large or not may_split or parts:
+            actual, has_old = self._write(sources, pieces)
+        except OSError as error:
+            if error.errno != errno.EFBIG or not may_split or parts:
                 raise
-            # The bytes written before the file system refused more are the first part.
-            limit_bytes = _temporary(target).stat().st_size // _PART_UNIT_BYTES * _PART_UNIT_BYTES
-            if limit_bytes == 0:
-                raise
-            pieces = parts = _parts(target, size_bytes, limit_bytes)
-            os.truncate(_temporary(target), limit_bytes)
-            _temporary(target).replace(_temporary(parts[0][0]))
-            actual, has_old = self._copy(sources, pieces)
-        if has_old and sha256 not in (None, actual):  # the bytes of an earlier copy may be the wrong ones
+            pieces = parts = _split(target, size_bytes)
+            actual, has_old = self._write(sources, pieces)
+        if has_old and actual != sha256:  # the bytes of an earlier copy may be the wrong ones
             _delete(pieces)
-            actual, _ = self._copy(sources, pieces)
-        if sha256 not in (None, actual):
+            actual, _ = self._write(sources, pieces)
+        if actual != sha256:
             _delete(pieces)
             raise _damaged(sources[0], sha256, actual, advice)
-        return actual, tuple(size for _, size in parts)
+        return tuple(size for _, size in parts)
 
-    def _copy(self, sources: Sequence[Path], pieces: _Pieces) -> tuple[str, bool]:
-        """Copies the sources, which are one file, to the pieces; returns the SHA-256, and whether an earlier copy left bytes."""
+    def _write(self, sources: Sequence[Path], pieces: _Pieces) -> tuple[str, bool]:
+        """Writes what is missing of the pieces; returns the SHA-256 of all, and whether an earlier copy left bytes."""
         digest, begin, has_old = hashlib.sha256(), 0, False
         for target, size_bytes in pieces:
-            if target.exists() and target.stat().st_size == size_bytes:
+            if (found := status_of(target)) is not None and found.st_size == size_bytes:
                 has_old |= self._hash(target, digest, size_bytes) > 0
             else:
                 has_old |= self._complete(sources, begin, target, size_bytes, digest)
@@ -342,43 +316,38 @@ class _Copier:
     def _complete(
         self, sources: Sequence[Path], begin: int, target: Path, size_bytes: int, digest: "hashlib._Hash"
     ) -> bool:
-        """Writes what is missing of a target, whose first byte is at `begin` of the sources; returns whether it had bytes."""
+        """Writes a target, whose first byte is at `begin` of the sources; returns whether an earlier copy left bytes."""
         temporary = _temporary(target)
-        with storage_errors(target):
-            with io.FileIO(open_file(temporary, os.O_WRONLY | os.O_CREAT, follow_links=False), "wb") as file:
-                if not lock_file(file.fileno()):
-                    raise StorageError(
-                        f"Another export or import is writing {target}. Run this again when it has ended."
-                    )
-                begun = at = self._hash(temporary, digest, size_bytes)
-                file.truncate(at)
-                file.seek(at)
-                slices = _slices(sources, begin + at)
-                while at < size_bytes:
-                    data = next(slices, b"")[: size_bytes - at]
-                    if not data:
-                        raise StorageError("The source became shorter while it was copied. Run it again.")
-                    digest.update(data)
-                    at += len(data)
-                    left = memoryview(data)
-                    while left:
-                        left = left[file.write(left) or 0 :]
-                    self._advance(target, len(data))
-                os.fsync(file.fileno())
-            temporary.replace(target)
-            sync_folder(target.parent)
+        fd = open_file(temporary, os.O_WRONLY | os.O_CREAT, follow_links=False)
+        try:
+            if not lock_file(fd):
+                raise StorageError(f"Another export or import is writing {target}. Run this again when it has ended.")
+            begun = at = self._hash(temporary, digest, size_bytes)
+            os.ftruncate(fd, at)
+            for data in _read(sources, begin + at, size_bytes - at):
+                write_all(fd, data, at)
+                digest.update(data)
+                at += len(data)
+                self._advance(target, len(data))
+            if at < size_bytes:
+                raise StorageError("The source became shorter while it was copied. Run it again.")
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        temporary.replace(target)
+        sync_folder(target.parent)
         return begun > 0
 
 
-def _slices(sources: Sequence[Path], position: int) -> Iterator[bytes]:
-    """The bytes of the sources, as if they were one file, from a position on."""
-    for path in sources:
-        with _reading(path) as file:
-            size_bytes = file.seek(0, os.SEEK_END)
-            file.seek(min(position, size_bytes))
-            position = max(0, position - size_bytes)
-            while data := file.read(_SLICE_BYTES):
+def _read(paths: Sequence[Path], start: int, length: int) -> Iterator[bytes]:
+    """The bytes of regular files that are one file together, from `start` on, in slices; at most `length`."""
+    for path in paths:
+        with storage_errors(path), reading(path) as (read, size_bytes):
+            while length > 0 and start < size_bytes and (data := read(start, min(_SLICE_BYTES, length))):
                 yield data
+                start += len(data)
+                length -= len(data)
+            start = max(0, start - size_bytes)
 
 
 def _existing_parts(target: Path, size_bytes: int) -> _Pieces:
@@ -390,8 +359,19 @@ def _existing_parts(target: Path, size_bytes: int) -> _Pieces:
     return []
 
 
-def _parts(target: Path, size_bytes: int, limit_bytes: int) -> _Pieces:
-    sizes = [min(limit_bytes, size_bytes - begin) for begin in range(0, size_bytes, limit_bytes)]
+def _split(target: Path, size_bytes: int) -> _Pieces:
+    """The parts for a file system that refused the file for its size; what it stored before is the begin of the first."""
+    limit_bytes = _temporary(target).stat().st_size
+    limit_bytes -= limit_bytes % _PART_UNIT_BYTES
+    if limit_bytes == 0:
+        raise StorageError(f"The disk of {target.parent} cannot store files of a megabyte.")
+    parts = _parts(target, size_bytes, limit_bytes)
+    _temporary(target).replace(_temporary(parts[0][0]))
+    return parts
+
+
+def _parts(target: Path, size_bytes: int, part_bytes: int) -> _Pieces:
+    sizes = [min(part_bytes, size_bytes - begin) for begin in range(0, size_bytes, part_bytes)]
     return [
         (target.with_name(f"{target.name}.part{number}of{len(sizes)}"), size) for number, size in enumerate(sizes, 1)
     ]
@@ -417,43 +397,5 @@ def _is_linked(source: Path, target: Path) -> bool:
     return True
 
 
-def _write(path: Path, data: bytes) -> None:
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = _temporary(path)
-        temporary.unlink(missing_ok=True)
-        temporary.write_bytes(data)
-        temporary.replace(path)
-        sync_folder(path.parent)
-
-
-def _check_space(folder: Path, needed_bytes: int) -> None:
-    left_bytes = free_bytes(folder)
-    if left_bytes is not None and left_bytes < needed_bytes:
-        raise disk_full(folder, needed_bytes, left_bytes)
-
-
-def _occupied(target: Path, model: Model) -> StorageError:
-    return StorageError(f"Another file is stored at {target}. Export {model.id} into another folder.")
-
-
 def _damaged(path: Path, expected: str | None, actual: str, advice: str) -> IntegrityError:
     return IntegrityError(f"{path} is damaged: its SHA-256 is wrong. {advice}", expected or "", actual)
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[io.FileIO]:
-    """A regular file, opened without blocking on a pipe."""
-    with storage_errors(path), io.FileIO(open_regular(path), "rb") as file:
-        yield file
-
-
-@contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Maps errors of the system to ours, in one place."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT):
-            raise storage_error(error, path) from error
-        raise StorageError(f"{error.filename or path} cannot be used: {error.strerror or error}.") from error

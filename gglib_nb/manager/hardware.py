@@ -12,19 +12,19 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final
 
-from gglib_nb.domain.download import QueueSnapshot
-from gglib_nb.domain.file_names import parse_path
+from gglib_nb.domain.download import PlannedDownload, PlannedFile, sizes_by_target
 from gglib_nb.domain.fit import Gpu, MachineMemory
-from gglib_nb.domain.references import target_path
 from gglib_nb.domain.text import without_tokens
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import missing_bytes, status_of
-from gglib_nb.errors import RequestError
 from gglib_nb.system import existing_folder, free_bytes
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUPS: Final = Path("/proc/self/cgroup")
 _DRM: Final = Path("/sys/class/drm")
+# Files with a group's limit and use, and the name of its file caches in `memory.stat`.
+_CGROUP_2: Final = ("memory.max", "memory.current", "inactive_file")
+_CGROUP_1: Final = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 # A driver that has to wake up answers in about one second; a broken one hangs.
 _PROGRAM_TIMEOUT_S: Final = 3.0
 _NVIDIA_QUERY: Final = "index,uuid,name,memory.total,memory.free"
@@ -32,14 +32,14 @@ _NVIDIA_QUERY: Final = "index,uuid,name,memory.total,memory.free"
 _APPLE_GPU_SHARE: Final = 0.75
 _APPLE_SMALL_SHARE: Final = 2 / 3
 _APPLE_SMALL_BYTES: Final = 36 * 1024**3
+_AMD_FILES: Final = ("vram_total", "vram_used", "gtt_total", "gtt_used")
 # An AMD GPU with less memory of its own is part of the processor and uses RAM as well (GTT).
 _LEAST_OWN_BYTES: Final = 3 * 1024**3
 
 
 def machine_memory() -> MachineMemory:
     """Queries the machine; takes up to 3 s if an NVIDIA driver has to wake up, so not for the kernel's loop."""
-    ram = ram_bytes()
-    free = _ram_free_bytes(ram)
+    ram, free = _ram()
     gpus = [*_nvidia(ram, free), *_amd(_DRM, free)]
     # llama.cpp uses a processor's own GPU only if there is no other.
     own = [gpu for gpu in gpus if not gpu.is_shared]
@@ -48,17 +48,17 @@ def machine_memory() -> MachineMemory:
 
 def ram_bytes() -> int:
     """Memory this process may have: the machine's, or less if a container or a service manager sets a limit."""
+    return _ram()[0]
+
+
+def _ram() -> tuple[int, int]:
+    """Memory this process may have, and the part that is available without swapping; file caches count as free."""
     import psutil  # costs 10 ms, which would slow the import
 
-    return min([psutil.virtual_memory().total, *(limit for limit, _used in _cgroup_limits(_CGROUPS, _OWN_CGROUPS))])
-
-
-def _ram_free_bytes(ram: int) -> int:
-    """The part of it that is available without swapping; file caches count as free."""
-    import psutil
-
-    limits = ((limit, used) for limit, used in _cgroup_limits(_CGROUPS, _OWN_CGROUPS) if limit <= ram)
-    return min([psutil.virtual_memory().available, *(max(0, limit - used) for limit, used in limits)])
+    machine = psutil.virtual_memory()
+    groups = [(limit, used) for limit, used in _cgroup_limits(_CGROUPS, _OWN_CGROUPS) if limit <= machine.total]
+    total = min([machine.total, *(limit for limit, _ in groups)])
+    return total, min([machine.available, *(max(0, limit - used) for limit, used in groups)])
 
 
 def _cgroup_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
@@ -68,31 +68,20 @@ def _cgroup_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
     does (cgroups(7)): `0::<path>` for v2, `<n>:memory:<path>` for v1. A container that sees its own group as the root
     finds the limit there, whatever the path.
     """
-    for controllers, group in _own_groups(own):
-        if not controllers:
-            folder, limits, uses, cached = root, "memory.max", "memory.current", "inactive_file"
-        elif "memory" in controllers.split(","):
-            folder, limits, uses = root / "memory", "memory.limit_in_bytes", "memory.usage_in_bytes"
-            cached = "total_inactive_file"
-        else:
-            continue
-        for path in (group, *group.parents):
-            if (limit := _number_in(folder / path / limits)) is not None:
-                used = _number_in(folder / path / uses) or 0
-                yield limit, max(0, used - _stat_of(folder / path / "memory.stat", cached))
-
-
-def _own_groups(own: Path) -> Iterator[tuple[str, PurePosixPath]]:
-    """Controllers (none for v2) and path below their root; the roots themselves if the system does not state them."""
     try:
         lines = own.read_text().splitlines()
-    except (OSError, ValueError):
+    except (OSError, ValueError):  # the system does not name them: look at the roots
         lines = ["0::/", "1:memory:/"]
-    for line in lines:
-        _, _, rest = line.partition(":")
-        controllers, _, path = rest.partition(":")
+    for controllers, path in (line.split(":", 2)[1:] for line in lines if line.count(":") > 1):
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        folder, (limits, uses, cached) = (root / "memory", _CGROUP_1) if controllers else (root, _CGROUP_2)
         parts = PurePosixPath(path.lstrip("/")).parts
-        yield controllers, PurePosixPath(*(() if ".." in parts else parts))
+        group = PurePosixPath(*(() if ".." in parts else parts))
+        for place in (folder / one for one in (group, *group.parents)):
+            if (limit := _number_in(place / limits)) is not None:
+                used = _number_in(place / uses) or 0
+                yield limit, max(0, used - (_number_in(place / "memory.stat", cached) or 0))
 
 
 def _nvidia(ram: int, ram_free: int) -> list[Gpu]:
@@ -119,37 +108,28 @@ def _visible(devices: Sequence[tuple[str, str]], stated: str | None) -> list[int
         return list(range(len(devices)))
     places: list[int] = []
     for word in map(str.strip, stated.split(",")):
-        named = [
-            place
-            for place, (index, uuid) in enumerate(devices)
-            if word and (word == index or (word.startswith("GPU-") and uuid.startswith(word)))
-        ]
-        if not named:
+        is_uuid = word.startswith("GPU-")
+        named = (at for at, (index, uuid) in enumerate(devices) if word == index or (is_uuid and uuid.startswith(word)))
+        if (place := next(named, None)) is None:
             break
-        places.append(named[0])
+        places.append(place)
     return list(dict.fromkeys(places))
 
 
 def _amd(root: Path, ram_free: int) -> list[Gpu]:
     """Every visible GPU, from the amdgpu driver's sysfs."""
-    folders = sorted(path.parent for path in root.glob("card[0-9]*/device/mem_info_vram_total"))
-    found = [gpu for folder in folders if (gpu := _amd_gpu(folder, ram_free)) is not None]
-    stated = next(
-        (value for name in ("HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES") if (value := os.environ.get(name))), None
-    )
+    found = []
+    for path in sorted(root.glob("card[0-9]*/device/mem_info_vram_total")):
+        total, used, mapped, in_use = (_number_in(path.with_name(f"mem_info_{name}")) for name in _AMD_FILES)
+        if not total:
+            continue
+        free = None if used is None else max(0, total - used)
+        is_shared = total < _LEAST_OWN_BYTES
+        if is_shared and mapped:
+            total, free = total + mapped, (free or 0) + min(mapped - (in_use or 0), ram_free)
+        found.append(Gpu("AMD", total, free, is_shared=is_shared))
+    stated = os.environ.get("HIP_VISIBLE_DEVICES") or os.environ.get("ROCR_VISIBLE_DEVICES") or None
     return [found[place] for place in _visible([(str(number), "") for number in range(len(found))], stated)]
-
-
-def _amd_gpu(folder: Path, ram_free: int) -> Gpu | None:
-    total, used = _number_in(folder / "mem_info_vram_total"), _number_in(folder / "mem_info_vram_used")
-    if not total:
-        return None
-    free = None if used is None else max(0, total - used)
-    mapped = _number_in(folder / "mem_info_gtt_total") or 0
-    if total < _LEAST_OWN_BYTES and mapped:
-        in_use = _number_in(folder / "mem_info_gtt_used") or 0
-        return Gpu("AMD", total + mapped, (free or 0) + min(mapped - in_use, ram_free), is_shared=True)
-    return Gpu("AMD", total, free, is_shared=total < _LEAST_OWN_BYTES)
 
 
 def _apple(ram: int, ram_free: int) -> list[Gpu]:
@@ -182,24 +162,13 @@ def _answer(program: str, *arguments: str) -> str:
     return answer.stdout
 
 
-def _number_in(path: Path) -> int | None:
+def _number_in(path: Path, name: str = "") -> int | None:
+    """The number in a file, or in the line of that name; None: there is none."""
     try:
-        return int(path.read_text())
-    except (OSError, ValueError):
+        text = path.read_text()
+        return int(dict(line.split() for line in text.splitlines())[name] if name else text)
+    except (OSError, ValueError, KeyError):
         return None
-
-
-def _stat_of(path: Path, name: str) -> int:
-    """One line of a file of names and numbers; 0 if it is missing."""
-    try:
-        lines = (line.split() for line in path.read_text().splitlines())
-        return next((int(words[1]) for words in lines if words[:1] == [name]), 0)
-    except (OSError, ValueError, IndexError):
-        return 0
-
-
-Sizes = dict[Path, int]
-"""Files by their final path, with their full sizes."""
 
 
 class DiskSpace(Value, frozen=True):
@@ -216,28 +185,12 @@ def disk_space_at(folder: Path) -> DiskSpace:
     return DiskSpace(None, None) if found is None else DiskSpace(found.st_dev, free_bytes(there))
 
 
-def files_of(models_directory: Path, repo_id: str, files: Iterable[tuple[str, int | None]]) -> Sizes:
-    """The files of a repository as stored on the disk: the parts of a byte split are one file; unknown sizes are left out."""
-    sizes: Sizes = {}
-    for path, size_bytes in files:
-        if size_bytes is not None:
-            target = target_path(models_directory, repo_id, parse_path(path).place)
-            sizes[target] = sizes.get(target, 0) + size_bytes
-    return sizes
-
-
-def bytes_to_write(files: Sizes) -> int:
+def bytes_to_write(files: Iterable[PlannedFile]) -> int:
     """The disk space that these files still need."""
-    return sum(missing_bytes(target, size_bytes) for target, size_bytes in files.items())
+    return sum(missing_bytes(Path(target), size_bytes) for target, size_bytes in sizes_by_target(files).items())
 
 
-def queued_files(snapshot: QueueSnapshot, models_directory: Path, device: int | None) -> Sizes:
-    """The files on a filesystem that the queue will write, each once."""
-    found: Sizes = {}
-    for item in snapshot.items:
-        parts = ((file.path_in_repo, file.size_bytes) for file in (*item.shards, *item.companions))
-        try:
-            found |= files_of(models_directory, item.repo_id, parts)
-        except RequestError:
-            continue  # the queue refused it
-    return {target: size for target, size in found.items() if disk_space_at(target.parent).device == device}
+def queued_bytes(plans: Iterable[PlannedDownload], device: int | None) -> int:
+    """The space on one filesystem that queued downloads still need; a file of several is counted once."""
+    files = {(file.target, file.offset_bytes): file for plan in plans for file in plan.files}
+    return bytes_to_write(one for one in files.values() if disk_space_at(Path(one.target).parent).device == device)

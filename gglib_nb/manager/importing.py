@@ -34,11 +34,10 @@ from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
-from gglib_nb.engine.disk import status_of
+from gglib_nb.engine.disk import reading, status_of
 from gglib_nb.engine.local import Facts, check_split_set, read_facts
 from gglib_nb.errors import DownloadInterruptedError, GglibError, GgufError, StorageError
 from gglib_nb.manager.calls import has_given_up
-from gglib_nb.manager.inspection import reading
 from gglib_nb.system import exists, is_folder
 
 _MOST_FILES: Final = 5_000
@@ -112,29 +111,23 @@ class Importer:
             self._take_group(group)
 
     def _files(self, folder: Path) -> Iterator[tuple[Path, int, FileOrigin]]:
-        files = 0
+        count = 0
         for folders, (place, below, names) in enumerate(os.walk(folder), 1):
             below[:] = sorted(name for name in below if name not in _PASSED_OVER)
-            gguf = sorted(name for name in names if name.lower().endswith(".gguf"))
-            files += len(gguf)
-            for name in gguf:
-                yield from self._file(Path(place, name), folder, names)
-            if folders >= _MOST_FOLDERS or files >= _MOST_FILES:
-                self._skip(
-                    Path(place),
-                    "is where the search stopped, because there are too many files; import the folders below it",
-                )
+            for path in (Path(place, name) for name in sorted(names) if name.lower().endswith(".gguf")):
+                count += 1
+                if (found := status_of(path)) is None:
+                    self._skip(path, "is a broken link")
+                elif not stat.S_ISREG(found.st_mode):
+                    self._skip(path, "is not a file")
+                elif (model := self._targets.get(str(path))) is not None:
+                    self._skip(path, f"is already registered as {model.id}")
+                else:
+                    yield path, found.st_size, origin_of(path.relative_to(folder), folder, names)
+            if folders >= _MOST_FOLDERS or count >= _MOST_FILES:
+                reason = "is where the search stopped, because there are too many files; import the folders below it"
+                self._skip(Path(place), reason)
                 return
-
-    def _file(self, path: Path, folder: Path, siblings: list[str]) -> Iterator[tuple[Path, int, FileOrigin]]:
-        if (found := status_of(path)) is None:
-            self._skip(path, "is a broken link")
-        elif not stat.S_ISREG(found.st_mode):
-            self._skip(path, "is not a file")
-        elif (model := self._targets.get(str(path))) is not None:
-            self._skip(path, f"is already registered as {model.id}")
-        else:
-            yield path, found.st_size, origin_of(path.relative_to(folder), folder, siblings)
 
     def _take_group(self, group: _Group) -> None:
         headers: dict[str, GgufHeader] = {}  # without those of unreadable files

@@ -1,18 +1,17 @@
 """The files of registered models: checking, deleting, verifying, repairing; and partial files in the models folder."""
 
 import os
-import re
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile
+from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile, sizes_by_target
 from gglib_nb.domain.file_names import parse_path
+from gglib_nb.domain.importing import VERSION
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, Verification, VerifyProgress
 from gglib_nb.domain.loading import PresetFile, merged_preset
 from gglib_nb.domain.model import FileLook, Looks, Model
@@ -20,7 +19,7 @@ from gglib_nb.domain.plan import RepoListing
 from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import variants_of
-from gglib_nb.engine.disk import is_disk_gone, status_of
+from gglib_nb.engine.disk import is_disk_gone, status_of, storage_errors
 from gglib_nb.engine.local import leftovers
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.errors import RemoteChangedError, RequestError, StorageError
@@ -28,11 +27,9 @@ from gglib_nb.manager.calls import settled
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.importing import stated_sha256
 from gglib_nb.manager.resolving import home_of, planned_file, shard_files
-from gglib_nb.system import allocated_bytes, exists, is_file, is_folder
+from gglib_nb.system import allocated_bytes, exists, is_file, is_folder, replace_file
 
 OnVerifyProgress = Callable[[VerifyProgress], None]
-VERSION: Final = re.compile(r"@[0-9a-f]{8}")
-"""The folder of a new version, or of an old one that is kept, named by the first digits of its commit."""
 
 
 def look_at(paths: Iterable[str]) -> dict[str, FileLook | None]:
@@ -49,32 +46,24 @@ def bytes_of(models: Iterable[Model], plans: Iterable[PlannedDownload] = ()) -> 
     files = (file for model in models for file in model.files)
     sizes = {file.target: file.size_bytes for file in files if os.path.lexists(file.target)}
     for plan in plans:
-        planned = dict.fromkeys(plan.targets, 0)
-        for file in plan.files:  # the parts of a byte split are one file
-            planned[file.target] += file.size_bytes or 0
-        sizes |= planned
+        sizes |= sizes_by_target(plan.files)
     return sum(sizes.values())
 
 
 def loss_of_folder(models_directory: Path, models: Iterable[Model]) -> str:
-    """Why nothing may be written below a models folder that is not mounted, where it would fill another disk; empty: it may.
+    """Why a models folder counts as not mounted, so that nothing may be written below it or concluded from it; empty: it is mounted.
 
-    It counts as not mounted if models are registered in it and none of their owners' folders exists.
+    It is not mounted if models are registered in it and none of their owners' folders exists.
     """
     owners = owner_folders(models_directory, models)
     if not is_disk_gone(owners):
         return ""
     is_missing = not os.path.lexists(models_directory)
     return (
-        f"The models folder {models_directory} {'does not exist' if is_missing else 'is empty'}, but files of "
-        "registered models belong in it. If its disk is not mounted, mount it and try again. If they were deleted on "
-        f"purpose, create the folder {models_directory if is_missing else owners[0]} and try again."
+        f"The models folder {models_directory} {'does not exist' if is_missing else 'has none of its models'}. If its disk is "
+        "not mounted, mount it and try again. If its files were deleted on purpose, create the folder "
+        f"{models_directory if is_missing else owners[0]} and try again."
     )
-
-
-def is_unmounted(folder: Path, models: Iterable[Model]) -> bool:
-    """Whether a folder with registered models does not exist, or none of their owners' folders exists in it."""
-    return not is_folder(folder) or is_disk_gone(owner_folders(folder, models))
 
 
 def owner_folders(models_directory: Path, models: Iterable[Model]) -> tuple[str, ...]:
@@ -90,10 +79,8 @@ def make_home(folder: Path, repo_id: str) -> None:
         raise StorageError(
             f"{folder} is not a folder. If its disk is not mounted, mount it and try again. Otherwise, create the folder first."
         )
-    try:
+    with storage_errors(folder, "cannot be written", " Choose another folder."):
         (folder / repo_id).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error.strerror or error}. Choose another folder.") from error
 
 
 def plan_deletion(model: Model, models: Iterable[Model]) -> Deletion:
@@ -116,12 +103,8 @@ def plan_deletion(model: Model, models: Iterable[Model]) -> Deletion:
 def delete_files(paths: Iterable[str], models_directory: Path) -> None:
     """Deletes files that exist, and folders of the models folder that are then empty. Raises `StorageError`."""
     for path in map(Path, paths):
-        try:
+        with storage_errors(path, "cannot be deleted", " Check the folder, then try again."):
             path.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"{path} cannot be deleted: {error.strerror or error}. Check the folder, then try again."
-            ) from error
         for folder in path.parents:
             if folder == models_directory or not folder.is_relative_to(models_directory):
                 break
@@ -178,19 +161,15 @@ def write_preset(file: Path, models: Iterable[Model]) -> PresetFile:
     """Updates the file with the models on this machine; the old one remains complete until the new one is."""
     loadable = (model for model in models if model.paths and "block_count" in model.facts)  # no projectors and the like
     here = [model for model in loadable if all(map(os.path.exists, model.targets))]
+    target = Path(os.path.realpath(file))  # a link remains a link
+    if exists(target) and not is_file(target):  # a pipe or a device would be read without end, and replaced
+        raise StorageError(f"{file} is not a file; name another file.")
     try:
-        target = Path(os.path.realpath(file))  # a link remains a link
-        if exists(target) and not is_file(target):  # a pipe or a device would be read without end, and replaced
-            raise StorageError(f"{file} is not a file; name another file.")
-        old = target.read_text(encoding="utf-8") if target.exists() else ""
-        text, left_out = merged_preset(old, here)
-        new = target.with_name(f"{target.name}.new")
-        new.write_text(text, encoding="utf-8")
-        new.replace(target)
+        with storage_errors(file, "cannot be written", " Name another file."):
+            text, left_out = merged_preset(target.read_text(encoding="utf-8") if exists(target) else "", here)
+            replace_file(target, text.encode())
     except UnicodeError as error:
         raise StorageError(f"{file} is not text in UTF-8; name another file.") from error
-    except OSError as error:
-        raise StorageError(f"{file} cannot be written: {error.strerror or error}. Name another file.") from error
     return PresetFile(str(target), len(here) - len(left_out), left_out)
 
 
@@ -205,10 +184,11 @@ def verify_files(
     A file that is missing, unreadable or was changed meanwhile keeps its record.
     """
     files = {file.target: file for model in models for file in model.files}
-    digests = ["" if file.sha256 is None else catalog.block_digests(file.sha256) for file in files.values()]
     wanted = [
-        FileToCheck(file.target, file.size_bytes, file.sha256, known)
-        for file, known in zip(files.values(), digests, strict=True)
+        FileToCheck(
+            one.target, one.size_bytes, one.sha256, "" if one.sha256 is None else catalog.block_digests(one.sha256)
+        )
+        for one in files.values()
     ]
     check = engine.check(wanted)
     total_bytes, last = sum(file.size_bytes for file in wanted), None
@@ -221,8 +201,7 @@ def verify_files(
             owner = next(str(model.id) for model in models if path in model.targets)
             on_progress(VerifyProgress(owner, path, min(done_bytes, total_bytes), total_bytes))
 
-    answer = settled(check.answer, report if on_progress is not None else None)
-    checked = {result.path: result for result in answer}
+    checked = {result.path: result for result in settled(check.answer, report)}
     at_s = time.time()
     recorded = (_to_record(file, checked.get(target), at_s) for target, file in files.items())
     catalog.update_files([file for file in recorded if file is not None])
@@ -287,20 +266,13 @@ def _repaired(model: Model, stored: StoredFile, listing: RepoListing, models_dir
             f"{found[0].path} is another file on the Hub now, so the file here cannot be repaired. "
             f"Download the new version: %gguf update {model.id}"
         )
-    pieces = variants_of((file.path, file.size_bytes) for file in found).variants if name.place != name.path else ()
+    planned = [planned_file(models_directory, listing, found[0].path, stored.kind)]
+    pieces = variants_of((file.path, file.size_bytes) for file in found).variants
+    if name.place != name.path and pieces:
+        planned = shard_files(models_directory, listing, pieces[0])
+    target, kind, wrong = stored.target, stored.kind, stored.wrong_ranges
     return [
-        replace(
-            file,
-            target=stored.target,
-            kind=stored.kind,
-            known_mtime_ns=stored.mtime_ns,
-            wrong_ranges=stored.wrong_ranges,
-        )
-        for file in (
-            shard_files(models_directory, listing, pieces[0])
-            if pieces
-            else [planned_file(models_directory, listing, found[0].path, stored.kind)]
-        )
+        replace(file, target=target, kind=kind, known_mtime_ns=stored.mtime_ns, wrong_ranges=wrong) for file in planned
     ]
 
 
@@ -314,9 +286,7 @@ def bytes_to_fetch(plan: PlannedDownload, looks: Looks) -> int | None:
     return known_sum(
         file.size_bytes
         if looks.get(file.target) is None or file.wrong_ranges == ()
-        else sum(
-            end - start for start, end in file.wrong_ranges or () if not file.offset_bytes
-        )  # of all parts together
+        else sum(end - start for start, end in file.wrong_ranges or () if not file.offset_bytes)  # of all parts
         for file in plan.files
     )
 

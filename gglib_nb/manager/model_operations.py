@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Final
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.choosing import choose
 from gglib_nb.domain.download import DownloadRequest
 from gglib_nb.domain.importing import ImportReport
-from gglib_nb.domain.inspection import Comparison, Inspection, compare
 from gglib_nb.domain.library import (
     Deletion,
     DiskUse,
@@ -27,15 +25,13 @@ from gglib_nb.domain.library import (
 )
 from gglib_nb.domain.loading import PresetFile, loading_lines
 from gglib_nb.domain.model import Model, ModelSummary, last_use_s, state_of, summary_of
-from gglib_nb.domain.references import DownloadId, parse_pasted
-from gglib_nb.domain.variants import variants_of
+from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.local import Leftover, discard_leftovers, leftovers, read_facts
 from gglib_nb.errors import (
     AlreadyQueuedError,
     CatalogError,
     GglibError,
     InvalidConfigError,
-    InvalidRepoIdError,
     ModelNotFoundError,
     RequestError,
     RevisionNotFoundError,
@@ -44,23 +40,16 @@ from gglib_nb.errors import (
 from gglib_nb.hub.login import log_in
 from gglib_nb.manager import library, updating
 from gglib_nb.manager.access_watch import waiting_for_access
-from gglib_nb.manager.bundles import (
-    BundleReport,
-    OnBundleProgress,
-    export_models,
-    import_models,
-    is_bundle,
-    storage_errors,
-)
+from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models, import_models, is_bundle
 from gglib_nb.manager.calls import all_settled, has_given_up, operation, settled
-from gglib_nb.manager.hardware import disk_space_at, ram_bytes
+from gglib_nb.manager.hardware import disk_space_at
 from gglib_nb.manager.importing import Importer, OnImportProgress
-from gglib_nb.manager.inspection import inspect_model, inspect_variant
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.resolving import given_path, home_of
 from gglib_nb.queue import events as on
 from gglib_nb.system import is_file, is_folder
 
+_CARD: Final = "README.md"
 _LONGEST_CARD_BYTES: Final = 1024**2
 
 
@@ -77,17 +66,17 @@ class ModelOperations(QueueOperations):
         """
         catalog, stores = self._parts.catalog, self._parts.stores
         models = [*(_with_counted_parameters(catalog, model) for model in catalog.models()), *stores.models()]
-        looks, uses = library.look_at({file.target for model in models for file in model.files}), catalog.uses()
+        looks, uses = library.look_at({target for model in models for target in model.targets}), catalog.uses()
         rows = [summary_of(model, looks, uses.get(str(model.id))) for model in models]
         return [replace(row, store=stores.folder_of(row.path)) if row.origin == "store" else row for row in rows]
 
     @operation
     def disk_use(self) -> DiskUse:
         """How much of the disk the registered models take, and how much is free."""
-        folder, models = self._parts.config.models_directory, self._parts.catalog.models()
-        self._parts.stores.models()  # finds which of them are missing
-        missing = tuple(map(str, self._parts.stores.missing))
-        return DiskUse(library.bytes_of(models), disk_space_at(folder).free_bytes, str(folder), missing)
+        folder, stores = self._parts.config.models_directory, self._parts.stores
+        stores.models()  # finds which of them are missing
+        used_bytes = library.bytes_of(self._parts.catalog.models())
+        return DiskUse(used_bytes, disk_space_at(folder).free_bytes, str(folder), tuple(map(str, stores.missing)))
 
     @operation
     def find_model(self, id: IdLike) -> Model:  # noqa: A002 - the port's word
@@ -103,8 +92,7 @@ class ModelOperations(QueueOperations):
     def loading_lines(self, id: IdLike, program: str) -> str:  # noqa: A002 - the port's word
         """The lines that load a registered model into a program; a `RequestError` for an unknown one.
 
-        The programs are `llama-cpp-python`, `llama-server`, `llama-swap`, `ollama`, `lmstudio`, `ramalama`, `vllm` and
-        `transformers`.
+        Programs: `llama-cpp-python`, `llama-server`, `llama-swap`, `ollama`, `lmstudio`, `ramalama`, `vllm`, `transformers`.
         """
         return loading_lines(self.find_model(id), program)
 
@@ -116,52 +104,6 @@ class ModelOperations(QueueOperations):
         written raises `StorageError`.
         """
         return library.write_preset(given_path(file, "file"), self._parts.catalog.models())
-
-    @operation
-    def inspect(self, id: IdLike, *, on_hub: bool = False) -> Inspection:  # noqa: A002 - the port's word
-        """The contents of a model: metadata, chat template, tokenizer, tensors by type.
-
-        A registered model is read from its files; with `on_hub`, and for any other id (`owner/repo`, with or without `:QUANT`),
-        only the headers of the Hub's present version are read.
-
-        Raises:
-            RequestError: The repository has no such variant, or several.
-            HubError: The Hub refuses, or cannot be reached.
-            StorageError: A file is missing or cannot be read.
-            GgufError: A file is not a GGUF file that can be read.
-        """
-        try:
-            model = self.find_model(id)
-        except ModelNotFoundError as missing:
-            try:
-                wanted = parse_pasted(str(id))
-            except InvalidRepoIdError:
-                raise missing from None
-            return self._parts.at_hub(self._inspect_on_hub, wanted)
-        return self._inspect_present(model) if on_hub else inspect_model(model)
-
-    @operation
-    def compare(self, first: IdLike, second: IdLike | None = None) -> Comparison:
-        """How two models differ: keys with different values, and the chat templates as a diff. Raises what `inspect` raises.
-
-        Without the second, the first is a registered model, and is compared with the Hub's present version.
-        """
-        if second is not None:
-            return compare(self.inspect(first), self.inspect(second))
-        model = self.find_model(first)
-        return compare(inspect_model(model), self._inspect_present(model))
-
-    def _inspect_present(self, model: Model) -> Inspection:
-        if model.origin == "local":  # the Hub may have another user's repository of that name
-            raise RequestError(f"The repository of {model.id} is unknown, so it cannot be inspected there.")
-        return self._parts.at_hub(self._inspect_on_hub, model.id)
-
-    def _inspect_on_hub(self, wanted: DownloadId) -> Inspection:
-        hub = self._parts.hub
-        listing = hub.list_files(wanted.repo_id, wanted.revision)
-        variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-        choice = choose(variants, wanted.quantization, ram_bytes(), repository=listing.repo_id)
-        return inspect_variant(hub, listing, choice.variant)
 
     # Bundles and folders -----------------------------------------------------------------------------------------
 
@@ -188,15 +130,19 @@ class ModelOperations(QueueOperations):
         models = [self.find_model(id_) for id_ in ([ids] if isinstance(ids, str | DownloadId) else ids)]
         if not models:
             raise RequestError("There is nothing to export. Name at least one model.")
-        place, read_card = given_path(folder), self._read_card
-        with storage_errors(place):
-            return export_models(models, place, read_card=read_card, on_progress=on_progress, is_stopped=has_given_up)
+        return export_models(
+            models,
+            given_path(folder),
+            read_card=self._read_card,
+            on_progress=on_progress,
+            is_stopped=has_given_up,
+        )
 
     def _read_card(self, model: Model) -> bytes | None:
-        with suppress(GglibError):  # a card is optional, and the machine may be offline
-            place = model.id.repo_id, model.commit_sha or "", "README.md"
-            # Not behind the listings that wait for a thread of the hub.
-            return self._parts.hub.read_range(*place, 0, _LONGEST_CARD_BYTES) if place[1] else None
+        if model.commit_sha is not None:
+            with suppress(GglibError):  # a card is optional, and the machine may be offline
+                # Not behind the listings that wait for a thread of the hub.
+                return self._parts.hub.read_range(model.id.repo_id, model.commit_sha, _CARD, 0, _LONGEST_CARD_BYTES)
         return None
 
     @operation
@@ -208,7 +154,7 @@ class ModelOperations(QueueOperations):
         Where the folder does not state the repository of a file, as the Hugging Face cache, LM Studio and llama.cpp do, its
         id is `local/<name>`, unless a registered model has the same SHA-256. `verify` hashes what was imported.
 
-        The files of a bundle, which `export` wrote, are copied or linked into the models folder, and every byte is verified.
+        The files of a bundle, which `export` wrote, are copied into the models folder, and every byte is verified.
         Run it again to continue after an interruption. `on_progress` is called for each file whose header is read, on a thread
         of the manager; it must not wait.
 
@@ -222,22 +168,21 @@ class ModelOperations(QueueOperations):
         place, catalog, models_directory = given_path(folder), self._parts.catalog, self._parts.config.models_directory
         registered = catalog.models()
         importer = Importer(registered, time.time(), on_progress)
-        if is_bundle(place):
-            if loss := library.loss_of_folder(models_directory, registered):
-                raise StorageError(loss)
-            with storage_errors(models_directory):
-                importer.models += import_models(
-                    place,
-                    models_directory,
-                    catalog.register,
-                    registered=registered,
-                    on_progress=on_progress,
-                    is_stopped=has_given_up,
-                )
-        else:
+        if not is_bundle(place):
             importer.look_through(place)
             for model in importer.models:
                 catalog.register(model)
+        elif loss := library.loss_of_folder(models_directory, registered):
+            raise StorageError(loss)
+        else:
+            importer.models += import_models(
+                place,
+                models_directory,
+                catalog.register,
+                registered=registered,
+                on_progress=on_progress,
+                is_stopped=has_given_up,
+            )
         looks = library.look_at({target for model in importer.models for target in model.targets})
         return ImportReport(tuple(summary_of(model, looks) for model in importer.models), tuple(importer.skipped))
 
@@ -259,30 +204,26 @@ class ModelOperations(QueueOperations):
             StorageError: A file cannot be deleted or belongs to another program, or the folder it was downloaded to is missing
                 or empty (perhaps its disk is not mounted). The model stays on the list.
         """
-        return self._delete(id, dry_run=dry_run)
-
-    def _delete(self, id_: IdLike, *, dry_run: bool, is_mounted: bool = False) -> Deletion:
-        catalog = self._parts.catalog
-        model = self._own_model(id_)
-        plan = library.plan_deletion(model, catalog.models())
-        self._refuse_if_queued(model, "deleted")
+        model, models = self._own_model(id), self._parts.catalog.models()
+        plan, home = self._deletion(model), self._home_of(model)
         if model.hosts and not plan.deleted:
             hosts = ", ".join(host.host for host in model.hosts)
             raise StorageError(
                 f"The files of {model.id} are on {hosts} and cannot be reached from here. Delete them there; "
                 f"`%gguf forget {model.id}` removes it from the list."
             )
-        home = self._home_of(model)
-        is_known = is_mounted or plan.deleted or plan.kept or model.hosts
-        if not is_known and library.is_unmounted(home, catalog.models()):
-            raise StorageError(
-                f"{home} {'has none of its models' if is_folder(home) else 'does not exist'}. If its disk is not mounted, mount it, then delete {model.id} again. If its files are "
-                f"gone for good, take it off the list: %gguf forget {model.id}"
-            )
-        if dry_run:
-            return plan
+        if not (plan.deleted or plan.kept) and (loss := library.loss_of_folder(home, models)):
+            raise StorageError(f"{loss} To take the model off the list: %gguf forget {model.id}")
+        return plan if dry_run else self._carry_out(plan, home)
+
+    def _deletion(self, model: Model) -> Deletion:
+        self._refuse_if_queued(model, "deleted")
+        return library.plan_deletion(model, self._parts.catalog.models())
+
+    def _carry_out(self, plan: Deletion, home: Path) -> Deletion:
+        catalog = self._parts.catalog
         library.delete_files(plan.deleted, home)
-        catalog.forget(model.id)
+        catalog.forget(plan.id)
         self._post(on.FilesDeleted(frozenset(plan.deleted)))
         self._parts.note_known_folders(catalog.models())
         return replace(plan, is_dry_run=False)
@@ -310,7 +251,7 @@ class ModelOperations(QueueOperations):
                 raise InvalidConfigError(f"{name} is {limit!r}; it must be 0 or more.")
         models, wanted = self._parts.catalog.models(), self._wanted_targets()
         homes = dict.fromkeys(self._home_of(model) for model in models if self._is_in_home(model))
-        missing = [home for home in homes if library.is_unmounted(home, models)]
+        missing = [home for home in homes if library.loss_of_folder(home, models)]
         abandoned = [
             UnfinishedDownload(one.target, one.disk_bytes, one.modified_s)
             for one in self.partials()
@@ -321,8 +262,9 @@ class ModelOperations(QueueOperations):
         plan = replace(plan, missing_folders=tuple(map(str, missing)))
         if not dry_run:
             self.discard_partials([one.path for one in plan.unfinished])
-            for model in plan.models:
-                self._delete(model.id, dry_run=False, is_mounted=True)
+            for use in plan.models:
+                model = self._own_model(use.id)
+                self._carry_out(self._deletion(model), self._home_of(model))
         return plan
 
     def _model_uses(self, models: Sequence[Model], missing: Collection[Path]) -> list[ModelUse]:

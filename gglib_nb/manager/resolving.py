@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from gglib_nb.catalog.store import known_files
 from gglib_nb.domain.choosing import choose, finding_of
 from gglib_nb.domain.companions import COMPANION_KINDS
-from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile
+from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile, sizes_by_target
 from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.plan import BAD_FINDINGS, RepoListing
@@ -215,10 +215,7 @@ def _with_known_times(
 
     The catalog has no digests of the parts of a joined file, so that must be of the same commit.
     """
-    sizes: Counter[str] = Counter()
-    parts = Counter(file.target for file in files)
-    for file in files:
-        sizes[file.target] += file.size_bytes or 0
+    sizes, parts = sizes_by_target(files), Counter(file.target for file in files)
     for file in files:
         is_one = parts[file.target] == 1
         stored = (known if is_one else of_commit).get(file.target)

@@ -14,20 +14,24 @@ template from another quantization.
 import contextlib
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import PlannedDownload, StoredFile
 from gglib_nb.domain.file_names import parse_path
-from gglib_nb.domain.gguf import TensorTable, read_tensors
+from gglib_nb.domain.gguf import read_tensors
+from gglib_nb.domain.gguf_reuse import Copy, find_candidates
+from gglib_nb.domain.importing import VERSION
 from gglib_nb.domain.inspection import compare, inspection_of
 from gglib_nb.domain.library import FileChange, ModelUpdate
 from gglib_nb.domain.model import Model, remark_on
 from gglib_nb.domain.plan import HubFile, RepoListing
 from gglib_nb.domain.references import DownloadId
+from gglib_nb.engine.disk import reading
 from gglib_nb.errors import (
     CatalogDamagedError,
     CatalogError,
@@ -37,8 +41,7 @@ from gglib_nb.errors import (
     RequestError,
     StorageError,
 )
-from gglib_nb.manager.inspection import reading, remote_reader
-from gglib_nb.manager.library import VERSION, delete_files, refuse_unrepairable
+from gglib_nb.manager.library import delete_files, refuse_unrepairable
 from gglib_nb.queue.effects import RegisterModel
 from gglib_nb.queue.events import ModelRegistered
 from gglib_nb.settings import DownloadManagerConfig
@@ -93,14 +96,15 @@ def _change(hub: "HubClient", model: Model, file: StoredFile, listing: RepoListi
 
 
 def _compared(hub: "HubClient", listing: RepoListing, remote: HubFile, file: StoredFile) -> FileChange:
-    read_remote = remote_reader(hub, listing, remote.path)
+    read_remote = partial(hub.read_range, listing.repo_id, listing.commit_sha, remote.path)
     try:
         with reading(Path(file.target)) as (read, size_bytes):
             mine = read_tensors(read, size_bytes)
             theirs = read_tensors(read_remote, remote.size_bytes or 0, window_bytes=_WINDOW_BYTES)
-            shapes = [{one.name: (one.type, one.shape) for one in table.tensors} for table in (mine, theirs)]
-            agree = shapes[0] == shapes[1] and all(
-                read(at, length) == read_remote(other, length) for at, other, length in _sampled(mine, theirs)
+            common = [one.sources[0] for one in find_candidates(theirs.tensors, [mine.tensors])]
+            agree = len(common) == len(mine.tensors) == len(theirs.tensors) and all(
+                read(one.source_offset, one.length) == read_remote(one.target_offset, one.length)
+                for one in _samples(common)
             )
     except (GgufError, HubError, OSError):
         return FileChange(file.path_in_repo, "content")  # it is known to be another file anyway
@@ -114,16 +118,12 @@ def _compared(hub: "HubClient", listing: RepoListing, remote: HubFile, file: Sto
     )
 
 
-def _sampled(mine: TensorTable, theirs: TensorTable) -> Iterator[tuple[int, int, int]]:
-    """Where to compare: in the middle of the first, the middle, the last and the largest tensor."""
-    others, tensors = {tensor.name: tensor for tensor in theirs.tensors}, mine.tensors
-    largest = sorted(tensors, key=lambda tensor: tensor.span_bytes)[-1:]
-    for tensor in dict.fromkeys((*tensors[:1], *tensors[len(tensors) // 2 :][:1], *tensors[-1:], *largest)):
-        other = others[tensor.name]
-        span = min(tensor.span_bytes, other.span_bytes)  # the last tensor's may contain bytes after the data
-        length = min(_SAMPLE_BYTES, span)
-        at = (span - length) // 2
-        yield tensor.offset_bytes + at, other.offset_bytes + at, length
+def _samples(common: Sequence[Copy]) -> list[Copy]:
+    """The middle of the first, the middle, the last and the largest of the tensors that two files have in common."""
+    largest = sorted(common, key=lambda one: one.length)[-1:]
+    chosen = dict.fromkeys((*common[:1], *common[len(common) // 2 :][:1], *common[-1:], *largest))
+    starts = ((one, one.target_offset + max(0, one.length - _SAMPLE_BYTES) // 2) for one in chosen)
+    return [one.within(start, min(start + _SAMPLE_BYTES, one.target_end)) for one, start in starts]
 
 
 # --- a plan ---
@@ -132,14 +132,10 @@ def _sampled(mine: TensorTable, theirs: TensorTable) -> Iterator[tuple[int, int,
 def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, keeps_old: bool) -> PlannedDownload:
     """Turns the plan of a fresh download of the same variant into an update."""
     # A repository that was renamed on the Hub keeps its id and its folder here, so that the next update finds them.
-    version, usual = (
-        models_directory / model.id.repo_id / _version_of(plan.commit_sha),
-        models_directory / plan.id.repo_id,
-    )
-    places = (str(version / Path(file.target).relative_to(usual)) for file in plan.files)
-    files = tuple(
-        replace(file, target=place, known_mtime_ns=None) for file, place in zip(plan.files, places, strict=True)
-    )
+    version = models_directory / model.id.repo_id / _version_of(plan.commit_sha)
+    targets = [Path(file.target).relative_to(models_directory / plan.id.repo_id) for file in plan.files]
+    pairs = zip(plan.files, targets, strict=True)
+    files = tuple(replace(file, target=str(version / target), known_mtime_ns=None) for file, target in pairs)
     return replace(
         plan,
         id=model.id,
@@ -250,41 +246,36 @@ def _keep(catalog: Catalog, old: Model, folder: Path) -> frozenset[str]:
     """Gives the old version its own id and names, which are returned; none if its commit is unknown, or it is elsewhere."""
     if old.commit_sha is None or not _are_below(old, folder):
         return frozenset()
-    files = []
-    for file in old.files:
-        usual = _usual_path(folder, Path(file.target))
-        place = folder / _version_of(old.commit_sha) / usual.relative_to(folder)
-        _link(Path(file.target), place)
-        files.append(replace(file, target=str(place)))
-    kept = replace(old, id=DownloadId(old.id.repo_id, old.id.quantization, old.commit_sha), files=tuple(files))
+    version = folder / _version_of(old.commit_sha)
+    files = tuple(
+        _moved(file, version / _usual_path(folder, Path(file.target)).relative_to(folder)) for file in old.files
+    )
+    kept = replace(old, id=DownloadId(old.id.repo_id, old.id.quantization, old.commit_sha), files=files)
     catalog.register(kept)
     if not all(exists(Path(file.target)) for file in old.files):  # on filesystems without links, the files have moved
-        catalog.register(replace(old, files=kept.files))
+        catalog.register(replace(old, files=files))
     return kept.targets
 
 
 def _named(file: StoredFile, folder: Path, others: Mapping[str, StoredFile]) -> StoredFile:
     """The file under its usual name, or unchanged if another model needs the file of that name."""
-    target = Path(file.target)
-    usual = _usual_path(folder, target)
+    usual = _usual_path(folder, Path(file.target))
     other = others.get(str(usual))
-    if usual == target or (other is not None and other.sha256 != file.sha256):
-        return file
-    _link(target, usual)
-    sync_folder(usual.parent)
-    return replace(file, target=str(usual))
+    return file if other is not None and other.sha256 != file.sha256 else _moved(file, usual)
 
 
-def _link(source: Path, place: Path) -> None:
-    """Links a file under another name, replacing a file of that name; on filesystems without links, renames it."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not exists(source) or (exists(place) and source.samefile(place)):
-        return
-    fresh = place.with_name(f"{place.name}.new")
-    fresh.unlink(missing_ok=True)
-    try:
-        os.link(source, fresh)
-    except OSError:
-        source.replace(place)
-    else:
-        fresh.replace(place)
+def _moved(file: StoredFile, place: Path) -> StoredFile:
+    """The file under another name, replacing a file of that name: a link, or renamed on filesystems without links."""
+    source = Path(file.target)
+    if exists(source) and not (exists(place) and source.samefile(place)):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        fresh = place.with_name(f"{place.name}.new")
+        fresh.unlink(missing_ok=True)
+        try:
+            os.link(source, fresh)
+        except OSError:
+            source.replace(place)
+        else:
+            fresh.replace(place)
+        sync_folder(place.parent)
+    return replace(file, target=str(place))

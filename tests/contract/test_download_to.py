@@ -104,7 +104,7 @@ def test_a_missing_disk_with_registered_models_is_reported_by_name(manager: Down
     shutil.rmtree(disk)
     disk.mkdir()
 
-    with pytest.raises(StorageError, match="registered models belong in it"):
+    with pytest.raises(StorageError, match="has none of its models"):
         manager.sync.queue_smart(REPO, "Q8_0", to=disk)
 
 

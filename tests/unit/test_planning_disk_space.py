@@ -7,9 +7,9 @@ from types import SimpleNamespace
 import pytest
 
 from gglib_nb import system
-from gglib_nb.errors import RequestError
-from gglib_nb.manager.hardware import bytes_to_write, disk_space_at, files_of, queued_files
-from tests.support.snapshots import download, snapshot
+from gglib_nb.domain.download import sizes_by_target
+from gglib_nb.manager.hardware import bytes_to_write, disk_space_at, queued_bytes
+from tests.support.plans import a_file, a_plan
 
 KIB = 1024
 
@@ -43,15 +43,11 @@ def test_an_unreadable_folder_uses_the_free_space_of_its_parent(tmp_path: Path) 
     assert disk_space_at(closed / "models").device == tmp_path.stat().st_dev
 
 
-def test_parts_of_a_byte_split_become_one_file(tmp_path: Path) -> None:
-    files = files_of(tmp_path, "o/r", [("d/m.gguf.part1of2", 10), ("d/m.gguf.part2of2", 5), ("x.gguf", None)])
+def test_parts_of_a_byte_split_become_one_file() -> None:
+    parts = [a_file("m.gguf.part1of2", size_bytes=10, target="/m.gguf"), a_file(size_bytes=None, target="/x.gguf")]
+    parts.append(a_file("m.gguf.part2of2", size_bytes=5, target="/m.gguf", offset_bytes=10))
 
-    assert files == {tmp_path / "o" / "r" / "d" / "m.gguf": 15}
-
-
-def test_a_name_that_cannot_be_stored_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(RequestError):
-        files_of(tmp_path, "o/r", [("../m.gguf", 10)])
+    assert sizes_by_target(parts) == {"/m.gguf": 15, "/x.gguf": 0}
 
 
 def test_a_finished_file_needs_no_space_and_a_partial_one_its_remainder(tmp_path: Path) -> None:
@@ -59,26 +55,28 @@ def test_a_finished_file_needs_no_space_and_a_partial_one_its_remainder(tmp_path
     (tmp_path / "begun.gguf.part").write_bytes(os.urandom(64 * KIB))
     taken = (tmp_path / "begun.gguf.part").stat().st_blocks * 512
 
-    assert bytes_to_write({tmp_path / "finished.gguf": 40 * KIB}) == 0
-    assert bytes_to_write({tmp_path / "begun.gguf": 1024 * KIB}) == 1024 * KIB - taken
-    assert bytes_to_write({tmp_path / "new.gguf": 10 * KIB}) == 10 * KIB
+    assert needed_bytes(tmp_path / "finished.gguf", 40 * KIB) == 0
+    assert needed_bytes(tmp_path / "begun.gguf", 1024 * KIB) == 1024 * KIB - taken
+    assert needed_bytes(tmp_path / "new.gguf", 10 * KIB) == 10 * KIB
+
+
+def needed_bytes(target: Path, size_bytes: int) -> int:
+    return bytes_to_write([a_file(target=str(target), size_bytes=size_bytes)])
 
 
 def test_a_different_file_at_the_target_saves_no_space(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(bytes(10))
 
-    assert bytes_to_write({tmp_path / "m.gguf": 40 * KIB}) == 40 * KIB
+    assert needed_bytes(tmp_path / "m.gguf", 40 * KIB) == 40 * KIB
 
 
 def test_the_files_of_the_queue_are_counted_on_their_own_filesystem(tmp_path: Path, other_disk: Path) -> None:
     (tmp_path / "far").symlink_to(other_disk)
-    queue = snapshot(download("near/m:Q8_0", total_bytes=100), download("far/m:Q8_0", total_bytes=50))
+    near = a_plan("near/m:Q8_0", a_file(target=str(tmp_path / "near" / "m.gguf"), size_bytes=100))
+    far = a_plan("far/m:Q8_0", a_file(target=str(tmp_path / "far" / "m.gguf"), size_bytes=50))
 
-    near = queued_files(queue, tmp_path, tmp_path.stat().st_dev)
-    far = queued_files(queue, tmp_path, other_disk.stat().st_dev)
-
-    assert bytes_to_write(near) == 100
-    assert bytes_to_write(far) == 50
+    assert queued_bytes([near, far], tmp_path.stat().st_dev) == 100
+    assert queued_bytes([near, far], other_disk.stat().st_dev) == 50
 
 
 def test_a_file_system_that_reports_no_size_does_not_count_as_full(tmp_path, monkeypatch) -> None:

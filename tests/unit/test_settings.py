@@ -204,6 +204,16 @@ def test_saved_settings_are_read_back_and_human_readable(file: Path) -> None:
     assert '"download_hours": "22:00-07:00"' in file.read_text()
 
 
+def test_lists_are_text_in_a_profile_and_in_the_file(home: Path) -> None:
+    mirrors, stores = ("https://a.example", "https://b.example"), (home / "a", home / "b")
+    save_setting("mirrors", mirrors)
+    use_profile({"model_stores": f"{stores[0]}{os.pathsep}{stores[1]}"})
+
+    config = DownloadManagerConfig()
+
+    assert (config.mirrors, config.model_stores) == (mirrors, stores)
+
+
 def test_saving_one_setting_keeps_the_others_and_unknown_ones(file: Path) -> None:
     file.parent.mkdir()
     file.write_text(json.dumps({"colour": "red", "max_concurrent": 2}))
