@@ -61,6 +61,11 @@ def asked_wait_s(status: int, headers: Mapping[str, str]) -> float | None:
     return None if now is None or then is None else max(0.0, (then - now).total_seconds())
 
 
+def backoff_s(failures: int, first_s: float, longest_s: float, chance: float) -> float:
+    """Seconds to wait after this many failures in a row: doubled by each; `chance`, 0 to 1, spreads the waits of many clients."""
+    return min(longest_s, first_s * 2.0 ** min(failures - 1, 16)) * (0.5 + chance / 2)
+
+
 def _rate_limit_s(text: str) -> float | None:
     """One second beyond the longest `t` of the limits that have `r=0` left, as huggingface_hub waits."""
     limits = [dict(_RATE_LIMIT.findall(limit)) for limit in text.split(",")]

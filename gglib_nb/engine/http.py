@@ -1,8 +1,7 @@
 """HTTP for the hub and its CDN: session settings, kept-alive connections, checked answers, and the errors of one exchange.
 
-The engine sends all requests through it: `http.client`'s responses over streams of `network.tunnels` (address racing, proxies,
-TLS), with a deadline for each exchange and a bound on every unwanted body. It returns an answer only once the head
-shows that the body is the requested one. Knows no files and makes no decisions: `engine.retry` does.
+`http.client`'s responses over streams of `network.tunnels`, with a deadline for each exchange and a bound on every unwanted body. It
+returns an answer only once the head shows that the body is the requested one. Makes no decisions: `engine.retry` does.
 """
 
 import contextlib
@@ -63,8 +62,6 @@ _DISCARD_S: Final = 1.0
 # A router may have dropped a connection that was idle for longer, which shows only after a timeout.
 _IDLE_S: Final = 30.0
 _ENCODED_PIECE_BYTES: Final = 64 * 1024
-_MOST_IDLE_HUB_CONNECTIONS: Final = 4
-
 
 # The errors of a kept connection that the server has closed.
 _SIGNS_OF_DEATH: Final = (ConnectionError, http.client.BadStatusLine, ssl.SSLError)
@@ -109,7 +106,7 @@ class MovedError(ExchangeError):
     """The file is served from another address; `location` is as in the answer: relative, empty, or no address at all."""
 
     def __init__(self, location: str) -> None:
-        super().__init__("redirected")
+        super().__init__("redirected too many times")
         self.location = location
 
 
@@ -139,10 +136,9 @@ class AskedRange(Value, frozen=True):
 
 
 def check_answer(status: int, headers: Mapping[str, str], asked: AskedRange, url: str = "") -> int | None:
-    """Check that the body that follows is the requested one, else raise an `ExchangeError` or `RemoteChangedError`.
+    """Check that the body is the requested one, else raise an `ExchangeError` or `RemoteChangedError`; header names in lower case.
 
-    Header names are in lower case. Returns where the body ends, in bytes of the remote file: at or before the requested end (RFC
-    9110, 15.3.7 allows less); None unknown.
+    Returns where the body ends in the remote file: at or before the requested end (RFC 9110, 15.3.7 allows less); None unknown.
     """
     if status == 206:
         return _end_of_range(headers, asked)
@@ -164,14 +160,10 @@ def check_answer(status: int, headers: Mapping[str, str], asked: AskedRange, url
 
 def _end_of_range(headers: Mapping[str, str], asked: AskedRange) -> int:
     found = content_range(headers)
-    if found is None or found.start is None or found.end is None:
-        raise WrongRangeError("a 206 without a range")
-    if found.start != asked.start:
+    if found is None or found.end is None or found.start != asked.start or is_encoded(headers):
         raise WrongRangeError("another range than requested")
     if contradict(found.size_bytes, asked.size_bytes):
         raise WrongRangeError("a range of a file of another size")
-    if is_encoded(headers):
-        raise WrongRangeError("an encoded range")
     if asked.end is None and found.end != (found.size_bytes if asked.size_bytes is None else asked.size_bytes):
         raise WrongRangeError("a range instead of the whole")
     return found.end if asked.end is None else min(found.end, asked.end)
@@ -204,14 +196,12 @@ class Session:
         self.proxies = Proxies.from_environment()
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
-        self._is_closed = False
 
     def close(self) -> None:
-        """Close the idle connections, and keep no others."""
+        """Close the idle connections."""
         with self._lock:
-            idle, self._idle, self._is_closed = self._idle, [], True
-        for connection in idle:
-            connection.close()
+            while self._idle:
+                self._idle.pop().close()
 
     def check(self) -> None:
         """Raises `InvalidTokenError` or `InvalidConfigError` if no header can carry the token, or the endpoint is no address."""
@@ -238,31 +228,22 @@ class Session:
         return headers
 
     def head(self, url: str, extra: Mapping[str, str], method: str = "GET") -> tuple[int, Mapping[str, str]]:
-        """Status and headers of one answer, without its body; raises as `Connection.request`. The connection is kept."""
+        """Status and headers of one answer, without its body, on a kept connection; raises as `Connection.request`."""
         with self._lock:
             connection = self._idle.pop() if self._idle else Connection(self)
         try:
-            found = connection.head(url, extra, method)
-        except BaseException:
-            connection.close()
-            raise
-        with self._lock:
-            if is_kept := len(self._idle) < _MOST_IDLE_HUB_CONNECTIONS and not self._is_closed:
+            return connection.head(url, extra, method)
+        finally:
+            with self._lock:
                 self._idle.append(connection)
-        if not is_kept:
-            connection.close()
-        return found
 
     def can_reach_hub(self) -> bool:
         """Send the hub or a mirror a request: any answer counts, and so does an untrusted certificate. May take seconds."""
         for endpoint in self.endpoints:
-            try:
-                self.head(web_address(endpoint), {}, "HEAD")
-            except ExchangeError:
-                continue
-            except (GglibError, ValueError):
-                pass
-            return True
+            with contextlib.suppress(ExchangeError):
+                with contextlib.suppress(GglibError, ValueError):
+                    self.head(web_address(endpoint), {}, "HEAD")
+                return True
         return False
 
 
@@ -281,8 +262,7 @@ class Answer:
     def readinto(self, view: memoryview, *, is_filled: bool = True) -> int:
         """Fill the view, waiting for the bytes; fewer only at the end, 0 there. May raise `LineError`.
 
-        Unless `is_filled`, it waits for one byte and returns the bytes that have arrived. That costs one more copy, so it is for
-        lines on which a full view takes long.
+        Unless `is_filled`, it waits for one byte and returns the bytes that have arrived, which costs one more copy.
         """
         if self._left is not None:
             view = view[: self._left]
@@ -354,10 +334,8 @@ class Connection:
     def request(self, url: str, start: int = 0, end: int | None = None, size_bytes: int | None = None) -> Answer:
         """Request a range of a file (`AskedRange`).
 
-        Raises:
-            ExchangeError: The answer is not that range; the class says what to do.
-            RemoteChangedError: It is another file.
-            InvalidConfigError: A certificate or a proxy prevents the request.
+        Raises `ExchangeError` if the answer is not that range, `RemoteChangedError` if it is another file, and
+        `InvalidConfigError` if a certificate or a proxy prevents the request.
         """
         asked = AskedRange(start, end, size_bytes)
         response = self._exchange("GET", url, asked.header)
@@ -438,11 +416,13 @@ class Connection:
     def _try(
         self, route: tuple[Origin, Proxy | None], method: str, url: str, extra: Mapping[str, str]
     ) -> http.client.HTTPResponse:
-        host, timeouts, is_new = host_text(route[0]), self._session.timeouts, self._stream is None
-        limit_s = timeouts.connect_s if is_new else timeouts.answer_s
+        host, timeouts = host_text(route[0]), self._session.timeouts
+        limit_s = timeouts.connect_s if self._stream is None else timeouts.answer_s
         try:
-            stream = self._stream or self._open(route)
-            limit_s = timeouts.answer_s
+            if self._stream is None:
+                self._stream = open_stream(*route, tls_context, timeouts.connect_s, self._own)
+                self._route = route
+            stream, limit_s = self._stream, timeouts.answer_s
             stream.settimeout(limit_s)
             self._reader = DeadlineReader(stream, time.monotonic() + limit_s)
             stream.sendall(_request_bytes(method, url, route, {**self._session.headers_for(url), **extra}))
@@ -456,13 +436,6 @@ class Connection:
         self._reader.deadline_s = None
         stream.settimeout(limit_s)
         return response
-
-    def _open(self, route: tuple[Origin, Proxy | None]) -> Stream:
-        if self._is_aborted:
-            raise ConnectionAbortedError("aborted")
-        self._stream = open_stream(*route, tls_context, self._session.timeouts.connect_s, self._own)
-        self._route = route
-        return self._stream
 
     def _own(self, connected: socket.socket) -> None:
         with self._lock:

@@ -1,8 +1,8 @@
 """From a file's name at a commit to the URL that serves its bytes, its size and its SHA-256.
 
-Redirects are followed here one by one: the Hub's own redirect carries the SHA-256 in `X-Linked-ETag`; the CDN's `ETag` is a
-Xet hash of the same shape, or an MD5. So headers count only while the endpoint's own origin answers. It sends a GET of one byte,
-because HEAD differs on some hubs, and no request to the CDN. Makes one attempt: `engine.retry` decides on another.
+Headers count only while the endpoint's own origin answers: its redirect carries the SHA-256 in `X-Linked-ETag`; the CDN's `ETag` is a
+Xet hash of the same shape, or an MD5. It sends a GET of one byte, because HEAD differs on some hubs, and no request to the CDN.
+Makes one attempt: `engine.retry` decides on another.
 """
 
 import socket
@@ -123,20 +123,14 @@ def _served_by_the_hub(session: Session, url: str, status: int, headers: Mapping
             f"{host} sent a web page instead of the file. Check whether the network asks for a login."
         )
     linked, etag = sha256_of(headers.get("x-linked-etag")), sha256_of(headers.get("etag"))
-    if etag is not None and etag == sha256_of(headers.get("x-xet-hash")):
+    if etag == sha256_of(headers.get("x-xet-hash")):
         etag = None
     size_bytes = size_in(headers.get("x-linked-size"))
     if size_bytes is None and (found := content_range(headers)) is not None:
         size_bytes = found.size_bytes
     elif size_bytes is None and status == 200 and not is_encoded(headers):
         size_bytes = size_in(headers.get("content-length"))
-    return Remote(
-        url=url,
-        size_bytes=size_bytes,
-        sha256=linked or etag,
-        takes_ranges=status == 206,
-        has_guessed_sha256=linked is None and etag is not None,
-    )
+    return Remote(url, size_bytes, linked or etag, status == 206, linked is None and etag is not None)
 
 
 def _as_planned(remote: Remote, planned: PlannedFile) -> Remote:

@@ -1,8 +1,8 @@
 """The retry policy: what a failed exchange means, when its file is requested again, and when to give up. Also whether there is a network.
 
-One table, `Troubles.failed`: an error, and whether other connections receive bytes, give the next step. Patience is measured in
-seconds without a new byte, never in numbers of attempts; time in which a server asked to wait, or without a network, does not
-count. Time and chance are arguments. The transfer carries out the step.
+One table, `Troubles.failed`: an error, and whether other connections receive bytes, give the next step, which the transfer carries
+out. Patience is measured in seconds without a new byte, never in attempts; time in which a server asked to wait, or without a
+network, does not count.
 """
 
 import random
@@ -12,13 +12,13 @@ from collections.abc import Callable
 from enum import Enum
 from typing import Final
 
+from gglib_nb.domain.http_rules import backoff_s
 from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.http import (
     BusyError,
     ExchangeError,
     LineError,
-    MovedError,
     RangeIgnoredError,
     RefusedError,
     SilentError,
@@ -44,24 +44,6 @@ _MOST_WRONG_RANGES: Final = 5
 
 _RETRYABLE: Final = (NetworkError, StalledError, HubUnavailableError, RateLimitedError, IntegrityError)
 
-# The error that ends a transfer, for the last failed exchange; the most specific first.
-_ENDS: Final[tuple[tuple[type[ExchangeError], type[GglibError], str], ...]] = (
-    (
-        SilentError,
-        StalledError,
-        "{error}, several times. If a proxy or mirror downloads or scans {name} before it sends anything, set "
-        "HF_HUB_DOWNLOAD_TIMEOUT to a higher number of seconds and restart the kernel. Otherwise retry later.",
-    ),
-    (LineError, NetworkError, "The connection for {name} keeps failing ({error}); check the network, then retry."),
-    (MovedError, HubUnavailableError, "The storage of {hub} redirects {name} too many times. Try again later."),
-    (
-        RefusedError,
-        HubUnavailableError,
-        "The storage of {hub} refused {name} several times ({error}); try again later.",
-    ),
-    (ExchangeError, HubUnavailableError, "The response of {hub} for {name} cannot be used ({error}); try again later."),
-)
-
 
 class Step(Enum):
     """What to do about a failed exchange, once `Troubles.retry_at_s` has come."""
@@ -77,12 +59,6 @@ def can_retry(error: GglibError) -> bool:
     return isinstance(error, _RETRYABLE)
 
 
-def backoff_s(failures: int, timeouts: Timeouts, chance: float) -> float:
-    """Seconds to wait after this many failures in a row; `chance`, between 0 and 1, spreads the waits of many clients."""
-    delay_s = min(timeouts.longest_delay_s, timeouts.first_delay_s * 2.0 ** min(failures - 1, 16))
-    return delay_s * (0.5 + chance / 2)
-
-
 class Troubles:
     """What failed for one remote file since its last new byte. One thread uses it: the file's owner."""
 
@@ -91,16 +67,11 @@ class Troubles:
         self._timeouts = timeouts
         self.network_is_back()
 
-    @property
-    def text(self) -> str:
-        """The reason for the present wait, in words; empty if there is none."""
-        return "" if self.last is None else str(self.last)
-
     def received(self) -> None:
         """Reset the failures: a new byte arrived."""
         self.last: ExchangeError | None = None  # the cause of the present wait; None if there is none
         self.failures = 0  # how many in a row caused a wait
-        self._had_wrong_range = False
+        self._wrong_ranges = 0
         self._failed_s: float | None = None
         self._refused_since_s: float | None = None
         self._patience_s = self._timeouts.give_up_s
@@ -111,7 +82,7 @@ class Troubles:
         self.received()
         self.retry_at_s = 0.0  # no request is sent before, by the owner's clock
 
-    def failed(  # noqa: C901  # one case for each error
+    def failed(
         self,
         error: ExchangeError,
         now_s: float,
@@ -120,7 +91,7 @@ class Troubles:
         is_offline: bool = False,
         has_bytes: bool = False,
     ) -> Step:
-        """The next step after a failed exchange; raises a `GglibError` if no byte has arrived for so long that the transfer fails.
+        """The next step after a failed exchange; raises a `GglibError` if no byte has arrived for too long.
 
         `has_bytes`: some of the file is on the disk, which would be lost if the whole was requested.
         """
@@ -135,15 +106,13 @@ class Troubles:
             case BusyError() | LineError():
                 self._wait(error, now_s, error.wait_s if isinstance(error, BusyError) else None)
                 return Step.AGAIN
-            case WrongRangeError() if has_bytes and self.failures < _MOST_WRONG_RANGES:
-                pass  # perhaps another server, or a login page of the network, has answered this time
-            case RangeIgnoredError():
-                return Step.WHOLE
-            case WrongRangeError() if self._had_wrong_range and not self._is_waiting(now_s):
-                self._had_wrong_range = False
-                return Step.WHOLE
-            case WrongRangeError():
-                self._had_wrong_range = True
+            case WrongRangeError() if not self._is_waiting(now_s):
+                # Perhaps another server, or a login page of the network, has answered this time.
+                most = _MOST_WRONG_RANGES if has_bytes else int(not isinstance(error, RangeIgnoredError))
+                if self._wrong_ranges >= most:
+                    self._wrong_ranges = 0
+                    return Step.WHOLE
+                self._wrong_ranges += 1
             case RefusedError() if self._refused_since_s is None:  # at once: signed addresses expire
                 self._refused_since_s = now_s
                 return Step.RESOLVE
@@ -175,7 +144,8 @@ class Troubles:
         if self._patience_s <= 0 or self._asked_s > self._timeouts.longest_asked_s:
             raise self._final(error)
         self.failures += 1
-        own_s = backoff_s(self.failures, self._timeouts, random.random())  # noqa: S311  # spreads load; not security-relevant
+        first_s, longest_s = self._timeouts.first_delay_s, self._timeouts.longest_delay_s
+        own_s = backoff_s(self.failures, first_s, longest_s, random.random())  # noqa: S311  # spreads load; not security-relevant
         # The server's wait is a minimum: with `Retry-After: 0` it would be asked again at once for minutes.
         self.retry_at_s = now_s + max(own_s, asked_s or 0.0)
         self._patience_s += min(asked_s or 0.0, _LONGEST_STEP_S)
@@ -187,8 +157,17 @@ class Troubles:
     def _final(self, error: ExchangeError) -> GglibError:
         if isinstance(error, BusyError):
             return hub_refusal(Refusal(error.status, had_token=True, wait_s=error.wait_s), self._asked, time.time())
-        kind, text = next((kind, text) for failure, kind, text in _ENDS if isinstance(error, failure))
-        return kind(text.format(error=error, name=self._asked.path, hub=self._asked.endpoint))
+        name = self._asked.path
+        if isinstance(error, SilentError):
+            return StalledError(
+                f"{error}, several times. If a proxy or mirror downloads or scans {name} before it sends anything, set "
+                "HF_HUB_DOWNLOAD_TIMEOUT to a higher number of seconds and restart the kernel. Otherwise retry later."
+            )
+        if isinstance(error, LineError):
+            return NetworkError(f"The connection for {name} keeps failing ({error}); check the network, then retry.")
+        return HubUnavailableError(
+            f"The storage of {self._asked.endpoint} did not send {name} ({error}); try again later."
+        )
 
 
 # The first probe follows the failure at once; while they fail they become rarer, up to this interval.
@@ -208,10 +187,9 @@ def _in_thread(work: Callable[[], None]) -> None:
 
 
 class Connectivity:
-    """Whether the hub can be reached at all; shared by all transfers. Methods may be called from any thread and never block.
+    """Whether the hub can be reached at all; shared by all transfers, from any thread, and never blocks.
 
-    Without a network nothing fails: every transfer waits, and one probe sends the hub a request. Any answer means that the network
-    works and the failure belongs to the download.
+    Without a network every transfer waits, and one probe sends the hub a request. Any answer means that the network works.
     """
 
     def __init__(
@@ -225,8 +203,8 @@ class Connectivity:
         self._next_probe_s = float("-inf")
         self._interval_s = _FIRST_INTERVAL_S
 
-    def failed(self, now_s: float) -> None:
-        """Record a connection failure, and start a probe if one is due."""
+    def probe(self, now_s: float) -> None:
+        """Send the hub a request if one is due: a connection has failed, or the network is down."""
         with self._lock:
             if self._is_probing or now_s < self._next_probe_s:
                 return
@@ -236,11 +214,6 @@ class Connectivity:
             self._in_background(lambda: self._probe(now_s))
         except RuntimeError:  # no thread can be started now; the next failure tries again
             self._is_probing = False
-
-    def probe_when_due(self, now_s: float) -> None:
-        """While the network is down: probe the hub from time to time."""
-        if self.outage is not None:
-            self.failed(now_s)
 
     def _probe(self, failed_s: float) -> None:
         is_there = True  # a probe that itself fails says nothing about the network, and must not be the last one

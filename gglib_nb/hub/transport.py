@@ -17,7 +17,7 @@ from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
-from gglib_nb.domain.http_rules import MOST_REDIRECTS, content_range, origin_of
+from gglib_nb.domain.http_rules import MOST_REDIRECTS, backoff_s, content_range, origin_of
 from gglib_nb.domain.hub_answers import Asked, hub_refusal, redirected
 from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent
 from gglib_nb.domain.values import Value
@@ -73,8 +73,7 @@ class Patience(Value, frozen=True):
         """Seconds between this attempt (from 0) and the next; the hub's own value if it stated one."""
         if isinstance(error, RateLimitedError) and error.retry_after_s is not None:
             return error.retry_after_s + 1  # the hub counts whole seconds, and one may have begun
-        spread = random.uniform(0.75, 1.25)  # noqa: S311  # so that many kernels do not return at once
-        return min(_LONGEST_WAIT_S, self.first_wait_s * 2.0**attempt) * spread
+        return backoff_s(attempt + 1, self.first_wait_s, _LONGEST_WAIT_S, random.random())  # noqa: S311  # spreads load
 
 
 LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)

@@ -1,7 +1,7 @@
 """The hub client's httpx client, with our own proxies, certificates and address racing, and no signed address in a log.
 
-httpx reads the proxies by itself, but ignores `REQUESTS_CA_BUNDLE`, tries a host's addresses one after the other, and
-logs every requested URL with its signature. Imported late: httpx takes a fifth of a second. The engine does not use it.
+httpx by itself ignores `REQUESTS_CA_BUNDLE`, tries a host's addresses one after the other, and logs every requested URL with its
+signature. Imported late: httpx takes a fifth of a second. The engine does not use it.
 """
 
 import atexit
@@ -45,10 +45,7 @@ _LOGGERS: Final = tuple(
 
 
 class WaysOut(httpx.BaseTransport):
-    """Sends each request by its route: through its proxy, or directly by the family of addresses that works.
-
-    Raises `InvalidConfigError` if the environment names proxies or certificates that cannot be used.
-    """
+    """Sends each request through its proxy, or directly by the family of addresses that works; raises `InvalidConfigError`."""
 
     def __init__(self, proxies: Proxies) -> None:
         self._proxies = proxies
@@ -62,7 +59,11 @@ class WaysOut(httpx.BaseTransport):
             raise httpx.UnsupportedProtocol("not a web address", request=request)
         proxy = self._proxies.for_url(str(request.url))
         local_address = None if proxy is not None else _local_address(request)
-        transport = self._transport(proxy, local_address)
+        with self._lock:
+            key = (proxy, local_address)
+            if key not in self._transports:
+                self._transports[key] = _made(proxy, local_address, self._tls)
+            transport = self._transports[key]
         # httpx limits the time of each read, but not that of a head which arrives byte by byte.
         silent_s = request.extensions.get("timeout", {}).get("read") or 0.0
         limit = threading.Timer(_LONGEST_HEAD_S + silent_s, transport.close)
@@ -82,13 +83,6 @@ class WaysOut(httpx.BaseTransport):
             for transport in self._transports.values():
                 transport.close()
 
-    def _transport(self, proxy: str | None, local_address: str | None) -> httpx.HTTPTransport:
-        with self._lock:
-            key = (proxy, local_address)
-            if key not in self._transports:
-                self._transports[key] = _made(proxy, local_address, self._tls)
-            return self._transports[key]
-
 
 def _local_address(request: httpx.Request) -> str | None:
     """The local address that makes httpx use the family of addresses that works."""
@@ -103,12 +97,11 @@ def _local_address(request: httpx.Request) -> str | None:
 
 
 def _made(proxy: str | None, local_address: str | None, tls: ssl.SSLContext) -> httpx.HTTPTransport:
-    is_socks = proxy is not None and Proxy.at(proxy).is_socks
+    if proxy is not None:
+        Proxy.at(proxy)  # which explains what is wrong with it
     try:
         return httpx.HTTPTransport(verify=tls, proxy=proxy, local_address=local_address)
-    except ImportError:
-        if not is_socks:
-            raise
+    except ImportError:  # the only one: httpx imports it for such a proxy
         raise InvalidConfigError(
             "The proxy settings (ALL_PROXY) name a SOCKS proxy, which needs the package socksio. Install it, then "
             "restart the kernel."

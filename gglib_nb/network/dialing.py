@@ -1,8 +1,7 @@
 """Connects to a host that has several addresses: the next one is tried before the present one has failed.
 
-A host's IPv6 address may be unreachable while its IPv4 address works; a client that tries one after the other waits for a
-timeout at every connection. As in RFC 8305 ("happy eyeballs"), families take turns, each attempt has a quarter of a second
-before the next one begins beside it, and the family that won is tried first the next time.
+A host's IPv6 address may be unreachable while its IPv4 address works. As in RFC 8305 ("happy eyeballs"), families take turns, each
+attempt has a quarter of a second before the next one begins beside it, and the family that won is tried first the next time.
 """
 
 import errno
@@ -18,7 +17,6 @@ from typing import Final
 
 # RFC 8305, section 8: "Connection Attempt Delay".
 _NEXT_TRY_S: Final = 0.25
-_MOST_HOSTS: Final = 256
 
 _Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
@@ -31,8 +29,6 @@ def connect(host: str, port: int, timeout_s: float) -> socket.socket:
     Raises `TimeoutError`, or `OSError`: the name is unknown, or every address refused.
     """
     winner = _first_connected(_addresses(host, port), time.monotonic() + timeout_s)
-    if len(_won) >= _MOST_HOSTS:
-        _won.clear()
     _won[host] = winner.family
     winner.settimeout(timeout_s)
     winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -68,28 +64,24 @@ def _addresses(host: str, port: int) -> list[_Address]:
 
 
 def _first_connected(addresses: Iterable[_Address], deadline_s: float) -> socket.socket:
-    waiting, errors, next_try_s = deque(addresses), list[OSError](), 0.0
+    waiting, errors = deque(addresses), list[OSError]()
     with ExitStack() as losers, selectors.DefaultSelector() as pending:
         while waiting or pending.get_map():
-            now_s, failed_before = time.monotonic(), len(errors)
-            if now_s >= deadline_s:
-                raise TimeoutError("timed out")
-            if waiting and now_s >= next_try_s:
-                next_try_s = now_s + _NEXT_TRY_S
+            if waiting:
                 try:
                     _begin(*waiting.popleft(), pending, losers)
                 except OSError as error:  # refused at once, or this system does not support the family
                     errors.append(error)
-            else:
-                until_s = min(deadline_s, next_try_s) if waiting else deadline_s
-                for key, _ in pending.select(until_s - now_s):
-                    one: socket.socket = key.fileobj  # type: ignore[assignment]  # nothing else was registered
-                    pending.unregister(one)
-                    if (code := one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) == 0:
-                        return one.dup()  # the original is closed with the losers
-                    errors.append(OSError(code, os.strerror(code)))
-            if len(errors) > failed_before:
-                next_try_s = 0.0  # the next attempt begins at once
+                    continue
+            now_s = time.monotonic()
+            if now_s >= deadline_s:
+                raise TimeoutError("timed out")
+            for key, _ in pending.select(min(deadline_s - now_s, _NEXT_TRY_S) if waiting else deadline_s - now_s):
+                one: socket.socket = key.fileobj  # type: ignore[assignment]  # nothing else was registered
+                pending.unregister(one)
+                if (code := one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)) == 0:
+                    return one.dup()  # the original is closed with the losers
+                errors.append(OSError(code, os.strerror(code)))
     raise errors[0]
 
 

@@ -1,8 +1,7 @@
-"""Which proxy a request goes through, from the environment: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
+"""Which proxy a request goes through, for the hub client and the engine: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
 
 The standard library reads the variables (and on macOS the system's settings). Two forms of `NO_PROXY` that it does not
-support are added: networks such as `10.0.0.0/8`, and `*.example.com`. The hub client and the engine share this module, so
-listing and downloading use the same proxy.
+support are added: networks such as `10.0.0.0/8`, and `*.example.com`.
 """
 
 from collections.abc import Mapping

@@ -1,8 +1,7 @@
 """Which certificates are trusted: one TLS context for the hub client and the engine.
 
-As in httpx: `SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's certificates, else those of certifi. Also trusted are the
-authorities of `REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, which httpx ignores although companies often name their own certificate
-there. Imports neither httpx nor huggingface_hub, because the engine's start waits for this module.
+As in httpx: `SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's certificates, else those of certifi. Also those of
+`REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, which httpx ignores. Imports neither httpx nor huggingface_hub: the engine's start waits.
 """
 
 import contextlib
@@ -22,11 +21,7 @@ _lock = threading.Lock()
 
 
 def tls_context() -> ssl.SSLContext:
-    """The context for the present environment.
-
-    Raises:
-        InvalidConfigError: A variable names a file or folder that does not exist or contains no certificates.
-    """
+    """The context for the present environment; raises `InvalidConfigError` if a variable names no certificates."""
     with _lock:
         return _made(tuple(os.environ.get(name, "") for name in _VARIABLES))
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from gglib_nb.domain.http_rules import (
     ContentRange,
     asked_wait_s,
+    backoff_s,
     content_range,
     is_private,
     origin_of,
@@ -164,3 +165,15 @@ def test_private_addresses_are_recognized(host) -> None:
 @pytest.mark.parametrize("host", ["1.1.1.1", "2606:4700::1111", "cdn.example"])
 def test_other_addresses_are_public(host) -> None:
     assert not is_private(host)
+
+
+def test_delays_double_up_to_the_maximum() -> None:
+    assert [backoff_s(failures, 1, 8, 1.0) for failures in range(1, 7)] == [1, 2, 4, 8, 8, 8]
+
+
+def test_jitter_spreads_a_delay_over_its_upper_half() -> None:
+    assert (backoff_s(1, 1, 8, 0.0), backoff_s(1, 1, 8, 1.0)) == (0.5, 1.0)
+
+
+def test_a_million_failures_do_not_overflow() -> None:
+    assert backoff_s(1_000_000, 1, 8, 1.0) == 8

@@ -176,7 +176,7 @@ THE_LISTING = (
         (_listing(ListedSize(-1000)), Answer(NoLinkedHeaders(), "hub", None)),
         Fails(
             HubUnavailableError,
-            "The response of {hub} for {file} cannot be used (a file of another size); try again later.",
+            "The storage of {hub} did not send {file} (a file of another size); try again later.",
             can_retry=True,
             again="queue",
         ),
@@ -438,7 +438,7 @@ FETCHING = (
         (Answer(ExpiredUrl(), times=None),),
         Fails(
             HubUnavailableError,
-            "The storage of {hub} refused {file} several times (HTTP 403); try again later.",
+            "The storage of {hub} did not send {file} (HTTP 403); try again later.",
             can_retry=True,
         ),
     ),
@@ -500,7 +500,7 @@ FETCHING = (
         (Answer(Redirect(), times=None),),
         Fails(
             HubUnavailableError,
-            "The storage of {hub} redirects {file} too many times. Try again later.",
+            "The storage of {hub} did not send {file} (redirected too many times); try again later.",
             can_retry=True,
         ),
     ),

@@ -16,7 +16,7 @@ class Network:
         self.connectivity = Connectivity(lambda: self.is_there, self.probes.append)
 
     def fail_at(self, now_s: float, *, probed: bool = True) -> None:
-        self.connectivity.failed(now_s)
+        self.connectivity.probe(now_s)
         if probed:
             self.answer()
 
@@ -58,7 +58,7 @@ def test_during_an_outage_probes_become_rarer_up_to_a_limit() -> None:
     network.fail_at(0.0)
 
     for now_s in range(1, 200):
-        network.connectivity.probe_when_due(float(now_s))
+        network.connectivity.probe(float(now_s))
         if network.probes:
             asked_s.append(now_s)
             network.answer()
@@ -73,18 +73,10 @@ def test_the_first_answer_ends_the_outage() -> None:
     network.fail_at(0.0)
 
     network.is_there = True
-    network.connectivity.probe_when_due(1.0)
+    network.connectivity.probe(1.0)
     network.answer()
 
     assert network.connectivity.outage is None
-
-
-def test_without_an_outage_no_probe_is_sent() -> None:
-    network = Network()
-
-    network.connectivity.probe_when_due(1_000.0)
-
-    assert network.probes == []
 
 
 def test_an_unexpected_error_in_a_probe_does_not_end_probing() -> None:
@@ -93,7 +85,7 @@ def test_an_unexpected_error_in_a_probe_does_not_end_probing() -> None:
     network.fail_at(0.0)
 
     network.connectivity._can_reach_hub = lambda: 1 / 0
-    network.connectivity.probe_when_due(1.0)
+    network.connectivity.probe(1.0)
     with pytest.raises(ZeroDivisionError):
         network.answer()
     network.connectivity._can_reach_hub = lambda: True
