@@ -1,8 +1,7 @@
 """The connections: worker threads that each fetch one request at a time, the engine's pool of them, and one transfer's share.
 
 A `Worker` decides nothing: it fetches the request it is given and reports the end as an event. The `Pool` outlives transfers,
-so that the next model can use a warm connection; it enforces the engine's limit and divides the workers fairly. `Connections`
-belong to one transfer, on its thread: how many, what each fetches, which are replaced. `engine.retry` decides what errors mean.
+so that the next model can use a warm connection. `engine.retry` decides what errors mean.
 """
 
 import queue
@@ -38,14 +37,12 @@ from gglib_nb.engine.timeouts import Timeouts
 _LOOK_S: Final = 0.1
 # A quarter of a second at full rate: 2.5 % of ten seconds, and long enough not to delay every buffer.
 _CREDIT_S: Final = 0.25
-# A connection's rate is measured over about the last second. It counts once that whole second was after the warm-up: earlier
-# rates are too low, and would cause a split of a request that is about to end.
+# A connection's rate is measured over about the last second. It counts once all of it was after the warm-up.
 _RATE_S: Final = 1.0
-# Closing a connection in the middle of a request loses the bytes in flight and the speed it has reached, so a connection
-# whose request ends within this time may finish it.
+# Closing a connection in the middle of a request loses the bytes in flight, so one whose request ends soon may finish it.
 _SOON_S: Final = 2.0
-# A new connection with a long round trip is slow at first (TCP's slow start). It is not measured for this many times the part
-# of its first byte's latency that exceeds `_SHORT_ANSWER_S`.
+# A new connection with a long round trip is slow at first (TCP's slow start): its warm-up is this many times the part of its
+# first byte's latency that exceeds `_SHORT_ANSWER_S`.
 _WARM_UP_ANSWERS: Final = 4.0
 _SHORT_ANSWER_S: Final = 0.15
 # A connection that received a byte within this time is flowing.
@@ -100,20 +97,13 @@ class Throttle:
 
 
 class Worker:
-    """One connection and its thread, which opens it with the first request.
-
-    Attributes:
-        origin: The origin it is connected to; None before the first request.
-        answer_s: Seconds from the last request to the head of its answer, including connecting; None before the first.
-        is_waiting: It waits for the bandwidth limit, so it does not count as stalled.
-        pace: How fast it is, as the transfer that uses it samples it.
-    """
+    """One connection and its thread, which opens it with the first request."""
 
     def __init__(self, pool: "Pool") -> None:
-        self.origin: Origin | None = None
-        self.answer_s: float | None = None
-        self.is_waiting = False
-        self.pace = Pace()
+        self.origin: Origin | None = None  # that it is connected to; None before the first request
+        self.answer_s: float | None = None  # from the last request to the head of its answer; None before the first
+        self.is_waiting = False  # for the bandwidth limit, so it does not count as stalled
+        self.pace = Pace()  # how fast it is, as the transfer that uses it samples it
         self._pool = pool
         self._work: queue.SimpleQueue[tuple[Request, Session, queue.SimpleQueue[Any]] | None] = queue.SimpleQueue()
         self._stop = threading.Event()
@@ -179,21 +169,19 @@ class Worker:
 
     def _ask(self, connection: Connection, request: Request) -> Answer:
         """Ask the storage, or where it redirects to."""
-        redirects = 0
-        while True:
+        for _ in range(MOST_REDIRECTS):
             try:
                 return connection.request(request.url, *request.remote_range)
             except MovedError as moved:
-                if (redirects := redirects + 1) > MOST_REDIRECTS:
-                    raise
                 request.follow(moved.location)
                 self.origin = origin_of(request.url)
+        return connection.request(request.url, *request.remote_range)
 
     def _read(self, connection: Connection, answer: Answer, request: Request) -> None:
         while not request.is_over and not self._is_narrowed_in_vain:
-            self._narrow(connection)
-            length = self._length.length_bytes
-            wanted = min(length, request.end - request.position)
+            if (limit := self._pool.throttle.bytes_per_second) is not None:
+                self._narrow(connection, limit)
+            wanted = min(self._length.length_bytes, request.end - request.position)
             began_s = time.monotonic()
             count = answer.readinto(self._buffer[: max(1, wanted)], is_filled=self._length.is_filled)
             if self._stop.is_set():
@@ -204,14 +192,13 @@ class Worker:
                 break
             self._length.observe(count, time.monotonic() - began_s)
             request.write(self._buffer[:count])
-            self._pay(count)
+            self.is_waiting = True
+            self._pool.throttle.pay(count, self._stop)
+            self.is_waiting = False
         answer.finish()
 
-    def _narrow(self, connection: Connection) -> None:
-        """Under a bandwidth limit, keep reads and the system's buffer from running far ahead of it."""
-        limit = self._pool.throttle.bytes_per_second
-        if limit is None:
-            return
+    def _narrow(self, connection: Connection, limit: float) -> None:
+        """Keep reads and the system's buffer from running far ahead of the bandwidth limit."""
         self._length.limit(limit)
         if limit != self._narrowed_to:
             connection.narrow(max(16 * 1024, min(BUFFER_BYTES, int(limit * READ_S))))
@@ -222,19 +209,11 @@ class Worker:
         """Whether the connection was narrowed for a limit that no longer applies, and cannot be widened again."""
         return self._narrowed_to is not None and self._pool.throttle.bytes_per_second is None
 
-    def _pay(self, count: int) -> None:
-        if self._pool.throttle.bytes_per_second is not None:
-            self.is_waiting = True
-            self._pool.throttle.pay(count, self._stop)
-            self.is_waiting = False
-
 
 class Pool:
-    """All workers of the engine; every method may be called from any thread.
+    """All workers of the engine, busy or idle, at most `max_workers`; every method may be called from any thread.
 
-    Shares are max-min fair: no transfer gets more than it wants, and the others share the rest. The limit counts every
-    worker, busy or idle, so it holds at every moment; a transfer above its share closes some workers on its next pass. An idle
-    worker keeps its connection for `idle_s`.
+    A transfer above its share closes some workers on its next pass. An idle worker keeps its connection for `idle_s`.
     """
 
     def __init__(self, max_workers: int, idle_s: float) -> None:
@@ -311,27 +290,20 @@ class Pool:
 
 
 class Pace:
-    """How fast a connection is, over its requests without a pause. For the thread of the transfer that uses it.
+    """How fast a connection is, over its requests without a pause. For the thread of the transfer that uses it."""
 
-    Attributes:
-        attempt: The transfer; None before the first.
-        received_bytes: Of all its requests.
-        moved_s: When it last received a byte, or began a request.
-    """
-
-    def __init__(self, attempt: int | None = None) -> None:
-        self.attempt = attempt
-        self.received_bytes = 0
-        self.moved_s = 0.0
-        self._opened_s: float | None = None
-        self._flowing_since_s: float | None = None
+    def __init__(self, attempt: int | None = None, opened_s: float = 0.0) -> None:
+        self.attempt = attempt  # the transfer; None before the first
+        self.received_bytes = 0  # of all its requests
+        self.moved_s = opened_s  # when it last received a byte, or began a request
+        self._opened_s = opened_s
+        self._warm_s: float | None = None  # when its warm-up ends; None before its first byte
         self._position = 0
-        self._samples: deque[tuple[float, int]] = deque()
+        self._samples = deque([(opened_s, 0)])
 
     def begin(self, position: int, now_s: float) -> None:
         """Record that a request begins at this position."""
         self._position, self.moved_s = position, now_s
-        self._opened_s = now_s if self._opened_s is None else self._opened_s
 
     def sample(self, position: int, now_s: float) -> int:
         """Record the position of its request; returns the bytes received since the last call."""
@@ -339,7 +311,8 @@ class Pace:
         self.received_bytes += new
         if new > 0:
             self.moved_s = now_s
-            self._flowing_since_s = self._flowing_since_s or now_s
+            if self._warm_s is None:
+                self._warm_s = now_s + _WARM_UP_ANSWERS * max(0.0, now_s - self._opened_s - _SHORT_ANSWER_S)
         self._samples.append((now_s, self.received_bytes))
         while now_s - self._samples[0][0] > _RATE_S:
             self._samples.popleft()
@@ -347,14 +320,9 @@ class Pace:
 
     def speed(self, now_s: float) -> Speed:
         """How fast it is, and since when."""
-        flowing_s = 0.0
-        if self._flowing_since_s is not None and self._opened_s is not None:
-            long_s = max(0.0, self._flowing_since_s - self._opened_s - _SHORT_ANSWER_S)
-            flowing_s = max(0.0, now_s - self._flowing_since_s - long_s * _WARM_UP_ANSWERS)
-        if len(self._samples) < 2:
-            return Speed(flowing_s, 0.0)
         (first_s, first), (last_s, last) = self._samples[0], self._samples[-1]
-        return Speed(flowing_s, (last - first) / (last_s - first_s) if last_s > first_s else 0.0)
+        rate = (last - first) / (last_s - first_s) if last_s > first_s else 0.0
+        return Speed(0.0 if self._warm_s is None else max(0.0, now_s - self._warm_s), rate)
 
     def rate(self, now_s: float) -> float | None:
         """Bytes per second; None while the connection is new."""
@@ -363,17 +331,11 @@ class Pace:
 
 
 class Connections:
-    """The requests of one transfer and their workers: how many, what each fetches, which are replaced. For the transfer's thread.
-
-    Attributes:
-        received_bytes: Bytes received by all of them, including closed ones.
-        moved_s: When any of them last received a byte.
-        share: How many this transfer may have now.
-    """
+    """The requests of one transfer and their workers: how many, what each fetches, which are replaced. For the transfer's thread."""
 
     def __init__(self, attempt: int, files: int, pool: Pool, inbox: "queue.SimpleQueue[Any]", now_s: float) -> None:
-        self.received_bytes = 0
-        self.moved_s = now_s
+        self.received_bytes = 0  # by all of them, including closed ones
+        self.moved_s = now_s  # when any of them last received a byte
         self._attempt = attempt
         self._pool = pool
         self._inbox = inbox
@@ -382,24 +344,7 @@ class Connections:
         self._silences = 0  # how many more requests became silent in the middle than were completed
         self._adaptation = Adaptation(files)
         self._replacement = Replacement(now_s)
-        self.share = self._adaptation.wanted
-
-    @property
-    def _is_limited(self) -> bool:
-        return self._pool.throttle.bytes_per_second is not None
-
-    @property
-    def _answer_s(self) -> float | None:
-        """The shortest time from a request to the head of its answer; None before the first answer."""
-        return min((wait_s for one in self._busy.values() if (wait_s := one.answer_s) is not None), default=None)
-
-    def _typical_rate(self, now_s: float) -> float | None:
-        """The median rate of the connections that receive bytes; None if there are none."""
-        rates = sorted(rate for one in self._busy if (rate := self._speed(one, now_s).bytes_per_second) > 0)
-        return rates[len(rates) // 2] if rates else None
-
-    def _speed(self, request: Request, now_s: float) -> Speed:
-        return self._busy[request].pace.speed(now_s)
+        self.share = self._adaptation.wanted  # how many this transfer may have now
 
     # How many --------------------------------------------------------------------------------------------------------
 
@@ -409,7 +354,7 @@ class Connections:
             self._sample(request, now_s)
         paces = [one.pace for one in self._busy.values()]
         flowing = sum(now_s - one.moved_s < _FLOWING_S and one.received_bytes > 0 for one in paces)
-        self._adaptation.observe(now_s, self.received_bytes, flowing, self._is_limited)
+        self._adaptation.observe(now_s, self.received_bytes, flowing, self._pool.throttle.bytes_per_second is not None)
 
     def _sample(self, request: Request, now_s: float) -> None:
         if (new := self._busy[request].pace.sample(request.position, now_s)) > 0:
@@ -441,15 +386,17 @@ class Connections:
             pace, is_same_origin = worker.pace, worker.origin == origin_of(request.url)
             if pace.attempt != self._attempt or not is_same_origin or now_s - pace.moved_s > _FLOWING_S:
                 # Idle time is no slowness, TCP's slow start begins again, and other transfers share the line differently.
-                worker.pace = Pace(self._attempt)
+                worker.pace = Pace(self._attempt, now_s)
             worker.pace.begin(request.position, now_s)
             self._busy[request] = worker
             worker.assign(request, session, self._inbox)
 
     def _next_request(self, files: Sequence[DownloadFile], now_s: float) -> Request | None:
-        rate = self._typical_rate(now_s)
+        rates = sorted(filter(None, (one.pace.speed(now_s).bytes_per_second for one in self._busy.values())))
+        rate = rates[len(rates) // 2] if rates else None  # of a typical connection
+        answer_s = min((wait_s for one in self._busy.values() if (wait_s := one.answer_s) is not None), default=None)
         missing = [count for file in files if (count := file.unassigned_bytes)]
-        length_bytes = request_bytes(rate, sum(missing), self.share, self._answer_s)
+        length_bytes = request_bytes(rate, sum(missing), self.share, answer_s)
         if len(missing) >= self.share:
             length_bytes = LONGEST_REQUEST_BYTES  # each connection has a file of its own, whose bytes arrive in order
         # Files without a running request come first: bytes that one connection receives in order need not be read again for hashing.
@@ -459,16 +406,16 @@ class Connections:
                 return request
         if any(file.will_have_requests for file in files):
             return None
-        return self._split(now_s, rate)
+        return self._split(now_s, rate, answer_s)
 
-    def _split(self, now_s: float, rate: float | None) -> Request | None:
+    def _split(self, now_s: float, rate: float | None, answer_s: float | None) -> Request | None:
         """The tail of the slowest request, when nothing else is left to fetch."""
         running = [
             (one, Running(one.position, one.end, worker.pace.rate(now_s) if one.received_bytes else None))
             for one, worker in self._busy.items()
             if not one.is_whole and one.part.troubles.retry_at_s <= now_s
         ]
-        choice = choose_split([one for _, one in running], rate, self._answer_s)
+        choice = choose_split([one for _, one in running], rate, answer_s)
         if choice is None:
             return None
         request = running[choice[0]][0]
@@ -478,58 +425,54 @@ class Connections:
         """Record that a worker has ended a request; False if the request was abandoned before."""
         if request not in self._busy:
             return False
-        is_closing = request in self._closing
         if request.position == request.end:
             self._silences = max(0, self._silences - 1)
-        worker = self._end(request, now_s)
-        if is_closing:
-            self._pool.discard(worker)
-        else:
-            self._pool.release(worker)
+        self._end(request, now_s, is_kept=request not in self._closing)
         return True
 
     def abandon(self, request: Request, now_s: float) -> None:
         """Take a request from its connection, and close that; the bytes it wrote stay."""
-        request.revoke()
         if request in self._busy:
-            self._pool.discard(self._end(request, now_s))
+            self._end(request, now_s, is_kept=False)
 
-    def abandon_part(self, file: DownloadFile, part: Part, now_s: float) -> None:
+    def abandon_part(self, part: Part, now_s: float) -> None:
         """Abandon all requests of a part."""
-        for request in [one for one in file.requests if one.part is part]:
+        for request in [one for one in self._busy if one.part is part]:
             self.abandon(request, now_s)
 
-    def _end(self, request: Request, now_s: float) -> Worker:
+    def _end(self, request: Request, now_s: float, *, is_kept: bool) -> None:
         self._sample(request, now_s)
         request.file.end_request(request)
         self._closing.discard(request)
-        return self._busy.pop(request)
+        worker = self._busy.pop(request)
+        if is_kept:
+            self._pool.release(worker)
+        else:
+            self._pool.discard(worker)
 
     # Which are replaced ----------------------------------------------------------------------------------------------
 
     def replace_slow(self, now_s: float) -> None:
-        """Close a connection above the share or far slower than the best: after its request, or at once if that takes long."""
-        if (request := self._to_be_closed(now_s)) is None:
+        """Close a connection above the share or slower than others: after its request, or at once if that takes long."""
+        # One that fetches a whole file is never closed, because the file would start again from its first byte.
+        staying = {
+            one: worker.pace.speed(now_s)
+            for one, worker in self._busy.items()
+            if not one.is_whole and one not in self._closing
+        }
+        request = None
+        if len(self._busy) - len(self._closing) > self.share:
+            request = min(staying, key=lambda one: staying[one].bytes_per_second, default=None)
+        elif self._pool.throttle.bytes_per_second is None:
+            begun = [one for one in staying if one.received_bytes]  # a connection that waits for its answer is not slow
+            index = self._replacement.choose(now_s, [staying[one] for one in begun])
+            request = None if index is None else begun[index]
+        if request is None:
             return
-        if request.end - request.position <= self._speed(request, now_s).bytes_per_second * _SOON_S:
+        if request.end - request.position <= staying[request].bytes_per_second * _SOON_S:
             self._closing.add(request)
         else:
             self.abandon(request, now_s)
-
-    def _to_be_closed(self, now_s: float) -> Request | None:
-        # A connection that fetches a whole file is never closed, because the file would start again from its first byte.
-        staying = [one for one in self._busy if not one.is_whole and one not in self._closing]
-        if len(self._busy) - len(self._closing) > self.share:
-            return min(staying, key=lambda one: self._speed(one, now_s).bytes_per_second, default=None)
-        begun = [one for one in staying if one.received_bytes]  # a connection that waits for its answer is not slow
-        if self._is_limited or len(begun) < 2:
-            return None
-        speeds = [self._speed(one, now_s) for one in begun]
-        if (index := self._replacement.slow_one(now_s, speeds)) is not None:
-            return begun[index]
-        if (index := self._replacement.probe(now_s, speeds)) is not None:
-            self._closing.add(begun[index])
-        return None
 
     def stalled(self, now_s: float, timeouts: Timeouts) -> list[tuple[Request, float]]:
         """Requests whose connections received nothing for so many seconds, and do not wait for the bandwidth limit.
@@ -538,14 +481,11 @@ class Connections:
         scans a file may also send its beginning at once, so if more requests become silent than complete, later ones get more time.
         """
         stall_s = max(timeouts.stall_s, min(timeouts.answer_s, timeouts.stall_s * 2.0**self._silences))
-        limits = (
-            (one, worker, stall_s if one.received_bytes else timeouts.answer_s) for one, worker in self._busy.items()
-        )
-        found = [
-            (one, limit_s)
-            for one, worker, limit_s in limits
-            if not worker.is_waiting and now_s - worker.pace.moved_s > limit_s
-        ]
+        found = []
+        for request, worker in self._busy.items():
+            limit_s = stall_s if request.received_bytes else timeouts.answer_s
+            if not worker.is_waiting and now_s - worker.pace.moved_s > limit_s:
+                found.append((request, limit_s))
         self._silences = min(_MOST_SILENCES, self._silences + any(one.received_bytes for one, _ in found))
         return found
 

@@ -1,9 +1,8 @@
 """SHA-256 of files while their bytes arrive, and of files on the disk.
 
-`FrontDigest` hashes a file in order from its first byte, with a digest for each part (a file joined from raw splits
-has several parts, any other file has one). `Hasher` feeds it: a connection that has just written the bytes at the front hashes them
-from its buffer, and the hasher's thread reads back bytes that arrived out of order or in an earlier run. Only bytes that are
-already written are hashed, in order, once. The transfer never waits for the digest.
+`FrontDigest` hashes a file in order, with a digest for each part (only a file joined from raw splits has several). `Hasher` feeds
+it: a connection that has just written the bytes at the front hashes them from its buffer, and the hasher's thread reads back bytes
+that arrived out of order or in an earlier run. Only written bytes are hashed, once. The transfer never waits for the digest.
 """
 
 import errno
@@ -29,14 +28,9 @@ _NEAR_BYTES: Final = 4 * MIB
 
 
 class FrontDigest:
-    """Digests of consecutive parts and of the whole; not thread-safe.
+    """Digests of consecutive parts, which have these ends, and of the whole; not thread-safe.
 
-    Args:
-        ends: Of the parts, in order; the first begins at 0. The last is beyond any real one if it is unknown, until `close_at`.
-
-    Attributes:
-        front: Everything before this offset is hashed.
-        digests: SHA-256 of the parts that the front has passed, in hexadecimal.
+    An unknown end of the last part is beyond any real one, until `close_at`.
     """
 
     def __init__(self, ends: Sequence[int]) -> None:
@@ -45,8 +39,8 @@ class FrontDigest:
 
     def rewind(self) -> None:
         """Begin again: hashed bytes were wrong."""
-        self.front = 0
-        self.digests: list[str] = []
+        self.front = 0  # everything before it is hashed
+        self.digests: list[str] = []  # SHA-256 of the parts that the front has passed, in hexadecimal
         self._part, self._whole, self._blocks = hashlib.sha256(), hashlib.sha256(), BlockDigests()
         self._end_empty_parts()
 
@@ -94,20 +88,11 @@ class Digested(Value, frozen=True):
 
 
 class Hasher:
-    """Hashes one partial file while it grows.
-
-    Args:
-        fd: The partial file, open for reading until `stop` has returned.
-        digest: Any thread may read it; only the hasher feeds it.
-        inbox: Receives `Digested`.
-
-    Attributes:
-        error: Why hashing failed; None if it has not.
-    """
+    """Hashes one partial file, open for reading until `stop` has returned, while it grows. The inbox receives `Digested`."""
 
     def __init__(self, fd: int, digest: FrontDigest, inbox: "queue.SimpleQueue[Any]") -> None:
-        self.digest = digest
-        self.error: Exception | None = None
+        self.digest = digest  # any thread may read it; only the hasher feeds it
+        self.error: Exception | None = None  # why hashing failed; None if it has not
         self._fd = fd
         self._inbox = inbox
         self._lock = threading.Lock()
@@ -185,17 +170,13 @@ class Hasher:
             if self._is_stopped or wanted <= 0 or self.digest.is_complete:
                 return False
             try:
-                self._read_again(buffer[:wanted])
+                if count := read_into(self._fd, buffer[:wanted], self.digest.front):
+                    self._feed(buffer[:count])
+                else:
+                    self._failed(OSError(errno.EIO, "another program truncated the partial file"))
             except Exception as error:  # noqa: BLE001  # the transfer must see it, or it would wait forever for the digest
                 self._failed(error)
-                return False
             return True
-
-    def _read_again(self, view: memoryview) -> None:
-        count = read_into(self._fd, view, self.digest.front)
-        if count == 0:
-            raise OSError(errno.EIO, "another program truncated the partial file")
-        self._feed(view[:count])
 
     def _failed(self, error: Exception) -> None:
         self.error, self._is_stopped = error, True
@@ -212,10 +193,9 @@ class Hasher:
 
 
 def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threading.Event) -> CheckedFile | None:
-    """Hash a file and compare it with its expected digest; None if stopped. Changes nothing.
+    """Hash a file and compare it with its expected digest; None if stopped. `on_read` gets the number of bytes read so far.
 
-    Reads from the disk and not from the system's cache, because it verifies the disk; and leaves the cache unchanged for
-    the model in use. `on_read` gets the number of bytes read so far.
+    Reads from the disk and not from the system's cache, which it leaves unchanged for the model in use.
     """
     try:
         fd = open_regular(Path(file.path))

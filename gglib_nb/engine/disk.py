@@ -308,8 +308,13 @@ class DiskSpace:
         self._reserved: dict[int, tuple[dict[Path, int], bool]] = {}
 
     def reserve(self, attempt: int, sizes: dict[Path, int], *, are_replaced: bool) -> None:
-        """Reserve what an attempt will write: its files by target; a `DiskFullError` if that does not fit beside the other attempts."""
+        """Reserve what an attempt will write: its files by target; a `DiskFullError` if that does not fit beside the other attempts.
+
+        Does nothing if they are reserved already.
+        """
         with self._lock:
+            if attempt in self._reserved and sizes.keys() <= self._reserved[attempt][0].keys():
+                return
             self._reserved[attempt] = (sizes, are_replaced)
             needed = {holder: _needed_by_filesystem(*files) for holder, files in self._reserved.items()}
             for device, (folder, own_bytes) in needed.pop(attempt).items():

@@ -1,7 +1,7 @@
 """One file of a transfer; `DownloadFile` is the only owner of its state. Only the transfer's thread uses it.
 
-A `Request` is a run of pieces that one connection fetches: it writes and hashes under its lock, only until it is revoked and
-only up to its end, which the transfer may reduce. So two connections never write the same byte.
+A `Request` is a run of pieces that one connection fetches, until it is revoked and up to its end, which the transfer may reduce.
+So two connections never write the same byte.
 """
 
 import queue
@@ -20,7 +20,7 @@ from gglib_nb.domain.reports import FileProgress
 from gglib_nb.engine.disk import journal_path, part_path, storage_error
 from gglib_nb.engine.journal import PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, SeenLease
-from gglib_nb.engine.local import Facts, TargetCheck
+from gglib_nb.engine.local import CheckResult, Facts, TargetCheck
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range
 from gglib_nb.engine.protocol import StartTransfer
@@ -38,11 +38,11 @@ _LOOKS_GROW: Final = 4
 
 
 class Stage(StrEnum):
-    """The stages of a file, in their order. One whose lease was lost is checked again."""
+    """The stages of a file, in their order. One whose lease is lost is checked again."""
 
     PENDING = "pending"
-    CHECKING = "checking"  # what is on this machine, and whether another process writes it
-    FETCHING = "fetching"  # its lease is ours; its partial file is open, or is being opened
+    CHECKING = "checking"  # asks the hub what is unknown, then finds the file on this machine or opens its partial file
+    FETCHING = "fetching"
     FINALIZING = "finalizing"  # every part is proven
     DONE = "done"
 
@@ -72,9 +72,9 @@ class Part:
         return None if self.end is None else self.end - self.start
 
     @property
-    def needs_digest(self) -> bool:
-        """Whether to ask the hub for its digest before a file on this machine is accepted in its place."""
-        return self.sha256 is None and not self.is_asked
+    def needs_facts(self) -> bool:
+        """Whether to ask the hub for its digest or size before a file on this machine is accepted in its place."""
+        return None in (self.sha256, self.end) and not self.is_asked
 
     @property
     def known(self) -> PlannedFile:
@@ -94,8 +94,7 @@ class Part:
     def is_right(self, actual: str) -> bool:
         """Whether these are its bytes, by their SHA-256.
 
-        A guessed digest (an `ETag` of a mirror) proves nothing against bytes that arrived twice with the same SHA-256: from then
-        on the part has no known digest.
+        A guessed digest (an `ETag` of a mirror) proves nothing against bytes that arrived twice with the same SHA-256.
         """
         if self._is_guessed and actual == self.wrong_sha256:
             self.sha256 = None
@@ -229,9 +228,8 @@ class DownloadFile:
     def renew(self) -> bool:
         """Write the heartbeat of the lease, if it has one; False if another process has the file, or it was deleted."""
         is_ours = self.lease is None or self.lease.renew(self.pieces.present_bytes)
-        if self.opened is None or self.stage is not Stage.FETCHING:
-            return True  # the jobs that open and finalize a file detect a lost lease themselves
-        return is_ours and self.opened.is_in_place
+        # The jobs that check and finalize a file detect a lost lease themselves.
+        return self.stage is not Stage.FETCHING or (is_ours and self._partial.is_in_place)
 
     @property
     def size_bytes(self) -> int | None:
@@ -244,9 +242,9 @@ class DownloadFile:
         return tuple(PartIdentity.of(part.planned, part.size_bytes, part.address.revision or "") for part in self.parts)
 
     @property
-    def needs_digest(self) -> bool:
-        """Whether to ask the hub for a digest before a file on this machine is accepted in its place."""
-        return any(part.needs_digest for part in self.parts)
+    def needs_facts(self) -> bool:
+        """Whether the hub has to be asked before the check."""
+        return any(part.needs_facts for part in self.parts)
 
     def scan(self, *, is_replaced: bool) -> None:
         """Read what earlier runs left; with `is_replaced`, a file at the target is not the wanted one."""
@@ -254,9 +252,12 @@ class DownloadFile:
         if self.size_bytes is not None:
             self.pieces = Pieces(self.size_bytes, runs_at(self.path, self.identities, is_replaced=is_replaced))
 
-    def take_opened(self, opened: PartialFile, now_s: float) -> None:
-        """Store its opened partial file."""
-        self.opened, self.pieces, self._synced_s = opened, opened.pieces, now_s
+    def begin(self, opened: PartialFile, found: CheckResult, now_s: float) -> None:
+        """Fetch it, into this partial file."""
+        self.stage, self.opened, self.pieces, self._synced_s = Stage.FETCHING, opened, opened.pieces, now_s
+        self.donors, self.comparison = found.donors, found.comparison
+        if self.comparison is not None:
+            self.wanted = list(next(self.comparison))
 
     def lost(self) -> None:
         """Another process has the file, or it was deleted: write nothing more, and check again; raises `StorageError`."""
@@ -274,12 +275,11 @@ class DownloadFile:
     def close(self) -> None:
         """End the attempt: write the journal, close the file, release the lease; raises `OSError`. May be called again."""
         self._end_all()
-        lease, opened = self.lease, self.opened if self.stage is Stage.FETCHING else None
-        if lease is None:
+        if (lease := self.lease) is None:
             return
         try:
-            if opened is not None:
-                is_ours, self.opened = lease.is_ours(), None
+            if self.opened is not None and self.stage is Stage.FETCHING:
+                opened, is_ours, self.opened = self.opened, lease.is_ours(), None
                 opened.close(is_ours=is_ours)
                 if is_ours and not opened.pieces.present_bytes:
                     part_path(self.path).unlink(missing_ok=True)
@@ -302,8 +302,8 @@ class DownloadFile:
 
     @property
     def unassigned_bytes(self) -> int:
-        """Bytes that are neither on the disk nor being fetched or copied; 0 if the size is unknown."""
-        return 0 if self.size_bytes is None else min(self.size_bytes, self.pieces.missing_bytes)
+        """Bytes that are neither on the disk nor being fetched or copied; very many if the size is unknown."""
+        return self.pieces.missing_bytes
 
     @property
     def reused(self) -> tuple[int, tuple[str, ...]]:
@@ -337,43 +337,41 @@ class DownloadFile:
     def will_have_requests(self) -> bool:
         """Whether it will have bytes to fetch as soon as a job is over."""
         is_early = self.stage in (Stage.PENDING, Stage.CHECKING) or self.comparison is not None
-        return is_early or not self.jobs.isdisjoint(("open", "resolve"))
+        return is_early or "resolve" in self.jobs
 
     def part_to_resolve(self, now_s: float) -> Part | None:
         """The first part whose location or digest is needed now and unknown; None while the hub is being asked."""
         parts: Iterator[Part] = iter(())
-        if self.stage is Stage.FETCHING and (self.opened is not None or self.size_bytes is None):
-            parts = self._waiting_parts(now_s)  # not while the file is being opened: a full disk is reported first
+        if self.stage is Stage.FETCHING:
+            parts = self._waiting_parts(now_s)
         elif self.stage is Stage.CHECKING and self.check is None:
-            parts = (one for one in self.parts if one.needs_digest and now_s >= one.troubles.retry_at_s)
+            parts = (one for one in self.parts if one.needs_facts and now_s >= one.troubles.retry_at_s)
         part = next(parts, None)
         return None if part is None or part.remote is not None or "resolve" in self.jobs else part
 
     def _waiting_parts(self, now_s: float) -> Iterator[Part]:
         """Parts with missing bytes whose wait, if any, is over."""
         for part in self.parts[self.proven_parts :]:
-            is_there = part.end is not None and self.pieces.reach(part.start) >= part.end
-            if now_s >= part.troubles.retry_at_s and not (is_there and self.opened is not None):
+            if now_s >= part.troubles.retry_at_s and self.pieces.reach(part.start) < self.end_of(part):
                 yield part
 
     def next_request(self, now_s: float, length_bytes: int, window_bytes: int) -> Request | None:
         """The next missing pieces, at most a window ahead of the digest; None if there are none for now."""
-        if self.opened is None or self.stage is not Stage.FETCHING:
+        if self.stage is not Stage.FETCHING:
             return None
-        limit = self._window_end(self.opened, window_bytes)
+        limit = self._window_end(window_bytes)
         for part in self._waiting_parts(now_s):
-            found = None if part.remote is None else self._next_range(part, length_bytes, limit)
-            if found is not None and part.remote is not None:
+            if part.remote is not None and (found := self._next_range(part, length_bytes, limit)) is not None:
                 self.pieces.claim(*found)
                 return self._request(part, part.remote, *found)
         return None
 
-    def _window_end(self, opened: PartialFile, window_bytes: int) -> int:
+    def _window_end(self, window_bytes: int) -> int:
         """The end of the bytes that may be fetched now. Fetching does not wait until the bytes of an earlier run are hashed."""
-        front = opened.hasher.digest.front
+        front = self._partial.hasher.digest.front
         if self.copy is not None:
             return self.pieces.end
-        return (self.pieces.reach(front) if front < opened.left_end else front) + window_bytes
+        return (self.pieces.reach(front) if front < self._partial.left_end else front) + window_bytes
 
     def _next_range(self, part: Part, length_bytes: int, limit: int) -> Range | None:
         if part.is_whole:
@@ -453,8 +451,7 @@ class DownloadFile:
     def verify(self) -> Part | None:
         """Compare the digests computed since the last call with those of the hub; returns a wrong part; raises `TransferError`.
 
-        This is the one place that accepts bytes as right: `is_proven` follows from it, and only a proven file gets its
-        final name. A wrong part has to be fetched again, by `forget_copied` or `forget`.
+        This is the one place that accepts bytes as right. A wrong part has to be fetched again, by `forget_copied` or `forget`.
         """
         hasher = self._partial.hasher
         if hasher.error is not None:

@@ -10,11 +10,9 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from msgspec import Struct
-from typing_extensions import override
 
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
@@ -59,8 +57,8 @@ class Compared(Value, frozen=True):
     copies: tuple[Copy, ...] | None = None
 
 
-Result = CheckResult | PartialFile | Remote | Compared | list[Range] | Facts | StoredFile | None
-"""What a job returns: of the check, the opening, the hub, a comparison, a sync, the header and the rename."""
+Result = CheckResult | Remote | Compared | list[Range] | Facts | StoredFile | None
+"""What a job returns: of the check, the hub, a comparison, a sync, the header and the rename."""
 
 
 class JobEnded(Value, frozen=True):
@@ -73,44 +71,18 @@ class JobEnded(Value, frozen=True):
 
 
 Event = JobEnded | RequestEnded | CopyEnded | Digested
+Inbox = queue.SimpleQueue[Any]  # of events
 
 
-class Inbox(queue.SimpleQueue[Any]):
-    """Events for the transfer's thread. Once it is closed, the results of late jobs are released at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._lock = threading.Lock()
-        self._is_closed = False
-
-    @override
-    def put(self, item: Event, block: bool = True, timeout: float | None = None) -> None:
-        """Queue the event; never blocks."""
-        with self._lock:
-            if not self._is_closed:
-                super().put(item)
-                return
-        release(item)
-
-    def close(self) -> None:
-        """Release the queued events, and all later ones."""
-        with self._lock:
-            self._is_closed = True
-        with contextlib.suppress(queue.Empty):
-            while True:
-                release(self.get_nowait())
-
-
-def release(event: Event) -> None:
-    """Release the resources of an event that no transfer will handle."""
+def release(event: JobEnded) -> None:
+    """Release the resources of a result that no transfer will handle."""
     with contextlib.suppress(OSError, GglibError):
         match event:
-            case JobEnded(result=PartialFile() as opened):
+            case JobEnded(result=CheckResult(opened=PartialFile() as opened)):
                 opened.close(is_ours=False)
+                opened.lease.release()
             case JobEnded(name="sync", result=Exception()):  # its bytes may be lost, and no other sync will report it
                 delete_unowned(event.file.path, Timeouts().lease_s)
-            case JobEnded(name="check", file=DownloadFile(check=TargetCheck(lease=lease))):
-                lease.release()  # the check may have taken it before an error
             case _:
                 pass
 
@@ -130,15 +102,21 @@ def run_job(name: str, file: DownloadFile, version: int, work: Callable[..., Res
     return JobEnded(name, file, version, result)
 
 
-def open_partial(
-    file: DownloadFile, inbox: Inbox, space: DiskSpace, attempt: int, sizes: dict[Path, int], are_replaced: bool
-) -> PartialFile:
-    """Open the partial file, if the lease is still held and the disk has room."""
-    if file.lease is None or not file.lease.is_ours():
-        raise LeaseLostError
-    if sizes:
-        space.reserve(attempt, sizes, are_replaced=are_replaced)
-    return PartialFile(file.path, file.identities, file.size_bytes, file.lease, inbox)
+def prepare(file: DownloadFile, check: TargetCheck, reserve: Callable[[], None], inbox: Inbox) -> CheckResult:
+    """Check a target; if the file has to be fetched, reserve its space and open its partial file, else release the lease."""
+    is_opened = False
+    try:
+        found = check.run()
+        if found.stored is None:
+            if not check.lease.is_ours():
+                raise LeaseLostError("another process took the file over during the check")
+            reserve()
+            found = replace(found, opened=PartialFile(file.path, file.identities, file.size_bytes, check.lease, inbox))
+            is_opened = True
+        return found
+    finally:
+        if not is_opened:
+            check.lease.release()
 
 
 def compare(comparison: Comparison, fetched: Pieces) -> Compared:

@@ -21,6 +21,7 @@ from gglib_nb.engine import disk
 from gglib_nb.engine.digest import FrontDigest, hash_file
 from gglib_nb.engine.journal import Journal, PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
+from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import WRITTEN, Pieces
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.reuse import Comparison, CopySource, DonorFile, compare_tensors, find_donors, known_copies
@@ -43,6 +44,7 @@ class CheckResult(Value, frozen=True):
 
     stored: StoredFile | None
     is_linked: bool = False
+    opened: PartialFile | None = None  # once it can be fetched
     donors: tuple[CopySource, ...] = ()  # may have some of its bytes
     comparison: Comparison | None = None  # finds which
 

@@ -1,8 +1,7 @@
 """How many connections to use, which one to replace, how long a request is, what to split, how much to read.
 
-Pure: rates and times in, numbers out; no sockets, files, threads or clock. Measured (design section 9): some lines give
-each connection a fixed rate, so more of them are faster; others are full with four, and more only cost; a CDN assigns
-edges of very different speed, so the fast ones are kept and the slow ones replaced.
+Pure: rates and times in, numbers out. Measured (design section 9): some lines give each connection a fixed rate, so more of them are
+faster; others are full with four, and more only cost; a CDN assigns edges of very different speed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -82,8 +81,7 @@ def fair_shares(wants: Mapping[int, int], total: int) -> dict[int, int]:
     shares: dict[int, int] = {}
     left = total
     for taken, (one, want) in enumerate(sorted(wants.items(), key=lambda item: (item[1], item[0]))):
-        waiting = len(wants) - taken
-        shares[one] = min(want, -(-left // waiting))
+        shares[one] = min(want, -(-left // (len(wants) - taken)))
         left -= shares[one]
     return shares
 
@@ -112,29 +110,21 @@ class Replacement:
         self._budget = _BUDGET
         self._at_s = self._last_s = now_s
 
-    def slow_one(self, now_s: float, speeds: Sequence[Speed]) -> int | None:
-        """Index of a connection that is far slower than the best; None if there is none, or the budget is spent."""
-        measured = self._measured(now_s, speeds)
-        if not measured or speeds[measured[0]].bytes_per_second >= speeds[measured[-1]].bytes_per_second * _SLOW:
-            return None
-        return self._spend(now_s, measured[0])
+    def choose(self, now_s: float, speeds: Sequence[Speed]) -> int | None:
+        """Index of the slowest connection if it is far slower than the best; from time to time also if it is not: all may be slow.
 
-    def probe(self, now_s: float, speeds: Sequence[Speed]) -> int | None:
-        """Index of the slowest from time to time, although none is far behind: all of them may be slow."""
-        measured = self._measured(now_s, speeds)
-        return self._spend(now_s, measured[0]) if measured and now_s - self._last_s >= _PROBE_S else None
-
-    def _measured(self, now_s: float, speeds: Sequence[Speed]) -> list[int]:
-        """Indexes of the measured connections, the slowest first; none if the budget is spent."""
+        None if there is none, or the budget is spent.
+        """
         self._budget = min(_BUDGET, self._budget + (now_s - self._at_s) * _BUDGET_PER_SECOND)
         self._at_s = now_s
-        found = [index for index, speed in enumerate(speeds) if speed.flowing_s >= _MEASURED_AFTER_S]
-        return sorted(found, key=lambda index: speeds[index].bytes_per_second) if self._budget >= 1 else []
-
-    def _spend(self, now_s: float, index: int) -> int:
+        rates = {one.bytes_per_second: at for at, one in enumerate(speeds) if one.flowing_s >= _MEASURED_AFTER_S}
+        if len(speeds) < 2 or not rates or self._budget < 1:
+            return None
+        if min(rates) >= max(rates) * _SLOW and now_s - self._last_s < _PROBE_S:
+            return None
         self._budget -= 1
         self._last_s = now_s
-        return index
+        return rates[min(rates)]
 
 
 # --- How long a request is, and when one is split ---------------------------------------------------------------------
@@ -146,11 +136,11 @@ LONGEST_REQUEST_BYTES: Final = 8 * PIECE_BYTES
 # A connection is idle until its answer begins: a request is long enough that this is at most a tenth of its time.
 _ANSWERS_PER_REQUEST: Final = 10
 # How far ahead of the digest bytes are fetched, in requests of each connection: enough that a slow connection at the front does
-# not block the others, and little enough that the digest ends soon after the last byte and finds the bytes it reads back in memory.
+# not block the others, and little enough that the digest ends soon after the last byte and finds its bytes in memory.
 _WINDOW_REQUESTS: Final = 2
 _SMALLEST_WINDOW_BYTES: Final = 96 * MIB
 # A shorter tail is not worth another connection's round trips, nor is one that saves less time: the connection that loses
-# its tail is closed with the bytes in flight, up to several round trips' worth.
+# its tail is closed with the bytes in flight.
 SMALLEST_SPLIT_BYTES: Final = MIB
 _SMALLEST_SAVING_S: Final = 0.6
 
@@ -158,14 +148,10 @@ _SMALLEST_SAVING_S: Final = 0.6
 def request_bytes(rate: float | None, free_bytes: int, connections: int, answer_s: float | None = None) -> int:
     """How long the next request of a connection should be, in whole pieces.
 
-    Args:
-        rate: Recent bytes per second of a connection; None if unknown.
-        free_bytes: Bytes that no connection fetches yet.
-        connections: How many there are.
-        answer_s: How long a request waits for the head of its answer; None if unknown.
+    By the usual bytes per second of a connection and the time until its answer begins (None: unknown), the bytes that no
+    connection fetches yet, and the number of connections.
     """
-    rate = rate or 0.0
-    shortest = max(PIECE_BYTES, int(rate * (answer_s or 0.0) * _ANSWERS_PER_REQUEST))
+    shortest = max(PIECE_BYTES, int((rate or 0.0) * (answer_s or 0.0) * _ANSWERS_PER_REQUEST))
     usual = LONGEST_REQUEST_BYTES if connections == 1 else max(_SHORT_REQUEST_BYTES, shortest)
     fair = max(shortest, free_bytes // (2 * max(1, connections)))
     return max(PIECE_BYTES, min(usual, fair, LONGEST_REQUEST_BYTES) // PIECE_BYTES * PIECE_BYTES)
@@ -183,37 +169,28 @@ class Running(Value, frozen=True):
     end: int
     bytes_per_second: float | None
 
-    def split(self, rate: float | None, wait_s: float) -> tuple[float, int]:
-        """How many seconds it saves if another connection takes the tail, and the offset at which both end together.
-
-        Nothing is saved if its own rate is unknown, or too few bytes are left.
-        """
-        left_bytes, own = self.end - self.position, self.bytes_per_second
-        if own is None or left_bytes < 2 * SMALLEST_SPLIT_BYTES:
-            return 0.0, self.end
-        others = own if rate is None else rate
-        share = others / (others + own) if others + own > 0 else 0.5  # of the bytes, and of the time
-        given = int((left_bytes - wait_s * own) * share)
-        saving_s = (left_bytes / own - wait_s if own > 0 else float("inf")) * share
-        return saving_s, self.end - max(SMALLEST_SPLIT_BYTES, min(left_bytes - SMALLEST_SPLIT_BYTES, given))
-
 
 def choose_split(
     running: Sequence[Running], rate: float | None, answer_s: float | None = None
 ) -> tuple[int, int] | None:
-    """The request whose tail an idle connection should take, and the offset at which both end together.
+    """The request whose tail an idle connection should take, and the offset of the cut, such that both end together.
 
-    Args:
-        running: The requests in progress.
-        rate: The expected rate of the idle connection; None if unknown: the same as the other.
-        answer_s: How long it waits for the head of its answer, while the other continues alone; None if unknown.
-
-    Returns:
-        Index of the request and offset of the cut; None if no tail is worth it.
+    The idle connection has this rate (None: the same as the other) and waits so long for its answer, while the other continues
+    alone. None if no tail saves enough time.
     """
-    splits = [(*one.split(rate, answer_s or 0.0), index) for index, one in enumerate(running)]
-    saving_s, at, index = max(splits, key=lambda one: one[0], default=(0.0, 0, 0))
-    return (index, at) if saving_s > _SMALLEST_SAVING_S else None
+    best, best_s, wait_s = None, _SMALLEST_SAVING_S, answer_s or 0.0
+    for index, one in enumerate(running):
+        left_bytes, own = one.end - one.position, one.bytes_per_second
+        if own is None or left_bytes < 2 * SMALLEST_SPLIT_BYTES:
+            continue
+        others = own if rate is None else rate
+        share = others / (others + own) if others + own > 0 else 0.5  # of the bytes, and of the time
+        saving_s = (left_bytes / own - wait_s if own > 0 else float("inf")) * share
+        if saving_s > best_s:
+            given = int((left_bytes - wait_s * own) * share)
+            at = one.end - max(SMALLEST_SPLIT_BYTES, min(left_bytes - SMALLEST_SPLIT_BYTES, given))
+            best, best_s = (index, at), saving_s
+    return best
 
 
 # --- How much to read at once -----------------------------------------------------------------------------------------
@@ -226,10 +203,7 @@ _FILLED_BYTES: Final = 128 * 1024
 
 
 class ReadLength:
-    """The length of one connection's next read: about a tenth of a second.
-
-    A stop is then noticed soon, a kill loses little, and a fast line still fills the whole buffer.
-    """
+    """The length of one connection's next read, about a tenth of a second: a stop is noticed soon, and a kill loses little."""
 
     def __init__(self) -> None:
         self.length_bytes = _SMALLEST_READ_BYTES
@@ -241,10 +215,7 @@ class ReadLength:
         return self.length_bytes >= _FILLED_BYTES
 
     def observe(self, count_bytes: int, took_s: float) -> None:
-        """Record that a read returned `count_bytes` in `took_s` seconds.
-
-        The bytes of several reads count together: TLS returns 16 KiB at a time, however much has arrived.
-        """
+        """Record a read. Several count together: TLS returns 16 KiB at a time, however much has arrived."""
         self._gained_bytes += count_bytes
         self._took_s += took_s
         if took_s > 2 * READ_S:

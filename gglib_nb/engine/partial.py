@@ -17,7 +17,7 @@ from gglib_nb.engine import disk
 from gglib_nb.engine.digest import FrontDigest, Hasher
 from gglib_nb.engine.journal import Journal, PartIdentity, Verified
 from gglib_nb.engine.lease import Lease, LeaseLostError
-from gglib_nb.engine.pieces import MIB, Pieces, Run
+from gglib_nb.engine.pieces import COPIED_SYNCED, MIB, SYNCED, Pieces, Run
 from gglib_nb.errors import StorageError
 from gglib_nb.system import allocate, copy_range, read_at, sync_data, sync_folder
 
@@ -52,7 +52,7 @@ class PartialFile:
         inbox: "queue.SimpleQueue[Any]",
     ) -> None:
         self.path = disk.part_path(target)
-        self._lease = lease
+        self.lease = lease
         self._size_bytes = size_bytes
         self.journal = journal = Journal(disk.journal_path(target), parts)
         disk.check_way(target)
@@ -89,7 +89,7 @@ class PartialFile:
             else:
                 found = os.fstat(fd)
                 if found.st_size >= runs[-1][1]:
-                    is_shared = self._lease.has_other_writer or found.st_nlink > 1
+                    is_shared = self.lease.has_other_writer or found.st_nlink > 1
                     return (self._own_copy(fd, runs), runs) if is_shared else (fd, runs)
                 os.close(fd)
         return disk.create_beside(self.path), []
@@ -113,13 +113,13 @@ class PartialFile:
         return fd
 
     def _check_owner(self) -> None:
-        if not self._lease.is_ours():
+        if not self.lease.is_ours():
             raise LeaseLostError("another process took the file over")
 
     @property
     def _own_path(self) -> Path:
         """A name that only this process knows."""
-        return self.path.with_name(f"{self.path.name}.{self._lease.owner}")
+        return self.path.with_name(f"{self.path.name}.{self.lease.owner}")
 
     # While bytes come ------------------------------------------------------------------------------------------------
 
@@ -129,7 +129,7 @@ class PartialFile:
         disk.write_all(self._fd, view, offset)
 
     def _check_lease(self) -> None:
-        if not self._lease.is_fresh():
+        if not self.lease.is_fresh():
             raise LeaseLostError("the lease was not renewed in time")
 
     def copy(self, source: int, source_offset: int, offset: int, length: int) -> int:
@@ -160,9 +160,9 @@ class PartialFile:
 
     def distrust(self) -> None:
         """Count only bytes of earlier syncs: after a failed one, the system may have dropped the others without writing them."""
-        self.pieces = self.pieces.synced_only()
+        self.pieces = self.pieces.only(SYNCED, COPIED_SYNCED)
         with contextlib.suppress(OSError, StorageError):
-            if self._lease.is_ours():
+            if self.lease.is_ours():
                 self.journal.begin(self.pieces)  # no older record counts them either
 
     def reader(self) -> int:

@@ -1,9 +1,6 @@
-"""Which bytes of a file are where: every byte has one state, and the only operation changes states.
+"""Which bytes of a file are where: every byte has one state. Pure: offsets in, offsets out; ranges are `start <= byte < end`.
 
-Requests are cut at the borders of pieces of 8 MiB (`Pieces.next_missing`); copied tensors and samples are shorter than a
-piece, so the map itself is exact to the byte.
-
-Pure: offsets in, offsets out. Ranges are half open, `start <= byte < end`.
+Requests are cut at the borders of pieces of 8 MiB; copied tensors and samples are shorter, so the map is exact to the byte.
 """
 
 import struct
@@ -37,11 +34,8 @@ _RUN: Final = struct.Struct("<QQB")
 class Pieces:
     """The states of all bytes of one file; for one thread.
 
-    Its runs are sorted, cover the file without a gap and never overlap, so that no byte can be lost or taken twice.
-
-    Args:
-        size_bytes: None: unknown, until `close_at`.
-        runs: The bytes that an earlier run left; all others are missing, and any beyond the end are ignored.
+    Its runs are sorted, cover the file without a gap and never overlap, so that no byte can be lost or taken twice. It begins with the
+    runs that an earlier run left; all other bytes are missing. An unknown size is None, until `close_at`.
     """
 
     def __init__(self, size_bytes: int | None, runs: Iterable[Run] = ()) -> None:
@@ -131,13 +125,9 @@ class Pieces:
         for start, end in ranges:
             self._change(start, end, {WRITTEN: SYNCED, COPIED: COPIED_SYNCED})
 
-    def synced_only(self) -> "Pieces":
-        """A copy in which bytes that a power cut may lose are missing."""
-        return Pieces(self.end, (run for run in self.runs() if run[2] & _SYNCED_BIT))
-
-    def fetched_only(self) -> "Pieces":
-        """A copy in which bytes that were copied from other files are missing."""
-        return Pieces(self.end, (run for run in self.runs() if run[2] in (WRITTEN, SYNCED)))
+    def only(self, *states: int) -> "Pieces":
+        """A copy in which bytes of all other states are missing."""
+        return Pieces(self.end, (run for run in self.runs() if run[2] in states))
 
     def _change(self, start: int, end: int, new_states: Mapping[int, int]) -> None:
         for a, b, state in list(self.runs(start, end)):

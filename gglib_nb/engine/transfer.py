@@ -14,11 +14,9 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, assert_never
 
 from gglib_nb.domain.download import StoredFile
-from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.http_rules import host_text, origin_of
 from gglib_nb.domain.reports import TransferFinished, TransferStopped
 from gglib_nb.domain.text import redacted
@@ -33,6 +31,7 @@ from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
 from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck, check_in_place, check_split_set, facts_of
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
 from gglib_nb.engine.partial import PartialFile
+from gglib_nb.engine.pieces import SYNCED, WRITTEN
 from gglib_nb.engine.progress import progress_of, reports_of
 from gglib_nb.engine.protocol import Event as Report
 from gglib_nb.engine.protocol import StartTransfer, TransferFailed
@@ -60,18 +59,19 @@ class Transfer:
     """
 
     def __init__(self, command: StartTransfer, shared: Shared, report: Callable[[Report], None]) -> None:
-        self.inbox = Inbox()
+        self.inbox: Inbox = queue.SimpleQueue()
         address = shared.session.address_of(command.repo_id, command.commit_sha)
         self.files = files_of(command, address, shared.timeouts)
         self._command = command
         self._shared = shared
         self._send = report
         self._stop = threading.Event()
+        self._over = threading.Event()
+        self._running_jobs = 0
         self._rename_lock = threading.Lock()
         self._connections = Connections(command.attempt, len(self.files), shared.pool, self.inbox, time.monotonic())
         self._pending = list(reversed(self.files))
         self._open: list[DownloadFile] = []
-        self._reserved: set[Path] = set()
         self._replaces = command.force or command.replaces
         self._known_folders = command.known_folders
         self._outage: Outage | None = None
@@ -84,7 +84,7 @@ class Transfer:
     @property
     def is_over(self) -> bool:
         """Whether its last event was reported."""
-        return not self._thread.is_alive()
+        return self._over.is_set()
 
     def start(self) -> None:
         """Begin."""
@@ -95,8 +95,8 @@ class Transfer:
         self._stop.set()
 
     def join(self, timeout_s: float) -> None:
-        """Wait for the end of its thread."""
-        self._thread.join(timeout_s)
+        """Wait for its end."""
+        self._over.wait(timeout_s)
 
     def _main(self) -> None:
         end: Report | None = None
@@ -110,6 +110,11 @@ class Transfer:
         except Exception as error:  # noqa: BLE001  # as above
             end = end or self._failure(error)
         self._send(end)
+        self._over.set()
+        while self._running_jobs:  # on a hung disk
+            if isinstance(event := self.inbox.get(), JobEnded):
+                self._running_jobs -= 1
+                jobs.release(event)
 
     def _end(self) -> Report:
         """The event that ends the attempt without an error; a rename that has happened wins over a stop. Raises `Exception`."""
@@ -159,37 +164,24 @@ class Transfer:
         self._stop.set()
         with self._rename_lock:
             pass  # a rename that had begun is over now
-        self._wait_for_files()
+        while any(
+            not file.jobs.isdisjoint(("check", "finalize")) for file in self._open
+        ):  # their targets are free then
+            if (left_s := self._end_deadline_s - time.monotonic()) <= 0:
+                break
+            with contextlib.suppress(Exception):  # the attempt ends anyway
+                self.handle(self.inbox.get(timeout=left_s), time.monotonic())
         for file in self._open:
             with contextlib.suppress(OSError, GglibError):  # the attempt ends even if the disk fails
                 file.close()
         self._connections.close_all()
         self._shared.disk_space.release(self._command.attempt)
-        self.inbox.close()
-
-    def _wait_for_files(self) -> None:
-        """Take the results of jobs that open or rename a file, until the deadline: afterwards, the targets are free."""
-        while any(not one.jobs.isdisjoint(("open", "finalize")) for one in self._open):
-            if (left_s := self._end_deadline_s - time.monotonic()) <= 0:
-                return
-            with contextlib.suppress(queue.Empty):
-                event = self.inbox.get(timeout=left_s)
-                match event:
-                    case JobEnded(result=PartialFile() as opened):
-                        event.file.take_opened(opened, 0.0)
-                    case JobEnded(result=StoredFile() as stored):
-                        self._done(event.file, stored)
-                    case JobEnded(name="sync", result=Exception()) if event.file.opened is not None:
-                        event.file.opened.distrust()
-                    case _:
-                        jobs.release(event)
-                if isinstance(event, JobEnded):
-                    event.file.jobs.discard(event.name)
 
     def _do(self, name: str, file: DownloadFile, work: Callable[..., jobs.Result], *args: Any) -> None:  # noqa: ANN401
         """Start a job for a file."""
         file.jobs.add(name)
         self.start_job(name, partial(jobs.run_job, name, file, file.version, work, *args))
+        self._running_jobs += 1
 
     def start_job(self, name: str, job: Callable[[], JobEnded]) -> None:
         """Run a job on a thread of its own, and put its event into the inbox; a test runs it itself."""
@@ -214,6 +206,7 @@ class Transfer:
 
     def handle(self, event: Event, now_s: float) -> None:
         """Handle an event; raises `Exception`."""
+        self._running_jobs -= isinstance(event, JobEnded)
         match event:
             case JobEnded(name="sync"):
                 self._synced(event)
@@ -231,12 +224,10 @@ class Transfer:
             case _:
                 assert_never(event)
 
-    def _job_ended(self, file: DownloadFile, result: jobs.Result | Exception, now_s: float) -> None:  # noqa: C901
+    def _job_ended(self, file: DownloadFile, result: jobs.Result | Exception, now_s: float) -> None:
         match result:
             case CheckResult():
-                self._checked(file, result)
-            case PartialFile():
-                self._opened(file, result, now_s)
+                self._checked(file, result, now_s)
             case Remote() | ExchangeError():
                 self._resolved(file, result, now_s)
             case Compared():
@@ -255,8 +246,7 @@ class Transfer:
     def advance(self, now_s: float) -> None:
         """Start everything that can start now; raises `GglibError` or `OSError`."""
         fetching = self._fetching
-        has_work = any(file.unassigned_bytes or file.requests for file in fetching)
-        self._connections.adjust_share(has_work=has_work or any(file.size_bytes is None for file in fetching))
+        self._connections.adjust_share(has_work=any(file.unassigned_bytes or file.requests for file in fetching))
         self._look_at_network(now_s)
         self._open_next()
         for file in list(self._open):
@@ -266,22 +256,15 @@ class Transfer:
             self._connections.assign_all(self._open, self._shared.session, now_s)
 
     def _advance_file(self, file: DownloadFile, now_s: float) -> None:
-        match file.stage, file.opened:
-            case Stage.CHECKING, _ if file.check is None and not file.needs_digest:
-                self._check(file)
-            case Stage.FETCHING, None:
-                is_sized = file.size_bytes is not None or file.parts[0].is_asked
-                if is_sized and "open" not in file.jobs:
-                    self._open_partial(file)
-            case Stage.FETCHING, PartialFile() as opened if file.comparison is not None:
-                self._compare(file, opened, file.comparison)
-            case Stage.FETCHING, PartialFile() as opened:
-                if (wrong := file.verify()) is not None:
-                    self._wrong(file, wrong, now_s)
-                elif file.is_proven and "sync" not in file.jobs:  # the system reports a write error only to that sync
-                    self._finalize(file, opened, now_s)
-            case _:
-                pass  # a job runs
+        if file.stage is Stage.CHECKING and file.check is None and not file.needs_facts:
+            self._check(file)
+        elif file.stage is Stage.FETCHING and file.opened is not None:
+            if file.comparison is not None:
+                self._compare(file, file.opened, file.comparison)
+            elif (wrong := file.verify()) is not None:
+                self._wrong(file, wrong, now_s)
+            elif file.is_proven and "sync" not in file.jobs:  # the system reports a write error only to that sync
+                self._finalize(file, file.opened, now_s)
 
     def tick(self, now_s: float) -> None:
         """What is due every tenth of a second; raises `Exception`."""
@@ -316,7 +299,7 @@ class Transfer:
                     part.troubles.network_is_back()
         self._outage = outage
         if outage is not None:
-            connectivity.probe_when_due(now_s)
+            connectivity.probe(now_s)
             if now_s - outage.since_s > self._shared.network_wait_s:
                 raise NetworkError(
                     f"No network since {outage.since_text}. Downloaded data is kept. Retry when the network is back."
@@ -331,16 +314,16 @@ class Transfer:
     def _resolved(self, file: DownloadFile, answer: Remote | ExchangeError, now_s: float) -> None:
         part, file.resolving = file.resolving, None
         assert part is not None  # noqa: S101  # only one job asks for a file
-        if isinstance(answer, ExchangeError):
+        if isinstance(answer, Remote):
+            part.resolved(answer)
+        else:
             self._trouble(part, answer, now_s)
-            return
-        part.resolved(answer)
 
     def _trouble(
         self, part: Part, error: ExchangeError, now_s: float, *, others_receive: bool = False, has_bytes: bool = False
     ) -> Step:
         if isinstance(error, LineError) and not others_receive:
-            self._shared.connectivity.failed(now_s)
+            self._shared.connectivity.probe(now_s)
         is_offline = self._shared.connectivity.outage is not None
         step = part.troubles.failed(
             error, now_s, others_receive=others_receive, is_offline=is_offline, has_bytes=has_bytes
@@ -370,37 +353,23 @@ class Transfer:
     def _check(self, file: DownloadFile) -> None:
         lease = Lease(lease_path(file.path), self._shared.timeouts.lease_s, file.seen_lease, self._command.gone_owners)
         planned, folders = tuple(part.known for part in file.parts), self._shared.link_folders
-        limits = self._limits(file)
-        file.check = TargetCheck(planned, self._command, lease, limits, self._known_folders, folders, self._stop)
-        self._do("check", file, file.check.run)
-
-    def _limits(self, file: DownloadFile) -> ReuseLimits:
-        """The limits of one file: the least gain is for the whole download, so each file has to reach its share."""
+        # The least gain is for the whole download, so each file has to reach its share.
         limits, size_bytes = self._shared.reuse_limits, file.size_bytes or 0
         all_bytes = sum(one.size_bytes or 0 for one in self.files) or 1
-        return replace(limits, least_gain_bytes=limits.least_gain_bytes * size_bytes // all_bytes)
+        limits = replace(limits, least_gain_bytes=limits.least_gain_bytes * size_bytes // all_bytes)
+        file.check = TargetCheck(planned, self._command, lease, limits, self._known_folders, folders, self._stop)
+        unfinished = (one for one in self.files if one.stage is not Stage.DONE)
+        sizes = {one.path: one.size_bytes for one in unfinished if one.size_bytes is not None}
+        space, attempt = self._shared.disk_space, self._command.attempt
+        reserve = partial(space.reserve, attempt, sizes, are_replaced=self._replaces)
+        self._do("check", file, jobs.prepare, file, file.check, reserve, self.inbox)
 
-    def _checked(self, file: DownloadFile, result: CheckResult) -> None:
+    def _checked(self, file: DownloadFile, result: CheckResult, now_s: float) -> None:
         if result.stored is not None:
             file.is_linked = result.is_linked
             self._done(file, result.stored)
-            return
-        file.stage, file.donors, file.comparison = Stage.FETCHING, result.donors, result.comparison
-        if file.comparison is not None:
-            file.wanted = list(next(file.comparison))
-
-    def _open_partial(self, file: DownloadFile) -> None:
-        # Of all files: reserved with the first one, and again when another size is known.
-        sizes: dict[Path, int] = {}
-        if file.path not in self._reserved:
-            files = (one for one in self.files if one.stage is not Stage.DONE)
-            sizes = {one.path: one.size_bytes for one in files if one.size_bytes is not None}
-            self._reserved.update(sizes)
-        space, attempt = self._shared.disk_space, self._command.attempt
-        self._do("open", file, jobs.open_partial, file, self.inbox, space, attempt, sizes, self._replaces)
-
-    def _opened(self, file: DownloadFile, opened: PartialFile, now_s: float) -> None:
-        file.take_opened(opened, now_s)
+        elif result.opened is not None:
+            file.begin(result.opened, result, now_s)
         # The folder of the repository exists while its disk is mounted.
         owner = [str(one.parent) for one in file.path.parents if one.match(self._command.repo_id)]
         self._known_folders = tuple(dict.fromkeys((*self._known_folders, *owner)))
@@ -415,7 +384,7 @@ class Transfer:
     def _lose(self, file: DownloadFile, now_s: float) -> None:
         """Another process has this file, or it was deleted: start it again; raises `StorageError`."""
         for part in file.parts:
-            self._connections.abandon_part(file, part, now_s)
+            self._connections.abandon_part(part, now_s)
         file.lost()
 
     def _wrong(self, file: DownloadFile, part: Part, now_s: float) -> None:
@@ -434,7 +403,7 @@ class Transfer:
         part.remote = None
 
     def _forget(self, file: DownloadFile, part: Part, now_s: float) -> None:
-        self._connections.abandon_part(file, part, now_s)
+        self._connections.abandon_part(part, now_s)
         file.forget(part)
 
     def _finalize(self, file: DownloadFile, opened: PartialFile, now_s: float) -> None:
@@ -489,7 +458,7 @@ class Transfer:
         match self._trouble(part, error, now_s, others_receive=others_receive, has_bytes=has_bytes):
             case Step.WHOLE:
                 part.is_whole = True
-                self._connections.abandon_part(request.file, part, now_s)
+                self._connections.abandon_part(part, now_s)
             case Step.RESOLVE:
                 part.remote = None
             case Step.FEWER:
@@ -542,7 +511,7 @@ class Transfer:
         if file.parts[0].is_whole or opened.journal.is_copy_wrong:
             file.comparison = None  # a server that sends only the whole would send it for every sample
         elif "compare" not in file.jobs and all(opened.pieces.reach(start) >= end for start, end in file.wanted):
-            self._do("compare", file, jobs.compare, comparison, opened.pieces.fetched_only())
+            self._do("compare", file, jobs.compare, comparison, opened.pieces.only(WRITTEN, SYNCED))
 
     def _compared(self, file: DownloadFile, step: Compared) -> None:
         if file.comparison is None:

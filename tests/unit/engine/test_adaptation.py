@@ -109,21 +109,21 @@ def paces(*rates: float, flowing_s: float = 2) -> list[Speed]:
 
 
 def test_connections_far_slower_than_the_best_are_dropped_worst_first() -> None:
-    assert Replacement(0).slow_one(1, paces(69, 9, 8, 69)) == 2
+    assert Replacement(0).choose(1, paces(69, 9, 8, 69)) == 2
 
 
 def test_connections_with_similar_rates_are_kept() -> None:
-    assert Replacement(0).slow_one(1, paces(69, 30, 40, 69)) is None
+    assert Replacement(0).choose(1, paces(69, 30, 40, 69)) is None
 
 
 def test_a_new_connection_is_not_compared_yet() -> None:
-    assert Replacement(0).slow_one(1, [Speed(2, 69 * MB), Speed(0.5, 1 * MB)]) is None
+    assert Replacement(0).choose(1, [Speed(2, 69 * MB), Speed(0.5, 1 * MB)]) is None
 
 
 def test_replacements_have_a_slowly_growing_budget() -> None:
     replacement = Replacement(0)
 
-    drops = [replacement.slow_one(1 + tick / 10, paces(69, 8)) for tick in range(100)]
+    drops = [replacement.choose(1 + tick / 10, paces(69, 8)) for tick in range(100)]
 
     assert drops[:16] == [1] * 16
     assert 16 <= sum(one is not None for one in drops) <= 21
@@ -133,6 +133,6 @@ def test_replacements_have_a_slowly_growing_budget() -> None:
 def test_the_slowest_connection_is_occasionally_replaced_even_if_all_are_alike(rates) -> None:
     replacement = Replacement(0)
 
-    probes = [replacement.probe(tick / 10, paces(*rates)) for tick in range(100)]
+    probes = [replacement.choose(tick / 10, paces(*rates)) for tick in range(100)]
 
     assert sum(one is not None for one in probes) == 2

@@ -11,9 +11,9 @@ from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine import jobs
 from gglib_nb.engine.disk import lease_path
-from gglib_nb.engine.file import DownloadFile, Stage
+from gglib_nb.engine.file import DownloadFile
 from gglib_nb.engine.lease import Lease
-from gglib_nb.engine.local import StoppedError, TargetCheck
+from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB
 from gglib_nb.engine.protocol import StartTransfer
@@ -39,8 +39,7 @@ def file_of(target: Path, *parts: PlannedFile) -> DownloadFile:
 
 def opened(file: DownloadFile, lease: Lease) -> PartialFile:
     partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue())
-    file.take_opened(partial, 0.0)
-    file.stage = Stage.FETCHING
+    file.begin(partial, CheckResult(None), 0.0)
     return partial
 
 
@@ -79,14 +78,30 @@ def test_a_mirror_counts_as_a_source_from_its_first_byte(tmp_path, lease) -> Non
     partial.close(is_ours=True)
 
 
-def test_a_check_that_was_stopped_while_it_took_the_lease_leaves_none(tmp_path, lease) -> None:
+def test_a_check_that_was_stopped_while_it_took_the_lease_leaves_none(tmp_path, lease, monkeypatch) -> None:
+    def stopped() -> CheckResult:
+        raise StoppedError
+
     file = file_of(tmp_path / "model.gguf")
     command = StartTransfer(1, "o/r", "c" * 40, (file.parts[0].planned,), force=False)
-    file.check = TargetCheck((file.parts[0].planned,), command, lease, ReuseLimits(), (), (), None)
+    check = TargetCheck((file.parts[0].planned,), command, lease, ReuseLimits(), (), (), None)
+    monkeypatch.setattr(check, "run", stopped)
 
-    jobs.release(jobs.JobEnded("check", file, file.version, StoppedError()))
+    with pytest.raises(StoppedError):
+        jobs.prepare(file, check, lambda: None, queue.SimpleQueue())
 
     assert not lease_path(file.path).exists()
+
+
+def test_a_partial_file_that_no_transfer_takes_is_closed_and_its_lease_released(tmp_path, lease) -> None:
+    file = file_of(tmp_path / "model.gguf")
+    partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue())
+
+    jobs.release(jobs.JobEnded("check", file, file.version, CheckResult(None, opened=partial)))
+
+    assert not lease_path(file.path).exists()
+    with pytest.raises(OSError, match="descriptor"):
+        partial.reader()
 
 
 def test_a_redirect_that_a_request_followed_is_the_address_of_later_requests(tmp_path, lease) -> None:

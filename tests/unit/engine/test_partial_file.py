@@ -19,6 +19,7 @@ from gglib_nb.engine.file import DownloadFile, Request
 from gglib_nb.engine.jobs import sync
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease, LeaseLostError, LeaseState
+from gglib_nb.engine.local import CheckResult
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import SYNCED, WRITTEN
 from gglib_nb.engine.resolve import Remote
@@ -81,7 +82,7 @@ def partial(target, lease):
 def file_of(target: Path, partial: PartialFile) -> DownloadFile:
     planned = PlannedFile("model.gguf", SIZE, hashlib.sha256(DATA).hexdigest(), str(target))
     file = DownloadFile([(0, planned)], lambda path: Asked("http://hub", "o/r", "c" * 40, path), Timeouts())
-    file.take_opened(partial, 0.0)
+    file.begin(partial, CheckResult(None), 0.0)
     return file
 
 
