@@ -17,7 +17,7 @@ from pathlib import Path
 from benchmarks.report import Bar, Findings
 from benchmarks.scenario import Options, run_alone
 from gglib_nb import DownloadManager, DownloadManagerConfig, DownloadRequest
-from gglib_nb.domain.events import DownloadProgressed, QueueEvent
+from gglib_nb.domain.snapshot import DownloadProgressed, QueueEvent
 
 _HOSTS = (1, 2, 3)
 _MODELS = 6

@@ -19,7 +19,7 @@ from typing import Any
 from playwright.sync_api import CDPSession, sync_playwright
 
 from benchmarks.report import Bar, Findings
-from gglib_nb.domain.download import QueueSnapshot
+from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.notebook.messages import plain
 from gglib_nb.notebook.panel import Feed
 from tests.support.fake_manager import FakeManager

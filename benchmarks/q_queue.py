@@ -14,7 +14,7 @@ from statistics import median
 from benchmarks.report import Bar, Findings
 from benchmarks.scenario import Options, run_alone
 from gglib_nb.domain.download import PlannedDownload, PlannedFile
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
 

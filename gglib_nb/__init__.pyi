@@ -5,13 +5,13 @@ from IPython.core.interactiveshell import InteractiveShell
 
 from gglib_nb.domain.companions import Companion as Companion
 from gglib_nb.domain.download import (
-    DownloadRequest as DownloadRequest, DownloadStatus as DownloadStatus, ElsewhereDownload as ElsewhereDownload,
-    HostFolder as HostFolder, HostProgress as HostProgress, QueueNotice as QueueNotice,
-    QueueRunSummary as QueueRunSummary, QueueSnapshot as QueueSnapshot, QueuedDownload as QueuedDownload,
-    RunItem as RunItem, ShardProgress as ShardProgress, ShardStatus as ShardStatus, StoredFile as StoredFile,
-    Then as Then,
+    DownloadRequest as DownloadRequest, DownloadStatus as DownloadStatus, HostFolder as HostFolder,
+    HostProgress as HostProgress, ShardStatus as ShardStatus, StoredFile as StoredFile,
 )
-from gglib_nb.domain.events import (
+from gglib_nb.domain.snapshot import (
+    ElsewhereDownload as ElsewhereDownload, QueueNotice as QueueNotice, QueueRunSummary as QueueRunSummary,
+    QueueSnapshot as QueueSnapshot, QueuedDownload as QueuedDownload, RunItem as RunItem,
+    ShardProgress as ShardProgress, Then as Then,
     DownloadCancelled as DownloadCancelled, DownloadCompleted as DownloadCompleted,
     DownloadFailed as DownloadFailed, DownloadProgressed as DownloadProgressed, DownloadStarted as DownloadStarted,
     NoticeChanged as NoticeChanged, QueueEvent as QueueEvent, RunSummarized as RunSummarized,
@@ -42,8 +42,7 @@ from gglib_nb.domain.library import (
     ModelUse as ModelUse, PrunePlan as PrunePlan, UnfinishedDownload as UnfinishedDownload,
 )
 from gglib_nb.domain.quality import Quality as Quality
-from gglib_nb.domain.file_names import Quantization as Quantization
-from gglib_nb.domain.references import DownloadId as DownloadId
+from gglib_nb.domain.names import DownloadId as DownloadId, Quantization as Quantization
 from gglib_nb.domain.stored import Adoption as Adoption
 from gglib_nb.domain.variants import Variant as Variant, Variants as Variants, variants_of as variants_of
 from gglib_nb.engine.local import Leftover as Leftover

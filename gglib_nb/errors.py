@@ -1,10 +1,7 @@
 """Every error gglib_nb raises, one class per decision a caller can take.
 
-The message says what happened and what to do next; the attributes are plain values, so that a program can decide
-without reading text. This module is the ground floor: it imports nothing of ours.
-
-Errors cross the pipe between the engine and the kernel as plain dictionaries: `to_wire` and `from_wire` below are the
-only place where that is done.
+The message says what happened and what to do next; the attributes are plain values, for programs. Between engine and kernel
+errors are plain dictionaries: `to_wire` and `from_wire`.
 """
 
 from typing import Any, TypeVar

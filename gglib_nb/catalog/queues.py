@@ -19,7 +19,8 @@ import msgspec
 
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.migrations import atomic
-from gglib_nb.domain.download import DownloadStatus, ElsewhereDownload, PlannedDownload, QueuedDownload
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload
+from gglib_nb.domain.snapshot import ElsewhereDownload, QueuedDownload
 from gglib_nb.domain.stored import StoredDownload, StoredLimits, StoredQueue
 from gglib_nb.domain.values import Value, plain
 from gglib_nb.errors import GglibError, from_wire, to_wire

@@ -14,11 +14,11 @@ from msgspec import convert, json
 
 from gglib_nb.catalog.database import Database, consistent
 from gglib_nb.catalog.migrations import atomic
-from gglib_nb.domain.content_index import BLOCK_BYTES
 from gglib_nb.domain.download import HostFolder, StoredFile
-from gglib_nb.domain.matching import find_model
+from gglib_nb.domain.library import BLOCK_BYTES
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.references import find_model
 from gglib_nb.domain.stored import MOST_REMEMBERED, PastDownload
 from gglib_nb.errors import CatalogError, ModelNotFoundError
 from gglib_nb.system import exists
@@ -95,7 +95,7 @@ class Catalog:
                     _keep_index(connection, file)
 
     def block_digests(self, sha256: str) -> str:
-        """The short digests of the blocks of a content (`domain.content_index`), in hexadecimal; empty if unknown."""
+        """The short digests of the blocks of a content (`domain.library`), in hexadecimal; empty if unknown."""
         with self._open() as connection:
             found = connection.execute(_SELECT_INDEX, (sha256, BLOCK_BYTES)).fetchone()
         return "" if found is None else bytes(found[0]).hex()

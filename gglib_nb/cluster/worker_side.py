@@ -28,7 +28,7 @@ from distributed.core import Status
 from msgspec import structs
 
 from gglib_nb.cluster.folder import folder_id
-from gglib_nb.domain.references import target_path
+from gglib_nb.domain.names import target_path
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.client import EngineClient
 from gglib_nb.errors import RequestError, to_wire

@@ -7,7 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal
 
-from gglib_nb.domain.file_names import Quantization, read_label
+from gglib_nb.domain.names import Quantization, read_label
 from gglib_nb.domain.plan import BAD_FINDINGS
 from gglib_nb.domain.units import listed
 from gglib_nb.domain.values import Value
@@ -149,16 +149,14 @@ def _ending_in(variants: Sequence[Variant], requested: str) -> list[Variant]:
 
 
 def _near_miss(requested: str, choices: tuple[str, ...]) -> str | None:
-    """The choice that was probably meant: the same letters and digits, those after a `UD-`, or similar ones."""
+    """The choice with the most similar letters and digits."""
 
     def squeeze(text: str) -> str:
         return re.sub(r"[\W_]", "", text.casefold())
 
     squeezed = {squeeze(choice): choice for choice in reversed(choices)}
-    wanted = squeeze(requested)
-    close = difflib.get_close_matches(wanted, squeezed, n=1, cutoff=0.7)
-    candidates = (wanted, f"ud{wanted}", wanted.removeprefix("ud"), *close)
-    return next((squeezed[one] for one in candidates if one in squeezed), None)
+    close = difflib.get_close_matches(squeeze(requested), squeezed, n=1, cutoff=0.7)
+    return squeezed[close[0]] if close else None
 
 
 # Nothing was asked for

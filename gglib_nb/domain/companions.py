@@ -5,18 +5,18 @@ The GGUF header decides if it was read. Otherwise names decide, compared with th
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
-from gglib_nb.domain.file_names import FileName
 from gglib_nb.domain.gguf_header import GgufHeader
+from gglib_nb.domain.names import FileName
 from gglib_nb.domain.values import Value
 
 CompanionKind = Literal["mmproj", "imatrix", "adapter", "vocab", "draft", "other"]
 
 Words = tuple[str, ...]
 
-HeaderKind = CompanionKind | Literal["model", "likely model"]
-"""A header's statement of what a file is. A `likely model` is one unless its name begins or ends with a word for a companion."""
+HeaderKind = CompanionKind | Literal["model"]
+"""A header's statement of what a file is."""
 
 COMPANION_KINDS: Final[tuple[CompanionKind, ...]] = ("mmproj", "draft")
 """Kinds that can be downloaded with a model. Files of the other kinds are requested by their own paths."""
@@ -53,10 +53,8 @@ _FLOATS: Final = ("F16", "BF16", "F32")
 _UNQUANTIZED: Final = (None, *_FLOATS, "Q8_0")
 # An importance matrix has one value per column of the weights: about a gigabyte for the largest models there are.
 _LARGEST_IMATRIX_BYTES: Final = 4 * 1024**3
-# Of the parameters of its model: a head is a layer or two. If only one of the two names has a label, their
-# precisions may differ by a factor of four.
+# Of the parameters of its model: a head is a layer or two.
 _LARGEST_HEAD_SHARE: Final = 0.5
-_LARGEST_UNCLEAR_SHARE: Final = 0.12
 
 
 class Companion(Value, frozen=True):
@@ -84,11 +82,11 @@ class _Listing:
         heads = [file for file in files if HEAD_WORDS.intersection(file.words)]
         begins = {words for head in heads for words in _stem_and_twin(head)}
         self.names = {file.words for file in files if heads and HEAD_WORDS.isdisjoint(file.words)}
-        self.smallest: dict[Words, _Weights | None] = {}
+        self.smallest: dict[Words, float | None] = {}
         for file in files if heads else ():
             starts = {file.words[:end] for end in range(1, len(file.words) + 1)} if file.words in self.names else set()
             for start in begins & starts:
-                known = filter(None, (_weights(file, sizes), self.smallest.get(start)))
+                known = filter(None, (_parameters(file, sizes), self.smallest.get(start)))
                 self.smallest[start] = min(known, default=None)
         self.second_editions = {head.base_words for head in heads if _stem_and_twin(head)[1] in self.names}
 
@@ -106,16 +104,14 @@ def find_companions(
 
 
 def _kind(file: FileName, listing: _Listing, stated: HeaderKind | None) -> CompanionKind | None:
-    if stated == "model":
-        return None
-    if stated is not None and stated != "likely model":
-        return stated
+    if stated is not None:
+        return None if stated == "model" else stated
     if not file.is_gguf:
         return _kind_of_other_format(file)
     kind = kind_by_name(file)
-    if kind is None and stated is None and listing.has_a_model:
+    if kind is None and listing.has_a_model:
         kind = _kind_beside_a_model(file)
-    if kind is not None or stated is not None:
+    if kind is not None:
         return kind
     tests: dict[CompanionKind, bool] = {
         "imatrix": _is_imatrix(file, listing),
@@ -196,32 +192,23 @@ def _is_head(file: FileName, listing: _Listing) -> bool:
 
     After the label (`X-Q4_K_M-mtp`) it is the head of the file without it. Before the label it belongs to the model's
     name: beside an `X-Q4_K_M`, `X-MTP-Q4_K_M` is a second edition of the model with the head built in, but one that
-    repeats no label of its siblings is a head for all of them. Known sizes, compared as numbers of parameters, outrank
-    that.
+    repeats no label of its siblings is a head for all of them. Known sizes outrank that.
     """
     stem, twin = _stem_and_twin(file)
     if stem not in listing.smallest:
         return False
     has_twin = twin in listing.names
-    reference, weights = listing.smallest[twin if has_twin else stem], _weights(file, listing.sizes)
-    if reference and weights:
-        is_clear = weights.has_label == reference.has_label
-        share = _LARGEST_HEAD_SHARE if is_clear else _LARGEST_UNCLEAR_SHARE
-        return weights.parameters < share * reference.parameters
-    is_after_label = bool(HEAD_WORDS.intersection(file.words[file.label_span.stop :]))
+    reference, parameters = listing.smallest[twin if has_twin else stem], _parameters(file, listing.sizes)
+    if reference and parameters:
+        return parameters < _LARGEST_HEAD_SHARE * reference
+    is_after_label = bool(HEAD_WORDS.intersection(file.words_after_label))
     return has_twin if is_after_label else file.base_words not in listing.second_editions
 
 
-class _Weights(NamedTuple):
+def _parameters(file: FileName, sizes: Mapping[str, int | None]) -> float | None:
     """About how many parameters a file has, by its size and label; without a label as if it were F16."""
-
-    parameters: float
-    has_label: bool
-
-
-def _weights(file: FileName, sizes: Mapping[str, int | None]) -> _Weights | None:
     size_bytes, bits = sizes[file.path], file.label.bits_per_weight if file.label else None
-    return _Weights(size_bytes / (bits or 16), bits is not None) if size_bytes else None
+    return size_bytes / (bits or 16) if size_bytes else None
 
 
 def _stem_and_twin(head: FileName) -> tuple[Words, Words]:
@@ -295,9 +282,9 @@ def kind_of_header(header: GgufHeader) -> HeaderKind | None:
     if header.tensor_count == 0 and not is_split:
         return "vocab"
     has_layers = is_split or header.tensor_count >= 2 * header.block_count
-    if not has_layers and header.of_model("nextn_predict_layers"):
-        return None  # perhaps the prediction head alone, which is a layer or two
-    return "model" if has_layers or kind == "model" or header.tokenizer_model else "likely model"
+    # With few tensors and `nextn_predict_layers`, it may be the prediction head alone.
+    is_model = (kind == "model" or header.tokenizer_model) and not header.of_model("nextn_predict_layers")
+    return "model" if has_layers or is_model else None
 
 
 _KINDS_BY_TYPE: Final[Mapping[str, CompanionKind]] = {"mmproj": "mmproj", "adapter": "adapter", "imatrix": "imatrix"}

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from gglib_nb.domain.model import LOCAL_OWNER, ModelSummary
-from gglib_nb.domain.references import DownloadId, check_repo_id, target_path
+from gglib_nb.domain.names import DownloadId, check_repo_id, target_path
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import InvalidRepoIdError, RequestError
 

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import Final, Literal, get_args
 
-from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.model import Model
+from gglib_nb.domain.names import parse_path
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import RequestError
 

@@ -7,8 +7,7 @@ from typing import Final, Literal, NamedTuple
 
 from gglib_nb.domain.companions import kind_by_name
 from gglib_nb.domain.download import Fact, HostFolder, StoredFile
-from gglib_nb.domain.file_names import parse_path
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId, parse_path
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.values import Value, known_sum
 

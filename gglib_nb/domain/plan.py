@@ -5,9 +5,9 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
-from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.fit import MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
+from gglib_nb.domain.names import parse_path
 from gglib_nb.domain.quality import Quality
 from gglib_nb.domain.values import Value
 

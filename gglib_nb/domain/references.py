@@ -1,23 +1,160 @@
-"""The name of a download, `owner/repo@revision:quantization`, parsed and printed, and where its files are stored."""
+"""What a user's text names: a repository to download, a download of the queue, a model, or a row of a table.
 
+One rule for all: `#2` or `2` is the second row of the verb's list; any other text is an id, or a part of an id that
+matches only one, in any case. A repository may also be pasted as an address or as a command of another program.
+"""
+
+import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
-from pathlib import Path, PurePath, PureWindowsPath
-from typing import Final, Self, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import parse_qs, unquote
 
-from typing_extensions import override
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.names import REPO_ID, DownloadId, canonical, check_repo_id, modelscope_name
+from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
+from gglib_nb.domain.units import listed, plural
+from gglib_nb.errors import (
+    AmbiguousQuantizationError,
+    GglibError,
+    InvalidRepoIdError,
+    ModelNotFoundError,
+    NotInQueueError,
+)
 
-from gglib_nb.domain.values import Value
-from gglib_nb.errors import InvalidRepoIdError, RequestError
+_ROW: Final = re.compile(r"#?(\d+)", re.ASCII)
+_MOST_NAMED: Final = 5
+_Item = TypeVar("_Item")
 
-# The Hub's own rule (huggingface_hub `validate_repo_id`), with the owner required: GGUF repositories have one.
-_NAME: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
-_REPO_ID: Final = re.compile(rf"{_NAME}/{_NAME}")
-_WITH_TAIL: Final = re.compile(r"(.*):([^/]+)", re.DOTALL)
-_WITH_PATH: Final = re.compile(rf"(?P<repo_id>{_NAME}/{_NAME})(?:@(?P<at>[^:]+))?:(?P<path>[^:]*/[^:]+)")
-_LONGEST_REPO_ID: Final = 96
+
+def row_number(text: str) -> int | None:
+    """The number of `#2` or `2`; None for every other text."""
+    found = _ROW.fullmatch(text)
+    return None if found is None else int(found[1])
+
+
+def pick_row(number: int, rows: Sequence[_Item], error: type[GglibError], said: str) -> _Item:
+    """The row of a 1-based number; without it, an `error` that ends with `said`, a sentence about the list."""
+    if not 1 <= number <= len(rows):
+        raise error(f"There is no row {number}. {said}")
+    return rows[number - 1]
+
+
+def has_word(text: str) -> bool:
+    """Whether it contains a letter or a digit: `/` and `.` are in every id, and name none."""
+    return any(map(str.isalnum, text))
+
+
+def _matching(text: str, labels: Mapping[DownloadId, str | None]) -> list[DownloadId]:
+    """The ids that a text names by the first rule that finds any; `labels` has the label of each id, if known."""
+    typed = canonical(text.strip())
+    if not has_word(typed):
+        return []
+    if exact := [id_ for id_ in labels if str(id_) == typed]:
+        return exact
+    names = [_names(id_, label) for id_, label in labels.items()]
+    for rule in zip(*names, strict=True):
+        if found := [id_ for id_, each in zip(labels, rule, strict=True) if typed.casefold() in each]:
+            return found
+    return []
+
+
+def _names(id_: DownloadId, label: str | None) -> tuple[set[str] | str, ...]:
+    """What matches an id, in lower case: itself; its other names; any part of it."""
+    whole, repo_id, tail = str(id_).casefold(), id_.repo_id.casefold(), id_.quantization
+    plain = {str(DownloadId(repo_id, one)).casefold() for one in (tail, label or tail)}
+    names = {repo_id, *plain, *(name.partition("/")[2] for name in (whole, repo_id, *plain))}
+    return {whole}, names, whole
+
+
+def _did_you_mean(text: str, ids: Iterable[DownloadId], most: int, cutoff: float) -> str:
+    folded = {str(id_).casefold(): str(id_) for id_ in ids}
+    near = [folded[one] for one in difflib.get_close_matches(text.casefold(), folded, n=most, cutoff=cutoff)]
+    return f"Did you mean {' or '.join(near)}? " if near else ""
+
+
+def find_download(text: str, snapshot: QueueSnapshot) -> DownloadId:
+    """The download that a text names; `#2` is a position. Parts are looked for in the queue, then among ended ones.
+
+    Raises `NotInQueueError` if none matches, or several do; its text names them.
+    """
+    if (number := row_number(text)) is not None:
+        for item in snapshot.items:
+            if item.status.is_pending and item.position == number:
+                return item.id
+        waiting = f"{snapshot.pending_count} waiting" if snapshot.pending_count else "nothing is waiting"
+        raise NotInQueueError(f"There is no position {number} in the queue ({waiting}). %gguf status shows the queue.")
+    ended = (*snapshot.recent_failures, *snapshot.recent_completed, *snapshot.recent_cancelled)
+    return _find(text, snapshot.items, ended)
+
+
+def find_failure(text: str, snapshot: QueueSnapshot) -> DownloadId:
+    """The same for a verb about failures: `#2` is the second of them, as `%gguf status` numbers them."""
+    failures = snapshot.recent_failures
+    if (number := row_number(text)) is not None:
+        count = f"{len(failures)} failed" if failures else "Nothing has failed"
+        return pick_row(number, failures, NotInQueueError, f"{count}. %gguf status lists failed downloads.").id
+    return _find(text, failures, (*snapshot.items, *snapshot.recent_completed, *snapshot.recent_cancelled))
+
+
+def find_cancelled(text: str, snapshot: QueueSnapshot) -> DownloadId:
+    """The same for a verb about cancelled downloads."""
+    others = (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_completed)
+    return _find(text, snapshot.recent_cancelled, others)
+
+
+def _find(text: str, *groups: Iterable[QueuedDownload]) -> DownloadId:
+    """The first group in which one matches decides."""
+    known = [dict.fromkeys(item.id for item in group) for group in groups]
+    found = next(filter(None, (_matching(text, ids) for ids in known)), [])
+    if len(found) == 1:
+        return found[0]
+    if found:
+        named = listed(found, _MOST_NAMED)
+        raise NotInQueueError(f"{text!r} matches {len(found)} downloads: {named}. Write more of the id.")
+    hint = _did_you_mean(text, (id_ for ids in known for id_ in ids), 1, 0.8)
+    raise NotInQueueError(f"No download matches {text!r}. {hint}%gguf status lists them.")
+
+
+def find_model(models: Sequence[Model], text: str) -> Model:
+    """The model that a text names; `#2` is the second of `models`.
+
+    Raises `ModelNotFoundError`, whose text names similar ones, or `AmbiguousQuantizationError`, whose `choices` are ids.
+    """
+    wanted = text.strip()
+    if (number := row_number(wanted)) is not None:
+        return pick_row(
+            number, models, ModelNotFoundError, f"You have {plural(len(models), 'model')}; %gguf models lists them."
+        )
+    by_id = {model.id: model for model in reversed(models)}
+    found = _matching(wanted, {model.id: model.label for model in models})
+    if len(found) == 1:
+        return by_id[found[0]]
+    if found:
+        choices = tuple(map(str, found))
+        raise AmbiguousQuantizationError(
+            f"{wanted!r} could be several models; say which one: {', '.join(choices)}.", choices
+        )
+    if not models:
+        raise ModelNotFoundError(
+            f"There is no model {wanted!r}: none is registered yet. `%gguf queue owner/repo` downloads one."
+        )
+    hint = _did_you_mean(wanted, by_id, 3, 0.5)
+    raise ModelNotFoundError(f"There is no model {wanted!r}. {hint}`%gguf models` lists all.")
+
+
+def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:
+    """What to download: an id, a pasted address, or a row of the last table; an `InvalidRepoIdError` if it is none of these."""
+    if (number := row_number(text)) is None:
+        return parse_pasted(text)
+    has = f"The last table has {len(rows)}." if rows else "No table of repositories has been shown yet."
+    return pick_row(number, rows, InvalidRepoIdError, f"{has} Write owner/name, or search first: %gguf search WORDS")
+
+
+# Pasted text
+
+_WITH_PATH: Final = re.compile(rf"(?P<repo_id>{REPO_ID})(?:@(?P<at>[^:]+))?:(?P<path>[^:]*/[^:]+)")
 _PASTED_PREFIX: Final = re.compile(
     r"^(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|(?:hf|huggingface)://)(?:models/)?", re.IGNORECASE
 )
@@ -34,49 +171,6 @@ _PASTED_PAGE: Final = re.compile(
 _REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo")
 _FILE_OPTIONS: Final = ("-hff", "--hf-file")
 _COMMANDS: Final = re.compile(r"(?:llama|ollama|hf|huggingface-cli|lms|ramalama|docker)(?:[-.].*)?", re.IGNORECASE)
-
-
-MODELSCOPE: Final = "ms--"
-"""Begins the owner of a repository of ModelScope in our ids and folders; no owner on the Hub has `--` in its name."""
-_MODELSCOPE_PREFIX: Final = re.compile(r"^(?:ms://|(?:https?://)?(?:www\.)?modelscope\.cn/models/)", re.IGNORECASE)
-
-
-class DownloadId(Value, frozen=True):
-    """Names one download.
-
-    Attributes:
-        repo_id: `owner/name` as the Hub has it.
-        quantization: The tail that names the variant: its label, or its file stem if several have that label. None: not
-            stated; gglib_nb chooses.
-        revision: Branch, tag or commit as requested; None: the default branch.
-    """
-
-    repo_id: str
-    quantization: str | None = None
-    revision: str | None = None
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parses the text form; every text parses.
-
-        The quantization is what follows the last `:` whose tail is non-empty and has no `/`.
-        """
-        text = canonical(text)
-        found = _WITH_TAIL.fullmatch(text)
-        head, tail = (text, None) if found is None else found.groups()
-        repo_id, _, revision = head.partition("@")
-        return cls(repo_id, tail, revision or None)
-
-    @property
-    def group_id(self) -> str:
-        """Its text form, by which all its shards are cancelled."""
-        return str(self)
-
-    @override
-    def __str__(self) -> str:
-        revision = "" if self.revision is None else f"@{self.revision}"
-        tail = "" if self.quantization is None else f":{self.quantization}"
-        return f"{self.repo_id}{revision}{tail}"
 
 
 def parse_pasted(text: str) -> DownloadId:
@@ -125,99 +219,3 @@ def _of_command(words: list[str]) -> DownloadId:
     tag = next((values[option] for option in _FILE_OPTIONS if option in values), next(iter(files), found.quantization))
     revision = values.get("--revision", found.revision)
     return DownloadId(found.repo_id, None if tag == "latest" else tag, None if revision == "main" else revision)
-
-
-def canonical(text: str) -> str:
-    """`ms://owner/name`, or the address of its page, in the form of our ids; any other text as it is."""
-    return _MODELSCOPE_PREFIX.sub(MODELSCOPE, text)
-
-
-def modelscope_name(repo_id: str) -> str | None:
-    """The name of a repository on ModelScope; None: it is one of the Hub."""
-    name = canonical(repo_id)
-    return name.removeprefix(MODELSCOPE) if name.startswith(MODELSCOPE) else None
-
-
-def source_of(repo_id: str) -> str:
-    """What serves a repository, for a sentence."""
-    return "the Hub" if modelscope_name(repo_id) is None else "ModelScope"
-
-
-def check_repo_id(repo_id: str) -> None:
-    """Refuses, with an `InvalidRepoIdError`, an id that is not of the form `owner/name`, before the Hub is asked."""
-    name = modelscope_name(repo_id) or repo_id
-    shaped = _REPO_ID.fullmatch(name) and ".." not in name and "--" not in name
-    if not shaped or len(repo_id) > _LONGEST_REPO_ID:
-        raise InvalidRepoIdError(
-            f"{repo_id!r} is not a repository id. Write owner/name, as in the address of its page."
-        )
-
-
-# Where a file of a repository is stored: `<models>/<owner>/<repo>/<path in repo>`, as LM Studio expects it. Only this turns
-# names from a hub into a path, so it refuses hostile ones. The rules of Windows and of POSIX hold everywhere (as in
-# huggingface_hub): machines may share a models folder, and a name that is harmless on one system may leave the folder on the
-# other. What is harmless there but impossible on Windows is refused only on Windows.
-
-# "Naming Files, Paths, and Namespaces" (Microsoft): device names, alone or before any extension.
-_DEVICE: Final = re.compile(
-    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³]) *(?:\..*)?", re.IGNORECASE | re.DOTALL
-)
-# Backslash and colon separate (UNC, drives, alternate streams); below U+0020 and from U+007F are NUL and the terminal's
-# controls; the others end a line or turn its direction, so that `\u202efugg.exe` is read as `exe.gguf`.
-_FORBIDDEN: Final = re.compile("[\\\\:\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# Other systems allow these, so they are refused only on Windows.
-_FORBIDDEN_ON_WINDOWS: Final = re.compile(r'[<>"|?*]')
-# Of Linux and macOS alike; a longer name cannot be written.
-_LONGEST_NAME_BYTES: Final = 255
-# `.part.lease.` and 16 digits, beside a target during its download.
-_LONGEST_SUFFIX_CHARACTERS: Final = len(".part.lease.") + 16
-_MOST_SHOWN: Final = 120
-_Path = TypeVar("_Path", bound=PurePath)
-
-
-def target_path(models_directory: _Path, repo_id: str, path_in_repo: str) -> _Path:
-    """The path of a file of a repository, absolute if the models folder is.
-
-    Raises `InvalidRepoIdError`, or `RequestError` if it could be outside of the repository's folder, or no file at all.
-    """
-    check_repo_id(repo_id)
-    parts = (*repo_id.split("/"), *path_in_repo.split("/"))
-    for part in parts:
-        if (reason := _refusal(part, is_windows=isinstance(models_directory, PureWindowsPath))) is not None:
-            raise RequestError(
-                f"{repo_id} lists a file under the name {_in_short(path_in_repo)}, which {reason}; it cannot be stored here."
-            )
-    return models_directory.joinpath(*parts)
-
-
-def check_length(target: Path, longest_characters: int | None) -> None:
-    """Refuses, with a `RequestError`, an absolute path that this system cannot write.
-
-    `longest_characters` is the limit of a path, including the longest suffix of a partial download (Windows: 259 without an
-    administrator's setting); None: no limit.
-    """
-    if longest_characters is not None and len(str(target)) > longest_characters - _LONGEST_SUFFIX_CHARACTERS:
-        raise RequestError(
-            f"{_in_short(str(target))} has {len(str(target))} characters; on Windows the path of a model can have at most "
-            f"{longest_characters - _LONGEST_SUFFIX_CHARACTERS}. Choose a shorter models folder, then queue it again."
-        )
-
-
-def _in_short(path: str) -> str:
-    return repr(path) if len(path) <= _MOST_SHOWN else f"{path[:_MOST_SHOWN]!r}…"
-
-
-def _refusal(part: str, *, is_windows: bool) -> str | None:
-    """Why this name between two slashes cannot be used; None: it can."""
-    faults = {
-        "has an empty part": not part,
-        "contains a backslash, a colon, or a control character": _FORBIDDEN.search(part),
-        "contains a character that Windows does not allow": is_windows and _FORBIDDEN_ON_WINDOWS.search(part),
-        # `.` and `..` too; Windows strips these, and then two names are one file.
-        "has a part that ends in a dot or a space": part.endswith((".", " ")),
-        "names a device on Windows": _DEVICE.fullmatch(part),
-        "is not text": any("\ud800" <= character <= "\udfff" for character in part),
-        f"has a part of more than {_LONGEST_NAME_BYTES} bytes": len(part.encode(errors="replace"))
-        > _LONGEST_NAME_BYTES,
-    }
-    return next((fault for fault, applies in faults.items() if applies), None)

@@ -6,8 +6,9 @@ from typing import Annotated, Final
 from msgspec import Meta
 from typing_extensions import override
 
-from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload, seconds_taken
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import QueuedDownload, seconds_taken
 from gglib_nb.domain.text import printable, redacted
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.domain.values import Value

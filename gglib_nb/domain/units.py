@@ -34,18 +34,6 @@ def size(size_bytes: float | None) -> str:
     return UNKNOWN if size_bytes is None else scaled(size_bytes, 1000, _DECIMAL)
 
 
-def part(part_bytes: float, whole_bytes: float | None) -> str:
-    """How much of how much, in the unit of the whole: `13.2 of 17.0 GB`; alone if that is unknown."""
-    if whole_bytes is None or part_bytes >= whole_bytes:
-        return size(part_bytes)
-    whole = size(whole_bytes)
-    unit = whole.rpartition(" ")[2]
-    if unit == _DECIMAL[0]:
-        return f"{max(0, math.floor(part_bytes + 0.5))} of {whole}"
-    tenths = math.floor(part_bytes * 10 / 1000 ** _DECIMAL.index(unit) + 0.5)
-    return f"{tenths // 10}.{tenths % 10} of {whole}"
-
-
 def rate(bytes_per_second: float | None) -> str:
     """Bytes per second, decimal: `12.3 MB/s`. 0 is a stall, None is unknown."""
     return UNKNOWN if bytes_per_second is None else scaled(bytes_per_second, 1000, _DECIMAL) + "/s"

@@ -17,7 +17,7 @@ from gglib_nb.domain.companions import (
     names_agree,
     sizes_differ,
 )
-from gglib_nb.domain.file_names import FileName, Quantization, SplitKind, parse_path
+from gglib_nb.domain.names import FileName, Quantization, SplitKind, parse_path
 from gglib_nb.domain.values import Value, known_sum
 
 # F16 first: every backend computes it, and a projector is small. llama.cpp takes the projector nearest to its
@@ -103,17 +103,13 @@ class Variants(Value, frozen=True, dict=True):
         return tuple(replace(one, key=key) for one, key in zip(alone, _stem_keys(alone, taken), strict=True))
 
     @cached_property
-    def model_folders(self) -> Mapping[str, bool]:
-        """The folders with models, and whether those of each are editions of one model."""
+    def editions(self) -> Mapping[str, bool]:
+        """Whether the models of a folder are editions of one model; of the empty name, all models of the repository."""
         by_folder: defaultdict[str, list[FileName]] = defaultdict(list)
         for variant in self.variants:
-            by_folder[variant.folder].append(first_name(variant))
+            for folder in {variant.folder, ""}:
+                by_folder[folder].append(first_name(variant))
         return {folder: _are_editions(names) for folder, names in by_folder.items()}
-
-    @cached_property
-    def holds_one_model(self) -> bool:
-        """Whether all variants are editions of one model."""
-        return _are_editions([first_name(variant) for variant in self.variants])
 
     @property
     def offered(self) -> tuple[Variant, ...]:
@@ -160,7 +156,7 @@ def companion_for(
 
     Of several: the variant's own folder, then the root; the name that shares most with the variant's; then the precision.
     """
-    if variant.folder not in variants.model_folders:
+    if any(one.path == variant.files[0] for one in variants.companions):
         return None  # a companion by itself
     candidates = (one for one in variants.companions if one.kind == kind and parse_path(one.path).is_gguf)
     fitting = (one for one in candidates if _fits(variants, one, variant, confirm(one)))
@@ -174,9 +170,8 @@ def _fits(variants: Variants, companion: Companion, variant: Variant, confirmed:
         return agree is not False and confirmed is not False
     if agree is False:
         return len({_edition(first_name(one)) for one in variants.variants}) == 1 and not sizes_differ(name, model)
-    if name.folder and name.folder in variants.model_folders:
-        return name.folder == variant.folder and variants.model_folders[name.folder]
-    return variants.holds_one_model
+    place = name.folder if name.folder in variants.editions else ""
+    return place in ("", variant.folder) and variants.editions[place]
 
 
 def _are_editions(names: list[FileName]) -> bool:

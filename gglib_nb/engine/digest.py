@@ -15,8 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
-from gglib_nb.domain.content_index import BlockDigests, wrong_ranges
-from gglib_nb.domain.library import CheckedFile, FileVerdict
+from gglib_nb.domain.library import BlockDigests, CheckedFile, FileVerdict, wrong_ranges
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import identity, new_buffer, open_regular
 from gglib_nb.engine.pieces import MIB

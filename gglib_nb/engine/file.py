@@ -13,14 +13,14 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from gglib_nb.domain.download import PlannedFile, StoredFile
+from gglib_nb.domain.download import Facts, PlannedFile, StoredFile
 from gglib_nb.domain.gguf_reuse import Copy
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.reports import FileProgress
 from gglib_nb.engine.disk import journal_path, part_path, storage_error
 from gglib_nb.engine.journal import PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, SeenLease
-from gglib_nb.engine.local import CheckResult, Facts, TargetCheck
+from gglib_nb.engine.local import CheckResult, TargetCheck
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range
 from gglib_nb.engine.protocol import StartTransfer

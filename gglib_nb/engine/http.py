@@ -35,7 +35,7 @@ from gglib_nb.domain.http_rules import (
     web_address,
 )
 from gglib_nb.domain.hub_answers import Asked, certificate_refusal, proxy_refusal
-from gglib_nb.domain.references import modelscope_name
+from gglib_nb.domain.names import modelscope_name
 from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent, redacted
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import Configure

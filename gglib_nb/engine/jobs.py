@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.download import Facts, StoredFile
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.connections import Pool, RequestEnded
@@ -23,7 +23,7 @@ from gglib_nb.engine.disk import DiskSpace, storage_error
 from gglib_nb.engine.file import DownloadFile
 from gglib_nb.engine.http import Session
 from gglib_nb.engine.lease import LeaseLostError, delete_unowned
-from gglib_nb.engine.local import CheckResult, Facts, TargetCheck, facts_of
+from gglib_nb.engine.local import CheckResult, TargetCheck, facts_of
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import Pieces, Range
 from gglib_nb.engine.resolve import Remote

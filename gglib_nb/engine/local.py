@@ -13,9 +13,8 @@ from glob import escape
 from pathlib import Path
 from typing import Final
 
-from gglib_nb.domain.download import PlannedFile, StoredFile
+from gglib_nb.domain.download import Facts, PlannedFile, StoredFile, not_one_set, refuse_stray_shard, shards_of_one_set
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
-from gglib_nb.domain.shards import not_one_set, refuse_stray_shard, shards_of_one_set
 from gglib_nb.domain.values import Value
 from gglib_nb.engine import disk
 from gglib_nb.engine.digest import FrontDigest, hash_file
@@ -28,9 +27,6 @@ from gglib_nb.engine.reuse import Comparison, CopySource, DonorFile, compare_ten
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GgufError, StorageError
 from gglib_nb.system import allocated_bytes, matching, sync_folder
-
-Facts = dict[str, str | int | float | bool | None]
-"""The contents of a GGUF header, as JSON scalars."""
 
 _LOOK_S: Final = 0.5
 
@@ -298,11 +294,12 @@ def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | No
         return None
     finally:
         os.close(fd)
+    facts = header_facts(header)
     if shard is not None:
-        refuse_stray_shard(shard, header)
+        refuse_stray_shard(shard, facts)
     kind = kind_of_header(header)
-    is_model = kind in (None, "model", "likely model")
-    return header_facts(header) | ({} if is_model else {"companion_kind": kind})
+    is_model = kind in (None, "model")
+    return facts | ({} if is_model else {"companion_kind": kind})
 
 
 def check_in_place(files: Sequence[StoredFile]) -> None:
@@ -320,12 +317,13 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
     Raises:
         IncompleteShardSetError: One is missing, or belongs to another set, or no program could load the set.
     """
-    from gglib_nb.domain.gguf import tensor_names
+    from gglib_nb.domain.gguf import read_tensors
 
     names: list[str] = []
     for shard in shards_of_one_set(files):
         with contextlib.suppress(OSError, GgufError), Path(shard.target).open("rb", buffering=0) as file:
-            names += tensor_names(disk.prefix_reader(file.fileno(), shard.size_bytes), shard.size_bytes)
+            table = read_tensors(disk.prefix_reader(file.fileno(), shard.size_bytes), shard.size_bytes)
+            names += (tensor.name for tensor in table.tensors)
     if len(set(names)) < len(names):
         raise not_one_set()
 

@@ -107,7 +107,7 @@ class FileToCheck(Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         sha256: What it must hash to; None if unknown: then it is only hashed.
-        block_digests: Short digests of its blocks (`domain.content_index`) in hexadecimal, to find the wrong ones;
+        block_digests: Short digests of its blocks (`domain.library`) in hexadecimal, to find the wrong ones;
             empty if unknown.
     """
 

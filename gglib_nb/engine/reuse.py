@@ -16,8 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from gglib_nb.domain.file_names import parse_path
-from gglib_nb.domain.gguf import KnownStrings, TensorTable, read_tensors
+from gglib_nb.domain.gguf import TensorTable, read_tensors
 from gglib_nb.domain.gguf_reuse import (
     Copy,
     ReuseLimits,
@@ -28,6 +27,7 @@ from gglib_nb.domain.gguf_reuse import (
     plan_copies,
     plan_sampling,
 )
+from gglib_nb.domain.names import parse_path
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import open_regular, prefix_reader, status_of
 from gglib_nb.engine.lease import LeaseLostError
@@ -97,15 +97,12 @@ def _donor(path: Path, found: os.stat_result, folder: Path | None) -> DonorFile 
     return DonorFile(path, name, found.st_size, found.st_mtime_ns, is_own, table)
 
 
-_known_strings: Final[KnownStrings] = {}
-
-
 @lru_cache(maxsize=512)  # a folder's shards need the same headers
 def _table(path: Path, _device: int, _inode: int, size_bytes: int, _mtime_ns: int) -> TensorTable | None:
     with suppress(OSError, GgufError):
         fd = open_regular(path)
         try:
-            return read_tensors(prefix_reader(fd, size_bytes), size_bytes, known_strings=_known_strings)
+            return read_tensors(prefix_reader(fd, size_bytes), size_bytes)
         finally:
             os.close(fd)
     return None

@@ -10,8 +10,8 @@ from typing import Any, Final, get_args
 
 from gglib_nb.domain.http_rules import LARGEST_SIZE, sha256_of
 from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.domain.names import check_repo_id
 from gglib_nb.domain.plan import Gate, HubFile, RepoListing, RepoSummary
-from gglib_nb.domain.references import check_repo_id
 from gglib_nb.domain.text import redacted
 from gglib_nb.errors import HubUnavailableError, InvalidRepoIdError
 

@@ -14,8 +14,8 @@ from typing_extensions import override
 
 from gglib_nb.domain import units
 from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.domain.names import check_repo_id, modelscope_name
 from gglib_nb.domain.plan import FileCommit, HubFile, RepoListing, RepoSummary
-from gglib_nb.domain.references import check_repo_id, modelscope_name
 from gglib_nb.domain.units import listed
 from gglib_nb.errors import (
     GglibError,

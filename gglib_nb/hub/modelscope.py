@@ -11,8 +11,8 @@ from typing import Final
 
 from gglib_nb.domain.http_rules import sha256_of
 from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.domain.names import MODELSCOPE
 from gglib_nb.domain.plan import HubFile, RepoListing
-from gglib_nb.domain.references import MODELSCOPE
 from gglib_nb.errors import GglibError, RepoNotFoundError
 from gglib_nb.hub.answers import Json, as_the_hub_writes, count
 from gglib_nb.hub.transport import Transport

@@ -5,9 +5,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Final
 
-from gglib_nb.domain.download import QueueSnapshot
-from gglib_nb.domain.events import DownloadFailed, QueueEvent, SnapshotChanged
-from gglib_nb.domain.references import DownloadId, modelscope_name
+from gglib_nb.domain.names import DownloadId, modelscope_name
+from gglib_nb.domain.snapshot import DownloadFailed, QueueEvent, QueueSnapshot, SnapshotChanged
 from gglib_nb.errors import GatedRepoError, GglibError, InvalidTokenError
 
 

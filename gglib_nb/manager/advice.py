@@ -30,9 +30,10 @@ from gglib_nb.domain.gguf_reuse import ReuseLimits, find_candidates, gain_bytes
 from gglib_nb.domain.inspection import Comparison, Inspection, compare, inspection_of
 from gglib_nb.domain.memory import CacheType, estimate_memory
 from gglib_nb.domain.model import Model
+from gglib_nb.domain.names import DownloadId, check_repo_id, target_path
 from gglib_nb.domain.plan import PlannedCompanion, RepoListing, RepoPlan, RepoSummary, VariantPlan, with_likely_fit
 from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, states_quality
-from gglib_nb.domain.references import DownloadId, check_repo_id, parse_pasted, target_path
+from gglib_nb.domain.references import parse_pasted
 from gglib_nb.domain.units import check_count
 from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import Variant, companion_for, first_name, variants_of

@@ -29,7 +29,7 @@ from gglib_nb.domain.importing import (
     encode_manifest,
 )
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import target_path
+from gglib_nb.domain.names import target_path
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import DiskSpace, reading, status_of, storage_errors, write_all
 from gglib_nb.engine.local import check_split_set

@@ -14,9 +14,8 @@ from functools import partial
 from typing import Final
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.download import QueuedDownload, Then
-from gglib_nb.domain.events import DownloadCompleted, QueueEvent
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import DownloadCompleted, QueuedDownload, QueueEvent, Then
 from gglib_nb.domain.text import without_tokens
 from gglib_nb.errors import CatalogError
 from gglib_nb.queue.effects import RegisterModel

@@ -16,8 +16,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Final
 
 from gglib_nb.domain.companions import Companion, HeaderKind, headers_agree, kind_of_header
-from gglib_nb.domain.download import StoredFile
-from gglib_nb.domain.file_names import parse_path
+from gglib_nb.domain.download import Facts, StoredFile
 from gglib_nb.domain.gguf import read_header
 from gglib_nb.domain.gguf_header import GgufHeader, header_facts
 from gglib_nb.domain.importing import (
@@ -31,11 +30,11 @@ from gglib_nb.domain.importing import (
     origin_of,
 )
 from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId, parse_path
 from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.engine.disk import reading, status_of
-from gglib_nb.engine.local import Facts, check_split_set, read_facts
+from gglib_nb.engine.local import check_split_set, read_facts
 from gglib_nb.errors import DownloadInterruptedError, GglibError, GgufError, StorageError
 from gglib_nb.manager.calls import has_given_up
 from gglib_nb.system import exists, is_folder

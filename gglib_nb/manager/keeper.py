@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.catalog.store import Catalog, known_files
-from gglib_nb.domain import events as announced
+from gglib_nb.domain import snapshot as announced
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, StoredFile
 from gglib_nb.domain.stored import MOST_REMEMBERED, Adoption, PastDownload, RestoredDownload, StoredQueue, remembered
 from gglib_nb.engine.lease import Owner

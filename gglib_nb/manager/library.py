@@ -10,13 +10,12 @@ from pathlib import Path
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile, sizes_by_target
-from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.importing import VERSION
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, Verification, VerifyProgress
 from gglib_nb.domain.loading import PresetFile, merged_preset
 from gglib_nb.domain.model import FileLook, Looks, Model
+from gglib_nb.domain.names import DownloadId, parse_path
 from gglib_nb.domain.plan import RepoListing
-from gglib_nb.domain.references import DownloadId
 from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import variants_of
 from gglib_nb.engine.disk import is_disk_gone, status_of, storage_errors

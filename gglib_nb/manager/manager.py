@@ -18,8 +18,14 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
 from typing_extensions import override
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.download import QueueSnapshot
-from gglib_nb.domain.events import DownloadProgressed, NoticeChanged, QueueEvent, ShardProgressed, SnapshotChanged
+from gglib_nb.domain.snapshot import (
+    DownloadProgressed,
+    NoticeChanged,
+    QueueEvent,
+    QueueSnapshot,
+    ShardProgressed,
+    SnapshotChanged,
+)
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
 from gglib_nb.manager.calls import Coroutines, DaemonThreadPool, checked

@@ -25,7 +25,7 @@ from gglib_nb.domain.library import (
 )
 from gglib_nb.domain.loading import PresetFile, loading_lines
 from gglib_nb.domain.model import Model, ModelSummary, last_use_s, state_of, summary_of
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.engine.local import Leftover, discard_leftovers, leftovers, read_facts
 from gglib_nb.errors import (
     AlreadyQueuedError,

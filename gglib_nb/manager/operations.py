@@ -12,10 +12,11 @@ from typing import Final, NamedTuple, Self
 
 from typing_extensions import override
 
-from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload, QueuedDownload, QueueSnapshot
-from gglib_nb.domain.matching import find_download, find_failure
+from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.references import find_download, find_failure
+from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.stored import Adoption, PastDownload
 from gglib_nb.domain.units import DailyHours, plural
 from gglib_nb.domain.values import Value

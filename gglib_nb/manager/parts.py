@@ -15,7 +15,7 @@ from typing import Any, Final, ParamSpec, TypeVar
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import PlannedDownload
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.units import size
 from gglib_nb.errors import CatalogError, DiskFullError, GglibError, InvalidTokenError, StorageError
 from gglib_nb.hub.client import HubClient

@@ -16,8 +16,9 @@ from typing import Any, Final, NamedTuple, Protocol, TextIO, TypeVar
 
 from typing_extensions import override
 
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot, ShardProgress, ShardStatus
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.download import DownloadStatus, ShardStatus
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot, ShardProgress
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import amount, duration, percent, rate, size
 

@@ -21,10 +21,11 @@ from typing import Any, Final, TypeVar
 
 from msgspec.structs import replace
 
-from gglib_nb.domain import events as announced
 from gglib_nb.domain import reports
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueNotice, QueueSnapshot
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain import snapshot as announced
+from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import QueuedDownload, QueueNotice, QueueSnapshot
 from gglib_nb.errors import DownloadCancelledError, DownloadInterruptedError, ManagerClosedError, NotInQueueError
 from gglib_nb.manager.calls import CLOSED, FORKED, fail, refuse_to_wait, succeed
 from gglib_nb.queue import effects as do

@@ -16,10 +16,9 @@ from gglib_nb.catalog.store import known_files
 from gglib_nb.domain.choosing import choose, finding_of
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile, sizes_by_target
-from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.model import Model
+from gglib_nb.domain.names import DownloadId, check_length, check_repo_id, modelscope_name, parse_path, target_path
 from gglib_nb.domain.plan import BAD_FINDINGS, RepoListing
-from gglib_nb.domain.references import DownloadId, check_length, check_repo_id, modelscope_name, target_path
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import CatalogError, GglibError, HubUnavailableError, NoGgufFilesError, RequestError
 from gglib_nb.manager.hardware import ram_bytes

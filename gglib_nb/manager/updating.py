@@ -22,15 +22,14 @@ from typing import TYPE_CHECKING, Final
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import PlannedDownload, StoredFile
-from gglib_nb.domain.file_names import parse_path
 from gglib_nb.domain.gguf import read_tensors
 from gglib_nb.domain.gguf_reuse import Copy, find_candidates
 from gglib_nb.domain.importing import VERSION
 from gglib_nb.domain.inspection import compare, inspection_of
 from gglib_nb.domain.library import FileChange, ModelUpdate
 from gglib_nb.domain.model import Model, remark_on
+from gglib_nb.domain.names import DownloadId, parse_path
 from gglib_nb.domain.plan import HubFile, RepoListing
-from gglib_nb.domain.references import DownloadId
 from gglib_nb.engine.disk import reading
 from gglib_nb.errors import (
     CatalogDamagedError,

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain import units
-from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS
-from gglib_nb.domain.references import DownloadId, parse_pasted
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.references import parse_pasted
+from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.errors import GglibError, RequestError
 from gglib_nb.notebook import listings, messages, plan_table, results, rows

@@ -8,10 +8,11 @@ from typing import Any, Final, Literal, get_args
 
 from gglib_nb.domain import units
 from gglib_nb.domain.companions import COMPANION_KINDS
-from gglib_nb.domain.download import DownloadRequest, QueuedDownload
-from gglib_nb.domain.matching import find_repository
+from gglib_nb.domain.download import DownloadRequest
 from gglib_nb.domain.memory import CACHE_TYPES, CacheType
-from gglib_nb.domain.references import DownloadId, is_command
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.references import find_repository, is_command
+from gglib_nb.domain.snapshot import QueuedDownload
 from gglib_nb.errors import NoGgufFilesError
 from gglib_nb.notebook import listings, plan_table
 from gglib_nb.notebook.model_verbs import folders

@@ -17,7 +17,7 @@ from traitlets import Bool, Integer, TraitType, Unicode
 from traitlets.config import Configurable
 from typing_extensions import override
 
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.text import printable, redacted
 from gglib_nb.errors import CatalogError, GglibError, copy_of
 from gglib_nb.manager.progress import encodable, use_views

@@ -11,8 +11,8 @@ from gglib_nb.domain import units
 from gglib_nb.domain.importing import ImportProgress
 from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS, loading_lines
-from gglib_nb.domain.matching import pick_row, row_number
 from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, selected
+from gglib_nb.domain.references import pick_row, row_number
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.manager.bundles import BundleProgress

@@ -17,7 +17,8 @@ from IPython.core.displaypub import CapturingDisplayPublisher
 from IPython.core.getipython import get_ipython
 from IPython.display import publish_display_data
 
-from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
+from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.notebook import host
 from gglib_nb.notebook.rows import no_page_text, still_text
 

@@ -20,7 +20,8 @@ import traitlets
 from msgspec.structs import replace
 from typing_extensions import override
 
-from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
+from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.errors import GglibError, NoGgufFilesError
 from gglib_nb.notebook import actions, messages, rows
 from gglib_nb.notebook.listings import FILTERS

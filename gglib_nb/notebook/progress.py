@@ -12,8 +12,8 @@ from html import escape
 from typing import Any, Final, Generic, TextIO, TypeVar
 
 from gglib_nb.domain import units
-from gglib_nb.domain.download import QueuedDownload, QueueSnapshot
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.manager.progress import write_text
 from gglib_nb.notebook import host, render, rows

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain import units
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
-from gglib_nb.domain.matching import find_cancelled, find_download, find_failure, has_word, pick_row, row_number
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.references import find_cancelled, find_download, find_failure, has_word, pick_row, row_number
+from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.errors import DownloadsFailedError, NotInQueueError

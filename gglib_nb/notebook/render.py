@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Final
 
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload, QueueSnapshot
+from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.notebook import rows
 from gglib_nb.notebook.messages import Bar, Notice, Row, View

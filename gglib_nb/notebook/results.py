@@ -10,7 +10,7 @@ from gglib_nb.domain import units
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, shown
 from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, PrunePlan, QueuedUpdate, Repair, Verification
-from gglib_nb.domain.references import DownloadId, source_of
+from gglib_nb.domain.names import DownloadId, source_of
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.manager.bundles import BundleReport

@@ -11,19 +11,11 @@ from types import MappingProxyType
 from typing import Final
 
 from gglib_nb.domain import units
-from gglib_nb.domain.download import (
-    DownloadStatus,
-    ElsewhereDownload,
-    HostProgress,
-    QueuedDownload,
-    QueueRunSummary,
-    QueueSnapshot,
-    ShardProgress,
-    ShardStatus,
-)
+from gglib_nb.domain.download import DownloadStatus, HostProgress, ShardStatus
 from gglib_nb.domain.loading import python_lines
+from gglib_nb.domain.names import source_of
 from gglib_nb.domain.plan import BAD_FINDINGS
-from gglib_nb.domain.references import source_of
+from gglib_nb.domain.snapshot import ElsewhereDownload, QueuedDownload, QueueRunSummary, QueueSnapshot, ShardProgress
 from gglib_nb.domain.stored import PastDownload
 from gglib_nb.domain.text import printable, redacted
 from gglib_nb.errors import GatedRepoError

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from IPython.display import display
 from typing_extensions import override
 
-from gglib_nb.domain.download import QueueNotice, QueueSnapshot
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import QueueNotice, QueueSnapshot
 from gglib_nb.manager.progress import encodable, is_terminal
 from gglib_nb.notebook import host
 from gglib_nb.notebook.progress import LineOutput, LiveOutput, Progress, TextLine, TextQueue, queue_in_cell

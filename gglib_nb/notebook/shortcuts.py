@@ -14,7 +14,8 @@ from inspect import signature
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
-from gglib_nb.domain.download import DownloadStatus, QueueSnapshot
+from gglib_nb.domain.download import DownloadStatus
+from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.errors import GglibError
 from gglib_nb.manager import manager as managers
 from gglib_nb.manager.calls import public_error

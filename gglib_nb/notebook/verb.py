@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
-from gglib_nb.domain.references import DownloadId, canonical
+from gglib_nb.domain.names import DownloadId, canonical
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import UNLIMITED, DailyHours, parse_bytes
 from gglib_nb.errors import GglibError
 from gglib_nb.notebook.session import Answer, Session
 
 if TYPE_CHECKING:
-    from gglib_nb.domain.download import QueueSnapshot
+    from gglib_nb.domain.snapshot import QueueSnapshot
 
 Group = Literal["get", "queue", "models", "settings"]
 GROUP_TITLES: Final[dict[Group, str]] = {

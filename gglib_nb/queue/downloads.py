@@ -10,8 +10,9 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from gglib_nb.domain.download import DownloadStatus, PlannedDownload, QueuedDownload
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import QueuedDownload
 from gglib_nb.domain.stored import StoredDownload
 from gglib_nb.domain.values import known_sum
 from gglib_nb.errors import AlreadyQueuedError, NotInQueueError

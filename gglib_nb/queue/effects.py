@@ -3,8 +3,8 @@
 from msgspec import Struct
 
 from gglib_nb.domain.download import HostFolder, PlannedDownload, StoredFile
-from gglib_nb.domain.events import QueueEvent
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import QueueEvent
 
 
 class QueuePosition(Struct, frozen=True):

@@ -14,18 +14,16 @@ from gglib_nb.domain.download import (
     HostProgress,
     PlannedDownload,
     PlannedFile,
-    QueuedDownload,
-    ShardProgress,
     ShardStatus,
     StoredFile,
-    Then,
 )
-from gglib_nb.domain.progress import RateEstimator
-from gglib_nb.domain.references import DownloadId, source_of
+from gglib_nb.domain.names import DownloadId, source_of
 from gglib_nb.domain.reports import FileProgress, Progress
+from gglib_nb.domain.snapshot import QueuedDownload, ShardProgress, Then
 from gglib_nb.domain.stored import RestoredDownload, StoredDownload
 from gglib_nb.errors import GglibError
 from gglib_nb.queue.notices import Notice, notice_of, reused
+from gglib_nb.queue.rate import RateEstimator
 from gglib_nb.queue.transitions import Cause, following
 
 _RUNNING: Final = (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)

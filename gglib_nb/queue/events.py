@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from msgspec import Struct
 
 from gglib_nb.domain import reports
-from gglib_nb.domain.download import DownloadStatus, PlannedDownload, StoredFile, Then
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload, StoredFile
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import Then
 from gglib_nb.domain.stored import RestoredDownload, StoredLimits
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import GglibError

@@ -34,17 +34,11 @@ from typing import Final, assert_never
 
 from msgspec.structs import replace
 
-from gglib_nb.domain import events as announced
 from gglib_nb.domain import reports
-from gglib_nb.domain.download import (
-    DownloadStatus,
-    PlannedDownload,
-    QueuedDownload,
-    QueueRunSummary,
-    QueueSnapshot,
-    RunItem,
-)
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain import snapshot as announced
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import QueuedDownload, QueueRunSummary, QueueSnapshot, RunItem
 from gglib_nb.domain.stored import Adoption, RestoredDownload, StoredLimits, StoredQueue
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import AlreadyQueuedError, DownloadCancelledError, EngineLostError, GglibError, QueueFullError

@@ -6,7 +6,7 @@ Written only here, so that the panel, the terminal and a program that reads the 
 from collections.abc import Sequence
 from typing import Final
 
-from gglib_nb.domain.units import duration, part, plural
+from gglib_nb.domain.units import amount, duration, plural
 
 Notice = tuple[str, str]
 """Kind and sentence."""
@@ -44,8 +44,8 @@ def notice_of(kind: str | None, seconds: float | None = None, text: str = "") ->
 
 
 def reused(reused_bytes: int, total_bytes: int | None, names: Sequence[str]) -> Notice:
-    """How much was copied instead of downloaded: `13.2 of 17.0 GB taken from Q4_K_M on this disk`."""
+    """How much was copied instead of downloaded: `13.2 GB of 17.0 GB taken from Q4_K_M on this disk`."""
     sources = " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
     if not 0 < len(names) <= _MOST_NAMES:
         sources = plural(len(names), "file") if names else "files"
-    return "reused", f"{part(reused_bytes, total_bytes)} taken from {sources} on this disk"
+    return "reused", f"{amount(reused_bytes, total_bytes)} taken from {sources} on this disk"

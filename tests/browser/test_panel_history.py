@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from gglib_nb.domain.download import DownloadStatus
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.stored import PastDownload, remembered
 from gglib_nb.errors import CatalogError
 from tests.support import scenes

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardStatus
+from gglib_nb.domain.download import DownloadStatus, ShardStatus
+from gglib_nb.domain.snapshot import QueuedDownload
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import OpenPanel, PanelPage
 from tests.support.snapshots import GB, download, shard

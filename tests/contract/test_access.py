@@ -11,7 +11,7 @@ import pytest
 from gglib_nb import DownloadManager, GatedRepoError
 from gglib_nb.demo import GRANTED_TOKEN
 from gglib_nb.domain.download import DownloadStatus
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.errors import InvalidTokenError, NetworkError
 from gglib_nb.manager.access_watch import AccessWatch, waiting_for_access
 from gglib_nb.notebook.session import Screen, Session

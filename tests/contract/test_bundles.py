@@ -14,7 +14,7 @@ import pytest
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.importing import MANIFEST_NAME
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
 from gglib_nb.manager.bundles import export_models, import_models, is_bundle, read_manifest
 from tests.support.hub import small_gguf

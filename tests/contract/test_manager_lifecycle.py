@@ -20,7 +20,7 @@ from gglib_nb import (
     ManagerClosedError,
     NotInQueueError,
 )
-from gglib_nb.domain.events import NoticeChanged
+from gglib_nb.domain.snapshot import NoticeChanged
 from tests.support.environment import isolated
 from tests.support.faulty_hub import FaultyHub, HangUp, WrongBytes
 from tests.support.hub import make_repository

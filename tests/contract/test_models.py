@@ -13,7 +13,7 @@ import pytest
 import gglib_nb
 from gglib_nb import AlreadyQueuedError, DownloadManager, ModelNotFoundError, StorageError
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from tests.support.catalog_models import stored
 from tests.support.faulty_hub import FaultyHub
 

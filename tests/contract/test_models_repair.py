@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import AlreadyQueuedError, DownloadManager, RemoteChangedError, RequestError, StorageError
-from gglib_nb.domain.content_index import BLOCK_BYTES, BlockDigests
 from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.library import BLOCK_BYTES, BlockDigests
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from tests.contract.test_models_verify import LARGE, SIZE, spoil
 from tests.support.catalog_models import stored
 from tests.support.faulty_hub import FaultyHub

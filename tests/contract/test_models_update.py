@@ -11,7 +11,7 @@ from gglib_nb.demo import Content, DemoFile, bytes_content
 from gglib_nb.demo.content import joined_content
 from gglib_nb.demo.gguf_writer import Tensor, gguf_content
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.manager.updating import settle_update
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse

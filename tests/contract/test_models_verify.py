@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, EngineLostError, ModelNotFoundError
-from gglib_nb.domain.content_index import BLOCK_BYTES
-from gglib_nb.domain.library import VerifyProgress
+from gglib_nb.domain.library import BLOCK_BYTES, VerifyProgress
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from tests.support.catalog_models import stored
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository

@@ -18,11 +18,12 @@ from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
-from gglib_nb.domain.download import DownloadStatus, StoredFile, Then
+from gglib_nb.domain.download import DownloadStatus, StoredFile
 from gglib_nb.domain.library import CheckedFile, Deletion, Verification, VerifyProgress
 from gglib_nb.domain.model import Model
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.plan import RepoSummary
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.snapshot import Then
 from gglib_nb.domain.stored import PastDownload
 from gglib_nb.errors import (
     DownloadsFailedError,

@@ -10,8 +10,7 @@ from dataclasses import replace
 import pytest
 
 from gglib_nb.domain.download import DownloadStatus
-from gglib_nb.domain.file_names import Quantization
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId, Quantization
 from gglib_nb.domain.stored import PastDownload
 from gglib_nb.errors import QueueFullError
 from gglib_nb.notebook.panel import Panel

@@ -5,7 +5,7 @@ from typing import Any
 
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.model import FileLook, Looks, Model
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 
 SHA = "a" * 64
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from gglib_nb.domain.download import QueueSnapshot
 from gglib_nb.domain.library import DiskUse
 from gglib_nb.domain.model import FileLook, Model, ModelSummary, summary_of
+from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.manager.calls import DaemonThreadPool, settled
 from tests.support.snapshots import snapshot
 

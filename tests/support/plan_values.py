@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from gglib_nb.domain.file_names import Quantization
 from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
+from gglib_nb.domain.names import Quantization
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
 from gglib_nb.notebook.plan_table import plan_blocks
 from gglib_nb.notebook.tables import blocks_html, blocks_text

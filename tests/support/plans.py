@@ -1,7 +1,7 @@
 """Planned downloads and stored files for tests, with plain defaults."""
 
 from gglib_nb.domain.download import PlannedDownload, PlannedFile, StoredFile
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 
 COMMIT = "c" * 40
 

@@ -4,7 +4,7 @@ from itertools import count
 
 from gglib_nb.domain import reports
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.stored import RestoredDownload, StoredLimits
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import NetworkError

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 from gglib_nb import errors
 from gglib_nb.domain.download import PlannedDownload
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 
 ACTIVE = ("downloading", "finalizing", "registering")
 

@@ -5,15 +5,16 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
-from gglib_nb.domain.download import DownloadStatus, QueuedDownload, ShardProgress, ShardStatus, StoredFile
+from gglib_nb.domain.download import DownloadStatus, ShardStatus, StoredFile
 from gglib_nb.domain.fit import FitClass, MachineMemory, Placement
 from gglib_nb.domain.gguf import TensorTable
 from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.inspection import inspection_of
 from gglib_nb.domain.library import Deletion, ModelUse, PrunePlan
 from gglib_nb.domain.model import Model
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, RepoSummary, VariantPlan
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.snapshot import QueuedDownload, ShardProgress
 from gglib_nb.domain.stored import PastDownload
 from gglib_nb.errors import DiskFullError, GatedRepoError, IntegrityError, QueueFullError
 from tests.support.fake_manager import FakeManager

@@ -3,15 +3,9 @@
 from dataclasses import replace
 from typing import Any
 
-from gglib_nb.domain.download import (
-    DownloadStatus,
-    QueuedDownload,
-    QueueRunSummary,
-    QueueSnapshot,
-    ShardProgress,
-    ShardStatus,
-)
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.download import DownloadStatus, ShardStatus
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import QueuedDownload, QueueRunSummary, QueueSnapshot, ShardProgress
 
 GB = 10**9
 NOW_S = 1_760_000_000.0

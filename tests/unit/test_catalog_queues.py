@@ -21,8 +21,7 @@ from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.queues import KernelRecord, Queues, from_row, limits_of, to_row
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, PlannedFile
-from gglib_nb.domain.file_names import Quantization
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId, Quantization
 from gglib_nb.domain.stored import StoredDownload, StoredLimits, StoredQueue
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GatedRepoError, IntegrityError

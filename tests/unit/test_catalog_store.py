@@ -17,9 +17,9 @@ import pytest
 from gglib_nb.catalog.database import Database, catalog_error, network_filesystem
 from gglib_nb.catalog.store import Catalog, known_files
 from gglib_nb.domain.download import HostFolder, StoredFile
-from gglib_nb.domain.matching import find_download
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.references import find_download
 from gglib_nb.errors import AmbiguousQuantizationError, CatalogDamagedError, CatalogError, ModelNotFoundError
 from tests.support.snapshots import download, snapshot
 

@@ -30,7 +30,7 @@ WHOLE = {"general__architecture": "llama", "llama__block_count": 32, "llama__emb
     ("tensors", "keys", "kind"),
     [
         (291, WHOLE, "model"),
-        (3, WHOLE, "likely model"),
+        (3, WHOLE, None),
         (3, WHOLE | {"tokenizer__ggml__model": "gpt2"}, "model"),
         (0, WHOLE, "vocab"),
         (0, WHOLE | {"split__count": 2}, "model"),

@@ -3,7 +3,7 @@
 import pytest
 
 from gglib_nb.domain.download import DownloadStatus
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.notebook import verbs
 from gglib_nb.notebook.verb import Tab, complete, words_before
 from tests.support.snapshots import download, snapshot

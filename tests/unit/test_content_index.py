@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.content_index import BLOCK_BYTES, BlockDigests, wrong_ranges
+from gglib_nb.domain.library import BLOCK_BYTES, BlockDigests, wrong_ranges
 
 SIZE = 2 * BLOCK_BYTES + 1000
 DATA = bytes(range(250)) * (SIZE // 250 + 1)

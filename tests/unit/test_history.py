@@ -11,7 +11,7 @@ import pytest
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadStatus
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.stored import PastDownload, first_sentence, remembered
 from gglib_nb.errors import IntegrityError, NetworkError
 from tests.support.snapshots import NOW_S, completed, download

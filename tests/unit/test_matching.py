@@ -3,8 +3,8 @@
 import pytest
 
 from gglib_nb.domain.download import DownloadStatus
-from gglib_nb.domain.matching import find_download, find_failure, find_repository
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.references import find_download, find_failure, find_repository
 from gglib_nb.errors import InvalidRepoIdError, NotInQueueError
 from tests.support.snapshots import download, snapshot
 

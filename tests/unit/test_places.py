@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.references import check_length, target_path
+from gglib_nb.domain.names import check_length, target_path
 from gglib_nb.errors import InvalidRepoIdError, RequestError
 
 MODELS = Path("/models")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.progress import RateEstimator
+from gglib_nb.queue.rate import RateEstimator
 
 SAMPLES = st.lists(
     st.tuples(st.floats(0.0, 60.0), st.integers(0, 10**9), st.booleans()), min_size=1, max_size=40

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from gglib_nb.domain.download import DownloadStatus
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.errors import NetworkError
 from gglib_nb.notebook.progress import TextQueue
 from tests.support.snapshots import GB, download, snapshot

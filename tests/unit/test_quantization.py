@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.file_names import Quantization, read_label
+from gglib_nb.domain.names import Quantization, read_label
 
 
 @pytest.mark.parametrize(
@@ -85,10 +85,8 @@ def test_a_label_behaves_as_a_plain_string() -> None:
     assert f"{label}" == "Q4_K_M"
 
 
-def test_only_unsloths_prefix_makes_a_label_dynamic() -> None:
+def test_unsloths_prefix_is_part_of_the_label() -> None:
     assert Quantization("ud_q4_k_xl") == "UD-Q4_K_XL"
-    assert Quantization("UD-Q4_K_XL").is_dynamic
-    assert not Quantization("Q4_K_XL").is_dynamic
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gglib_nb.domain import events as announcements
+from gglib_nb.domain import snapshot as announcements
 from gglib_nb.domain.stored import StoredLimits
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import InvalidConfigError

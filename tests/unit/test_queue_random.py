@@ -11,10 +11,10 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from gglib_nb.domain import events as announcements
 from gglib_nb.domain import reports
+from gglib_nb.domain import snapshot as announcements
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.stored import Adoption, RestoredDownload, StoredDownload, StoredLimits
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import NetworkError

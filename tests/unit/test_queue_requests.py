@@ -2,7 +2,7 @@
 
 import pytest
 
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.errors import (
     AlreadyQueuedError,
     DownloadCancelledError,

@@ -1,7 +1,7 @@
 """The queue of an earlier kernel is restored unchanged, and other kernels' downloads are seen."""
 
 from gglib_nb.domain.download import DownloadStatus
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.stored import Adoption, StoredDownload, StoredLimits
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import AlreadyQueuedError, GatedRepoError

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gglib_nb.domain import events as announcements
 from gglib_nb.domain import reports
+from gglib_nb.domain import snapshot as announcements
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from gglib_nb.domain import events as announcements
 from gglib_nb.domain import reports
+from gglib_nb.domain import snapshot as announcements
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.stored import remembered
 from gglib_nb.manager.progress import parts_of
 from gglib_nb.queue.downloads import Downloads
@@ -314,9 +314,14 @@ def test_a_download_without_a_digest_is_marked_unverified(queue):
 @pytest.mark.parametrize(
     ("reused_bytes", "total_bytes", "names", "says"),
     [
-        (13_200_000_000, 17_040_000_000, ("Q4_K_M",), "13.2 of 17.0 GB taken from Q4_K_M on this disk"),
-        (900_000_000, 17_040_000_000, ("Q4_K_M", "Q8_0"), "0.9 of 17.0 GB taken from Q4_K_M and Q8_0 on this disk"),
-        (5, 100, ("a", "b", "c"), "5 of 100 B taken from a, b and c on this disk"),
+        (13_200_000_000, 17_040_000_000, ("Q4_K_M",), "13.2 GB of 17.0 GB taken from Q4_K_M on this disk"),
+        (
+            900_000_000,
+            17_040_000_000,
+            ("Q4_K_M", "Q8_0"),
+            "900.0 MB of 17.0 GB taken from Q4_K_M and Q8_0 on this disk",
+        ),
+        (5, 100, ("a", "b", "c"), "5 B of 100 B taken from a, b and c on this disk"),
         (5, None, ("a", "b", "c", "d"), "5 B taken from 4 files on this disk"),
         (100, 100, (), "100 B taken from files on this disk"),
     ],
@@ -331,7 +336,7 @@ def test_a_row_shows_copied_bytes_until_another_notice_replaces_them(queue):
     queue.progress(A, 60, received=2, reused=(58, ("Q8_0",)), notice=("stalled", None, ""))
 
     assert (row.reused_bytes, row.reused_from) == (58, ("Q8_0",))
-    assert (row.notice_kind, row.notice) == ("reused", "58 of 230 B taken from Q8_0 on this disk")
+    assert (row.notice_kind, row.notice) == ("reused", "58 B of 230 B taken from Q8_0 on this disk")
     assert queue.item(A).notice == "stalled"
 
 
@@ -340,7 +345,7 @@ def test_a_completed_row_shows_the_bytes_copied_from_disk(queue):
     queue.registered(A)
 
     row = queue.snapshot.recent_completed[0]
-    assert (row.notice, row.reused_bytes) == ("174 of 230 B taken from Q8_0 on this disk", 174)
+    assert (row.notice, row.reused_bytes) == ("174 B of 230 B taken from Q8_0 on this disk", 174)
 
 
 def test_copied_bytes_do_not_count_as_speed(queue):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gglib_nb.domain import events as announcements
+from gglib_nb.domain import snapshot as announcements
 from gglib_nb.errors import NotInQueueError
 from gglib_nb.queue import effects as do
 from tests.support.plans import a_file, a_plan, an_mmproj, shards

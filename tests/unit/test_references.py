@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.references import DownloadId, check_repo_id, parse_pasted
+from gglib_nb.domain.names import DownloadId, check_repo_id
+from gglib_nb.domain.references import parse_pasted
 from gglib_nb.errors import InvalidRepoIdError
 
 NAMES = st.from_regex(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,20}[A-Za-z0-9_])?", fullmatch=True)

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typing_extensions import override
 
-from gglib_nb.domain.download import DownloadStatus, HostProgress, QueueRunSummary, ShardStatus
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.download import DownloadStatus, HostProgress, ShardStatus
+from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import QueueRunSummary
 from gglib_nb.errors import GatedRepoError, NetworkError
 from gglib_nb.notebook.render import render_html, render_text
 from tests.support.snapshots import GB, download, shard, snapshot

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.domain.companions import HeaderKind
-from gglib_nb.domain.file_names import parse_path
-from gglib_nb.domain.references import DownloadId
+from gglib_nb.domain.names import DownloadId, parse_path
 from gglib_nb.domain.variants import Variants, companion_for, variants_of
 
 GB = 10**9
@@ -361,11 +360,11 @@ def test_every_companion_has_its_own_key_and_can_be_downloaded_alone() -> None:
 
 
 def test_a_header_outranks_a_name() -> None:
-    files = ["medusa-1.1-l2-7b.Q4_K_M.gguf", "m-Q4_K_M.gguf", "plain-Q8_0.gguf", "voice-assistant-8b.gguf"]
-    stated: dict[str, HeaderKind] = {files[0]: "model", files[2]: "adapter", files[3]: "likely model"}
+    files = ["medusa-1.1-l2-7b.Q4_K_M.gguf", "m-Q4_K_M.gguf", "plain-Q8_0.gguf"]
+    stated: dict[str, HeaderKind] = {files[0]: "model", files[2]: "adapter"}
     listing = variants_of(files, stated)
 
-    assert [one.files[0] for one in listing.variants] == [files[1], files[0], files[3]]
+    assert [one.files[0] for one in listing.variants] == [files[1], files[0]]
     assert [(one.path, one.kind) for one in listing.companions] == [(files[2], "adapter")]
 
 

@@ -20,7 +20,7 @@ import psutil
 
 from gglib_nb import DownloadManager, DownloadManagerConfig, DownloadStatus, QueuedDownload
 from gglib_nb.demo import DemoRepository
-from gglib_nb.domain.events import DownloadProgressed, NoticeChanged, QueueEvent
+from gglib_nb.domain.snapshot import DownloadProgressed, NoticeChanged, QueueEvent
 from gglib_nb.engine.timeouts import TIMEOUTS_VARIABLE, Timeouts
 from tests.support.certificates import Company
 from tests.support.faulty_hub import FaultyHub, StorageAt

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gglib_nb.domain import reports
 from gglib_nb.domain.download import PlannedFile, ShardStatus, StoredFile
-from gglib_nb.domain.file_names import Quantization
+from gglib_nb.domain.names import Quantization
 from gglib_nb.engine import protocol
 from gglib_nb.engine.protocol import (
     Command,

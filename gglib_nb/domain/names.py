@@ -1,13 +1,17 @@
-"""The facts in a file's name: folder, stem, quantization label, and whether it is one piece of a larger file.
+"""Names: what a file's name states, the name of a download, and the path under which a file is stored.
 
-A label is an open value: any text in the shape of a label is one, known here or not.
+A quantization label is an open value: any text in the shape of a label is one, known here or not.
 """
 
 import re
 from functools import cached_property, lru_cache, reduce
-from typing import Final, Literal, Self
+from pathlib import Path, PurePath, PureWindowsPath
+from typing import Final, Literal, Self, TypeVar
+
+from typing_extensions import override
 
 from gglib_nb.domain.values import Value
+from gglib_nb.errors import InvalidRepoIdError, RequestError
 
 # Bits per weight measured on Llama 3.1 8B: the table in llama.cpp's tools/quantize/README.md; if that has
 # no row, the type's block size (ggml-common.h). `Q4_K` alone is llama-quantize's alias of `Q4_K_M`.
@@ -65,11 +69,6 @@ class Quantization(str):
         return super().__new__(cls, prefix + re.sub(r"^FP(?=16$|32$|64$)", "F", bare))
 
     @property
-    def is_dynamic(self) -> bool:
-        """Whether it is one of unsloth's dynamic quantizations (`UD-`)."""
-        return self.startswith(_DYNAMIC)
-
-    @property
     def bits_per_weight(self) -> float | None:
         """About how many bits a weight takes, for comparing; None: the label does not say.
 
@@ -91,14 +90,20 @@ def read_label(file_name: str) -> Quantization | None:
     `QAT-Q4_0` says what the model was trained for and yields to any other. Glued spellings (`Q4KExperts`) are no
     labels.
     """
-    found: list[tuple[int, int, str]] = []
+    start, end = _label_span(file_name)
+    return Quantization(file_name[start:end]) if start < end else None
+
+
+def _label_span(file_name: str) -> tuple[int, int]:
+    """Where the label begins and ends; the end of the name if there is none."""
+    found: list[tuple[int, int, int]] = []
     for match in _LABEL.finditer(file_name):
         ends_the_name = match["bare"] and file_name[match.end() :].lower() in _ENDINGS
         rank = 3 if ends_the_name else _RANKS[match.lastgroup or ""]
-        found.append((rank, match.start(), match[0]))
+        found.append((rank, *match.span()))
     if len(found) > 1:
         found = [label for label in found if not _TRAINED_FOR.search(file_name, 0, label[1])] or found
-    return Quantization(max(found)[2]) if found else None
+    return max(found)[1:] if found else (len(file_name), len(file_name))
 
 
 SplitKind = Literal["gguf-split", "bytes"]
@@ -156,21 +161,16 @@ class FileName(Value, frozen=True, dict=True):
         """The words of the stem in lower case."""
         return _words(self.stem)
 
-    @cached_property
-    def label_span(self) -> range:
-        """Which of the words are the label; empty, after the last, if the name itself has none."""
-        words, label = self.words, read_label(self.stem)
-        # `F16` is the canonical spelling of `fp16` too.
-        for of_label in map(_words, (label, label.replace("F", "FP")) if label else ()):
-            for start in reversed(range(len(words) - len(of_label) + 1)):
-                if words[start : start + len(of_label)] == of_label:
-                    return range(start, start + len(of_label))
-        return range(len(words), len(words))
+    @property
+    def words_after_label(self) -> tuple[str, ...]:
+        """The words behind the label of the name; none if it has no label."""
+        return _words(self.stem[_label_span(self.stem)[1] :])
 
     @cached_property
     def base_words(self) -> tuple[str, ...]:
         """The words without the label: what names the model."""
-        return self.words[: self.label_span.start] + self.words[self.label_span.stop :]
+        start, end = _label_span(self.stem)
+        return _words(self.stem[:start]) + _words(self.stem[end:])
 
     @cached_property
     def model(self) -> tuple[str, ...]:
@@ -214,3 +214,149 @@ def _ordinal(text: str) -> int:
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word for word in re.split(r"[\W_]+", text.lower()) if word)
+
+
+# The name of a download: `owner/repo@revision:quantization`
+
+# The Hub's own rule (huggingface_hub `validate_repo_id`), with the owner required: GGUF repositories have one.
+REPO_ID: Final = r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?/[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
+_REPO_ID: Final = re.compile(REPO_ID)
+_LONGEST_REPO_ID: Final = 96
+_WITH_TAIL: Final = re.compile(r"(.*):([^/]+)", re.DOTALL)
+MODELSCOPE: Final = "ms--"
+"""Begins the owner of a repository of ModelScope in our ids and folders; no owner on the Hub has `--` in its name."""
+_MODELSCOPE_PREFIX: Final = re.compile(r"^(?:ms://|(?:https?://)?(?:www\.)?modelscope\.cn/models/)", re.IGNORECASE)
+
+
+class DownloadId(Value, frozen=True):
+    """Names one download.
+
+    Attributes:
+        repo_id: `owner/name` as the Hub has it.
+        quantization: The tail that names the variant: its label, or its file stem if several have that label. None: not
+            stated; gglib_nb chooses.
+        revision: Branch, tag or commit as requested; None: the default branch.
+    """
+
+    repo_id: str
+    quantization: str | None = None
+    revision: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parses the text form; every text parses.
+
+        The quantization is what follows the last `:` whose tail is non-empty and has no `/`.
+        """
+        text = canonical(text)
+        found = _WITH_TAIL.fullmatch(text)
+        head, tail = (text, None) if found is None else found.groups()
+        repo_id, _, revision = head.partition("@")
+        return cls(repo_id, tail, revision or None)
+
+    @property
+    def group_id(self) -> str:
+        """Its text form, by which all its shards are cancelled."""
+        return str(self)
+
+    @override
+    def __str__(self) -> str:
+        revision = "" if self.revision is None else f"@{self.revision}"
+        tail = "" if self.quantization is None else f":{self.quantization}"
+        return f"{self.repo_id}{revision}{tail}"
+
+
+def canonical(text: str) -> str:
+    """`ms://owner/name`, or the address of its page, in the form of our ids; any other text as it is."""
+    return _MODELSCOPE_PREFIX.sub(MODELSCOPE, text)
+
+
+def modelscope_name(repo_id: str) -> str | None:
+    """The name of a repository on ModelScope; None: it is one of the Hub."""
+    name = canonical(repo_id)
+    return name.removeprefix(MODELSCOPE) if name.startswith(MODELSCOPE) else None
+
+
+def source_of(repo_id: str) -> str:
+    """What serves a repository, for a sentence."""
+    return "the Hub" if modelscope_name(repo_id) is None else "ModelScope"
+
+
+def check_repo_id(repo_id: str) -> None:
+    """Refuses, with an `InvalidRepoIdError`, an id that is not of the form `owner/name`, before the Hub is asked."""
+    name = modelscope_name(repo_id) or repo_id
+    shaped = _REPO_ID.fullmatch(name) and ".." not in name and "--" not in name
+    if not shaped or len(repo_id) > _LONGEST_REPO_ID:
+        raise InvalidRepoIdError(
+            f"{repo_id!r} is not a repository id. Write owner/name, as in the address of its page."
+        )
+
+
+# Where a file of a repository is stored: `<models>/<owner>/<repo>/<path in repo>`, as LM Studio expects it. Only this turns
+# names from a hub into a path, so it refuses hostile ones. The rules of Windows and of POSIX hold everywhere (as in
+# huggingface_hub): machines may share a models folder, and a name that is harmless on one system may leave the folder on the
+# other. What is harmless there but impossible on Windows is refused only on Windows.
+
+# "Naming Files, Paths, and Namespaces" (Microsoft): device names, alone or before any extension.
+_DEVICE: Final = re.compile(
+    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|COM[0-9¹²³]|LPT[0-9¹²³]) *(?:\..*)?", re.IGNORECASE | re.DOTALL
+)
+# Backslash and colon separate (UNC, drives, alternate streams); below U+0020 and from U+007F are NUL and the terminal's
+# controls; the others end a line or turn its direction, so that `\u202efugg.exe` is read as `exe.gguf`.
+_FORBIDDEN: Final = re.compile("[\\\\:\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Other systems allow these, so they are refused only on Windows.
+_FORBIDDEN_ON_WINDOWS: Final = re.compile(r'[<>"|?*]')
+# Of Linux and macOS alike; a longer name cannot be written.
+_LONGEST_NAME_BYTES: Final = 255
+# `.part.lease.` and 16 digits, beside a target during its download.
+_LONGEST_SUFFIX_CHARACTERS: Final = len(".part.lease.") + 16
+_MOST_SHOWN: Final = 120
+_Path = TypeVar("_Path", bound=PurePath)
+
+
+def target_path(models_directory: _Path, repo_id: str, path_in_repo: str) -> _Path:
+    """The path of a file of a repository, absolute if the models folder is.
+
+    Raises `InvalidRepoIdError`, or `RequestError` if it could be outside of the repository's folder, or no file at all.
+    """
+    check_repo_id(repo_id)
+    parts = (*repo_id.split("/"), *path_in_repo.split("/"))
+    for part in parts:
+        if (reason := _refusal(part, is_windows=isinstance(models_directory, PureWindowsPath))) is not None:
+            raise RequestError(
+                f"{repo_id} lists a file under the name {_in_short(path_in_repo)}, which {reason}; it cannot be stored here."
+            )
+    return models_directory.joinpath(*parts)
+
+
+def check_length(target: Path, longest_characters: int | None) -> None:
+    """Refuses, with a `RequestError`, an absolute path that this system cannot write.
+
+    `longest_characters` is the limit of a path, including the longest suffix of a partial download (Windows: 259 without an
+    administrator's setting); None: no limit.
+    """
+    if longest_characters is not None and len(str(target)) > longest_characters - _LONGEST_SUFFIX_CHARACTERS:
+        raise RequestError(
+            f"{_in_short(str(target))} has {len(str(target))} characters; on Windows the path of a model can have at most "
+            f"{longest_characters - _LONGEST_SUFFIX_CHARACTERS}. Choose a shorter models folder, then queue it again."
+        )
+
+
+def _in_short(path: str) -> str:
+    return repr(path) if len(path) <= _MOST_SHOWN else f"{path[:_MOST_SHOWN]!r}…"
+
+
+def _refusal(part: str, *, is_windows: bool) -> str | None:
+    """Why this name between two slashes cannot be used; None: it can."""
+    faults = {
+        "has an empty part": not part,
+        "contains a backslash, a colon, or a control character": _FORBIDDEN.search(part),
+        "contains a character that Windows does not allow": is_windows and _FORBIDDEN_ON_WINDOWS.search(part),
+        # `.` and `..` too; Windows strips these, and then two names are one file.
+        "has a part that ends in a dot or a space": part.endswith((".", " ")),
+        "names a device on Windows": _DEVICE.fullmatch(part),
+        "is not text": any("\ud800" <= character <= "\udfff" for character in part),
+        f"has a part of more than {_LONGEST_NAME_BYTES} bytes": len(part.encode(errors="replace"))
+        > _LONGEST_NAME_BYTES,
+    }
+    return next((fault for fault, applies in faults.items() if applies), None)
