@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, expect, sync_playwright
 
 from gglib_nb.demo.generated import generated_repositories
 from tests.support.faulty_hub import FaultyHub
@@ -26,6 +26,9 @@ _OTHER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "@jupyterlab/apputils-extension:kernels-settings": {"commsOverSubshells": "disabled"},
     "@jupyter-widgets/jupyterlab-manager:plugin": {"saveState": True},
 }
+
+# An expectation is about what a page shows, not about how fast a busy machine shows it.
+expect.set_options(timeout=30_000)
 
 _AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

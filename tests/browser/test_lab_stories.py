@@ -1,6 +1,7 @@
 """User stories in a real JupyterLab: actions on the panel take effect on the downloads."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,11 +41,13 @@ def test_the_panel_shows_an_updating_bar_for_every_shard(opened: OpenNotebook, h
     assert page.problems == []
 
 
-def test_cancel_on_the_panel_works_within_a_second_while_a_cell_sleeps(opened: OpenNotebook, hub: FaultyHub) -> None:
+def test_cancel_on_the_panel_works_within_a_second_while_a_cell_sleeps(
+    opened: OpenNotebook, hub: FaultyHub, tmp_path: Path
+) -> None:
     page = opened(
         "%gguf queue demo/tiny-llama-GGUF:F16",
         "%gguf",
-        "time.sleep(5)",
+        f"while not os.path.exists({str(tmp_path / 'over')!r}):\n    time.sleep(0.05)",
         "print([str(item.id) for item in gglib_nb.get_manager().snapshot.recent_cancelled])",
     )
     page.run(1)
@@ -56,8 +59,11 @@ def test_cancel_on_the_panel_works_within_a_second_while_a_cell_sleeps(opened: O
     button_of(page, "demo/tiny-llama-GGUF:F16", "Cancel").click()
 
     hub.wait_for(nothing_flows, ACTS_WITHIN_S)
-    expect(row_of(page, "demo/tiny-llama-GGUF:F16")).to_have_attribute("data-status", "cancelled", timeout=1_000)
+    expect(row_of(page, "demo/tiny-llama-GGUF:F16")).to_have_attribute(
+        "data-status", "cancelled", timeout=ACTS_WITHIN_S * 1_000
+    )
     assert page.is_running(3)
+    (tmp_path / "over").touch()
     assert page.run(4) == "['demo/tiny-llama-GGUF:F16']\n"
 
 

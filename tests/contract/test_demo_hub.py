@@ -95,14 +95,14 @@ def test_sixteen_connections_share_one_limit(make_hub: Callable[..., FaultyHub])
 
 
 def test_each_connection_has_its_own_limit(make_hub: Callable[..., FaultyHub]) -> None:
-    hub = make_hub([make_repository("demo/a-GGUF", {"a.gguf": 400_000})], per_connection=2_000_000)
+    hub = make_hub([make_repository("demo/a-GGUF", {"a.gguf": 400_000})], per_connection=1_000_000)
     url = signed_url(hub, "demo/a-GGUF", "a.gguf")
     started = time.monotonic()
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: ask(url), range(8)))
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: ask(url), range(16)))
 
-    assert 0.15 <= time.monotonic() - started <= 1.2  # shared, it would take 1.6 s
+    assert 0.3 <= time.monotonic() - started <= 5  # shared, it would take 6.4 s
 
 
 def test_a_held_hub_sends_nothing_until_released(make_hub: Callable[..., FaultyHub]) -> None:
@@ -115,7 +115,7 @@ def test_a_held_hub_sends_nothing_until_released(make_hub: Callable[..., FaultyH
     hub.wait_for(lambda records: records[-1].status == 200)
     sent_while_held = hub.bytes_sent()
     hub.set_speed(None)
-    reader.join(5)
+    reader.join(30)
 
     assert (sent_while_held, sizes) == (0, [400_000])
 

@@ -51,7 +51,7 @@ def hub_of(body: Body, status: int = 200, content_type: str = "application/json"
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield HubClient(f"http://127.0.0.1:{server.server_port}", patience=HASTY)
     finally:

@@ -14,6 +14,7 @@ from gglib_nb.network import dialing
 from tests.support.blackhole import Blackhole, dual_stack
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import FaultyHub, NoContentLength, NoLinkedHeaders
+from tests.support.ports import free_port
 
 REPO = "demo/small-GGUF"
 NAME = "small-Q4_K_M.gguf"
@@ -75,7 +76,7 @@ def test_a_download_does_not_wait_for_an_unreachable_address(hub, port, tmp_path
 
 def test_if_no_address_answers_the_first_reason_is_reported(port) -> None:
     with pytest.raises(ConnectionRefusedError):
-        dialing.connect("127.0.0.1", _free_port(), 5)
+        dialing.connect("127.0.0.1", free_port(), 5)
 
 
 def test_the_timeout_applies_to_all_addresses_together(monkeypatch) -> None:
@@ -87,8 +88,3 @@ def test_the_timeout_applies_to_all_addresses_together(monkeypatch) -> None:
             dialing.connect(HOST, port, 0.6)
 
     assert time.monotonic() - began_s >= 0.6
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as found:
-        return int(found.getsockname()[1])

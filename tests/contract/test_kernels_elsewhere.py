@@ -1,8 +1,7 @@
 """Kernels on another machine or in another container: alive as long as their heartbeat changes."""
 
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -19,14 +18,26 @@ from tests.support.partials import write_journal
 from tests.support.plans import a_plan
 from tests.support.snapshots import download
 
-SILENT_S = 0.4
+
+@dataclass
+class Clock:
+    """A clock that only the test moves."""
+
+    now_s: float = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
 
 
 @pytest.fixture
-def kernel(hub: FaultyHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DownloadManager]:
-    monkeypatch.setattr(keeper, "SILENT_S", SILENT_S)
-    monkeypatch.setattr(keeper, "_SLOW_BEAT_S", 0.05)
-    monkeypatch.setattr(keeper, "_BEAT_S", 0.05)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(keeper, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def kernel(hub: FaultyHub, tmp_path: Path, clock: Clock) -> Iterator[DownloadManager]:
     models = tmp_path / "models"
     config = DownloadManagerConfig(models, state_directory=tmp_path / "state", endpoint=hub.url, max_concurrent=1)
     with DownloadManager(config) as manager:
@@ -55,11 +66,11 @@ def elsewhere(kernel: DownloadManager) -> Callable[[], None]:
 
 
 def test_a_kernel_with_heartbeats_is_never_adopted_whatever_its_clock(
-    kernel: DownloadManager, elsewhere: Callable[[], None]
+    kernel: DownloadManager, elsewhere: Callable[[], None], clock: Clock
 ) -> None:
     kernel.sync.adopt()
-    end_s = time.monotonic() + 4 * SILENT_S
-    while time.monotonic() < end_s:
+    for _ in range(8):
+        clock.now_s += keeper.SILENT_S / 2
         elsewhere()
         kernel.sync.see_others()
 
@@ -85,26 +96,23 @@ def test_partial_files_of_another_kernels_queue_are_neither_discarded_nor_pruned
 
 
 def test_a_kernel_silent_for_long_enough_by_our_clock_is_adopted(
-    kernel: DownloadManager, elsewhere: Callable[[], None]
+    kernel: DownloadManager, elsewhere: Callable[[], None], clock: Clock
 ) -> None:
     first = kernel.sync.adopt().total
-    end_s = time.monotonic() + 20
-    while time.monotonic() < end_s and not kernel.snapshot.items:
-        kernel.sync.see_others()
+    clock.now_s += keeper.SILENT_S + 1
+    kernel.sync.see_others()
 
     assert first == 0
     assert [str(item.id) for item in kernel.snapshot.items] == ["owner/a:Q4"]
 
 
 def test_a_kernel_without_heartbeats_has_no_rate(
-    kernel: DownloadManager, elsewhere: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+    kernel: DownloadManager, elsewhere: Callable[[], None], clock: Clock
 ) -> None:
-    monkeypatch.setattr(keeper, "SILENT_S", 60.0)
-    monkeypatch.setattr(keeper, "OUTDATED_S", SILENT_S)
     kernel.sync.see_others()
     (before,) = kernel.snapshot.elsewhere
 
-    time.sleep(2 * SILENT_S)
+    clock.now_s += keeper.OUTDATED_S + 1
     kernel.sync.see_others()
     (silent,) = kernel.snapshot.elsewhere
     elsewhere()

@@ -67,7 +67,7 @@ def test_every_operation_of_a_closed_manager_raises(manager: DownloadManager, na
 
     future = manager.submit(operation, manager.sync, **arguments_of(operation))
     with pytest.raises(ManagerClosedError):
-        future.result(timeout=5)
+        future.result(timeout=30)
     with pytest.raises(ManagerClosedError):
         getattr(manager.sync, name)(**arguments_of(operation))
 
@@ -86,7 +86,7 @@ def test_every_operation_in_a_forked_child_is_refused_at_once(manager: DownloadM
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
-        signal.alarm(20)
+        signal.alarm(60)
         refused = 0
         for name in OPERATIONS:
             operation = getattr(SyncOperations, name)
@@ -116,13 +116,13 @@ def test_a_queue_is_watched_as_soon_as_subscribe_returns() -> None:
     end()
     thread.start()
     is_busy, go_on = threading.Event(), threading.Event()
-    thread.ask(lambda _machine: is_busy.set() or go_on.wait(10))
-    assert is_busy.wait(5)
+    thread.ask(lambda _machine: is_busy.set() or go_on.wait(30))
+    assert is_busy.wait(30)
     is_over = not thread.is_watched
     thread.subscribe(lambda _snapshot: None)
     while_it_is_busy = thread.is_watched
     go_on.set()
-    thread.close(5)
+    thread.close(30)
 
     assert (before_it_starts, is_over, while_it_is_busy) == (True, True, True)
     with pytest.raises(ManagerClosedError):
@@ -146,11 +146,11 @@ def test_requests_made_while_the_queue_ends_get_an_answer() -> None:
         for asker in askers:
             asker.start()
         begin.wait()
-        thread.close(5)
+        thread.close(30)
         for asker in askers:
             asker.join()
 
-    assert wait(given, timeout=5).not_done == set()
+    assert wait(given, timeout=30).not_done == set()
 
 
 def test_a_failing_queue_answers_its_waiters() -> None:
@@ -162,10 +162,10 @@ def test_a_failing_queue_answers_its_waiters() -> None:
     answered, joining, late = thread.post(on.RequestReceived(1, "x")), thread.join(), thread.look()
     thread.start()
 
-    assert wait([answered, joining, late], timeout=5).not_done == set()
+    assert wait([answered, joining, late], timeout=30).not_done == set()
     assert isinstance(joining.exception(), ManagerClosedError)
     with pytest.raises(ManagerClosedError):
-        thread.post(on.RequestReceived(2, "y")).result(timeout=1)
+        thread.post(on.RequestReceived(2, "y")).result(timeout=30)
 
 
 def test_a_query_that_raises_does_not_end_the_queue(manager: DownloadManager) -> None:
@@ -173,7 +173,7 @@ def test_a_query_that_raises_does_not_end_the_queue(manager: DownloadManager) ->
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        manager._parts.queue.ask(exit_now).result(timeout=5)
+        manager._parts.queue.ask(exit_now).result(timeout=30)
 
     assert manager.sync.pending_count() == 0
 
@@ -190,9 +190,9 @@ async def test_waiters_for_a_download_learn_that_the_manager_was_closed(
 
     for one in waits:
         with pytest.raises((DownloadInterruptedError, ManagerClosedError)):
-            one.result(timeout=1)
+            one.result(timeout=30)
     with pytest.raises(ManagerClosedError):
-        joining.result(timeout=1)
+        joining.result(timeout=30)
 
 
 @pytest.mark.slow
@@ -252,15 +252,14 @@ async def test_operations_that_do_not_need_the_hub_do_not_wait_for_it(manager: D
     hub.faults.add(Latency(30_000), path="*slow*", times=None)
     listings = [manager.submit(manager.sync.queue_smart, f"demo/slow{number}-GGUF") for number in range(6)]
 
-    begun_s = time.monotonic()
     await manager.retry(failed.id)
     await manager.partials()
     await manager.models()
-    took_s = time.monotonic() - begun_s
+    is_listed = [listing.done() for listing in listings]
     for listing in listings:
         listing.cancel()
 
-    assert took_s < 5
+    assert not any(is_listed)
 
 
 # Nothing grows
@@ -278,7 +277,7 @@ async def test_abandoned_waits_leave_nothing_behind(manager: DownloadManager, he
     gc.collect()
 
     queue = manager._parts.queue
-    deadline_s = time.monotonic() + 5
+    deadline_s = time.monotonic() + 30
     while (
         queue._waiters or queue._conditions or len(manager._parts.calls._under_way) > 1
     ) and time.monotonic() < deadline_s:
@@ -338,24 +337,24 @@ def test_the_main_thread_never_accesses_the_models_cache_or_state_folder(
 
 
 def test_an_interrupt_ends_a_call_blocked_by_a_disk(manager: DownloadManager, monkeypatch: pytest.MonkeyPatch) -> None:
-    hangs, reached = threading.Event(), threading.Event()
+    go_on, reached, is_over = threading.Event(), threading.Event(), threading.Event()
 
     def hang(*_args: object) -> None:
         reached.set()
-        hangs.wait(30)
+        go_on.wait(60)
+        is_over.set()
         raise GglibError("too late")
 
     monkeypatch.setattr("gglib_nb.manager.library.look_at", hang)
-    interrupting = threading.Thread(target=lambda: reached.wait(10) and signal.raise_signal(signal.SIGINT))
+    interrupting = threading.Thread(target=lambda: reached.wait(30) and signal.raise_signal(signal.SIGINT))
     interrupting.start()
 
-    begun_s = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         manager.sync.models()
-    took_s = time.monotonic() - begun_s
-    hangs.set()
+    has_waited = is_over.is_set()
+    go_on.set()
 
-    assert took_s < 5
+    assert not has_waited
 
 
 # The stored state
@@ -393,7 +392,7 @@ def test_a_manager_closed_by_its_listener_stores_its_queue(
     first.subscribe(lambda snapshot: first.close() if snapshot.items else None)
     with suppress(ManagerClosedError):
         first.sync.queue_smart(SMALL, "Q8_0")
-    deadline_s = time.monotonic() + 10
+    deadline_s = time.monotonic() + 30
     while not first.is_closed and time.monotonic() < deadline_s:
         time.sleep(0.05)
     first.close()
@@ -424,11 +423,10 @@ def test_an_export_does_not_wait_for_slow_listings(manager: DownloadManager, hub
     hub.faults.add(Latency(30_000), path="*slow*", times=None)
     listings = [manager.submit(manager.sync.queue_smart, f"demo/slow{number}-GGUF") for number in range(5)]
 
-    begun_s = time.monotonic()
     manager.sync.export(SMALL, tmp_path / "bundle")
-    took_s = time.monotonic() - begun_s
+    is_listed = [listing.done() for listing in listings]
     for listing in listings:
         listing.cancel()
 
-    assert took_s < 5
+    assert not any(is_listed)
     assert (tmp_path / "bundle" / SMALL / "README.md").exists()

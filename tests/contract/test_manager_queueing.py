@@ -9,10 +9,8 @@ import pytest
 from gglib_nb import (
     AlreadyQueuedError,
     AmbiguousQuantizationError,
-    DownloadId,
     DownloadManager,
     DownloadRequest,
-    DownloadStatus,
     GatedRepoError,
     InvalidQuantizationError,
     InvalidTokenError,
@@ -40,19 +38,6 @@ def digest_at(hub: FaultyHub, repo_id: str, path: str) -> str:
 
 
 # Queueing
-
-
-async def test_queue_download_adds_without_starting(manager: DownloadManager) -> None:
-    id_ = await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
-
-    snapshot = await manager.get_queue_snapshot()
-
-    assert str(id_) == "demo/small-GGUF:Q4_K_M"
-    assert [(item.status, item.position) for item in snapshot.items] == [(DownloadStatus.QUEUED, 1)]
-    assert not snapshot.is_processing
-    assert manager.engine_pid is None
-
-
 async def test_queue_and_process_downloads_the_verified_file(
     manager: DownloadManager, hub: FaultyHub, tmp_path: Path
 ) -> None:
@@ -65,15 +50,6 @@ async def test_queue_and_process_downloads_the_verified_file(
     assert finished.is_verified
 
 
-async def test_queue_smart_returns_id_position_and_shard_count(manager: DownloadManager, held: FaultyHub) -> None:
-    first = await manager.queue_smart(SMALL, "Q4_K_M")
-    second = await manager.queue_smart(SPLIT)
-
-    assert first == (0, 1)
-    assert second == (1, 3)
-    assert second.id == DownloadId(SPLIT, "Q4_K_M")
-
-
 async def test_queue_smart_without_a_quantization_explains_its_choice(
     manager: DownloadManager, held: FaultyHub
 ) -> None:
@@ -81,19 +57,6 @@ async def test_queue_smart_without_a_quantization_explains_its_choice(
 
     assert queued.id.quantization == "Q4_K_M"
     assert "Q4_K_M" in queued.reason
-
-
-async def test_queue_smart_joins_a_pending_or_active_download(manager: DownloadManager, held: FaultyHub) -> None:
-    await manager.queue_smart(SMALL, "Q4_K_M")
-    await manager.queue_smart(SMALL, "Q8_0")
-
-    joined_active = await manager.queue_smart(SMALL, "q4_k_m")
-    joined_pending = await manager.queue_smart(SMALL, "Q8_0", revision="main")
-
-    assert (joined_active.position, joined_active.is_new) == (0, False)
-    assert (joined_pending.position, joined_pending.is_new) == (1, False)
-    assert await manager.active_count() == 1
-    assert await manager.pending_count() == 1
 
 
 async def test_queue_download_of_a_live_id_is_refused(manager: DownloadManager, held: FaultyHub) -> None:

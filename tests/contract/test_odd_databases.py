@@ -67,7 +67,7 @@ async def test_a_download_completes_without_the_database_and_reports_what_is_not
     assert done.notice_kind == "unregistered"
     assert done.notice is not None
     assert sentence in done.notice
-    wait_until(lambda: "not_kept" in notices(manager), 5, "the notice")
+    wait_until(lambda: "not_kept" in notices(manager), 30, "the notice")
     assert sentence in notices(manager)["not_kept"]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import (
+    DownloadCancelledError,
     DownloadId,
     DownloadManager,
     DownloadRequest,
@@ -42,6 +43,7 @@ async def test_queue_download_resolves_and_adds_without_starting_the_processor(m
     assert id_ == DownloadId(SMALL, "Q4_K_M")
     assert rows(manager) == [(Q4, "queued", 1)]
     assert not manager.snapshot.is_processing
+    assert manager.engine_pid is None
 
 
 async def test_queue_download_with_a_running_processor_starts(manager: DownloadManager, hub: FaultyHub) -> None:
@@ -77,7 +79,12 @@ async def test_queue_smart_joins_a_pending_or_active_download_and_returns_its_po
     for quantization in ("Q4_K_M", "Q8_0"):
         await manager.queue_smart(SMALL, quantization)
 
-    assert [(await manager.queue_smart(SMALL, one)).position for one in ("Q4_K_M", "Q8_0")] == [0, 1]
+    active, pending = (
+        await manager.queue_smart(SMALL, "q4_k_m"),
+        await manager.queue_smart(SMALL, "Q8_0", revision="main"),
+    )
+
+    assert [(one.position, one.is_new) for one in (active, pending)] == [(0, False), (1, False)]
     assert len(manager.snapshot.items) == 2
 
 
@@ -122,19 +129,24 @@ async def test_cancel_download_removes_a_queued_or_stops_an_active_download_keep
     queued = await manager.queue_smart(SMALL)
     hub.wait_for(lambda _records: hub.bytes_sent("large-Q8_0.gguf") > 2_000_000)
 
-    await manager.cancel_download(queued.id)
+    await manager.cancel_download(str(queued.id))
+    left = [item.id for item in manager.snapshot.items]
     await manager.cancel_download(active.id)
     await manager.join()
 
+    assert left == [active.id]
     assert manager.snapshot.items == ()
     assert (tmp_path / "models/demo/large-GGUF/large-Q8_0.gguf.part").exists()
     with pytest.raises(NotInQueueError, match="cancelled and no longer in the queue"):
         await manager.cancel_download(active.id)
 
 
-async def test_cancel_all_empties_the_queue_within_5_seconds(manager: DownloadManager, held: FaultyHub) -> None:
-    for repo_id in (SMALL, SPLIT):
-        await manager.queue_smart(repo_id)
+async def test_cancel_all_empties_the_queue_within_5_seconds_and_answers_waiters(
+    manager: DownloadManager, held: FaultyHub
+) -> None:
+    active = await manager.queue_smart(SMALL)
+    await manager.queue_smart(SPLIT)
+    waiting = manager.submit(manager.sync.wait, active.id)
     begun_s = time.monotonic()
 
     await manager.cancel_all()
@@ -142,6 +154,8 @@ async def test_cancel_all_empties_the_queue_within_5_seconds(manager: DownloadMa
     assert time.monotonic() - begun_s < 5.5
     assert manager.snapshot.items == ()
     assert (await manager.active_count(), await manager.pending_count()) == (0, 0)
+    with pytest.raises(DownloadCancelledError):
+        waiting.result(timeout=30)
 
 
 async def test_counts_refer_to_whole_downloads_and_has_download_to_the_queue(

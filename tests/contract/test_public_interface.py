@@ -60,8 +60,8 @@ async def test_the_repr_of_a_manager_and_a_snapshot_is_one_useful_line(
     assert repr(manager) == f"<DownloadManager: 1 active, 1 paused; models in {tmp_path / 'models'}>"
 
 
-async def test_a_manager_and_a_snapshot_are_displayed_as_a_table(manager: DownloadManager, held: FaultyHub) -> None:
-    await manager.queue_smart(SMALL, "Q4_K_M")
+async def test_a_manager_and_a_snapshot_are_displayed_as_a_table(manager: DownloadManager) -> None:
+    await manager.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
 
     assert "<table" in manager.snapshot._repr_html_()
     assert manager._repr_html_() == manager.snapshot._repr_html_()
@@ -101,11 +101,6 @@ async def test_an_unknown_outcome_is_refused_with_the_valid_ones(manager: Downlo
         await manager.clear_ended(status)
 
 
-async def test_an_invalid_context_size_is_refused(manager: DownloadManager) -> None:
-    with pytest.raises(RequestError, match="context"):
-        await manager.plan(SMALL, context=-1)
-
-
 async def test_an_event_stream_starts_with_the_call_and_not_with_the_first_read(manager: DownloadManager) -> None:
     events = manager.events()
     await manager.download(SMALL, "Q4_K_M", progress=False)
@@ -124,7 +119,7 @@ async def test_every_reader_of_one_event_stream_gets_an_answer(manager: Download
         await asyncio.wait_for(anext(events), 0.01)
 
     await manager.aclose()
-    await asyncio.wait(readers, timeout=5)
+    await asyncio.wait(readers, timeout=30)
 
     assert [reader.done() for reader in readers] == [True] * 3
     assert not events._readers  # type: ignore[attr-defined]
@@ -161,7 +156,7 @@ def test_submit_returns_a_future_at_once(manager: DownloadManager) -> None:
     assert future.result(timeout=20).shard_count == 1
     manager.close()
     with pytest.raises(ManagerClosedError):
-        manager.submit(manager.sync.pause_all).result(timeout=5)
+        manager.submit(manager.sync.pause_all).result(timeout=30)
 
 
 def test_close_takes_a_time(make_manager: Callable[..., DownloadManager]) -> None:

@@ -30,7 +30,7 @@ DIGEST = "0123456789abcdef" * 4
 NAME = "sub/small-Q4_K_M.gguf"
 DATA = bytes(range(256)) * 40
 LISTED = (HubFile(NAME, 10_240, DIGEST),)
-QUICK = Patience(tries=2, first_wait_s=0.01, timeout_s=1)
+QUICK = Patience(tries=2, first_wait_s=0.01, timeout_s=30)
 INFO = {"id": REPO, "sha": SHA, "gated": False, "private": False}
 TREE = [
     {"type": "directory", "path": "sub", "size": 0},
@@ -98,7 +98,7 @@ def mirror(asked: list[str]) -> Iterator[Mirror]:
             server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
             stack.callback(server.server_close)
             stack.callback(server.shutdown)
-            Thread(target=server.serve_forever, daemon=True).start()
+            Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
             return HubClient(f"http://127.0.0.1:{server.server_port}/api/hub/", token, patience=QUICK)
 
         yield make

@@ -42,6 +42,7 @@ def with_updates(cell: Cell) -> str:
 def test_the_end_of_a_download_is_shown_once_even_if_updates_are_ignored(
     hub: FaultyHub, kernel: Kernel, code: str
 ) -> None:
+    hub.set_speed(8 * MB)
     cell = kernel.run(f"%load_ext gglib_nb\n{code}", has_person=True)
 
     assert "SHA-256 verified" in without_updates(cell)
@@ -144,6 +145,7 @@ print(path)
 @pytest.mark.parametrize("has_person", [True, False])
 def test_write_only_streams_are_sufficient(hub: FaultyHub, kernel: Kernel, has_person: bool) -> None:
     kernel.run("%load_ext gglib_nb")
+    hub.set_speed(8 * MB)
     cell = kernel.run(STREAM, has_person=has_person)
 
     assert cell.status == "ok", cell.text

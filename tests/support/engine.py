@@ -19,15 +19,20 @@ from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, from_wire
 from tests.support.faulty_hub import FaultyHub
 
-HASTY = Timeouts(
-    connect_s=2,
-    answer_s=0.8,
-    stall_s=0.4,
+# Without a fault of the line, a slow answer means a busy machine: such tests must not take it for a stall.
+PATIENT = Timeouts(
+    connect_s=30,
+    answer_s=30,
+    stall_s=30,
     first_delay_s=0.02,
     longest_delay_s=0.1,
-    give_up_s=1.5,
+    give_up_s=60,
     lease_s=1.5,
 )
+# For failures that end only when the engine gives up.
+IMPATIENT = replace(PATIENT, give_up_s=0.5)
+# For silent lines: a connection is soon replaced, and the download still does not fail.
+HASTY = replace(PATIENT, connect_s=2, answer_s=0.8, stall_s=0.4)
 _Found = TypeVar("_Found")
 ENDS = (TransferFinished, TransferFailed, TransferStopped)
 
@@ -75,7 +80,7 @@ class EventLog:
             self.events.append(event)
             self._changed.notify_all()
 
-    def wait_for(self, look: Callable[[list[Report]], _Found | None], timeout_s: float = 20) -> _Found:
+    def wait_for(self, look: Callable[[list[Report]], _Found | None], timeout_s: float = 30) -> _Found:
         """The result of `look` on the events, called after each one."""
         with self._changed:
             found: _Found | None = None
@@ -89,7 +94,7 @@ class EventLog:
             assert found is not None
             return found
 
-    def end_of(self, attempt: int, timeout_s: float = 20) -> Any:
+    def end_of(self, attempt: int, timeout_s: float = 30) -> Any:
         """The event with which the attempt ended."""
         return self.wait_for(
             lambda events: next((one for one in events if isinstance(one, ENDS) and one.attempt == attempt), None),
@@ -99,7 +104,7 @@ class EventLog:
     def progress_of(self, attempt: int) -> list[Progress]:
         return [one for one in list(self.events) if isinstance(one, Progress) and one.attempt == attempt]
 
-    def wait_for_progress(self, attempt: int, condition: Callable[[Progress], bool], timeout_s: float = 20) -> Progress:
+    def wait_for_progress(self, attempt: int, condition: Callable[[Progress], bool], timeout_s: float = 30) -> Progress:
         return self.wait_for(
             lambda events: next(
                 (one for one in events if isinstance(one, Progress) and one.attempt == attempt and condition(one)), None
@@ -174,13 +179,13 @@ class Engine:
 
 
 class LocalEngine(Engine):
-    """The worker in this process: real sockets, files and threads, and short timeouts."""
+    """The worker in this process: real sockets, files and threads."""
 
     def __init__(
         self,
         hub: FaultyHub,
         folder: Path,
-        timeouts: Timeouts = HASTY,
+        timeouts: Timeouts = PATIENT,
         reuse_limits: ReuseLimits | None = None,
         **changes: Any,
     ) -> None:

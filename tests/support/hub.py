@@ -6,6 +6,7 @@ Files ending in `.gguf` are valid GGUF of exactly the requested size, shards wit
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ def make_files(files: Mapping[str, bytes | int | Path | Content]) -> list[DemoFi
     return [DemoFile(path, _content(path, source)) for path, source in files.items()]
 
 
+@lru_cache  # contents keep their digests, which cost more than most tests
 def small_gguf(path: str, size_bytes: int, seed: str | None = None) -> Content:
     """Make a GGUF file of exactly `size_bytes`; a shard name adds `split.*` entries.
 

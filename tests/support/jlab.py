@@ -7,7 +7,6 @@ Knows nothing about gglib_nb.
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ import nbformat
 from playwright.sync_api import Browser, Page
 
 from tests.support.environment import isolated
+from tests.support.ports import free_port
 from tests.support.processes import end
 
 START_TIMEOUT_S = 60.0
@@ -244,14 +244,6 @@ class NotebookPage:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def free_port() -> int:
-    """An unused port on loopback."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def _text_of(output: Mapping[str, Any]) -> str:

@@ -43,8 +43,9 @@ class Line:
         self._is_closed = False
         self._sockets: list[socket.socket] = []
         self._slowed: list[socket.socket] = []
-        self._listener = self._listen(0)
-        self.port: int = self._listener.getsockname()[1]
+        self._place = _bound()
+        self.port: int = self._place.getsockname()[1]
+        self._listener = self._listen()
 
     @property
     def url(self) -> str:
@@ -64,7 +65,7 @@ class Line:
         if mode is Mode.REFUSED:
             self._close_listener()
         elif before is Mode.REFUSED:
-            self._listener = self._listen(self.port)
+            self._listener = self._listen()
 
     def close(self) -> None:
         """Close it and all its connections."""
@@ -73,6 +74,7 @@ class Line:
             self._changed.notify_all()
         self._close_listener()
         self._reset_all()
+        self._place.close()
 
     def __enter__(self) -> Self:
         return self
@@ -80,8 +82,8 @@ class Line:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _listen(self, port: int) -> socket.socket:
-        listener = socket.create_server(("127.0.0.1", port), backlog=64)
+    def _listen(self) -> socket.socket:
+        listener = socket.create_server(("127.0.0.1", self.port), backlog=64, reuse_port=True)
         threading.Thread(target=self._accept, args=(listener,), name="line", daemon=True).start()
         return listener
 
@@ -146,6 +148,14 @@ class Line:
             count = 1 if slows else len(data)
             target.sendall(data[:count])
             data = data[count:]
+
+
+def _bound() -> socket.socket:
+    """A socket that keeps a port for its owner, also while nothing listens there."""
+    place = socket.socket()
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    place.bind(("127.0.0.1", 0))
+    return place
 
 
 def _reset(one: socket.socket) -> None:

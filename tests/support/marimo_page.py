@@ -13,8 +13,9 @@ from typing import Self
 from playwright.sync_api import Browser, Page
 
 from tests.support.environment import isolated
-from tests.support.jlab import START_TIMEOUT_S, free_port
+from tests.support.jlab import START_TIMEOUT_S
 from tests.support.kernel import wait_until
+from tests.support.ports import free_port
 from tests.support.processes import end
 
 _CELL = "@app.cell\ndef _():\n{}\n    return\n\n\n"

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.processes import end
 
 _REQUIREMENT = "olah==0.5.4"
@@ -52,8 +53,7 @@ class Olah:
 
     def __init__(self, folder: Path, hub_url: str, *, is_offline: bool = False) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = int(free.getsockname()[1])
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         hub, own = urlsplit(hub_url).netloc, urlsplit(self.url).netloc
         config = folder / "olah.toml"

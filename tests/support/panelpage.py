@@ -98,7 +98,7 @@ class PanelPage(LightHost):
 
     def sees(self, text: str) -> None:
         """Fails unless the text is visible."""
-        expect(self.page.get_by_text(text).first).to_be_visible(timeout=3000)
+        expect(self.page.get_by_text(text).first).to_be_visible()
 
     def asked(self) -> list[tuple[Any, ...]]:
         """The manager's calls: operation and arguments."""

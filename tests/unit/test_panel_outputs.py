@@ -74,7 +74,7 @@ def outputs(loop):
 def last_shown():
     for thread in threading.enumerate():
         if thread.name == "gglib-outputs":
-            thread.join(5)
+            thread.join(30)
     return Output.made[0].shown[-1]
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from gglib_nb.errors import (
     RemoteChangedError,
     StalledError,
 )
-from tests.support.engine import LocalEngine, configured, planned
+from tests.support.engine import HASTY, IMPATIENT, LocalEngine, configured, planned
 from tests.support.faulty_hub import (
     Cut,
     Direct,
@@ -51,14 +52,18 @@ def engine(hub, tmp_path: Path) -> Iterator[LocalEngine]:
     local.close()
 
 
+@pytest.fixture
+def impatient(hub, tmp_path: Path) -> Iterator[LocalEngine]:
+    """An engine that gives up soon."""
+    local = LocalEngine(hub, tmp_path, IMPATIENT)
+    yield local
+    local.close()
+
+
 def is_right(hub, end, path: str = NAME, repo_id: str = REPO) -> bool:
     content = hub.repositories[repo_id].commit().files[path].content
     (stored,) = end.files
     return hashlib.sha256(Path(stored.target).read_bytes()).hexdigest() == content.sha256
-
-
-def leftovers(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.rglob("*.part*"))
 
 
 OTHER_HUBS = {
@@ -115,11 +120,11 @@ def test_a_response_compressed_against_our_request_is_decompressed(hub, engine, 
     assert end.files[0].is_verified == (not known)
 
 
-def test_a_server_that_never_completes_a_whole_file_is_given_up(hub, engine) -> None:
+def test_a_server_that_never_completes_a_whole_file_is_given_up(hub, impatient) -> None:
     hub.faults.add(IgnoreRange(), path=NAME, origin="cdn", times=None)
     hub.faults.add(Cut(after_bytes=2_000_000), path=NAME, origin="cdn", times=None)
 
-    assert isinstance(engine.failure(REPO, NAME), NetworkError)
+    assert isinstance(impatient.failure(REPO, NAME), NetworkError)
 
 
 def test_wrong_bytes_twice_raise_an_integrity_error_and_leave_no_file(hub, engine) -> None:
@@ -134,25 +139,27 @@ def test_wrong_bytes_twice_raise_an_integrity_error_and_leave_no_file(hub, engin
     assert not engine.target(REPO, NAME).exists()
 
 
-def test_a_connection_that_always_breaks_raises_a_network_error_and_keeps_downloaded_bytes(hub, engine) -> None:
+def test_a_connection_that_always_breaks_raises_a_network_error_and_keeps_downloaded_bytes(hub, impatient) -> None:
     hub.faults.add(Cut(after_bytes=500_000), path=NAME, origin="cdn")
     hub.faults.add(HangUp(), path=NAME, origin="cdn", times=None, skip=1)
 
-    error = engine.failure(REPO, NAME)
+    error = impatient.failure(REPO, NAME)
 
     assert isinstance(error, NetworkError)
     hub.faults.clear()
-    engine.fetch(REPO, NAME)
+    impatient.fetch(REPO, NAME)
     assert hub.ranges(NAME)[-1] == (500_000, SIZE - 1)
 
 
 @pytest.mark.slow
-def test_a_permanent_stall_is_reported_in_seconds_and_ends_in_an_error(hub, engine) -> None:
+def test_a_permanent_stall_is_reported_in_seconds_and_ends_in_an_error(hub, tmp_path) -> None:
+    engine = LocalEngine(hub, tmp_path, replace(HASTY, give_up_s=1.5))
     stall = Stall(after_bytes=500_000)
     hub.faults.add(stall, path=NAME, origin="cdn")
     hub.faults.add(Stall(), path=NAME, origin="cdn", times=None, skip=1)
 
     error = engine.failure(REPO, NAME)
+    engine.close()
 
     assert isinstance(error, StalledError)
     seconds = [one.notice_s for one in engine.log.progress_of(1) if one.notice_kind == "stalled"]
@@ -160,10 +167,10 @@ def test_a_permanent_stall_is_reported_in_seconds_and_ends_in_an_error(hub, engi
     assert all(earlier <= later for earlier, later in pairwise(seconds))
 
 
-def test_a_permanent_rate_limit_ends_in_an_error_with_its_seconds(hub, engine) -> None:
+def test_a_permanent_rate_limit_ends_in_an_error_with_its_seconds(hub, impatient) -> None:
     hub.faults.add(RateLimited(0, stated_by="retry-after"), path=NAME, origin="hub", times=None)
 
-    error = engine.failure(REPO, NAME)
+    error = impatient.failure(REPO, NAME)
 
     assert isinstance(error, RateLimitedError)
     assert error.retry_after_s == 0

@@ -104,7 +104,7 @@ def test_connections_to_slow_edges_are_replaced_and_fast_ones_kept(hub, engine) 
 def test_silence_is_reported_in_seconds_before_any_action(hub, tmp_path) -> None:
     stall = Stall(after_bytes=1_000_000)
     hub.faults.add(stall, path=SMALL, origin="cdn", times=None)
-    engine = LocalEngine(hub, tmp_path, replace(HASTY, stall_s=60, answer_s=60))
+    engine = LocalEngine(hub, tmp_path)
     attempt = engine.begin(REPO, SMALL)
 
     stalled = engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "stalled" and one.notice_s > 2.5)

@@ -22,7 +22,7 @@ from gglib_nb.engine import file as file_module
 from gglib_nb.engine import jobs, partial, transfer
 from gglib_nb.engine.protocol import DiscardPartials, TransferFailed
 from gglib_nb.errors import StorageError, from_wire
-from tests.support.engine import HASTY, EngineProcess, LocalEngine
+from tests.support.engine import EngineProcess, LocalEngine
 from tests.support.faulty_hub import Stall
 from tests.support.hub import make_repository
 from tests.support.transfers import NAME, REPO, SIZE, begin_slowly, digest_of, model_repository, right_digest
@@ -136,12 +136,12 @@ def test_a_kernel_that_does_not_know_its_interpreter_reports_it_and_retries_afte
     process.begin(REPO, SMALL)
     process.log.wait_for(lambda events: any(isinstance(one, EngineLost) for one in events))
     began_s = time.monotonic()
-    process.begin(REPO, SMALL)
-    process.log.wait_for(lambda events: sum(isinstance(one, EngineLost) for one in events) == 2)
     monkeypatch.undo()
 
+    end = process.fetch(REPO, SMALL)
+
     assert time.monotonic() - began_s >= 0.5
-    assert isinstance(process.fetch(REPO, SMALL), TransferFinished)
+    assert isinstance(end, TransferFinished)
 
 
 def test_a_debugger_that_rewrites_the_command_lines_of_interpreters_does_not_reach_the_engine(
@@ -189,7 +189,7 @@ def test_an_ended_attempt_keeps_the_journal_of_a_process_that_restarted_the_file
     engine.log.wait_for_progress(first, lambda one: one.files[0].status.value == "finished")
     stall = Stall(after_bytes=100_000)
     hub.faults.add(stall, path=SMALL, origin="cdn", times=None)
-    theirs = LocalEngine(hub, engine.folder, replace(HASTY, stall_s=60, answer_s=60))
+    theirs = LocalEngine(hub, engine.folder)
     forced = theirs.begin(REPO, SMALL, force=True)
     theirs.log.wait_for_progress(forced, lambda one: one.files[0].downloaded_bytes > 0)
 
@@ -210,7 +210,7 @@ def test_a_lease_of_a_newer_version_is_not_taken_from_its_live_owner(engine) -> 
         lease.write_text(json.dumps(state | {"downloaded_bytes": 7, "speed": 9.5}))
         attempt = engine.begin(REPO, SMALL)
 
-        waiting = engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "waiting", timeout_s=5)
+        waiting = engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "waiting")
 
         assert waiting.files[0].downloaded_bytes == 7
         owner.kill()
@@ -237,7 +237,7 @@ def test_a_named_pipe_in_place_of_a_journal_or_lease_blocks_nothing(engine) -> N
     os.mkfifo(beside(target, ".part.journal"))
     beside(target, ".part.lease").symlink_to("/dev/zero")
 
-    end = engine.log.end_of(engine.begin(REPO, SMALL), timeout_s=10)
+    end = engine.log.end_of(engine.begin(REPO, SMALL))
 
     assert isinstance(end, TransferFinished)
 
@@ -343,7 +343,7 @@ def test_a_servers_connection_limit_is_respected_while_others_receive_data(make_
     hub.set_speed(per_connection=4_000_000)
     limit = ConnectionLimit(hub, 2, status)
     hub.faults.add(limit, path=NAME, origin="cdn", times=None)
-    engine = LocalEngine(hub, tmp_path / "models", HASTY)
+    engine = LocalEngine(hub, tmp_path / "models")
 
     end = engine.log.end_of(engine.begin("demo/large", NAME), timeout_s=60)
 
@@ -396,7 +396,7 @@ def test_a_stop_during_opening_leaves_the_partial_file_closed_and_its_target_fre
     assert isinstance(end, TransferStopped)
     assert list(engine.target(REPO, SMALL).parent.iterdir()) == []
     for thread in [one for one in threading.enumerate() if one.name == "gglib-digest"]:
-        thread.join(5)
+        thread.join(30)
         assert not thread.is_alive()
 
 

@@ -38,7 +38,7 @@ def hub() -> Iterator[FaultyHub]:
 
 @pytest.fixture
 def engine(hub: FaultyHub, tmp_path: Path) -> Iterator[LocalEngine]:
-    engine = LocalEngine(hub, tmp_path, replace(HASTY, answer_s=5, stall_s=3, give_up_s=10))
+    engine = LocalEngine(hub, tmp_path)
     yield engine
     engine.close()
 
@@ -161,7 +161,7 @@ def test_any_failure_of_a_server_is_waited_out(hub: FaultyHub, engine: LocalEngi
 )
 def test_wrong_responses_cost_no_bytes_on_the_disk(hub: FaultyHub, tmp_path: Path, faults, times: int) -> None:
     """One server of many ignores the range, or the network asks for a login, with a page of undeclared length."""
-    engine = LocalEngine(hub, tmp_path, replace(HASTY, give_up_s=10))
+    engine = LocalEngine(hub, tmp_path)
     hub.set_speed(8_000_000)
     attempt = engine.begin(REPO, NAME)
     engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > SIZE // 2)
@@ -182,7 +182,7 @@ def test_a_proxy_that_sends_the_beginning_and_then_scans_has_the_time_set_for_th
     hub: FaultyHub, tmp_path: Path
 ) -> None:
     hub.faults.add(Stall(after_bytes=20_000, for_s=2.0), origin="cdn", times=None)
-    engine = LocalEngine(hub, tmp_path, replace(HASTY, answer_s=5, stall_s=0.3, give_up_s=10))
+    engine = LocalEngine(hub, tmp_path, replace(HASTY, answer_s=5, stall_s=0.3))
 
     engine.fetch(REPO, NAME)
 

@@ -1,18 +1,22 @@
 """The fault matrix, row by row: each fault is made on a real hub, line, disk or process, and its rules are checked."""
 
 import ast
+import json
 import re
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from gglib_nb.engine.disk import journal_path
 from gglib_nb.engine.journal import Journal
+from gglib_nb.engine.timeouts import TIMEOUTS_VARIABLE, Timeouts
 from tests.contract.faults.matrix import GROUPS
 from tests.contract.faults.page import PAGE, page
 from tests.contract.faults.row import Fails, Heals, Lift, OnLine, Proved, Refused, Row, line_pattern
-from tests.contract.faults.world import Subject, World
+from tests.contract.faults.world import IMPATIENT, PATIENT, SHORT, Subject, World
+from tests.support.certificates import Company
 
 ROOT = Path(__file__).resolve().parents[3]
 ROWS = [row for rows in GROUPS.values() for row in rows]
@@ -33,25 +37,40 @@ def params(rows: list[Row]) -> list:
     return [pytest.param(row, id=row.slug, marks=[pytest.mark.slow] if is_slow[row.slug] else []) for row in rows]
 
 
+def patience_of(ends: Fails | Heals | Refused) -> Timeouts:
+    """The engine's waiting times for rows with this outcome."""
+    if not isinstance(ends, Fails):
+        return SHORT
+    return IMPATIENT if ends.can_retry and ends.asks is None else PATIENT
+
+
 class Worlds:
-    """The world that rows share, created again after a failed row."""
+    """The worlds that rows share, one for each patience; created again after a failed row."""
 
     def __init__(self, folder: Path, set_variable) -> None:
         self._folder = folder
         self._set_variable = set_variable
-        self._world: World | None = None
+        self._companies = [Company(new_folder(folder / name)) for name in ("company", "other-company")]
+        set_variable("SSL_CERT_FILE", str(self._companies[0].bundle))
+        self._worlds: dict[Timeouts, World] = {}
         self._made = 0
 
-    def sound(self) -> World:
-        if self._world is None:
+    def sound(self, timeouts: Timeouts) -> World:
+        # Again for each row, because an engine may be killed and started again.
+        self._set_variable(TIMEOUTS_VARIABLE, json.dumps(asdict(timeouts)))
+        if timeouts not in self._worlds:
             self._made += 1
-            self._world = World(self._folder / f"world-{self._made}", self._set_variable)
-        return self._world
+            self._worlds[timeouts] = World(new_folder(self._folder / f"world-{self._made}"), *self._companies)
+        return self._worlds[timeouts]
 
     def drop(self) -> None:
-        if self._world is not None:
-            self._world.close()
-            self._world = None
+        while self._worlds:
+            self._worlds.popitem()[1].close()
+
+
+def new_folder(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +83,7 @@ def worlds(tmp_path_factory) -> Iterator[Worlds]:
 
 @pytest.mark.parametrize("row", params(MADE_HERE))
 def test_every_fault_ends_as_the_matrix_says(row: Row, worlds: Worlds) -> None:
-    world = worlds.sound()
+    world = worlds.sound(patience_of(row.ends))
     try:
         run(row, world)
     except BaseException:

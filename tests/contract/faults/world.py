@@ -1,19 +1,18 @@
 """The world that all rows of the matrix share: one hub, a line to each of its origins, one manager with its engine process.
 
-The engine has no root privileges and short timeouts, and trusts the certificates of `tests/support/certificates`. A row makes its
+The engine has no root privileges and short timeouts, and trusts the certificates of the company. A row makes its
 faults here, runs two downloads and lifts the faults; the rules that hold afterwards are checked here for all rows.
 """
 
 import hashlib
 import itertools
-import json
 import re
 import shutil
 import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -21,7 +20,7 @@ import psutil
 from gglib_nb import DownloadManager, DownloadManagerConfig, DownloadStatus, QueuedDownload
 from gglib_nb.demo import DemoRepository
 from gglib_nb.domain.snapshot import DownloadProgressed, NoticeChanged, QueueEvent
-from gglib_nb.engine.timeouts import TIMEOUTS_VARIABLE, Timeouts
+from gglib_nb.engine.timeouts import Timeouts
 from tests.support.certificates import Company
 from tests.support.faulty_hub import FaultyHub, StorageAt
 from tests.support.hub import make_repository, small_gguf
@@ -36,10 +35,14 @@ SHORT = Timeouts(
     stall_s=0.5,
     first_delay_s=0.3,
     longest_delay_s=0.6,
-    give_up_s=1.5,
+    give_up_s=30,
     idle_s=0.5,
     lease_s=1.5,
 )
+# For rows that fail only when the engine gives up.
+IMPATIENT = replace(SHORT, first_delay_s=0.1, longest_delay_s=0.2, give_up_s=0.5)
+# For rows with a limit of requests: a slow answer on a busy machine must not cause another one.
+PATIENT = replace(SHORT, connect_s=30, answer_s=30, stall_s=30)
 NAME = "model.gguf"
 SIZE = 3_000_000
 GONE_S = 10.0
@@ -84,10 +87,8 @@ class Subject:
 class World:
     """See the head of this module. Close it with `close`."""
 
-    def __init__(self, folder: Path, monkeypatch_environment: Callable[[str, str], None]) -> None:
-        monkeypatch_environment(TIMEOUTS_VARIABLE, json.dumps(asdict(SHORT)))
-        self.company, self.other_company = (Company(_made(folder / name)) for name in ("company", "other-company"))
-        monkeypatch_environment("SSL_CERT_FILE", str(self.company.bundle))
+    def __init__(self, folder: Path, company: Company, other_company: Company) -> None:
+        self.company, self.other_company = company, other_company
         self.models = folder / "models"
         self._stack = ExitStack()
         self.hub = self._stack.enter_context(FaultyHub())
@@ -303,11 +304,6 @@ class World:
         self.hub_line.set(Mode.OPEN)
         self.cdn_line.set(Mode.OPEN)
         self.hub.set_speed()
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True)
-    return folder
 
 
 def _open_files(pid: int) -> list[str]:

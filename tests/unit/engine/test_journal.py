@@ -101,8 +101,10 @@ def test_a_partly_written_record_leaves_the_previous_one(records, data) -> None:
 
 
 def test_the_journal_does_not_grow(journal) -> None:
+    pieces = Pieces(10_000, [(start, start + 1, WRITTEN) for start in range(0, 8000, 2)])
+
     for _ in range(50):
-        journal.record(Pieces(10_000, [(start, start + 1, WRITTEN) for start in range(0, 8000, 2)]))
+        journal.record(pieces)
 
     assert journal.path.stat().st_size <= 256 * 1024
     assert state(journal).pieces.present_bytes == 4000

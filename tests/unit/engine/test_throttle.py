@@ -61,7 +61,7 @@ def test_changing_the_limit_releases_waiting_reads(limit) -> None:
 
     throttle.change(limit)
 
-    waiting.join(5)
+    waiting.join(30)
     assert not waiting.is_alive()
 
 
@@ -73,5 +73,5 @@ def test_a_stop_releases_a_waiting_read() -> None:
 
     stop.set()
 
-    waiting.join(5)
+    waiting.join(30)
     assert not waiting.is_alive()
