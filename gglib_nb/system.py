@@ -198,10 +198,19 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def existing_folder(folder: Path) -> Path:
-    """The folder or its nearest parent that exists."""
+    """The folder that a path leads to over its links, or the nearest parent that exists."""
+    folder = Path(os.path.realpath(folder))
     while not exists(folder) and folder != folder.parent:
         folder = folder.parent
     return folder
+
+
+def device_of(folder: Path) -> int | None:
+    """The number of the filesystem of a folder, which need not exist yet; None where nothing of the path can be read."""
+    try:
+        return existing_folder(folder).stat().st_dev
+    except OSError:
+        return None
 
 
 def free_bytes(folder: Path) -> int | None:

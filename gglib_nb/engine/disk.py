@@ -21,7 +21,7 @@ from gglib_nb.domain import units
 from gglib_nb.errors import DiskFullError, StorageError, TransferError
 from gglib_nb.system import (
     allocated_bytes,
-    existing_folder,
+    device_of,
     free_bytes,
     is_link,
     matching,
@@ -294,9 +294,9 @@ def _needed_by_filesystem(sizes: dict[Path, int], are_replaced: bool) -> dict[in
     """The space that files still need on each filesystem, with a folder there."""
     needed: dict[int, tuple[Path, int]] = {}
     for target, size_bytes in sizes.items():
-        if (found := status_of(existing_folder(target.parent))) is not None:
-            folder, before = needed.get(found.st_dev, (target.parent, 0))
-            needed[found.st_dev] = (folder, before + missing_bytes(target, size_bytes, is_replaced=are_replaced))
+        if (device := device_of(target.parent)) is not None:
+            folder, before = needed.get(device, (target.parent, 0))
+            needed[device] = (folder, before + missing_bytes(target, size_bytes, is_replaced=are_replaced))
     return needed
 
 

@@ -56,9 +56,10 @@ from gglib_nb.errors import (
     TransferError,
 )
 from gglib_nb.manager.calls import DaemonThreadPool, operation
-from gglib_nb.manager.hardware import bytes_to_write, disk_space_at, machine_memory, queued_bytes, ram_bytes
+from gglib_nb.manager.hardware import bytes_to_write, machine_memory, queued_bytes, ram_bytes
 from gglib_nb.manager.parts import Operations, Parts
 from gglib_nb.manager.resolving import pointing_to_children, registered_donors, scan_findings, shard_files
+from gglib_nb.system import device_of, free_bytes
 
 if TYPE_CHECKING:
     from gglib_nb.hub.client import HubClient
@@ -180,8 +181,13 @@ class AdviceOperations(Operations):
                 wanted = parse_pasted(str(id))
             except InvalidRepoIdError:
                 raise missing from None
-            return self._parts.at_hub(_inspect_on_hub, self._parts.hub, wanted)
-        return self._inspect_present(model) if on_hub else _inspect_files(model)
+        else:
+            if not on_hub:
+                return _inspect_files(model)
+            if model.origin == "local":  # the Hub may have another user's repository of that name
+                raise RequestError(f"The repository of {model.id} is unknown, so it cannot be inspected there.")
+            wanted = model.id
+        return self._parts.at_hub(_inspect_on_hub, self._parts.hub, wanted)
 
     @operation
     def compare(self, first: DownloadId | str, second: DownloadId | str | None = None) -> Comparison:
@@ -192,12 +198,7 @@ class AdviceOperations(Operations):
         if second is not None:
             return compare(self.inspect(first), self.inspect(second))
         model = self._parts.catalog.find(first, self._parts.stores.models)
-        return compare(_inspect_files(model), self._inspect_present(model))
-
-    def _inspect_present(self, model: Model) -> Inspection:
-        if model.origin == "local":  # the Hub may have another user's repository of that name
-            raise RequestError(f"The repository of {model.id} is unknown, so it cannot be inspected there.")
-        return self._parts.at_hub(_inspect_on_hub, self._parts.hub, model.id)
+        return compare(_inspect_files(model), self.inspect(model.id, on_hub=True))
 
 
 def _inspect_files(model: Model) -> Inspection:
@@ -263,8 +264,9 @@ class _Planning:
             self._shown = (self._choice.variant,)
             self._findings = scan_findings(parts.hub, listing, self._shown)
         folder = parts.config.models_directory
-        self._disk = disk_space_at(folder.joinpath(*listing.repo_id.split("/")))
-        self._queued_bytes = queued_bytes(queued, self._disk.device)
+        home = folder / listing.repo_id
+        self._free_bytes = free_bytes(home)
+        self._queued_bytes = queued_bytes(queued, device_of(home))
         here = (plan for plan in queued if (plan.id.repo_id, plan.commit_sha) == (listing.repo_id, listing.commit_sha))
         self._queued_keys = {plan.id.quantization for plan in here}  # requested by any revision
         self._gate: GatedRepoError | None = None
@@ -298,7 +300,7 @@ class _Planning:
             companions=tuple(map(_planned, self._variants.companions)),
             context_tokens=self._context_tokens if self._headers else None,
             models_directory=str(parts.config.models_directory),
-            free_bytes=self._disk.free_bytes,
+            free_bytes=self._free_bytes,
             queued_bytes=self._queued_bytes,
             machine=self._machine,
             refusal=str(gate) if gate is not None else "",
@@ -348,8 +350,9 @@ class _Planning:
 
     def _free_after(self, size_bytes: int | None, own_bytes: int) -> int | None:
         """Free space once everything queued and a variant are downloaded; its own bytes in the queue count once."""
-        free_bytes = self._disk.free_bytes
-        return None if free_bytes is None or size_bytes is None else free_bytes - self._queued_bytes - own_bytes
+        if self._free_bytes is None or size_bytes is None:
+            return None
+        return self._free_bytes - self._queued_bytes - own_bytes
 
     def _placement(self, header: GgufHeader | None, size_bytes: int | None, beside_bytes: int) -> Placement:
         shape = None if header is None or size_bytes is None else model_shape(header, size_bytes, beside_bytes)

@@ -15,9 +15,8 @@ from typing import Final
 from gglib_nb.domain.download import PlannedDownload, PlannedFile, sizes_by_target
 from gglib_nb.domain.fit import Gpu, MachineMemory
 from gglib_nb.domain.text import without_tokens
-from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import missing_bytes, status_of
-from gglib_nb.system import existing_folder, free_bytes
+from gglib_nb.engine.disk import missing_bytes
+from gglib_nb.system import device_of
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUPS: Final = Path("/proc/self/cgroup")
@@ -171,20 +170,6 @@ def _number_in(path: Path, name: str = "") -> int | None:
         return None
 
 
-class DiskSpace(Value, frozen=True):
-    """One filesystem."""
-
-    device: int | None  # its number; None if nothing of the path can be read
-    free_bytes: int | None  # what this user may still write on it; None if unknown
-
-
-def disk_space_at(folder: Path) -> DiskSpace:
-    """The filesystem of a folder that need not exist yet; links are followed, also to a folder that does not exist yet."""
-    there = existing_folder(Path(os.path.realpath(folder)))
-    found = status_of(there)
-    return DiskSpace(None, None) if found is None else DiskSpace(found.st_dev, free_bytes(there))
-
-
 def bytes_to_write(files: Iterable[PlannedFile]) -> int:
     """The disk space that these files still need."""
     return sum(missing_bytes(Path(target), size_bytes) for target, size_bytes in sizes_by_target(files).items())
@@ -193,4 +178,4 @@ def bytes_to_write(files: Iterable[PlannedFile]) -> int:
 def queued_bytes(plans: Iterable[PlannedDownload], device: int | None) -> int:
     """The space on one filesystem that queued downloads still need; a file of several is counted once."""
     files = {(file.target, file.offset_bytes): file for plan in plans for file in plan.files}
-    return bytes_to_write(one for one in files.values() if disk_space_at(Path(one.target).parent).device == device)
+    return bytes_to_write(one for one in files.values() if device_of(Path(one.target).parent) == device)

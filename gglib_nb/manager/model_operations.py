@@ -42,12 +42,11 @@ from gglib_nb.manager import library, updating
 from gglib_nb.manager.access_watch import waiting_for_access
 from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models, import_models, is_bundle
 from gglib_nb.manager.calls import all_settled, has_given_up, operation, settled
-from gglib_nb.manager.hardware import disk_space_at
 from gglib_nb.manager.importing import Importer, OnImportProgress
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.resolving import given_path, home_of
 from gglib_nb.queue import events as on
-from gglib_nb.system import is_file, is_folder
+from gglib_nb.system import free_bytes, is_file, is_folder
 
 _CARD: Final = "README.md"
 _LONGEST_CARD_BYTES: Final = 1024**2
@@ -76,7 +75,7 @@ class ModelOperations(QueueOperations):
         folder, stores = self._parts.config.models_directory, self._parts.stores
         stores.models()  # finds which of them are missing
         used_bytes = library.bytes_of(self._parts.catalog.models())
-        return DiskUse(used_bytes, disk_space_at(folder).free_bytes, str(folder), tuple(map(str, stores.missing)))
+        return DiskUse(used_bytes, free_bytes(folder), str(folder), tuple(map(str, stores.missing)))
 
     @operation
     def find_model(self, id: IdLike) -> Model:  # noqa: A002 - the port's word

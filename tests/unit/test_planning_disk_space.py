@@ -8,31 +8,30 @@ import pytest
 
 from gglib_nb import system
 from gglib_nb.domain.download import sizes_by_target
-from gglib_nb.manager.hardware import bytes_to_write, disk_space_at, queued_bytes
+from gglib_nb.manager.hardware import bytes_to_write, queued_bytes
+from gglib_nb.system import device_of, free_bytes
 from tests.support.plans import a_file, a_plan
 
 KIB = 1024
 
 
 def test_a_missing_folder_is_on_the_filesystem_of_its_parent(tmp_path: Path) -> None:
-    room = disk_space_at(tmp_path / "a" / "b")
-
-    assert room.device == tmp_path.stat().st_dev
-    assert room.free_bytes
+    assert device_of(tmp_path / "a" / "b") == tmp_path.stat().st_dev
+    assert free_bytes(tmp_path / "a" / "b")
 
 
 def test_a_link_counts_as_its_target_even_if_the_target_is_missing(tmp_path: Path, other_disk: Path) -> None:
     link = tmp_path / "models"
     link.symlink_to(other_disk / "not there yet")
 
-    assert disk_space_at(link / "owner").device == other_disk.stat().st_dev
+    assert device_of(link / "owner") == other_disk.stat().st_dev
 
 
 def test_circular_links_are_resolved_without_hanging(tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
 
-    assert disk_space_at(tmp_path / "a").device == tmp_path.stat().st_dev
+    assert device_of(tmp_path / "a") == tmp_path.stat().st_dev
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root can read every folder")
@@ -40,7 +39,7 @@ def test_an_unreadable_folder_uses_the_free_space_of_its_parent(tmp_path: Path) 
     closed = tmp_path / "closed"
     closed.mkdir(mode=0)
 
-    assert disk_space_at(closed / "models").device == tmp_path.stat().st_dev
+    assert device_of(closed / "models") == tmp_path.stat().st_dev
 
 
 def test_parts_of_a_byte_split_become_one_file() -> None:
@@ -82,6 +81,4 @@ def test_the_files_of_the_queue_are_counted_on_their_own_filesystem(tmp_path: Pa
 def test_a_file_system_that_reports_no_size_does_not_count_as_full(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(system, "disk_usage", lambda _folder: SimpleNamespace(total=0, used=0, free=0))
 
-    found = disk_space_at(tmp_path)
-
-    assert (found.device, found.free_bytes) == (tmp_path.stat().st_dev, None)
+    assert (device_of(tmp_path), free_bytes(tmp_path)) == (tmp_path.stat().st_dev, None)
