@@ -158,11 +158,10 @@ def import_models(
             model = None
             paths = [file.path_in_repo for file in bundled.files]
             places = {path: target_path(models_directory, id_.repo_id, path) for path in paths}
-        with storage_errors(models_directory):
-            sizes = {places[file.path_in_repo]: file.size_bytes for file in bundled.files}
-            DiskSpace().reserve(0, sizes, are_replaced=False)
-            repository = folder / id_.repo_id
-            files = tuple(copier.take(repository, file, places[file.path_in_repo]) for file in bundled.files)
+        sizes = {places[file.path_in_repo]: file.size_bytes for file in bundled.files}
+        DiskSpace().reserve(0, sizes, are_replaced=False)
+        repository = folder / id_.repo_id
+        files = tuple(copier.take(repository, file, places[file.path_in_repo]) for file in bundled.files)
         check_split_set(files)
         if model is None:
             model = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin="import")
@@ -222,12 +221,8 @@ class _Copier:
 
     def _right_sha256(self, source: Path, file: StoredFile, advice: str) -> str:
         """The digest of a file; hashes it unless it was verified and has not been written since."""
-        if (
-            file.is_verified
-            and file.wrong_ranges is None
-            and source.stat().st_mtime_ns == file.mtime_ns
-            and file.sha256
-        ):
+        is_untouched = file.wrong_ranges is None and source.stat().st_mtime_ns == file.mtime_ns
+        if file.sha256 is not None and file.is_verified and is_untouched:
             return file.sha256
         actual = self._sha256_of(source)
         if file.sha256 not in (None, actual):
