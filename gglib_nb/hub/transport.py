@@ -7,13 +7,12 @@ takes half a second. Knows no repositories.
 
 import copy
 import json
-import platform
 import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from functools import cached_property, partial
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
@@ -142,35 +141,29 @@ class Transport:
         Raises:
             InvalidTokenError: No header can carry it, or the stored login cannot be used.
         """
-        from huggingface_hub import constants, get_token
+        from huggingface_hub.utils import build_hf_headers
 
-        found = self._tokens.given or None
         try:
-            if self._tokens.given is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
-                found = get_token()
+            found = build_hf_headers(token=self._tokens.given).get("authorization", "").removeprefix("Bearer ")
         except Exception as error:
             what, todo = f"The stored login cannot be read ({type(error).__name__})", "log in again"
             if isinstance(error, OSError) and error.filename:
                 what = f"The stored login in {error.filename} cannot be read ({error.strerror})"
                 raise InvalidTokenError(f"{what}; make the file readable, or {todo}.") from error
             raise hub_error(error, Asked(self.endpoint)) or InvalidTokenError(f"{what}; {todo}.") from error
-        if found and not can_be_sent(found):
+        if not can_be_sent(found):
             raise InvalidTokenError(INVALID_CHARACTER)
         return found or None
 
-    @cached_property
+    @property
     def user_agent(self) -> str:
-        """Our `User-Agent`, with the versions of huggingface_hub and Python.
-
-        huggingface_hub makes the same text, but first requests a list of names from the Hub, past our proxies and time limits.
-        """
+        """Our `User-Agent`, with the versions of huggingface_hub and Python."""
         from importlib.metadata import version  # 25 ms, paid with the first request
 
-        from huggingface_hub import __version__, constants
+        from huggingface_hub.utils import build_hf_headers
 
-        names = [f"gglib_nb/{version('gglib_nb')}", f"hf_hub/{__version__}", f"python/{platform.python_version()}"]
-        origin = constants.HF_HUB_USER_AGENT_ORIGIN
-        return "; ".join([*names, f"origin/{origin}"] if origin else names)
+        made = build_hf_headers(token=False, library_name="gglib_nb", library_version=version("gglib_nb"))
+        return made["user-agent"]
 
     def close(self) -> None:
         """Ends the waits of requests in progress, which raise `ManagerClosedError`, as do later ones."""

@@ -161,12 +161,9 @@ def _act(operations: "SyncOperations", request: messages.Act, send: SendProgress
         news = f"{{name}} is number {operations.reorder_queue(id_, wanted)} now."
     else:
         return _act_on_model(operations, action, id_, send)
-    return Answer(news=news.format(name=_name(id_)) if "{name}" in news else news) if news else None
-
-
-def _name(id_: str) -> str:
-    found = DownloadId.parse(id_)
-    return rows.names(found.repo_id.rpartition("/")[2], found.quantization)[2]
+    if "{name}" in news:
+        news = news.format(name=rows.name_of(DownloadId.parse(id_)))
+    return Answer(news=news) if news else None
 
 
 def new_position(snapshot: QueueSnapshot, id_: str, where: str) -> int:
@@ -222,7 +219,7 @@ def _delete(operations: "SyncOperations", action: str, id_: str) -> Answer:
             question, yes = f"{results.deletion_question(operations.delete(id_, dry_run=True))} Delete?", "delete_now"
         case "delete_now":
             freed = units.size(operations.delete(id_, dry_run=False).freed_bytes)
-            return Answer(text=f"Deleted. {freed} freed.", news=f"{_name(id_)} was deleted.")
+            return Answer(text=f"Deleted. {freed} freed.", news=f"{rows.name_of(DownloadId.parse(id_))} was deleted.")
         case "prune":
             plan = operations.prune(unused_s=_UNUSED_S, dry_run=True)
             if not plan:

@@ -2,30 +2,27 @@
 
 import re
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final, Literal, get_args
+from collections.abc import Iterable
+from typing import Annotated, Any, Final, Literal
 
 from gglib_nb.domain import units
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest
-from gglib_nb.domain.memory import CACHE_TYPES, CacheType
+from gglib_nb.domain.memory import CacheType
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.references import find_repository, is_command
 from gglib_nb.domain.snapshot import QueuedDownload
-from gglib_nb.errors import NoGgufFilesError
 from gglib_nb.notebook import listings, plan_table
-from gglib_nb.notebook.model_verbs import folders
+from gglib_nb.notebook.model_verbs import Folder
 from gglib_nb.notebook.queue_verbs import find_item, state_sentence
 from gglib_nb.notebook.rows import scan_warning
 from gglib_nb.notebook.session import Answer, Session
-from gglib_nb.notebook.verb import CANCELLED, Argument, GrammarError, Option, Tab, read_count, read_parameters, verb
+from gglib_nb.notebook.verb import CANCELLED, Argument, GrammarError, Tab, read_count, read_parameters, verb
 
 SortKey = Literal["downloads", "likes", "modified", "trending"]
 
 _FIRST_REPORT_S: Final = 1.0
 _POLL_S: Final = 0.02
-_MOST_ROWS: Final = 20
 
 
 def _repositories(tab: Tab) -> Iterable[str]:
@@ -46,69 +43,63 @@ def _read_reference(text: str) -> str:
     return text
 
 
-_REPOSITORY: Final = Argument(
-    "REPO[:QUANT]",
-    "owner/name, an address on the Hub, a command such as ollama run hf.co/owner/name, or #2 for the second row of the last "
-    "search, plan or history. QUANT is a quantization or a file name; without it the best common one is chosen.",
-    read=_read_reference,
-    offers=_repositories,
-    is_command=is_command,
-)
-_REVISION: Final = Option("--revision REVISION", "A branch, a tag or a commit.")
+Context = Annotated[int, Argument(read=read_count, offers=("4096", "8192", "32768"))]
+Licence = Annotated[str, Argument(offers=("apache-2.0", "mit", "llama3.1", "gemma"))]
+Task = Annotated[str, Argument(offers=("text-generation", "image-text-to-text", "feature-extraction"))]
+Repository = Annotated[
+    str,
+    Argument(
+        "REPO[:QUANT]",
+        "owner/name, an address on the Hub, a command such as ollama run hf.co/owner/name, or #2 for the second row of the last "
+        "search, plan or history. QUANT is a quantization or a file name; without it the best common one is chosen.",
+        read=_read_reference,
+        offers=_repositories,
+        is_command=is_command,
+    ),
+]
 
 
-@verb(
-    "get",
-    interrupted=CANCELLED,
-    reference=_REPOSITORY,
-    revision=_REVISION,
-    force=Option("--force", "Download again even if you have the file."),
-    companions=Option(
-        "--with KIND",
-        "Also download a companion file; mmproj is a vision projector, draft a draft model for speculative decoding.",
-        choices=COMPANION_KINDS,
-        is_repeated=True,
-    ),
-    no_db=Option("--no-db", "Do not add the model to %gguf models."),
-    no_start=Option("--no-start", "Add it to the queue without starting the queue."),
-    everywhere=Option("--everywhere", "On a Dask cluster: download a copy to every host's own folder."),
-    to=Option("--to FOLDER", "Store it in this folder instead of the models folder.", offers=folders),
-    then=Option(
-        "--then COMMAND",
-        "Run this shell command once the download is complete; write it in single quotes. $GGUF_PATH is the file.",
-    ),
-)
+@verb("get", interrupted=CANCELLED)
 def queue(
     session: Session,
-    reference: str,
+    reference: Repository,
     *,
     revision: str | None = None,
     force: bool = False,
-    companions: tuple[str, ...] = (),
+    with_: Annotated[tuple[str, ...], Argument(choices=COMPANION_KINDS)] = (),
     no_db: bool = False,
     no_start: bool = False,
     everywhere: bool = False,
-    to: str | None = None,
+    to: Folder | None = None,
     then: str | None = None,
 ) -> str:
-    """Download a model: choose a variant, add it to the queue and start."""
+    """Download a model: choose a variant, add it to the queue and start.
+
+    --revision REVISION: A branch, a tag or a commit.
+    --force: Download again even if you have the file.
+    --with KIND: Also download a companion file; mmproj is a vision projector, draft a draft model for speculative decoding.
+    --no-db: Do not add the model to %gguf models.
+    --no-start: Add it to the queue without starting the queue.
+    --everywhere: On a Dask cluster: download a copy to every host's own folder.
+    --to FOLDER: Store it in this folder instead of the models folder.
+    --then COMMAND: Run this shell command once the download is complete; write it in single quotes. $GGUF_PATH is the file.
+    """
     wanted = find_repository(reference, session.rows)
     options: dict[str, Any] = {
         "revision": revision or wanted.revision,
         "force": force,
-        "companions": companions,
+        "companions": with_,
         "add_to_db": not no_db,
         "everywhere": everywhere,
         "to": to,
         "then": then,
     }
     before = {item.id for item in session.manager.snapshot.items}
-    with _numbering_alternatives(session):
-        if no_start:
-            request = DownloadRequest(wanted.repo_id, wanted.quantization, **options)
-            id_ = session.call(session.sync.queue_download, request)
-        else:
-            id_ = session.call(session.sync.queue_smart, wanted.repo_id, wanted.quantization, **options).id
+    if no_start:
+        request = DownloadRequest(wanted.repo_id, wanted.quantization, **options)
+        id_ = session.call(session.sync.queue_download, request)
+    else:
+        id_ = session.call(session.sync.queue_smart, wanted.repo_id, wanted.quantization, **options).id
     session.note(id_)
     item = _first_report(id_, session)
     state = state_sentence(item)
@@ -130,85 +121,49 @@ def _first_report(id_: DownloadId, session: Session) -> QueuedDownload | None:
     return item
 
 
-@contextmanager
-def _numbering_alternatives(session: Session) -> Iterator[None]:
-    """Numbers the repositories that an error suggests."""
-    try:
-        yield
-    except NoGgufFilesError as error:
-        if error.alternatives:
-            session.list_rows(map(DownloadId, error.alternatives))
-        raise
-
-
-@verb(
-    "get",
-    interrupted=CANCELLED,
-    reference=_REPOSITORY,
-    revision=_REVISION,
-    context=Option(
-        "--context TOKENS",
-        "Context length for the memory estimate, such as 8192 or 8k (8,000).",
-        read=read_count,
-        offers=("4096", "8192", "32768"),
-    ),
-    cache_type=Option("--kv TYPE", "How the keys and values of the context are stored.", choices=CACHE_TYPES),
-)
+@verb("get", interrupted=CANCELLED)
 def plan(
     session: Session,
-    reference: str,
+    reference: Repository,
     *,
     revision: str | None = None,
-    context: int | None = None,
-    cache_type: CacheType = "f16",
+    context: Context | None = None,
+    kv: CacheType = "f16",
 ) -> Answer:
-    """Show the variants of a model: size, what you already have, free disk space, fit in memory. Downloads nothing."""
+    """Show the variants of a model: size, what you already have, free disk space, fit in memory. Downloads nothing.
+
+    --revision REVISION: A branch, a tag or a commit.
+    --context TOKENS: Context length for the memory estimate, such as 8192 or 8k (8,000).
+    --kv TYPE: How the keys and values of the context are stored.
+    """
     wanted = find_repository(reference, session.rows)
     commit = revision or wanted.revision
-    with _numbering_alternatives(session):
-        found = session.call(
-            session.sync.plan,
-            wanted.repo_id,
-            wanted.quantization,
-            revision=commit,
-            context=context,
-            cache_type=cache_type,
-        )
+    options: dict[str, Any] = {"revision": commit, "context": context, "cache_type": kv}
+    found = session.call(session.sync.plan, wanted.repo_id, wanted.quantization, **options)
     session.list_rows(DownloadId(found.repo_id, variant.key, commit) for variant in found.variants)
     return session.answer(*plan_table.plan_blocks(found))
 
 
-@verb(
-    "get",
-    interrupted=CANCELLED,
-    words=Argument("WORDS", takes_rest=True),
-    max_size=Option("--max-size PARAMETERS", "At most this many parameters, such as 8B or 500M.", read=read_parameters),
-    licence=Option(
-        "--licence LICENCE",
-        "A licence as the Hub names it, such as apache-2.0.",
-        offers=("apache-2.0", "mit", "llama3.1", "gemma"),
-    ),
-    task=Option(
-        "--task TASK",
-        "A task as the Hub names it, such as image-text-to-text.",
-        offers=("text-generation", "image-text-to-text", "feature-extraction"),
-    ),
-    sort=Option("--sort KEY", "Order of the rows.", choices=get_args(SortKey)),
-    limit=Option("--limit ROWS", "Maximum number of rows; 20 by default.", read=read_count),
-)
+@verb("get", interrupted=CANCELLED)
 def search(
     session: Session,
-    words: str,
+    words: Annotated[str, Argument(takes_rest=True)],
     *,
-    max_size: int | None = None,
-    licence: str | None = None,
-    task: str | None = None,
+    max_size: Annotated[int, Argument(read=read_parameters)] | None = None,
+    licence: Licence | None = None,
+    task: Task | None = None,
     sort: SortKey = "downloads",
-    limit: int = _MOST_ROWS,
+    limit: Annotated[int, Argument(read=read_count)] = 20,
 ) -> Answer | str:
     """Search the Hub for models in GGUF format.
 
     Sizes and fit are estimated for Q4_K_M from the number of parameters; %gguf plan has exact numbers.
+
+    --max-size PARAMETERS: At most this many parameters, such as 8B or 500M.
+    --licence LICENCE: A licence as the Hub names it, such as apache-2.0.
+    --task TASK: A task as the Hub names it, such as image-text-to-text.
+    --sort KEY: Order of the rows.
+    --limit ROWS: Maximum number of rows; 20 by default.
     """
     found = session.call(
         session.sync.search, words, max_parameters=max_size, licence=licence, task=task, sort=sort, limit=limit

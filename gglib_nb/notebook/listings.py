@@ -14,7 +14,7 @@ from gglib_nb.domain.text import printable
 from gglib_nb.engine.local import Leftover
 from gglib_nb.notebook import rows
 from gglib_nb.notebook.messages import Action, Fact, Field, Listing, Mood, Row
-from gglib_nb.notebook.tables import COLORS, Block, Cell, Column, Diff, Line, Table, row, table
+from gglib_nb.notebook.tables import COLORS, Block, Cell, Column, Diff, Line, Table
 
 _ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad": "failed", "plain": "models"}
 _HERE: Final = "already downloaded"
@@ -34,10 +34,6 @@ _STATES: Final[dict[ModelState, Mood]] = {
 }
 
 
-def _or_unknown(number: int | None) -> str:
-    return units.UNKNOWN if number is None else str(number)
-
-
 def _state_cell(model: ModelSummary) -> Cell:
     if model.store:
         return Cell("read-only")
@@ -52,7 +48,7 @@ _MODEL_COLUMNS: Final = (
     Column("Quantization", lambda model: model.quantization or units.UNKNOWN, importance=4),
     Column("With", lambda model: "mmproj" if model.projector_path else "", importance=3),
     Column("Architecture", lambda model: model.architecture or units.UNKNOWN, importance=5),
-    Column("Context", lambda model: _or_unknown(model.context_length), is_number=True, importance=6),
+    Column("Context", lambda model: str(model.context_length or units.UNKNOWN), is_number=True, importance=6),
     Column("Used", lambda model: units.day(model.last_used_at_s), importance=5),
     Column("Verified", lambda model: units.day(model.verified_at_s), importance=7),
     Column("Checked", lambda model: units.day(model.checked_at_s), importance=8),
@@ -94,9 +90,9 @@ def _model_row(model: ModelSummary) -> Row:
         *(() if model.store else rows.file_actions(model.id)),
     ]
     if not model.store and model.state in ("wrong", "missing", "changed"):
-        actions.insert(0, rows.action("repair", "Repair", model.id, is_worded=True))
+        actions.insert(0, Action("repair", "Repair", is_worded=True))
     if model.has_update:
-        actions.insert(0, rows.action("update", "Update", model.id, is_worded=True))
+        actions.insert(0, Action("update", "Update", is_worded=True))
     return Row(
         id=model.id,
         status=model.state,
@@ -126,7 +122,7 @@ def _model_row(model: ModelSummary) -> Row:
 def model_table(models: Sequence[ModelSummary], use: DiskUse) -> Table:
     """These models, and the disk space that all models use."""
     hint = " · ".join(filter(None, (_disk_line(use), missing_stores(use))))
-    return table(models, _MODEL_COLUMNS, hint, number="#", folds=True)
+    return Table(_MODEL_COLUMNS, models, hint, number="#", folds=True)
 
 
 # Updates ---------------------------------------------------------------------------------------------------------
@@ -154,9 +150,8 @@ def update_blocks(found: Sequence[ModelUpdate]) -> list[Block]:
     for update in found:
         changes = () if update.problem else update.changes
         lines += [
-            row(update.id, _change(file), file.path_in_repo, file.commit_title, file.commit_date[:10])
-            for file in changes
-        ] or [row(update.id, update.problem or "up to date", "", "", "")]
+            (update.id, _change(file), file.path_in_repo, file.commit_title, file.commit_date[:10]) for file in changes
+        ] or [(update.id, update.problem or "up to date", "", "", "")]
         for file in update.changes:
             if file.template_diff:
                 diffs += [Line(f"Chat template of {update.id}:"), Diff(file.template_diff)]
@@ -198,18 +193,18 @@ _PARTIAL_HINT: Final = "Finish them: %gguf partials --queue. Delete one: %gguf p
 
 def earlier_list(past: Sequence[PastDownload]) -> Listing:
     """The ended downloads of this and other kernels, for the panel."""
-    actions = (rows.clear("earlier", "Earlier"),)
+    actions = (Action("clear_earlier", "Clear", is_worded=True),)
     return Listing(title="Earlier", rows=tuple(map(rows.past_row, past)), actions=actions)
 
 
 def history_table(past: Sequence[PastDownload]) -> Table:
     """The ended downloads, newest first."""
-    return table(past, _HISTORY_COLUMNS, _HISTORY_HINT, number="Row", folds=True)
+    return Table(_HISTORY_COLUMNS, past, _HISTORY_HINT, number="Row", folds=True)
 
 
 def partial_table(found: Sequence[Leftover]) -> Table:
     """Unfinished downloads in the models folder."""
-    return table(found, _PARTIAL_COLUMNS, _PARTIAL_HINT)
+    return Table(_PARTIAL_COLUMNS, found, _PARTIAL_HINT)
 
 
 # Repositories ----------------------------------------------------------------------------------------------------
@@ -281,4 +276,4 @@ def _suggestion_row(repo: RepoSummary) -> Row:
 
 def search_table(found: Sequence[RepoSummary]) -> Table:
     """Repositories that a search found."""
-    return table(found, _SEARCH_COLUMNS, _SEARCH_HINT, number="Row")
+    return Table(_SEARCH_COLUMNS, found, _SEARCH_HINT, number="Row")

@@ -32,7 +32,7 @@ class Action(msgspec.Struct, frozen=True, omit_defaults=True):
 
     id: str  # sent in the request, and the name of the icon
     label: str  # a word or two, for a button or a menu
-    aria: str = ""  # the label with its object, for a screen reader; empty where the label is enough
+    aria: str = ""  # the label for a screen reader; empty: the label and the name of its row or list
     confirm: str = ""  # a question that the user confirms before the page sends the request
     yes: str = ""  # the label of the confirm button
     is_worded: bool = False  # the label is shown beside the icon

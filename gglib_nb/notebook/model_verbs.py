@@ -3,23 +3,19 @@
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Final, get_args
+from typing import Annotated, Final, get_args
 
 from typing_extensions import override
 
 from gglib_nb.domain import units
-from gglib_nb.domain.importing import ImportProgress
-from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS, loading_lines
 from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, selected
 from gglib_nb.domain.references import pick_row, row_number
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.errors import ModelNotFoundError
-from gglib_nb.manager.bundles import BundleProgress
 from gglib_nb.notebook import listings, results
-from gglib_nb.notebook.progress import Progress, progress_of
 from gglib_nb.notebook.session import Answer, Session
-from gglib_nb.notebook.verb import CANCELLED, Argument, GrammarError, Option, Tab, read_age, verb
+from gglib_nb.notebook.verb import CANCELLED, All, Argument, GrammarError, Tab, read_age, verb
 
 _NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"
 _STOPPED: Final = "Stopped checking. Earlier results are kept."
@@ -64,36 +60,35 @@ def _row_or_text(session: Session, text: str) -> str:
     return text if row_number(text) is None else str(_find_model(session, text).id)
 
 
-def _models_and_seen(tab: Tab) -> Iterable[str]:
-    return [*map(str, tab.models()), *map(str, tab.seen)]
-
-
-_MODEL: Final = Argument(
-    "ID",
-    "An id, a part that matches only one model, or #2 for the second row of %gguf models.",
-    find=_find_model,
-    offers=_models,
-)
-_INSPECTED: Final = Argument(
-    "ID",
-    "A model of yours, or owner/repo:QUANT on the Hub: nothing is downloaded.",
-    find=_row_or_text,
-    offers=_models_and_seen,
-)
-
-
-@verb(
-    "models",
-    text=Argument("TEXT", "Part of a model's id, architecture or path.", takes_rest=True),
-    sort=Option("--sort KEY", "Order of the rows.", choices=get_args(ModelOrder)),
-    only=Option(
-        "--only STATE",
-        "Only models in this state; update: a newer version is known.",
-        choices=(*get_args(ModelState), "update"),
+ModelId = Annotated[
+    Model,
+    Argument(
+        "ID",
+        "An id, or a part that matches only one model; #2 is the second row of %gguf models.",
+        find=_find_model,
+        offers=_models,
     ),
-)
-def models(session: Session, text: str = "", *, sort: ModelOrder = "newest", only: str = "") -> Answer | str:
-    """List your models: size, quantization, parameters, context, state, folder, free disk space."""
+]
+InspectedId = Annotated[
+    str, Argument(find=_row_or_text, offers=lambda tab: [*map(str, tab.models()), *map(str, tab.seen)])
+]
+Folder = Annotated[str, Argument("FOLDER", offers=folders)]
+
+
+@verb("models")
+def models(
+    session: Session,
+    text: Annotated[str, Argument(takes_rest=True)] = "",
+    *,
+    sort: ModelOrder = "newest",
+    only: Annotated[str, Argument(choices=(*get_args(ModelState), "update"))] = "",
+) -> Answer | str:
+    """List your models: size, quantization, parameters, context, state, folder, free disk space.
+
+    TEXT: Part of a model's id, architecture or path.
+    --sort KEY: Order of the rows.
+    --only STATE: Only models in this state; update: a newer version is known.
+    """
     everything = session.call(session.sync.models)
     use = session.call(session.sync.disk_use)
     if not everything:
@@ -106,24 +101,23 @@ def models(session: Session, text: str = "", *, sort: ModelOrder = "newest", onl
     return session.answer(listings.model_table(shown, use))
 
 
-@verb(
-    "models",
-    reference=_MODEL,
-    program=Option("--for PROGRAM", "Show the code that loads the model into this program.", choices=PROGRAMS),
-    preset=Option(
-        "--preset FILE",
-        "Write all models to a models.ini for the router of llama-server; lines that you added are kept.",
-        replaces="reference",
-    ),
-)
+@verb("models")
 def path(
-    session: Session, reference: Model | None = None, *, program: str | None = None, preset: str | None = None
+    session: Session,
+    reference: ModelId | None = None,
+    *,
+    for_: Annotated[str, Argument(choices=PROGRAMS)] | None = None,
+    preset: Annotated[str, Argument(is_instead=True)] | None = None,
 ) -> Answer:
-    """Show the path that llama.cpp opens, or the code that loads the model. In Python: p = %gguf path ID."""
+    """Show the path that llama.cpp opens, or the code that loads the model. In Python: p = %gguf path ID.
+
+    --for PROGRAM: Show the code that loads the model into this program.
+    --preset FILE: Write all models to a models.ini for the router of llama-server; lines that you added are kept.
+    """
     if reference is None:
         return _preset(session, preset or "models.ini")
     opened = str(session.call(session.sync.path, reference.id))
-    value = opened if program is None else Lines(loading_lines(reference, program))
+    value = opened if for_ is None else Lines(loading_lines(reference, for_))
     return Answer(value, value=value)
 
 
@@ -138,49 +132,38 @@ def _preset(session: Session, file: str) -> Answer:
     )
 
 
-def _checking(progress: VerifyProgress) -> Progress:
-    return progress_of(f"verifying {progress.id}", progress.done_bytes, progress.total_bytes)
-
-
-@verb("models", interrupted=_STOPPED, reference=_MODEL, everything=Option("--all", "All models.", replaces="reference"))
-def verify(session: Session, reference: Model | None = None, *, everything: bool = False) -> Answer | str:
+@verb("models", interrupted=_STOPPED)
+def verify(session: Session, reference: ModelId | None = None, *, _all: All = False) -> Answer | str:
     """Check a model's files against their SHA-256, and report which bytes are wrong."""
-    if reference is None or everything:
-        found = session.call_with_progress(_checking, session.sync.verify_all)
+    if reference is None:
+        found = session.call_with_progress("verifying", session.sync.verify_all)
         return Answer("\n".join(map(results.verified, found)) or _NO_MODEL)
-    return results.verified(session.call_with_progress(_checking, session.sync.verify, reference.id))
+    return results.verified(session.call_with_progress("verifying", session.sync.verify, reference.id))
 
 
-@verb("models", interrupted=_STOPPED, reference=_MODEL)
-def repair(session: Session, reference: Model) -> str:
+@verb("models", interrupted=_STOPPED)
+def repair(session: Session, reference: ModelId) -> str:
     """Repair a model: only the damaged parts are downloaded.
 
     The damaged file is kept until the repaired one is verified. The model is checked first, unless verify has already found what
     is wrong.
     """
-    return results.repaired(session.call_with_progress(_checking, session.sync.repair, reference.id))
+    return results.repaired(session.call_with_progress("verifying", session.sync.repair, reference.id))
 
 
-def _importing(progress: ImportProgress) -> Progress:
-    done, total = progress.done_bytes, progress.total_bytes
-    if done is None or total is None:
-        done, total = progress.done_files, progress.total_files
-    return f"reading {progress.path}", done / max(1, total)
-
-
-@verb("models", interrupted=_STOPPED_COPY, folder=Argument("FOLDER", offers=folders))
-def import_(session: Session, folder: str) -> Answer:
+@verb("models", interrupted=_STOPPED_COPY)
+def import_(session: Session, folder: Folder) -> Answer:
     """Add the GGUF files in a folder to your models. Nothing is moved or copied, except from a bundle.
 
     A bundle written by export is copied into the models folder and every byte is verified.
 
     In the Hugging Face cache and the folders of LM Studio and llama.cpp, the repository of each file is recognised.
     """
-    return Answer(results.imported(session.call_with_progress(_importing, session.sync.import_folder, folder), folder))
+    return Answer(results.imported(session.call_with_progress("reading", session.sync.import_folder, folder), folder))
 
 
-@verb("models", interrupted=CANCELLED, reference=_MODEL)
-def updates(session: Session, reference: Model | None = None) -> Answer | str:
+@verb("models", interrupted=CANCELLED)
+def updates(session: Session, reference: ModelId | None = None) -> Answer | str:
     """Check which models have a new version on the Hub, and what changed. Downloads nothing."""
     found = session.call(session.sync.check_updates, None if reference is None else reference.id)
     if not found:
@@ -188,71 +171,64 @@ def updates(session: Session, reference: Model | None = None) -> Answer | str:
     return session.answer(*listings.update_blocks(found))
 
 
-@verb(
-    "models",
-    interrupted=CANCELLED,
-    reference=_MODEL,
-    keep=Option("--keep", "Keep the old version too, under an id with its commit."),
-)
-def update(session: Session, reference: Model, *, keep: bool = False) -> str:
-    """Download the new version of a model. It replaces the old one once it is verified."""
+@verb("models", interrupted=CANCELLED)
+def update(session: Session, reference: ModelId, *, keep: bool = False) -> str:
+    """Download the new version of a model. It replaces the old one once it is verified.
+
+    --keep: Keep the old version too, under an id with its commit.
+    """
     return results.updating(session.call(session.sync.update, reference.id, keep=keep))
 
 
-@verb("models", reference=_MODEL)
-def forget(session: Session, reference: Model) -> str:
+@verb("models")
+def forget(session: Session, reference: ModelId) -> str:
     """Remove a model from the list. Its files are kept."""
     session.call(session.sync.forget, reference.id)
     return f"Removed {reference.id} from the list. Its files are kept: {reference.paths[0]}"
 
 
-@verb("models", reference=_MODEL, is_confirmed=Option("--yes", "Delete without asking."))
-def delete(session: Session, reference: Model, *, is_confirmed: bool = False) -> Answer | str:
+@verb("models")
+def delete(session: Session, reference: ModelId, *, yes: bool = False) -> Answer | str:
     """Delete a model's files. Shows how much space that frees, and asks first.
 
     Files that another model uses, such as a shared vision projector, are kept.
+
+    --yes: Delete without asking.
     """
     id_ = reference.id
     question = results.deletion_question(session.call(session.sync.delete, id_, dry_run=True))
-    if refusal := session.refusal(question, f"%gguf delete {id_} --yes", is_confirmed=is_confirmed):
+    if refusal := session.refusal(question, f"%gguf delete {id_} --yes", is_confirmed=yes):
         return refusal
     return results.deleted(session.call(session.sync.delete, id_))
 
 
-@verb(
-    "models",
-    reference=_INSPECTED,
-    other=Argument("ID2", "A second model: shows only what differs.", find=_row_or_text, offers=_models_and_seen),
-    on_hub=Option("--hub", "Compare your model with what the Hub has now."),
-)
-def inspect(session: Session, reference: str, other: str = "", *, on_hub: bool = False) -> Answer:
+@verb("models")
+def inspect(session: Session, id_: InspectedId, id2: InspectedId = "", *, hub: bool = False) -> Answer:
     """Show what a GGUF file contains: metadata, chat template, tokenizer, tensors by type.
 
     With two ids, it shows the keys that differ and the chat template as a diff.
+
+    ID: A model of yours, or owner/repo:QUANT on the Hub: nothing is downloaded.
+    ID2: A second model: shows only what differs.
+    --hub: Compare your model with what the Hub has now.
     """
-    if other and on_hub:
+    if id2 and hub:
         raise GrammarError("Write either ID2 or --hub")
-    if not other and not on_hub:
-        return session.answer(*results.inspection_blocks(session.call(session.sync.inspect, reference)))
-    found = session.call(session.sync.compare, reference, other or None)
+    if not id2 and not hub:
+        return session.answer(*results.inspection_blocks(session.call(session.sync.inspect, id_)))
+    found = session.call(session.sync.compare, id_, id2 or None)
     return session.answer(*results.comparison_blocks(found))
 
 
-def _exporting(progress: BundleProgress) -> Progress:
-    return progress_of(f"writing {progress.path}", progress.done_bytes, progress.total_bytes)
-
-
-@verb(
-    "models",
-    interrupted=_STOPPED_COPY,
-    words=Argument(
-        "ID… FOLDER",
-        "One or more models, and the folder to write to.",
-        offers=lambda tab: [*_models(tab), *folders(tab)],
-        is_repeated=True,
-    ),
+_EXPORTED: Final = Argument(
+    "ID… FOLDER",
+    "One or more models, and the folder to write to.",
+    offers=lambda tab: [*_models(tab), *folders(tab)],
 )
-def export(session: Session, words: tuple[str, ...]) -> str:
+
+
+@verb("models", interrupted=_STOPPED_COPY)
+def export(session: Session, words: Annotated[tuple[str, ...], _EXPORTED]) -> str:
     """Write models into a bundle for a machine without a network: files, model cards, and a manifest with every SHA-256.
 
     Files are linked on the same disk and copied to another one; large files are split where the file system needs it. Run it
@@ -262,28 +238,27 @@ def export(session: Session, words: tuple[str, ...]) -> str:
     if not references:
         raise GrammarError("FOLDER is missing")
     ids = [_find_model(session, reference).id for reference in references]
-    report = session.call_with_progress(_exporting, session.sync.export, ids, folder)
+    report = session.call_with_progress("writing", session.sync.export, ids, folder)
     return results.exported(report)
 
 
-@verb(
-    "models",
-    keep=Option("--keep SIZE", "Delete until your models take no more than this, such as 100GB.", parse_bytes),
-    unused=Option("--unused AGE", "Delete what has not been used for this long, such as 30d or 8w.", read_age),
-    dry_run=Option("--dry-run", "Only show what would be deleted."),
-    is_confirmed=Option("--yes", "Delete without asking."),
-)
+@verb("models")
 def prune(
     session: Session,
     *,
-    keep: int | None = None,
-    unused: float | None = None,
+    keep: Annotated[int, Argument(read=parse_bytes)] | None = None,
+    unused: Annotated[float, Argument(read=read_age)] | None = None,
     dry_run: bool = False,
-    is_confirmed: bool = False,
+    yes: bool = False,
 ) -> Answer | str:
     """Free disk space: delete the least recently used models, and abandoned unfinished downloads. Asks first.
 
     A model counts as used when its path is asked for, or when a program opens its file, if the disk records that.
+
+    --keep SIZE: Delete until your models take no more than this, such as 100GB.
+    --unused AGE: Delete what has not been used for this long, such as 30d or 8w.
+    --dry-run: Only show what would be deleted.
+    --yes: Delete without asking.
     """
     if keep is None and unused is None:
         raise GrammarError("Say what to delete: --keep SIZE or --unused AGE")
@@ -295,6 +270,6 @@ def prune(
     table = results.pruning_table(plan)
     if dry_run:
         return session.answer(table)
-    if refusal := session.refusal(table.text(session.screen.width), "add --yes", is_confirmed=is_confirmed):
+    if refusal := session.refusal(table.text(session.screen.width), "add --yes", is_confirmed=yes):
         return refusal
     return results.pruned(session.call(session.sync.prune, keep_bytes=keep, unused_s=unused))

@@ -84,9 +84,9 @@ class CellOutput:
 class PanelOutputs:
     """The outputs of one panel. `show` is called in a cell, `follow` and `page_answered` on any thread; no method blocks.
 
-    They are updated after each run of the queue, when nothing is active or waiting. With a user, that happens at once. A program
-    that executes a notebook to save it receives no messages between cells: then it happens at the end of a cell, and the live view
-    is left out, because nbconvert would prefer it and has no kernel.
+    They are updated after changes, when nothing is active or waiting. With a user, that happens at once. A program that executes a
+    notebook to save it receives no messages between cells: then it happens at the end of a cell, and the live view is left out,
+    because nbconvert would prefer it and has no kernel.
 
     If no page answers within some seconds in which the kernel was idle, the outputs replace the live view by text and HTML with the
     time of their last update, until a page answers.
@@ -102,15 +102,14 @@ class PanelOutputs:
         self._lock: Final = threading.Lock()
         self._outputs: Final[deque[CellOutput]] = deque(maxlen=_MOST_OUTPUTS)
         self._shell: Any = None
-        self._last_run = snapshot().last_run
-        self._is_stale = False
+        self._shown: object = None  # the queue as the outputs show it
         self._has_page = False
         self._lacks_page = False
         self._updated_s = 0.0
 
     def show(self) -> None:
         """Shows the panel in the running cell."""
-        output = CellOutput()
+        output, shown = CellOutput(), _picture(self._snapshot())
         output.show(*self._bundle(still_text(time.time())))
         if host.kernel() is None:
             return  # a terminal cannot update printed text
@@ -119,16 +118,15 @@ class PanelOutputs:
             self._shell.events.register("post_run_cell", self._end_cell)
         with self._lock:
             self._outputs.append(output)
-            self._is_stale |= self._is_recording
+            self._shown = None if self._is_recording else shown
         self.follow(self._snapshot())
         with suppress(RuntimeError):  # without an event loop, idle time cannot be measured
             self._wait_for_page(asyncio.get_running_loop())
 
     def follow(self, snapshot: QueueSnapshot) -> None:
-        """Updates the outputs if this snapshot ends a run."""
-        has_ended = self._ends_run(snapshot)
+        """Updates the outputs if they are out of date and nothing is active or waiting."""
         is_old = self._lacks_page and time.monotonic() - self._updated_s > _STATIC_EVERY_S
-        if (has_ended or is_old) and not self._is_recording:
+        if (is_old or self._is_outdated(snapshot)) and not self._is_recording:
             self._update_in_thread()
 
     def page_answered(self) -> None:
@@ -165,30 +163,24 @@ class PanelOutputs:
 
         loop.call_later(1, tick, loop.time() + 1)
 
-    def _ends_run(self, snapshot: QueueSnapshot) -> bool:
-        is_idle = _is_idle(snapshot)
-        with self._lock:
-            # A short run may have ended between two snapshots.
-            self._is_stale |= not is_idle or snapshot.last_run != self._last_run
-            self._last_run = snapshot.last_run
-            return is_idle and self._is_stale
+    def _is_outdated(self, snapshot: QueueSnapshot) -> bool:
+        # Paused downloads do not count.
+        is_busy = any(item.status.is_active or item.status is DownloadStatus.QUEUED for item in snapshot.items)
+        return bool(self._outputs) and not is_busy and not snapshot.resolving and self._shown != _picture(snapshot)
 
     def _end_cell(self, _result: object) -> None:
-        if self._ends_run(self._snapshot()):
+        if self._is_outdated(self._snapshot()):
             self._update()
 
     def _update_in_thread(self) -> None:
-        with self._lock:
-            self._is_stale, self._updated_s = True, time.monotonic()
+        self._shown, self._updated_s = _picture(self._snapshot()), time.monotonic()
         # A kernel's display blocks until the output of cells is flushed.
         threading.Thread(target=self._update, name="gglib-outputs", daemon=True).start()
 
     def _update(self) -> None:
         with self._lock:
-            outputs = list(self._outputs) if self._is_stale else []
-            self._is_stale = not _is_idle(self._snapshot())
-        if not outputs:
-            return
+            outputs = list(self._outputs)
+            self._shown = _picture(self._snapshot())
         caption = no_page_text if self._lacks_page else still_text
         data, metadata = self._bundle(caption(time.time()))
         if self._lacks_page or self._is_recording:
@@ -197,7 +189,7 @@ class PanelOutputs:
             output.show(data, metadata)
 
 
-def _is_idle(snapshot: QueueSnapshot) -> bool:
-    """Whether no download is active or waiting; paused ones do not count."""
-    is_busy = any(item.status.is_active or item.status is DownloadStatus.QUEUED for item in snapshot.items)
-    return not is_busy and not snapshot.resolving
+def _picture(snapshot: QueueSnapshot) -> object:
+    """What the outputs show of a queue in which nothing runs."""
+    ended = (snapshot.recent_failures, snapshot.recent_completed, snapshot.recent_cancelled)
+    return snapshot.items, *ended, snapshot.last_run

@@ -14,10 +14,9 @@ from gglib_nb.domain.quality import Quality
 from gglib_nb.domain.text import printable
 from gglib_nb.notebook import messages, rows
 from gglib_nb.notebook.messages import Action, Fact, Listing, Mood
-from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, STRONG, WARN, Block, Cell, Column, Line, Row, Table, row
+from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, STRONG, WARN, Block, Cell, Column, Line, Table
 
 _COLUMNS: Final = (
-    Column("Row", is_number=True, is_quiet=True),
     Column("Variant", is_code=True),
     Column("Size", is_number=True),
     Column("Bits/weight", is_number=True, is_quiet=True, importance=5),
@@ -109,12 +108,13 @@ def plan_blocks(plan: RepoPlan) -> list[Block]:
     title = [name, units.plural(len(plan.variants), "variant"), *(["private"] if plan.is_private else [])]
     warnings = [] if plan.has_access else [f"{plan.refusal} Until then, nothing can be downloaded."]
     warnings += [rows.scan_warning(path, state) for path, state in plan.unsafe_files]
+    marked = [at for at, variant in enumerate(plan.variants) if variant.is_recommended]
     return [
         Line(" · ".join(title), STRONG),
         Line(_machine(plan), QUIET),
         *(Line(text, f"color:{BAD}") for text in warnings),
         *(Line(text, STRONG) for text in _advice(plan)),
-        Table(_COLUMNS, [_row(number, variant, plan) for number, variant in enumerate(plan.variants, 1)], sorts=True),
+        Table(_COLUMNS, [_cells(variant, plan) for variant in plan.variants], number="Row", marked=marked),
         *(Line(text, QUIET) for text in _below(plan)),
     ]
 
@@ -181,22 +181,19 @@ def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
     return f" Download it with: %gguf queue {number}" if plan.has_access else ""
 
 
-def _row(number: int, variant: VariantPlan, plan: RepoPlan) -> Row:
+def _cells(variant: VariantPlan, plan: RepoPlan) -> tuple[str | Cell, ...]:
     placement, free = variant.placement, variant.free_bytes_after
     color = _look(placement)[1]
-    left = Cell(units.UNKNOWN) if free is None else Cell(_left(free), BAD if free < 0 else "", rank=free)
-    return row(
-        Cell(str(number), rank=number),
+    return (
         variant.name or variant.key,
-        Cell(units.size(variant.size_bytes), rank=variant.size_bytes),
-        *(Cell(text, rank=float(text) if text else None) for text in _measures(variant)),
+        units.size(variant.size_bytes),
+        *_measures(variant),
         _memory(variant, max(plan.ram_bytes or 0, plan.vram_bytes or 0), color),
-        Cell(_fit(placement, plan.context_tokens), color, rank=list(_LOOKS).index(placement.fit)),
+        Cell(_fit(placement, plan.context_tokens), color),
         _here(variant),
-        left,
+        units.UNKNOWN if free is None else Cell(_left(free), BAD if free < 0 else ""),
         Cell(_note(variant, plan), BAD if variant.missing else ""),
         _own_arguments(placement, plan.context_tokens),
-        is_marked=variant.is_recommended,
     )
 
 
@@ -207,19 +204,22 @@ def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
         return Cell("")
     text = f"{'~' if memory.is_rough else ''}{units.memory(memory.total_bytes)}"
     bar = memory.total_bytes / memory_bytes if memory_bytes and color else None
-    return Cell(text, color, bar, memory.total_bytes)
+    return Cell(text, color, bar)
 
 
-def _here(variant: VariantPlan) -> Cell:
+def _here(variant: VariantPlan) -> str | Cell:
     if variant.is_present:
-        return Cell("✓ all of it", GOOD, rank=1)
+        return Cell("✓ all of it", GOOD)
+    whole = variant.size_bytes
     if variant.present_bytes:
-        share = variant.present_bytes / variant.size_bytes if variant.size_bytes else None
-        return Cell(f"{units.percent(share)}, {units.size(variant.bytes_to_go)} left", rank=share)
-    if variant.reusable_bytes and variant.size_bytes:  # in other files; an upper bound: not compared
-        share = variant.reusable_bytes / variant.size_bytes
-        return Cell(f"up to {units.percent(share)} on this disk", rank=share)
-    return Cell("")
+        share = units.percent(variant.present_bytes / whole if whole else None)
+        return f"{share}, {units.size(variant.bytes_to_go)} left"
+    # In other files; an upper bound: not compared.
+    return (
+        f"up to {units.percent(variant.reusable_bytes / whole)} on this disk"
+        if variant.reusable_bytes and whole
+        else ""
+    )
 
 
 def _note(variant: VariantPlan, plan: RepoPlan) -> str:
@@ -292,7 +292,6 @@ def _panel_row(variant: VariantPlan, context_tokens: int | None, *, is_best: boo
         f"llama-server {arguments}" if arguments not in ("", "-ngl 99") else "",
         printable(variant.why),
     )
-    aria, is_off = f"Download {title}", not variant.is_complete
     return messages.Row(
         id=str(variant.key),
         title=title,
@@ -308,7 +307,7 @@ def _panel_row(variant: VariantPlan, context_tokens: int | None, *, is_best: boo
             Fact(_fit(variant.placement, context_tokens), _look(variant.placement)[0]),
         ),
         note=" · ".join(filter(None, details)),
-        actions=(Action("add", "Download", aria, is_worded=True, is_primary=is_primary, is_off=is_off),),
+        actions=(Action("add", "Download", is_worded=True, is_primary=is_primary, is_off=not variant.is_complete),),
     )
 
 

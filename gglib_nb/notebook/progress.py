@@ -11,10 +11,15 @@ from dataclasses import replace
 from html import escape
 from typing import Any, Final, Generic, TextIO, TypeVar
 
+from typing_extensions import override
+
 from gglib_nb.domain import units
+from gglib_nb.domain.importing import ImportProgress
+from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
+from gglib_nb.manager.bundles import BundleProgress
 from gglib_nb.manager.progress import write_text
 from gglib_nb.notebook import host, render, rows
 from gglib_nb.notebook.outputs import CellOutput, Data
@@ -23,20 +28,24 @@ Screen = Callable[[], os.terminal_size]
 """The terminal's size at each drawing, since the user may resize it."""
 Progress = tuple[str, float | None]
 """A text, and the completed fraction, 0 to 1 (None: unknown)."""
+Work = VerifyProgress | ImportProgress | BundleProgress
 _State = TypeVar("_State")
-# ECMA-48: cursor up n lines, to the start of the line; erase to the end of the screen; erase to the end of the line.
+# ECMA-48: cursor up n lines, to the start of the line; erase to the end of the screen.
 _UP: Final = "\x1b[{}F"
 _ERASE_BELOW: Final = "\x1b[J"
-_ERASE_LINE: Final = "\x1b[K"
 _SEEN, _STARTED, _ENDED = -1, 0, 4  # quarters of a download
 _PACE_S: Final = 0.2
 """Digits that change faster are unreadable, and every message redraws the output."""
 
 
-def progress_of(what: str, done_bytes: int, total_bytes: int) -> Progress:
-    """How much of it is done."""
+def progress_of(what: str, state: Work) -> Progress:
+    """A line about an operation: `verifying owner/name:Q8_0  5.1 MB of 8.0 MB`."""
+    text = f"{what} {state.id if isinstance(state, VerifyProgress) else state.path}"
+    if isinstance(state, ImportProgress) and state.total_bytes is None:
+        return text, state.done_files / max(1, state.total_files)
+    done_bytes, total_bytes = state.done_bytes or 0, state.total_bytes or 0
     amount = f"{units.size(done_bytes)} of {units.size(total_bytes)}"
-    return f"{what}  {amount}", done_bytes / total_bytes if total_bytes else None
+    return f"{text}  {amount}", done_bytes / total_bytes if total_bytes else None
 
 
 def only(snapshot: QueueSnapshot, id_: DownloadId | None) -> QueueSnapshot:
@@ -51,38 +60,44 @@ def only(snapshot: QueueSnapshot, id_: DownloadId | None) -> QueueSnapshot:
 # Terminals and logs ----------------------------------------------------------------------------------------------
 
 
-class TextLine:
-    """One line of progress in a stream: redrawn in place on a terminal; in a log a line at the start and at each quarter."""
+class _TextOutput:
+    """Lines in a stream. Characters that its encoding lacks are replaced."""
 
     def __init__(self, stream: TextIO, *, is_terminal: bool, screen: Screen = shutil.get_terminal_size) -> None:
-        self._stream: Final = stream  # characters missing from its encoding are replaced
+        self._stream: Final = stream
         self._is_terminal: Final = is_terminal
         self._screen: Final = screen
-        self._quarters = -1
-        self._drawn = ""
+        self._drawn: Sequence[str] = []
+
+    def close(self) -> None:
+        """Erases the bars; the lines above are kept."""
+        self._write([], [])
+
+    def _write(self, lasting: Sequence[str], bars: Sequence[str]) -> None:
+        """Writes lines, and on a terminal bars below them, which the next call replaces."""
+        bars = bars if self._is_terminal else []
+        if lasting or bars != self._drawn:
+            back = f"{_UP.format(len(self._drawn))}{_ERASE_BELOW}" if self._drawn else ""
+            write_text(self._stream, back + "".join(f"{line}\n" for line in [*lasting, *bars]))
+            self._drawn = bars
+
+
+class TextLine(_TextOutput):
+    """One line of progress: redrawn in place on a terminal; in a log a line at the start and at each quarter."""
+
+    _quarters = -1
 
     def show(self, state: Progress) -> None:
         """Shows the newest state."""
         text, fraction = state
         line = f"{units.percent(fraction):>5}  {printable(text)}"
-        quarters = int(4 * (fraction or 0.0))
-        if self._is_terminal and line != self._drawn:
-            self._drawn = line
-            # One column less than the width: on some terminals a full line wraps.
-            write_text(self._stream, f"\r{line[: self._screen().columns - 1]}{_ERASE_LINE}")
-        elif not self._is_terminal and quarters > self._quarters:
-            self._quarters = quarters
-            write_text(self._stream, f"{line}\n")
-
-    def close(self) -> None:
-        """Erases the line; the verb shows the result."""
-        if self._drawn:
-            write_text(self._stream, f"\r{_ERASE_LINE}")
-            self._drawn = ""
+        before, self._quarters = self._quarters, max(self._quarters, int(4 * (fraction or 0.0)))
+        is_logged = self._quarters > before and not self._is_terminal
+        self._write([line] if is_logged else [], [line[: self._screen().columns - 1]])
 
 
-class TextQueue:
-    """The queue, or one download, in a stream: bars on a terminal; in a log a line at the start, 25, 50, 75 % and the end.
+class TextQueue(_TextOutput):
+    """The queue, or one download: bars on a terminal; in a log a line at the start, 25, 50, 75 % and the end.
 
     With `only` it shows that download, even if it has already ended; otherwise every download that was seen running.
     """
@@ -90,31 +105,21 @@ class TextQueue:
     def __init__(
         self, stream: TextIO, *, only: DownloadId | None, is_terminal: bool, screen: Screen = shutil.get_terminal_size
     ) -> None:
-        self._stream: Final = stream
+        super().__init__(stream, is_terminal=is_terminal, screen=screen)
         self._only: Final = only
-        self._is_terminal: Final = is_terminal
-        self._screen: Final = screen
         self._reached: Final[dict[DownloadId, int]] = {}
-        self._drawn: Sequence[str] = []
 
     def show(self, snapshot: QueueSnapshot) -> None:
         """Writes the changes."""
         shown = only(snapshot, self._only)
-        started = [line for item in shown.items if (line := self._milestone(item))]
+        milestones = [line for item in shown.items if (line := self._milestone(item))]
         ended = [*shown.recent_completed, *shown.recent_failures, *shown.recent_cancelled]
         new = [
             item for item in ended if self._reached.get(item.id, _SEEN if item.id == self._only else _ENDED) != _ENDED
         ]
-        ends = list(map(render.ending, new))
         self._reached.update((item.id, _ENDED) for item in new)
-        if self._is_terminal:
-            self._redraw(ends, self._bars(shown))
-        elif started or ends:
-            write_text(self._stream, "".join(f"{line}\n" for line in [*started, *ends]))
-
-    def close(self) -> None:
-        """Erases the bars; the lines of ended downloads are kept."""
-        self._redraw([], [])
+        lasting = [*([] if self._is_terminal else milestones), *map(render.ending, new)]
+        self._write(lasting, self._bars(shown))
 
     def _milestone(self, item: QueuedDownload) -> str:
         before = self._reached.get(item.id, _SEEN)
@@ -136,12 +141,6 @@ class TextQueue:
         lines = [line for item in running for line in render.download_lines(item, width)]
         lines += [f"  {snapshot.pending_count} waiting"] if snapshot.pending_count else []
         return lines[: max(1, screen.lines - 1)]
-
-    def _redraw(self, lasting: Sequence[str], bars: Sequence[str]) -> None:
-        if lasting or bars != self._drawn:
-            back = f"{_UP.format(len(self._drawn))}{_ERASE_BELOW}" if self._drawn else ""
-            write_text(self._stream, back + "".join(f"{line}\n" for line in [*lasting, *bars]))
-            self._drawn = bars
 
 
 # Notebooks -------------------------------------------------------------------------------------------------------
@@ -193,7 +192,7 @@ def queue_in_cell(id_: DownloadId | None) -> LiveOutput[QueueSnapshot]:
     def draw(snapshot: QueueSnapshot, caption: str) -> Data:
         shown = only(snapshot, id_)
         text = render.render_text(shown, caption=caption)
-        return {"text/plain": text, "text/html": render.render_html(shown, caption, is_redrawn=True)}
+        return {"text/plain": text, "text/html": render.render_html(shown, caption)}
 
     def continues(snapshot: QueueSnapshot) -> bool:
         shown = only(snapshot, id_)
@@ -202,20 +201,18 @@ def queue_in_cell(id_: DownloadId | None) -> LiveOutput[QueueSnapshot]:
     return LiveOutput(draw, continues)
 
 
-class LineOutput:
-    """One line of progress with a bar, in an output that is updated, and emptied at the end."""
+class LineOutput(LiveOutput[Progress]):
+    """One line of progress with a bar, emptied at the end."""
 
     def __init__(self) -> None:
-        self._output: Final = CellOutput()
-
-    def show(self, state: Progress) -> None:
-        """Shows the newest state."""
-        text, fraction = state
-        if not self._output.is_captured:
+        def draw(state: Progress, _caption: str) -> Data:
+            text, fraction = state
             line = f"{units.percent(fraction)}  {printable(text)}"
-            html = f"<div>{render.bar_html(fraction)} {escape(line)}</div>"
-            self._output.show({"text/plain": line, "text/html": html})
+            return {"text/plain": line, "text/html": f"<div>{render.bar_html(fraction)} {escape(line)}</div>"}
 
+        super().__init__(draw, lambda _state: True)
+
+    @override
     def close(self) -> None:
         """Empties the output; the verb shows the result."""
         if self._output.is_shown:

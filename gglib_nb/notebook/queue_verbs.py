@@ -1,11 +1,11 @@
 """The verbs about the download queue."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 from gglib_nb.domain import units
 from gglib_nb.domain.download import DownloadStatus
@@ -20,7 +20,7 @@ from gglib_nb.notebook.actions import POSITIONS, new_position, retry_all
 from gglib_nb.notebook.progress import only
 from gglib_nb.notebook.render import render_html, render_text
 from gglib_nb.notebook.session import Answer, Session, settle
-from gglib_nb.notebook.verb import Argument, GrammarError, Option, Tab, read_count, verb
+from gglib_nb.notebook.verb import All, Argument, GrammarError, read_count, verb
 
 if TYPE_CHECKING:
     from gglib_nb.engine.local import Leftover
@@ -31,43 +31,43 @@ _POLL_S: Final = 0.1
 _KEPT: Final = "Downloaded data is kept."
 
 
-def _queued(is_wanted: Callable[[DownloadStatus], bool] = lambda _status: True) -> Argument:
-    def offer(tab: Tab) -> Iterable[str]:
-        items = () if tab.snapshot is None else tab.snapshot.items
-        return [str(item.id) for item in items if is_wanted(item.status)]
-
+def _id(
+    what: str,
+    find: Callable[[str, QueueSnapshot], DownloadId],
+    offered: Callable[[QueueSnapshot], list[QueuedDownload]],
+) -> Argument:
     return Argument(
         "ID",
-        "An id, a part that matches only one download, or #2 for the second in the queue.",
-        find=lambda session, text: find_download(text, session.manager.snapshot),
-        offers=offer,
+        f"An id, or a part that matches only one {what}.",
+        find=lambda session, text: find(text, session.manager.snapshot),
+        offers=lambda tab: [] if tab.snapshot is None else [str(item.id) for item in offered(tab.snapshot)],
     )
 
 
-_ANY: Final = _queued()
-_PENDING: Final = _queued(lambda status: status.is_pending)
-_PAUSED: Final = _queued(lambda status: status is DownloadStatus.PAUSED)
-_FAILED: Final = Argument(
-    "ID",
-    "An id, a part that matches only one failed download, or #2 for the second of them.",
-    find=lambda session, text: find_failure(text, session.manager.snapshot),
-    offers=lambda tab: [] if tab.snapshot is None else [str(item.id) for item in tab.snapshot.recent_failures],
-)
-_CANCELLED: Final = Argument(
-    "ID",
-    "An id, or a part that matches only one cancelled download.",
-    find=lambda session, text: find_cancelled(text, session.manager.snapshot),
-    offers=lambda tab: [] if tab.snapshot is None else [str(item.id) for item in tab.snapshot.recent_cancelled],
-)
-_ALL: Final = Option("--all", "All of them.", replaces="reference")
+def _queued(is_wanted: Callable[[DownloadStatus], bool]) -> Argument:
+    what = "download; #2 is the second in the queue"
+    return _id(what, find_download, lambda queue: [item for item in queue.items if is_wanted(item.status)])
 
 
-@verb("queue", beside=Option("--side", "Beside the notebook; needs the package sidecar (%pip install sidecar)."))
-def panel(session: Session, *, beside: bool = False) -> Answer:
-    """Show the live panel."""
+_FAILED: Final = "failed download; #2 is the second of them"
+AnyId = Annotated[DownloadId, _queued(lambda _status: True)]
+PendingId = Annotated[DownloadId, _queued(lambda status: status.is_pending)]
+PausedId = Annotated[DownloadId, _queued(lambda status: status is DownloadStatus.PAUSED)]
+FailedId = Annotated[DownloadId, _id(_FAILED, find_failure, lambda queue: list(queue.recent_failures))]
+CancelledId = Annotated[
+    DownloadId, _id("cancelled download", find_cancelled, lambda queue: list(queue.recent_cancelled))
+]
+
+
+@verb("queue")
+def panel(session: Session, *, side: bool = False) -> Answer:
+    """Show the live panel.
+
+    --side: Beside the notebook; needs the package sidecar (%pip install sidecar).
+    """
     if session.known_manager is not None:
         session.adopt(session.manager)  # the downloads of kernels that have ended since the manager was created
-    return Answer() if session.screen.show_panel(session.manager, beside=beside) else _show_queue(session)
+    return Answer() if session.screen.show_panel(session.manager, beside=side) else _show_queue(session)
 
 
 @verb("queue")
@@ -86,18 +86,21 @@ def _show_queue(session: Session) -> Answer:
     return Answer(text, render_html(manager.snapshot))
 
 
-@verb("queue", reference=_ANY, everything=_ALL, discard=Option("--discard", "Also delete the downloaded data."))
-def cancel(
-    session: Session, reference: DownloadId | None = None, *, everything: bool = False, discard: bool = False
-) -> str:
-    """Cancel a download. Downloaded data is kept unless you add --discard."""
+@verb("queue")
+def cancel(session: Session, reference: AnyId | None = None, *, _all: All = False, discard: bool = False) -> str:
+    """Cancel a download. Downloaded data is kept unless you add --discard.
+
+    --discard: Also delete the downloaded data.
+    """
     manager = session.manager
-    if reference is None or everything:
+    if reference is None:
         if discard:
             raise GrammarError("--discard deletes the data of one download; give its id")
         number = len(manager.snapshot.items) + len(manager.snapshot.resolving)
         session.call(session.sync.cancel_all)
-        return _all("cancel", number, f"Cancelled {units.plural(number, 'download')}. {_KEPT} Undo: %gguf undo --all")
+        return _all_of(
+            "cancel", number, f"Cancelled {units.plural(number, 'download')}. {_KEPT} Undo: %gguf undo --all"
+        )
     session.call(session.sync.cancel_download, reference, discard=discard)
     cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == reference), None)
     if cancelled is not None and cancelled.notice_kind == "elsewhere":
@@ -105,20 +108,21 @@ def cancel(
     return f"Cancelled {reference}. {'Downloaded data was deleted.' if discard else f'{_KEPT} Undo: %gguf undo {reference}'}"
 
 
-@verb("queue", reference=_PENDING)
-def remove(session: Session, reference: DownloadId) -> str:
+@verb("queue")
+def remove(session: Session, reference: PendingId) -> str:
     """Remove a waiting download from the queue."""
     session.call(session.sync.remove_from_queue, reference)
     return f"Removed {reference} from the queue. Undo: %gguf undo {reference}"
 
 
-@verb("queue", reference=_CANCELLED, everything=_ALL)
-def undo(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> str:
+@verb("queue")
+def undo(session: Session, reference: CancelledId | None = None, *, _all: All = False) -> str:
     """Put a cancelled or removed download back in its place with all its options, or all of them."""
-    cancelled = [item.id for item in session.manager.snapshot.recent_cancelled]
-    if reference is None or everything:
-        positions = session.call(session.sync.put_back, *cancelled)
-        return _all("undo", len(positions), f"Put {units.plural(len(positions), 'download')} back into the queue.")
+    if reference is None:
+        positions = session.call(
+            session.sync.put_back, *(item.id for item in session.manager.snapshot.recent_cancelled)
+        )
+        return _all_of("undo", len(positions), f"Put {units.plural(len(positions), 'download')} back into the queue.")
     session.call(session.sync.put_back, reference)
     return f"Put {reference} back. {state_sentence(find_item(reference, session.manager.snapshot))}"
 
@@ -127,75 +131,76 @@ def _read_position(text: str) -> str | int:
     return text.lower() if text.lower() in POSITIONS else read_count(text.removeprefix("#"))
 
 
-@verb(
-    "queue",
-    reference=_PENDING,
-    position=Argument("POSITION|top|up|down|last", "POSITION 1 is next to run.", read=_read_position, offers=POSITIONS),
-)
-def move(session: Session, reference: DownloadId, position: str | int) -> str:
+Position = Annotated[
+    str | int,
+    Argument("POSITION|top|up|down|last", "POSITION 1 is next to run.", _read_position, offers=POSITIONS),
+]
+
+
+@verb("queue")
+def move(session: Session, reference: PendingId, position: Position) -> str:
     """Move a waiting download within the queue."""
     snapshot = session.manager.snapshot
     number = new_position(snapshot, str(reference), position) if isinstance(position, str) else position
     return f"Moved {reference} to position {session.call(session.sync.reorder_queue, reference, number)}."
 
 
-@verb("queue", reference=_ANY, everything=_ALL)
-def pause(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> str:
+@verb("queue")
+def pause(session: Session, reference: AnyId | None = None, *, _all: All = False) -> str:
     """Pause a download, or all."""
     snapshot = session.manager.snapshot
-    if reference is None or everything:
+    if reference is None:
         number = sum(item.status is not DownloadStatus.PAUSED for item in snapshot.items) + len(snapshot.resolving)
         session.call(session.sync.pause_all)
-        return _all("pause", number, f"Paused {units.plural(number, 'download')}. Resume: %gguf resume --all")
+        return _all_of("pause", number, f"Paused {units.plural(number, 'download')}. Resume: %gguf resume --all")
     session.call(session.sync.pause, reference)
     return f"Paused {reference}. Resume: %gguf resume {reference}"
 
 
-@verb("queue", reference=_PAUSED, everything=_ALL)
-def resume(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> str:
+@verb("queue")
+def resume(session: Session, reference: PausedId | None = None, *, _all: All = False) -> str:
     """Resume a paused download, or all."""
-    snapshot = session.manager.snapshot
-    if reference is None or everything:
-        number = sum(item.status is DownloadStatus.PAUSED for item in snapshot.items)
+    if reference is None:
+        number = sum(item.status is DownloadStatus.PAUSED for item in session.manager.snapshot.items)
         session.call(session.sync.resume_all)
         return f"Resumed {units.plural(number, 'download')}."
     session.call(session.sync.resume, reference)
     return f"Resumed {reference}. {state_sentence(find_item(reference, session.manager.snapshot))}"
 
 
-@verb("queue", reference=_PENDING)
-def run_now(session: Session, reference: DownloadId) -> str:
+@verb("queue")
+def run_now(session: Session, reference: PendingId) -> str:
     """Start a waiting download now. If no slot is free, the download that started last waits."""
     session.call(session.sync.run_now, reference)
     return f"{reference} is starting now."
 
 
-@verb("queue", reference=_FAILED, everything=_ALL)
-def retry(session: Session, reference: DownloadId | None = None, *, everything: bool = False) -> str:
+@verb("queue")
+def retry(session: Session, reference: FailedId | None = None, *, _all: All = False) -> str:
     """Download a failed model again. Downloaded data is reused."""
     manager = session.manager
-    if reference is None or everything:
+    if reference is None:
         left = len(manager.snapshot.recent_failures)
         number = session.call(retry_all, session.sync)
         more = f" {left - number} cannot succeed without a change: %gguf status says why." if left > number else ""
-        return _all("retry", number, f"Queued {units.plural(number, 'failed download')} again.") + more
+        return _all_of("retry", number, f"Queued {units.plural(number, 'failed download')} again.") + more
     session.call(session.sync.retry, reference)
     return f"Queued {reference} again. {state_sentence(find_item(reference, manager.snapshot))}"
 
 
-@verb("queue", reference=_FAILED)
-def clear_failed(session: Session, reference: DownloadId | None = None) -> str:
+@verb("queue")
+def clear_failed(session: Session, reference: FailedId | None = None) -> str:
     """Clear the list of failed downloads, or remove one from it. Downloaded data is kept."""
     failures = session.manager.snapshot.recent_failures
     if reference is None:
         session.call(session.sync.clear_failed)
-        return _all("clear", len(failures), f"Cleared {units.plural(len(failures), 'failed download')}.")
+        return _all_of("clear", len(failures), f"Cleared {units.plural(len(failures), 'failed download')}.")
     session.call(session.sync.clear_failed, reference)
     return f"Cleared {reference}. {_KEPT}"
 
 
-@verb("queue", interrupted="Stopped waiting. The downloads continue.", reference=_ANY)
-def wait(session: Session, reference: DownloadId | None = None) -> Answer | str:
+@verb("queue", interrupted="Stopped waiting. The downloads continue.")
+def wait(session: Session, reference: AnyId | None = None) -> Answer | str:
     """Wait for a download and its --then command, or for all. An interrupt stops only the waiting."""
     manager = session.manager
     snapshot = manager.snapshot
@@ -234,11 +239,12 @@ def wait(session: Session, reference: DownloadId | None = None) -> Answer | str:
     raise DownloadsFailedError(text, ids)
 
 
-@verb(
-    "queue", clear=Option("--clear", "Clear this list. Models, failed downloads and unfinished files are not affected.")
-)
+@verb("queue")
 def history(session: Session, *, clear: bool = False) -> Answer | str:
-    """List the last 50 downloads that ended, in all kernels. %gguf queue #2 downloads the second of them again."""
+    """List the last 50 downloads that ended, in all kernels. %gguf queue #2 downloads the second of them again.
+
+    --clear: Clear this list. Models, failed downloads and unfinished files are not affected.
+    """
     if clear:
         number = session.call(session.sync.clear_history)
         return f"Cleared {units.plural(number, 'download')} from the history."
@@ -247,42 +253,41 @@ def history(session: Session, *, clear: bool = False) -> Answer | str:
     return session.answer(listings.history_table(past)) if past else "No download has ended yet."
 
 
-@verb(
-    "queue",
-    part=Argument("TEXT", "Part of a file's path below the models folder, or #2 for the second row."),
-    queues=Option("--queue", "Add them to the queue, to finish them."),
-    discards=Option("--discard", "Delete them."),
-    everything=Option("--all", "With --discard: delete all of them."),
-    is_confirmed=Option("--yes", "Delete several without asking."),
-)
+@verb("queue")
 def partials(
     session: Session,
-    part: str | None = None,
+    text: str | None = None,
     *,
-    queues: bool = False,
-    discards: bool = False,
-    everything: bool = False,
-    is_confirmed: bool = False,
+    queue: bool = False,
+    discard: bool = False,
+    all_: bool = False,
+    yes: bool = False,
 ) -> Answer | str:
     """List unfinished downloads in the models folder, finish them, or delete them.
 
     Files that are in the queue, or in use by another kernel, are never deleted.
+
+    TEXT: Part of a file's path below the models folder, or #2 for the second row.
+    --queue: Add them to the queue, to finish them.
+    --discard: Delete them.
+    --all: With --discard: delete all of them.
+    --yes: Delete several without asking.
     """
-    if queues and discards:
+    if queue and discard:
         raise GrammarError("Write either --queue or --discard")
-    if discards and everything == (part is not None and has_word(part)):
+    if discard and all_ == (text is not None and has_word(text)):
         raise GrammarError("Name what to delete: part of a path, or --all")
-    if everything and not discards:
+    if all_ and not discard:
         raise GrammarError("--all needs --discard; without both, all are listed")
-    found = _selected(session, part)
-    if queues:
+    found = _selected(session, text)
+    if queue:
         queued = session.call(session.sync.queue_partials, [one.target for one in found]) if found else []
         nothing = "Nothing was queued: there are no unfinished downloads outside of the queue."
         return f"Queued {', '.join(map(str, queued))}. Downloaded data is reused." if queued else nothing
     if not found:
-        return "There are no unfinished downloads." if part is None else f"No unfinished download matches {part!r}."
-    if discards:
-        return _discard(session, found, part, is_confirmed=everything or is_confirmed)
+        return "There are no unfinished downloads." if text is None else f"No unfinished download matches {text!r}."
+    if discard:
+        return _discard(session, found, text, is_confirmed=all_ or yes)
     session.partials = tuple(one.target for one in found)
     return session.answer(listings.partial_table(found))
 
@@ -322,7 +327,7 @@ def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_
     return f"Deleted {files}: {freed} freed.{more}"
 
 
-def _all(verb: str, number: int, text: str) -> str:
+def _all_of(verb: str, number: int, text: str) -> str:
     """The answer about all downloads of a kind."""
     return text if number else f"There is nothing to {verb}."
 

@@ -17,7 +17,7 @@ from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.notebook import rows
 from gglib_nb.notebook.messages import Bar, Notice, Row, View
-from gglib_nb.notebook.tables import COLORS, QUIET, TABLE, details, quiet
+from gglib_nb.notebook.tables import COLORS, QUIET, TABLE, quiet
 
 NARROWEST: Final = 40
 _EMPTY: Final = "The queue is empty. Download a model: %gguf queue owner/repo"
@@ -164,22 +164,22 @@ def _clip(line: str, width: int) -> str:
 # HTML ------------------------------------------------------------------------------------------------------------
 
 
-def render_html(snapshot: QueueSnapshot, caption: str = "", *, is_redrawn: bool = False) -> str:
-    """The whole queue as one `div` with a caption below it; without details if it is redrawn, because an update closes them."""
+def render_html(snapshot: QueueSnapshot, caption: str = "") -> str:
+    """The whole queue as one `div`, with a caption below it. Without details to open, because an update would close them."""
     head, overview = rows.header(snapshot), _overview(snapshot)
     parts = [quiet(_notice(notice)) for notice in head.notices]
     parts.append(quiet(overview) if overview == _EMPTY else f"<strong>{escape(overview)}</strong>")
     for view, listed, more in _sections(snapshot):
         if view.title:
             parts.append(f'<div style="margin-top:.6em"><strong>{escape(view.title)}</strong></div>')
-        parts += [_table(listed, view.id, is_redrawn=is_redrawn), *([quiet(more)] if more else [])]
+        parts += [_table(listed, view.id), *([quiet(more)] if more else [])]
     return _page(*parts, *(quiet(line) for line in (head.summary, caption) if line))
 
 
 def download_html(item: QueuedDownload, caption: str = "") -> str:
     """One download that is updated in place."""
     listed = [(0, rows.download_row(item, 1, 1))]
-    return _page(_table(listed, rows.view_of(item.status), is_redrawn=True), quiet(caption) if caption else "")
+    return _page(_table(listed, rows.view_of(item.status)), quiet(caption) if caption else "")
 
 
 def bar_html(part: float | None) -> str:
@@ -194,24 +194,22 @@ def _page(*parts: str) -> str:
     return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 
 
-def _table(listed: Iterable[tuple[int, Row]], view: str, *, is_redrawn: bool) -> str:
-    """The rows of a list. Their files are below them if they are redrawn, with all bars aligned; otherwise a click shows them."""
+def _table(listed: Iterable[tuple[int, Row]], view: str) -> str:
+    """The rows of a list, with the files of each active download below it; only the first cell of a line may wrap."""
     lines = list[Sequence[str]]()
     for number, row in listed:
-        files = _shown_files(row) if view == "active" else []
-        cells = [
-            (escape(title), f"{bar_html(bar.part)} {bar.percent}", escape(bar.amount), bar.status)
-            for title, bar in files
-        ]
-        if is_redrawn or not cells:
-            indented = [(f'<span style="{QUIET};padding-left:1.5em">{title}</span>', *rest) for title, *rest in cells]
-            lines += [_cells(row, view, number), *indented]
-        else:
-            lines.append(_cells(row, view, number, details(f"{len(row.bars)} files", _grid(cells))))
-    return _grid(lines)
+        lines.append(_cells(row, view, number))
+        for title, bar in _shown_files(row) if view == "active" else ():
+            name = f'<span style="{QUIET};padding-left:1.5em">{escape(title)}</span>'
+            lines.append((name, f"{bar_html(bar.part)} {bar.percent}", escape(bar.amount), bar.status))
+    body = []
+    for first, *others in lines:
+        fixed = "".join(f'<td style="{_FIXED}">{cell}</td>' for cell in others)
+        body.append(f'<tr style="background:none"><td style="{_CELL}">{first}</td>{fixed}</tr>')
+    return f'<table style="{TABLE}">{"".join(body)}</table>'
 
 
-def _cells(row: Row, view: str, number: int, below: str = "") -> Sequence[str]:
+def _cells(row: Row, view: str, number: int) -> Sequence[str]:
     """Name and notes; bar and percentage; facts."""
     parts = [f"{f'#{number} ' if number else ''}<code>{escape(_name(row, view))}</code>"]
     if row.note:
@@ -226,13 +224,4 @@ def _cells(row: Row, view: str, number: int, below: str = "") -> Sequence[str]:
         parts.append(f"<div><code>{escape(printable(row.path))}</code></div>")
     measure = escape(row.measure)
     meter = f"{bar_html(row.part)} {measure}" if row.progress and measure else measure
-    return "".join([*parts, below]), meter, escape(facts(row))
-
-
-def _grid(lines: Iterable[Sequence[str]]) -> str:
-    """A table of cells; in each line the first may wrap, the others stay on one line each."""
-    body = []
-    for first, *others in lines:
-        fixed = "".join(f'<td style="{_FIXED}">{cell}</td>' for cell in others)
-        body.append(f'<tr style="background:none"><td style="{_CELL}">{first}</td>{fixed}</tr>')
-    return f'<table style="{TABLE}">{"".join(body)}</table>'
+    return "".join(parts), meter, escape(facts(row))

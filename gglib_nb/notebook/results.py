@@ -15,7 +15,7 @@ from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.manager.bundles import BundleReport
 from gglib_nb.notebook.rows import scan_warning
-from gglib_nb.notebook.tables import STRONG, Block, Column, Diff, Fold, Line, Table, row, table
+from gglib_nb.notebook.tables import STRONG, Block, Column, Diff, Fold, Line, Table
 
 _MOST_RANGES: Final = 5
 _MOST_KEYS: Final = 500
@@ -149,7 +149,7 @@ def pruning_table(plan: PrunePlan) -> Table:
     """What would be deleted, one a row."""
     models = [(one.size_bytes, one.last_used_at_s, one.id) for one in plan.models]
     unfinished = [(one.size_bytes, one.changed_at_s, one.path) for one in plan.unfinished]
-    lines = [row(units.size(size_bytes), units.day(at_s), name) for size_bytes, at_s, name in models + unfinished]
+    lines = [(units.size(size_bytes), units.day(at_s), name) for size_bytes, at_s, name in models + unfinished]
     return Table(_PRUNE_COLUMNS, lines, pruning_question(plan))
 
 
@@ -160,8 +160,8 @@ def inspection_blocks(one: Inspection) -> list[Block]:
     """The output of `%gguf inspect` for one model."""
     arrays = {key: units.plural(count, "value") for key, count in one.array_lengths.items()}
     keys = sorted({**{key: shown(value) for key, value in one.metadata.items()}, **arrays}.items())
-    rest = [row("…", units.plural(len(keys) - _MOST_KEYS, "more key"))] if len(keys) > _MOST_KEYS else []
-    metadata = Table((_KEY, Column("Value")), [*(row(key[:200], text) for key, text in keys[:_MOST_KEYS]), *rest])
+    rest = [("…", units.plural(len(keys) - _MOST_KEYS, "more key"))] if len(keys) > _MOST_KEYS else []
+    metadata = Table((_KEY, Column("Value")), [*((key[:200], text) for key, text in keys[:_MOST_KEYS]), *rest])
     return [
         Line(one.name, STRONG),
         *(Line(f"{name}: {value}") for name, value in _facts(one)),
@@ -188,7 +188,7 @@ def comparison_blocks(found: Comparison) -> list[Block]:
     count = len(found.keys)
     keys = f"{units.plural(count, 'key')} differ{'s' if count == 1 else ''}"
     unknown = units.UNKNOWN
-    rows = [row(key.key[:200], key.first or unknown, key.second or unknown) for key in found.keys[:_MOST_KEYS]]
+    rows = [(key.key[:200], key.first or unknown, key.second or unknown) for key in found.keys[:_MOST_KEYS]]
     return [
         Line(printable(f"{names}: {keys if found.keys else 'the metadata is the same'}."), STRONG),
         *([Table((_KEY, *map(Column, titles)), rows)] if rows else []),
@@ -247,4 +247,4 @@ def _tensor_table(tensors: Sequence[TensorGroup]) -> Table:
         Column("Size", lambda group: units.size(group.size_bytes), is_number=True),
         Column("Bits per weight", bits, is_number=True),
     )
-    return table(tensors, columns)
+    return Table(columns, tensors)

@@ -8,12 +8,12 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from gglib_nb.domain import units
 from gglib_nb.domain.download import DownloadStatus, HostProgress, ShardStatus
 from gglib_nb.domain.loading import python_lines
-from gglib_nb.domain.names import source_of
+from gglib_nb.domain.names import DownloadId, source_of
 from gglib_nb.domain.plan import BAD_FINDINGS
 from gglib_nb.domain.snapshot import ElsewhereDownload, QueuedDownload, QueueRunSummary, QueueSnapshot, ShardProgress
 from gglib_nb.domain.stored import PastDownload
@@ -26,6 +26,8 @@ _MOST_OPEN_FILES: Final = 6
 """With more files than this, the divided bar is enough; file lines would fill the screen."""
 _WARNINGS: Final = frozenset({"stalled", "retrying", "waiting", "offline"})
 _SHOWN_WHEN_DONE: Final = frozenset({"reused", "unregistered", "remark"})
+_PAUSE: Final = Action("pause", "Pause")
+_CANCEL: Final = Action("cancel", "Cancel")
 _NOTICE_ACTIONS: Final = {"partials": Action("queue_partials", "Resume them", is_worded=True)}
 _ENDS: Final[dict[str, Mood]] = {"completed": "good", "done": "good", "failed": "bad"}
 
@@ -51,15 +53,15 @@ def scan_warning(name: object, finding: str) -> str:
     return said if finding else ""
 
 
-def action(id_: str, label: str, name: str, *, is_worded: bool = False, is_off: bool = False) -> Action:
-    """An action of the row with this name; the name is part of its accessible label."""
-    return Action(id_, label, f"{label} {name}", is_worded=is_worded, is_off=is_off)
+def row_of(id_: DownloadId, **fields: Any) -> Row:  # noqa: ANN401 - the fields of a row
+    """The row of a download or a model, with the titles of its id."""
+    title, tag = printable(id_.repo_id.rpartition("/")[2]), printable(id_.quantization or "")
+    return Row(**{"id": str(id_), "title": title, "tag": tag, "name": name_of(id_), **fields})
 
 
-def names(title: str, quantization: object) -> tuple[str, str, str]:
-    """Title, tag and name of a row."""
-    title, tag = printable(title), printable(str(quantization or ""))
-    return title, tag, f"{title} {tag}".rstrip()
+def name_of(id_: DownloadId) -> str:
+    """A download or a model in sentences: the name of its repository, and its quantization."""
+    return printable(f"{id_.repo_id.rpartition('/')[2]} {id_.quantization or ''}").rstrip()
 
 
 # One download ----------------------------------------------------------------------------------------------------
@@ -67,7 +69,6 @@ def names(title: str, quantization: object) -> tuple[str, str, str]:
 
 def download_row(item: QueuedDownload, pending_count: int, active_count: int) -> Row:
     """A download of this queue; a waiting one can be moved among the waiting ones, and can replace an active one."""
-    title, tag, name = names(item.display_name, item.quantization)
     status, files = item.status, (*item.shards, *item.companions)
     path = item.paths[0] if status is DownloadStatus.COMPLETED and item.paths else ""
     owner, revision = item.repo_id.partition("/")[0], item.id.revision
@@ -79,12 +80,9 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
     is_untouched = status is DownloadStatus.QUEUED and not item.downloaded_bytes
     percent = units.percent(item.progress)
     progress = "unknown" if item.progress is None else percent
-    return Row(
-        id=str(item.id),
+    return row_of(
+        item.id,
         status=status.value,
-        title=title,
-        tag=tag,
-        name=name,
         origin=printable(owner if revision is None else f"{owner} @ {revision}"),
         position=item.position,
         icon="" if status is DownloadStatus.QUEUED else "downloading" if is_active else status.value,
@@ -108,26 +106,24 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
         folder=units.tilde(str(PurePath(path).parent)) if path else "",
         code=python_lines(path, projector) if path else "",
         past_id="" if item.ended_at_s is None else f"{item.id} {item.ended_at_s}",
-        actions=tuple(_actions(item, name, pending_count, active_count)),
+        actions=tuple(_actions(item, pending_count, active_count)),
     )
 
 
 def _elsewhere_row(item: ElsewhereDownload) -> Row:
     """A download of another kernel, without actions."""
-    title, tag, name = names(item.display_name, item.id.quantization)
     note, pace = printable(item.notice or item.status.value), tuple[Fact, ...]()
     if item.is_left:
         note = "Its kernel has stopped. Run %gguf to resume it here."
     elif item.bytes_per_second is not None:
         note, pace = "", _pace(item.bytes_per_second, item.eta_seconds)
     percent = units.percent(item.progress)
-    return Row(
+    return row_of(
+        item.id,
         id=f"{item.owner} {item.id}",
         status="stopped" if item.is_left else item.status.value,
-        title=title,
-        tag=tag,
         origin=printable(f"left by {item.owner}" if item.is_left else item.owner),
-        name=f"{name} in another kernel",
+        name=f"{name_of(item.id)} in another kernel",
         icon="cancelled" if item.is_left else "downloading",
         measure=percent,
         lines=(Fact(units.amount(item.downloaded_bytes, item.total_bytes)), *pace),
@@ -155,13 +151,10 @@ def rate(bytes_per_second: float | None) -> str:
 
 def past_row(item: PastDownload) -> Row:
     """A download that ended, in any kernel."""
-    title, tag, name = names(item.id.repo_id.rpartition("/")[2], item.id.quantization)
-    return Row(
+    return row_of(
+        item.id,
         id=f"{item.id} {item.ended_at_s}",
         status=item.outcome.value,
-        title=title,
-        tag=tag,
-        name=name,
         icon=item.outcome.value,
         lines=facts(
             outcome(item),
@@ -273,41 +266,40 @@ def _bar(file: ShardProgress) -> Bar:
     )
 
 
-def _actions(item: QueuedDownload, name: str, pending_count: int, active_count: int) -> Iterator[Action]:
+def _actions(item: QueuedDownload, pending_count: int, active_count: int) -> Iterator[Action]:
     match item.status:
         case DownloadStatus.QUEUED | DownloadStatus.PAUSED:
-            yield from _pending_actions(item, name, pending_count, active_count)
+            yield from _pending_actions(item, pending_count, active_count)
         case DownloadStatus.DOWNLOADING:
-            yield from (action("pause", "Pause", name), action("cancel", "Cancel", name))
+            yield from (_PAUSE, _CANCEL)
         case DownloadStatus.FINALIZING | DownloadStatus.REGISTERING:
-            yield action("cancel", "Cancel", name)
+            yield _CANCEL
         case DownloadStatus.FAILED:
-            yield from [action("retry", "Retry", name, is_worded=True)] if item.can_retry else []
-            yield action("dismiss", "Dismiss", name)
+            yield from [Action("retry", "Retry", is_worded=True)] if item.can_retry else []
+            yield Action("dismiss", "Dismiss")
         case DownloadStatus.CANCELLED:
-            yield action("undo", "Undo", name, is_worded=True)
-            discard = Action("discard", "Delete partial files", f"Delete the partial files of {name}")
+            yield Action("undo", "Undo", is_worded=True)
+            discard = Action("discard", "Delete partial files", f"Delete the partial files of {name_of(item.id)}")
             yield from [discard] if item.downloaded_bytes else []
         case DownloadStatus.COMPLETED:
-            yield from file_actions(name) if item.paths else []
+            yield from file_actions(name_of(item.id)) if item.paths else []
 
 
-def _pending_actions(item: QueuedDownload, name: str, pending_count: int, active_count: int) -> Iterator[Action]:
+def _pending_actions(item: QueuedDownload, pending_count: int, active_count: int) -> Iterator[Action]:
     if pending_count > 1:
         is_first, is_last = item.position <= 1, item.position >= pending_count
-        yield action("top", "Move to top", name, is_off=is_first)
-        yield action("up", "Move up", name, is_off=is_first)
-        yield action("down", "Move down", name, is_off=is_last)
+        yield Action("top", "Move to top", is_off=is_first)
+        yield Action("up", "Move up", is_off=is_first)
+        yield Action("down", "Move down", is_off=is_last)
     if active_count:
-        yield action("run_now", "Run now", name)
-    is_paused = item.status is DownloadStatus.PAUSED
-    yield action("resume", "Resume", name) if is_paused else action("pause", "Pause", name)
-    yield action("remove", "Remove", name)
+        yield Action("run_now", "Run now")
+    yield Action("resume", "Resume") if item.status is DownloadStatus.PAUSED else _PAUSE
+    yield Action("remove", "Remove")
 
 
 def file_actions(name: str) -> list[Action]:
     """The actions for the files of a model on this disk."""
-    return [action("verify", "Verify", name), Action("delete", "Delete", f"Delete {name} from the disk")]
+    return [Action("verify", "Verify"), Action("delete", "Delete", f"Delete {name} from the disk")]
 
 
 # The queue -------------------------------------------------------------------------------------------------------
@@ -400,20 +392,15 @@ def views(snapshot: QueueSnapshot) -> tuple[View, ...]:
     for id_, row in _other_rows(snapshot).items():
         ids.setdefault("pending" if row.status == "resolving" else "elsewhere", []).append(id_)
     titles = {"failed": "Failed", "completed": "Done", "cancelled": "Cancelled"}
-    actions = {id_: [clear(id_, title)] for id_, title in titles.items()}
+    actions = {id_: [Action(f"clear_{id_}", "Clear", is_worded=True)] for id_ in titles}
     if retry_order(snapshot):
-        actions["failed"].insert(0, Action("retry_all", "Retry all", is_worded=True))
+        actions["failed"].insert(0, Action("retry_all", "Retry all", "Retry all", is_worded=True))
     titles = {"active": "", "pending": "Up next", **titles, "elsewhere": "In other kernels"}
     return tuple(
         View(id=id_, title=title, rows=tuple(ids[id_]), actions=tuple(actions.get(id_, ())))
         for id_, title in titles.items()
         if id_ in ids
     )
-
-
-def clear(id_: str, title: str) -> Action:
-    """Clears a list with that title."""
-    return action(f"clear_{id_}", "Clear", title, is_worded=True)
 
 
 def retry_order(snapshot: QueueSnapshot) -> tuple[QueuedDownload, ...]:
@@ -435,7 +422,7 @@ def news(before: QueuedDownload | None, item: QueuedDownload) -> str:
     old, new = None if before is None else before.status, item.status
     if old is new or (old is None and not new.is_active):
         return ""
-    name = names(item.display_name, item.quantization)[2]
+    name = name_of(item.id)
     return f"{name} failed: {note(item)}" if new is DownloadStatus.FAILED else _NEWS.get(new, "").format(name)
 
 

@@ -19,7 +19,7 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueueNotice, QueueSnapshot
 from gglib_nb.manager.progress import encodable, is_terminal
 from gglib_nb.notebook import host
-from gglib_nb.notebook.progress import LineOutput, LiveOutput, Progress, TextLine, TextQueue, queue_in_cell
+from gglib_nb.notebook.progress import LineOutput, LiveOutput, TextLine, TextQueue, Work, progress_of, queue_in_cell
 from gglib_nb.notebook.tables import Block, blocks_html, blocks_text
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
-_State = TypeVar("_State")
 # On Windows waiting for a lock cannot be interrupted: the delay until an interrupt is noticed.
 _POLL_S: Final = 0.25
 # Reading the queues of earlier kernels takes milliseconds; a database locked by another program must not block the cell.
@@ -211,16 +210,14 @@ class Session:
         """Runs an operation on one of the manager's threads, and waits for it with `settle`."""
         return settle(self.manager.submit(operation, *args, **kwargs))
 
-    def call_with_progress(
-        self, describe: Callable[[_State], Progress], operation: Callable[..., _Result], *args: object
-    ) -> _Result:
-        """Like `call`, for an operation with `on_progress`; shows each state that it reports as a line of progress."""
-        reached: deque[_State] = deque(maxlen=1)
+    def call_with_progress(self, what: str, operation: Callable[..., _Result], *args: object) -> _Result:
+        """Like `call`, for an operation with `on_progress`; shows what it does as a line of progress."""
+        reached: deque[Work] = deque(maxlen=1)
         line = self.screen.progress_line()
 
         def show() -> None:
             if reached:
-                line.show(describe(reached[-1]))
+                line.show(progress_of(what, reached[-1]))
 
         try:
             return settle(self.manager.submit(operation, *args, on_progress=reached.append), show)

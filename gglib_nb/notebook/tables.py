@@ -4,8 +4,8 @@ Pure. Untrusted text is made printable, and escaped in HTML, only in this module
 """
 
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass, replace
 from html import escape
 from typing import Any, Final
 
@@ -33,37 +33,6 @@ _DIFF: Final = {"+": "background:rgba(67,160,71,.22)", "-": "background:rgba(229
 _WIDE: Final = 150  # columns of characters
 _MOST_LINES: Final = 1_000
 _LONGEST_LINE: Final = 2_000
-# The script turns the column heads into buttons: without scripts (GitHub, untrusted notebooks) nothing looks clickable.
-_SORT_SCRIPT: Final = """<script>
-(() => {
-  const table = document.currentScript?.previousElementSibling;
-  if (!table) return;
-  const rank = (row, at) => {
-    const { rank } = row.cells[at].dataset;
-    return rank === undefined ? row.cells[at].textContent : Number(rank);
-  };
-  const compare = (a, b) => typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1;
-  [...table.tHead.rows[0].cells].forEach((head, at) => {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.textContent = button.dataset.title = head.textContent;
-    button.style.cssText = "all:unset;cursor:pointer;outline:revert";
-    button.addEventListener("click", () => {
-      const turn = head.getAttribute("aria-sort") === "ascending" ? -1 : 1;
-      for (const other of table.tHead.rows[0].cells) {
-        other.removeAttribute("aria-sort");
-        other.lastChild.textContent = other.lastChild.dataset.title;
-      }
-      head.setAttribute("aria-sort", turn === 1 ? "ascending" : "descending");
-      button.textContent += turn === 1 ? " ▲" : " ▼";
-      const rows = [...table.tBodies[0].rows];
-      rows.sort((a, b) => turn * compare(rank(a, at), rank(b, at)));
-      table.tBodies[0].append(...rows);
-    });
-    head.replaceChildren(button);
-  });
-})();
-</script>"""
 COLORS: Final = {"plain": "", "good": GOOD, "warn": WARN, "bad": BAD}
 """The colour of each mood."""
 
@@ -75,15 +44,14 @@ class Cell:
     text: str
     color: str = ""  # CSS colour of the text and the bar; empty is the page's own
     bar: float | None = None  # length of a bar behind the text in HTML, 0 to 1
-    rank: float | None = None  # what a page sorts by; None sorts last
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Column:
     """One column."""
 
     title: str
-    cell: Callable[[Any], str | Cell] = str  # an item's cell, for `table`
+    cell: Callable[[Any], str | Cell] | None = None  # of an item; None: the items are tuples of cells
     is_number: bool = False  # aligned to the right
     is_code: bool = False  # monospaced in HTML, because users type it
     is_quiet: bool = False  # less visible in HTML
@@ -91,113 +59,108 @@ class Column:
     is_spare: bool = False  # only in HTML and in wide text
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One row; a marked row is highlighted."""
-
-    cells: tuple[Cell, ...]
-    is_marked: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Table:
-    """A table and the line below it. Columns that are empty in every row are left out."""
+    """A table with a row for each item, and the line below it. Columns that are empty in every row are left out.
 
-    columns: Sequence[Column]
-    rows: Sequence[Row]  # as many cells as columns in each
-    hint: str = ""
-    folds: bool = False  # HTML has no known width: fold every column above importance 1
-    sorts: bool = False  # HTML only: a click on a head sorts, if scripts are allowed
+    Args:
+        number: The title of a first column of row numbers, which users type.
+        folds: HTML has no known width: fold every column above importance 1.
+        marked: The places of the highlighted rows, from 0.
+    """
+
+    def __init__(
+        self,
+        columns: Iterable[Column],
+        items: Iterable[Any],
+        hint: str = "",
+        *,
+        number: str = "",
+        folds: bool = False,
+        marked: Collection[int] = (),
+    ) -> None:
+        items = list(items)
+        self._hint, self._folds = printable(hint), folds
+        self._marks = [at in marked for at in range(len(items))]
+        cells = {column: [_cell(column, item, at) for item in items] for at, column in enumerate(columns)}
+        numbers = {Column(number, is_number=True, is_quiet=True): [Cell(str(at)) for at in range(1, len(items) + 1)]}
+        every = (numbers if number else {}) | cells
+        self._cells = {column: cells for column, cells in every.items() if any(cell.text for cell in cells)}
 
     def text(self, width: int | None = None) -> str:
         """Lines of text; columns are folded to fit the width, if one is given."""
-        filled = [at for at in self._filled() if (width or 0) >= _WIDE or not self.columns[at].is_spare]
         sizes = {
-            at: max(len(self.columns[at].title), *(len(printable(row.cells[at].text)) for row in self.rows))
-            for at in filled
+            column: max(len(column.title), *(len(cell.text) for cell in cells))
+            for column, cells in self._cells.items()
+            if not column.is_spare or (width or 0) >= _WIDE
         }
-        kept = self._fitting(sizes, width)
-        folded = [at for at in filled if at not in kept]
+        kept = list(sizes)
+        while width is not None and sum(sizes[column] + 2 for column in kept) > width:
+            least = max(kept, key=lambda column: (column.importance, kept.index(column)))
+            if least.importance == 1:
+                break
+            kept.remove(least)
+        folded = [column for column in sizes if column not in kept]
 
         def line(mark: str, texts: Iterable[str]) -> str:
             aligned = (
-                text.rjust(sizes[at]) if self.columns[at].is_number else text.ljust(sizes[at])
-                for at, text in zip(kept, texts, strict=True)
+                text.rjust(sizes[column]) if column.is_number else text.ljust(sizes[column])
+                for column, text in zip(kept, texts, strict=True)
             )
             return f"{mark} {'  '.join(aligned)}".rstrip()
 
-        lines = [line(" ", (self.columns[at].title for at in kept))]
-        for row in self.rows:
-            lines.append(line("*" if row.is_marked else " ", (printable(row.cells[at].text) for at in kept)))
-            words = self._folded_words(row, folded)
-            below = textwrap.wrap(words, max(20, (width or 0) - 4), break_long_words=False, break_on_hyphens=False)
-            lines += [f"    {words}" for words in below]
-        return "\n".join([*lines, *([printable(self.hint)] if self.hint else [])])
+        lines = [line(" ", (column.title for column in kept))]
+        for at, is_marked in enumerate(self._marks):
+            lines.append(line("*" if is_marked else " ", (self._cells[column][at].text for column in kept)))
+            words = textwrap.wrap(
+                self._folded(folded, at), max(20, (width or 0) - 4), break_long_words=False, break_on_hyphens=False
+            )
+            lines += [f"    {text}" for text in words]
+        return "\n".join([*lines, *([self._hint] if self._hint else [])])
 
     def html(self) -> str:
         """HTML with inline styles, because saved notebooks have no style sheet."""
-        filled = self._filled()
-        kept = [at for at in filled if self.columns[at].importance == 1 or not self.folds]
-        folded = [at for at in filled if at not in kept]
-        name = next((at for at in kept if self.columns[at].is_code), -1)
+        kept = [column for column in self._cells if column.importance == 1 or not self._folds]
+        folded = [column for column in self._cells if column not in kept]
+        name = next((column for column in kept if column.is_code), None)
         heads = (
             f'<th style="{_HEAD};text-align:{"right" if column.is_number else "left"}">{escape(column.title)}</th>'
-            for column in (self.columns[at] for at in kept)
+            for column in kept
         )
         body = []
-        for row in self.rows:
-            words = self._folded_words(row, folded)
-            cells = (self._html_cell(row, at, quiet(words) if words and at == name else "") for at in kept)
-            body.append(f'<tr style="{_MARKED if row.is_marked else "background:none"}">{"".join(cells)}</tr>')
+        for at, is_marked in enumerate(self._marks):
+            words = self._folded(folded, at)
+            cells = []
+            for column in kept:
+                look, inside = _html_of(column, self._cells[column][at], is_marked=is_marked)
+                cells.append(f'<td style="{look}">{inside}{quiet(words) if words and column is name else ""}</td>')
+            body.append(f'<tr style="{_MARKED if is_marked else "background:none"}">{"".join(cells)}</tr>')
         table = f'<table style="{TABLE}"><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(body)}</tbody></table>'
-        return table + (_SORT_SCRIPT if self.sorts else "") + (quiet(self.hint) if self.hint else "")
+        return table + (quiet(self._hint) if self._hint else "")
 
-    def _filled(self) -> list[int]:
-        return [at for at in range(len(self.columns)) if any(row.cells[at].text for row in self.rows)]
-
-    def _fitting(self, sizes: dict[int, int], width: int | None) -> list[int]:
-        """The columns that fit; the least important are removed first."""
-        kept = list(sizes)
-        while width is not None and sum(sizes[at] + 2 for at in kept) > width:
-            least = max(kept, key=lambda at: (self.columns[at].importance, at))
-            if self.columns[least].importance == 1:
-                break
-            kept.remove(least)
-        return kept
-
-    def _folded_words(self, row: Row, folded: Sequence[int]) -> str:
-        words = [(self.columns[at].title, printable(row.cells[at].text)) for at in folded]
+    def _folded(self, columns: Iterable[Column], at: int) -> str:
+        """The cells of these columns in a row, on one line."""
+        words = [(column.title, self._cells[column][at].text) for column in columns]
         return " · ".join(f"{title} {text}" for title, text in words if text and text != units.UNKNOWN)
 
-    def _html_cell(self, row: Row, at: int, below: str) -> str:
-        cell, column = row.cells[at], self.columns[at]
-        text = escape(printable(cell.text))
-        inside = f"<code>{text}</code>" if column.is_code and text else text
-        dim = f";{QUIET}" if column.is_quiet and not row.is_marked and not cell.color else ""
-        paint = f";color:{cell.color}" if cell.color else ""
-        if cell.bar is not None:
-            # A tint behind the text, which keeps the page's own colour; a browser that cannot mix colours shows none.
-            tint, share = f"color-mix(in srgb,{cell.color} 22%,transparent)", max(0.0, min(1.0, cell.bar))
-            size = f"calc((100% - {_GAP}) * {share:.2f}) calc(100% - 3px)"
-            paint = f";padding-left:2.5em;background:linear-gradient({tint},{tint}) left/{size} no-repeat"
-        rank = "" if cell.rank is None else f' data-rank="{cell.rank!r}"'
-        return f'<td style="{_NUMBER if column.is_number else _WORD}{dim}{paint}"{rank}>{inside}{below}</td>'
+
+def _cell(column: Column, item: Any, at: int) -> Cell:  # noqa: ANN401 - as the columns need it
+    found = item[at] if column.cell is None else column.cell(item)
+    cell = Cell(found) if isinstance(found, str) else found
+    return replace(cell, text=printable(cell.text))
 
 
-def row(*cells: str | Cell, is_marked: bool = False) -> Row:
-    """A row of texts and cells."""
-    return Row(tuple(Cell(cell) if isinstance(cell, str) else cell for cell in cells), is_marked)
-
-
-def table(
-    items: Iterable[Any], columns: Sequence[Column], hint: str = "", *, number: str = "", folds: bool = False
-) -> Table:
-    """A table with a row for each item; `number` is the title of a first column of row numbers, which users type."""
-    rows = [[column.cell(item) for column in columns] for item in items]
-    if number:
-        columns = [Column(number, is_number=True), *columns]
-        rows = [[str(at), *cells] for at, cells in enumerate(rows, 1)]
-    return Table(columns, [row(*cells) for cells in rows], hint, folds)
+def _html_of(column: Column, cell: Cell, *, is_marked: bool) -> tuple[str, str]:
+    """The style and the content of a cell."""
+    text = escape(cell.text)
+    dim = f";{QUIET}" if column.is_quiet and not is_marked and not cell.color else ""
+    paint = f";color:{cell.color}" if cell.color else ""
+    if cell.bar is not None:
+        # A tint behind the text, which keeps the page's own colour; a browser that cannot mix colours shows none.
+        tint, share = f"color-mix(in srgb,{cell.color} 22%,transparent)", max(0.0, min(1.0, cell.bar))
+        size = f"calc((100% - {_GAP}) * {share:.2f}) calc(100% - 3px)"
+        paint = f";padding-left:2.5em;background:linear-gradient({tint},{tint}) left/{size} no-repeat"
+    inside = f"<code>{text}</code>" if column.is_code and text else text
+    return f"{_NUMBER if column.is_number else _WORD}{dim}{paint}", inside
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The verbs of `%gguf`: each is a function; its decorator declares the arguments, and its docstring is the help.
+"""The verbs of `%gguf`: each is a function. Its signature declares the arguments, and its docstring is the help.
 
 Parses a line into a call of such a function, completes it, and generates usage, help and the reference page. Independent of the
 individual verbs and the manager. A completion uses only data that is in memory: a keystroke sends no request.
@@ -13,7 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from types import UnionType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from gglib_nb.domain.names import DownloadId, canonical
 from gglib_nb.domain.text import printable
@@ -43,6 +44,8 @@ _DASHED: Final = re.compile(r"-\D|--.")
 # What a phone's keyboard makes of quotation marks and of `--`.
 _CURLY: Final = re.compile(r"(?<![^\s=])(?:[“„”]([^“”]*)[“”]|[‘‚’]([^‘’]*)[‘’])(?!\S)")  # noqa: RUF001 - as a phone types them
 _LONG_DASH: Final = re.compile(r"^[–—](?=[a-z])")  # noqa: RUF001 - as a phone types them
+# Of a verb's docstring: the help of an argument or an option.
+_STATED: Final = re.compile(r"--[a-z]|[A-Z0-9]{2,}\S*: ")
 _SHARED: Final = "--revision"  # also an option of the commands that users paste
 _COUNT: Final = re.compile(r"(\d+)\s*(?:(k)(i?))?", re.IGNORECASE | re.ASCII)
 _PARAMETERS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mbt])", re.IGNORECASE | re.ASCII)
@@ -65,96 +68,81 @@ class Tab:
     given: tuple[str, ...] = ()  # the words before the fragment, without options
 
 
-Offers = Callable[[Tab], Iterable[str]] | tuple[str, ...]
-"""The completions for a word."""
-
-
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """A word without `--` in front; required unless the parameter has a default."""
+    """How a parameter of a verb is written, read and completed: the metadata of its `Annotated` type, if it needs any."""
 
-    name: str  # shown in usage and help, such as `ID`
+    name: str = ""  # in usage and help, such as `ID`; of an option: the name of its value
     help: str = ""  # one sentence; empty if the name is enough
     read: Callable[[str], Any] = str  # text to value; raises `GrammarError`
     find: Callable[[Session, str], Any] | None = None  # what the text refers to, when the verb runs
-    offers: Offers = ()
+    choices: tuple[str, ...] = ()  # the allowed values; empty: any
+    offers: Callable[[Tab], Iterable[str]] | tuple[str, ...] = ()  # the completions, if there are no choices
     takes_rest: bool = False  # all remaining words, joined with spaces
-    is_repeated: bool = False  # all remaining words; the value is a tuple
+    is_instead: bool = False  # either the first argument or this option must be given
     # Whether these words are a pasted command: all of it is the argument, except options of the verb.
     is_command: Callable[[Sequence[str]], bool] = lambda _words: False
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """A word with `--` in front."""
-
-    form: str  # with its dashes, and the name of its value if it has one: `--revision REVISION`
-    help: str = ""
-    read: Callable[[str], Any] = str  # text to value; raises `GrammarError`
-    choices: tuple[str, ...] = ()  # the allowed values; empty: any
-    offers: Offers = ()  # for the value, if there are no choices
-    is_repeated: bool = False  # may be repeated; the value is a tuple
-    replaces: str = ""  # parameter of an argument: exactly one of both must be given
+    # Set from the signature:
+    key: str = ""
+    option: str = ""  # such as `--dry-run`; empty for a word
+    is_required: bool = False
+    has_value: bool = True
+    is_repeated: bool = False
 
     @property
-    def name(self) -> str:
-        """The option without its value."""
-        return self.form.partition(" ")[0]
+    def form(self) -> str:
+        """The word, or the option with the name of its value."""
+        return f"{self.option} {self.name}".strip()
 
     @property
     def usage(self) -> str:
-        """The option with its choices or its value."""
-        return f"{self.name} {'|'.join(self.choices)}" if self.choices else self.form
+        """The same with the choices of an option."""
+        return f"{self.option} {'|'.join(self.choices)}" if self.choices else self.form
+
+
+All = Annotated[bool, Argument(help="All of them.", is_instead=True)]
+"""The option `--all` of a verb whose first argument is then None."""
 
 
 class Verb:
-    """One verb, made by the decorator `verb`; the arguments are those of the decorator."""
+    """One verb, made by the decorator `verb`.
 
-    def __init__(
-        self,
-        function: Callable[..., Answer | str],
-        group: Group,
-        interrupted: str,
-        words: Mapping[str, Argument | Option],
-    ) -> None:
+    A keyword-only parameter of its function is an option with its name: `dry_run` is `--dry-run`. An option of type `bool` has no
+    value, one of type `tuple` may be repeated, and the values of a `Literal` are its choices. The docstring has the summary, then
+    notes, then a paragraph with a line for each argument and option that needs help: `--only STATE: Only models in this state.`
+    """
+
+    def __init__(self, function: Callable[..., Answer | str], group: Group, interrupted: str) -> None:
         self.function: Final = function
         self.name: Final = function.__name__.rstrip("_").replace("_", "-")
         self.group: Final = group
         self.interrupted: Final = interrupted
-        all_ = [(inspect.signature(function).parameters[name], each) for name, each in words.items()]
-        self.arguments: Final = [(one, each) for one, each in all_ if isinstance(each, Argument)]
-        self.options: Final = {each.name: (one, each) for one, each in all_ if isinstance(each, Option)}
-        summary, _, notes = inspect.getdoc(function).partition("\n\n")  # type: ignore[union-attr]  # the decorator checks
+        summary, *notes = (inspect.getdoc(function) or "").split("\n\n")
+        lines = re.split(r"\n(?! )", notes.pop()) if notes and _STATED.match(notes[-1]) else []
+        stated = dict(" ".join(line.split()).split(": ", 1) for line in lines)
         self.summary: Final = " ".join(summary.split())
-        self.notes: Final = [" ".join(paragraph.split()) for paragraph in notes.split("\n\n") if paragraph]
+        self.notes: Final = [" ".join(paragraph.split()) for paragraph in notes]
+        _session, *parameters = inspect.signature(function).parameters.values()
+        declared = [_declared(parameter, stated) for parameter in parameters]
+        self.arguments: Final = [one for one in declared if not one.option]
+        self.options: Final = {one.option: one for one in declared if one.option}
 
     @property
     def usage(self) -> str:
         """The usage, without `%gguf`."""
-        replacing = [each.usage for _, each in self.options.values() if each.replaces]
-        words = [
-            each.name if one.default is one.empty or replacing else f"[{each.name}]" for one, each in self.arguments
-        ]
-        words += [f"[{each.usage}]" for _, each in self.options.values() if not each.replaces]
+        replacing = [each.usage for each in self.options.values() if each.is_instead]
+        words = [each.name if each.is_required or replacing else f"[{each.name}]" for each in self.arguments]
+        words += [f"[{each.usage}]" for each in self.options.values() if not each.is_instead]
         return " | ".join([" ".join([self.name, *words]), *(f"{self.name} {usage}" for usage in replacing)])
 
     @property
     def details(self) -> list[tuple[str, str]]:
         """The arguments and options that have a help text, with that text."""
-        found = [(each.name, each.help) for _, each in self.arguments]
-        for _, each in self.options.values():
+        found = []
+        for each in (*self.arguments, *self.options.values()):
             choices = f" One of {', '.join(each.choices)}." if len(each.choices) > 1 else ""
             found.append((each.form, each.help + choices))
-        return [(name, text) for name, text in found if text]
-
-    def read(self, words: Sequence[str]) -> "Call":
-        """Parses the words after the verb.
-
-        Raises:
-            GrammarError: The words do not match; the message has the usage.
-        """
-        with self.usage_in_errors():
-            return Call(self, self._arguments(words))
+        return [(form, text) for form, text in found if text]
 
     @contextmanager
     def usage_in_errors(self) -> Iterator[None]:
@@ -166,23 +154,27 @@ class Verb:
             ended = text if text.endswith("?") else f"{text.rstrip('.')}."
             raise GrammarError(printable(f"{ended[:1].upper()}{ended[1:]} Write: %gguf {self.usage}")) from error
 
-    def _arguments(self, words: Sequence[str]) -> dict[str, Any]:
-        is_command = bool(self.arguments) and self.arguments[0][1].is_command(words)
-        given, rest = self._read_options(words, is_command=is_command)
-        rest = [" ".join(rest)] if is_command else rest
-        for parameter, argument in self.arguments:
-            if not rest:
-                continue
-            taken = rest if argument.takes_rest or argument.is_repeated else rest[:1]
-            rest = rest[len(taken) :]
-            values = tuple(_value(argument, word) for word in taken) if argument.is_repeated else ()
-            given[parameter.name] = values or _value(argument, " ".join(taken))
-        if rest:
-            raise GrammarError(f"{' '.join(rest)!r} is unexpected here")
-        self._check_complete(given)
-        return given
+    def read(self, words: Sequence[str]) -> "Call":
+        """Parses the words after the verb.
+
+        Raises:
+            GrammarError: The words do not match; the message has the usage.
+        """
+        with self.usage_in_errors():
+            is_command = bool(self.arguments) and self.arguments[0].is_command(words)
+            given, rest = self._read_options(words, is_command=is_command)
+            for argument in self.arguments:
+                taken = rest if is_command or argument.takes_rest or argument.is_repeated else rest[:1]
+                rest = rest[len(taken) :]
+                for text in taken if argument.is_repeated or not taken else [" ".join(taken)]:
+                    _add(given, argument, text)
+            if rest:
+                raise GrammarError(f"{' '.join(rest)!r} is unexpected here")
+            self._check_complete(given)
+            return Call(self, given)
 
     def _read_options(self, words: Sequence[str], *, is_command: bool) -> tuple[dict[str, Any], list[str]]:
+        """The values of the options, and the other words."""
         given: dict[str, Any] = {}
         rest: list[str] = []
         left = list(words)
@@ -198,38 +190,61 @@ class Verb:
                 near = difflib.get_close_matches(name, self.options, n=1)
                 hint = f". Did you mean {near[0]}?" if near else ""
                 raise GrammarError(f"{self.name} has no option {name}{hint}")
-            parameter, option = self.options[name]
-            if option.form == name:
-                if has_value:
-                    raise GrammarError(f"{name} takes no value")
-                given[parameter.name] = True
-                continue
-            value = _value(option, text if has_value else _next_value(option, left))
-            values = tuple(dict.fromkeys((*given.get(parameter.name, ()), value)))
-            given[parameter.name] = values if option.is_repeated else value
+            option = self.options[name]
+            if option.has_value:
+                _add(given, option, text if has_value else _next_value(option, left))
+            elif has_value:
+                raise GrammarError(f"{name} takes no value")
+            else:
+                given[option.key] = True
         return given, rest
 
     def _check_complete(self, given: dict[str, Any]) -> None:
-        for parameter, option in self.options.values():
-            if option.replaces and (parameter.name in given) == (option.replaces in given):
-                name = next(each.name for one, each in self.arguments if one.name == option.replaces)
-                raise GrammarError(f"Write either {name} or {option.name}")
-        for parameter, argument in self.arguments:
-            if parameter.default is parameter.empty and parameter.name not in given:
+        for option in self.options.values():
+            if option.is_instead and (option.key in given) == (self.arguments[0].key in given):
+                raise GrammarError(f"Write either {self.arguments[0].name} or {option.option}")
+        for argument in self.arguments:
+            if argument.is_required and argument.key not in given:
                 raise GrammarError(f"{argument.name} is missing")
 
 
+def _declared(parameter: inspect.Parameter, stated: Mapping[str, str]) -> Argument:
+    """The argument or option of a parameter; `stated` has its help by its form."""
+    hint = parameter.annotation
+    kind = get_args(hint)[0] if get_origin(hint) in (Union, UnionType) else hint
+    argument, word = Argument(), parameter.name.strip("_")
+    if get_origin(kind) is Annotated:
+        kind, argument = get_args(kind)
+    is_repeated = get_origin(kind) is tuple
+    each = get_args(kind)[0] if is_repeated else kind
+    option = f"--{word.replace('_', '-')}" if parameter.kind is parameter.KEYWORD_ONLY else ""
+    form = argument.name or word.upper()
+    if option:
+        form = next((form for form in stated if form.split(" ")[0] == option), option)
+    return replace(
+        argument,
+        name=argument.name or form.removeprefix(option).strip(),
+        help=argument.help or stated.get(form, ""),
+        choices=argument.choices or (get_args(each) if get_origin(each) is Literal else ()),
+        key=parameter.name,
+        option=option,
+        is_required=parameter.default is parameter.empty,
+        has_value=kind is not bool,
+        is_repeated=is_repeated,
+    )
+
+
 def verb(
-    group: Group, *, interrupted: str = "Interrupted. %gguf status shows the queue.", **words: Argument | Option
+    group: Group, *, interrupted: str = "Interrupted. %gguf status shows the queue."
 ) -> Callable[[Callable[..., Answer | str]], Verb]:
     """Registers a function as a verb; it takes the session and the arguments and returns the answer.
 
-    The first paragraph of the docstring is the verb's line in `%gguf help`; `%gguf help VERB` shows the others. `words` declare the
-    parameters, except the session; `interrupted` is the message after an interrupt.
+    The first paragraph of the docstring is the verb's line in `%gguf help`; `%gguf help VERB` shows the others. `interrupted` is
+    the message after an interrupt.
     """
 
     def register(function: Callable[..., Answer | str]) -> Verb:
-        made = Verb(function, group, interrupted, words)
+        made = Verb(function, group, interrupted)
         VERBS[made.name] = made
         return made
 
@@ -251,9 +266,9 @@ class Call:
         """Runs the verb; a `GrammarError` has the usage. A verb that returns a text returns one line, which is made printable here."""
         given = dict(self.arguments)
         with self.verb.usage_in_errors():
-            for parameter, one in self.verb.arguments:
-                if one.find is not None and parameter.name in given:
-                    given[parameter.name] = one.find(session, given[parameter.name])
+            for one in self.verb.arguments:
+                if one.find is not None and one.key in given:
+                    given[one.key] = one.find(session, given[one.key])
             answer = self.verb.function(session, **given)
         return Answer(printable(answer)) if isinstance(answer, str) else answer
 
@@ -280,21 +295,21 @@ def split_words(line: str, *, has_escapes: bool = os.name == "posix") -> list[st
         raise GrammarError("The line ends inside a quotation or after a backslash.") from error
 
 
-def _next_value(option: Option, left: list[str]) -> str:
+def _next_value(option: Argument, left: list[str]) -> str:
     if not left or _DASHED.match(left[0]):
-        raise GrammarError(f"{option.name} needs a value: {option.usage}")
+        raise GrammarError(f"{option.option} needs a value: {option.usage}")
     return left.pop(0)
 
 
-def _value(one: Argument | Option, text: str) -> Any:  # noqa: ANN401 - as it reads it
-    if isinstance(one, Option) and one.choices:
-        if text.lower() not in one.choices:
-            raise GrammarError(f"{one.name} can be {', '.join(one.choices)}, not {text!r}")
-        text = text.lower()
+def _add(given: dict[str, Any], one: Argument, text: str) -> None:
+    """Adds the value of a text."""
+    if one.choices and text.lower() not in one.choices:
+        raise GrammarError(f"{one.option} can be {', '.join(one.choices)}, not {text!r}")
     try:
-        return one.read(text)
+        value = one.read(text.lower() if one.choices else text)
     except GglibError as error:  # from a parser in the domain
         raise GrammarError(str(error)) from error
+    given[one.key] = tuple(dict.fromkeys((*given.get(one.key, ()), value))) if one.is_repeated else value
 
 
 def help_of(verb: Verb) -> str:
@@ -346,8 +361,8 @@ def complete(words: Sequence[str], known: Tab) -> list[str]:
     if given[0] not in VERBS:
         return []
     name, has_value, begun = fragment.partition("=")
-    _, option = VERBS[given[0]].options.get(name, (None, None))
-    if has_value and option is not None and option.form != name:
+    option = VERBS[given[0]].options.get(name)
+    if has_value and option is not None and option.has_value:
         return [f"{name}={text}" for text in complete([*given, name, begun], known)]
     offered = _offered(VERBS[given[0]], given[1:], replace(known, fragment=fragment))
     return [text for text in dict.fromkeys(offered) if _continues(fragment, text)]
@@ -359,30 +374,22 @@ def _continues(fragment: str, text: str) -> bool:
     return whole.startswith(typed) or ("/" not in typed and whole.partition("/")[2].startswith(typed))
 
 
-def _completions(one: Argument | Option, tab: Tab) -> Iterable[str]:
-    return one.offers(tab) if callable(one.offers) else one.offers
-
-
 def _offered(verb: Verb, given: Sequence[str], known: Tab) -> Iterable[str]:
     words, option = list[str](), None  # the option whose value comes next
     for word in given:
         if option is not None:
             option = None
         elif word in verb.options:
-            option = verb.options[word][1] if verb.options[word][1].form != word else None
+            option = verb.options[word] if verb.options[word].has_value else None
         elif not word.startswith("-"):
             words.append(word)
+    if option is None and known.fragment.startswith("-"):
+        return [name for name, each in verb.options.items() if each.is_repeated or name not in given]
+    instead = [name for name, each in verb.options.items() if each.is_instead and not given and option is None]
+    left = verb.arguments[len(words) :] or [each for each in verb.arguments[-1:] if each.takes_rest or each.is_repeated]
     tab = replace(known, given=tuple(words))
-    if option is not None:
-        return option.choices or _completions(option, tab)
-    if tab.fragment.startswith("-"):
-        return [name for name, (_, each) in verb.options.items() if each.is_repeated or name not in given]
-    replacing = [name for name, (_, each) in verb.options.items() if each.replaces and not given]
-    if not verb.arguments:
-        return replacing
-    argument = verb.arguments[min(len(words), len(verb.arguments) - 1)][1]
-    is_full = len(words) >= len(verb.arguments) and not (argument.takes_rest or argument.is_repeated)
-    return [*replacing, *(() if is_full else _completions(argument, tab))]
+    offers = [each.choices or each.offers for each in ([option] if option else left[:1])]
+    return [*instead, *(text for each in offers for text in (each(tab) if callable(each) else each))]
 
 
 # Values of arguments and options; sizes, rates and times are read by `gglib_nb.domain.units` ---------------------------

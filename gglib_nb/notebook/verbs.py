@@ -5,7 +5,7 @@ The token is not a setting: whether there is one is shown, never its value, and 
 
 import difflib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from gglib_nb import settings
 from gglib_nb.domain import units
@@ -21,7 +21,6 @@ from gglib_nb.notebook.verb import (
     Argument,
     Call,
     GrammarError,
-    Option,
     Tab,
     all_verbs,
     help_of,
@@ -73,11 +72,11 @@ def parse(line: str) -> Call:
     return VERBS[name].read(rest)
 
 
-@verb("settings", number=Argument("N", "How many downloads may wait.", read=read_count))
-def limit(session: Session, number: int | None = None) -> str:
+@verb("settings")
+def limit(session: Session, n: Annotated[int, Argument("N", read=read_count)] | None = None) -> str:
     """Show or set how many downloads may wait in the queue."""
-    if number is not None:
-        session.call(session.sync.set_max_queue_size, number)
+    if n is not None:
+        session.call(session.sync.set_max_queue_size, n)
     return f"Up to {units.plural(session.manager.snapshot.max_size, 'download')} may wait."
 
 
@@ -97,24 +96,17 @@ def login(session: Session) -> str:
     return f"Logged in. The token is stored for all your programs, not in this notebook.{again}"
 
 
-@verb(
-    "settings",
-    rate=Argument(
-        "RATE|off",
-        "RATE 5 or 5MB is 5 MB/s for all downloads together; off: no limit.",
-        read=read_limit,
-        offers=("off",),
-        takes_rest=True,
-    ),
-    hours=Option(
-        "--hours HOURS|off",
-        "Download only between these times, such as 22:00-7:00; off: at any time.",
-        read=read_hours,
-        offers=("off", "22:00-07:00"),
-    ),
-)
-def bandwidth(session: Session, rate: int | None = None, *, hours: DailyHours | Literal["off"] | None = None) -> str:
-    """Show or set the bandwidth limit, and the hours in which downloads run."""
+Rate = Annotated[int, Argument("RATE|off", read=read_limit, offers=("off",), takes_rest=True)]
+Hours = Annotated[DailyHours | Literal["off"], Argument(read=read_hours, offers=("off", "22:00-07:00"))]
+
+
+@verb("settings")
+def bandwidth(session: Session, rate: Rate | None = None, *, hours: Hours | None = None) -> str:
+    """Show or set the bandwidth limit, and the hours in which downloads run.
+
+    RATE|off: RATE 5 or 5MB is 5 MB/s for all downloads together; off: no limit.
+    --hours HOURS|off: Download only between these times, such as 22:00-7:00; off: at any time.
+    """
     if rate is not None:
         session.call(session.sync.set_bandwidth_limit, rate or None)
     if hours is not None:
@@ -134,36 +126,39 @@ def _setting_or_value(tab: Tab) -> Iterable[str]:
     return folders(tab) if tab.given[0] in _FOLDERS and len(tab.given) == 1 else ()
 
 
-@verb(
-    "settings",
-    words=Argument(
-        "NAME [VALUE]",
-        "NAME is a setting, or a part that matches only one.",
-        read=str,
-        offers=_setting_or_value,
-        takes_rest=True,
-    ),
-    saves=Option("--save", "Set it for all future kernels too."),
-    resets=Option("--reset", "Undo what was set or saved."),
+_SETTING: Final = Argument(
+    "NAME [VALUE]",
+    "NAME is a setting, or a part that matches only one.",
+    offers=_setting_or_value,
+    takes_rest=True,
 )
-def config(session: Session, words: str = "", *, saves: bool = False, resets: bool = False) -> Answer | str:
-    """Show the settings and where each value comes from, or change one."""
+
+
+@verb("settings")
+def config(
+    session: Session, words: Annotated[str, _SETTING] = "", *, save: bool = False, reset: bool = False
+) -> Answer | str:
+    """Show the settings and where each value comes from, or change one.
+
+    --save: Set it for all future kernels too.
+    --reset: Undo what was set or saved.
+    """
     typed, _, text = words.partition(" ")
-    if resets and (not typed or text or saves):
+    if reset and (not typed or text or save):
         raise GrammarError("--reset takes only the name of a setting")
-    if saves and not text:
+    if save and not text:
         raise GrammarError("--save needs a setting and its value")
     if not typed:
-        token = tables.row("hf_token", *_token(session.manager), "Never shown, set or saved here.")
-        rows = [*(tables.row(*_described(name, session.manager)) for name in settings.SETTINGS), token]
+        token = ("hf_token", *_token(session.manager), "Never shown, set or saved here.")
+        rows = [*(_described(name, session.manager) for name in settings.SETTINGS), token]
         return session.answer(tables.Table(_COLUMNS, rows, _HINT))
     if typed.lower() in ("hf_token", "token"):
         raise RequestError(_NOT_HERE)
     name = settings.setting_name(typed)
-    if resets:
+    if reset:
         return _reset(name, session)
     if text:
-        return _set(name, text, session, saves=saves)
+        return _set(name, text, session, saves=save)
     _, value, origin, summary = _described(name, session.manager)
     return f"{name} is {value} ({origin}). {summary}"
 
@@ -240,8 +235,11 @@ def _named(origin: settings.Origin) -> str:
     return f"{origin.source}: {origin.where}" if origin.where else origin.source
 
 
-@verb("settings", name=Argument("VERB", offers=lambda _tab: [one.name for one in all_verbs()]))
-def help_(session: Session, name: str | None = None) -> Answer:
+VerbName = Annotated[str, Argument("VERB", offers=lambda _tab: [one.name for one in all_verbs()])]
+
+
+@verb("settings")
+def help_(session: Session, name: VerbName | None = None) -> Answer:
     """Explain a verb, or list all of them."""
     del session
     if name is not None and name not in VERBS:

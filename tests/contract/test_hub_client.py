@@ -1,9 +1,6 @@
 """The hub client with the embedded hub: what it reads, what it sends, and what the token gives access to."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -243,21 +240,6 @@ def test_requests_have_our_user_agent(hub: FaultyHub, client: HubClient) -> None
 
     assert all(request.headers["user-agent"].startswith("gglib_nb/") for request in hub.requests)
     assert client.user_agent.startswith("gglib_nb/")
-
-
-def test_only_our_own_requests_are_sent(hub: FaultyHub, tmp_path: Path) -> None:
-    """Huggingface_hub asks the Hub for a list of agents when it makes headers, with its own client."""
-    code = (
-        f"from gglib_nb.hub.client import HubClient as C; c = C({hub.url!r}); c.token; c.list_files('demo/small-GGUF')"
-    )
-    environment = {"PATH": os.environ["PATH"], "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path)}
-
-    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
-
-    assert {request.path for request in hub.requests} == {
-        "/api/models/demo/small-GGUF/revision/main",
-        f"/api/models/demo/small-GGUF/tree/{commit_of(hub, 'demo/small-GGUF')}",
-    }
 
 
 def test_offline_mode_sends_no_requests(hub: FaultyHub) -> None:

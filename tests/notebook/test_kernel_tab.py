@@ -24,7 +24,7 @@ shell.run_cell("import gglib_nb", silent=True)
 with provisionalcompleter():
     print(*sorted(one.text for one in shell.Completer.completions("gglib_nb.", len("gglib_nb."))))
 """
-OF_IDS = [name for name, verb in VERBS.items() if verb.arguments and verb.arguments[0][1].name == "ID"]
+OF_IDS = [name for name, verb in VERBS.items() if verb.arguments and verb.arguments[0].name == "ID"]
 
 
 @pytest.fixture(scope="module")

@@ -29,7 +29,6 @@ from gglib_nb.errors import (
     DownloadsFailedError,
     GatedRepoError,
     NetworkError,
-    NoGgufFilesError,
     QueueFullError,
     StorageError,
 )
@@ -761,17 +760,6 @@ def test_queueing_a_download_that_fails_at_once_reports_the_reason(shell, manage
     said = run(shell, "queue owner/full:Q8_0")
     assert said.startswith("Queued owner/full:Q8_0")
     assert said.endswith("It has failed: The disk is full. Free some space.")
-
-
-def test_rows_offered_by_an_error_can_be_queued_by_number(shell, manager):
-    manager.answers["queue_smart"] = NoGgufFilesError("None here.", ("owner/made-GGUF", "other/made-GGUF"))
-    with pytest.raises(NoGgufFilesError):
-        run(shell, "queue owner/base")
-
-    with pytest.raises(NoGgufFilesError):
-        run(shell, "queue 2")
-
-    assert manager.asked[-1][1][0] == "other/made-GGUF"
 
 
 PAST = (

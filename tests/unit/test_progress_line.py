@@ -28,7 +28,7 @@ def test_the_terminal_is_redrawn_in_place_and_left_clean() -> None:
     shown.show(("reading", 0.25))
     shown.close()
 
-    assert stream.getvalue() == "\r 25 %  reading\x1b[K\r\x1b[K"
+    assert stream.getvalue() == " 25 %  reading\n\x1b[1F\x1b[J"
 
 
 def test_a_line_never_wraps() -> None:
@@ -36,7 +36,7 @@ def test_a_line_never_wraps() -> None:
 
     shown.show(("reading something long", 0.5))
 
-    assert stream.getvalue() == "\r 50 %  read\x1b[K"
+    assert stream.getvalue() == " 50 %  read\n"
 
 
 def test_an_untrusted_name_cannot_control_the_terminal() -> None:

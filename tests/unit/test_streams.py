@@ -79,6 +79,6 @@ def test_log_lines_are_written_to_the_stream_of_the_waiting_code(monkeypatch):
 
 
 def test_tables_can_be_written_in_any_encoding():
-    shown = tables.Table((tables.Column("Note"),), [tables.row("★ ✓ — …")]).text()
+    shown = tables.Table((tables.Column("Note"),), [("★ ✓ — …",)]).text()
 
     assert encodable(shown, SimpleNamespace(encoding="ascii")).isascii()

@@ -1,9 +1,9 @@
 """Tables: columns that do not fit are folded below the row, the least important first."""
 
-from gglib_nb.notebook.tables import Column, Table, row
+from gglib_nb.notebook.tables import Column, Table
 
 COLUMNS = (Column("Name", is_code=True), Column("Size"), Column("Kind", importance=2), Column("Folder", importance=3))
-ROWS = [row("alpha", "1 GB", "llama", "/models/a"), row("beta", "20 GB", "qwen", "/models/b")]
+ROWS = [("alpha", "1 GB", "llama", "/models/a"), ("beta", "20 GB", "qwen", "/models/b")]
 
 
 def test_a_wide_terminal_gets_every_column() -> None:
@@ -41,4 +41,4 @@ def test_html_shows_folded_columns_below_the_name() -> None:
 
 
 def test_folded_columns_are_escaped_in_html() -> None:
-    assert "<b>" not in Table(COLUMNS, [row("a", "b", "<b>", "d")], folds=True).html()
+    assert "<b>" not in Table(COLUMNS, [("a", "b", "<b>", "d")], folds=True).html()

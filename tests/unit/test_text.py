@@ -201,8 +201,8 @@ def test_the_test_values_match_the_domain():
     assert download("a/b@main:Q8_0").id == DownloadId("a/b", "Q8_0", "main")
 
 
-def test_redrawn_output_shows_files_without_expanding():
-    page = render_html(snapshot(SHARDED), is_redrawn=True)
+def test_the_html_shows_files_without_expanding():
+    page = render_html(snapshot(SHARDED))
 
     assert "<details>" not in page
     assert "1/2" in page

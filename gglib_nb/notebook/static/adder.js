@@ -228,7 +228,7 @@ function variantOf(app, row, fields) {
     h("span", { class: "gglib-name", title: id }, title),
     h("span", { class: "gglib-amount" }, measure),
     h("span", { class: "gglib-tags" }, factsOf(lines, "gglib-tag"), note && h("span", { class: "gglib-owner" }, note)),
-    actions.map((action) => actionButton(app, at, action, fields)),
+    actions.map((action) => actionButton(app, at, action, fields, name)),
     feedbackOf(app, at, name, fields),
   ]);
 }

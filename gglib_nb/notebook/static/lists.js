@@ -75,7 +75,7 @@ class Lists {
     return h("div", { key: "earlier", class: "gglib-earlier" }, [
       h("div", { class: "gglib-heading" }, [
         h("span", { role: "heading", "aria-level": "3" }, h("button", opener, label)),
-        this.isEarlierOpen && (earlier.actions ?? []).map((action) => actionButton(app, "earlier", action, () => ({ action: action.id }))),
+        this.isEarlierOpen && (earlier.actions ?? []).map((action) => actionButton(app, "earlier", action, () => ({ action: action.id }), earlier.title)),
         feedbackOf(app, "earlier", "", ({ id }) => ({ action: id })),
       ]),
       this.isEarlierOpen &&

@@ -44,7 +44,7 @@ function headingOf(app, { key, title, count, view }) {
   const at = `heading ${view?.id}`;
   return h("div", { key, class: "gglib-heading", role: "listitem", "data-key": view?.id }, [
     h("span", { role: "heading", "aria-level": "3" }, count ? `${title} · ${count}` : (title ?? "")),
-    (view?.actions ?? []).map((action) => actionButton(app, at, action, () => ({ action: action.id, id: view?.id }))),
+    (view?.actions ?? []).map((action) => actionButton(app, at, action, () => ({ action: action.id, id: view?.id }), title)),
     feedbackOf(app, at, "", ({ id }) => ({ action: id, id: view?.id })),
   ]);
 }

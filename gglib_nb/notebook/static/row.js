@@ -12,8 +12,8 @@ const BAR_STEPS = 128;
 /** A download that is out of view is rendered at most this often; screen readers and searches find it there. */
 const UNSEEN_MS = 2000;
 
-/** A button that sends a request. @param {PanelView} app @param {string} at The key of its feedback. @param {Action} action @param {() => {id?: string, [name: string]: unknown}} fields */
-function actionButton(app, at, action, fields) {
+/** A button that sends a request. @param {PanelView} app @param {string} at The key of its feedback. @param {Action} action @param {() => {id?: string, [name: string]: unknown}} fields @param {string} name Of its row or list. */
+function actionButton(app, at, action, fields, name = "") {
   const feedback = app.requests.feedback(at);
   const { id, label, aria, is_off, is_primary } = action;
   const isWorded = action.is_worded || !(id in ICONS || id in ICON_ALIASES);
@@ -31,7 +31,7 @@ function actionButton(app, at, action, fields) {
     {
       key: SLOTS[id] ?? id,
       title: label,
-      "aria-label": feedback.done.includes(id) ? null : aria || null,
+      "aria-label": feedback.done.includes(id) ? null : aria || (name ? `${label} ${name}` : null),
       "aria-busy": feedback.busy.includes(id) ? "true" : null,
       "aria-disabled": isOff ? "true" : null,
       "aria-expanded": action.confirm ? String(feedback.opener === id) : null,
@@ -174,7 +174,7 @@ function drawnRow(app, list, row, at, isOpen) {
   const buttons = (/** @type {boolean} */ isOfFiles) =>
     (isStopped ? [] : (row.actions ?? []))
       .filter(({ is_worded }) => isOfFiles === Boolean(row.path && !is_worded))
-      .map((action) => actionButton(app, at, action, () => fields(action)));
+      .map((action) => actionButton(app, at, action, () => fields(action), name));
   const onkeydown = (/** @type {KeyboardEvent} */ event) => app.keys.onKeyDown(event, row, at);
   const grip = { class: "gglib-grip", "aria-disabled": app.isLive ? null : "true", onpointerdown: (/** @type {PointerEvent} */ event) => app.drag(event, row, at) };
   const opener = { class: "gglib-open", "aria-expanded": String(isOpen), onclick: () => app.toggle(row, !isOpen) };
