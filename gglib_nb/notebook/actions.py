@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain import units
-from gglib_nb.domain.library import VerifyProgress
 from gglib_nb.domain.loading import PROGRAMS
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.references import parse_pasted
@@ -21,6 +20,7 @@ from gglib_nb.notebook.tables import blocks_text
 from gglib_nb.settings import SETTINGS, checked_setting
 
 if TYPE_CHECKING:
+    from gglib_nb.domain.library import VerifyProgress
     from gglib_nb.manager.bundles import BundleProgress
     from gglib_nb.manager.manager import SyncOperations
 
@@ -173,11 +173,11 @@ def new_position(snapshot: QueueSnapshot, id_: str, where: str) -> int:
 
 
 def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: SendProgress) -> Answer:
-    def show(progress: VerifyProgress) -> None:
-        part = progress.done_bytes / progress.total_bytes if progress.total_bytes else 1.0
-        send(f"Verifying: {units.percent(part)} of {units.size(progress.total_bytes)} read.")
+    def show(progress: "VerifyProgress | BundleProgress") -> None:
+        send(f"{units.size(progress.done_bytes)} of {units.size(progress.total_bytes)} done.")
 
-    match action:
+    name, _, agreed = action.partition(":")
+    match name:
         case "verify":
             found = operations.verify(id_, on_progress=show)
             return _result(results.verified(found), "good" if found.is_right else "bad")
@@ -191,35 +191,20 @@ def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: Sen
         case "inspect":
             text = blocks_text(results.inspection_blocks(operations.inspect(id_)), _CONTENTS_WIDTH)
             return Answer(code=(Code("Contents", text),))
-        case _ if action.partition(":")[0] == "export":
-            return _export(operations, id_, send, action.partition(":")[2])
+        case "export" if agreed:
+            return _result(results.exported(operations.export(id_, agreed, on_progress=show)), "good")
         case _:
-            return _delete(operations, action, id_)
+            return _ask_or_delete(operations, action, id_)
 
 
-def _export(operations: "SyncOperations", id_: str, send: SendProgress, agreed: str) -> Answer:
-    """Exports a model into the folder that the user agreed to; without one, asks about a folder in the working directory."""
-    if not agreed:
-        folder = str(Path.cwd() / "gguf-bundle")
-        question = f"Export to {units.tilde(folder)}? To another folder: %gguf export {id_} FOLDER"
-        confirm = printable(question)
-        return Answer(confirm=messages.Action(f"export:{folder}", "Export", confirm=confirm, yes="Yes, export"))
-
-    def show(progress: "BundleProgress") -> None:
-        send(f"Exporting: {units.size(progress.done_bytes)} of {units.size(progress.total_bytes)} written.")
-
-    return _result(results.exported(operations.export(id_, agreed, on_progress=show)), "good")
-
-
-def _delete(operations: "SyncOperations", action: str, id_: str) -> Answer:
-    """Deletes models, or asks whether to."""
-    question, yes = "", ""
+def _ask_or_delete(operations: "SyncOperations", action: str, id_: str) -> Answer:
+    """Asks before an action, or deletes models after that."""
+    question, agreed, label = "", f"{action}_now", "Delete"
     match action:
         case "delete":
-            question, yes = f"{results.deletion_question(operations.delete(id_, dry_run=True))} Delete?", "delete_now"
+            question = f"{results.deletion_question(operations.delete(id_, dry_run=True))} Delete?"
         case "delete_now":
-            freed = units.size(operations.delete(id_, dry_run=False).freed_bytes)
-            return Answer(text=f"Deleted. {freed} freed.", news=f"{rows.name_of(DownloadId.parse(id_))} was deleted.")
+            return _result(results.deleted(operations.delete(id_, dry_run=False)), "good")
         case "prune":
             plan = operations.prune(unused_s=_UNUSED_S, dry_run=True)
             if not plan:
@@ -227,12 +212,16 @@ def _delete(operations: "SyncOperations", action: str, id_: str) -> Answer:
             names = units.listed(
                 [*(one.id for one in plan.models), *(one.path for one in plan.unfinished)], _MOST_NAMED
             )
-            question, yes = printable(f"{results.pruning_question(plan)} Delete {names}?"), "prune_now"
+            question = f"{results.pruning_question(plan)} Delete {names}?"
         case "prune_now":
-            return _result(f"Deleted. {units.size(operations.prune(unused_s=_UNUSED_S).freed_bytes)} freed.", "good")
+            return _result(results.pruned(operations.prune(unused_s=_UNUSED_S)), "good")
+        case "export":
+            folder = str(Path.cwd() / "gguf-bundle")
+            question = f"Export to {units.tilde(folder)}? To another folder: %gguf export {id_} FOLDER"
+            agreed, label = f"export:{folder}", "Export"
         case _:
             raise RequestError(f"This kernel does not know the action {action!r}. Reload the page.")
-    return Answer(confirm=messages.Action(yes, "Delete", confirm=question, yes="Yes, delete"))
+    return Answer(confirm=messages.Action(agreed, label, confirm=printable(question), yes=f"Yes, {label.lower()}"))
 
 
 def _result(text: str, mood: messages.Mood) -> Answer:

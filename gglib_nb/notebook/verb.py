@@ -47,9 +47,6 @@ _LONG_DASH: Final = re.compile(r"^[–—](?=[a-z])")  # noqa: RUF001 - as a pho
 # Of a verb's docstring: the help of an argument or an option.
 _STATED: Final = re.compile(r"--[a-z]|[A-Z0-9]{2,}\S*: ")
 _SHARED: Final = "--revision"  # also an option of the commands that users paste
-_COUNT: Final = re.compile(r"(\d+)\s*(?:(k)(i?))?", re.IGNORECASE | re.ASCII)
-_PARAMETERS: Final = re.compile(r"(\d+(?:\.\d+)?)\s*([mbt])", re.IGNORECASE | re.ASCII)
-_AGE: Final = re.compile(r"(\d{1,5})\s*(h|d|w)", re.IGNORECASE | re.ASCII)
 _read_rate: Final = partial(parse_bytes, bare_unit="MB")
 
 
@@ -395,12 +392,25 @@ def _offered(verb: Verb, given: Sequence[str], known: Tab) -> Iterable[str]:
 # Values of arguments and options; sizes, rates and times are read by `gglib_nb.domain.units` ---------------------------
 
 
-def read_count(text: str) -> int:
-    """A whole number of at least 1: `8192`, `8k` (8,000), `8Ki` (8,192)."""
-    found = _COUNT.fullmatch(text.strip())
-    if found is None or not int(found[1]):
-        raise GrammarError(f"{text!r} is not a whole number of at least 1")
-    return int(found[1]) * ((1024 if found[3] else 1000) if found[2] else 1)
+def _reader(unit_sizes: Mapping[str, int], mistake: str) -> Callable[[str], int]:
+    """Reads a number with one of these units, as a whole number of at least 1."""
+    number = re.compile(rf"(\d{{1,12}}(?:\.\d+)?)\s*({'|'.join(unit_sizes)})", re.IGNORECASE | re.ASCII)
+
+    def read(text: str) -> int:
+        found = number.fullmatch(text.strip())
+        value = int(float(found[1]) * unit_sizes[found[2].lower()]) if found else 0
+        if not found or not value or (not found[2] and not found[1].isdecimal()):
+            raise GrammarError(f"{text!r} {mistake}")
+        return value
+
+    return read
+
+
+read_count: Final = _reader({"": 1, "k": 1000, "ki": 1024}, "is not a whole number of at least 1")
+read_age: Final = _reader({"h": 3_600, "d": 86_400, "w": 604_800}, "is not an age. Write one such as 30d, 8w or 12h")
+read_parameters: Final = _reader(
+    {"m": 10**6, "b": 10**9, "t": 10**12}, "is not a number of parameters. Write one such as 8B or 500M"
+)
 
 
 def read_limit(text: str) -> int:
@@ -408,22 +418,6 @@ def read_limit(text: str) -> int:
     return 0 if text.strip().lower() in UNLIMITED else _read_rate(text)
 
 
-def read_age(text: str) -> float:
-    """Seconds of `30d`, `8w`, `12h`."""
-    found = _AGE.fullmatch(text.strip())
-    if found is None or not int(found[1]):
-        raise GrammarError(f"{text!r} is not an age. Write one such as 30d, 8w or 12h")
-    return int(found[1]) * {"h": 3_600.0, "d": 86_400.0, "w": 604_800.0}[found[2].lower()]
-
-
 def read_hours(text: str) -> DailyHours | Literal["off"]:
     """Hours of the day of `22:00-7:00`; `off` of `off`."""
     return "off" if text.strip().lower() in UNLIMITED else DailyHours.parse(text)
-
-
-def read_parameters(text: str) -> int:
-    """Parameters of `8B`, `1.5b`, `500M`."""
-    found = _PARAMETERS.fullmatch(text.strip())
-    if found is None or not float(found[1]):
-        raise GrammarError(f"{text!r} is not a number of parameters. Write one such as 8B or 500M")
-    return int(float(found[1]) * {"m": 10**6, "b": 10**9, "t": 10**12}[found[2].lower()])

@@ -59,7 +59,7 @@ def test_a_deletion_shows_the_freed_space_asks_and_keeps_the_focus(open_panel: O
 
     assert [keywords for _, _, keywords in kept] == [{"dry_run": True}]
     assert panel.manager.asked[-1] == ("delete", (MODEL,), {"dry_run": False})
-    panel.sees("Deleted. 17.7 GB freed.")
+    panel.sees("1 file; 17.7 GB freed.")
 
 
 def test_the_loading_code_includes_the_projector(open_panel: OpenPanel) -> None:
@@ -108,7 +108,7 @@ def test_unused_models_are_listed_before_deletion(open_panel: OpenPanel) -> None
     panel.sees(f"Deleting 1 model frees 1.8 GB. Delete {MODEL}?")
     panel.press("Yes, delete")
 
-    panel.sees("Deleted. 1.8 GB freed.")
+    panel.sees("Deleted 1 model: 1.8 GB freed")
     assert [keywords["unused_s"] for name, _, keywords in panel.manager.asked if name == "prune"] == [30 * 86_400] * 2
 
 
