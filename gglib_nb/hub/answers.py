@@ -42,8 +42,8 @@ def files(entries: Iterable[Json]) -> tuple[HubFile, ...]:
 def siblings(info: Json) -> list[dict[str, Any]]:
     """The files of a repository's info in the form of a tree; sizes and digests are there if `blobs` was requested."""
     with as_the_hub_writes():
-        found = ((one["rfilename"], one.get("size"), (one.get("lfs") or {}).get("sha256")) for one in info["siblings"])
-        return [{"type": "file", "path": path, "size": size, "lfs": {"oid": oid}} for path, size, oid in found]
+        found = ((one, (one.get("lfs") or {}).get("sha256")) for one in info["siblings"])
+        return [{**one, "type": "file", "path": one["rfilename"], "lfs": {"oid": digest}} for one, digest in found]
 
 
 def expanded(entries: Iterable[Json], field: str, keys: tuple[str, ...]) -> dict[str, tuple[str, ...]]:
@@ -99,7 +99,7 @@ def _file(entry: Json) -> HubFile:
 
 
 def _gate(fields: Json) -> Gate | None:
-    gate: Gate | None = fields.get("gated") or None
+    gate: Any = fields.get("gated")
     return gate if gate in get_args(Gate) else None
 
 

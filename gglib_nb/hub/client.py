@@ -17,13 +17,7 @@ from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.names import check_repo_id, modelscope_name
 from gglib_nb.domain.plan import FileCommit, HubFile, RepoListing, RepoSummary
 from gglib_nb.domain.units import listed
-from gglib_nb.errors import (
-    GglibError,
-    HubError,
-    RepoNotFoundError,
-    RequestError,
-    RevisionNotFoundError,
-)
+from gglib_nb.errors import GglibError, HubError, RepoNotFoundError, RequestError, RevisionNotFoundError
 from gglib_nb.hub import answers
 from gglib_nb.hub.modelscope import ModelScope
 from gglib_nb.hub.transport import NoRouteError, Params, Patience, Transport
@@ -36,16 +30,15 @@ SEARCH_ORDERS: Final = {
     "modified": "lastModified",
 }
 _ROW_FIELDS: Final = ("downloads", "likes", "lastModified", "gated", "gguf")
-_HEAD_FIELDS: Final = tuple(("expand", name) for name in ("sha", "gated", "private"))
+_HEAD: Final = tuple(("expand", name) for name in ("sha", "gated", "private"))
+_BLOBS: Final = (("blobs", "true"),)  # with sizes and digests
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
 _MOST_ENTRIES: Final = 250_000  # more than any repository has; each stored entry takes a few hundred bytes
 _MOST_SCANNED: Final = 100
-_MOST_FAILURES: Final = 3  # of folders without a scan's results; a hub that is down costs seconds for each
+_MOST_FAILURES: Final = 3  # of folders that cannot be read; a hub that is down costs seconds for each
 _MOST_REVISIONS: Final = 10
 _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
 _LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
-
-Tries = Sequence[tuple[str, Params]]
 
 
 class HubClient(Transport):
@@ -80,6 +73,13 @@ class HubClient(Transport):
         name = modelscope_name(repo_id)
         return f"{self.endpoint}/{repo_id}" if name is None else self._modelscope.asked(name, None).page
 
+    def asked(self, repo_id: str, revision: str | None = None, path: str | None = None) -> Asked:
+        """What is requested; raises `InvalidRepoIdError`."""
+        check_repo_id(repo_id)
+        return Asked(self.endpoint, repo_id, revision, path)
+
+    # Listings --------------------------------------------------------------------------------------------------------
+
     def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
         """All files of a repository at the commit that a revision names now.
 
@@ -95,57 +95,90 @@ class HubClient(Transport):
             return self._modelscope.list_files(name, revision)
         return self.anywhere(lambda hub: hub._list_files(hub.asked(repo_id, revision)))  # noqa: SLF001 - our own class
 
-    def asked(self, repo_id: str, revision: str | None = None, path: str | None = None) -> Asked:
-        """What is requested; raises `InvalidRepoIdError`."""
-        check_repo_id(repo_id)
-        return Asked(self.endpoint, repo_id, revision, path)
-
     def _list_files(self, asked: Asked) -> RepoListing:
+        route = f"/api/models/{asked.repo_id}"
+        # Uses the branch's name even if none was given: a mirror without its hub (olah, offline) has only what was requested by name.
+        routes = [f"{route}/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"]
+        if asked.revision is None:
+            routes.append(route)  # on some hubs the default branch has another name
         try:
-            info = self._info(asked)
+            info = self._first_of([(at, params) for at in routes for params in (_HEAD, ())], asked)
         except RevisionNotFoundError as error:
             raise RevisionNotFoundError(f"{error}{self._revisions(asked)}") from error.__cause__
         return answers.listing(info, asked, self._files)
 
+    def _files(self, asked: Asked) -> tuple[HubFile, ...]:
+        """The files of a commit: from its tree, or from the repository's own list where a mirror has no trees."""
+        route, commit_sha = f"/api/models/{asked.repo_id}", asked.revision
+        try:
+            rows = self.pages(f"{route}/tree/{commit_sha}", asked, (("recursive", "true"),), is_optional=True)
+            entries = list(islice(rows, _MOST_ENTRIES + 1))
+        except NoRouteError:
+            tries = [(f"{route}/revision/{commit_sha}", _BLOBS), (route, _BLOBS), (route, ())]
+            entries = answers.siblings(self._first_of(tries, asked))
+        if len(entries) > _MOST_ENTRIES:
+            raise HubError(f"{asked.repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
+        return answers.files(entries)
+
+    def _first_of(self, tries: Sequence[tuple[str, Params]], asked: Asked) -> dict[str, Any]:
+        """The answer of the first route and parameters that the hub has; the last one's refusal is raised."""
+        for route, params in tries[:-1]:
+            with suppress(NoRouteError, RevisionNotFoundError):
+                return self.json(route, asked, params, is_optional=True)
+        route, params = tries[-1]
+        return self.json(route, asked, params)
+
+    def _revisions(self, asked: Asked) -> str:
+        """The existing revision names, as a sentence; empty if the hub does not state them."""
+        names: list[str] = []
+        with suppress(GglibError):
+            names = answers.revision_names(self.looking.json(f"/api/models/{asked.repo_id}/refs", asked))
+        return f" It has {listed(names, _MOST_REVISIONS)}." if names else ""
+
     def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
-        """The last commit that changed each file, by path in the repository; files for which the hub states none are left out."""
-        found: dict[str, FileCommit] = {}
-        wanted = set(paths)
-        for folder in _folders(repo_id, wanted):
-            texts = self._expanded(repo_id, commit_sha, folder, "lastCommit", ("title", "date"))
-            found |= {path: FileCommit(title, date) for path, (title, date) in texts.items() if path in wanted}
-        return found
+        """The last commit that changed each file, by path in the repository; files for which it is unknown are left out."""
+        texts = self._expanded(repo_id, commit_sha, paths, "lastCommit", ("title", "date"))
+        return {path: FileCommit(title, date) for path, (title, date) in texts.items()}
 
     def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, str]:
         """The results of the Hub's security scan, by path: `safe`, `unsafe`, `queued`, ...
 
-        Files that the Hub has not scanned are left out, as are those after the first hundred of a folder, and those of
-        folders that cannot be read. Raises nothing.
+        Files that the Hub has not scanned are left out, as are those after the first hundred of a folder.
         """
-        found: dict[str, str] = {}
+        texts = self._expanded(repo_id, commit_sha, paths, "securityFileStatus", ("status",), _MOST_SCANNED)
+        return {path: state for path, (state,) in texts.items() if state}
+
+    def _expanded(
+        self,
+        repo_id: str,
+        commit_sha: str,
+        paths: Iterable[str],
+        field: str,
+        keys: tuple[str, ...],
+        most: int | None = None,
+    ) -> dict[str, tuple[str, ...]]:
+        """What the expanded trees of their folders say of files, by path; at most `most` entries of a folder are read.
+
+        Files in folders that cannot be read are left out, and all of ModelScope, which has no such trees. Raises nothing.
+        """
+        found: dict[str, tuple[str, ...]] = {}
         wanted, failures = set(paths), 0
-        for folder in _folders(repo_id, wanted):
+        for folder in [] if modelscope_name(repo_id) else sorted({path.rpartition("/")[0] for path in wanted}):
+            route = f"/api/models/{repo_id}/tree/{commit_sha}/{quote(folder)}".removesuffix("/")
+
+            def ask(hub: HubClient, route: str = route) -> dict[str, tuple[str, ...]]:
+                entries = hub.looking.pages(route, hub.asked(repo_id, commit_sha), (("expand", "true"),))
+                return answers.expanded(islice(entries, most), field, keys)
+
             try:
-                texts = self._expanded(repo_id, commit_sha, folder, "securityFileStatus", ("status",), _MOST_SCANNED)
+                found |= self.anywhere(ask)
             except GglibError:
                 failures += 1
                 if failures == _MOST_FAILURES:
                     break
-            else:
-                found |= {path: state for path, (state,) in texts.items() if state and path in wanted}
-        return found
+        return {path: texts for path, texts in found.items() if path in wanted}
 
-    def _expanded(
-        self, repo_id: str, commit_sha: str, folder: str, field: str, keys: tuple[str, ...], most: int | None = None
-    ) -> dict[str, tuple[str, ...]]:
-        """What the expanded tree of a folder says of its files, by path; at most `most` entries are read."""
-        route = f"/api/models/{repo_id}/tree/{commit_sha}" + (f"/{quote(folder)}" if folder else "")
-
-        def ask(hub: HubClient) -> dict[str, tuple[str, ...]]:
-            entries = hub.looking.pages(route, hub.asked(repo_id, commit_sha), (("expand", "true"),))
-            return answers.expanded(islice(entries, most), field, keys)
-
-        return self.anywhere(ask)
+    # Access, search, ranges ------------------------------------------------------------------------------------------
 
     def check_access(self, repository: RepoListing | str) -> None:
         """Checks whether the files of a listing or id may be downloaded, before anything is queued. Only the hub decides it, no mirror.
@@ -160,11 +193,9 @@ class HubClient(Transport):
                 return
             # It was listed a moment ago: a hub that does not find it now has no such route.
             repository, forgiven = repository.repo_id, (NoRouteError, RepoNotFoundError)
-        if modelscope_name(repository) is not None:
-            return
-        with suppress(*forgiven):
-            route = f"/api/models/{repository}/auth-check"
-            self.json(route, self.asked(repository), is_optional=True)
+        if modelscope_name(repository) is None:
+            with suppress(*forgiven):
+                self.json(f"/api/models/{repository}/auth-check", self.asked(repository), is_optional=True)
 
     def search(
         self,
@@ -177,15 +208,14 @@ class HubClient(Transport):
         sort: str = "downloads",
         limit: int = 20,
     ) -> list[RepoSummary]:
-        """Repositories that hold GGUF files.
+        """Repositories that hold GGUF files; empty words find all, and None sets no limit.
 
         Args:
-            words: Searched in the ids; empty finds all.
-            max_parameters: Leaves out models with more parameters, and those for which the hub states no
-                number; None keeps all.
-            licence: As the Hub names it, such as `apache-2.0`; None is any.
-            task: As the Hub names it, such as `text-generation` or `image-text-to-text`; None is any.
-            quantized_from: Only quantizations of this repository; None is any.
+            words: Searched in the ids.
+            max_parameters: Leaves out models with more parameters, and those for which the hub states no number.
+            licence: As the Hub names it, such as `apache-2.0`.
+            task: As the Hub names it, such as `text-generation` or `image-text-to-text`.
+            quantized_from: Only quantizations of this repository.
             sort: One of `SEARCH_ORDERS`, highest or newest first.
             limit: Most rows to return.
 
@@ -202,14 +232,15 @@ class HubClient(Transport):
             *(("expand", name) for name in _ROW_FIELDS),
             *(("filter", f"{kind}{value.strip()}") for kind, value in tags if value and value.strip()),
         ]
-        return self.anywhere(lambda hub: hub._search(params, max_parameters, limit))  # noqa: SLF001 - our own class
 
-    def _search(self, params: Params, max_parameters: float | None, limit: int) -> list[RepoSummary]:
-        rows = self.pages("/api/models", Asked(self.endpoint), params)
-        found: Iterable[RepoSummary] = filter(None, map(answers.repo_summary, islice(rows, _MOST_ROWS_SEEN)))
-        if max_parameters is not None:
-            found = (row for row in found if row.parameter_count is not None and row.parameter_count <= max_parameters)
-        return list(islice(found, limit))
+        def ask(hub: HubClient) -> list[RepoSummary]:
+            rows = islice(hub.pages("/api/models", Asked(hub.endpoint), params), _MOST_ROWS_SEEN)
+            found: Iterable[RepoSummary] = filter(None, map(answers.repo_summary, rows))
+            if max_parameters is not None:
+                found = (row for row in found if (row.parameter_count or max_parameters + 1) <= max_parameters)
+            return list(islice(found, limit))
+
+        return self.anywhere(ask)
 
     def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
         """Bytes of a file from `offset`, such as its GGUF header; fewer than `length` at its end, none beyond it.
@@ -223,52 +254,7 @@ class HubClient(Transport):
         if offset < 0 or length > _LARGEST_RANGE_BYTES:
             most = units.size(_LARGEST_RANGE_BYTES)
             raise HubError(f"At most {most} of a file can be read at once. Download the file instead.")
+        check_repo_id(repo_id)
         if (name := modelscope_name(repo_id)) is not None:
-            check_repo_id(repo_id)
             return self._modelscope.looking.range(self._modelscope.asked(name, commit_sha, path), offset, length)
         return self.anywhere(lambda hub: hub.looking.range(hub.asked(repo_id, commit_sha, path), offset, length))
-
-    def _info(self, asked: Asked) -> dict[str, Any]:
-        """The hub's info about a repository at a revision; mirrors lack some of these routes and parameters."""
-        route = f"/api/models/{asked.repo_id}"
-        # Uses the branch's name even if none was given: a mirror without its hub (olah, offline) has only what was requested by name.
-        named = f"{route}/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"
-        if asked.revision is not None:
-            return self._first_of([(named, _HEAD_FIELDS), (named, ())], asked)
-        # On some hubs the default branch has another name.
-        tries: Tries = [(at, params) for at in (named, route) for params in (_HEAD_FIELDS, ())]
-        return self._first_of(tries, asked, NoRouteError, RevisionNotFoundError)
-
-    def _first_of(self, tries: Tries, asked: Asked, *forgiven: type[Exception]) -> dict[str, Any]:
-        """The answer of the first route and parameters that the hub has; the last one's refusal is raised."""
-        for route, params in tries[:-1]:
-            with suppress(*forgiven or (NoRouteError,)):
-                return self.json(route, asked, params, is_optional=True)
-        return self.json(tries[-1][0], asked, tries[-1][1])
-
-    def _files(self, asked: Asked) -> tuple[HubFile, ...]:
-        """The files of a commit: from its tree, or from the repository's own list where a mirror has no trees."""
-        route, commit_sha = f"/api/models/{asked.repo_id}", asked.revision
-        try:
-            rows = self.pages(f"{route}/tree/{commit_sha}", asked, (("recursive", "true"),), is_optional=True)
-            entries = list(islice(rows, _MOST_ENTRIES + 1))
-        except NoRouteError:
-            blobs = (("blobs", "true"),)
-            tries = [(f"{route}/revision/{commit_sha}", blobs), (route, blobs), (route, ())]
-            entries = answers.siblings(self._first_of(tries, asked))
-        if len(entries) > _MOST_ENTRIES:
-            raise HubError(f"{asked.repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
-        return answers.files(entries)
-
-    def _revisions(self, asked: Asked) -> str:
-        """The existing revision names, as a sentence; empty if the hub does not state them."""
-        names: list[str] = []
-        with suppress(GglibError):
-            refs = self.looking.json(f"/api/models/{asked.repo_id}/refs", asked)
-            names = answers.revision_names(refs)
-        return f" It has {listed(names, _MOST_REVISIONS)}." if names else ""
-
-
-def _folders(repo_id: str, paths: Iterable[str]) -> list[str]:
-    """The folders of files whose expanded trees can be read; none on ModelScope, which has no such trees."""
-    return [] if modelscope_name(repo_id) else sorted({path.rpartition("/")[0] for path in paths})

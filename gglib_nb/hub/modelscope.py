@@ -6,7 +6,6 @@ commit of a listed file has every listed file as it is.
 """
 
 import re
-from collections.abc import Iterator, Sequence
 from typing import Final
 
 from gglib_nb.domain.http_rules import sha256_of
@@ -37,7 +36,7 @@ class ModelScope(Transport):
             RepoNotFoundError: There is none, or it has no such revision.
         """
         try:
-            return _listing(list(self._entries(self.asked(name, revision))), name)
+            return _listing(self._entries(self.asked(name, revision)), name)
         except RepoNotFoundError as error:
             what = name if revision is None else f"{name} with a revision {revision!r}"
             raise RepoNotFoundError(
@@ -47,18 +46,19 @@ class ModelScope(Transport):
             error.args = (_with_own_names(str(error)),)
             raise
 
-    def _entries(self, asked: Asked) -> Iterator[Json]:
-        """The entries of a listing, page by page. A server without pages answers each request with all of them."""
-        route, seen = f"/api/v1/models/{asked.repo_id}/repo/files", set[str]()
+    def _entries(self, asked: Asked) -> dict[str, Json]:
+        """The files and folders by path. A server without pages answers each request with all of them."""
+        found: dict[str, Json] = {}
         for number in range(1, _MOST_PAGES):
             pages = (("PageNumber", str(number)), ("PageSize", str(_PAGE)))
-            answer = self.json(route, asked, (("Revision", asked.revision or ""), ("Recursive", "True"), *pages))
+            params = (("Revision", asked.revision or ""), ("Recursive", "True"), *pages)
+            answer = self.json(f"/api/v1/models/{asked.repo_id}/repo/files", asked, params)
+            before = len(found)
             with as_the_hub_writes():
-                new = [one for one in answer["Data"]["Files"] or () if one["Path"] not in seen]
-                seen.update(one["Path"] for one in new)
-            yield from new
-            if len(new) < _PAGE:
-                return
+                found |= {one["Path"]: one for one in answer["Data"]["Files"] or ()}
+            if len(found) - before < _PAGE:
+                break
+        return found
 
 
 def _with_own_names(said: str) -> str:
@@ -66,12 +66,12 @@ def _with_own_names(said: str) -> str:
     return said.replace("The Hub's", "ModelScope's").replace("like a Hub", "like ModelScope")
 
 
-def _listing(listed: Sequence[Json], name: str) -> RepoListing:
+def _listing(entries: dict[str, Json], name: str) -> RepoListing:
     with as_the_hub_writes():
-        entries = [one for one in listed if one["Type"] == "blob"]
-        newest = max(entries, key=lambda one: int(one.get("CommittedDate") or 0), default={"Revision": "0" * 40})
-        files = {one["Path"]: HubFile(one["Path"], count(one, "Size"), sha256_of(one.get("Sha256"))) for one in entries}
+        found = [one for _, one in sorted(entries.items()) if one["Type"] == "blob"]
+        newest = max(found, key=lambda one: int(one.get("CommittedDate") or 0), default={"Revision": "0" * 40})
+        files = tuple(HubFile(one["Path"], count(one, "Size"), sha256_of(one.get("Sha256"))) for one in found)
         commit_sha = newest["Revision"]
-        if not _COMMIT.fullmatch(commit_sha) or not all(isinstance(path, str) for path in files):
+        if not _COMMIT.fullmatch(commit_sha) or not all(isinstance(path, str) for path in entries):
             raise ValueError(commit_sha)
-    return RepoListing(f"{MODELSCOPE}{name}", commit_sha, None, False, tuple(files[path] for path in sorted(files)))
+    return RepoListing(f"{MODELSCOPE}{name}", commit_sha, None, False, files)

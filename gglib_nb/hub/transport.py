@@ -63,10 +63,10 @@ class Patience(Value, frozen=True):
 
     tries: int = 5  # most requests sent
     first_wait_s: float = 0.5  # before the second attempt; doubled before each further one, up to 8 s
-    # No attempt starts later than this after the first; a longer wait that the hub asks for is an error.
-    budget_s: float = 30.0
-    # For connecting and for each read; None is huggingface_hub's (`HF_HUB_ETAG_TIMEOUT`, 10 s).
-    timeout_s: float | None = None
+    budget_s: float = 30.0  # no attempt starts later after the first; a longer wait that the hub asks for is an error
+    timeout_s: float | None = (
+        None  # of a connect and of each read; None is huggingface_hub's (`HF_HUB_ETAG_TIMEOUT`, 10 s)
+    )
 
     def wait_s(self, attempt: int, error: GglibError) -> float:
         """Seconds between this attempt (from 0) and the next; the hub's own value if it stated one."""
@@ -75,15 +75,14 @@ class Patience(Value, frozen=True):
         return backoff_s(attempt + 1, self.first_wait_s, _LONGEST_WAIT_S, random.random())  # noqa: S311  # spreads load
 
 
-LOOKING: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)
-"""For what another source may provide, which is not worth a long wait."""
+_BRIEF: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)
 
 
 class _Tokens:
     """The given token and the last one sent, kept out of the client's own attributes and `repr`."""
 
     def __init__(self, given: str | Literal[False] | None) -> None:
-        self.given = given
+        self.given = given if given is False else (given or "").strip() or None
         self.sent: str | None = None
 
 
@@ -109,14 +108,13 @@ class Transport:
         mirrors: Iterable[str] = (),
     ) -> None:
         self._mirrors: list[Any] = [  # of this class
-            type(self)(url, False, is_offline=is_offline, patience=patience or LOOKING) for url in mirrors
+            type(self)(url, False, is_offline=is_offline, patience=patience or _BRIEF) for url in mirrors
         ]
         self._endpoint = endpoint and endpoint.rstrip("/")
-        self._tokens = _Tokens(token if token is False else (token or "").strip() or None)
+        self._tokens = _Tokens(token)
         self._is_offline = is_offline
         self._given_patience = patience
-        # With mirrors, an unreachable hub is not waited for long.
-        self._patience = patience or (LOOKING if self._mirrors else Patience())
+        self._is_brief = bool(self._mirrors)  # with mirrors, an unreachable hub is not waited for long
         self._unread_login = ""
         self._closing = threading.Event()
 
@@ -124,7 +122,7 @@ class Transport:
     def looking(self) -> Self:
         """A copy for what is not worth a long wait, such as a header; closing one closes both."""
         other = copy.copy(self)
-        other._patience = self._given_patience or LOOKING  # noqa: SLF001  # our own class
+        other._is_brief = True  # noqa: SLF001  # our own class
         return other
 
     @property
@@ -208,29 +206,32 @@ class Transport:
             data += part
         return bytes(data)
 
-    def _persist(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
-        """Retries until there is an answer, a permanent error, or no patience left."""
-        deadline_s, attempt = time.monotonic() + self._patience.budget_s, 0
-        while True:
-            try:
-                return self._ask_once(ask, asked)
-            except _TRANSIENT as error:
-                wait_s, attempt = self._patience.wait_s(attempt, error), attempt + 1
-                if attempt >= self._patience.tries or time.monotonic() + wait_s > deadline_s:
-                    raise
-            self._closing.wait(wait_s)
+    # One request -----------------------------------------------------------------------------------------------------
 
-    def _ask_once(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
-        self._check_open()
-        try:
-            return ask()
-        except GglibError:
-            raise
-        except Exception as error:
-            redact(error, self._tokens.sent)
-            if (ours := hub_error(error, asked)) is None:
-                raise
-            raise ours from error
+    @property
+    def _patience(self) -> Patience:
+        return self._given_patience or (_BRIEF if self._is_brief else Patience())
+
+    def _persist(self, ask: Callable[[], _Result], asked: Asked) -> _Result:
+        """Asks until there is an answer, a permanent error, or no patience left. Errors of httpx and huggingface_hub become ours."""
+        patience, attempt = self._patience, 0
+        deadline_s = time.monotonic() + patience.budget_s
+        while True:
+            self._check_open()
+            try:
+                return ask()
+            except GglibError as error:
+                ours = error
+            except Exception as error:
+                redact(error, self._tokens.sent)
+                if (found := hub_error(error, asked)) is None:
+                    raise
+                ours, ours.__cause__ = found, error
+            wait_s, attempt = patience.wait_s(attempt, ours), attempt + 1
+            is_over = attempt >= patience.tries or time.monotonic() + wait_s > deadline_s
+            if is_over or not isinstance(ours, _TRANSIENT):
+                raise ours
+            self._closing.wait(wait_s)
 
     def _check_open(self) -> None:
         """Refuses after `close`, and in offline mode, with `ManagerClosedError` and `OfflineError`."""
