@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from msgspec import structs
 
 from gglib_nb.domain.download import HostProgress, ShardStatus
-from gglib_nb.domain.reports import FileProgress, Progress, TransferFinished
+from gglib_nb.domain.reports import FileProgress, Progress, TransferFinished, TransferStopped
 from gglib_nb.domain.values import Value, known_sum
 from gglib_nb.engine.protocol import StartTransfer, TransferFailed
+
+AttemptReport = Progress | TransferFinished | TransferFailed | TransferStopped
 
 
 class ClusterHost(Value, frozen=True):

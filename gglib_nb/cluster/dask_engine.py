@@ -21,7 +21,7 @@ from gglib_nb.cluster.attempt import ClusterHost
 from gglib_nb.cluster.dispatcher import NO_HOST, Action, Dispatcher, Tell
 from gglib_nb.cluster.folder import existing_folder_id
 from gglib_nb.cluster.host_link import HostLink, HostLost
-from gglib_nb.cluster.worker_side import Introduction, introduce, package_version
+from gglib_nb.cluster.worker_side import introduce, package_version
 from gglib_nb.domain.reports import EngineSilent
 from gglib_nb.engine.protocol import Configure, EngineCommand, ProcessReport, Report, StartEverywhere, StartTransfer
 from gglib_nb.errors import ClusterError
@@ -62,10 +62,8 @@ class DaskEngine:
         self._client: Client | None = None
         self._owns_client = False
         self._was_connected = False
-        self._workers: dict[
-            str, Introduction | str
-        ] = {}  # by address: what it says of itself, or why it cannot be used
-        self._asked: set[str] = set()  # workers that have yet to answer
+        # Why a worker cannot be used; empty: it can; None: it has yet to answer. Others will be asked.
+        self._workers: dict[str, str | None] = {}
         self._wake: Final = threading.Event()
         self._is_closed = False
         self._thread: threading.Thread | None = None
@@ -111,9 +109,15 @@ class DaskEngine:
         self._is_closed = True
 
     def _disconnect(self, timeout_s: float) -> None:
-        """Close the client, if it is ours; that takes long if the cluster has stopped."""
-        if (client := self._client) is not None and self._owns_client:
-            closing = threading.Thread(target=_close, args=(client,), daemon=True)
+        """Close the client, if it is ours; that takes long, or fails, if the cluster has stopped."""
+        client = self._client
+        if client is not None and self._owns_client:
+
+            def close() -> None:
+                with contextlib.suppress(Exception):
+                    client.close()
+
+            closing = threading.Thread(target=close, daemon=True)
             closing.start()
             closing.join(timeout_s)
 
@@ -133,6 +137,7 @@ class DaskEngine:
                 return
             if isinstance(event, HostLost):
                 del self._links[host]
+                self._workers = {worker: said for worker, said in self._workers.items() if said != ""}  # or ask again
                 self._do(self._dispatcher.host_left(host, event.reason))
                 self._wake.set()
             else:
@@ -167,11 +172,13 @@ class DaskEngine:
                     self._dispatcher.space_changed(host, link.free_bytes)
         with self._lock:
             self._workers = {address: said for address, said in self._workers.items() if address in usable}
-            self._ask_new(client, usable)
-            refusals = [said for said in self._workers.values() if isinstance(said, str)]
+            for worker in sorted(usable - self._workers.keys()):
+                # On a thread of its own: a user's task may keep the worker from answering for long.
+                self._workers[worker] = None
+                threading.Thread(target=self._ask, args=(client, worker), name="gglib-cluster-ask", daemon=True).start()
             self._do(self._dispatcher.say_absence(NO_HOST))
-            if not self._links and not self._asked and refusals:
-                self._do(self._dispatcher.fail_waiting(ClusterError(refusals[0])))
+            if not self._links and self._workers and all(self._workers.values()):
+                self._do(self._dispatcher.fail_waiting(ClusterError(next(filter(None, self._workers.values())))))
 
     def _connected(self) -> Client:
         client = self._client
@@ -205,61 +212,42 @@ class DaskEngine:
             waits = self._dispatcher.say_absence(_UNREACHABLE)
             self._do(waits if is_waited_for else self._dispatcher.fail_waiting(error))
 
-    def _ask_new(self, client: Client, usable: set[str]) -> None:
-        """Asks each new worker for its host, on a thread of its own: a user's task may keep the worker from answering for long."""
-        known = {one for one, said in self._workers.items() if isinstance(said, str) or said["host"] in self._links}
-        for worker in sorted(usable - known - self._asked - {link.worker for link in self._links.values()}):
-            self._asked.add(worker)
-            threading.Thread(target=self._ask, args=(client, worker), name="gglib-cluster-ask", daemon=True).start()
-
     def _ask(self, client: Client, worker: str) -> None:
         """Asks a worker for its host, and links the host to it if it has no link."""
         arguments = str(self._models_directory), os.environ.get("GGLIB_MODELS_DIR", "")
-        found: dict[str, Any] = {}
+        said: Any = None
         with contextlib.suppress(Exception):  # of Dask: the worker or the client has ended, or it is asked again
-            found = client.run(introduce, *arguments, workers=[worker], on_error="return")
-        for said in found.values():
-            refusal = _refusal_of(worker, said)
-            with self._lock:
-                self._workers[worker] = refusal or said
-            if refusal is None:
-                self._link_to(client, worker, said)
-            else:
-                _log.warning("%s", refusal)
-                self._wake.set()
+            said = client.run(introduce, *arguments, workers=[worker], on_error="return").get(worker)
+        refusal = "" if said is None else _refusal_of(worker, said)
         with self._lock:
-            self._asked.discard(worker)
+            if said is None:
+                self._workers.pop(worker, None)
+            else:
+                self._workers[worker] = refusal
+        if refusal:
+            _log.warning("%s", refusal)
+            self._wake.set()
+        elif said is not None:
+            self._link_to(client, worker, ClusterHost(**said["host"]))
 
-    def _link_to(self, client: Client, worker: str, said: Introduction) -> None:
-        name = said["host"]
-        host = ClusterHost(name, said["folder_id"] or f"of {name}", said["models_directory"], said["free_bytes"])
+    def _link_to(self, client: Client, worker: str, host: ClusterHost) -> None:
         here = existing_folder_id(self._models_directory)
         with self._lock:
-            if name in self._links or self._is_closed:
-                return
-            handle = partial(self._handle, name)
-            self._links[name] = HostLink(client, worker, secrets.token_hex(8), self._models_directory, handle)
-            self._do(self._dispatcher.host_joined(host, here))
+            if host.name not in self._links and not self._is_closed:
+                handle, name = partial(self._handle, host.name), secrets.token_hex(8)
+                self._links[host.name] = HostLink(client, worker, name, self._models_directory, handle)
+                self._do(self._dispatcher.host_joined(host, here))
 
 
-def _close(client: Client) -> None:
-    with contextlib.suppress(Exception):  # the cluster may have stopped
-        client.close()
-
-
-def _refusal_of(worker: str, said: object) -> str | None:
-    """Why a worker cannot be used, in one sentence; None if it can."""
-    mine = package_version()
+def _refusal_of(worker: str, said: object) -> str:
+    """Why a worker cannot be used, in one sentence; empty if it can."""
+    mine, theirs = package_version(), "another version of gglib_nb"
     if isinstance(said, ModuleNotFoundError) and (said.name or "").partition(".")[0] == "gglib_nb":
         return f"The worker {worker} has no gglib_nb: install gglib-nb[dask] {mine} there, then retry."
-    if isinstance(said, AttributeError | ImportError):
-        return f"The worker {worker} has another version of gglib_nb than this kernel ({mine}): install the same version there, then retry."
-    if isinstance(said, BaseException):
+    if isinstance(said, dict):
+        if said.get("version") == mine:
+            return ""
+        theirs = f"gglib_nb {said.get('version')}"
+    elif not isinstance(said, AttributeError | ImportError):
         return f"The worker {worker} cannot be used ({type(said).__name__}: {said})."
-    theirs = said.get("version") if isinstance(said, dict) else None
-    if theirs != mine:
-        return (
-            f"The worker {worker} has gglib_nb {theirs} and this kernel {mine}: install the same version on both, "
-            "then retry."
-        )
-    return None
+    return f"The worker {worker} has {theirs} and this kernel {mine}: install the same version on both, then retry."

@@ -18,7 +18,7 @@ from typing import Final
 
 from msgspec import structs
 
-from gglib_nb.cluster.attempt import ClusterHost, Copy, PlacedAttempt
+from gglib_nb.cluster.attempt import AttemptReport, ClusterHost, Copy, PlacedAttempt
 from gglib_nb.domain import reports
 from gglib_nb.domain.download import HostFolder
 from gglib_nb.domain.values import Value
@@ -43,14 +43,11 @@ Action = Tell | wire.Report
 
 def shares_of(limit: int, running: Mapping[str, int]) -> dict[str, int]:
     """Each busy host's share of a limit, in proportion to the transfers that it runs; at least 1. They add up to the limit."""
-    total = sum(running.values())
-    shares, given, passed = {}, 0, 0
+    total, shares, passed = sum(running.values()), dict[str, int](), 0
     for host, count in sorted(running.items()):
         if count:
+            shares[host] = max(1, limit * (passed + count) // total - limit * passed // total)
             passed += count
-            upto = limit * passed // total
-            shares[host] = max(1, upto - given)
-            given = upto
     return shares
 
 
@@ -103,13 +100,13 @@ class Dispatcher:
                 return self._check(command)
             case wire.StopCheck():
                 return [Tell(name, command) for name, host in self._hosts.items() if command.check in host.checks]
-        return self._place()
+        return self._settle()
 
     def host_joined(self, host: ClusterHost, here: str | None) -> list[Action]:
         """Adds a host; `here` is the identity of this machine's own models folder, None if it has none."""
         self._here = here
         self._hosts[host.name] = _Host(host, self._configure)
-        return [reports.EnginesChanged(len(self._hosts)), Tell(host.name, self._configure), *self._place()]
+        return [reports.EnginesChanged(len(self._hosts)), Tell(host.name, self._configure), *self._settle()]
 
     def host_left(self, name: str, reason: str) -> list[Action]:
         """Removes a host; its transfers are lost."""
@@ -117,7 +114,7 @@ class Dispatcher:
             return []
         lost = self._lose(name, reason)
         del self._hosts[name]
-        return [reports.EnginesChanged(len(self._hosts)), *lost, *self._continue()]
+        return [reports.EnginesChanged(len(self._hosts)), *lost, *self._settle()]
 
     def space_changed(self, name: str, free_bytes: int | None) -> None:
         """Updates the free space of a host's disk."""
@@ -142,19 +139,19 @@ class Dispatcher:
             case wire.Ready():
                 self._hosts[host].owner = report.owner
                 return []
-            case reports.Progress() | reports.TransferFinished() | wire.TransferFailed() | reports.TransferStopped():
-                copies = (copy for copy in self._running_on(host) if copy.number == report.attempt)
-                return next((self._reported(copy, report, now_s) for copy in copies), [])
             case wire.CheckProgress():
                 return [report]
             case wire.CheckEnded():
                 self._hosts[host].checks.discard(report.check)
                 return [report]
             case reports.EngineLost():
-                return [*self._lose(host, report.reason), *self._continue()]
+                return [*self._lose(host, report.reason), *self._settle()]
             case reports.EngineSilent():
                 attempts = frozenset(copy.attempt.number for copy in self._running_on(host))
                 return [reports.EngineSilent(report.silent_s, attempts)] if attempts else []
+            case _:
+                copies = (copy for copy in self._running_on(host) if copy.number == report.attempt)
+                return next((self._reported(copy, report, now_s) for copy in copies), [])
 
     def _check(self, command: wire.CheckFiles) -> list[Action]:
         """Hashes files on the host whose folder they are in, else on one that shares this machine's folder."""
@@ -170,19 +167,12 @@ class Dispatcher:
         if (attempt := self._attempts.get(number)) is None or attempt.is_stopping:
             return []
         attempt.is_stopping = True
-        if not attempt.running:
-            del self._attempts[number]
-            return [reports.TransferStopped(number)]
-        return [Tell(copy.host.name, wire.StopTransfer(copy.number)) for copy in attempt.running]
+        stops = [Tell(copy.host.name, wire.StopTransfer(copy.number)) for copy in attempt.running]
+        return [*stops, *self._settle()]
 
     # Reports -------------------------------------------------------------------------------------------------------
 
-    def _reported(
-        self,
-        copy: Copy,
-        report: reports.Progress | reports.TransferFinished | wire.TransferFailed | reports.TransferStopped,
-        now_s: float,
-    ) -> list[Action]:
+    def _reported(self, copy: Copy, report: AttemptReport, now_s: float) -> list[Action]:
         attempt = copy.attempt
         if isinstance(report, reports.Progress):
             copy.progress = report
@@ -192,7 +182,7 @@ class Dispatcher:
             attempt.copies.remove(copy)
         else:
             copy.end = report
-        return [*self._conclude(attempt), *self._place()]
+        return self._settle()
 
     def _conclude(self, attempt: PlacedAttempt) -> list[Action]:
         """Ends an attempt if none of its copies runs or has yet to start."""
@@ -221,38 +211,33 @@ class Dispatcher:
             files = tuple(replace(file, target=target) for file, target in zip(files, targets, strict=True))
         return reports.TransferFinished(attempt.number, files, hosts)
 
-    def _lose(self, host: str, reason: str) -> list[Action]:
+    def _lose(self, name: str, reason: str) -> list[Action]:
         """Handles the end of a host's engine: its checks and its transfers are lost."""
-        gone, lost = self._hosts[host], set[int]()
-        if gone.owner:
-            self._gone_owners = [*self._gone_owners[1 - _GONE_KEPT :], gone.owner]
-        ended: list[Action] = [wire.CheckEnded(check, ()) for check in sorted(gone.checks)]
-        gone.owner, gone.checks = "", set()
-        for copy in self._running_on(host):
+        host, lost = self._hosts[name], set[int]()
+        ended: list[Action] = [wire.CheckEnded(check, ()) for check in sorted(host.checks)]
+        self._gone_owners = [*self._gone_owners, *filter(None, [host.owner])][-_GONE_KEPT:]
+        host.owner, host.checks = "", set()
+        for copy in self._running_on(name):
             attempt = copy.attempt
-            attempt.losses[host] = attempt.losses.get(host, 0) + 1
+            losses = attempt.losses[name] = attempt.losses.get(name, 0) + 1
             if not attempt.everywhere:
                 lost.add(attempt.number)
                 del self._attempts[attempt.number]
-            elif attempt.losses[host] > _LOSSES_ALLOWED:
+            elif losses <= _LOSSES_ALLOWED:
+                attempt.copies.remove(copy)
+            else:
                 error = EngineLostError(
-                    f"The download process on {host} ended four times in a row. Downloaded data is kept. "
+                    f"The download process on {name} ended four times in a row. Downloaded data is kept. "
                     "Run %gguf retry to resume."
                 )
                 copy.end = wire.TransferFailed(copy.number, to_wire(error), can_retry=True)
-            else:
-                attempt.copies.remove(copy)
         return [*ended, reports.EngineLost(reason, frozenset(lost))] if lost else ended
-
-    def _continue(self) -> list[Action]:
-        """After a loss: ends attempts wanted everywhere whose last missing copy was lost, and places the others."""
-        everywhere = [attempt for attempt in self._attempts.values() if attempt.everywhere]
-        return [*(action for attempt in everywhere for action in self._conclude(attempt)), *self._place()]
 
     # Placing -------------------------------------------------------------------------------------------------------
 
-    def _place(self) -> list[Action]:
-        """Starts every copy that can start, and reports why the other attempts wait."""
+    def _settle(self) -> list[Action]:
+        """Ends attempts that are over, starts every copy that can start, and reports why the other attempts wait."""
+        ends = [end for attempt in list(self._attempts.values()) for end in self._conclude(attempt)]
         starts: list[Action] = []
         for attempt in self._attempts.values():
             for candidates in self._wanted_copies(attempt):
@@ -263,7 +248,7 @@ class Dispatcher:
                     owners = tuple(self._gone_owners)
                     command = structs.replace(attempt.command, attempt=self._last_number, gone_owners=owners)
                     starts.append(Tell(host.name, command))
-        return [*self._share(), *starts, *self._say_waits()]
+        return [*ends, *self._share(), *starts, *self._say_waits()]
 
     def _wanted_copies(self, attempt: PlacedAttempt) -> list[list[_Host]]:
         """The hosts that may run each copy that an attempt still needs."""
@@ -288,10 +273,9 @@ class Dispatcher:
             to_go = sum(copy.bytes_to_go for copy in self._running_on(host.name))
             return is_full, host.folder_id != part_folder, to_go, host.name
 
-        hosts = (host.about for host in candidates)
-        return min(
-            (one for one in hosts if len(self._running_on(one.name)) < self._max_concurrent), key=rank, default=None
-        )
+        hosts = [host.about for host in candidates]
+        free = [host for host in hosts if len(self._running_on(host.name)) < self._max_concurrent]
+        return min(free, key=rank, default=None)
 
     def _yet_to_serve(self, attempt: PlacedAttempt) -> list[list[_Host]]:
         """The hosts of each folder that has yet to get its copy, if every folder gets one."""
@@ -310,23 +294,25 @@ class Dispatcher:
 
     def _say_waits(self) -> list[Action]:
         reason = _NO_SLOT if self._hosts else self._absence
-        waiting = [self._attempts[number] for number in self.waiting]
-        news = [attempt for attempt in waiting if attempt.waits_for != reason and not attempt.is_stopping]
+        news = [
+            one for one in self._attempts.values() if not (one.running or one.is_stopping or one.waits_for == reason)
+        ]
         for attempt in news:
             attempt.waits_for = reason
         return [reports.TransferWaits(attempt.number, reason) for attempt in news]
 
     def _share(self) -> list[Action]:
-        """Sends each busy host its share of the limits, starting with the hosts whose bandwidth does not rise."""
+        """Sends each busy host its share of the limits, if that has changed."""
         running = {name: len(self._running_on(name)) for name in self._hosts}
         limit = self._configure.bandwidth_limit_bytes_per_second
         bandwidths = {} if limit is None else shares_of(limit, running)
-        changed: list[tuple[bool, Tell]] = []
+        changed: list[Action] = []
         for name, connections in shares_of(self._configure.max_connections, running).items():
-            host = self._hosts[name]
-            old, new = host.share.bandwidth_limit_bytes_per_second, bandwidths.get(name)
-            share = structs.replace(self._configure, max_connections=connections, bandwidth_limit_bytes_per_second=new)
+            host, bandwidth = self._hosts[name], bandwidths.get(name)
+            share = structs.replace(
+                self._configure, max_connections=connections, bandwidth_limit_bytes_per_second=bandwidth
+            )
             if share != host.share:
                 host.share = share
-                changed.append((old is not None and (new is None or new > old), Tell(name, share)))
-        return [tell for _rises, tell in sorted(changed, key=lambda one: one[0])]
+                changed.append(Tell(name, share))
+        return changed

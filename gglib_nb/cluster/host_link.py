@@ -64,7 +64,7 @@ class HostLink:
         self._thread.start()
 
     def send(self, command: Command) -> None:
-        """Send a command to the engine of the host."""
+        """Send a command to the host's engine."""
         self._lines.put(encode(command))
 
     def lose(self, reason: str) -> None:
@@ -106,7 +106,8 @@ class HostLink:
     def _exchange_all(self, opening: dict[str, str]) -> None:
         number, is_last = 0, False
         while not is_last:
-            lines, is_last = self._next_lines(0 if number == 0 else _EXCHANGE_S)
+            waiting = self._next_lines(0 if number == 0 else _EXCHANGE_S)
+            lines, is_last = list(filter(None, waiting)), None in waiting
             if is_last and not lines:
                 return
             answer = self._deliver(number, packed(lines), opening if number == 0 else None)
@@ -119,16 +120,14 @@ class HostLink:
             for report_number, line in answer["reports"]:
                 self._take(report_number, line)
 
-    def _next_lines(self, timeout_s: float) -> tuple[list[bytes], bool]:
-        """The lines to send, none after the timeout; and whether they are the last."""
-        lines: list[bytes] = []
+    def _next_lines(self, timeout_s: float) -> list[bytes | None]:
+        """The lines to send, none after the timeout; an empty one only wakes, and None ends the link."""
+        lines: list[bytes | None] = []
         with contextlib.suppress(queue.Empty):
-            line = self._lines.get(timeout=timeout_s)
-            while line is not None:
-                lines += [line] if line else []
-                line = self._lines.get_nowait()
-            return lines, True
-        return lines, False
+            lines.append(self._lines.get(timeout=timeout_s))
+            while True:
+                lines.append(self._lines.get_nowait())
+        return lines
 
     def _deliver(self, number: int, data: bytes, opening: dict[str, str] | None) -> Answer | None:
         """One exchange; it is numbered, so it can be repeated safely."""
@@ -136,24 +135,17 @@ class HostLink:
         deadline_s = time.monotonic() + _PATIENCE_S
         while True:
             is_late = self._is_over or time.monotonic() > deadline_s
+            current: dict[str, Any] = {"msg": {**message, "heard": self._heard}, "workers": [self.worker]}
             try:
-                current = {**message, "heard": self._heard}
-                reply = self._client.sync(self._broadcast, current, callback_timeout=_ANSWER_S)
-                if self.worker in reply or is_late:
+                scheduler: Any = self._client.scheduler  # None while it is not connected: an error
+                reply = self._client.sync(scheduler.broadcast, **current, on_error="ignore", callback_timeout=_ANSWER_S)
+                if self.worker in reply or is_late:  # else it did not answer
                     said = reply.get(self.worker)
                     return said if isinstance(said, dict) and "reports" in said else None  # type: ignore[return-value]
             except Exception:  # a blocked loop, or a client that is reconnecting
                 if is_late:
                     raise
             time.sleep(_AGAIN_S)
-
-    async def _broadcast(self, message: dict[str, Any]) -> dict[str, Any]:
-        """Sends the worker a message through the scheduler: its reply by its address, empty if it did not answer."""
-        scheduler = self._client.scheduler
-        if scheduler is None:
-            raise ConnectionError("the client is not connected to a scheduler")
-        reply: dict[str, Any] = await scheduler.broadcast(msg=message, workers=[self.worker], on_error="ignore")
-        return reply
 
     def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
         self._take(event[1]["number"], event[1]["line"])

@@ -21,7 +21,7 @@ from dataclasses import replace as replaced
 from importlib.metadata import version
 from pathlib import Path
 from socket import gethostname
-from typing import Final, TypedDict
+from typing import Any, Final, TypedDict
 
 from distributed import Worker
 from distributed.core import Status
@@ -42,17 +42,6 @@ _LOOK_S: Final = 0.5
 _RUNNING: Final = (Status.init, Status.running, Status.paused, Status.closing_gracefully)
 
 
-class Introduction(TypedDict):
-    """A worker's description of itself."""
-
-    version: str  # of this package on the worker
-    host: str  # the name of its host: `GGLIB_HOST` of the worker's environment, else the machine's name
-    # Absolute path of its models folder: `GGLIB_MODELS_DIR` of its environment, else the kernel's.
-    models_directory: str
-    folder_id: str | None  # the name in that folder (`folder`); None if it cannot be written
-    free_bytes: int | None  # on the disk of that folder; None if unknown
-
-
 class Answer(TypedDict):
     """The answer to a link: unacknowledged numbered reports, as lines; and the free space of the models folder, None if unknown."""
 
@@ -65,23 +54,21 @@ def package_version() -> str:
     return version("gglib-nb")
 
 
-async def introduce(models_directory: str, inherited: str, dask_worker: Worker | None = None) -> Introduction:
-    """Describes this worker, and prepares it for links. Dask passes `dask_worker`; for the others see `_models_directory`."""
+async def introduce(models_directory: str, inherited: str, dask_worker: Worker | None = None) -> dict[str, Any]:
+    """Prepares this worker for links; returns its version of this package and the fields of its `ClusterHost`.
+
+    Dask passes `dask_worker`; for the others see `_models_directory`.
+    """
     assert dask_worker is not None  # noqa: S101 - Dask gives it
     if OPERATION not in dask_worker.handlers:
         dask_worker.handlers[OPERATION] = _handler(dask_worker)
     folder = _models_directory(models_directory, inherited)
 
-    def describe() -> Introduction:
+    def describe() -> dict[str, Any]:
         DownloadManagerConfig()  # settings that cannot be used are an error here, which the kernel shows
         name = host_name(os.environ) or gethostname()
-        return Introduction(
-            version=package_version(),
-            host=name,
-            models_directory=str(folder),
-            folder_id=folder_id(folder),
-            free_bytes=free_bytes(folder),
-        )
+        place = {"models_directory": str(folder), "folder_id": folder_id(folder) or f"of {name}"}
+        return {"version": package_version(), "host": {"name": name, **place, "free_bytes": free_bytes(folder)}}
 
     return await asyncio.to_thread(describe)  # a network disk that hangs must not block the worker
 

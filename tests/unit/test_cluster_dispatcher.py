@@ -391,7 +391,7 @@ def test_a_single_active_host_gets_each_limit_in_full():
     assert limits_of(cluster.start(1)) == []  # as configured when it joined
 
 
-def test_active_hosts_share_each_limit_and_reductions_are_sent_first():
+def test_active_hosts_share_each_limit_before_a_transfer_starts():
     cluster = Cluster(a_host("a"), a_host("b"), configure=replace(CONFIGURE, bandwidth_limit_bytes_per_second=900))
     cluster.start(1)
 
