@@ -59,6 +59,20 @@ _LOG_TAIL_BYTES: Final = 4096
 _log: Final = logging.getLogger("gglib_nb")
 
 
+class _Life:
+    """One process, from the first command for it to its end. Commands that are in its queue then are void."""
+
+    def __init__(self) -> None:
+        self.commands: queue.SimpleQueue[wire.Command | None] = queue.SimpleQueue()  # None ends the writer
+        self.watchdog = Watchdog(time.monotonic())
+        self.process: subprocess.Popen[bytes] | None = None
+        self.writer: threading.Thread | None = None
+        self.reader: threading.Thread | None = None
+        self.started_s = 0.0
+        self.log_size_bytes = 0  # before it wrote anything
+        self.is_over = False
+
+
 class EngineClient:
     """One engine at a time, started on first need. Methods may be called from any thread.
 
@@ -72,27 +86,18 @@ class EngineClient:
         self, configure: wire.Configure, *, log_folder: Path, on_event: Callable[[wire.ProcessReport], None]
     ) -> None:
         self._configure = configure
-        self._log_folder = log_folder
+        self._log_path = log_folder / "engine.log"
         self._on_event = on_event
         self._lock = threading.Lock()
-        self._pipe_lock = threading.Lock()
-        # With the number of the process for which it was sent; None ends the writer.
-        self._commands: queue.SimpleQueue[tuple[wire.Command | None, int] | None] = queue.SimpleQueue()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._reader: threading.Thread | None = None
-        self._writer: threading.Thread | None = None
-        self._watchdog = Watchdog(time.monotonic())
-        self._life = 0
-        self._short_lives = 0
-        self._started_s = 0.0
-        self._log_size_bytes = 0
+        self._life: _Life | None = None  # the latest
+        self._short_lives = 0  # the latest ones
         self._closing = threading.Event()
 
     @property
     def pid(self) -> int | None:
         """Process id of the running engine; None while there is none."""
-        process = self._process
-        return None if process is None else process.pid
+        life = self._life
+        return None if life is None or life.is_over or life.process is None else life.process.pid
 
     def start(self) -> None:
         """Start the engine if it does not run, so that it is ready before the first transfer."""
@@ -109,84 +114,75 @@ class EngineClient:
         with self._lock:
             if self._closing.is_set():
                 return
-            if self._writer is None:
-                self._writer = threading.Thread(target=self._write_all, name="gglib-engine-writer", daemon=True)
-                self._writer.start()
-            self._commands.put((command, self._life))
+            if isinstance(command, wire.Configure):
+                self._configure = command
+            if self._life is None or self._life.is_over:
+                # A new process gets the newest `Configure`; without a process there is nothing to stop.
+                if isinstance(command, wire.Configure | wire.StopTransfer | wire.StopCheck):
+                    return
+                self._life = life = _Life()
+                life.commands.put(self._configure)
+                life.writer = threading.Thread(
+                    target=self._write_all, args=(life,), name="gglib-engine-writer", daemon=True
+                )
+                life.writer.start()
+            if command is not None:
+                self._life.commands.put(command)
 
     def close(self, timeout_s: float = 2.0) -> None:
         """End the engine: close its input, wait, then kill it. No `EngineLost` is reported."""
         deadline_s = time.monotonic() + timeout_s
         with self._lock:
             self._closing.set()
-        self._commands.put(None)
+        if (life := self._life) is None:
+            return
+        life.commands.put(None)
         # If the engine is stopped and its pipe full, the writer blocks until the kill below.
-        self._join(self._writer, deadline_s - timeout_s / 2)
-        process = self._process
+        _join(life.writer, deadline_s - timeout_s / 2)
         deadline_s = max(deadline_s, time.monotonic() + 0.05)
-        self._join(self._reader, deadline_s)  # it ends with the process; `wait` would poll
-        if process is not None:
+        _join(life.reader, deadline_s)  # it ends with the process; `wait` would poll
+        if life.process is not None:
             try:  # waits if this is the reader's own thread
-                process.wait(max(0.0, deadline_s - time.monotonic()))
+                life.process.wait(max(0.0, deadline_s - time.monotonic()))
             except subprocess.TimeoutExpired:
-                process.kill()
-        self._join(self._writer, time.monotonic() + 1)
-        self._join(self._reader, time.monotonic() + 1)
+                life.process.kill()
+        _join(life.writer, time.monotonic() + 1)
+        _join(life.reader, time.monotonic() + 1)
 
     def abandon(self) -> None:
         """In a forked child: close our copies of the pipe's ends, so that the engine's input ends with the parent.
 
         Takes no lock of its own, since the fork may have copied one in its locked state.
         """
-        process, self._process = self._process, None
+        life, self._life = self._life, None
         self._closing.set()
-        if process is not None:
+        if life is not None and (process := life.process) is not None:
             process.returncode = 0  # it is not this process's child
             for stream in (process.stdin, process.stdout):
                 if stream is not None:
-                    with contextlib.suppress(OSError):
+                    with contextlib.suppress(OSError, ValueError):
                         os.close(stream.fileno())
 
-    @staticmethod
-    def _join(thread: threading.Thread | None, deadline_s: float) -> None:
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(max(0.0, deadline_s - time.monotonic()))
+    # The writer ------------------------------------------------------------------------------------------------------
 
-    def _write_all(self) -> None:
-        while (sent := self._commands.get()) is not None:
-            command, life = sent
-            if isinstance(command, wire.Configure):
-                self._configure = command
-            with self._lock:
-                process = self._process
-                is_void = life != self._life or (process is None and self._closing.is_set())
-            if is_void:
-                continue
-            # (`_start` sends the newest `Configure`; without a process there is nothing to stop.)
-            if process is None and not isinstance(command, wire.Configure | wire.StopTransfer | wire.StopCheck):
-                process = self._start()
-            if process is not None and command is not None:
-                self._put(process, command)
-        if self._process is not None:
-            self._close_input(self._process)
+    def _write_all(self, life: _Life) -> None:
+        if (process := self._start(life)) is None or process.stdin is None:
+            return
+        while (command := life.commands.get()) is not None:
+            life.watchdog.sent(command, time.monotonic())
+            data = memoryview(wire.encode(command))
+            with contextlib.suppress(OSError):  # a broken pipe: the reader reports the end of the process
+                while data:
+                    data = data[process.stdin.write(data) or 0 :]
+        with contextlib.suppress(OSError):
+            process.stdin.close()
 
-    def _put(self, process: subprocess.Popen[bytes], command: wire.Command) -> None:
-        self._watchdog.sent(command, time.monotonic())
-        data = memoryview(wire.encode(command))
-        # The reader reports a broken pipe when it reads the end of the events.
-        with self._pipe_lock, contextlib.suppress(OSError, ValueError):
-            while data and process.stdin is not None:
-                data = data[process.stdin.write(data) or 0 :]
-
-    def _close_input(self, process: subprocess.Popen[bytes]) -> None:
-        with self._pipe_lock, contextlib.suppress(OSError):
-            if process.stdin is not None:
-                process.stdin.close()
-
-    def _start(self) -> subprocess.Popen[bytes] | None:
-        """A new process, which gets the newest `Configure`; None if it could not be started."""
+    def _start(self, life: _Life) -> subprocess.Popen[bytes] | None:
+        """Start the process; None if it could not be started, or the client was closed meanwhile."""
         if self._short_lives:
             self._closing.wait(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (self._short_lives - 1)))
+        if self._closing.is_set():
+            return None
         package = str(Path(__file__).resolve().parents[1])
         command = [sys.executable, "-P", "-c", _BOOTSTRAP, package, str(os.getpid())]
         if os.access(_SHELL, os.X_OK):
@@ -194,39 +190,35 @@ class EngineClient:
         pipe, env = subprocess.PIPE, without_tokens(os.environ)
         try:
             with self._open_log() as log:
-                self._log_size_bytes = log.tell()
-                process = start_detached(command, stdin=pipe, stdout=pipe, stderr=log, env=env)
+                life.log_size_bytes = log.tell()
+                life.process = start_detached(command, stdin=pipe, stdout=pipe, stderr=log, env=env)
         except Exception as error:  # noqa: BLE001  # a program that patches process creation may raise anything
             self._short_lives += 1
-            self._lost(f"it could not be started: {error}")
+            self._ended(life, f"it could not be started: {error}")
             return None
-        with self._lock:
-            self._process = process
-            self._started_s = time.monotonic()
-            self._watchdog = Watchdog(self._started_s)
-        self._reader = threading.Thread(target=self._read_all, args=(process,), name="gglib-engine-reader", daemon=True)
-        self._reader.start()
-        self._put(process, self._configure)
-        return process
-
-    @property
-    def _log_path(self) -> Path:
-        return self._log_folder / "engine.log"
+        life.started_s = time.monotonic()
+        life.reader = threading.Thread(target=self._read_all, args=(life,), name="gglib-engine-reader", daemon=True)
+        life.reader.start()
+        return life.process
 
     def _open_log(self) -> BinaryIO:
-        """The log file; None if its folder is not writable, and downloads continue without a log."""
+        """The log file; if its folder is not writable, downloads continue without a log."""
         with contextlib.suppress(OSError):
-            self._log_folder.mkdir(parents=True, exist_ok=True)
             path = self._log_path
+            path.parent.mkdir(parents=True, exist_ok=True)
             if path.exists() and path.stat().st_size > _LOG_LIMIT_BYTES:
                 path.replace(path.with_name("engine.log.1"))
             return path.open("ab")
         return Path(os.devnull).open("wb")
 
-    def _read_all(self, process: subprocess.Popen[bytes]) -> None:
-        reason = ""
+    # The reader ------------------------------------------------------------------------------------------------------
+
+    def _read_all(self, life: _Life) -> None:
+        process, reason = life.process, ""
+        assert process is not None  # noqa: S101  # it was just started, with pipes
+        assert process.stdout is not None  # noqa: S101  # as above
         try:
-            self._read_events(process)
+            self._read_events(life, process, PipeReader(process.stdout.fileno()))
         except Exception as error:  # noqa: BLE001  # any error of the reader is reported, or downloads would freeze
             reason = f"its reports could not be read ({type(error).__name__}: {error})"
         try:
@@ -234,54 +226,47 @@ class EngineClient:
         except subprocess.TimeoutExpired:
             process.kill()  # without its reports it is of no use
             code = process.wait()
-        self._close_input(process)
-        if process.stdout is not None:
-            process.stdout.close()
-        is_short = time.monotonic() - self._started_s < _SHORT_LIFE_S
+        process.stdout.close()
+        is_short = time.monotonic() - life.started_s < _SHORT_LIFE_S
         self._short_lives = self._short_lives + 1 if is_short else 0
-        self._lost(reason or self._cause(code))
+        self._ended(life, reason or self._cause(life, code))
 
-    def _read_events(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None  # noqa: S101  # it was started with a pipe
-        rest, pipe = b"", PipeReader(process.stdout.fileno())
-        while (data := self._read(process, pipe)) != b"":
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                event = wire.decode_report(line)
-                self._watchdog.reported(event, time.monotonic())
-                self._report(event)
-
-    def _read(self, process: subprocess.Popen[bytes], pipe: PipeReader) -> bytes:
-        """The next bytes from the engine; empty at the end of its output. Checks for silence while it waits."""
-        asked_s = time.monotonic()
-        while (data := pipe.read(_WATCH_S)) is None:
+    def _read_events(self, life: _Life, process: subprocess.Popen[bytes], pipe: PipeReader) -> None:
+        """Pass on events until the end of the output; checks for silence meanwhile."""
+        rest, asked_s = b"", time.monotonic()
+        while (data := pipe.read(_WATCH_S)) != b"":
             now_s = time.monotonic()
-            if now_s - asked_s > _SUSPENDED_S:
-                self._watchdog.exclude(now_s - asked_s)
-            asked_s = now_s
-            verdict = self._watchdog.verdict(now_s)
-            if verdict == "dead":
-                process.kill()
-            elif verdict != "well":
-                detail = (
-                    f"{sys.executable} has not started; its log is {self._log_path}" if verdict == "not started" else ""
-                )
-                self._report(reports.EngineSilent(self._watchdog.silent_s(now_s), detail=detail))
-        return data
+            if data is None:
+                if now_s - asked_s > _SUSPENDED_S:
+                    life.watchdog.exclude(now_s - asked_s)
+                self._check_silence(life, process, now_s)
+            else:
+                *lines, rest = (rest + data).split(b"\n")
+                for line in lines:
+                    event = wire.decode_report(line)
+                    life.watchdog.reported(event, now_s)
+                    self._report(event)
+            asked_s = time.monotonic()
 
-    def _cause(self, code: int) -> str:
+    def _check_silence(self, life: _Life, process: subprocess.Popen[bytes], now_s: float) -> None:
+        verdict, detail = life.watchdog.verdict(now_s), ""
+        if verdict == "dead":
+            process.kill()
+        elif verdict != "well":
+            if verdict == "not started":
+                detail = f"{sys.executable} has not started; its log is {self._log_path}"
+            self._report(reports.EngineSilent(life.watchdog.silent_s(now_s), detail=detail))
+
+    def _cause(self, life: _Life, code: int) -> str:
         """Why the process ended: its exit status and the last line of its log."""
-        reason = exit_reason(code)
+        reason, last = exit_reason(code), ""
         if code == -getattr(signal, "SIGKILL", 9):
             reason += ", as the system does when memory runs out"
-        return reason if not (last := self._last_line()) else f"{reason} ({last})"
-
-    def _last_line(self) -> str:
         with contextlib.suppress(OSError), self._log_path.open("rb") as log:
-            log.seek(max(self._log_size_bytes, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
+            log.seek(max(life.log_size_bytes, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
             lines = log.read(_LOG_TAIL_BYTES).decode(errors="replace").split("\n")
-            return redacted(next((line.strip() for line in reversed(lines) if line.strip()), ""))[:200]
-        return ""
+            last = redacted(next((line.strip() for line in reversed(lines) if line.strip()), ""))[:200]
+        return f"{reason} ({last})" if last else reason
 
     def _report(self, report: wire.ProcessReport) -> None:
         try:
@@ -289,10 +274,15 @@ class EngineClient:
         except BaseException:  # noqa: BLE001  # nothing that the callback raises may end the reader
             _log.exception("a report of the download process could not be handled")
 
-    def _lost(self, reason: str) -> None:
+    def _ended(self, life: _Life, reason: str) -> None:
+        life.commands.put(None)
         with self._lock:
-            self._process = None
-            self._life += 1
+            life.is_over = True
             is_closed = self._closing.is_set()
         if not is_closed:
             self._report(reports.EngineLost(reason))
+
+
+def _join(thread: threading.Thread | None, deadline_s: float) -> None:
+    if thread is not None and thread is not threading.current_thread():
+        thread.join(max(0.0, deadline_s - time.monotonic()))

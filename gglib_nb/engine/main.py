@@ -11,7 +11,6 @@ import os
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from gglib_nb.engine.digest import check_file
 from gglib_nb.engine.disk import DiskSpace
 from gglib_nb.engine.http import Session
 from gglib_nb.engine.jobs import Shared
-from gglib_nb.engine.lease import delete_unowned, owner_name
+from gglib_nb.engine.lease import Owner, delete_unowned
 from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer import Transfer
@@ -159,47 +158,32 @@ def run_check(command: wire.CheckFiles, report: Callable[[wire.Event], None], st
         report(wire.CheckEnded(command.check, tuple(checked)))
 
 
-def _subject(event: wire.Event) -> tuple[bool, int | None]:
-    """The check or attempt that an event belongs to."""
-    if isinstance(event, wire.CheckProgress | wire.CheckEnded):
-        return True, event.check
-    return False, getattr(event, "attempt", None)
-
-
 class PipeOutbox:
     """Events for the kernel: accepts them from any thread and writes them from its own, the only writer.
 
-    A transfer never waits for the pipe. An event that ends an attempt is kept until it is written; progress that is not
-    written yet is replaced by newer progress of its attempt, so a kernel that does not read costs no memory.
-
-    Attributes:
-        is_lost: The other end is no longer read.
+    A transfer never waits for the pipe. Progress that is not written yet is replaced by newer progress of its attempt, so a
+    kernel that does not read costs no memory; every other event is kept until it is written.
     """
 
     def __init__(self, fd: int) -> None:
-        self.is_lost = False
+        self.is_lost = False  # the other end is no longer read
         self._fd = fd
         self._changed = threading.Condition()
-        self._kept: deque[wire.Event] = deque()
-        self._progress: dict[tuple[bool, int | None], wire.Event] = {}
+        self._waiting: dict[object, wire.Event] = {}  # in order; progress by its attempt or check
         self._is_writing = False
         threading.Thread(target=self._run, name="gglib-outbox", daemon=True).start()
 
     def post(self, event: wire.Event) -> None:
         """Queue an event; never blocks."""
+        is_progress = isinstance(event, reports.Progress | wire.CheckProgress)
         with self._changed:
-            if isinstance(event, reports.Progress | wire.CheckProgress):
-                self._progress[_subject(event)] = event
-            else:
-                if (last := self._progress.pop(_subject(event), None)) is not None:
-                    self._kept.append(last)
-                self._kept.append(event)
+            self._waiting[wire.work_of(event) if is_progress else object()] = event
             self._changed.notify_all()
 
     def flush(self) -> None:
         """Wait briefly until everything is written."""
         with self._changed:
-            self._changed.wait_for(lambda: self.is_lost or not (self._kept or self._is_writing), _FLUSH_S)
+            self._changed.wait_for(lambda: self.is_lost or not (self._waiting or self._is_writing), _FLUSH_S)
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):
@@ -213,11 +197,9 @@ class PipeOutbox:
         with self._changed:
             self._is_writing = False
             self._changed.notify_all()
-            self._changed.wait_for(lambda: self._kept or self._progress)
+            self._changed.wait_for(lambda: self._waiting)
             self._is_writing = True
-            if self._kept:
-                return self._kept.popleft()
-            return self._progress.pop(next(iter(self._progress)))
+            return self._waiting.pop(next(iter(self._waiting)))
 
 
 class LimitedText:
@@ -254,11 +236,7 @@ def lines_until_orphaned(fd: int, parent_pid: int, outbox: PipeOutbox) -> Iterat
 
 
 def main(parent_pid: int) -> None:
-    """Run until the kernel ends.
-
-    Args:
-        parent_pid: The kernel's process id as the kernel passed it: the kernel may have ended already.
-    """
+    """Run until the kernel ends, whose process id it has passed itself: it may have ended already."""
     # Nothing else may write between the events: a stray print goes to the log.
     events = os.dup(1)
     os.dup2(2, 1)
@@ -267,7 +245,7 @@ def main(parent_pid: int) -> None:
     allow_many_files()
     outbox = PipeOutbox(events)
     engine = Engine(outbox.post, Timeouts.from_environment(os.environ))
-    outbox.post(wire.Ready(os.getpid(), owner_name()))
+    outbox.post(wire.Ready(os.getpid(), Owner.this_process().name))
     threading.Thread(target=_read_certificates, name="gglib-certificates", daemon=True).start()
     for line in lines_until_orphaned(0, parent_pid, outbox):
         try:

@@ -31,29 +31,17 @@ from gglib_nb.domain.values import plain
 
 
 class Configure(Message, frozen=True):
-    """First command, and sent again when a setting changes.
+    """First command, and sent again when a setting changes. Limits are for all transfers together."""
 
-    Attributes:
-        endpoint: The hub's base URL.
-        token: None: anonymous. Sent to the endpoint's own origin only.
-        bandwidth_limit_bytes_per_second: For all transfers together; None is unlimited.
-        max_connections: For all transfers together.
-        link_folders: Folders that may hold an identical file to link (the Hugging Face cache, the models folder).
-        user_agent: Sent with every request.
-        network_wait_s: How long a transfer waits for a network that is down before it fails.
-        mirrors: Base URLs that are asked, without the token, for files of a known SHA-256 that the hub cannot provide.
-        modelscope: Base URL of ModelScope, which serves the repositories of its prefix. It gets no token.
-    """
-
-    endpoint: str
-    token: str | None
-    bandwidth_limit_bytes_per_second: int | None
+    endpoint: str  # the hub's base URL
+    token: str | None  # None: anonymous. Sent to the endpoint's own origin only
+    bandwidth_limit_bytes_per_second: int | None  # None is unlimited
     max_connections: int
-    link_folders: tuple[str, ...]
-    user_agent: str
-    network_wait_s: float = 86_400.0
-    mirrors: tuple[str, ...] = ()
-    modelscope: str = ""
+    link_folders: tuple[str, ...]  # may hold an identical file to link (the Hugging Face cache, the models folder)
+    user_agent: str  # sent with every request
+    network_wait_s: float = 86_400.0  # how long a transfer waits for a network that is down before it fails
+    mirrors: tuple[str, ...] = ()  # asked, without the token, for files of a known SHA-256 that the hub cannot provide
+    modelscope: str = ""  # base URL of ModelScope, which serves the repositories of its prefix. It gets no token
 
     @override
     def __repr__(self) -> str:
@@ -68,26 +56,19 @@ class Configure(Message, frozen=True):
 class StartTransfer(Message, frozen=True):
     """Download these files of a commit; `attempt` is unique in the kernel's life, and every event about it carries it.
 
-    Attributes:
-        files: What to download; files with the same target are joined in it.
-        force: Download although an identical file could be linked or is present, reuse nothing, and replace another
-            file at the target.
-        replaces: Another file at a target is replaced once the new one is verified.
-        donors: Files that may hold the same tensors, beside those in the repository's own folder.
-        gone_owners: Lease owners (`lease.owner_name`) that a cluster knows to be gone: after a moment's silence their
-            leases are taken over.
-        known_folders: Folders on the disk that the files go to. If none of them exists, that disk is not mounted.
+    With `force`, nothing on this machine is linked, kept or reused, and another file at a target is replaced.
     """
 
     attempt: int
     repo_id: str
     commit_sha: str
-    files: tuple[PlannedFile, ...]
+    files: tuple[PlannedFile, ...]  # those with the same target are joined in it
     force: bool
-    replaces: bool = False
-    donors: tuple[str, ...] = ()
+    replaces: bool = False  # another file at a target is replaced once the new one is verified
+    donors: tuple[str, ...] = ()  # files that may hold the same tensors, beside those in the repository's own folder
+    # Lease owners (`lease.Owner.name`) that a cluster knows to be gone: their leases are taken over after a short silence.
     gone_owners: tuple[str, ...] = ()
-    known_folders: tuple[str, ...] = ()
+    known_folders: tuple[str, ...] = ()  # on the disk of the files; if none of them exists, it is not mounted
 
 
 class StopTransfer(Message, frozen=True):
@@ -103,18 +84,14 @@ class DiscardPartials(Message, frozen=True):
 
 
 class FileToCheck(Struct, frozen=True, forbid_unknown_fields=True):
-    """A file on the disk, and what it should be.
-
-    Attributes:
-        sha256: What it must hash to; None if unknown: then it is only hashed.
-        block_digests: Short digests of its blocks (`domain.library`) in hexadecimal, to find the wrong ones;
-            empty if unknown.
-    """
+    """A file on the disk, and what it should be."""
 
     path: str
     size_bytes: int
-    sha256: str | None
-    block_digests: str
+    sha256: str | None  # None if unknown: then it is only hashed
+    block_digests: (
+        str  # of its blocks (`domain.library`), in hexadecimal, to find the wrong ones; empty if unknown
+    )
 
 
 class CheckFiles(Message, frozen=True):
@@ -153,23 +130,18 @@ EngineCommand = Command | SetConcurrency | StartEverywhere
 
 
 class Ready(Message, frozen=True):
-    """The engine runs and reads commands; `owner` is its name in leases (`lease.owner_name`)."""
+    """The engine runs and reads commands; `owner` is its name in leases (`lease.Owner.name`)."""
 
     pid: int
     owner: str = ""
 
 
 class TransferFailed(Message, frozen=True):
-    """The attempt failed; downloaded data is kept.
-
-    Attributes:
-        error: As `gglib_nb.errors.to_wire` gives it.
-        can_retry: Whether trying again can help without changing anything.
-    """
+    """The attempt failed; downloaded data is kept."""
 
     attempt: int
-    error: dict[str, Any]
-    can_retry: bool
+    error: dict[str, Any]  # as `gglib_nb.errors.to_wire` gives it
+    can_retry: bool  # whether trying again can help without changing anything
 
 
 class CheckProgress(Message, frozen=True):
@@ -189,12 +161,23 @@ class CheckEnded(Message, frozen=True):
 
 Event = Ready | Progress | TransferFinished | TransferFailed | TransferStopped | CheckProgress | CheckEnded
 
-
 ProcessReport = Event | EngineLost | EngineSilent
 """What is reported of one engine; its client adds the last two."""
 
 Report = ProcessReport | EnginesChanged | TransferWaits
 """What `on_event` of an engine's client receives."""
+
+Work = tuple[str, int]
+"""An attempt or a check: which of the two, and its number."""
+
+
+def work_of(message: Message) -> Work | None:
+    """The attempt or check that a message names; None: neither."""
+    numbers = ((name, getattr(message, name, None)) for name in ("attempt", "check"))
+    return next(((name, number) for name, number in numbers if number is not None), None)
+
+
+# --- Lines ------------------------------------------------------------------------------------------------------------
 
 _Message = TypeVar("_Message")
 

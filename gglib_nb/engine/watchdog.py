@@ -19,7 +19,7 @@ STOP_LIMIT_S: Final = 10.0
 START_REPORT_S: Final = 20.0
 START_LIMIT_S: Final = 120.0
 
-Verdict = Literal["well", "silent", "not started", "dead"]
+_ENDS: Final = (reports.TransferFinished, wire.TransferFailed, reports.TransferStopped, wire.CheckEnded)
 
 
 class Watchdog:
@@ -29,56 +29,50 @@ class Watchdog:
         self._lock = threading.Lock()
         self._reported_s = now_s
         self._is_ready = False
-        self._running: set[tuple[str, int]] = set()
-        self._stops: dict[int, float] = {}
+        self._running: set[wire.Work | None] = set()
+        self._stops: dict[wire.Work | None, float] = {}
 
     def sent(self, command: wire.Command, now_s: float) -> None:
         """Record that a command was sent to the process."""
         with self._lock:
-            if isinstance(command, wire.StartTransfer | wire.CheckFiles) and not self._running:
-                self._reported_s = max(self._reported_s, now_s)  # it had nothing to report before
-            match command:
-                case wire.StartTransfer(attempt):
-                    self._running.add(("attempt", attempt))
-                case wire.CheckFiles(check):
-                    self._running.add(("check", check))
-                case wire.StopTransfer(attempt) if ("attempt", attempt) in self._running:
-                    self._stops.setdefault(attempt, now_s)
-                case _:
-                    pass
+            work = wire.work_of(command)
+            if isinstance(command, wire.StartTransfer | wire.CheckFiles):
+                if not self._running:  # it had nothing to report before
+                    self._reported_s = max(self._reported_s, now_s)
+                self._running.add(work)
+            elif isinstance(command, wire.StopTransfer) and work in self._running:
+                self._stops.setdefault(work, now_s)
 
     def reported(self, event: wire.ProcessReport, now_s: float) -> None:
         """Record a report of the process."""
         with self._lock:
             self._reported_s = now_s
-            if isinstance(event, wire.Ready):
-                self._is_ready = True
-            elif isinstance(event, reports.TransferFinished | wire.TransferFailed | reports.TransferStopped):
-                self._running.discard(("attempt", event.attempt))
-                self._stops.pop(event.attempt, None)
-            elif isinstance(event, wire.CheckEnded):
-                self._running.discard(("check", event.check))
+            self._is_ready = self._is_ready or isinstance(event, wire.Ready)
+            if isinstance(event, _ENDS):
+                self._running.discard(wire.work_of(event))
+                self._stops.pop(wire.work_of(event), None)
 
     def exclude(self, for_s: float) -> None:
         """Exclude a time in which the watcher itself was suspended, with its process or the machine."""
         with self._lock:
             self._reported_s += for_s
-            self._stops = {attempt: asked_s + for_s for attempt, asked_s in self._stops.items()}
+            self._stops = {work: asked_s + for_s for work, asked_s in self._stops.items()}
 
     def silent_s(self, now_s: float) -> float:
         """Seconds since its last report while it should report; 0 otherwise."""
         with self._lock:
             return max(0.0, now_s - self._reported_s) if self._running else 0.0
 
-    def verdict(self, now_s: float) -> Verdict:
+    def verdict(self, now_s: float) -> Literal["well", "silent", "not started", "dead"]:
         """The state of the process, by its silence and its overdue stops."""
         silent_s = self.silent_s(now_s)
         with self._lock:
-            if not self._is_ready:
-                if silent_s >= START_LIMIT_S:
-                    return "dead"
-                return "not started" if silent_s >= START_REPORT_S else "well"
             is_stop_overdue = any(now_s - asked_s >= STOP_LIMIT_S for asked_s in self._stops.values())
+            is_ready = self._is_ready
+        if not is_ready:
+            if silent_s >= START_LIMIT_S:
+                return "dead"
+            return "not started" if silent_s >= START_REPORT_S else "well"
         if is_stop_overdue or silent_s >= KILLED_AFTER_S:
             return "dead"
         return "silent" if silent_s >= SILENT_AFTER_S else "well"

@@ -178,7 +178,7 @@ def test_a_listener_that_closes_its_client_leaves_the_engine_time_to_end_by_itse
 
     def close(event: object) -> None:
         if isinstance(event, Progress) and event.received_bytes and exit_codes.empty():
-            process = engine.client._process
+            process = engine.client._life.process
             engine.client.close()
             exit_codes.put(process.wait(5))
 

@@ -89,7 +89,7 @@ def test_the_progress_of_a_check_is_not_mixed_up_with_an_attempts(pipe) -> None:
     left = filled
     while left:
         left -= len(os.read(reader, left))
-    assert read_until(reader, 4) == [Ready(7), CheckProgress(1, 0, 99), CheckEnded(1, ()), progress(1, 5)]
+    assert read_until(reader, 4) == [Ready(7), progress(1, 5), CheckProgress(1, 0, 99), CheckEnded(1, ())]
 
 
 def test_a_closed_pipe_is_detected(pipe) -> None:
