@@ -69,10 +69,15 @@ def _beside(target: Path, suffix: str) -> Path:
     return target.with_name(f"{stem}{mark}{suffix}")
 
 
+def has_journal_or_lease(target: Path) -> bool:
+    """Whether partial files of a target are ours: other programs call theirs `.part`, too, but none has a journal or a lease."""
+    return any(map(os.path.lexists, (journal_path(target), lease_path(target))))
+
+
 def delete_partial(target: Path) -> None:
     """Delete the partial files of a target. The caller holds the lease."""
     journals = journal_path(target), _beside(target, ".part.journal.new")
-    for path in (part_path(target), *journals, *_transient(target, 0.0), lease_path(target)):
+    for path in (part_path(target), *journals, *_private_names(target, 0.0), lease_path(target)):
         path.unlink(missing_ok=True)
 
 
@@ -81,22 +86,22 @@ def rescue_renamed(target: Path) -> None:
     for path in renamed_parts(target):
         if not os.path.lexists(part_path(target)):
             path.rename(part_path(target))
-    for path in _transient(target, _ABANDONED_S):
+    for path in _private_names(target, _ABANDONED_S):
         path.unlink(missing_ok=True)
 
 
 def renamed_parts(target: Path) -> list[Path]:
     """The partial file by the private name that it has during its last rename, if its process was killed then."""
-    length = len(part_path(target).name) + len(".") + 16
-    return [path for path in _transient(target, 0.0) if len(path.name) == length]
+    return [path for path in _private_names(target, 0.0) if path.stem == part_path(target).name]
 
 
-def _transient(target: Path, older_than_s: float) -> list[Path]:
+def _private_names(target: Path, older_than_s: float) -> Iterator[Path]:
     """Temporary names of the partial file and of its lease, left by killed processes."""
-    own = (f"{escape(path.name)}.{'[0-9a-f]' * 16}" for path in (part_path(target), lease_path(target)))
-    found = ((path, status_of(path)) for pattern in own for path in matching(target.parent, pattern))
-    files = {path: status.st_mtime for path, status in found if status is not None and stat.S_ISREG(status.st_mode)}
-    return [path for path, written_s in files.items() if time.time() - written_s >= older_than_s]
+    for own in (part_path(target), lease_path(target)):
+        for path in matching(target.parent, f"{escape(own.name)}.{'[0-9a-f]' * 16}"):
+            found = status_of(path)
+            if found is not None and stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime >= older_than_s:
+                yield path
 
 
 def open_beside(path: Path, flags: int) -> int:

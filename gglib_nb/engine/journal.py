@@ -73,9 +73,7 @@ class Record(msgspec.Struct, frozen=True):
     parts: tuple[PartIdentity, ...]  # the identity of the file
     runs: bytes  # the bytes on the disk (`pieces.encode_runs`)
     donors: tuple[str, ...] = ()  # names of the files that bytes were copied from, the one with most bytes first
-    is_copy_wrong: bool = (
-        False  # the digest was wrong with copied bytes: they were forgotten, and nothing more is copied
-    )
+    is_copy_wrong: bool = False  # the digest was wrong with copied bytes: nothing more is copied
     verified: Verified | None = None  # once the digest is verified
 
 
@@ -123,18 +121,13 @@ def _checksum(numbers: bytes, body: bytes) -> bytes:
 
 
 class Journal:
-    """A journal that is being written; for one thread at a time.
-
-    Attributes:
-        fd: Its descriptor; -1 while it is not open.
-        donors: For the next records, as is `is_copy_wrong`.
-    """
+    """A journal that is being written; for one thread at a time."""
 
     def __init__(self, path: Path, parts: tuple[PartIdentity, ...]) -> None:
         self.path = path
-        self.fd = -1
-        self.donors: tuple[str, ...] = ()
-        self.is_copy_wrong = False
+        self.fd = -1  # while it is not open
+        self.donors: tuple[str, ...] = ()  # for the next records
+        self.is_copy_wrong = False  # as above
         self._parts = parts
         self._boot = boot_id()
         self._number = 0
@@ -169,10 +162,8 @@ class Journal:
         number = self._number + 1
         numbers = _NUMBERS.pack(number, len(body))
         write_all(self.fd, _MAGIC + numbers + _checksum(numbers, body) + body, number % 2 * _SLOT_BYTES)
-        self._number, self._newest = (
-            number,
-            body,
-        )  # not after a failed write: the next one must not damage the other slot too
+        # Not after a failed write: the next one must not damage the other slot too.
+        self._number, self._newest = number, body
 
     def close(self) -> None:
         """Close the file, without deleting it."""

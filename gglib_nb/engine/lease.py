@@ -5,9 +5,8 @@ Not a lock, because `flock` does nothing on some network filesystems; huggingfac
 
 * Acquiring: the file is created exclusively. One that exists is taken over at once if its owner is known to be dead (a process of
   this machine and process namespace, or of an earlier boot of this machine), otherwise once it has been silent for a while by the
-  watcher's own clock, so that the clocks of two machines need not agree. An empty lease is given only the time that writing it
-  takes; one whose owner a cluster reports as gone, a few seconds of silence. The heartbeat of an unreadable one (of another user,
-  or of another version) is its modification time.
+  watcher's own clock, so that the clocks of two machines need not agree. For an owner that a cluster reports as gone, a few seconds
+  are enough. The heartbeat of an unreadable lease (of another user, or of another version) is its modification time.
 * Taking over: a new file is renamed over the old one, and counts if it is still at its path after a moment.
 * Renewing: the owner writes its heartbeat into its own open file, so that an owner that has lost its lease writes into a
   file that no process reads. It checks the path before every journal record and before the final rename.
@@ -30,7 +29,7 @@ from typing import Final, Self
 import msgspec
 
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import delete_partial, journal_path, lease_path, part_path, read_small, status_of
+from gglib_nb.engine.disk import delete_partial, has_journal_or_lease, lease_path, part_path, read_small, status_of
 from gglib_nb.system import clock_s, is_running, open_file, process_place, process_start, write_at
 
 # Padded to one length, so that a heartbeat replaces the whole of the one before.
@@ -59,6 +58,11 @@ class Owner(Value, frozen=True):
         return cls(process_place(), os.getpid(), process_start(os.getpid()))
 
     @property
+    def name(self) -> str:
+        """Its name in messages between engines about leases."""
+        return f"{self.pid} {self.place}"
+
+    @property
     def host(self) -> str:
         """Name of its machine."""
         return self.place.partition(" ")[0]
@@ -68,7 +72,7 @@ class Owner(Value, frozen=True):
         mine, theirs = (f"{one.place}  ".split(" ")[1] for one in (self, other))
         return bool(mine and theirs) and mine != theirs
 
-    def is_gone(self, written_s: float) -> bool:
+    def is_gone(self, written_s: float = math.inf) -> bool:
         """Whether it is known to be gone, given the Unix time of its last heartbeat; False if that cannot be determined here."""
         here = Owner(process_place(), os.getpid())
         if self.place == here.place:
@@ -76,11 +80,6 @@ class Owner(Value, frozen=True):
         # Two machines may have the same name, but a living owner, on any machine, has written since this boot.
         is_of_earlier_boot = self.host == here.host and self.is_of_other_boot(here)
         return is_of_earlier_boot and written_s < time.time() - clock_s()
-
-
-def owner_name(pid: int | None = None, place: str | None = None) -> str:
-    """The name of a process in messages between engines about leases; by default of this process."""
-    return f"{os.getpid() if pid is None else pid} {process_place() if place is None else place}"
 
 
 class LeaseState(msgspec.Struct, frozen=True):
@@ -93,9 +92,10 @@ class LeaseState(msgspec.Struct, frozen=True):
     downloaded_bytes: int  # how many bytes it has
     has_other_writer: bool = False  # a process before the owner may still have the partial file open for writing
 
-    def is_owner_dead(self, written_s: float = math.inf) -> bool:
-        """Whether the owner is known to be gone, given the Unix time of its last heartbeat."""
-        return Owner(self.place, self.pid).is_gone(written_s)
+    @property
+    def process(self) -> Owner:
+        """The owner's process."""
+        return Owner(self.place, self.pid)
 
 
 _decoder: Final = msgspec.json.Decoder(LeaseState)
@@ -125,7 +125,7 @@ class SeenLease(msgspec.Struct, frozen=True):
 class Lease:
     """The lease of one partial file, from the point of view of one process.
 
-    It may be taken over after `lease_s` without a heartbeat; since `seen` counts. `gone_owners` are reported gone (`owner_name`).
+    It may be taken over after `lease_s` without a heartbeat; since `seen` counts. `gone_owners` are reported gone (`Owner.name`).
     """
 
     def __init__(
@@ -157,7 +157,7 @@ class Lease:
         state, found = read_lease(self._path), status_of(self._path)
         if found is not None and stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, "there is a folder in its place", str(self._path))
-        is_dead = state is not None and found is not None and state.is_owner_dead(found.st_mtime)
+        is_dead = state is not None and found is not None and state.process.is_gone(found.st_mtime)
         self.has_other_writer = not is_dead or (state is not None and state.has_other_writer)
         if (is_dead or self._is_silent(state, found)) and self._take_over(state):
             return None
@@ -170,10 +170,10 @@ class Lease:
             self._seen = SeenLease(state, clock_s(), mtime_ns)
             return False
         limit_s = self._lease_s
-        if state is None:
-            limit_s = limit_s if found is not None and found.st_size else min(limit_s, _WRITING_S)
-        elif owner_name(state.pid, state.place) in self._gone_owners:
+        if state is not None and state.process.name in self._gone_owners:
             limit_s = min(limit_s, _GONE_S)
+        if state is None and (found is None or not found.st_size):
+            limit_s = min(limit_s, _WRITING_S)
         return clock_s() - self._seen.since_s > limit_s
 
     def is_ours(self) -> bool:
@@ -187,10 +187,10 @@ class Lease:
 
     def renew(self, downloaded_bytes: int) -> bool:
         """Write a heartbeat; False if this process no longer holds the lease."""
-        if not self.is_ours():
-            return False
-        self._write(downloaded_bytes)
-        return True
+        is_ours = self.is_ours()
+        if is_ours:
+            self._write(downloaded_bytes)
+        return is_ours
 
     def release(self) -> None:
         """Release it, if it is ours; may be called again.
@@ -247,9 +247,8 @@ class Lease:
 
 
 def delete_unowned(target: Path, lease_s: float, *, keeps_bytes: bool = False) -> None:
-    """Delete the partial files of a target, unless a process uses them, or with `keeps_bytes` if one has bytes; may raise `OSError`."""
-    # Other programs call their partial files `.part` too.
-    if os.path.lexists(journal_path(target)) or os.path.lexists(lease_path(target)):
+    """Delete our partial files of a target, unless a process uses them, or with `keeps_bytes` if one has bytes; may raise `OSError`."""
+    if has_journal_or_lease(target):
         lease = Lease(lease_path(target), lease_s)
         if lease.try_acquire() is None:
             if not (keeps_bytes and os.path.lexists(part_path(target))):

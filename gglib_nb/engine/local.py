@@ -9,11 +9,17 @@ import stat
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from glob import escape
 from pathlib import Path
 from typing import Final
 
+from msgspec import Struct
+
+from gglib_nb.domain.companions import kind_of_header
 from gglib_nb.domain.download import Facts, PlannedFile, StoredFile, not_one_set, refuse_stray_shard, shards_of_one_set
+from gglib_nb.domain.gguf import read_header, read_tensors
+from gglib_nb.domain.gguf_header import header_facts
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
 from gglib_nb.domain.values import Value
 from gglib_nb.engine import disk
@@ -45,41 +51,22 @@ class CheckResult(Value, frozen=True):
     comparison: Comparison | None = None  # finds which
 
 
-class TargetCheck:
+class TargetCheck(Struct, eq=False):
     """The check of one target before the first byte; it ends with the complete file, or with the lease.
 
-    `files` are the parts of the target, with all facts that the hub has stated. If none of `known_folders` exists, their disk
-    is not mounted. `link_folders` may have identical files. The transfer renews the lease while `has_lease`.
-
-    Attributes:
-        hashed_bytes: Of a file on this machine, so far; None while none is hashed.
-        owner_bytes: What another owner of the lease has; None without one.
+    The transfer renews the lease while `has_lease`, and reads the progress.
     """
 
-    def __init__(
-        self,
-        files: tuple[PlannedFile, ...],
-        command: StartTransfer,
-        lease: Lease,
-        limits: ReuseLimits,
-        known_folders: tuple[str, ...],
-        link_folders: tuple[str, ...],
-        stop: threading.Event,
-    ) -> None:
-        self.lease = lease
-        self.has_lease = False
-        self.hashed_bytes: int | None = None
-        self.owner_bytes: int | None = None
-        self._files = files
-        self._target = Path(files[0].target)
-        self._is_stated = all(file.sha256 is not None for file in files)
-        last_bytes = files[-1].size_bytes
-        self._size_bytes = None if last_bytes is None else files[-1].offset_bytes + last_bytes
-        self._command = command
-        self._limits = limits
-        self._known_folders = known_folders
-        self._link_folders = link_folders
-        self._stop = stop
+    files: tuple[PlannedFile, ...]  # the parts of the target, with all facts that the hub has stated
+    command: StartTransfer
+    lease: Lease
+    limits: ReuseLimits
+    known_folders: tuple[str, ...]  # if none of them exists, their disk is not mounted
+    link_folders: tuple[str, ...]  # may have identical files
+    stop: threading.Event
+    has_lease: bool = False
+    hashed_bytes: int | None = None  # of a file on this machine, so far; None while none is hashed
+    owner_bytes: int | None = None  # what another owner of the lease has; None without one
 
     def run(self) -> CheckResult:
         """Run the check, on a thread of its own: hashing and waiting take long.
@@ -88,25 +75,39 @@ class TargetCheck:
         """
         if (present := self._present()) is not None:
             return CheckResult(present)
-        if disk.is_disk_gone(self._known_folders):
+        if disk.is_disk_gone(self.known_folders):
             raise StorageError(
-                f"The folder {self._known_folders[0]} does not exist. If its disk is not mounted, mount it, then retry. If you deleted it, "
+                f"The folder {self.known_folders[0]} does not exist. If its disk is not mounted, mount it, then retry. If you deleted it, "
                 "queue the download again."
             )
         disk.check_way(self._target)
         self._target.parent.mkdir(parents=True, exist_ok=True)
         if self._wait_for_lease() and (present := self._present()) is not None:
             return CheckResult(present)
-        if not self._command.force and (linked := self._linked()) is not None:
+        if not self.command.force and (linked := self._linked()) is not None:
             return CheckResult(linked, is_linked=True)
         found = disk.status_of(self._target)
         if found is not None and self._is_known_wrong(found):
             return self._damaged(found)
         if not (donors := self._find_donors()):
             return CheckResult(None)
-        part, seed, size_bytes = disk.part_path(self._target), self._files[0].sha256 or "", self._size_bytes or 0
-        compared = compare_tensors(part, size_bytes, seed, donors, self._limits)
+        part, seed = disk.part_path(self._target), self.files[0].sha256 or ""
+        compared = compare_tensors(part, self._size_bytes or 0, seed, donors, self.limits)
         return CheckResult(None, donors=donors, comparison=compared)
+
+    @property
+    def _target(self) -> Path:
+        return Path(self.files[0].target)
+
+    @property
+    def _size_bytes(self) -> int | None:
+        last = self.files[-1]
+        return None if last.size_bytes is None else last.offset_bytes + last.size_bytes
+
+    @property
+    def _is_stated(self) -> bool:
+        """Whether the hub states every digest."""
+        return all(file.sha256 is not None for file in self.files)
 
     def _wait_for_lease(self) -> bool:
         """Acquire the lease; returns whether another process held it meanwhile."""
@@ -115,7 +116,7 @@ class TargetCheck:
             # An unreadable lease has no known owner; it is free in a moment.
             self.owner_bytes = owner.downloaded_bytes if owner.owner else None
             has_waited = True
-            if self._stop.wait(_LOOK_S):
+            if self.stop.wait(_LOOK_S):
                 raise StoppedError
         self.has_lease, self.owner_bytes = True, None
         return has_waited
@@ -127,7 +128,7 @@ class TargetCheck:
             found = self._target.stat()
         except FileNotFoundError:
             return None
-        if self._command.force or self._is_known_wrong(found):
+        if self.command.force or self._is_known_wrong(found):
             return None
         if not stat.S_ISREG(found.st_mode):
             raise StorageError(f"{self._target} is not a file. Move it, then retry.")
@@ -137,7 +138,7 @@ class TargetCheck:
             digest = self._digest_if_right(self._target, found)
             if digest is not None and (self._is_stated or self._may_be_a_model()):
                 return self._stored(found, digest)
-        if self._command.replaces:
+        if self.command.replaces:
             return None
         raise StorageError(
             f"Another file is stored at {self._target}. Move it, or download again with --force to replace it."
@@ -145,19 +146,19 @@ class TargetCheck:
 
     def _is_known_wrong(self, found: os.stat_result) -> bool:
         """Whether the catalog records this very file as wrong."""
-        return self._files[0].wrong_ranges is not None and found.st_mtime_ns == self._files[0].known_mtime_ns
+        return self.files[0].wrong_ranges is not None and found.st_mtime_ns == self.files[0].known_mtime_ns
 
     def _is_known(self, found: os.stat_result) -> bool:
         """Whether the catalog or a journal records this very file as verified."""
         if found.st_size != self._size_bytes:
             return False
-        if found.st_mtime_ns == self._files[0].known_mtime_ns:
+        if found.st_mtime_ns == self.files[0].known_mtime_ns:
             return True
         state = Journal.read(disk.journal_path(self._target))
         if state is None or (verified := state.record.verified) is None:
             return False
         is_untouched = (verified.size_bytes, verified.mtime_ns) == (found.st_size, found.st_mtime_ns)
-        return is_untouched and [part.digest for part in state.record.parts] == [file.sha256 for file in self._files]
+        return is_untouched and [part.digest for part in state.record.parts] == [file.sha256 for file in self.files]
 
     def _may_be_a_model(self) -> bool:
         if self._target.suffix.lower() != ".gguf":
@@ -165,30 +166,22 @@ class TargetCheck:
         with self._target.open("rb") as file:
             return file.read(4) == b"GGUF"
 
-    def _hash(self, path: Path) -> FrontDigest:
-        ends = [file.offset_bytes for file in self._files[1:]] + [self._size_bytes or path.stat().st_size]
-        digest = FrontDigest(ends)
-
-        def note(front: int) -> None:
-            self.hashed_bytes = front
-
-        with os.fdopen(disk.open_regular(path), "rb", buffering=0) as file:
-            if not hash_file(file.fileno(), digest, note, self._stop):
-                raise StoppedError
-        self.hashed_bytes = None
-        return digest
-
     def _digest_if_right(self, path: Path, found: os.stat_result) -> FrontDigest | None:
         """The digest of a file if it is the wanted one, and no program has changed or replaced it since `found`, its status."""
-        digest = self._hash(path)
-        pairs = zip(digest.digests, self._files, strict=False)
+        digest = FrontDigest([*(file.offset_bytes for file in self.files[1:]), found.st_size])
+        note = partial(setattr, self, "hashed_bytes")
+        with os.fdopen(disk.open_regular(path), "rb", buffering=0) as file:
+            if not hash_file(file.fileno(), digest, note, self.stop):
+                raise StoppedError
+        self.hashed_bytes = None
+        pairs = zip(digest.digests, self.files, strict=False)
         is_right = digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
         return digest if is_right and disk.identity(disk.status_of(path)) == disk.identity(found) else None
 
     def _stored(self, found: os.stat_result, digest: FrontDigest | None = None) -> StoredFile:
         """The file as it is on the disk; `digest` if it was hashed just now, else it is known to be right."""
-        first = self._files[0]
-        known_sha256 = first.sha256 if len(self._files) == 1 else None
+        first = self.files[0]
+        known_sha256 = first.sha256 if len(self.files) == 1 else None
         return StoredFile(
             target=first.target,
             path_in_repo=first.path_in_repo,
@@ -207,10 +200,10 @@ class TargetCheck:
 
     def _linked(self) -> StoredFile | None:
         """The target as a link to an identical file; None if there is none or it cannot be linked."""
-        file = self._files[0]
-        if len(self._files) > 1 or file.sha256 is None or not file.size_bytes:
+        file = self.files[0]
+        if len(self.files) > 1 or file.sha256 is None or not file.size_bytes:
             return None
-        for candidate in _identical_candidates(self._link_folders, self._target, file.size_bytes, file.sha256):
+        for candidate in _identical_candidates(self.link_folders, self._target, file.size_bytes, file.sha256):
             # Another user's file, a dead mount, another filesystem, or one without links: the file is downloaded instead.
             with contextlib.suppress(OSError):
                 found = candidate.stat()
@@ -226,23 +219,23 @@ class TargetCheck:
 
     def _damaged(self, found: os.stat_result) -> CheckResult:
         """The damaged file at the target as a donor, if its right ranges are known; the digest will confirm or refute them."""
-        wrong, size_bytes = self._files[0].wrong_ranges, min(self._size_bytes or 0, found.st_size)
+        wrong, size_bytes = self.files[0].wrong_ranges, min(self._size_bytes or 0, found.st_size)
         right = Pieces(size_bytes, [(0, size_bytes, WRITTEN)])
         for start, end in wrong or ():
             right.forget(start, end)
         copies = tuple(Copy(0, start, start, end - start) for start, end in right.present())
-        if not wrong or self._command.force or not copies:
+        if not wrong or self.command.force or not copies:
             return CheckResult(None)
         source = CopySource(self._target, "the damaged file", found.st_size, found.st_mtime_ns)
         return CheckResult(None, donors=(source,), comparison=known_copies(copies))
 
     def _find_donors(self) -> tuple[DonorFile, ...]:
         """The files that may have tensors of the target; none for a byte split, or without a digest to verify the copy."""
-        least_bytes, command = self._limits.least_gain_bytes, self._command
-        is_suitable = len(self._files) == 1 and self._is_stated and (self._size_bytes or 0) >= least_bytes
+        least_bytes, command = self.limits.least_gain_bytes, self.command
+        is_suitable = len(self.files) == 1 and self._is_stated and (self._size_bytes or 0) >= least_bytes
         if command.force or not is_suitable or self._target.suffix.lower() != ".gguf":
             return ()
-        return find_donors(self._target, command.repo_id, command.donors, least_bytes, self._stop)
+        return find_donors(self._target, command.repo_id, command.donors, least_bytes, self.stop)
 
 
 def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int, sha256: str) -> Iterator[Path]:
@@ -252,10 +245,10 @@ def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: in
     """
     name = escape(target.name)
     for folder in map(Path, folders):
-        blobs = [repository / "blobs" / sha256 for repository in matching(folder, "models--*")]
-        blobs.append(folder / "blobs" / f"sha256-{sha256}")  # Ollama
-        namesakes = (path for pattern in (f"*/*/{name}", f"*/*/*/{name}") for path in matching(folder, pattern))
-        for path in (*blobs, *namesakes):
+        paths = [repository / "blobs" / sha256 for repository in matching(folder, "models--*")]
+        paths.append(folder / "blobs" / f"sha256-{sha256}")  # Ollama
+        paths += [path for pattern in (f"*/*/{name}", f"*/*/*/{name}") for path in matching(folder, pattern)]
+        for path in paths:
             with contextlib.suppress(OSError):
                 found = path.resolve(strict=True)
                 status = found.stat()
@@ -284,10 +277,6 @@ def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | No
     Raises:
         IncompleteShardSetError: Its number differs from that in `shard`, its path in the repository: no program could load the set.
     """
-    from gglib_nb.domain.companions import kind_of_header
-    from gglib_nb.domain.gguf import read_header
-    from gglib_nb.domain.gguf_header import header_facts
-
     try:
         header = read_header(disk.prefix_reader(fd, size_bytes if reach is None else reach), size_bytes)
     except (OSError, GgufError):
@@ -317,8 +306,6 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
     Raises:
         IncompleteShardSetError: One is missing, or belongs to another set, or no program could load the set.
     """
-    from gglib_nb.domain.gguf import read_tensors
-
     names: list[str] = []
     for shard in shards_of_one_set(files):
         with contextlib.suppress(OSError, GgufError), Path(shard.target).open("rb", buffering=0) as file:
@@ -343,7 +330,7 @@ def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int,
     for target, each in parts.items():
         if all(part.size_bytes is not None for part in each):
             wanted = tuple(PartIdentity.of(part, part.size_bytes, commit_sha) for part in each)
-            there[target] = Pieces(wanted[-1].offset_bytes + wanted[-1].size_bytes, runs_at(Path(target), wanted))
+            there[target] = Pieces(None, runs_at(Path(target), wanted))
     ends = ((file, file.offset_bytes + (file.size_bytes or 0)) for file in files)
     return tuple(there[file.target].present_within(file.offset_bytes, end) for file, end in ends)
 
@@ -353,27 +340,18 @@ _PATTERNS: Final = ("*/*/*.part*", "*/*/*/*.part*", "*/*/*/*/*.part*")
 
 
 class Leftover(Value, frozen=True):
-    """One partial file.
+    """One partial file."""
 
-    Attributes:
-        target: Absolute path of the file it would have become.
-        size_bytes: Size of that file; None if no journal states it.
-        downloaded_bytes: Bytes that a resume would not fetch again.
-        disk_bytes: Bytes that deleting it frees.
-        modified_s: Unix time of its last byte.
-        is_in_use: A process is using it, as far as can be determined here.
-    """
-
-    target: str
-    size_bytes: int | None
-    downloaded_bytes: int
-    disk_bytes: int
-    modified_s: float
-    is_in_use: bool
+    target: str  # absolute path of the file it would have become
+    size_bytes: int | None  # of that file; None if no journal states it
+    downloaded_bytes: int  # those that a resume would not fetch again
+    disk_bytes: int  # those that deleting it frees
+    modified_s: float  # Unix time of its last byte
+    is_in_use: bool  # a process is using it, as far as can be determined here
 
 
 def leftovers(models_directory: Path) -> list[Leftover]:
-    """The partial files below a models folder, by path: those with our journal or lease beside them. May raise `StorageError`."""
+    """Our partial files below a models folder, by path. May raise `StorageError`."""
     try:
         os.scandir(models_directory).close()
     except FileNotFoundError:
@@ -390,25 +368,23 @@ def leftovers(models_directory: Path) -> list[Leftover]:
 
 def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
     """Delete the partial files of these targets, except those in use; returns the targets of which nothing is left."""
-    for target in map(Path, targets):
-        # Other programs call their partial files `.part` too.
-        if Journal.read(disk.journal_path(target)) is not None or read_lease(disk.lease_path(target)) is not None:
-            with contextlib.suppress(OSError):
-                delete_unowned(target, Timeouts().lease_s)
+    for target in targets:
+        with contextlib.suppress(OSError):
+            delete_unowned(Path(target), Timeouts().lease_s)
     return frozenset(target for target in targets if not os.path.lexists(disk.part_path(Path(target))))
 
 
 def _leftover(target: Path) -> Leftover | None:
     part = next(filter(os.path.lexists, (disk.part_path(target), *disk.renamed_parts(target))), disk.part_path(target))
-    state, lease = Journal.read(disk.journal_path(target)), read_lease(disk.lease_path(target))
     found = disk.status_of(part)
-    if found is None or (state is None and lease is None):
+    if found is None or not disk.has_journal_or_lease(target):
         return None
+    state, lease = Journal.read(disk.journal_path(target)), read_lease(disk.lease_path(target))
     return Leftover(
         target=str(target),
         size_bytes=None if state is None else sum(one.size_bytes for one in state.record.parts),
         downloaded_bytes=0 if state is None else state.pieces.present_bytes,
         disk_bytes=allocated_bytes(part),
         modified_s=found.st_mtime,
-        is_in_use=lease is not None and not lease.is_owner_dead(),
+        is_in_use=lease is not None and not lease.process.is_gone(),
     )

@@ -28,14 +28,9 @@ _BLOCK_BYTES: Final = 4096
 
 
 class PartialFile:
-    """An open partial file. Opening it continues what an earlier run left of the same content.
+    """An open partial file. Opening it continues what an earlier run left of the same content, unless its size is unknown.
 
-    Args:
-        target: The final path.
-        parts: The remote files it will contain.
-        size_bytes: Its final size; None if unknown: it then starts empty.
-        lease: Held by this process.
-        inbox: Receives `Digested`.
+    This process holds the lease. The inbox receives `Digested`.
 
     Raises:
         OSError: The folder cannot be written or the disk is full.
@@ -236,20 +231,14 @@ class PartialFile:
             self.path.rename(own)
         except FileNotFoundError:
             raise LeaseLostError("the file was moved") from None
-        error: Exception
-        if not disk.is_at(self._fd, own, self._size_bytes):
-            error = LeaseLostError("another process has the name of the file")
-        elif not may_replace and os.path.lexists(target) and not target.is_symlink():
-            error = StorageError(f"Another file was created at {target}; move it, then retry.")
-        else:
-            try:
-                own.replace(target)
-            except OSError as refused:
-                error = refused
-            else:
-                return
-        _put_back(own, self.path)
-        raise error
+        with contextlib.ExitStack() as failure:
+            failure.callback(_put_back, own, self.path)
+            if not disk.is_at(self._fd, own, self._size_bytes):
+                raise LeaseLostError("another process has the name of the file")
+            if not may_replace and os.path.lexists(target) and not target.is_symlink():
+                raise StorageError(f"Another file was created at {target}; move it, then retry.")
+            own.replace(target)
+            failure.pop_all()
 
 
 def _put_back(own: Path, path: Path) -> None:

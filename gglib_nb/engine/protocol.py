@@ -89,9 +89,7 @@ class FileToCheck(Struct, frozen=True, forbid_unknown_fields=True):
     path: str
     size_bytes: int
     sha256: str | None  # None if unknown: then it is only hashed
-    block_digests: (
-        str  # of its blocks (`domain.library`), in hexadecimal, to find the wrong ones; empty if unknown
-    )
+    block_digests: str  # of its blocks (`domain.library`), in hexadecimal, to find the wrong ones; empty if unknown
 
 
 class CheckFiles(Message, frozen=True):

@@ -50,11 +50,6 @@ class CopySource(Value, frozen=True):
     size_bytes: int
     mtime_ns: int
 
-    def is_unchanged(self, descriptor: int) -> bool:
-        """Whether this open file is unchanged since it was checked. Raises `OSError` if its status cannot be read."""
-        found = os.fstat(descriptor)
-        return (found.st_size, found.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
-
 
 class DonorFile(CopySource, frozen=True):
     """A file that may have tensors; its name is the quantization if it is of the same repository, else its file name."""
@@ -279,13 +274,15 @@ class _OpenDonors(ExitStack):
 
     def descriptor(self, number: int) -> int | None:
         """The descriptor of a readable, unchanged donor; None if it is left out."""
+        donor = self._donors[number]
         try:
             if number not in self._descriptors:
-                self._descriptors[number] = opened = open_regular(self._donors[number].path)
+                self._descriptors[number] = opened = open_regular(donor.path)
                 self.callback(os.close, opened)
-            found = self._descriptors[number]
-            if found is not None and not self._donors[number].is_unchanged(found):
-                self.leave_out(number, "another program has changed it")
+            if (fd := self._descriptors[number]) is not None:
+                found = os.fstat(fd)
+                if (found.st_size, found.st_mtime_ns) != (donor.size_bytes, donor.mtime_ns):
+                    self.leave_out(number, "another program has changed it")
         except OSError as error:
             self.leave_out(number, error)
         return self._descriptors[number]

@@ -281,7 +281,7 @@ class EnduranceRun:
         """Whether `kill -9` left it from a download cancelled before another engine opened that file."""
         repo_id = "/".join(lease.relative_to(self._kernel.models).parts[:2])
         state = read_lease(lease)
-        return self._wishes[repo_id].is_cancelled and state is not None and state.is_owner_dead()
+        return self._wishes[repo_id].is_cancelled and state is not None and state.process.is_gone()
 
     def _check_files(self, wish: Wish, *, is_whole: bool) -> None:
         commit = wish.repository.commit()
