@@ -79,13 +79,13 @@ def test_a_mirror_counts_as_a_source_from_its_first_byte(tmp_path, lease) -> Non
 
 
 def test_a_check_that_was_stopped_while_it_took_the_lease_leaves_none(tmp_path, lease, monkeypatch) -> None:
-    def stopped() -> CheckResult:
+    def stopped(_check: TargetCheck) -> CheckResult:
         raise StoppedError
 
     file = file_of(tmp_path / "model.gguf")
     command = StartTransfer(1, "o/r", "c" * 40, (file.parts[0].planned,), force=False)
     check = TargetCheck((file.parts[0].planned,), command, lease, ReuseLimits(), (), (), None)
-    monkeypatch.setattr(check, "run", stopped)
+    monkeypatch.setattr(TargetCheck, "run", stopped)
 
     with pytest.raises(StoppedError):
         jobs.prepare(file, check, lambda: None, queue.SimpleQueue())
