@@ -2,12 +2,12 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Final, Literal
 from urllib.parse import quote
 
 from gglib_nb.domain.http_rules import asked_wait_s, host_text, origin_of, redirect_target
 from gglib_nb.domain.text import printable, redacted
+from gglib_nb.domain.units import duration
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
     CertificateError,
@@ -25,9 +25,6 @@ from gglib_nb.errors import (
 LOG_IN: Final = "log in with `hf auth login` or %gguf login, or set HF_TOKEN"
 _BAD_TOKEN: Final = "Invalid credentials in Authorization header"  # noqa: S105  # the Hub's text for one
 _DISABLED: Final = "Access to this resource is disabled."
-# Beyond this the text gives a time of day, not seconds to count.
-_COUNTED_S: Final = 600
-_DAY_S: Final = 86_400
 _TEXT_LENGTH: Final = 200
 _LONGEST_REASON: Final = 2000
 _WRONG_TIME: Final = ("has expired", "not yet valid")
@@ -82,8 +79,8 @@ class Refusal(Value, frozen=True):
         return cls(status, code, said, had_token, asked_wait_s(status, headers))
 
 
-def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | InvalidConfigError:
-    """The error that says what happened and what to do; `now_s` is the Unix time, to say until when to wait."""
+def hub_refusal(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:
+    """The error that says what happened and what to do."""
     # A mirror may respond to a search in this way too.
     match refusal.code if asked.repo_id is not None else "":
         case "GatedRepo":
@@ -99,10 +96,10 @@ def hub_refusal(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inva
                 f"{asked.repo_id or asked.what} was disabled by the Hub or its owner; choose another repository."
             )
         case _:
-            return _by_status(refusal, asked, now_s)
+            return _by_status(refusal, asked)
 
 
-def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | InvalidConfigError:
+def _by_status(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:
     match refusal.status:
         case 401:
             return _unauthorised(refusal, asked)
@@ -115,7 +112,7 @@ def _by_status(refusal: Refusal, asked: Asked, now_s: float) -> HubError | Inval
         case 407:
             return proxy_refusal(asked.endpoint, 407)
         case 429:
-            return _rate_limited(refusal, asked, now_s)
+            return _rate_limited(refusal, asked)
         case status if status in (408, 425) or status >= 500:
             return HubUnavailableError(f"{asked.endpoint} failed ({status}) at {asked.what}; try again later.")
         case status:
@@ -231,19 +228,8 @@ def _forbidden(refusal: Refusal, asked: Asked) -> HubError:
     return InvalidTokenError(f"{asked.page} is restricted (403); {LOG_IN} with an account that may read it.")
 
 
-def _rate_limited(refusal: Refusal, asked: Asked, now_s: float) -> HubError:
+def _rate_limited(refusal: Refusal, asked: Asked) -> HubError:
     advice = "" if refusal.had_token or not asked.has_login else f" Logged-in users have a higher limit: {LOG_IN}."
-    text = f"{asked.endpoint} limits the number of requests (429). Try again {when(refusal.wait_s, now_s)}.{advice}"
+    when = "later" if refusal.wait_s is None else f"in {duration(refusal.wait_s)}"
+    text = f"{asked.endpoint} limits the number of requests (429). Try again {when}.{advice}"
     return RateLimitedError(text, refusal.wait_s)
-
-
-def when(wait_s: float | None, now_s: float) -> str:
-    """When to try again: `later`, `in 55 s`, or beyond ten minutes `after 15:42` in local time."""
-    if wait_s is None:
-        return "later"
-    if wait_s <= _COUNTED_S:
-        return f"in {wait_s:.0f} s"
-    if wait_s >= _DAY_S:
-        return f"in {wait_s // _DAY_S + 1:.0f} days"
-    # A minute later than that, so that the minute itself is not too early.
-    return f"after {datetime.fromtimestamp(now_s + wait_s + 59, UTC).astimezone():%H:%M}"

@@ -6,7 +6,6 @@ Makes one attempt: `engine.retry` decides on another.
 """
 
 import socket
-import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -116,7 +115,7 @@ def _served_by_the_hub(session: Session, url: str, status: int, headers: Mapping
         refusal = Refusal.of(
             status, headers, token=session.token, had_token="Authorization" in session.headers_for(url)
         )
-        raise hub_refusal(refusal, asked, time.time())
+        raise hub_refusal(refusal, asked)
     if headers.get("content-type", "").lower().startswith("text/html") and "x-repo-commit" not in headers:
         host = host_text(origin_of(session.endpoint))
         raise WrongAnswerError(

@@ -156,7 +156,7 @@ class Troubles:
 
     def _final(self, error: ExchangeError) -> GglibError:
         if isinstance(error, BusyError):
-            return hub_refusal(Refusal(error.status, had_token=True, wait_s=error.wait_s), self._asked, time.time())
+            return hub_refusal(Refusal(error.status, had_token=True, wait_s=error.wait_s), self._asked)
         name = self._asked.path
         if isinstance(error, SilentError):
             return StalledError(

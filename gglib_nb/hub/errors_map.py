@@ -6,7 +6,6 @@ An error in no row of the table is a bug and keeps its traceback. The meaning of
 
 import json
 import re
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -54,7 +53,7 @@ def hub_error(error: BaseException, asked: Asked) -> GglibError | None:
         return None
     _, kind, text = found
     if kind is HubError:
-        return hub_refusal(refusal(error.response, b"", None), asked, time.time())  # type: ignore[attr-defined]  # both have one
+        return hub_refusal(refusal(error.response, b"", None), asked)  # type: ignore[attr-defined]  # both have one
     if isinstance(error, UNREADABLE_JSON) and asked.repo_id is None:
         return no_search(asked, "or check HF_ENDPOINT")
     host = _host(error, asked)

@@ -301,7 +301,7 @@ class Transport:
             # From a storage; not chained to httpx's error, whose text has the signed URL. A retry gets another one.
             raise HubUnavailableError(f"The Hub's storage refused the Hub's own link ({response.status_code}).")
         said = refusal(response, self._read(response, _LARGEST_REFUSAL_BYTES, _LONGEST_ANSWER_S), self._tokens.sent)
-        error = hub_refusal(said, asked, time.time())
+        error = hub_refusal(said, asked)
         if isinstance(error, GatedRepoError | InvalidTokenError | RepoNotFoundError):
             error.args = (f"{error}{self._unread_login}",)
         raise error

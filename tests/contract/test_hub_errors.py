@@ -86,7 +86,7 @@ def test_every_error_status_gives_advice(status: int) -> None:
     request = httpx.Request("GET", f"{ASKED.endpoint}/api/models/owner/repo")
     answer = httpx.Response(status, request=request)
 
-    ours = hub_refusal(refusal(answer, b"", None), ASKED, 0.0)
+    ours = hub_refusal(refusal(answer, b"", None), ASKED)
 
     assert isinstance(ours, HubError | InvalidConfigError)
     assert str(ours).endswith(".")

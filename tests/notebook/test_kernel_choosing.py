@@ -144,7 +144,7 @@ def test_a_rate_limited_search_says_when_to_retry(hub: FaultyHub, kernel: Kernel
     message = refusal(kernel.run("%gguf search llama"))
 
     hub.faults.remove(fault)
-    assert "limits the number of requests (429). Try again in 121 s." in message
+    assert "limits the number of requests (429). Try again in 2 min 01 s." in message
 
 
 @pytest.mark.slow
