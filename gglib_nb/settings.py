@@ -480,7 +480,7 @@ def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the settin
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n")
+        replace_file(path, json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n", mode=0o600)
     except OSError as error:
         raise InvalidConfigError(f"The setting was not saved: {path} cannot be written ({error.strerror}).") from error
     return path

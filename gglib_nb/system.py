@@ -181,14 +181,14 @@ def sync_folder(folder: Path) -> None:
             os.close(fd)
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write a small file, of which others see the old content or all of the new one; raises `OSError` with this path."""
     new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         try:
             new.unlink(missing_ok=True)
-            with new.open("xb") as file:  # never through a link
-                file.write(data)
+            new.touch(mode, exist_ok=False)  # never through a link
+            new.write_bytes(data)
             new.replace(path)
         finally:
             new.unlink(missing_ok=True)
