@@ -125,7 +125,7 @@ class Engine:
     def _start(self, command: wire.StartTransfer) -> None:
         if self._shared is None:
             raise ValueError("a transfer was started before the first Configure")
-        self._transfers = {number: one for number, one in self._transfers.items() if not one.is_over}
+        self._transfers = {number: one for number, one in self._transfers.items() if not one.join(0)}
         transfer = self._transfers[command.attempt] = Transfer(command, self._shared, self._report)
         transfer.start()
 

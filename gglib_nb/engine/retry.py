@@ -198,33 +198,29 @@ class Connectivity:
         self.outage: Outage | None = None
         self._can_reach_hub = can_reach_hub
         self._in_background = in_background
-        self._lock = threading.Lock()
-        self._is_probing = False
+        self._probing = threading.Lock()  # held by the probe
         self._next_probe_s = float("-inf")
         self._interval_s = _FIRST_INTERVAL_S
 
     def probe(self, now_s: float) -> None:
         """Send the hub a request if one is due: a connection has failed, or the network is down."""
-        with self._lock:
-            if self._is_probing or now_s < self._next_probe_s:
-                return
-            self._is_probing = True
-            self._next_probe_s = now_s + self._interval_s
+        if now_s < self._next_probe_s or not self._probing.acquire(blocking=False):
+            return
+        self._next_probe_s = now_s + self._interval_s
         try:
             self._in_background(lambda: self._probe(now_s))
         except RuntimeError:  # no thread can be started now; the next failure tries again
-            self._is_probing = False
+            self._probing.release()
 
     def _probe(self, failed_s: float) -> None:
         is_there = True  # a probe that itself fails says nothing about the network, and must not be the last one
         try:
             is_there = self._can_reach_hub()
         finally:
-            with self._lock:
-                self._is_probing = False
-                if is_there:
-                    self.outage, self._interval_s = None, _FIRST_INTERVAL_S
-                elif self.outage is None:
-                    self.outage = Outage(failed_s, time.strftime("%H:%M"))
-                else:
-                    self._interval_s = min(_LONGEST_INTERVAL_S, self._interval_s * 2)
+            if is_there:
+                self.outage, self._interval_s = None, _FIRST_INTERVAL_S
+            elif self.outage is None:
+                self.outage = Outage(failed_s, time.strftime("%H:%M"))
+            else:
+                self._interval_s = min(_LONGEST_INTERVAL_S, self._interval_s * 2)
+            self._probing.release()

@@ -53,7 +53,7 @@ _MOST_COPIED_FILES: Final = 2
 
 
 class Transfer:
-    """One attempt. `start`, `stop`, `join` and `is_over` may be called from any thread; the rest belongs to its own.
+    """One attempt. `start`, `stop` and `join` may be called from any thread; the rest belongs to its own.
 
     `report` gets the progress, and one event that ends the attempt; it never blocks.
     """
@@ -76,15 +76,9 @@ class Transfer:
         self._known_folders = command.known_folders
         self._outage: Outage | None = None
         self._next_record_s = 0.0
-        self._end_deadline_s = 0.0  # of the waits at its end; 0 before
         self._thread = threading.Thread(target=self._main, name=f"gglib-transfer-{command.attempt}", daemon=True)
 
     # The thread ------------------------------------------------------------------------------------------------------
-
-    @property
-    def is_over(self) -> bool:
-        """Whether its last event was reported."""
-        return self._over.is_set()
 
     def start(self) -> None:
         """Begin."""
@@ -94,9 +88,9 @@ class Transfer:
         """Stop within a second; the end is reported."""
         self._stop.set()
 
-    def join(self, timeout_s: float) -> None:
-        """Wait for its end."""
-        self._over.wait(timeout_s)
+    def join(self, timeout_s: float) -> bool:
+        """Wait for its end; returns whether that is reported."""
+        return self._over.wait(timeout_s)
 
     def _main(self) -> None:
         end: Report | None = None
@@ -160,14 +154,13 @@ class Transfer:
 
     def close(self) -> None:
         """Forbid renames, revoke all requests, write the journals, close the files, release the leases. May be called again."""
-        self._end_deadline_s = self._end_deadline_s or time.monotonic() + _END_WAIT_S
+        deadline_s = time.monotonic() + _END_WAIT_S
         self._stop.set()
         with self._rename_lock:
             pass  # a rename that had begun is over now
-        while any(
-            not file.jobs.isdisjoint(("check", "finalize")) for file in self._open
-        ):  # their targets are free then
-            if (left_s := self._end_deadline_s - time.monotonic()) <= 0:
+        # Once these jobs are over, their targets are free.
+        while any(not file.jobs.isdisjoint(("check", "finalize")) for file in self._open):
+            if (left_s := deadline_s - time.monotonic()) <= 0:
                 break
             with contextlib.suppress(Exception):  # the attempt ends anyway
                 self.handle(self.inbox.get(timeout=left_s), time.monotonic())
