@@ -340,10 +340,11 @@ class DownloadFile:
         return is_early or "resolve" in self.jobs
 
     def part_to_resolve(self, now_s: float) -> Part | None:
-        """The first part whose location or digest is needed now and unknown; None while the hub is being asked."""
+        """The first part that can begin now, if its address or digest is unknown; None while the hub is being asked."""
         parts: Iterator[Part] = iter(())
         if self.stage is Stage.FETCHING:
-            parts = self._waiting_parts(now_s)
+            waiting = self._waiting_parts(now_s)
+            parts = (one for one in waiting if self.pieces.missing(one.start, self.end_of(one)))
         elif self.stage is Stage.CHECKING and self.check is None:
             parts = (one for one in self.parts if one.needs_facts and now_s >= one.troubles.retry_at_s)
         part = next(parts, None)
