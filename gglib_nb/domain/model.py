@@ -111,15 +111,6 @@ class Model(Value, frozen=True):
         return None if None in times else min((at_s for at_s in times if at_s is not None), default=None)
 
 
-_COMPANIONS: Final = {
-    "mmproj": "a vision projector (mmproj)",
-    "adapter": "an adapter (LoRA)",
-    "draft": "a draft model for speculative decoding",
-    "imatrix": "an importance matrix",
-    "vocab": "a vocabulary without weights",
-}
-
-
 def remark_on(model: Model, others: Iterable[Model]) -> str:
     """An oddity of a model's content, as one line; empty: none. `others` are the other registered models."""
     facts = model.facts
@@ -127,8 +118,7 @@ def remark_on(model: Model, others: Iterable[Model]) -> str:
         return "it is not a GGUF file that can be read"
     kind, names = model.fact("companion_kind", str), model.fact("template_introspection", str)
     if kind and kind != kind_by_name(parse_path(model.files[0].path_in_repo)):
-        is_a = _COMPANIONS.get(kind, f"a companion file ({kind})")
-        return printable(f"its header says that it is {is_a}, not a model")
+        return printable(f"its header says that it is a companion file ({kind}), not a model")
     if names:
         return printable(
             f"its chat template uses Python introspection ({names}): load it only where templates are sandboxed"

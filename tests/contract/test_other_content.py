@@ -23,7 +23,7 @@ def row_of(manager: DownloadManager, hub: FaultyHub, name: str, content: object)
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(PROJECTOR, "a vision projector (mmproj), not a model"), (ADAPTER, "an adapter (LoRA), not a model")],
+    [(PROJECTOR, "a companion file (mmproj), not a model"), (ADAPTER, "a companion file (adapter), not a model")],
     ids=["projector", "adapter"],
 )
 def test_a_file_that_is_no_model_by_its_header_is_named(

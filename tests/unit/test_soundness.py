@@ -31,8 +31,8 @@ def test_a_template_too_long_to_store_is_not_missing():
     [
         ({}, "not a GGUF"),
         ({"architecture": "llama", "has_chat_template": False}, "no chat template"),
-        ({"architecture": "clip", "companion_kind": "mmproj"}, "a vision projector (mmproj), not a model"),
-        ({**PLAIN, "companion_kind": "adapter"}, "an adapter (LoRA), not a model"),
+        ({"architecture": "clip", "companion_kind": "mmproj"}, "a companion file (mmproj), not a model"),
+        ({**PLAIN, "companion_kind": "adapter"}, "a companion file (adapter), not a model"),
         ({**PLAIN, "companion_kind": "x\x1b[2J"}, "a companion file (x [2J), not a model"),
         ({**PLAIN, "template_introspection": "__class__"}, "introspection (__class__)"),
         ({**PLAIN, "template_introspection": "__class__\x1b[2J"}, "__class__ [2J"),
