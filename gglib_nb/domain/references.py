@@ -7,6 +7,7 @@ matches only one, in any case. A repository may also be pasted as an address or 
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Final, TypeVar
 from urllib.parse import parse_qs, unquote
@@ -74,47 +75,33 @@ def _did_you_mean(text: str, ids: Iterable[DownloadId], most: int, cutoff: float
     return f"Did you mean {' or '.join(near)}? " if near else ""
 
 
-def find_download(text: str, snapshot: QueueSnapshot) -> DownloadId:
-    """The download that a text names; `#2` is a position. Parts are looked for in the queue, then among ended ones.
+_GROUPS: Final = {"items": "waiting", "recent_failures": "failed", "recent_cancelled": "cancelled"}
 
-    Raises `NotInQueueError` if none matches, or several do; its text names them.
+
+def find_download(text: str, snapshot: QueueSnapshot, group: str = "items") -> DownloadId:
+    """The download that a text names: `#2` is the second of a group as `%gguf status` numbers them, of `items` a position.
+
+    Parts are looked for in the group, then in all lists. Raises `NotInQueueError` if none matches, or several do; its text
+    names them.
     """
+    first: Sequence[QueuedDownload] = getattr(snapshot, group)
     if (number := row_number(text)) is not None:
-        for item in snapshot.items:
-            if item.status.is_pending and item.position == number:
-                return item.id
-        waiting = f"{snapshot.pending_count} waiting" if snapshot.pending_count else "nothing is waiting"
-        raise NotInQueueError(f"There is no position {number} in the queue ({waiting}). %gguf status shows the queue.")
-    ended = (*snapshot.recent_failures, *snapshot.recent_completed, *snapshot.recent_cancelled)
-    return _find(text, snapshot.items, ended)
-
-
-def find_failure(text: str, snapshot: QueueSnapshot) -> DownloadId:
-    """The same for a verb about failures: `#2` is the second of them, as `%gguf status` numbers them."""
-    failures = snapshot.recent_failures
-    if (number := row_number(text)) is not None:
-        count = f"{len(failures)} failed" if failures else "Nothing has failed"
-        return pick_row(number, failures, NotInQueueError, f"{count}. %gguf status lists failed downloads.").id
-    return _find(text, failures, (*snapshot.items, *snapshot.recent_completed, *snapshot.recent_cancelled))
-
-
-def find_cancelled(text: str, snapshot: QueueSnapshot) -> DownloadId:
-    """The same for a verb about cancelled downloads."""
-    others = (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_completed)
-    return _find(text, snapshot.recent_cancelled, others)
-
-
-def _find(text: str, *groups: Iterable[QueuedDownload]) -> DownloadId:
-    """The first group in which one matches decides."""
-    known = [dict.fromkeys(item.id for item in group) for group in groups]
+        rows = [item for item in first if group != "items" or item.status.is_pending]
+        count = f"{len(rows) or 'Nothing is'} {_GROUPS[group]}. %gguf status lists downloads."
+        return pick_row(number, rows, NotInQueueError, count).id
+    known = [dict.fromkeys(item.id for item in each) for each in (first, snapshot.downloads.values())]
     found = next(filter(None, (_matching(text, ids) for ids in known)), [])
     if len(found) == 1:
         return found[0]
     if found:
         named = listed(found, _MOST_NAMED)
         raise NotInQueueError(f"{text!r} matches {len(found)} downloads: {named}. Write more of the id.")
-    hint = _did_you_mean(text, (id_ for ids in known for id_ in ids), 1, 0.8)
+    hint = _did_you_mean(text, known[1], 1, 0.8)
     raise NotInQueueError(f"No download matches {text!r}. {hint}%gguf status lists them.")
+
+
+find_failure = partial(find_download, group="recent_failures")
+find_cancelled = partial(find_download, group="recent_cancelled")
 
 
 def find_model(models: Sequence[Model], text: str) -> Model:

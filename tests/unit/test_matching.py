@@ -62,7 +62,7 @@ def test_a_near_miss_suggests_a_download():
 
 
 def test_an_invalid_position_reports_how_many_wait():
-    with pytest.raises(NotInQueueError, match="no position 3"):
+    with pytest.raises(NotInQueueError, match=r"no row 3\. 2 waiting"):
         find_download("#3", SNAPSHOT)
 
 
