@@ -276,7 +276,7 @@ def storage_errors(path: Path, problem: str = "cannot be used", advice: str = ""
 def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) -> DiskFullError:
     """The error, with the missing space."""
     needed = "" if needed_bytes is None else f": {units.size(needed_bytes)} more is needed"
-    left = "" if left_bytes is None else f"{', and' if needed else ':'} {units.size(left_bytes)} is free"
+    left = "" if left_bytes is None else f"{', but only' if needed else ':'} {units.size(left_bytes)} is free"
     if left_bytes is not None and needed_bytes is not None and needed_bytes <= left_bytes:
         needed = f" although {units.size(left_bytes)} is free"
         left = ": a quota, or the number of files that it can store, is used up"
@@ -312,20 +312,25 @@ class DiskSpace:
         self._lock = threading.Lock()
         self._reserved: dict[int, tuple[dict[Path, int], bool]] = {}
 
-    def reserve(self, attempt: int, sizes: dict[Path, int], *, are_replaced: bool) -> None:
+    def reserve(
+        self, attempt: int, sizes: dict[Path, int], stop: threading.Event | None = None, *, are_replaced: bool
+    ) -> None:
         """Reserve what an attempt will write: its files by target; a `DiskFullError` if that does not fit beside the other attempts.
 
-        Does nothing if they are reserved already.
+        Does nothing if they are reserved already, or `stop` is set: then the attempt releases its space or has done so.
         """
         with self._lock:
-            if attempt in self._reserved and sizes.keys() <= self._reserved[attempt][0].keys():
+            is_stopped = stop is not None and stop.is_set()
+            if is_stopped or (attempt in self._reserved and sizes.keys() <= self._reserved[attempt][0].keys()):
                 return
             self._reserved[attempt] = (sizes, are_replaced)
-            needed = {holder: _needed_by_filesystem(*files) for holder, files in self._reserved.items()}
-            for device, (folder, own_bytes) in needed.pop(attempt).items():
-                others_bytes = sum(files[device][1] for files in needed.values() if device in files)
-                if (free := free_bytes(folder)) is not None and own_bytes > (left := max(0, free - others_bytes)):
-                    raise disk_full(folder, own_bytes, left)
+            reserved = dict(self._reserved)
+        # Without the lock: a disk that hangs must not hold up the attempts on other disks.
+        needed = {holder: _needed_by_filesystem(*files) for holder, files in reserved.items()}
+        for device, (folder, own_bytes) in needed.pop(attempt).items():
+            others_bytes = sum(files[device][1] for files in needed.values() if device in files)
+            if (free := free_bytes(folder)) is not None and own_bytes > (left := max(0, free - others_bytes)):
+                raise disk_full(folder, own_bytes, left)
 
     def release(self, attempt: int) -> None:
         """Free the space of an attempt that has ended."""

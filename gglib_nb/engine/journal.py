@@ -64,6 +64,7 @@ class Verified(msgspec.Struct, frozen=True):
     size_bytes: int
     sha256: str
     mtime_ns: int
+    has_replaced: bool = False  # whether it may have replaced another file
 
 
 class Record(msgspec.Struct, frozen=True):

@@ -24,7 +24,7 @@ from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
 from gglib_nb.domain.values import Value
 from gglib_nb.engine import disk
 from gglib_nb.engine.digest import FrontDigest, hash_file
-from gglib_nb.engine.journal import Journal, PartIdentity, runs_at
+from gglib_nb.engine.journal import Journal, PartIdentity, Verified, runs_at
 from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import WRITTEN, Pieces
@@ -128,7 +128,7 @@ class TargetCheck(Struct, eq=False):
             found = self._target.stat()
         except FileNotFoundError:
             return None
-        if self.command.force or self._is_known_wrong(found):
+        if self._is_known_wrong(found) or (self.command.force and not self._is_replacement(found)):
             return None
         if not stat.S_ISREG(found.st_mode):
             raise StorageError(f"{self._target} is not a file. Move it, then retry.")
@@ -152,13 +152,21 @@ class TargetCheck(Struct, eq=False):
         """Whether the catalog or a journal records this very file as verified."""
         if found.st_size != self._size_bytes:
             return False
-        if found.st_mtime_ns == self.files[0].known_mtime_ns:
-            return True
+        return found.st_mtime_ns == self.files[0].known_mtime_ns or self._journaled(found) is not None
+
+    def _is_replacement(self, found: os.stat_result) -> bool:
+        """Whether an interrupted attempt of a command with `force` has downloaded this very file."""
+        verified = self._journaled(found)
+        return verified is not None and verified.has_replaced
+
+    def _journaled(self, found: os.stat_result) -> Verified | None:
+        """What the journal of an interrupted attempt states about this very file; None if it was not verified."""
         state = Journal.read(disk.journal_path(self._target))
         if state is None or (verified := state.record.verified) is None:
-            return False
+            return None
         is_untouched = (verified.size_bytes, verified.mtime_ns) == (found.st_size, found.st_mtime_ns)
-        return is_untouched and [part.digest for part in state.record.parts] == [file.sha256 for file in self.files]
+        is_it = [part.digest for part in state.record.parts] == [file.sha256 for file in self.files]
+        return verified if is_untouched and is_it else None
 
     def _may_be_a_model(self) -> bool:
         if self._target.suffix.lower() != ".gguf":

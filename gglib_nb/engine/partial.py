@@ -215,7 +215,8 @@ class PartialFile:
         if not self.is_in_place:
             raise LeaseLostError("another program moved or changed the file")
         status = os.fstat(self._fd)
-        self.journal.record(self.pieces, Verified(status.st_size, sha256, status.st_mtime_ns))
+        verified = Verified(status.st_size, sha256, status.st_mtime_ns, may_replace)
+        self.journal.record(self.pieces, verified)
         with rename_lock:
             if stop.is_set():
                 return None

@@ -354,7 +354,7 @@ class Transfer:
         unfinished = (one for one in self.files if one.stage is not Stage.DONE)
         sizes = {one.path: one.size_bytes for one in unfinished if one.size_bytes is not None}
         space, attempt = self._shared.disk_space, self._command.attempt
-        reserve = partial(space.reserve, attempt, sizes, are_replaced=self._replaces)
+        reserve = partial(space.reserve, attempt, sizes, self._stop, are_replaced=self._replaces)
         self._do("check", file, jobs.prepare, file, file.check, reserve, self.inbox)
 
     def _checked(self, file: DownloadFile, result: CheckResult, now_s: float) -> None:

@@ -159,7 +159,7 @@ def halfway() -> FakeManager:
 
 
 def _disk_full() -> QueuedDownload:
-    text = "The disk of /home/ada/models is full: 24.9 GB more is needed, and 3.1 GB is free. Free up some space, then retry. Downloaded data is kept."
+    text = "The disk of /home/ada/models is full: 24.9 GB more is needed, but only 3.1 GB is free. Free up some space, then retry. Downloaded data is kept."
     return download(
         "unsloth/DeepSeek-R1-Distill-Llama-70B-GGUF:Q4_K_M",
         "failed",

@@ -129,9 +129,10 @@ def test_force_replaces_a_different_file_only_after_the_new_one_is_verified(hub,
     assert digest_of(path) == right_digest(hub, "small.gguf")
 
 
-def test_shards_finished_before_a_stop_are_not_hashed_again(hub, engine) -> None:
+@pytest.mark.parametrize("force", [False, True])
+def test_shards_finished_before_a_stop_are_neither_hashed_nor_fetched_again(hub, engine, force: bool) -> None:
     hub.faults.add(Cut(after_bytes=0), path=SHARDS[2], origin="cdn", times=None)
-    attempt = engine.begin(REPO, *SHARDS)
+    attempt = engine.begin(REPO, *SHARDS, force=force)
     engine.log.wait_for_progress(
         attempt, lambda one: [file.status for file in one.files[:2]] == [ShardStatus.FINISHED] * 2
     )
@@ -145,7 +146,7 @@ def test_shards_finished_before_a_stop_are_not_hashed_again(hub, engine) -> None
             file.write(b"x" * 10)
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
-    end = engine.log.end_of(engine.begin(REPO, *SHARDS))
+    end = engine.log.end_of(engine.begin(REPO, *SHARDS, force=force))
 
     # They were not read; otherwise their last bytes would have been reported as wrong.
     assert isinstance(end, TransferFinished)

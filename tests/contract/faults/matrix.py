@@ -683,7 +683,7 @@ THE_DISK = (
         (_listing(ListedSize(10**16)),),
         Fails(
             DiskFullError,
-            "The disk of {folder} is full: {size} more is needed, and {size} is free. Free up some space, then retry. Downloaded data is kept.",
+            "The disk of {folder} is full: {size} more is needed, but only {size} is free. Free up some space, then retry. Downloaded data is kept.",
             asks=0,
             again="queue",
         ),
@@ -693,7 +693,7 @@ THE_DISK = (
         (),
         Proved(
             "tests/contract/engine/test_disk.py::test_a_disk_that_fills_up_keeps_downloaded_data_and_reports_the_missing_space",
-            "The disk of {folder} is full: {size} more is needed, and {size} is free. Free up some space, then retry. Downloaded data is kept.",
+            "The disk of {folder} is full: {size} more is needed, but only {size} is free. Free up some space, then retry. Downloaded data is kept.",
             "failed; downloaded data is kept, and `retry` resumes",
         ),
     ),

@@ -14,7 +14,7 @@ import pytest
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine import partial as partial_module
-from gglib_nb.engine.disk import journal_path, lease_path, part_path, storage_error
+from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path, storage_error
 from gglib_nb.engine.file import DownloadFile, Request
 from gglib_nb.engine.jobs import sync
 from gglib_nb.engine.journal import Journal, PartIdentity
@@ -333,3 +333,32 @@ def test_synced_bytes_are_recorded_unless_they_were_found_wrong_in_the_meantime(
 
     state = Journal.read(journal_path(target))
     assert state.runs == [(1_000, SIZE, SYNCED)]
+
+
+def test_a_transfer_that_has_ended_reserves_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gglib_nb.engine.disk.free_bytes", lambda _folder: 100)
+    stop, space = threading.Event(), DiskSpace()
+    stop.set()
+    space.release(1)
+
+    space.reserve(1, {tmp_path / "model.gguf": 80}, stop, are_replaced=False)  # its disk answered late
+
+    space.reserve(2, {tmp_path / "other.gguf": 50}, are_replaced=False)
+
+
+def test_a_disk_that_hangs_does_not_hold_up_the_end_of_its_transfer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    space, answers = DiskSpace(), threading.Event()
+    monkeypatch.setattr("gglib_nb.engine.disk.free_bytes", lambda _folder: answers.wait(20) and None)
+    job = threading.Thread(target=space.reserve, args=(1, {tmp_path / "a": 1}), kwargs={"are_replaced": False})
+    job.start()
+    ending = threading.Thread(target=space.release, args=(1,))
+    ending.start()
+
+    ending.join(5)
+    is_over = not ending.is_alive()
+    answers.set()
+    job.join()
+
+    assert is_over
