@@ -77,8 +77,9 @@ class DaskEngine:
         """Connect to the cluster, so that its engines are known when the first transfer starts."""
         with self._lock:
             if self._thread is None and not self._is_closed:
-                self._thread = threading.Thread(target=self._watch, name="gglib-cluster", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._watch, name="gglib-cluster", daemon=True)
+                thread.start()
+                self._thread = thread
         self._wake.set()
 
     def send(self, command: EngineCommand) -> None:

@@ -88,7 +88,7 @@ class EngineClient:
         self._configure = configure
         self._log_path = log_folder / "engine.log"
         self._on_event = on_event
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._life: _Life | None = None  # the latest
         self._short_lives = 0  # the latest ones
         self._closing = threading.Event()
@@ -122,10 +122,13 @@ class EngineClient:
                     return
                 self._life = life = _Life()
                 life.commands.put(self._configure)
-                life.writer = threading.Thread(
-                    target=self._write_all, args=(life,), name="gglib-engine-writer", daemon=True
-                )
-                life.writer.start()
+                writer = threading.Thread(target=self._write_all, args=(life,), name="gglib-engine-writer", daemon=True)
+                try:
+                    writer.start()
+                except RuntimeError as error:  # there are too many threads
+                    self._ended(life, f"it could not be started: {error}")
+                    return
+                life.writer = writer
             if command is not None:
                 self._life.commands.put(command)
 
@@ -192,13 +195,16 @@ class EngineClient:
             with self._open_log() as log:
                 life.log_size_bytes = log.tell()
                 life.process = start_detached(command, stdin=pipe, stdout=pipe, stderr=log, env=env)
+            life.started_s = time.monotonic()
+            reader = threading.Thread(target=self._read_all, args=(life,), name="gglib-engine-reader", daemon=True)
+            reader.start()
         except Exception as error:  # noqa: BLE001  # a program that patches process creation may raise anything
+            if life.process is not None:
+                life.process.kill()
             self._short_lives += 1
             self._ended(life, f"it could not be started: {error}")
             return None
-        life.started_s = time.monotonic()
-        life.reader = threading.Thread(target=self._read_all, args=(life,), name="gglib-engine-reader", daemon=True)
-        life.reader.start()
+        life.reader = reader
         return life.process
 
     def _open_log(self) -> BinaryIO:

@@ -37,8 +37,9 @@ class AccessWatch:
             return
         with self._lock:
             if self._thread is None and not self._closed.is_set():
-                self._thread = threading.Thread(target=self._watch, name="gglib-access", daemon=True)
-                self._thread.start()
+                thread = threading.Thread(target=self._watch, name="gglib-access", daemon=True)
+                thread.start()
+                self._thread = thread  # if it cannot start, the next failure tries again
 
     def close(self) -> None:
         """Ends the watch."""

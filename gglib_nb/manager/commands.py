@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
 
@@ -38,15 +38,18 @@ class Commands:
     def __init__(self, catalog: Catalog, report: Report) -> None:
         self._catalog: Final = catalog
         self._report: Final = report
-        self._callables: Final[dict[DownloadId, tuple[str, Completed]]] = {}
+        self._callables: Final[dict[DownloadId, list[tuple[object, Completed]]]] = {}
 
-    def keep(self, id_: DownloadId, name: str, then: Completed | None) -> None:
-        """Stores `then`, to be called when the download is complete; None removes that of an earlier download of this id."""
-        if then is None:
-            self._callables.pop(id_, None)
-        else:
-            self._callables[id_] = (name, then)
-            self._report(id_, Then(name))
+    def keep(self, id_: DownloadId, then: object, run: Completed) -> None:
+        """Calls `run` when the download is complete, once for each `then` that was passed with requests for it."""
+        kept = self._callables.setdefault(id_, [])
+        if then not in [one for one, _ in kept]:
+            kept.append((then, run))
+        self._report(id_, Then(_names(kept)))
+
+    def forget(self, id_: DownloadId) -> None:
+        """Removes the callables of an earlier download of this id."""
+        self._callables.pop(id_, None)
 
     def handle(self, event: QueueEvent) -> None:
         """Handles an event of the queue."""
@@ -54,10 +57,9 @@ class Commands:
             self.complete(event.download)
 
     def complete(self, download: QueuedDownload) -> None:
-        """Runs the callable of a complete download, on a thread of its own."""
-        name, then = self._callables.pop(download.id, ("", None))
-        if then is not None:
-            self._run(download.id, name, partial(_call, then, download))
+        """Runs the callables of a complete download in their order, on a thread of their own."""
+        if kept := self._callables.pop(download.id, []):
+            self._run(download.id, _names(kept), partial(_call_all, [run for _, run in kept], download))
 
     def start(self, effect: RegisterModel) -> None:
         """Starts the shell line of a download, unless it was started before. Reads and writes the models database."""
@@ -81,16 +83,25 @@ class Commands:
             error = run()
             self._report(id_, Then(text, "failed", error) if error else Then(text, "done"))
 
-        threading.Thread(target=work, name="gglib-then", daemon=True).start()
+        try:
+            threading.Thread(target=work, name="gglib-then", daemon=True).start()
+        except RuntimeError as error:  # there are too many threads, or the interpreter is ending
+            self._report(id_, Then(text, "failed", f"it was not started: {error}"))
 
 
-def _call(then: Completed, download: QueuedDownload) -> str:
-    """The error of the callable; empty: none."""
-    try:
-        then(download)
-    except BaseException as error:  # noqa: BLE001 - the row shows it
-        return f"{type(error).__name__}: {error}"[:_MOST_CHARACTERS]
-    return ""
+def _names(kept: Iterable[tuple[object, Completed]]) -> str:
+    return ", ".join(getattr(then, "__name__", type(then).__name__) for then, _ in kept)
+
+
+def _call_all(callables: Iterable[Completed], download: QueuedDownload) -> str:
+    """The errors of the callables; empty: none."""
+    errors: list[str] = []
+    for call in callables:
+        try:
+            call(download)
+        except BaseException as error:  # noqa: BLE001 - the row shows it
+            errors.append(f"{type(error).__name__}: {error}")
+    return "; ".join(errors)[:_MOST_CHARACTERS]
 
 
 def _call_shell(line: str, variables: dict[str, str]) -> str:

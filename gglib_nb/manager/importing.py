@@ -278,8 +278,10 @@ class Stores:
         with self._lock:
             if self._looking is None and time.monotonic() - self._looked_at_s > _FRESH_S:
                 self._wait_until_s = time.monotonic() + _WAIT_S
-                self._looking = threading.Thread(target=self._look, name="gglib-stores", daemon=True)
-                self._looking.start()
+                search = threading.Thread(target=self._look, name="gglib-stores", daemon=True)
+                with suppress(RuntimeError):  # there are too many threads
+                    search.start()
+                    self._looking = search
             looking = self._looking
         if looking is not None:
             looking.join(max(0.0, self._wait_until_s - time.monotonic()))

@@ -140,8 +140,9 @@ class QueueKeeper:
         if self._is_closing:
             return
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="gglib-queue-keeper", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._work, name="gglib-queue-keeper", daemon=True)
+            thread.start()
+            self._thread = thread  # if it cannot start, the next call tries again
         self._woken.notify()
 
     def _refuse_asked(self) -> None:

@@ -250,14 +250,14 @@ class QueueOperations(Operations):
         return place
 
     def _keep_callable(self, place: QueuePosition, then: object) -> None:
-        commands, name = self._parts.commands, getattr(then, "__name__", type(then).__name__)
+        commands = self._parts.commands
+        if place.is_new:
+            commands.forget(place.id)
         if callable(then):
-            commands.keep(place.id, name, lambda download: then(FinishedDownload.of(download)))
+            commands.keep(place.id, then, lambda download: then(FinishedDownload.of(download)))
             ended = self._ask(lambda machine: machine.find_ended(place.id))
             if ended is not None and ended.status is DownloadStatus.COMPLETED:  # before it was kept
                 commands.complete(ended)
-        elif place.is_new:
-            commands.keep(place.id, "", None)
 
     # What is queued ----------------------------------------------------------------------------------------------
 

@@ -251,3 +251,15 @@ def test_the_plan_marks_variants_over_the_storage_limit(make_manager: Callable[.
     marked = [line for line in lines if "over the storage limit" in line]
     assert len(marked) == 1
     assert "Q8_0" in marked[0]
+
+
+def test_stores_are_searched_once_a_thread_can_be_started(lmstudio: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    stores = Stores([lmstudio], list)
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        assert stores.models() == ()
+
+    assert len(stores.models()) == 1

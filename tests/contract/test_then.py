@@ -181,6 +181,40 @@ def test_a_callable_is_called_once_for_a_retried_download(manager: DownloadManag
     assert len(calls) == 1
 
 
+def test_each_callable_of_a_joined_download_is_called_once(manager: DownloadManager) -> None:
+    calls: list[str] = []
+
+    def first(_finished: object) -> None:
+        calls.append("first")
+
+    def second(_finished: object) -> None:
+        calls.append("second")
+
+    manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M", then=first))
+    for then in (second, first):
+        manager.sync.queue_smart(REPO, "Q4_K_M", then=then)
+
+    assert ran(manager) == ("done", "")
+    assert calls == ["first", "second"]
+
+
+@pytest.mark.parametrize("then", ["true", lambda _finished: None])
+def test_a_command_whose_thread_cannot_start_fails_and_ends_the_wait(
+    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch, then: object
+) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "gglib-then":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    manager.submit(manager.sync.download, REPO, "Q4_K_M", then=then).result(20)  # type: ignore[arg-type]
+
+    assert ran(manager) == ("failed", "it was not started: can't start new thread")
+
+
 def test_a_command_without_a_folder_for_temporary_files_fails_and_says_so(
     manager: DownloadManager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
