@@ -86,6 +86,12 @@ class _Call(Future[Any]):
             self.end_waits()
         return is_cancelled
 
+    def wait_for(self, future: "Future[Any] | None") -> None:
+        """Sets the future that the function waits for now; cancels it if the caller waits no more."""
+        self.waits_for = future
+        if future is not None and self.is_over:
+            future.cancel()
+
     def end_waits(self) -> None:
         """Cancels the present or next wait of the function."""
         self.is_over = True
@@ -138,10 +144,9 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
         CancelledError: The caller of this operation cancelled it.
     """
     call = _here.call
+    outer = None if call is None else call.waits_for  # if this is a callback of an operation
     if call is not None:
-        call.waits_for = future
-        if call.is_over:
-            future.cancel()
+        call.wait_for(future)
     try:
         # A caller's thread wakes ten times a second, because a lock cannot be interrupted on every system, or by every signal.
         # (`futures.wait` never treats a future that was only cancelled as done.)
@@ -157,7 +162,7 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
         raise
     finally:
         if call is not None:
-            call.waits_for = None
+            call.wait_for(outer)
 
 
 def all_settled(waiting: "Iterable[Future[_Result]]") -> list[_Result]:

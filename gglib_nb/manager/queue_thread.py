@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from datetime import datetime
 from datetime import time as time_of_day
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Final, TypeVar
 
@@ -186,15 +187,16 @@ class QueueThread:
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Calls `listener` on this thread with a snapshot, at most ten times a second and after the last change."""
+        own = partial(listener)  # so that the same listener may subscribe twice
         # At once, not on the thread: the keeper has to see `is_watched` after this call.
         with self._lock:
             if self._refusal:
                 raise ManagerClosedError(self._refusal)
-            self._listeners = (*self._listeners, listener)
+            self._listeners = (*self._listeners, own)
 
         def end() -> None:
             with self._lock:
-                self._listeners = tuple(one for one in self._listeners if one is not listener)
+                self._listeners = tuple(one for one in self._listeners if one is not own)
 
         return end
 
@@ -205,13 +207,14 @@ class QueueThread:
             listener: Must not block.
             ended: Called when no more events can come.
         """
+        own = partial(listener)  # as above; it may also be unhashable
 
         def act() -> None:
-            self._event_listeners[listener] = ended
+            self._event_listeners[own] = ended
             _call(listener, announced.SnapshotChanged(self._seen()))
 
         def end() -> None:
-            self._do(lambda: self._event_listeners.pop(listener, None))
+            self._do(lambda: self._event_listeners.pop(own, None))
 
         subscribed = self._do(act)
         if subscribed.done() and (error := subscribed.exception()) is not None:

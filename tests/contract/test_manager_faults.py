@@ -35,6 +35,7 @@ from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
 from tests.support.faulty_hub import FaultyHub, Latency, WrongBytes
 from tests.support.hub import make_repository
+from tests.support.kernel import wait_until
 
 SMALL = "demo/small-GGUF"
 SPLIT = "demo/split-GGUF"
@@ -107,6 +108,50 @@ def test_every_operation_in_a_forked_child_is_refused_at_once(manager: DownloadM
 
     assert int(os.read(reading, 20)) == len(OPERATIONS) + 1
     assert manager.sync.has_download(SMALL) is False
+
+
+@pytest.mark.parametrize("name", ["gglib-queue-keeper", "gglib-engine-writer"])
+def test_a_thread_that_cannot_start_is_started_at_the_next_use(
+    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    start, refused = threading.Thread.start, list[str]()
+
+    def refuse_once(thread: threading.Thread) -> None:
+        if thread.name == name and not refused:
+            refused.append(name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_once)
+
+    path = manager.submit(manager.sync.download, SMALL, "Q4_K_M").result(20)
+
+    assert refused == [name]
+    assert path.exists()
+    assert manager.submit(manager.sync.history).result(10)
+
+
+class Seen(list[object]):
+    """A listener that cannot be hashed and is equal to others."""
+
+    def __call__(self, one: object) -> None:
+        self.append(one)
+
+
+@pytest.mark.parametrize("kind", ["subscribe", "subscribe_events"])
+def test_a_listener_may_subscribe_twice_and_need_not_be_hashable(manager: DownloadManager, kind: str) -> None:
+    seen = Seen()
+    first, _ = getattr(manager, kind)(seen), getattr(manager, kind)(seen)
+    manager.sync.set_max_queue_size(5)
+    wait_until(lambda: len(seen) >= 2, 5, "the snapshots")
+
+    first()
+    manager.sync.get_queue_snapshot()
+    seen.clear()
+    manager.sync.set_max_queue_size(6)
+
+    wait_until(lambda: bool(seen), 5, "a snapshot")
+    assert len(seen) == 1
 
 
 def test_a_queue_is_watched_as_soon_as_subscribe_returns() -> None:

@@ -1,5 +1,6 @@
 """The synchronous form: the same operations without a loop, and none is missing."""
 
+import asyncio
 import inspect
 import threading
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import pytest
 from gglib_nb import DownloadManager, DownloadRequest, NotInQueueError, QueueFullError
 from gglib_nb.manager.manager import SyncOperations
 from tests.support.faulty_hub import FaultyHub
+from tests.support.kernel import wait_until
 
 SMALL = "demo/small-GGUF"
 SPLIT = "demo/split-GGUF"
@@ -108,3 +110,23 @@ def test_threads_share_one_manager(make_manager: Callable[..., DownloadManager],
         "small-Q8_0.gguf",
         "split-Q4_K_M-00001-of-00003.gguf",
     ]
+
+
+async def test_a_cancelled_wait_ends_although_its_callback_called_an_operation(
+    manager: DownloadManager, hub: FaultyHub
+) -> None:
+    hub.set_speed(bytes_per_second=30_000)
+    calls: list[int] = []
+    waiting = asyncio.create_task(
+        manager.download(SMALL, "Q4_K_M", progress=lambda _item: calls.append(manager.sync.active_count()))
+    )
+    await asyncio.to_thread(wait_until, lambda: bool(calls), 10, "the callback")
+
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+
+    await asyncio.sleep(0.3)
+    number = len(calls)
+    await asyncio.sleep(0.5)
+    assert len(calls) == number
