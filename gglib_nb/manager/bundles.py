@@ -35,7 +35,7 @@ from gglib_nb.engine.disk import DiskSpace, reading, status_of, storage_errors, 
 from gglib_nb.engine.local import check_split_set
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
 from gglib_nb.manager.importing import stored_file
-from gglib_nb.system import is_file, lock_file, open_file, replace_file, sync_folder
+from gglib_nb.system import allocated_bytes, is_file, lock_file, open_file, replace_file, sync_folder
 
 _SLICE_BYTES: Final = 4 * 1024**2
 _CARD: Final = "README.md"
@@ -90,8 +90,9 @@ def export_models(
             repo_id, manifest = model.id.repo_id, _present_manifest(folder)
             pairs = [(file, target_path(folder, repo_id, file.path_in_repo)) for file in model.files]
             device = folder.stat().st_dev
-            copied = {place: file.size_bytes for file, place in pairs if Path(file.target).stat().st_dev != device}
-            DiskSpace().reserve(0, copied, are_replaced=False)
+            copied = [(file, place) for file, place in pairs if Path(file.target).stat().st_dev != device]
+            sizes = {place: _left_bytes(place, file.size_bytes) for file, place in copied}
+            DiskSpace().reserve(0, sizes, are_replaced=False)
             files = tuple(copier.export(model, file, place, manifest) for file, place in pairs)
             card = None if repo_id.startswith("local/") else read_card(model)
             licence, card_path = model.fact("licence", str), None if card is None else _CARD
@@ -158,7 +159,8 @@ def import_models(
             model = None
             paths = [file.path_in_repo for file in bundled.files]
             places = {path: target_path(models_directory, id_.repo_id, path) for path in paths}
-        sizes = {places[file.path_in_repo]: file.size_bytes for file in bundled.files}
+        pairs = [(places[file.path_in_repo], file.size_bytes) for file in bundled.files]
+        sizes = {place: _left_bytes(place, size_bytes) for place, size_bytes in pairs}
         DiskSpace().reserve(0, sizes, are_replaced=False)
         repository = folder / id_.repo_id
         files = tuple(copier.take(repository, file, places[file.path_in_repo]) for file in bundled.files)
@@ -343,6 +345,12 @@ def _read(paths: Sequence[Path], start: int, length: int) -> Iterator[bytes]:
                 start += len(data)
                 length -= len(data)
             start = max(0, start - size_bytes)
+
+
+def _left_bytes(target: Path, size_bytes: int) -> int:
+    """The size of a file without the bytes that an interrupted copy has written."""
+    parts = [path for path, _ in _existing_parts(target, size_bytes)]
+    return size_bytes - sum(map(allocated_bytes, (*parts, *map(_temporary, (target, *parts)))))
 
 
 def _existing_parts(target: Path, size_bytes: int) -> _Pieces:

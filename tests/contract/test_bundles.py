@@ -388,3 +388,17 @@ def test_a_shard_of_another_model_in_a_bundle_is_not_registered(tmp_path: Path) 
         import_models(tmp_path / "bundle", tmp_path / "there", registered.append)
 
     assert registered == []
+
+
+def test_an_interrupted_copy_needs_space_only_for_the_rest(
+    tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a_model(tmp_path / "models", size_bytes=10 * MB)
+    export_models([model], other_disk)
+    with pytest.raises(DownloadInterruptedError):
+        import_models(other_disk, tmp_path / "there", lambda _: None, is_stopped=lambda: True)
+    monkeypatch.setattr("gglib_nb.engine.disk.free_bytes", lambda _folder: 7 * MB)
+
+    (imported,) = import_models(other_disk, tmp_path / "there", lambda _: None)
+
+    assert content(imported) == content(model)
