@@ -141,7 +141,7 @@ _HEAD: Final = "version = 1\n"
 
 
 class PresetFile(Value, frozen=True):
-    """A written `models.ini`; `left_out` has the ids of models with paths that the format cannot write."""
+    """A written `models.ini`; `left_out` has the ids of models whose id or path the format cannot write."""
 
     path: str
     model_count: int
@@ -154,7 +154,9 @@ def merged_preset(text: str, models: Iterable[Model]) -> tuple[str, tuple[str, .
     A section without a user's lines is removed when its model is no longer registered.
     """
     wanted = {str(model.id): server_options(model) for model in models}
-    unwritable = tuple(id_ for id_, options in wanted.items() if any(map(_UNWRITABLE.search, options.values())))
+    unwritable = tuple(
+        id_ for id_, options in wanted.items() if "]" in id_ or any(map(_UNWRITABLE.search, (id_, *options.values())))
+    )
     for id_ in unwritable:
         del wanted[id_]
     merged = []

@@ -287,7 +287,7 @@ class _Planning:
         parts, listing, gate = self._parts, self._listing, self._gate
         limit_bytes = left_bytes = parts.config.storage_limit_bytes
         if limit_bytes is not None:
-            left_bytes = limit_bytes - parts.storage_use_bytes(parts.catalog.models())
+            left_bytes = limit_bytes - parts.storage_use_bytes(parts.registered())
         return RepoPlan(
             repo_id=listing.repo_id,
             revision=revision,

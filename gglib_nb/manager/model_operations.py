@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.download import DownloadRequest
+from gglib_nb.domain.download import DownloadRequest, ElsewhereDownload
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.library import (
     Deletion,
@@ -204,6 +204,11 @@ class ModelOperations(QueueOperations):
                 or empty (perhaps its disk is not mounted). The model stays on the list.
         """
         model, models = self._own_model(id), self._parts.catalog.models()
+        if (other := self._queued_elsewhere().get(model.id)) is not None and not other.is_left:
+            raise AlreadyQueuedError(
+                f"{model.id} is in the queue of {other.owner}, so it cannot be deleted now. Cancel it there first.",
+                str(model.id),
+            )
         plan, home = self._deletion(model), self._home_of(model)
         if model.hosts and not plan.deleted:
             hosts = ", ".join(host.host for host in model.hosts)
@@ -267,7 +272,7 @@ class ModelOperations(QueueOperations):
         return plan
 
     def _model_uses(self, models: Sequence[Model], missing: Collection[Path]) -> list[ModelUse]:
-        uses = self._parts.catalog.uses()
+        uses, elsewhere = self._parts.catalog.uses(), self._queued_elsewhere()
         looks = library.look_at({model.paths[0] for model in models})
         plans = self._ask(lambda machine: [machine.plan_about(model.id, model.targets) for model in models])
         return [
@@ -275,7 +280,10 @@ class ModelOperations(QueueOperations):
                 str(model.id),
                 _freed_bytes(model, models),
                 last_use_s(model, looks.get(model.paths[0]), uses.get(str(model.id))) or model.registered_at_s,
-                is_kept=plan is not None or not self._is_in_home(model) or self._home_of(model) in missing,
+                is_kept=plan is not None
+                or model.id in elsewhere
+                or not self._is_in_home(model)
+                or self._home_of(model) in missing,
             )
             for model, plan in zip(models, plans, strict=True)
         ]
@@ -442,6 +450,11 @@ class ModelOperations(QueueOperations):
         """What the queues of this kernel and of others write."""
         settled(self._parts.keeper.look())
         return self._ask(lambda machine: machine.wanted_targets) | self._parts.keeper.targets_elsewhere
+
+    def _queued_elsewhere(self) -> dict[DownloadId, ElsewhereDownload]:
+        """The downloads in the queues of other kernels."""
+        self.see_others()
+        return {one.id: one for one in self._parts.queue.snapshot.elsewhere}
 
     def _homes(self, models: Iterable[Model]) -> list[Path]:
         """The models folder, and the folders of `to` that the catalog or the queue names."""

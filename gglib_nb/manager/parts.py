@@ -128,9 +128,11 @@ class Parts:
         try:
             models = lru_cache(maxsize=1)(self.catalog.models)
             planned = plan(models)
+            registered: list[Model] = []
             with suppress(CatalogError):
-                self._refuse_lost_folder(planned, models())
-            self._refuse_over_limit(planned, models)
+                registered = models()
+                self._refuse_lost_folder(planned, registered)
+            self._refuse_over_limit(planned, registered)
             if planned.to is not None:
                 make_home(Path(planned.to), planned.id.repo_id)
             self.renew_token()
@@ -168,7 +170,7 @@ class Parts:
         """The disk space of models, of the queued downloads and of more plans."""
         return bytes_of(models, [*settled(self.queue.ask(lambda machine: machine.plans)), *plans])
 
-    def _refuse_over_limit(self, plan: PlannedDownload, models: Callable[[], list[Model]]) -> None:
+    def _refuse_over_limit(self, plan: PlannedDownload, models: list[Model]) -> None:
         """Refuses a download with which the models would exceed `storage_limit_bytes`.
 
         Raises:
@@ -177,7 +179,7 @@ class Parts:
         limit_bytes = self.config.storage_limit_bytes
         if limit_bytes is None or plan.is_update:
             return
-        used_bytes, needed_bytes = self.storage_use_bytes(models()), self.storage_use_bytes(models(), plan)
+        used_bytes, needed_bytes = self.storage_use_bytes(models), self.storage_use_bytes(models, plan)
         if needed_bytes > max(limit_bytes, used_bytes):  # files that are already here need no more
             raise DiskFullError(
                 f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more than the "

@@ -6,7 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb import DownloadManager, DownloadManagerConfig, DownloadStatus, IntegrityError
+from gglib_nb import (
+    AlreadyQueuedError,
+    DownloadManager,
+    DownloadManagerConfig,
+    DownloadRequest,
+    DownloadStatus,
+    IntegrityError,
+)
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.domain.download import PlannedFile
@@ -14,6 +21,7 @@ from gglib_nb.domain.stored import StoredDownload, StoredQueue
 from gglib_nb.manager import keeper
 from gglib_nb.system import boot_id
 from tests.support.faulty_hub import FaultyHub, WrongBytes
+from tests.support.kernel import wait_until
 from tests.support.partials import write_journal
 from tests.support.plans import a_plan
 from tests.support.snapshots import download
@@ -175,3 +183,19 @@ def test_downloads_are_not_adopted_into_an_unmounted_models_folder(
 
     assert (adopted.total, kinds) == (0, ["folder_missing"])
     assert kernel.sync.adopt().total == 1
+
+
+def test_a_model_in_another_kernels_queue_is_neither_pruned_nor_deleted(
+    make_manager: Callable[..., DownloadManager],
+) -> None:
+    owner, other = make_manager(), make_manager()
+    path = owner.sync.download("demo/small-GGUF", "Q4_K_M")
+    id_ = owner.sync.queue_download(DownloadRequest("demo/small-GGUF", "Q4_K_M", force=True))
+    wait_until(lambda: other.sync.see_others() or bool(other.snapshot.elsewhere), 10, "the other queue")
+
+    plan = other.sync.prune(keep_bytes=0)
+    with pytest.raises(AlreadyQueuedError, match="Cancel it there"):
+        other.sync.delete(id_)
+
+    assert plan.models == ()
+    assert path.exists()

@@ -205,3 +205,16 @@ def test_plan_search_and_partials_need_no_database(
     assert manager.sync.plan(SMALL).variants
     assert [row.is_here for row in manager.sync.search("small")] == [False]
     assert manager.sync.partials() == []
+
+
+async def test_a_storage_limit_holds_for_what_is_known_without_the_database(
+    make_manager: Callable[..., DownloadManager], tmp_path: Path
+) -> None:
+    newer_version(database_of(tmp_path))
+    manager = make_manager(storage_limit_bytes=500_000)
+
+    plan = await manager.plan(SMALL)
+    path = await manager.download(SMALL, "Q4_K_M")
+
+    assert plan.storage_left_bytes == 500_000
+    assert path.is_file()

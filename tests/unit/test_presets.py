@@ -76,3 +76,10 @@ def test_any_text_is_kept_and_writing_is_idempotent(text: str) -> None:
     for line in text.splitlines():
         if line.strip() and not line.strip().startswith("["):
             assert line in once
+
+
+def test_a_model_whose_id_cannot_name_a_section_is_left_out() -> None:
+    text, left_out = merged_preset("", [SMALL, model("owner/odd:small [v2]", stored("/m/odd.gguf"))])
+
+    assert list(read(text)) == ["top", "owner/small:Q4_K_M"]
+    assert left_out == ("owner/odd:small [v2]",)
