@@ -7,12 +7,13 @@ takes half a second. Knows no repositories.
 
 import copy
 import json
+import platform
 import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeVar
 
@@ -139,29 +140,38 @@ class Transport:
         Raises:
             InvalidTokenError: No header can carry it, or the stored login cannot be used.
         """
-        from huggingface_hub.utils import build_hf_headers
+        from huggingface_hub import constants, get_token
 
+        found = self._tokens.given or None
         try:
-            found = build_hf_headers(token=self._tokens.given).get("authorization", "").removeprefix("Bearer ")
+            if self._tokens.given is None and not constants.HF_HUB_DISABLE_IMPLICIT_TOKEN:
+                found = get_token()
         except Exception as error:
             what, todo = f"The stored login cannot be read ({type(error).__name__})", "log in again"
             if isinstance(error, OSError) and error.filename:
                 what = f"The stored login in {error.filename} cannot be read ({error.strerror})"
                 raise InvalidTokenError(f"{what}; make the file readable, or {todo}.") from error
             raise hub_error(error, Asked(self.endpoint)) or InvalidTokenError(f"{what}; {todo}.") from error
-        if not can_be_sent(found):
+        if found and not can_be_sent(found):
             raise InvalidTokenError(INVALID_CHARACTER)
         return found or None
 
-    @property
+    @cached_property
     def user_agent(self) -> str:
-        """Our `User-Agent`, with the versions of huggingface_hub and Python."""
-        from importlib.metadata import version  # 25 ms, paid with the first request
+        """Our `User-Agent`, with the versions of huggingface_hub and Python.
 
-        from huggingface_hub.utils import build_hf_headers
+        huggingface_hub makes the same text, but first requests a list of names from the Hub, past our proxies and time limits.
+        """
+        from importlib.metadata import PackageNotFoundError, version  # 25 ms, paid with the first request
 
-        made = build_hf_headers(token=False, library_name="gglib_nb", library_version=version("gglib_nb"))
-        return made["user-agent"]
+        from huggingface_hub import __version__, constants
+
+        own = "unknown"
+        with suppress(PackageNotFoundError):  # it is on the path, but not installed
+            own = version("gglib_nb")
+        names = [f"gglib_nb/{own}", f"hf_hub/{__version__}", f"python/{platform.python_version()}"]
+        origin = constants.HF_HUB_USER_AGENT_ORIGIN
+        return "; ".join([*names, f"origin/{origin}"] if origin else names)
 
     def close(self) -> None:
         """Ends the waits of requests in progress, which raise `ManagerClosedError`, as do later ones."""

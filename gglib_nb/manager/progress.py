@@ -349,7 +349,9 @@ def encodable(text: str, stream: Any) -> str:  # noqa: ANN401 - as above
 
 
 def write_text(stream: Any, text: str) -> None:  # noqa: ANN401 - as above
-    """Writes a text and flushes it."""
+    """Writes a text and flushes it; does nothing without an open stream."""
+    if not is_open(stream):
+        return
     stream.write(encodable(text, stream))
     if hasattr(stream, "flush"):
         stream.flush()

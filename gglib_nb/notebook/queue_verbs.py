@@ -1,5 +1,6 @@
 """The verbs about the download queue."""
 
+import shlex
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -208,6 +209,9 @@ def wait(session: Session, reference: AnyId | None = None) -> Answer | str:
         return "Nothing is queued or active."
     if reference is not None and (item := find_item(reference, snapshot)) and item.status is DownloadStatus.PAUSED:
         return f"{reference} is not downloading. {state_sentence(item)}"
+    waiting = any(item.status is DownloadStatus.QUEUED for item in only(snapshot, reference).items)
+    if waiting and not (snapshot.is_processing or snapshot.resolving or snapshot.active_count):
+        return "The queue has not been started. Start it: %gguf resume --all"
     view = session.screen.queue_view(reference)
     view.show(snapshot)
     earlier = {(item.id, item.ended_at_s) for item in (*snapshot.recent_failures, *snapshot.recent_completed)}
@@ -317,7 +321,7 @@ def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_
     files, freed = amount(found)
     names = listed([_path_in_folder(session, one) for one in found], 5)
     question = printable(f"{part!r} matches {files} ({freed}): {names}.")
-    command = f"%gguf partials --discard {part} --yes"
+    command = f"%gguf partials --discard {shlex.quote(part or '')} --yes"
     if refusal := session.refusal(question, command, is_confirmed=is_confirmed or len(found) == 1):
         return refusal
     targets = session.call(session.sync.discard_partials, [one.target for one in found])

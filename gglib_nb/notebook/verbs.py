@@ -11,7 +11,7 @@ from gglib_nb import settings
 from gglib_nb.domain import units
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import DailyHours
-from gglib_nb.errors import InvalidConfigError, RequestError
+from gglib_nb.errors import InvalidConfigError, InvalidTokenError, RequestError
 from gglib_nb.notebook import get_verbs, model_verbs, queue_verbs, tables
 from gglib_nb.notebook.actions import LIVE
 from gglib_nb.notebook.model_verbs import folders
@@ -209,9 +209,11 @@ def _described(name: str, manager: "DownloadManager") -> tuple[str, str, str, st
 def _token(manager: "DownloadManager") -> tuple[str, str]:
     if manager.config.hf_token is not None:
         return "set", "argument"
-    if manager.hub.token is None:
-        return "none", "default"
-    return "set", "HF_TOKEN or hf auth login"
+    try:
+        is_set = manager.hub.token is not None
+    except InvalidTokenError as error:
+        return "cannot be used", str(error)
+    return ("set", "HF_TOKEN or hf auth login") if is_set else ("none", "default")
 
 
 def _held(name: str, manager: "DownloadManager") -> Any:  # noqa: ANN401 - as the setting is

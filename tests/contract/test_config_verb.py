@@ -197,3 +197,9 @@ def test_a_shown_value_can_be_typed(name: str, kernel: DownloadManager) -> None:
     words, value = SETTINGS[name], getattr(kernel.config, name)
 
     assert checked_setting(name, words.read(words.show(value))) == value
+
+
+def test_the_settings_are_shown_beside_a_token_that_cannot_be_used(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_TOKEN", "hf_abc…def")
+
+    assert "cannot be used" in row(ask(""), "hf_token")

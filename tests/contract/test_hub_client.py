@@ -1,6 +1,10 @@
 """The hub client with the embedded hub: what it reads, what it sends, and what the token gives access to."""
 
+import importlib.metadata
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -242,6 +246,21 @@ def test_requests_have_our_user_agent(hub: FaultyHub, client: HubClient) -> None
     assert client.user_agent.startswith("gglib_nb/")
 
 
+def test_only_our_own_requests_are_sent(hub: FaultyHub, tmp_path: Path) -> None:
+    """Huggingface_hub asks the Hub for a list of agents when it makes headers, with its own client."""
+    code = (
+        f"from gglib_nb.hub.client import HubClient as C; c = C({hub.url!r}); c.token; c.list_files('demo/small-GGUF')"
+    )
+    environment = {"PATH": os.environ["PATH"], "HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path)}
+
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
+
+    assert {request.path for request in hub.requests} == {
+        "/api/models/demo/small-GGUF/revision/main",
+        f"/api/models/demo/small-GGUF/tree/{commit_of(hub, 'demo/small-GGUF')}",
+    }
+
+
 def test_offline_mode_sends_no_requests(hub: FaultyHub) -> None:
     client = HubClient(hub.url, is_offline=True)
 
@@ -385,3 +404,12 @@ def test_an_unreadable_stored_login_is_reported_only_if_a_token_is_needed(
     assert listing.files
     with pytest.raises(InvalidTokenError, match=re.escape(str(tmp_path))):
         _ = client.token
+
+
+def test_a_package_that_is_not_installed_has_a_user_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", refuse)
+
+    assert HubClient("https://hub").user_agent.startswith("gglib_nb/unknown")

@@ -119,3 +119,16 @@ def test_a_row_number_selects_one(ask: Callable[..., str], folder: Path) -> None
     assert left(folder) == [NAMES[0], NAMES[1]]
     with pytest.raises(NotInQueueError):
         ask("--discard #9")
+
+
+def test_the_suggested_command_can_be_pasted(ask: Callable[..., str], folder: Path) -> None:
+    for name in ("three/c/my model-Q4_K_M.gguf", "three/c/my model-Q8_0.gguf"):
+        part = folder / f"{name}.part"
+        part.parent.mkdir(parents=True, exist_ok=True)
+        part.write_bytes(b"begun")
+        write_journal(folder / name)
+    said = ask("--discard 'my model'")
+
+    ask(said.partition("%gguf partials ")[2])
+
+    assert not list((folder / "three").rglob("*.part"))

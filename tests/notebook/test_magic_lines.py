@@ -369,6 +369,15 @@ def test_wait_reports_the_milestones_of_awaited_downloads(shell, manager):
     assert said.splitlines()[-1] == "owner/active:Q4_K_M finished: 4.0 GB, SHA-256 verified. /m/a.gguf"
 
 
+def test_wait_does_not_wait_for_a_queue_that_was_not_started(shell, manager):
+    manager.snapshot = snapshot(FIRST)
+
+    assert (
+        run(shell, "wait") == run(shell, "wait first") == "The queue has not been started. Start it: %gguf resume --all"
+    )
+    assert manager.asked == []
+
+
 @pytest.mark.parametrize("failures", [1, 2])
 def test_waiting_for_all_reports_failures_at_the_end(shell, manager, failures):
     cut = NetworkError("The line was cut.")

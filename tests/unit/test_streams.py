@@ -56,6 +56,14 @@ def test_a_closed_stream_is_neither_open_nor_a_terminal():
     assert not is_open(None)
 
 
+def test_nothing_is_written_without_an_open_stream():
+    closed = io.StringIO()
+    closed.close()
+
+    for stream in (None, closed):
+        write_text(stream, "a line")
+
+
 def test_progress_can_be_shown_on_a_write_only_standard_error(monkeypatch):
     monkeypatch.setattr("sys.stderr", Bare())
 
