@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.download import DownloadRequest, ElsewhereDownload
+from gglib_nb.domain.download import DownloadRequest
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.library import (
     Deletion,
@@ -26,6 +26,7 @@ from gglib_nb.domain.library import (
 from gglib_nb.domain.loading import PresetFile, loading_lines
 from gglib_nb.domain.model import Model, ModelSummary, last_use_s, state_of, summary_of
 from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import ElsewhereDownload
 from gglib_nb.engine.local import Leftover, discard_leftovers, leftovers, read_facts
 from gglib_nb.errors import (
     AlreadyQueuedError,
