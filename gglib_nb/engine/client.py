@@ -200,7 +200,8 @@ class EngineClient:
             reader.start()
         except Exception as error:  # noqa: BLE001  # a program that patches process creation may raise anything
             if life.process is not None:
-                life.process.kill()
+                with life.process:  # closes its pipes
+                    life.process.kill()
             self._short_lives += 1
             self._ended(life, f"it could not be started: {error}")
             return None
