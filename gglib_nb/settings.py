@@ -152,11 +152,7 @@ def _user_folder(kind: Literal["data", "state", "config"], variable: str) -> Pat
 
 
 def _hub_cache() -> Path:
-    cache = Path("~/.cache/huggingface/hub")
-    try:
-        return cache.expanduser()
-    except RuntimeError:  # without a home folder there is no cache either
-        return Path("/").joinpath(*cache.parts[1:])
+    return Path(os.path.expanduser("~/.cache/huggingface/hub").lstrip("~"))  # noqa: PTH111 - it keeps `~` without a home folder
 
 
 # --- text of a user → a value, and back -----------------------------------------------------------------------------

@@ -34,6 +34,7 @@ from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import DiskSpace, reading, status_of, storage_errors, write_all
 from gglib_nb.engine.local import check_split_set
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
+from gglib_nb.manager.calls import has_given_up
 from gglib_nb.manager.importing import stored_file
 from gglib_nb.system import allocated_bytes, is_file, lock_file, open_file, replace_file, sync_folder
 
@@ -74,7 +75,7 @@ def export_models(
     *,
     read_card: Callable[[Model], bytes | None] = lambda _model: None,
     on_progress: OnBundleProgress | None = None,
-    is_stopped: Callable[[], bool] = lambda: False,
+    is_stopped: Callable[[], bool] = has_given_up,
 ) -> BundleReport:
     """Writes a bundle, or adds to one, as documented for the operation `export`.
 
@@ -133,7 +134,7 @@ def import_models(
     *,
     registered: Iterable[Model] = (),
     on_progress: Callable[[ImportProgress], None] | None = None,
-    is_stopped: Callable[[], bool] = lambda: False,
+    is_stopped: Callable[[], bool] = has_given_up,
 ) -> tuple[Model, ...]:
     """Copies the models of a bundle into the models folder and registers each under the repository it came from.
 

@@ -42,7 +42,7 @@ from gglib_nb.hub.login import log_in
 from gglib_nb.manager import library, updating
 from gglib_nb.manager.access_watch import waiting_for_access
 from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models, import_models, is_bundle
-from gglib_nb.manager.calls import all_settled, has_given_up, operation, settled
+from gglib_nb.manager.calls import all_settled, operation, settled
 from gglib_nb.manager.importing import Importer, OnImportProgress
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.resolving import given_path, home_of
@@ -130,13 +130,7 @@ class ModelOperations(QueueOperations):
         models = [self.find_model(id_) for id_ in ([ids] if isinstance(ids, str | DownloadId) else ids)]
         if not models:
             raise RequestError("There is nothing to export. Name at least one model.")
-        return export_models(
-            models,
-            given_path(folder),
-            read_card=self._read_card,
-            on_progress=on_progress,
-            is_stopped=has_given_up,
-        )
+        return export_models(models, given_path(folder), read_card=self._read_card, on_progress=on_progress)
 
     def _read_card(self, model: Model) -> bytes | None:
         if model.commit_sha is not None:
@@ -176,12 +170,7 @@ class ModelOperations(QueueOperations):
             raise StorageError(loss)
         else:
             importer.models += import_models(
-                place,
-                models_directory,
-                catalog.register,
-                registered=registered,
-                on_progress=on_progress,
-                is_stopped=has_given_up,
+                place, models_directory, catalog.register, registered=registered, on_progress=on_progress
             )
         looks = library.look_at({target for model in importer.models for target in model.targets})
         return ImportReport(tuple(summary_of(model, looks) for model in importer.models), tuple(importer.skipped))
