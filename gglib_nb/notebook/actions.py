@@ -15,7 +15,7 @@ from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.errors import GglibError, RequestError
 from gglib_nb.notebook import listings, messages, plan_table, results, rows
-from gglib_nb.notebook.messages import Answer, Code, Listing
+from gglib_nb.notebook.messages import Answer, Listing
 from gglib_nb.notebook.tables import blocks_text
 from gglib_nb.settings import SETTINGS, checked_setting
 
@@ -187,10 +187,10 @@ def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: Sen
         case "update":
             return _result(results.updating(operations.update(id_)), "plain")
         case "loading":
-            return Answer(code=tuple(Code(program, operations.loading_lines(id_, program)) for program in PROGRAMS))
+            return Answer(code=tuple((program, operations.loading_lines(id_, program)) for program in PROGRAMS))
         case "inspect":
             text = blocks_text(results.inspection_blocks(operations.inspect(id_)), _CONTENTS_WIDTH)
-            return Answer(code=(Code("Contents", text),))
+            return Answer(code=(("Contents", text),))
         case "export" if agreed:
             return _result(results.exported(operations.export(id_, agreed, on_progress=show)), "good")
         case _:

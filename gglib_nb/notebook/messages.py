@@ -88,7 +88,6 @@ class View(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     id: str
     title: str = ""
     rows: tuple[str, ...] = ()  # ids, from top to bottom
-    note: str = ""  # about the whole list
     actions: tuple[Action, ...] = ()  # for the whole list
 
 
@@ -160,13 +159,6 @@ class Changes(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag
     news: tuple[News, ...] = ()
 
 
-class Code(msgspec.Struct, frozen=True):
-    """Lines to be copied."""
-
-    title: str
-    text: str
-
-
 class Answer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """The result of a request that the page shows."""
 
@@ -174,7 +166,7 @@ class Answer(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     mood: Mood = "plain"
     news: str = ""  # for a screen reader
     confirm: Action | None = None  # a question that the user has to answer first
-    code: tuple[Code, ...] = ()  # shown below the row
+    code: tuple[tuple[str, str], ...] = ()  # titles and texts to be copied, shown below the row
     is_queued: bool = False  # the action is completed; its button is disabled
 
 

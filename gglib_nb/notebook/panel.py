@@ -156,9 +156,8 @@ class Panel(anywidget.AnyWidget):
         self._due_s = 0.0
         self._feed = Feed(manager.snapshot)
         self._publishing = Lock()
-        # Recent replies by request id, for requests that are sent again; None while the request is running.
-        self._replies: OrderedDict[str, Any] = OrderedDict()
-        self._replying = Lock()
+        self._requests: OrderedDict[str, Future[Any]] = OrderedDict()  # recent ones, which may be sent again
+        self._requesting = Lock()
         self._shown_views: OrderedDict[str, bool] = OrderedDict()
         self._outputs = PanelOutputs(self._bundle, lambda: manager.snapshot)
         super().__init__()
@@ -244,24 +243,24 @@ class Panel(anywidget.AnyWidget):
                         self._shown_views.popitem(last=False)
                 self._reply(messages.Reply(cid=request.cid))
             case _:
-                if self._is_new(cid := request.cid):
+                self._execute(request)
 
-                    def send(text: str) -> None:
-                        self.send(messages.plain(messages.Progress(cid, text)))
+    def _execute(self, request: messages.Request) -> None:
+        """Executes a request once; if it is sent again, its answer is, too."""
 
-                    started = self.manager.submit(actions.act, self.manager.sync, request, send)
-                    started.add_done_callback(partial(self._answer, cid))
+        def send(text: str) -> None:
+            self.send(messages.plain(messages.Progress(request.cid, text)))
 
-    def _is_new(self, cid: str) -> bool:
-        """Whether the request is new; a request that was already answered gets the same reply again."""
-        with self._replying:
-            is_new, reply = cid not in self._replies, self._replies.get(cid)
-            self._replies.setdefault(cid, None)
-            if len(self._replies) > _MOST_REQUESTS:
-                self._replies.popitem(last=False)
-        if reply is not None:
-            self.send(reply)
-        return is_new
+        with self._requesting:
+            known = self._requests.get(request.cid)
+            future = known or self.manager.submit(actions.act, self.manager.sync, request, send)
+            self._requests[request.cid] = future
+            if len(self._requests) > _MOST_REQUESTS:
+                self._requests.popitem(last=False)
+        if known is None:
+            future.add_done_callback(partial(self._answer, request.cid))
+        elif known.done():
+            self._answer(request.cid, known)
 
     def _answer(self, cid: str, future: "Future[Any]") -> None:
         try:
@@ -280,11 +279,7 @@ class Panel(anywidget.AnyWidget):
         self._reply(messages.Reply(cid=cid, error=text, alternatives=tuple(alternatives)))
 
     def _reply(self, reply: messages.Reply) -> None:
-        plain = messages.plain(reply)
-        with self._replying:
-            if reply.cid in self._replies:
-                self._replies[reply.cid] = plain
-        self.send(plain)
+        self.send(messages.plain(reply))
 
 
 def _keep_subshell(comm: object) -> None:

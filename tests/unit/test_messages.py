@@ -26,7 +26,6 @@ SHARED = (
     messages.PanelState,
     messages.News,
     messages.Changes,
-    messages.Code,
     messages.Answer,
     messages.Listing,
     messages.Reply,

@@ -54,7 +54,7 @@ function copyButton(app, label, text, name = "copy") {
 /** The feedback below a control: message, confirmation, code to copy. @param {PanelView} app @param {string} at @param {string} name @param {(action: Action) => object} fields */
 function feedbackOf(app, at, name, fields) {
   const { confirm, mood, done, text, code } = app.requests.feedback(at);
-  const lines = code.map(({ title, text: shown }) =>
+  const lines = code.map(([title, shown]) =>
     h("div", { class: "gglib-program" }, h("strong", {}, title), codeBox(app, `${title}: ${name}`, shown, app.text("copy_text", `${title}: ${name}`))),
   );
   return [

@@ -12,7 +12,7 @@
  *   icon?: string, measure?: string, lines?: Fact[], note?: string, mood?: string, link?: string, part?: number|null,
  *   progress?: string, bars?: Bar[], is_open?: boolean, reason?: string, path?: string, folder?: string, code?: string, past_id?: string,
  *   actions?: Action[]}} Row */
-/** @typedef {{id: string, title?: string, rows?: string[], note?: string, actions?: Action[]}} View */
+/** @typedef {{id: string, title?: string, rows?: string[], actions?: Action[]}} View */
 /** @typedef {{id: string, label: string, value: string, hint?: string, is_number?: boolean, choices?: [string, string][]}} Field */
 /** @typedef {{kind: string, text: string, action?: Action|null}} Notice */
 /** @typedef {{counts: string, summary?: string, mood?: string, rate?: string, pace?: Fact[], bytes_per_second?: number|null,
@@ -21,8 +21,7 @@
  *   filters: Field[]}} PanelState */
 /** @typedef {{text: string, is_end?: boolean}} News */
 /** @typedef {{kind: "changes", seq: number, header?: Header|null, views?: View[]|null, rows?: string, news?: News[]}} Changes */
-/** @typedef {{title: string, text: string}} Code */
-/** @typedef {{text?: string, mood?: string, news?: string, confirm?: Action|null, code?: Code[], is_queued?: boolean}} Answer */
+/** @typedef {{text?: string, mood?: string, news?: string, confirm?: Action|null, code?: [string, string][], is_queued?: boolean}} Answer */
 /** @typedef {{title?: string, rows?: Row[], note?: string, actions?: Action[], link?: string, warning?: string, warning_link?: string,
  *   choices?: Action[], revision?: string|null, news?: string}} Listing */
 /** @typedef {{kind: "reply", cid: string, result?: any, error?: string, alternatives?: string[]}} Reply */
@@ -33,7 +32,7 @@
 /**
  * The feedback shown beside one row, list or field: its text, the pending actions (busy), the action to confirm and the button that
  * requested it (opener), the code blocks and the action that opened them (shown), and the actions that are completed (done).
- * @typedef {{text: string, mood: string, busy: string[], confirm: Action|null, opener: string, code: Code[], shown: string, done: string[],
+ * @typedef {{text: string, mood: string, busy: string[], confirm: Action|null, opener: string, code: [string, string][], shown: string, done: string[],
  *   alternatives: string[]}} Feedback
  */
 /** @typedef {{tag: string, props: Record<string, any>, children: (TreeNode|string)[], draw?: () => TreeNode, restMs?: number}} TreeNode */
