@@ -183,6 +183,7 @@ def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
 
 def _cells(variant: VariantPlan, plan: RepoPlan) -> tuple[str | Cell, ...]:
     placement, free = variant.placement, variant.free_bytes_after
+    stars = ["★ recommended"] if variant.is_recommended else []
     color = _look(placement)[1]
     return (
         variant.name or variant.key,
@@ -192,7 +193,7 @@ def _cells(variant: VariantPlan, plan: RepoPlan) -> tuple[str | Cell, ...]:
         Cell(_fit(placement, plan.context_tokens), color),
         _here(variant),
         units.UNKNOWN if free is None else Cell(_left(free), BAD if free < 0 else ""),
-        Cell(_note(variant, plan), BAD if variant.missing else ""),
+        Cell(", ".join([*stars, *(fact.text for fact in _remarks(variant, plan))]), BAD if variant.missing else ""),
         _own_arguments(placement, plan.context_tokens),
     )
 
@@ -222,22 +223,19 @@ def _here(variant: VariantPlan) -> str | Cell:
     )
 
 
-def _note(variant: VariantPlan, plan: RepoPlan) -> str:
-    number, left_bytes = variant.shard_count, plan.storage_left_bytes
-    files = f"{number} files" if number > 1 else ""
+def _remarks(variant: VariantPlan, plan: RepoPlan) -> tuple[Fact, ...]:
+    """What else to know about a variant, in the table and in the panel."""
+    number, left_bytes, seeing = variant.shard_count, plan.storage_left_bytes, variant.placement_with_projector
     is_over = left_bytes is not None and not variant.is_present and (variant.size_bytes or 0) > left_bytes
-    seeing = variant.placement_with_projector
-    if seeing is not None and seeing.fit == variant.placement.fit:
-        seeing = None
-    parts = (
-        rows.scan_fact(variant.scan_finding).text,
-        "★ recommended" if variant.is_recommended else "",
+    changes_fit = seeing is not None and seeing.fit != variant.placement.fit
+    return rows.facts(
+        rows.scan_fact(variant.scan_finding),
         "in the queue" if variant.is_queued else "",
-        f"{len(variant.missing)} of {number} files missing" if variant.missing else files,
-        "over the storage limit" if is_over else "",
-        "" if seeing is None else f"with mmproj: {_fit(seeing, plan.context_tokens)}",
+        Fact(f"{len(variant.missing)} of {number} files missing" if variant.missing else "", "bad"),
+        f"{number} files" if number > 1 and not variant.missing else "",
+        Fact("over the storage limit" if is_over else "", "warn"),
+        f"with mmproj: {_fit(seeing, plan.context_tokens)}" if seeing and changes_fit else "",
     )
-    return ", ".join(filter(None, parts))
 
 
 def _below(plan: RepoPlan) -> Iterator[str]:
@@ -269,7 +267,7 @@ def offer(plan: RepoPlan) -> Listing:
     free = "" if plan.free_bytes is None else f"{units.size(plan.free_bytes)} free on the disk"
     return Listing(
         title=printable(plan.repo_id),
-        rows=tuple(_panel_row(one, plan.context_tokens, is_best=one is best) for one in plan.variants),
+        rows=tuple(_panel_row(one, plan, is_best=one is best) for one in plan.variants),
         note=free,
         link=plan.page_url or "",
         warning=printable(plan.refusal),
@@ -279,15 +277,14 @@ def offer(plan: RepoPlan) -> Listing:
     )
 
 
-def _panel_row(variant: VariantPlan, context_tokens: int | None, *, is_best: bool) -> messages.Row:
+def _panel_row(variant: VariantPlan, plan: RepoPlan, *, is_best: bool) -> messages.Row:
     title = printable(variant.name or variant.key)
-    arguments = _own_arguments(variant.placement, context_tokens)
+    arguments = _own_arguments(variant.placement, plan.context_tokens)
     rest = variant.bytes_to_go
     is_full = variant.free_bytes_after is not None and variant.free_bytes_after < 0
     is_primary = variant.is_recommended and variant.scan_finding not in BAD_FINDINGS
     details = (
         *(form.format(text) for form, text in zip(_MEASURES, _measures(variant), strict=True) if text),
-        units.plural(variant.shard_count, "file") if variant.shard_count > 1 else "",
         f"{units.size(rest)} to download" if rest and rest != variant.size_bytes else "",
         f"llama-server {arguments}" if arguments not in ("", "-ngl 99") else "",
         printable(variant.why),
@@ -300,11 +297,9 @@ def _panel_row(variant: VariantPlan, context_tokens: int | None, *, is_best: boo
         lines=rows.facts(
             Fact("recommended" if variant.is_recommended else "best that fits" if is_best else "", "good"),
             Fact("already downloaded" if variant.is_present else "", "good"),
-            "in the queue" if variant.is_queued else "",
-            Fact("" if variant.is_complete else "incomplete on the Hub", "bad"),
+            *_remarks(variant, plan),
             Fact("disk too full" if is_full else "", "bad"),
-            rows.scan_fact(variant.scan_finding),
-            Fact(_fit(variant.placement, context_tokens), _look(variant.placement)[0]),
+            Fact(_fit(variant.placement, plan.context_tokens), _look(variant.placement)[0]),
         ),
         note=" · ".join(filter(None, details)),
         actions=(Action("add", "Download", is_worded=True, is_primary=is_primary, is_off=not variant.is_complete),),

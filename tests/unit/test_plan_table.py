@@ -268,3 +268,12 @@ def test_the_panel_says_what_access_lacks():
 
     assert offer(a_plan(a_variant("Q4_K_M", 5), has_access=False, refusal=refusal)).warning == refusal
     assert offer(a_plan(a_variant("Q4_K_M", 5))).warning == ""
+
+
+def test_the_panel_has_the_remarks_of_the_table():
+    plan = a_plan(a_variant("Q4_K_M", 5, shard_count=3, missing=(2,), is_queued=True), storage_left_bytes=GB)
+
+    said = [fact.text for fact in offer(plan).rows[0].lines]
+
+    assert all(text in said for text in ("in the queue", "1 of 3 files missing", "over the storage limit"))
+    assert "in the queue, 1 of 3 files missing, over the storage limit" in plan_text(plan)
