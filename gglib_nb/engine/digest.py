@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from gglib_nb.domain.library import BlockDigests, CheckedFile, FileVerdict, wrong_ranges
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import identity, new_buffer, open_regular
+from gglib_nb.engine.disk import identity, new_buffer, opened
 from gglib_nb.engine.pieces import MIB
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.system import drop_cached, read_at, read_into
@@ -197,11 +197,8 @@ def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threadin
     Reads from the disk and not from the system's cache, which it leaves unchanged for the model in use.
     """
     try:
-        fd = open_regular(Path(file.path))
-        try:
+        with opened(Path(file.path)) as fd:
             return _check(file, fd, on_read, stop)
-        finally:
-            os.close(fd)
     except FileNotFoundError:
         return CheckedFile(file.path, "missing")
     except OSError as error:

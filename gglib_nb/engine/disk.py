@@ -139,17 +139,24 @@ def open_regular(path: Path, *, follow_links: bool = True) -> int:
     return fd
 
 
+@contextlib.contextmanager
+def opened(path: Path, *, follow_links: bool = True) -> Iterator[int]:
+    """The descriptor of a regular file, as `open_regular`; it is closed at the end."""
+    fd = open_regular(path, follow_links=follow_links)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
 def read_small(path: Path, *, must_know: bool = False) -> bytes | None:
     """The content of a small regular file; None if there is none or it cannot be read. Follows no link and never blocks.
 
     With `must_know`, a file that cannot be read for now is an `OSError`.
     """
     try:
-        fd = open_regular(path, follow_links=False)
-        try:
+        with opened(path, follow_links=False) as fd:
             return None if os.fstat(fd).st_size > _MOST_READ_BYTES else read_at(fd, _MOST_READ_BYTES, 0)
-        finally:
-            os.close(fd)
     except OSError as error:
         if must_know and error.errno in _FOR_NOW:
             raise
@@ -159,11 +166,8 @@ def read_small(path: Path, *, must_know: bool = False) -> bytes | None:
 @contextlib.contextmanager
 def reading(path: Path) -> Iterator[tuple[Callable[[int, int], bytes], int]]:
     """A function that reads (offset, length) of a regular file, and its size. Raises `OSError`."""
-    fd = open_regular(path)
-    try:
+    with opened(path) as fd:
         yield lambda offset, length: read_at(fd, length, offset), os.fstat(fd).st_size
-    finally:
-        os.close(fd)
 
 
 def prefix_reader(fd: int, reach: int) -> Callable[[int, int], bytes]:
@@ -179,9 +183,13 @@ def status_of(path: Path) -> os.stat_result | None:
         return None
 
 
-def identity(found: os.stat_result | None) -> tuple[int, ...] | None:
-    """Identifies a file with its content: another one means that a program changed or replaced it. None without a file."""
-    return None if found is None else (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
+Identity = tuple[int, int, int, int]
+"""Of a file with its content, from its status: another one means that a program changed or replaced it."""
+
+
+def identity(found: os.stat_result) -> Identity:
+    """The identity of a file with this status."""
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
 
 
 def is_at(fd: int, path: Path, size_bytes: int | None) -> bool:

@@ -178,13 +178,14 @@ class TargetCheck(Struct, eq=False):
         """The digest of a file if it is the wanted one, and no program has changed or replaced it since `found`, its status."""
         digest = FrontDigest([*(file.offset_bytes for file in self.files[1:]), found.st_size])
         note = partial(setattr, self, "hashed_bytes")
-        with os.fdopen(disk.open_regular(path), "rb", buffering=0) as file:
-            if not hash_file(file.fileno(), digest, note, self.stop):
+        with disk.opened(path) as fd:
+            if not hash_file(fd, digest, note, self.stop):
                 raise StoppedError
         self.hashed_bytes = None
         pairs = zip(digest.digests, self.files, strict=False)
         is_right = digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
-        return digest if is_right and disk.identity(disk.status_of(path)) == disk.identity(found) else None
+        now = disk.status_of(path)
+        return digest if is_right and now is not None and disk.identity(now) == disk.identity(found) else None
 
     def _stored(self, found: os.stat_result, digest: FrontDigest | None = None) -> StoredFile:
         """The file as it is on the disk; `digest` if it was hashed just now, else it is known to be right."""
@@ -234,7 +235,7 @@ class TargetCheck(Struct, eq=False):
         copies = tuple(Copy(0, start, start, end - start) for start, end in right.present())
         if not wrong or self.command.force or not copies:
             return CheckResult(None)
-        source = CopySource(self._target, "the damaged file", found.st_size, found.st_mtime_ns)
+        source = CopySource(self._target, "the damaged file", disk.identity(found))
         return CheckResult(None, donors=(source,), comparison=known_copies(copies))
 
     def _find_donors(self) -> tuple[DonorFile, ...]:
@@ -316,9 +317,8 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
     """
     names: list[str] = []
     for shard in shards_of_one_set(files):
-        with contextlib.suppress(OSError, GgufError), Path(shard.target).open("rb", buffering=0) as file:
-            table = read_tensors(disk.prefix_reader(file.fileno(), shard.size_bytes), shard.size_bytes)
-            names += (tensor.name for tensor in table.tensors)
+        with contextlib.suppress(OSError, GgufError), disk.reading(Path(shard.target)) as (read, size_bytes):
+            names += (tensor.name for tensor in read_tensors(read, size_bytes).tensors)
     if len(set(names)) < len(names):
         raise not_one_set()
 

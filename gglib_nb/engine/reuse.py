@@ -29,7 +29,7 @@ from gglib_nb.domain.gguf_reuse import (
 )
 from gglib_nb.domain.names import parse_path
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import open_regular, prefix_reader, status_of
+from gglib_nb.engine.disk import Identity, identity, open_regular, prefix_reader, reading, status_of
 from gglib_nb.engine.lease import LeaseLostError
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range
@@ -43,12 +43,11 @@ _MOST_FILES: Final = 128
 
 
 class CopySource(Value, frozen=True):
-    """A file that may be copied from, with its name for users, and its size and modification time when it was checked."""
+    """A file that may be copied from, with its name for users, and its identity when it was checked."""
 
     path: Path
     name: str
-    size_bytes: int
-    mtime_ns: int
+    identity: Identity
 
 
 class DonorFile(CopySource, frozen=True):
@@ -67,39 +66,33 @@ def find_donors(
     """
     names = tuple(repo_id.split("/"))
     folder = next((folder for folder in target.parents if folder.parts[-2:] == names), None)
-    seen: dict[tuple[int, int], tuple[Path, os.stat_result]] = {}
+    files: dict[Identity, Path] = {}
     own = () if folder is None else (path for pattern in _PATTERNS for path in sorted(matching(folder, pattern)))
     for path in (*own, *map(Path, others)):
         found = status_of(path)
-        if found is not None and stat.S_ISREG(found.st_mode):
-            seen.setdefault((found.st_dev, found.st_ino), (path, found))
-    files = list(seen.values())[:_MOST_FILES]
-    if sum(found.st_size for _, found in files) < least_bytes:
+        if found is not None and stat.S_ISREG(found.st_mode) and len(files) < _MOST_FILES:
+            files.setdefault(identity(found), path)
+    if sum(size_bytes for _, _, size_bytes, _ in files) < least_bytes:
         return ()
     donors = [
-        donor for path, found in files if not stop.is_set() and (donor := _donor(path, found, folder)) is not None
+        donor for one, path in files.items() if not stop.is_set() and (donor := _donor(path, one, folder)) is not None
     ]
     return tuple(donors) if sum(donor.table.data_bytes for donor in donors) >= least_bytes else ()
 
 
-def _donor(path: Path, found: os.stat_result, folder: Path | None) -> DonorFile | None:
-    table = _table(path, found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
-    if table is None:
+def _donor(path: Path, known: Identity, folder: Path | None) -> DonorFile | None:
+    if (table := _table(path, known)) is None:
         return None
     is_own = folder is not None and path.is_relative_to(folder)
     label = parse_path(path.relative_to(folder).as_posix()).label if is_own and folder is not None else None
     name = str(label or path.name).encode(errors="replace").decode()  # it is reported and recorded
-    return DonorFile(path, name, found.st_size, found.st_mtime_ns, is_own, table)
+    return DonorFile(path, name, known, is_own, table)
 
 
 @lru_cache(maxsize=512)  # a folder's shards need the same headers
-def _table(path: Path, _device: int, _inode: int, size_bytes: int, _mtime_ns: int) -> TensorTable | None:
-    with suppress(OSError, GgufError):
-        fd = open_regular(path)
-        try:
-            return read_tensors(prefix_reader(fd, size_bytes), size_bytes)
-        finally:
-            os.close(fd)
+def _table(path: Path, _known: Identity) -> TensorTable | None:
+    with suppress(OSError, GgufError), reading(path) as (read, size_bytes):
+        return read_tensors(read, size_bytes)
     return None
 
 
@@ -279,10 +272,9 @@ class _OpenDonors(ExitStack):
             if number not in self._descriptors:
                 self._descriptors[number] = opened = open_regular(donor.path)
                 self.callback(os.close, opened)
-            if (fd := self._descriptors[number]) is not None:
-                found = os.fstat(fd)
-                if (found.st_size, found.st_mtime_ns) != (donor.size_bytes, donor.mtime_ns):
-                    self.leave_out(number, "another program has changed it")
+            fd = self._descriptors[number]
+            if fd is not None and identity(os.fstat(fd)) != donor.identity:
+                self.leave_out(number, "another program has changed it")
         except OSError as error:
             self.leave_out(number, error)
         return self._descriptors[number]

@@ -10,7 +10,7 @@ import pytest
 from gglib_nb.domain.gguf import read_tensors
 from gglib_nb.domain.gguf_reuse import Copy
 from gglib_nb.engine import partial
-from gglib_nb.engine.disk import lease_path
+from gglib_nb.engine.disk import identity, lease_path
 from gglib_nb.engine.journal import PartIdentity
 from gglib_nb.engine.lease import Lease
 from gglib_nb.engine.partial import PartialFile
@@ -26,7 +26,7 @@ def a_donor(path: Path) -> DonorFile:
     path.write_bytes(content)
     table = read_tensors(lambda offset, length: content[offset : offset + length], len(content))
     found = path.stat()
-    return DonorFile(path, path.stem, found.st_size, found.st_mtime_ns, True, table)
+    return DonorFile(path, path.stem, identity(found), True, table)
 
 
 class Copying:
