@@ -18,23 +18,27 @@ def connection_to(engine: object) -> tuple[Connect, bool]:
     Raises:
         InvalidConfigError: It has no such form.
     """
-    if isinstance(engine, Client):
+    if isinstance(engine, Client) or engine == "auto":
         return lambda: (_usable(engine), False), False
-    if isinstance(engine, str) and engine == "auto":
-        return lambda: (_current(), False), False
     if isinstance(engine, str) and "://" in engine:
         address = engine.replace("dask://", "tcp://", 1)
         refusal = f"No Dask scheduler answers at {address} ({{error}}). Check the address, then retry."
         return lambda: (_client(address, refusal), True), True
     if isinstance(engine, str | Cluster):
-        return lambda: (_client_of(_cluster_named(engine) if isinstance(engine, str) else engine), True), False
+        return lambda: (_client_of(engine), True), False
     raise InvalidConfigError(
         f"engine is a {type(engine).__name__}; it must be an address such as dask://scheduler:8786, a Dask client, a "
         "cluster or its name, or auto."
     )
 
 
-def _usable(client: Client) -> Client:
+def _usable(engine: object) -> Client:
+    try:
+        client = engine if isinstance(engine, Client) else Client.current()
+    except ValueError as error:
+        raise ClusterError(
+            "There is no Dask client in this process. Create one, or give the scheduler's address."
+        ) from error
     if client.asynchronous:
         raise ClusterError(
             "The Dask client is asynchronous and stops while a cell runs. Create it with Client(address)."
@@ -44,16 +48,8 @@ def _usable(client: Client) -> Client:
     return client
 
 
-def _current() -> Client:
-    try:
-        return _usable(Client.current())
-    except ValueError as error:
-        raise ClusterError(
-            "There is no Dask client in this process. Create one, or give the scheduler's address."
-        ) from error
-
-
-def _client_of(cluster: Cluster) -> Client:
+def _client_of(engine: Cluster | str) -> Client:
+    cluster = _cluster_named(engine) if isinstance(engine, str) else engine
     if cluster.asynchronous:
         raise ClusterError("The Dask cluster is asynchronous. Create it without asynchronous=True.")
     return _client(cluster, f"The Dask cluster {cluster.name} does not answer ({{error}}). Start another, then retry.")

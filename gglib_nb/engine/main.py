@@ -188,18 +188,16 @@ class PipeOutbox:
     def _run(self) -> None:
         with contextlib.suppress(OSError):
             while True:
-                data = wire.encode(self._next())
+                with self._changed:
+                    self._is_writing = False
+                    self._changed.notify_all()
+                    self._changed.wait_for(lambda: self._waiting)
+                    self._is_writing = True
+                    event = self._waiting.pop(next(iter(self._waiting)))
+                data = wire.encode(event)
                 while data:
                     data = data[os.write(self._fd, data) :]
         self.is_lost = True
-
-    def _next(self) -> wire.Event:
-        with self._changed:
-            self._is_writing = False
-            self._changed.notify_all()
-            self._changed.wait_for(lambda: self._waiting)
-            self._is_writing = True
-            return self._waiting.pop(next(iter(self._waiting)))
 
 
 class LimitedText:

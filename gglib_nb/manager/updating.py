@@ -66,11 +66,10 @@ def check_update(hub: "HubClient", catalog: Catalog, model: Model) -> ModelUpdat
     except GglibError as error:
         return ModelUpdate(str(model.id), None, model.commit_sha, None, (), str(error))
     changed = [file.path_in_repo for file in files if file.change not in ("same", "gone", "unknown")]
-    with contextlib.suppress(HubError):  # the changes are known without their commits
-        commits = hub.file_commits(listing.repo_id, listing.commit_sha, changed) if changed else {}
-        for at, file in enumerate(files):
-            if (commit := commits.get(file.path_in_repo)) is not None:
-                files[at] = replace(file, commit_title=commit.title, commit_date=commit.date)
+    commits = hub.file_commits(listing.repo_id, listing.commit_sha, changed)
+    for at, file in enumerate(files):
+        if (commit := commits.get(file.path_in_repo)) is not None:
+            files[at] = replace(file, commit_title=commit.title, commit_date=commit.date)
     kinds = {file.change for file in files}
     has_update = None if "unknown" in kinds else bool(kinds - {"same"})
     if has_update is not None:
