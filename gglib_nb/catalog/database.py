@@ -27,6 +27,8 @@ from gglib_nb.catalog.migrations import migrate
 from gglib_nb.errors import CatalogDamagedError, CatalogError
 
 _log: Final = logging.getLogger("gglib_nb")
+# How long an operation waits for another program's lock.
+_BUSY_TIMEOUT_S: Final = 5.0
 _COMPANIONS: Final = ("-wal", "-shm", "-journal")
 # Longer than a few renames take; a process that was killed between them must not keep the others waiting.
 _MOVING_S: Final = 10.0
@@ -55,10 +57,10 @@ _of_parents: Final[list["_Connection"]] = []
 class _Connection:
     """The connection of one thread."""
 
-    def __init__(self, path: Path, *, use_wal: bool, busy_timeout_s: float) -> None:
+    def __init__(self, path: Path, *, use_wal: bool) -> None:
         # Only its own thread uses it; any thread may close it.
         self.sqlite: Final = sqlite3.connect(
-            path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
+            path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         self.in_use: Final = threading.Lock()
         self.pid: Final = os.getpid()
@@ -86,17 +88,13 @@ class Database:
 
     Args:
         path: The path of the file; it and its folder are created at the first use.
-        busy_timeout_s: How long an operation waits for another program's lock.
 
     Attributes:
         path: As given.
-        moved_aside: Where this process moved a damaged file; None if there was none.
     """
 
-    def __init__(self, path: Path, *, busy_timeout_s: float = 5.0) -> None:
+    def __init__(self, path: Path) -> None:
         self.path: Final = path
-        self.moved_aside: Path | None = None
-        self._busy_timeout_s: Final = busy_timeout_s
         self._own: Final = threading.local()
         self._all: Final[weakref.WeakSet[_Connection]] = weakref.WeakSet()
         self._is_closed = False
@@ -152,8 +150,7 @@ class Database:
         elif own is not None:
             self._drop()
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        use_wal = self.network is None
-        self._own.connection = own = _Connection(self.path, use_wal=use_wal, busy_timeout_s=self._busy_timeout_s)
+        self._own.connection = own = _Connection(self.path, use_wal=self.network is None)
         self._all.add(own)
         return own
 
@@ -172,8 +169,7 @@ class Database:
             os.close(os.open(guard, os.O_CREAT | os.O_EXCL))
             try:
                 if _identity(self.path) == damaged:
-                    self.moved_aside = self._move()
-                    _log.warning("%s It was kept as %s.", error, self.moved_aside)
+                    _log.warning("%s It was kept as %s.", error, self._move())
             finally:
                 guard.unlink(missing_ok=True)
 

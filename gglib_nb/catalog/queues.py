@@ -11,11 +11,12 @@ Tokens and signed addresses have no field here.
 import logging
 import sqlite3
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from functools import reduce
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
 import msgspec
+from msgspec.structs import replace
 
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.migrations import atomic
@@ -65,38 +66,20 @@ class Queues:
         self._database: Final = database
         self._kernel: Final = kernel
         self._models_directory: Final = models_directory
-        self._written: dict[str, tuple[StoredDownload, int]] | None = None
-        """This queue as stored in the database, by name; None if unknown."""
 
     # This kernel's -----------------------------------------------------------------------------------------------
 
     def write(self, queue: StoredQueue, items: Iterable[QueuedDownload]) -> None:
-        """Stores this queue and the progress of its live downloads; writes only what changed."""
-        written, self._written = self._written, None  # unknown if the transaction fails
-        wanted: dict[str, tuple[StoredDownload, int]] = {}
-        last = 0
-        for one in queue.downloads:
-            name = str(one.plan.id)
-            if name not in wanted and is_kept(one.plan, self._models_directory):
-                _, at = (written or {}).get(name, (one, 0))
-                last = max(at, last + 1)  # one that still comes after its predecessor keeps its position
-                wanted[name] = (one, last)
-        owner = self._kernel.owner
+        """Stores this queue and the progress of its live downloads."""
+        owner, folder = self._kernel.owner, self._models_directory
+        rows: dict[str, tuple[int, str]] = {}
+        for position, one in enumerate(queue.downloads, start=1):
+            if is_kept(one.plan, folder):
+                rows.setdefault(str(one.plan.id), (position, to_row(one, folder)))
         with self._database.open(is_light=True) as connection, atomic(connection):
-            is_known = self._put_kernel(connection, queue, _progress(items))
-            before = written if is_known else None
-            if before is None:
-                connection.execute("DELETE FROM download WHERE owner = ?", (owner,))
-                before = {}
-            gone = [(owner, name) for name in before.keys() - wanted.keys()]
-            connection.executemany("DELETE FROM download WHERE owner = ? AND name = ?", gone)
-            for name, (stored, at) in wanted.items():
-                old, old_at = before.get(name, (None, at))
-                if old != stored:
-                    connection.execute(_PUT_DOWNLOAD, (owner, name, at, to_row(stored, self._models_directory)))
-                elif old_at != at:
-                    connection.execute(_MOVE_DOWNLOAD, (at, owner, name))
-        self._written = wanted
+            self._put_kernel(connection, queue, _progress(items))
+            connection.execute("DELETE FROM download WHERE owner = ?", (owner,))
+            connection.executemany(_INSERT_DOWNLOAD, [(owner, name, *row) for name, row in rows.items()])
 
     def beat(self, items: Iterable[QueuedDownload]) -> bool:
         """Writes a heartbeat; False if the database no longer has this queue."""
@@ -106,7 +89,6 @@ class Queues:
 
     def forget(self) -> None:
         """Removes this queue."""
-        self._written = None
         with self._database.open(is_light=True) as connection:
             connection.execute("DELETE FROM kernel WHERE owner = ?", (self._kernel.owner,))
 
@@ -115,14 +97,12 @@ class Queues:
         with self._database.open(is_light=True) as connection:
             connection.execute("UPDATE kernel SET is_released = 1 WHERE owner = ?", (self._kernel.owner,))
 
-    def _put_kernel(self, connection: sqlite3.Connection, queue: StoredQueue, progress: str) -> bool:
-        """Writes the row of this kernel; returns whether it existed."""
+    def _put_kernel(self, connection: sqlite3.Connection, queue: StoredQueue, progress: str) -> None:
+        """Writes the row of this kernel."""
         values = (queue.is_processing, _text(queue.limits), progress)
-        if connection.execute(_UPDATE_KERNEL, (*values, self._kernel.owner)).rowcount:
-            return True
-        mine = [getattr(self._kernel, name) for name in _KERNEL]
-        connection.execute(_INSERT_KERNEL, (*mine, *values))
-        return False
+        if connection.execute(_UPDATE_KERNEL, (*values, self._kernel.owner)).rowcount == 0:
+            mine = [getattr(self._kernel, name) for name in _KERNEL]
+            connection.execute(_INSERT_KERNEL, (*mine, *values))
 
     # Other kernels' ----------------------------------------------------------------------------------------------
 
@@ -168,14 +148,13 @@ class Queues:
                 if not kernels:
                     return None  # another kernel was faster
                 downloads = [one for record in kernels for one in self._downloads_of(connection, record)]
-                limits = _merged(limits_of(record.limits) for record in kernels)
+                limits = reduce(lambda earlier, later: later.over(earlier), [limits_of(one.limits) for one in kernels])
                 downloads.sort(key=lambda one: 2 if one.status is DownloadStatus.FAILED else 0 if one.was_active else 1)
                 queue = StoredQueue(tuple(downloads), limits, any(record.is_processing for record in kernels))
                 self._put_kernel(connection, queue, "[]")
                 mine = [(self._kernel.owner, record.owner) for record in kernels]
                 connection.executemany("UPDATE OR IGNORE download SET owner = ? WHERE owner = ?", mine)
                 connection.executemany("DELETE FROM kernel WHERE owner = ?", [(owner,) for _, owner in mine])
-        self._written = None
         return queue
 
     def _left_in(self, connection: sqlite3.Connection, is_gone: IsGone) -> list[KernelRecord]:
@@ -203,24 +182,13 @@ _UPDATE_KERNEL: Final = """
 _INSERT_KERNEL: Final = f"""
     INSERT INTO kernel ({", ".join(_KERNEL)}, is_released, is_processing, limits, progress, beat)
     VALUES ({"?, " * len(_KERNEL)} 0, ?, ?, ?, (SELECT coalesce(max(beat), 0) + 1 FROM kernel))"""  # noqa: S608 - our names
-_PUT_DOWNLOAD: Final = "INSERT OR REPLACE INTO download (owner, name, position, detail) VALUES (?, ?, ?, ?)"
-_MOVE_DOWNLOAD: Final = "UPDATE download SET position = ? WHERE owner = ? AND name = ?"
+_INSERT_DOWNLOAD: Final = "INSERT INTO download (owner, name, position, detail) VALUES (?, ?, ?, ?)"
 
 
 def _kernels(connection: sqlite3.Connection, mine: KernelRecord, condition: str, *values: str) -> list[KernelRecord]:
     """Other kernels with the same models folder, the one seen last at the end."""
     found = connection.execute(f"{_SELECT} {condition} ORDER BY beat", (mine.models_directory, mine.owner, *values))
     return [KernelRecord(*row) for row in found.fetchall()]
-
-
-def _merged(all_limits: Iterable[StoredLimits]) -> StoredLimits:
-    """Each limit as set in the kernel that was seen last."""
-    merged = StoredLimits()
-    for limits in all_limits:
-        later, hours = limits if limits.has_bandwidth_limit else merged, limits if limits.has_hours else merged
-        bandwidth = later.has_bandwidth_limit, later.bandwidth_limit_bytes_per_second
-        merged = StoredLimits(limits.max_size or merged.max_size, *bandwidth, hours.has_hours, hours.hours)
-    return merged
 
 
 # Values as JSON, and back ----------------------------------------------------------------------------------------------

@@ -6,11 +6,11 @@ It does not check whether the models' files exist; the caller does.
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from msgspec import convert, json
+from msgspec.structs import replace
 
 from gglib_nb.catalog.database import Database, consistent
 from gglib_nb.catalog.migrations import atomic
@@ -23,7 +23,6 @@ from gglib_nb.domain.stored import MOST_REMEMBERED, PastDownload
 from gglib_nb.errors import CatalogError, ModelNotFoundError
 from gglib_nb.system import exists
 
-_BUSY_TIMEOUT_S: Final = 5.0
 _COMMANDS_S: Final = 90 * 86_400.0  # older queues are not adopted
 
 
@@ -32,14 +31,12 @@ class Catalog:
 
     Args:
         place: The SQLite file, which is created at the first use, or its path.
-        busy_timeout_s: How long a call waits for another program's lock before it raises `CatalogError`; for a path.
 
     All methods raise `CatalogError` when the database cannot be read or written.
     """
 
-    def __init__(self, place: Database | Path, *, busy_timeout_s: float = _BUSY_TIMEOUT_S) -> None:
-        given = place if isinstance(place, Database) else Database(place, busy_timeout_s=busy_timeout_s)
-        self.database: Final = given
+    def __init__(self, place: Database | Path) -> None:
+        self.database: Final = place if isinstance(place, Database) else Database(place)
         self._is_closed = False
 
     def register(self, model: Model) -> None:

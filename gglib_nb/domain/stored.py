@@ -100,6 +100,17 @@ class StoredLimits(Value, frozen=True):
     has_hours: bool = False  # whether the download hours were set or removed by hand
     hours: DailyHours | None = None  # None: at any time; only meaningful with `has_hours`
 
+    def over(self, others: "StoredLimits") -> "StoredLimits":
+        """These limits, and those of `others` that are not set here."""
+        bandwidth, hours = self if self.has_bandwidth_limit else others, self if self.has_hours else others
+        return StoredLimits(
+            max_size=self.max_size or others.max_size,
+            has_bandwidth_limit=bandwidth.has_bandwidth_limit,
+            bandwidth_limit_bytes_per_second=bandwidth.bandwidth_limit_bytes_per_second,
+            has_hours=hours.has_hours,
+            hours=hours.hours,
+        )
+
 
 class StoredQueue(Value, frozen=True):
     """A queue at one moment; an unchanged download is the same object as before."""

@@ -57,12 +57,13 @@ from gglib_nb.errors import (
 )
 from gglib_nb.manager.calls import DaemonThreadPool, operation
 from gglib_nb.manager.hardware import bytes_to_write, machine_memory, queued_bytes, ram_bytes
-from gglib_nb.manager.parts import Operations, Parts
+from gglib_nb.manager.operations import Operations
 from gglib_nb.manager.resolving import pointing_to_children, registered_donors, scan_findings, shard_files
 from gglib_nb.system import device_of, free_bytes
 
 if TYPE_CHECKING:
     from gglib_nb.hub.client import HubClient
+    from gglib_nb.manager.manager import Parts
 
 DEFAULT_CONTEXT_TOKENS: Final = 8192
 
@@ -238,7 +239,7 @@ class _Planning:
 
     def __init__(
         self,
-        parts: Parts,
+        parts: "Parts",
         listing: RepoListing,
         queued: Sequence[PlannedDownload],
         quantization: str | None,

@@ -12,6 +12,7 @@ import math
 import queue
 import re
 import threading
+import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterable
 from concurrent import futures
 from concurrent.futures import Future, InvalidStateError
@@ -190,7 +191,7 @@ class DaemonThreadPool:
         self._jobs: Final[queue.SimpleQueue[_Call | None]] = queue.SimpleQueue()
         self._idle: Final = threading.Semaphore(0)
         self._lock = threading.RLock()
-        self._under_way: Final[set[Any]] = set()
+        self._under_way: Final[weakref.WeakSet[_Call]] = weakref.WeakSet()
         self._started = 0
         self._refusal = ""
 
@@ -211,7 +212,6 @@ class DaemonThreadPool:
                 fail(call, ManagerClosedError(self._refusal))
                 return
             self._under_way.add(call)
-            call.add_done_callback(self._forget)
             try:
                 self._jobs.put(call)
                 if not self._idle.acquire(blocking=False) and self._started < self._most:
@@ -254,7 +254,7 @@ class DaemonThreadPool:
     def answer_all(self) -> None:
         """After `close`: fails the calls that do not end within a moment."""
         with self._lock:
-            left = list(self._under_way)
+            left = [call for call in self._under_way if not call.done()]
         futures.wait(left, timeout=_GRACE_S)
         for call in left:
             fail(call, ManagerClosedError(self._refusal))
@@ -264,10 +264,6 @@ class DaemonThreadPool:
         """In a forked child, where the threads do not exist and the lock may have been held: refuses every call."""
         self._lock = threading.RLock()
         self._refusal = FORKED
-
-    def _forget(self, done: "Future[Any]") -> None:
-        with self._lock:
-            self._under_way.discard(done)
 
     def _work(self) -> None:
         while (call := self._jobs.get()) is not None:

@@ -16,15 +16,16 @@ from collections.abc import Callable, Mapping
 from concurrent import futures
 from concurrent.futures import Future
 from contextlib import suppress
-from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, Final, TypeVar
+
+from msgspec.structs import replace
 
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.catalog.store import Catalog, known_files
-from gglib_nb.domain import snapshot as announced
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, StoredFile
+from gglib_nb.domain.snapshot import QueuedDownload
 from gglib_nb.domain.stored import MOST_REMEMBERED, Adoption, PastDownload, RestoredDownload, StoredQueue, remembered
 from gglib_nb.engine.lease import Owner
 from gglib_nb.engine.local import present_by_file
@@ -88,12 +89,9 @@ class QueueKeeper:
             self._is_changed = True
             self._wake()
 
-    def handle(self, event: announced.QueueEvent) -> None:
-        """Handles an event of the queue; records ended downloads."""
-        ends = (
-            announced.DownloadCompleted | announced.ThenChanged | announced.DownloadFailed | announced.DownloadCancelled
-        )
-        if isinstance(event, ends) and (past := remembered(event.download)) is not None:
+    def record(self, download: QueuedDownload) -> None:
+        """Records an ended download in the history."""
+        if (past := remembered(download)) is not None:
             with self._woken:
                 self._ended.append(past)
                 self._wake()
@@ -403,15 +401,11 @@ def _bytes_on_disk(plan: PlannedDownload) -> tuple[int, ...]:
 def _is_complete(plan: PlannedDownload, known: Mapping[str, StoredFile]) -> bool:
     """Whether its kernel had downloaded and registered all of it, and was killed before it stored that."""
     looks, parts = look_at(plan.targets), Counter(file.target for file in plan.files)
-    for planned in plan.files:
-        look, file = looks[planned.target], known.get(planned.target)
-        if (
-            plan.force
-            or look is None
-            or file is None
-            or (look.size_bytes, look.mtime_ns) != (file.size_bytes, file.mtime_ns)
-        ):
-            return False
-        if parts[planned.target] == 1 and planned.sha256 != file.sha256:
-            return False
-    return True
+    pairs = [(planned, known.get(planned.target), looks[planned.target]) for planned in plan.files]
+    return not plan.force and all(
+        file is not None
+        and look is not None
+        and (look.size_bytes, look.mtime_ns) == (file.size_bytes, file.mtime_ns)
+        and (parts[planned.target] > 1 or planned.sha256 == file.sha256)
+        for planned, file, look in pairs
+    )

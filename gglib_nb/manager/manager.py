@@ -5,46 +5,220 @@ not affect the download.
 """
 
 import atexit
+import itertools
+import os
 import threading
+import time
 import weakref
-from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar
+from typing import Any, Final, ParamSpec, Self, TypeVar
 
 from typing_extensions import override
 
 from gglib_nb.catalog.store import Catalog
+from gglib_nb.domain.download import DownloadStatus, PlannedDownload
+from gglib_nb.domain.model import Model
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import (
-    DownloadProgressed,
-    NoticeChanged,
+    DownloadCancelled,
+    DownloadCompleted,
+    DownloadFailed,
     QueueEvent,
     QueueSnapshot,
-    ShardProgressed,
-    SnapshotChanged,
+    StatusChanged,
+    ThenChanged,
 )
+from gglib_nb.errors import CatalogError, InvalidTokenError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
-from gglib_nb.manager.calls import Coroutines, DaemonThreadPool, checked
+from gglib_nb.manager.calls import Coroutines, DaemonThreadPool, checked, settled
+from gglib_nb.manager.engine import Engine
+from gglib_nb.manager.followups import AccessWatch, Commands
 from gglib_nb.manager.importing import Stores
+from gglib_nb.manager.keeper import QueueKeeper
+from gglib_nb.manager.library import bytes_of, owner_folders
 from gglib_nb.manager.model_operations import ModelOperations, path_of
 from gglib_nb.manager.operations import IdLike
-from gglib_nb.manager.parts import Parts
-from gglib_nb.manager.queue_thread import EventListener, Listener
-from gglib_nb.settings import DownloadManagerConfig, Origin
-
-if TYPE_CHECKING:
-    from asyncio import Future as AsyncFuture
+from gglib_nb.manager.queue_thread import EventListener, EventStream, Listener, QueueThread, local_time
+from gglib_nb.manager.resolving import Resolver
+from gglib_nb.manager.updating import register_download
+from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
+from gglib_nb.queue.machine import QueueMachine
+from gglib_nb.settings import DownloadManagerConfig, Origin, origins_of, session_name
+from gglib_nb.system import call_in_forked_children
 
 _INSIDE: Final = frozenset({"catalog", "hub", "origins"})
 CLOSE_TIMEOUT_S: Final = 2.0
 """The longest wait of a kernel that exits; the engine stops by itself when its input closes."""
+# More at once only make the Hub refuse for a while.
+_HUB_THREADS: Final = 4
+# The share of a closing manager's time in which the last state of the queue may be written.
+_KEEP_S: Final = 1.0
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
+
+
+class Parts:
+    """All parts of one manager. No request is sent and no process is started before it is needed.
+
+    Attributes:
+        origins: The source of each value of `config`.
+        hub: Used only on the threads of `at_hub`.
+        stores: Models of other programs.
+        requests: Numbers of requests.
+        access: Retries downloads that wait for access.
+        commands: Runs commands when downloads are complete.
+
+    Raises:
+        InvalidConfigError: The configured engine cannot be used.
+    """
+
+    def __init__(self, config: DownloadManagerConfig) -> None:
+        self.config: Final = config
+        self.origins: Final = origins_of(config)
+        self.calls: Final = DaemonThreadPool("gglib-call")
+        self.catalog: Final = Catalog(config.database_path)
+        self.hub: Final = HubClient(
+            config.endpoint,
+            config.hf_token,
+            is_offline=config.is_offline,
+            mirrors=config.mirrors,
+            modelscope=config.ms_endpoint,
+        )
+        self.engine: Final = Engine(config, lambda: self.hub.user_agent, lambda event: self.queue.notify(event))  # noqa: PLW0108 - it is made below
+        machine = QueueMachine(
+            max_size=config.max_queue_size,
+            max_concurrent=config.max_concurrent,
+            bandwidth_limit=config.bandwidth_limit_bytes_per_second,
+            hours=config.hours,
+            is_open=config.hours is None or config.hours.contains(local_time()),
+        )
+        beside = {"max_connections": config.max_connections, "network_wait_s": config.network_wait_s}
+        self.queue: Final = QueueThread(machine, self._run, beside)
+        self.keeper: Final = QueueKeeper(self.catalog.database, config, session_name(os.environ), self.queue)
+        self.stores: Final = Stores(config.model_stores, self.catalog.models)
+        self.resolver: Final = Resolver(self.hub, config.models_directory, self.stores.models)
+        self.requests: Final = itertools.count(1)
+        self.access: Final = AccessWatch(lambda: self.queue.snapshot, self.hub.check_access, self._retry)
+        self.commands: Final = Commands(self.catalog, lambda id_, then: self.queue.notify(on.ThenReported(id_, then)))
+        self._hub_threads: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
+        # One thread, so that models are registered in the order in which they were finished.
+        self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
+        self.queue.start()
+        self.queue.subscribe_events(self._follow_up)
+        _living.add(self)
+
+    def at_hub(
+        self, ask: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> _Result:
+        """Calls the Hub on one of its few threads, and waits for the answer."""
+        return settled(self.ask_hub(ask, *args, **kwargs))
+
+    def ask_hub(
+        self, ask: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
+    ) -> "Future[_Result]":
+        """Calls the Hub on one of its few threads."""
+        return self._hub_threads.submit(ask, *args, **kwargs)
+
+    def registered(self) -> list[Model]:
+        """The registered models; none if the database cannot be read, which the keeper reports."""
+        with suppress(CatalogError):
+            return self.catalog.models()
+        return []
+
+    def storage_use_bytes(self, models: Iterable[Model], *plans: PlannedDownload) -> int:
+        """The disk space of models, of the queued downloads and of more plans."""
+        return bytes_of(models, [*settled(self.queue.ask(lambda machine: machine.plans)), *plans])
+
+    def note_known_folders(self, models: Iterable[Model]) -> None:
+        """Makes transfers that start from now on check that the disk of the models folder is mounted."""
+        if self.engine.setting is None:  # a cluster's hosts have their own folders
+            self.engine.known_folders = owner_folders(self.config.models_directory, models)
+
+    def renew_token(self) -> None:
+        """Passes the current token to attempts that start from now on, because the user may have logged in."""
+        with suppress(InvalidTokenError):  # the hub refuses if a token is needed
+            self.engine.configure(token=self.hub.token)
+
+    def close(self, timeout_s: float) -> None:
+        """Stops everything within the time, keeps downloaded data, and answers every call. May be called again.
+
+        In a forked child it does nothing, because everything belongs to the parent.
+        """
+        if self.queue.is_forked:
+            return
+        if self.queue.is_own_thread:  # the last state of the queue cannot be stored while its thread waits
+            threading.Thread(target=self.close, args=(timeout_s,), name="gglib-close", daemon=True).start()
+            return
+        deadline_s = time.monotonic() + timeout_s
+        self.hub.close()
+        self.access.close()
+        stopping = threading.Thread(target=self.engine.close, args=(timeout_s,), name="gglib-engine-close", daemon=True)
+        try:
+            stopping.start()
+        except RuntimeError:  # Python 3.12 starts no thread once the interpreter is ending
+            self.engine.close(timeout_s)
+        self._writer.close()
+        self.keeper.close(min(_KEEP_S, deadline_s - time.monotonic()))
+        self.queue.close(max(0.0, deadline_s - time.monotonic()))
+        self._hub_threads.close()
+        self.calls.close()
+        self.calls.answer_all()
+        self.catalog.close()
+        if stopping.is_alive():
+            stopping.join(max(0.0, deadline_s - time.monotonic()))
+
+    def abandon(self) -> None:
+        """In a forked child: refuses every operation, so that no call waits for a thread of the parent's."""
+        self.calls.abandon()
+        self.queue.abandon()
+        self.engine.abandon()
+
+    def _retry(self, id_: DownloadId) -> None:
+        self.renew_token()
+        settled(self.queue.post(on.RetryRequested(id_)))
+
+    def _run(self, effect: do.Work) -> None:
+        if isinstance(effect, do.StoreQueue):
+            self.keeper.changed()
+        elif isinstance(effect, do.RegisterModel):
+            self._writer.submit(self._register, effect)
+        else:
+            self.engine.run(effect)
+
+    def _register(self, effect: do.RegisterModel) -> None:
+        registered = on.ModelRegistered(effect.attempt)
+        if effect.plan.add_to_db:
+            registered = register_download(self.catalog, self.config, effect)
+            if models := self.registered():  # from the first one on
+                self.note_known_folders(models)
+        self.commands.start(effect)
+        self.queue.notify(registered)
+
+    def _follow_up(self, event: QueueEvent) -> None:
+        if isinstance(event, DownloadCompleted | DownloadFailed | DownloadCancelled | ThenChanged):
+            self.keeper.record(event.download)
+        if isinstance(event, DownloadCompleted):
+            self.commands.complete(event.download)
+        if isinstance(event, StatusChanged) and event.status is DownloadStatus.FAILED:  # also of a previous kernel
+            self.access.start()
+
+
+_living: Final["weakref.WeakSet[Parts]"] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for parts in list(_living):
+        parts.abandon()
+
+
+call_in_forked_children(_abandon_all)
 
 
 class _Operations(ModelOperations, AdviceOperations):
@@ -159,7 +333,7 @@ class DownloadManager(_Operations, Coroutines):
         Raises:
             ManagerClosedError: The manager is closed.
         """
-        return EventStream(self._parts.queue.subscribe_events)
+        return EventStream(self._parts.queue)
 
     # For this package --------------------------------------------------------------------------------------------
 
@@ -183,7 +357,7 @@ class DownloadManager(_Operations, Coroutines):
     @property
     def is_closed(self) -> bool:
         """Whether it was closed. A forked child's copy is not closed: it refuses, and says where to ask."""
-        return self._parts.is_closed
+        return self._parts.queue.is_closed and not self._parts.queue.is_forked
 
     async def aclose(self) -> None:
         """Does what `close` does, without blocking the loop."""
@@ -210,92 +384,6 @@ class DownloadManager(_Operations, Coroutines):
 
     def _repr_html_(self) -> str:
         return self.snapshot._repr_html_()
-
-
-class EventStream:
-    """Every event from its creation on, after a first one with the whole queue; ends when the manager closes.
-
-    An unread event is replaced by a later one that makes it outdated. Dropping the stream ends the subscription.
-
-    Args:
-        subscribe: Takes a function for each event and one for the end; returns a function that ends the subscription.
-    """
-
-    def __init__(
-        self, subscribe: Callable[[Callable[[QueueEvent], None], Callable[[], None]], Callable[[], None]]
-    ) -> None:
-        self._unread: Final[OrderedDict[object, QueueEvent]] = OrderedDict()
-        self._lock: Final = threading.RLock()
-        self._has_begun = False
-        self._has_ended = False
-        self._readers: set[AsyncFuture[None]] = set()
-        itself = weakref.WeakMethod(self._put)
-
-        def put(event: QueueEvent | None = None) -> None:
-            if (put_in := itself()) is not None:
-                put_in(event)
-
-        self._unsubscribe: Final = weakref.finalize(self, subscribe(put, put))
-        self._unsubscribe.atexit = False
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> QueueEvent:
-        from asyncio import get_running_loop  # 30 ms, which would slow the import
-
-        while True:
-            with self._lock:
-                if self._unread:
-                    return self._unread.popitem(last=False)[1]
-                if self._has_ended:
-                    raise StopAsyncIteration
-                reader: AsyncFuture[None] = get_running_loop().create_future()
-                self._readers.add(reader)
-            try:
-                await reader
-            finally:
-                self._readers.discard(reader)
-
-    async def aclose(self) -> None:
-        """Ends the stream; a waiting reader gets the unread events first."""
-        self._unsubscribe()
-        self._put(None)
-
-    def _put(self, event: QueueEvent | None) -> None:
-        """Adds an event, or the end, on any thread, and wakes the readers."""
-        with self._lock:
-            if event is None:
-                self._has_ended = True
-            else:
-                key = (self._has_begun and _replaced_by_later(event)) or object()  # the first event stays the first
-                self._has_begun = True
-                self._unread.pop(key, None)
-                self._unread[key] = event
-            readers, self._readers = self._readers, set()
-        for reader in readers:
-            with suppress(RuntimeError):  # the loop was closed, and so was the reader
-                reader.get_loop().call_soon_threadsafe(_wake, reader)
-
-
-def _wake(reader: "AsyncFuture[None]") -> None:
-    if not reader.done():
-        reader.set_result(None)
-
-
-def _replaced_by_later(event: QueueEvent) -> object | None:
-    """The key of events that a later one replaces; None if every event counts."""
-    match event:
-        case SnapshotChanged():
-            return SnapshotChanged
-        case DownloadProgressed():
-            return (DownloadProgressed, event.download.id)
-        case ShardProgressed():
-            return (ShardProgressed, event.id, event.shard.number)
-        case NoticeChanged():
-            return (NoticeChanged, event.id)
-        case _:
-            return None
 
 
 # The one manager of this kernel ----------------------------------------------------------------------------------------

@@ -40,9 +40,9 @@ from gglib_nb.errors import (
 )
 from gglib_nb.hub.login import log_in
 from gglib_nb.manager import library, updating
-from gglib_nb.manager.access_watch import waiting_for_access
 from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models, import_models, is_bundle
 from gglib_nb.manager.calls import all_settled, operation, settled
+from gglib_nb.manager.followups import waiting_for_access
 from gglib_nb.manager.importing import Importer, OnImportProgress
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.resolving import given_path, home_of
@@ -334,7 +334,7 @@ class ModelOperations(QueueOperations):
         except RevisionNotFoundError:  # the history was rewritten; the files may be the same
             listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.id.revision)
         plan = library.repair_plan(model, listing, parts.config.models_directory)
-        place = parts.queue_plan(str(model.id), lambda _models: plan)
+        place = self._queue_plan(str(model.id), lambda: plan)
         return Repair(str(model.id), True, faulty, library.bytes_to_fetch(plan, looks), place.position)
 
     @operation
@@ -374,7 +374,7 @@ class ModelOperations(QueueOperations):
             to=str(home),
         )
         try:
-            fresh = parts.at_hub(parts.resolver.resolve, request, parts.catalog.models, is_update=True)
+            fresh = parts.at_hub(parts.resolver.resolve, request, parts.registered(), is_update=True)
         except RequestError:
             listing = parts.at_hub(parts.hub.list_files, wanted.repo_id, wanted.revision)
             if not all(listing.with_content(file.sha256) for file in model.files):
@@ -385,7 +385,7 @@ class ModelOperations(QueueOperations):
             parts.catalog.register(replace(model, files=files, commit_sha=fresh.commit_sha))
             return QueuedUpdate(str(wanted), False, model.commit_sha or "", 0, 0)
         plan = updating.update_plan(model, fresh, home, keeps_old=keep)
-        place = parts.queue_plan(str(wanted), lambda _models: plan)
+        place = self._queue_plan(str(wanted), lambda: plan)
         return QueuedUpdate(str(wanted), True, plan.commit_sha, place.position, plan.size_bytes, plan.scan_finding)
 
     @operation

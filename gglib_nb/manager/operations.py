@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Final, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
+from msgspec import structs
 from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload
@@ -18,12 +19,21 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.references import find_download, find_failure
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.stored import Adoption, PastDownload
-from gglib_nb.domain.units import DailyHours, plural
+from gglib_nb.domain.units import DailyHours, plural, size
 from gglib_nb.domain.values import Value
-from gglib_nb.errors import AlreadyQueuedError, CatalogError, InvalidConfigError, NotInQueueError, RequestError
+from gglib_nb.errors import (
+    AlreadyQueuedError,
+    CatalogError,
+    DiskFullError,
+    GglibError,
+    InvalidConfigError,
+    NotInQueueError,
+    RequestError,
+    StorageError,
+)
 from gglib_nb.manager.calls import Blocking, Coroutines, operation, settled
 from gglib_nb.manager.engine import engine_for
-from gglib_nb.manager.parts import Operations
+from gglib_nb.manager.library import loss_of_folder, make_home
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import local_time
 from gglib_nb.manager.resolving import given_path
@@ -32,6 +42,10 @@ from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
 from gglib_nb.settings import checked_setting
 
+if TYPE_CHECKING:
+    from gglib_nb.manager.manager import Parts
+
+_Result = TypeVar("_Result")
 FindDownload = Callable[[str, QueueSnapshot], DownloadId]
 
 _DRAIN_S: Final = 5.0
@@ -142,6 +156,20 @@ class FinishedDownload(Value, frozen=True):
         )
 
 
+class Operations(Blocking):
+    """A group of operations: blocking functions, each defined once with its contract. `manager` has all of them."""
+
+    def __init__(self, parts: "Parts") -> None:
+        self._parts: Final = parts
+        self._calls = parts.calls
+
+    def _post(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
+        return settled(self._parts.queue.post(event))
+
+    def _ask(self, question: Callable[[QueueMachine], _Result]) -> _Result:
+        return settled(self._parts.queue.ask(question))
+
+
 class QueueOperations(Operations):
     """Operations on the queue."""
 
@@ -220,44 +248,99 @@ class QueueOperations(Operations):
             return FinishedDownload.of(settled(finishing, look)).paths[0]
 
     def _queue(self, request: DownloadRequest, *, starts: bool = True, joins: bool) -> QueuePosition:
-        parts, request = self._parts, replace(request, revision=request.revision or None)
-        if request.everywhere and parts.engine.setting is None:
-            raise RequestError(
-                "A copy for every host needs a cluster. Set the engine to a cluster first, or leave out --everywhere."
-            )
-        if request.to is not None:
-            request = replace(request, to=str(given_path(request.to)))
-            if parts.engine.setting is not None and request.to != str(parts.config.models_directory):
-                raise RequestError("On a cluster, each host has its own models folder. Leave out --to.")
+        parts, request, then = self._parts, self._checked_request(request), request.then
 
-        _check_then(request.then)
-
-        def plan(models: Callable[[], list[Model]]) -> PlannedDownload:
-            resolving = parts.ask_hub(parts.resolver.resolve, request, models)
+        def plan() -> PlannedDownload:
+            resolving = parts.ask_hub(parts.resolver.resolve, request, parts.registered())
             if starts:
                 parts.engine.start()  # it is ready when the files are known
             planned = settled(resolving)
-            live = self._ask(lambda machine: machine.find(planned.id))
-            if request.to is not None and live is not None and live.to not in (None, planned.to):
+            live = None if request.to is None else self._ask(lambda machine: machine.find(planned.id))
+            if live is not None and live.to not in (None, planned.to):
                 raise AlreadyQueuedError(
                     f"{live.id} is in the queue, to be stored in {live.to}. Cancel it first, then queue it again.",
                     str(live.id),
                 )
             return planned
 
-        place = parts.queue_plan(str(request.id), plan, starts=starts, joins=joins)
-        self._keep_callable(place, request.then)
-        return place
-
-    def _keep_callable(self, place: QueuePosition, then: object) -> None:
-        commands = self._parts.commands
+        place = self._queue_plan(str(request.id), plan, starts=starts, joins=joins)
         if place.is_new:
-            commands.forget(place.id)
+            parts.commands.forget(place.id)
         if callable(then):
-            commands.keep(place.id, then, lambda download: then(FinishedDownload.of(download)))
+            parts.commands.keep(place.id, then, lambda download: then(FinishedDownload.of(download)))
             ended = self._ask(lambda machine: machine.find_ended(place.id))
             if ended is not None and ended.status is DownloadStatus.COMPLETED:  # before it was kept
-                commands.complete(ended)
+                parts.commands.complete(ended)
+        return place
+
+    def _checked_request(self, request: DownloadRequest) -> DownloadRequest:
+        parts, then = self._parts, request.then
+        if request.everywhere and parts.engine.setting is None:
+            raise RequestError(
+                "A copy for every host needs a cluster. Set the engine to a cluster first, or leave out --everywhere."
+            )
+        to = None if request.to is None else str(given_path(request.to))
+        if to is not None and parts.engine.setting is not None and to != str(parts.config.models_directory):
+            raise RequestError("On a cluster, each host has its own models folder. Leave out --to.")
+        if isinstance(then, str) and not then.strip():
+            raise RequestError("The command to run after the download is empty. Write it, or leave out --then.")
+        return structs.replace(request, revision=request.revision or None, to=to)
+
+    def _queue_plan(
+        self,
+        text: str,
+        plan: Callable[[], PlannedDownload],
+        *,
+        starts: bool = True,
+        joins: bool = True,
+    ) -> QueuePosition:
+        """Announces a request, makes its plan, and queues it; after an error, the queue is as before.
+
+        Raises:
+            QueueError: The queue refuses it.
+        """
+        parts = self._parts
+        number = next(parts.requests)
+        self._post(on.RequestReceived(number, text))
+        try:
+            planned = plan()
+            registered: list[Model] = []
+            with suppress(CatalogError):
+                registered = parts.catalog.models()
+                self._refuse_lost_folder(planned, registered)
+            self._refuse_over_limit(planned, registered)
+            if planned.to is not None:
+                make_home(Path(planned.to), planned.id.repo_id)
+            parts.renew_token()
+            place: QueuePosition = self._post(on.PlanResolved(number, planned, starts, joins))
+        except BaseException:
+            dropping = parts.queue.post(on.RequestDropped(number))
+            with suppress(GglibError):
+                dropping.result()  # not `settled`: the request is dropped even if the caller cancelled
+            raise
+        return place
+
+    def _refuse_lost_folder(self, plan: PlannedDownload, models: list[Model]) -> None:
+        """Refuses, with a `StorageError`, a download into a folder whose disk is not mounted."""
+        folder = self._parts.config.models_directory if plan.to is None else Path(plan.to)
+        if self._parts.engine.setting is None and (loss := loss_of_folder(folder, models)):
+            raise StorageError(loss)
+        self._parts.note_known_folders(models)
+
+    def _refuse_over_limit(self, plan: PlannedDownload, models: list[Model]) -> None:
+        """Refuses, with a `DiskFullError`, a download with which the models would exceed the storage limit."""
+        limit_bytes = self._parts.config.storage_limit_bytes
+        if limit_bytes is None or plan.is_update:
+            return
+        used_bytes, needed_bytes = (self._parts.storage_use_bytes(models, *plans) for plans in ((), (plan,)))
+        if needed_bytes > max(limit_bytes, used_bytes):  # files that are already here need no more
+            raise DiskFullError(
+                f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more than the "
+                f"storage limit of {size(limit_bytes)}. See what could be deleted: %gguf prune --unused 30d --dry-run. Or change the "
+                "limit: %gguf config storage_limit_bytes SIZE --save, then restart the kernel",
+                needed_bytes - used_bytes,
+                max(0, limit_bytes - used_bytes),
+            )
 
     # What is queued ----------------------------------------------------------------------------------------------
 
@@ -506,8 +589,3 @@ class QueueOperations(Operations):
         id_ = DownloadId.parse(reference)
         is_known = self._ask(lambda machine: bool(machine.find(id_) or machine.find_ended(id_)))
         return id_ if is_known else find(reference, self._parts.queue.snapshot)
-
-
-def _check_then(then: object) -> None:
-    if isinstance(then, str) and not then.strip():
-        raise RequestError("The command to run after the download is empty. Write it, or leave out --then.")

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
-from typing import Any, Final, NamedTuple, Protocol, TextIO, TypeVar
+from typing import Any, ClassVar, Final, NamedTuple, Protocol, TextIO, TypeVar
 
 from typing_extensions import override
 
@@ -129,52 +129,41 @@ class _Callback(NamedTuple):
         pass
 
 
-class ProgressLog:
-    """Writes one line a minute about all downloads that are waited for. Methods may be called from any thread."""
+class LoggedDownload:
+    """One download in a log. All downloads of a stream share one line a minute.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    It is the stream of the code that waits, whatever `sys.stderr` is later. Methods may be called from any thread.
+    """
+
+    _lock: ClassVar = threading.Lock()
+    _followed: ClassVar[dict["LoggedDownload", str]] = {}
+    _next_s: ClassVar = 0.0
+
+    def __init__(self, stream: Any, clock: Callable[[], float] = time.monotonic) -> None:  # noqa: ANN401 - whatever replaced `sys.stderr`
+        self.stream: Final = stream
         self._clock: Final = clock
-        self._lock: Final = threading.Lock()
-        self._followed: Final[dict[object, tuple[Any, str]]] = {}
-        self._next_s = 0.0
 
-    def follow(self, view: object, stream: Any, words: str) -> None:  # noqa: ANN401 - whatever replaced `sys.stderr`
-        """Takes the state of a view's download; writes after each minute. Downloads of one stream share a line."""
+    def show(self, download: QueuedDownload) -> None:
+        """Takes its state, and writes if a minute is over."""
+        if not (download.status.is_active or download.status.is_pending):
+            return
         with self._lock:
             now_s = self._clock()
             if not self._followed:
-                self._next_s = now_s + _LOG_EVERY_S
-            self._followed[view] = (stream, words)
-            if now_s >= self._next_s:
-                self._next_s = now_s + _LOG_EVERY_S
-                said = list(self._followed.values())
-                for one in {id(stream): stream for stream, _ in said if is_open(stream)}.values():
-                    write_text(one, f"gglib_nb: {'; '.join(words for stream, words in said if stream is one)}\n")
-
-    def forget(self, view: object) -> None:
-        """No caller waits for it any more."""
-        with self._lock:
-            self._followed.pop(view, None)
-
-
-_LOG: Final = ProgressLog()
-
-
-class LoggedDownload:
-    """One download in a log, which is written to the stream of the code that waits, whatever `sys.stderr` is then."""
-
-    def __init__(self, stream: Any, log: ProgressLog = _LOG) -> None:  # noqa: ANN401 - as above
-        self._stream: Final = stream
-        self._log: Final = log
-
-    def show(self, download: QueuedDownload) -> None:
-        """Takes its state."""
-        if download.status.is_active or download.status.is_pending:
-            self._log.follow(self, self._stream, said_briefly(download))
+                LoggedDownload._next_s = now_s + _LOG_EVERY_S
+            self._followed[self] = f"{name_of(download)} {', '.join(parts_of(download))}"
+            if now_s < self._next_s:
+                return
+            LoggedDownload._next_s = now_s + _LOG_EVERY_S
+            for stream in {id(one.stream): one.stream for one in self._followed}.values():
+                if is_open(stream):
+                    said = "; ".join(words for one, words in self._followed.items() if one.stream is stream)
+                    write_text(stream, f"gglib_nb: {said}\n")
 
     def close(self) -> None:
         """The download has ended, or the wait for it."""
-        self._log.forget(self)
+        with self._lock:
+            self._followed.pop(self, None)
 
 
 # Bars on a terminal ----------------------------------------------------------------------------------------------------
@@ -276,11 +265,6 @@ def name_of(download: QueuedDownload) -> str:
     """Repository and quantization, without the owner."""
     quantization = f":{download.quantization}" if download.quantization else ""
     return printable(f"{download.display_name}{quantization}")
-
-
-def said_briefly(download: QueuedDownload) -> str:
-    """One line of a log."""
-    return f"{name_of(download)} {', '.join(parts_of(download))}"
 
 
 def parts_of(download: QueuedDownload) -> list[str]:

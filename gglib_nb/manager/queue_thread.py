@@ -12,13 +12,16 @@ import math
 import queue
 import threading
 import time
+import weakref
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from datetime import datetime
 from datetime import time as time_of_day
 from functools import partial
 from types import MappingProxyType
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
 
 from msgspec.structs import replace
 
@@ -27,11 +30,15 @@ from gglib_nb.domain import snapshot as announced
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueuedDownload, QueueNotice, QueueSnapshot
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import DownloadCancelledError, DownloadInterruptedError, ManagerClosedError, NotInQueueError
 from gglib_nb.manager.calls import CLOSED, FORKED, fail, refuse_to_wait, succeed
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
+
+if TYPE_CHECKING:
+    from asyncio import Future as AsyncFuture
 
 _PUBLISH_EVERY_S: Final = 0.1
 """At most ten snapshots a second: users see no more, and jupyter_server drops messages above a rate."""
@@ -45,10 +52,9 @@ _Result = TypeVar("_Result")
 _Value = TypeVar("_Value")
 Listener = Callable[[QueueSnapshot], None]
 EventListener = Callable[[announced.QueueEvent], None]
-_Posted = tuple[Callable[["Future[Any]"], None], "Future[Any]"]
 
-
-_NOTHING: Final[_Posted] = (lambda _future: None, Future())
+_Act = Callable[["Future[Any]"], Any]
+"""Runs on the thread, and returns the answer of its future, or the future itself: that is answered later."""
 
 
 def local_time() -> time_of_day:
@@ -64,6 +70,9 @@ class QueueThread:
         run: Carries out an effect; must not block.
         beside: Fields of the snapshot that the machine does not have.
         clock: Returns the local time, for the hours in which downloads run.
+
+    Attributes:
+        snapshot: The queue, at least as new as the last reply.
     """
 
     def __init__(
@@ -76,13 +85,12 @@ class QueueThread:
         self._machine: Final = machine
         self._run_effect: Final = run
         self._clock: Final = clock
-        self._inbox: Final[queue.SimpleQueue[_Posted | None]] = queue.SimpleQueue()
+        self._inbox: Final[queue.SimpleQueue[tuple[_Act, Future[Any]] | None]] = queue.SimpleQueue()
         # An RLock, because the garbage collector may call back during a post.
         self._lock = threading.RLock()
         self._refusal = ""
         self._beside: Final[dict[str, Any]] = {"notices": (), **beside}
-        self._snapshot = self._seen()
-        self._published = self._snapshot
+        self.snapshot = self._published = self._seen()
         self._publish_at_s = 0.0
         self._clock_at_s = 0.0
         self._listeners: tuple[Listener, ...] = ()
@@ -97,11 +105,6 @@ class QueueThread:
     def start(self) -> None:
         """Starts to handle posted events."""
         self._thread.start()
-
-    @property
-    def snapshot(self) -> QueueSnapshot:
-        """The queue, at least as new as the last reply."""
-        return self._snapshot
 
     @property
     def is_closed(self) -> bool:
@@ -128,7 +131,7 @@ class QueueThread:
 
         If the future is cancelled before the machine handles the event, the event is dropped.
         """
-        return self._do(lambda: self._take(event))
+        return self._put(lambda _: self._take(event))
 
     def notify(self, event: on.Event) -> None:
         """Gives the machine an event without a reply, such as a report of the engine."""
@@ -136,52 +139,55 @@ class QueueThread:
 
     def ask(self, question: Callable[[QueueMachine], _Result]) -> "Future[_Result]":
         """Reads something from the machine between two events; the call must not change it."""
-        return self._do(lambda: question(self._machine))
+        return self._put(lambda _: question(self._machine))
 
     def look(self) -> "Future[QueueSnapshot]":
         """The queue after everything that was posted before."""
-        return self._do(self._seen)
+        return self._put(lambda _: self._seen())
 
     def note(self, **fields: Any) -> "Future[None]":  # noqa: ANN401 - of the snapshot
         """Changes fields of the snapshot that the machine does not have: settings, and downloads of other kernels."""
-        return self._do(lambda: self._note(fields))
+        return self._put(lambda _: self._note(fields))
 
     def give_notice(self, kind: str, text: str) -> "Future[None]":
         """Shows a notice about the whole queue, instead of an earlier one of its kind; without a text, shows none."""
 
-        def act() -> None:
+        def act(_: "Future[None]") -> None:
             others = tuple(one for one in self._beside["notices"] if one.kind != kind)
             self._note({"notices": (*others, QueueNotice(kind, text)) if text else others})
 
-        return self._do(act)
+        return self._put(act)
 
     def cancel_all(self, timeout_s: float) -> "Future[None]":
         """Cancels everything; done when all of it has stopped, or after `timeout_s`."""
 
-        def act(done: "Future[None]") -> None:
+        def act(done: "Future[None]") -> "Future[None]":
             attempts = self._take(on.AllCancelRequested())
             self._conditions[done] = (lambda: not attempts & self._machine.stopping, time.monotonic() + timeout_s)
+            return done
 
         return self._put(act)
 
     def wait(self, id: DownloadId) -> "Future[QueuedDownload]":  # noqa: A002 - the port's word
         """Done when the download has ended: completed, or with its error."""
 
-        def act(ended: "Future[QueuedDownload]") -> None:
+        def act(ended: "Future[QueuedDownload]") -> "Future[QueuedDownload]":
             if (download := self._machine.find(id)) is not None:
                 self._waiters[ended] = download.id
             elif (download := self._machine.find_ended(id)) is not None:
                 _settle(ended, download)
             else:
                 raise NotInQueueError(f"There is no download {id}. %gguf status shows the queue.")
+            return ended
 
         return self._put(act)
 
     def join(self) -> "Future[None]":
         """Done when nothing is queued, active or being listed; paused downloads do not count."""
 
-        def act(drained: "Future[None]") -> None:
+        def act(drained: "Future[None]") -> "Future[None]":
             self._conditions[drained] = (lambda: self._machine.is_drained, math.inf)
+            return drained
 
         return self._put(act)
 
@@ -209,14 +215,14 @@ class QueueThread:
         """
         own = partial(listener)  # as above; it may also be unhashable
 
-        def act() -> None:
+        def act(_: "Future[None]") -> None:
             self._event_listeners[own] = ended
             _call(listener, announced.SnapshotChanged(self._seen()))
 
         def end() -> None:
-            self._do(lambda: self._event_listeners.pop(own, None))
+            self._put(lambda _: self._event_listeners.pop(own, None))
 
-        subscribed = self._do(act)
+        subscribed = self._put(act)
         if subscribed.done() and (error := subscribed.exception()) is not None:
             raise error
         return end
@@ -235,12 +241,8 @@ class QueueThread:
         self._lock = threading.RLock()
         self._refusal = FORKED
 
-    def _do(self, act: Callable[[], _Result]) -> "Future[_Result]":
-        """Runs a function on the thread; the future gets its result."""
-        return self._put(lambda future: succeed(future, act()))
-
-    def _put(self, act: "Callable[[Future[Any]], None]") -> "Future[Any]":
-        """Runs a function on the thread, which answers the future or keeps it until it can; an error is set at once."""
+    def _put(self, act: _Act) -> "Future[Any]":
+        """Runs a function on the thread; its error is set at once."""
         future: Future[Any] = Future()
         with self._lock:
             if self._refusal:
@@ -254,31 +256,41 @@ class QueueThread:
     def _work(self) -> None:
         refuse_to_wait()
         try:
-            while (posted := self._next()) is not None:
-                act, future = posted
-                if not future.cancelled():
-                    try:
-                        act(future)
-                    except BaseException as error:  # noqa: BLE001 - the future's owner gets it
-                        fail(future, error)
-                self._look_at_clock()
-                self._look_at_waits()
-                self._publish()
+            while True:
+                with suppress(queue.Empty):  # it is time to publish, or for a deadline
+                    posted = self._inbox.get(timeout=self._rest_s())
+                    if posted is None:
+                        return
+                    self._answer(*posted)
+                    del posted  # a waiting thread must keep no reference
+                now_s = time.monotonic()
+                if self._machine.limits.hours is not None and now_s >= self._clock_at_s:
+                    self._look_at_clock(self._machine.limits.hours)
+                if self._waiters or self._conditions:
+                    self._look_at_waits()
+                if self._machine.version != self._published.version and now_s >= self._publish_at_s:
+                    self._publish()
         except BaseException:  # noqa: BLE001 - it is logged, and every caller is answered
             _log.exception("The download queue has failed; this manager accepts no more downloads")
         finally:
             self._end()
 
-    def _next(self) -> _Posted | None:
-        """The next posted item; a no-op when it is time to publish, or at a deadline; None at the end."""
+    def _rest_s(self) -> float | None:
+        """How long to wait for the next post; None: until it comes."""
         due_s = [deadline_s for _, deadline_s in self._conditions.values()]
-        due_s.append(self._publish_at_s if self._has_changed() else math.inf)
+        due_s.append(self._publish_at_s if self._machine.version != self._published.version else math.inf)
         due_s.append(self._clock_at_s if self._machine.limits.hours is not None else math.inf)
+        rest_s = max(0.0, min(due_s) - time.monotonic())
+        return rest_s if rest_s < math.inf else None
+
+    def _answer(self, act: _Act, future: "Future[Any]") -> None:
+        if future.cancelled():
+            return
         try:
-            wait_s = max(0.0, min(due_s) - time.monotonic())
-            return self._inbox.get(timeout=wait_s if wait_s < math.inf else None)
-        except queue.Empty:
-            return _NOTHING
+            if (value := act(future)) is not future:
+                succeed(future, value)
+        except BaseException as error:  # noqa: BLE001 - the future's owner gets it
+            fail(future, error)
 
     def _take(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
         reply = None
@@ -289,12 +301,12 @@ class QueueThread:
             kept = (one for one in self._beside["notices"] if one.kind not in ("adopted", "partials"))
             self._beside["notices"] = tuple(kept)
         if not isinstance(event, reports.Progress):
-            self._snapshot = self._seen()  # the callbacks below read it
+            self.snapshot = self._seen()  # the callbacks below read it
         for effect in effects:
             if isinstance(effect, do.Reply):
                 reply = effect.value
-            elif isinstance(effect, do.Announce):
-                self._announce(effect.event)
+            elif isinstance(effect, announced.QueueEvent):
+                self._announce(effect)
             else:
                 try:
                     self._run_effect(effect)
@@ -310,10 +322,7 @@ class QueueThread:
         for listener in list(self._event_listeners):
             _call(listener, event)
 
-    def _look_at_clock(self) -> None:
-        hours = self._machine.limits.hours
-        if hours is None or time.monotonic() < self._clock_at_s:
-            return
+    def _look_at_clock(self, hours: DailyHours) -> None:
         now = self._clock()
         self._clock_at_s = time.monotonic() + min(hours.seconds_until_turn(now), _CLOCK_EVERY_S)
         if (is_open := hours.contains(now)) != self._machine.limits.is_open:
@@ -335,20 +344,15 @@ class QueueThread:
     def _note(self, fields: Mapping[str, Any]) -> None:
         self._beside.update(fields)
         self._machine.version += 1
-        self._snapshot = self._seen()
-
-    def _has_changed(self) -> bool:
-        return self._machine.version != self._published.version
+        self.snapshot = self._seen()
 
     def _publish(self) -> None:
-        if not self._has_changed() or time.monotonic() < self._publish_at_s:
-            return
-        self._snapshot = self._published = self._seen()
+        self.snapshot = self._published = self._seen()
         self._publish_at_s = time.monotonic() + _PUBLISH_EVERY_S
         for listener in self._listeners:
-            _call(listener, self._snapshot)
+            _call(listener, self.snapshot)
         for event_listener in list(self._event_listeners):
-            _call(event_listener, announced.SnapshotChanged(self._snapshot))
+            _call(event_listener, announced.SnapshotChanged(self.snapshot))
 
     def _end(self) -> None:
         """Answers every open future; no event is handled after this."""
@@ -385,3 +389,83 @@ def _settle(future: "Future[QueuedDownload]", download: QueuedDownload) -> None:
         fail(future, DownloadCancelledError(f"{download.id} was cancelled. Downloaded data is kept."))
     else:
         succeed(future, download)
+
+
+class EventStream:
+    """Every event from its creation on, after a first one with the whole queue; ends when the manager closes.
+
+    An unread event is replaced by a later one that makes it outdated. Dropping the stream ends the subscription.
+    """
+
+    def __init__(self, source: QueueThread) -> None:
+        self._unread: Final[OrderedDict[object, announced.QueueEvent]] = OrderedDict()
+        self._lock: Final = threading.RLock()
+        self._has_begun = self._has_ended = False
+        self._readers: set[AsyncFuture[None]] = set()
+        itself = weakref.WeakMethod(self._put)
+
+        def put(event: announced.QueueEvent | None = None) -> None:
+            if (put_in := itself()) is not None:
+                put_in(event)
+
+        self._unsubscribe: Final = weakref.finalize(self, source.subscribe_events(put, put))
+        self._unsubscribe.atexit = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> announced.QueueEvent:
+        from asyncio import get_running_loop  # 30 ms, which would slow the import
+
+        while True:
+            with self._lock:
+                if self._unread:
+                    return self._unread.popitem(last=False)[1]
+                if self._has_ended:
+                    raise StopAsyncIteration
+                reader: AsyncFuture[None] = get_running_loop().create_future()
+                self._readers.add(reader)
+            try:
+                await reader
+            finally:
+                self._readers.discard(reader)
+
+    async def aclose(self) -> None:
+        """Ends the stream; a waiting reader gets the unread events first."""
+        self._unsubscribe()
+        self._put(None)
+
+    def _put(self, event: announced.QueueEvent | None) -> None:
+        """Adds an event, or the end, on any thread, and wakes the readers."""
+        with self._lock:
+            if event is None:
+                self._has_ended = True
+            else:
+                key = (self._has_begun and _replaced_by_later(event)) or object()  # the first event stays the first
+                self._has_begun = True
+                self._unread.pop(key, None)
+                self._unread[key] = event
+            readers, self._readers = self._readers, set()
+        for reader in readers:
+            with suppress(RuntimeError):  # the loop was closed, and so was the reader
+                reader.get_loop().call_soon_threadsafe(_wake, reader)
+
+
+def _wake(reader: "AsyncFuture[None]") -> None:
+    if not reader.done():
+        reader.set_result(None)
+
+
+def _replaced_by_later(event: announced.QueueEvent) -> object | None:
+    """The key of events that a later one replaces; None if every event counts."""
+    match event:
+        case announced.SnapshotChanged():
+            return announced.SnapshotChanged
+        case announced.DownloadProgressed():
+            return (announced.DownloadProgressed, event.download.id)
+        case announced.ShardProgressed():
+            return (announced.ShardProgressed, event.id, event.shard.number)
+        case announced.NoticeChanged():
+            return (announced.NoticeChanged, event.id)
+        case _:
+            return None

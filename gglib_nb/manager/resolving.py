@@ -7,10 +7,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from gglib_nb.catalog.store import known_files
 from gglib_nb.domain.choosing import choose, finding_of
@@ -20,7 +22,7 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId, check_length, check_repo_id, modelscope_name, parse_path, target_path
 from gglib_nb.domain.plan import BAD_FINDINGS, RepoListing
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
-from gglib_nb.errors import CatalogError, GglibError, HubUnavailableError, NoGgufFilesError, RequestError
+from gglib_nb.errors import GglibError, HubUnavailableError, NoGgufFilesError, RequestError
 from gglib_nb.manager.hardware import ram_bytes
 from gglib_nb.system import LONGEST_PATH_CHARACTERS
 
@@ -43,10 +45,8 @@ class Resolver:
     models_directory: Path
     stored_models: Callable[[], Sequence[Model]]
 
-    def resolve(
-        self, request: DownloadRequest, registered: Callable[[], Sequence[Model]], *, is_update: bool = False
-    ) -> PlannedDownload:
-        """The plan for a request; a registered model is downloaded to its own folder again.
+    def resolve(self, request: DownloadRequest, models: Sequence[Model], *, is_update: bool = False) -> PlannedDownload:
+        """The plan for a request; one of the registered `models` is downloaded to its own folder again.
 
         Raises `HubError`, and `RequestError` if it names no variant or several, another folder than the model's, or, unless
         `is_update`, a file of which another version is registered.
@@ -66,9 +66,6 @@ class Resolver:
             self.hub.check_access(listing)
         variant = choice.variant
         id_ = DownloadId(listing.repo_id, variant.key, request.revision)
-        models: Sequence[Model] = ()
-        with suppress(CatalogError):  # existing files are hashed then, and nothing is reused; the keeper reports it
-            models = registered()
         folder = self._folder(id_, request.to, models)
         files = (*shard_files(folder, listing, variant), *_companions(request, listing, variants, variant, folder))
         _check_apart(listing.repo_id, files)
@@ -218,11 +215,11 @@ def _with_known_times(
     for file in files:
         is_one = parts[file.target] == 1
         stored = (known if is_one else of_commit).get(file.target)
-        is_other = stored is None or stored.size_bytes != sizes[file.target] or not stored.is_verified
-        if stored is None or is_other or (is_one and stored.sha256 != file.sha256):
+        if stored is None or not stored.is_verified or stored.size_bytes != sizes[file.target]:
             yield file
         else:
-            yield replace(file, known_mtime_ns=stored.mtime_ns)
+            is_same = not is_one or stored.sha256 == file.sha256
+            yield replace(file, known_mtime_ns=stored.mtime_ns) if is_same else file
 
 
 def registered_donors(models: Iterable[Model], wanted_path: str) -> tuple[str, ...]:

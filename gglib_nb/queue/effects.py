@@ -64,12 +64,6 @@ class StoreQueue(Struct, frozen=True):
     """Store the queue; something in it changed."""
 
 
-class Announce(Struct, frozen=True):
-    """Notify the listeners."""
-
-    event: QueueEvent
-
-
 class Reply(Struct, frozen=True):
     """The reply to the caller of the event."""
 
@@ -80,4 +74,5 @@ EngineWork = StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | L
 Work = EngineWork | RegisterModel | StoreQueue
 """Actions outside the queue."""
 
-Effect = Work | Announce | Reply
+Effect = Work | QueueEvent | Reply
+"""Everything in the order in which it happens; an event is announced to the listeners."""

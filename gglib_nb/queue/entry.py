@@ -4,6 +4,7 @@ Only `gglib_nb.queue.machine` changes it. The row is replaced when something in 
 detect changes by identity.
 """
 
+from collections.abc import Hashable
 from typing import Any, Final, NamedTuple, Self
 
 from msgspec.structs import replace
@@ -137,12 +138,6 @@ class Entry:
         """Another process downloads it, and this one waits."""
         return self.is_running and self._is_shared
 
-    @property
-    def remaining_bytes(self) -> int | None:
-        """Bytes left; None if unknown."""
-        total = self.row.total_bytes
-        return None if total is None else max(0, total - self.row.downloaded_bytes)
-
     def kept(self) -> StoredDownload:
         """Its stored form; the same object as before if nothing in its row changed."""
         if self._kept is None:
@@ -162,20 +157,31 @@ class Entry:
             )
         return self._kept
 
-    # What happens to it ------------------------------------------------------------------------------------------
+    # Whether it is meant -----------------------------------------------------------------------------------------
+
+    @property
+    def keys(self) -> set[Hashable]:
+        """What identifies it among the live downloads: commit and variant, ids, and the paths that it writes."""
+        return {self.plan.identity, *self._names, *self.plan.targets}
+
+    @property
+    def _names(self) -> set[str]:
+        return set(map(name_of, (self.plan.id, *self.aliases)))
 
     def answers_to(self, id: DownloadId) -> bool:  # noqa: A002 - the field's word
-        """Whether a caller means this download by `id`; the case of a quantization does not matter."""
-        return id in self.aliases or str(id).casefold() == str(self.plan.id).casefold()
+        """Whether a caller means this download by `id`."""
+        return name_of(id) in self._names
 
-    def answer_also_to(self, id: DownloadId) -> None:  # noqa: A002 - the field's word
-        """Adds another id."""
-        self.aliases.add(id)
-        self._kept = None
+    def is_same(self, plan: PlannedDownload) -> bool:
+        """Whether both have the same commit and variant, or an id that means both."""
+        return self.plan.identity == plan.identity or self.answers_to(plan.id)
 
-    def register_at_end(self) -> None:
-        """Registers it once it is complete, because a later request asks for that."""
-        self.plan = replace(self.plan, add_to_db=True)
+    # What happens to it ------------------------------------------------------------------------------------------
+
+    def join(self, plan: PlannedDownload) -> None:
+        """Notes another request for it: its id means this download too, and it is registered if either asks for that."""
+        self.aliases.add(plan.id)
+        self.plan = replace(self.plan, add_to_db=self.plan.add_to_db or plan.add_to_db)
         self._kept = None
 
     def move_on(self, cause: Cause, now_s: float) -> None:
@@ -256,12 +262,20 @@ class Entry:
         notice = self._notice_of(event.notice_kind, event.notice_s, event.notice_text)
         if event.reused_bytes and event.notice_kind in (None, "copying"):
             notice = reused(event.reused_bytes, self.plan.size_bytes, event.reused_from)
-        reused_now = {"reused_bytes": event.reused_bytes, "reused_from": event.reused_from}
-        self._say(notice, **bars, **reused_now, hosts=event.hosts, mirrors=event.mirrors)
         is_stalled = event.notice_kind in ("stalled", "retrying", "offline")
-        self._rate.observe(event.sampled_s, event.received_bytes, self.remaining_bytes, is_stalled=is_stalled)
-        if self.status is DownloadStatus.DOWNLOADING:
-            self.change(bytes_per_second=self._rate.bytes_per_second, eta_seconds=self._rate.eta_seconds)
+        remaining_bytes = left_of(bars["total_bytes"], bars["downloaded_bytes"])
+        self._rate.observe(event.sampled_s, event.received_bytes, remaining_bytes, is_stalled=is_stalled)
+        is_downloading, rate = self.status is DownloadStatus.DOWNLOADING, self._rate
+        self._say(
+            notice,
+            **bars,
+            hosts=event.hosts,
+            mirrors=event.mirrors,
+            reused_bytes=event.reused_bytes,
+            reused_from=event.reused_from,
+            bytes_per_second=rate.bytes_per_second if is_downloading else None,
+            eta_seconds=rate.eta_seconds if is_downloading else None,
+        )
         return tuple(new for old, new in zip(before, self._files, strict=True) if new is not old)
 
     def meet(self, peer: str | None) -> bool:
@@ -290,6 +304,16 @@ class Entry:
     def _notice_of(self, kind: str | None, seconds: float | None, text: str) -> Notice | None:
         self._is_shared = kind == "waiting" and not text
         return notice_of(kind, seconds, f"{self.peer} is downloading it" if self._is_shared and self.peer else text)
+
+
+def left_of(total_bytes: int | None, downloaded_bytes: int) -> int | None:
+    """Bytes left; None if unknown."""
+    return None if total_bytes is None else max(0, total_bytes - downloaded_bytes)
+
+
+def name_of(id: DownloadId) -> str:  # noqa: A002 - the field's word
+    """An id as callers may write it: the case does not matter."""
+    return str(id).casefold()
 
 
 def _shown(plan: PlannedDownload) -> dict[str, Any]:

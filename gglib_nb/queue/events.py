@@ -28,7 +28,7 @@ class AboutOne(Request, frozen=True):
     id: DownloadId
 
 
-class RequestReceived(Request, frozen=True):
+class RequestReceived(Struct, frozen=True):
     """A download was requested; its files are being listed. `text` is the user's request."""
 
     request: int
@@ -189,16 +189,11 @@ class ThenReported(Struct, frozen=True):
     then: Then
 
 
-_Request = CancelRequested | AllCancelRequested | RemovalRequested | PutBackRequested | MoveRequested | RunRequested
-_Pause = PauseRequested | ResumeRequested
-_Ended = RetryRequested | FailureCleared | EndedCleared | FilesDeleted
-_Limit = QueueLimitChanged | BandwidthLimitChanged | ConcurrencyChanged | DownloadHoursChanged | HoursTurned
-_Listing = RequestReceived | PlanResolved | RequestDropped
-_OtherKernels = DownloadsRestored | PeersSeen
-_Transfer = (
-    reports.Progress | reports.TransferWaits | reports.TransferFinished | reports.TransferStopped | TransferFailed
-)
-_Engine = reports.EngineLost | reports.EnginesChanged | reports.EngineSilent
-_Registration = ModelRegistered | ThenReported
-
-Event = _Request | _Pause | _Ended | _Limit | _Listing | _OtherKernels | _Transfer | _Engine | _Registration
+Event = (
+    RequestReceived | RequestDropped | PlanResolved | CancelRequested | AllCancelRequested | RemovalRequested | PutBackRequested
+    | MoveRequested | PauseRequested | ResumeRequested | RunRequested | RetryRequested | FailureCleared | EndedCleared
+    | FilesDeleted | QueueLimitChanged | BandwidthLimitChanged | ConcurrencyChanged | DownloadHoursChanged | HoursTurned
+    | DownloadsRestored | PeersSeen | ModelRegistered | ThenReported | TransferFailed | reports.Progress
+    | reports.TransferWaits | reports.TransferFinished | reports.TransferStopped | reports.EngineLost
+    | reports.EnginesChanged | reports.EngineSilent
+)  # fmt: skip

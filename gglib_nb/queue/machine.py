@@ -29,7 +29,7 @@ Rules that are not in the table:
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, assert_never
 
 from msgspec.structs import replace
@@ -41,13 +41,13 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueuedDownload, QueueRunSummary, QueueSnapshot, RunItem
 from gglib_nb.domain.stored import Adoption, RestoredDownload, StoredLimits, StoredQueue
 from gglib_nb.domain.units import DailyHours
+from gglib_nb.domain.values import known_sum
 from gglib_nb.errors import AlreadyQueuedError, DownloadCancelledError, EngineLostError, GglibError, QueueFullError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
-from gglib_nb.queue.downloads import Downloads, slots_of
+from gglib_nb.queue.downloads import Downloads, Limits
 from gglib_nb.queue.effects import Effect
-from gglib_nb.queue.entry import Entry, Place
-from gglib_nb.queue.limits import Limits
+from gglib_nb.queue.entry import Entry, Place, left_of
 from gglib_nb.queue.notices import notice_of
 from gglib_nb.queue.transitions import Cause
 
@@ -83,7 +83,9 @@ class QueueMachine:
         self._run_started_at_s = 0.0
         self._last_run: QueueRunSummary | None = None
         self.version = 0
+        # Of the event that is handled:
         self._effects: list[Effect] = []
+        self._reply: Callable[[], object] | None = None  # called once everything that can start has started
         self._is_to_be_stored = False
         self._at_s = self._now_s = 0.0
 
@@ -97,17 +99,23 @@ class QueueMachine:
             InvalidConfigError: A limit is invalid; nothing has changed.
             DownloadCancelledError: A plan for a request that was cancelled meanwhile.
         """
-        self._effects, self._is_to_be_stored = [], False
+        self._effects = []
+        # A pause changes a status, or nothing.
+        self._is_to_be_stored = isinstance(event, on.Request) and not isinstance(event, on.PauseRequested)
         self._at_s, self._now_s = at_s, at_s if now_s is None else now_s
         self._take(event)
         if not isinstance(event, reports.Progress):
             self._go_on()
+        if self._reply is not None:
+            self._do(do.Reply(self._reply()))
         if self._is_to_be_stored:
             self._do(do.StoreQueue())
         self.version += 1
         return self._effects
 
     def _take(self, event: on.Event) -> None:  # noqa: C901 - one case an event, nothing else
+        self._reply = None
+        downloads = self._downloads
         match event:
             case on.RequestReceived():
                 self._resolving[event.request] = event.text
@@ -121,45 +129,42 @@ class QueueMachine:
             case on.AllCancelRequested():
                 self._cancel_all()
             case on.RemovalRequested():
-                waiting = self._downloads.waiting(event.id, "%gguf cancel stops it.")
-                self._cancel(waiting, discards=False)
+                self._cancel(downloads.waiting(event.id, "%gguf cancel stops it."), discards=False)
             case on.PutBackRequested():
-                self._put_back(self._downloads.cancelled(event.ids))
+                self._put_back(downloads.cancelled(event.ids))
             case on.MoveRequested():
-                moved = self._downloads.waiting(event.id, "only waiting downloads have a position.")
-                self._is_to_be_stored = True
-                self._do(do.Reply(self._downloads.move_pending(moved, event.position)))
+                moved = downloads.waiting(event.id, "only waiting downloads have a position.")
+                position = downloads.move_pending(moved, event.position)
+                self._reply = lambda: position
             case on.PauseRequested(DownloadId() as id_):
-                self._pause(self._downloads.known(id_))
+                self._pause(downloads.known(id_))
             case on.PauseRequested():
                 self._pause_all()
             case on.RunRequested():
-                self._run_now(self._downloads.waiting(event.id, "it is already running."))
+                self._run_now(downloads.waiting(event.id, "it is already running."))
             case on.ResumeRequested(DownloadId() as id_):
-                self._resume([self._downloads.known(id_)])
+                self._resume([downloads.known(id_)])
             case on.ResumeRequested():
                 self._held.clear()
-                self._resume(self._downloads.pending)
+                self._resume(downloads.pending)
             case on.RetryRequested():
-                self._retry(self._downloads.failure(event.id, "retried", "%gguf queue starts it again."))
+                self._retry(downloads.failure(event.id, "retried", "%gguf queue starts it again."))
             case on.EndedCleared():
-                self._downloads.forget(lambda entry: entry.status is event.status)
-                self._is_to_be_stored = True
+                downloads.forget(lambda entry: entry.status is event.status)
             case on.FilesDeleted():
-                self._downloads.forget(lambda entry: any(file.target in event.targets for file in entry.stored))
+                downloads.forget(lambda entry: any(file.target in event.targets for file in entry.stored))
             case on.FailureCleared():
-                failure = self._downloads.failure(event.id, "cleared", "%gguf status shows the queue.")
-                self._downloads.ended.remove(failure)
-                self._is_to_be_stored = True
+                downloads.ended.remove(downloads.failure(event.id, "cleared", "%gguf status shows the queue."))
             case on.QueueLimitChanged():
-                self._limit_size(event.max_size)
+                self._limit(StoredLimits(event.max_size))
             case on.BandwidthLimitChanged():
-                self._limit_bandwidth(event.bytes_per_second)
+                limit = event.bytes_per_second
+                self._limit(StoredLimits(has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=limit))
             case on.ConcurrencyChanged():
                 self.limits = replace(self.limits, max_concurrent=event.max_concurrent)
                 self._do(do.LimitConcurrency(event.max_concurrent))
             case on.DownloadHoursChanged():
-                self._limit_hours(event.hours, is_open=event.is_open)
+                self._limit(StoredLimits(has_hours=True, hours=event.hours), is_open=event.is_open)
             case on.HoursTurned():
                 self._turn(self.limits.hours, is_open=event.is_open)
             case on.DownloadsRestored():
@@ -169,12 +174,12 @@ class QueueMachine:
             case reports.Progress():
                 self._progress(event)
             case reports.TransferWaits():
-                if (held := self._downloads.at_work(event.attempt)) is not None:
+                if (held := downloads.at_work(event.attempt)) is not None:
                     self._hold_up(held, "waiting", None, event.reason)
             case reports.TransferFinished():
                 self._store(event)
             case on.TransferFailed():
-                if self._downloads.at_work(event.attempt) is not None:
+                if downloads.at_work(event.attempt) is not None:
                     self._fail(event.attempt, event.error, can_retry=event.can_retry)
                 self._confirm_stop(event.attempt)
             case reports.TransferStopped():
@@ -184,7 +189,7 @@ class QueueMachine:
             case reports.EnginesChanged():
                 self.limits = replace(self.limits, engine_count=max(1, event.count))
             case reports.EngineSilent():
-                for attempt, running in self._downloads.active.items():
+                for attempt, running in downloads.active.items():
                     if running.is_running and (event.attempts is None or attempt in event.attempts):
                         self._hold_up(running, "silent", event.silent_s, event.detail)
             case on.ModelRegistered():
@@ -200,49 +205,48 @@ class QueueMachine:
         plan = event.plan
         if event.request not in self._resolving:
             raise DownloadCancelledError(f"{plan.id} was cancelled while its files were being listed.")
-        entry = self._downloads.same(plan)
-        if is_new := entry is None:
-            self._check_room(plan)
-            self._downloads.check_targets(plan)
-            entry = self._admit(plan)
-        else:
-            self._join(entry, event)
+        same = self._downloads.same(plan)
+        if same is not None:
+            self._join(same, event)
+        entry = self._admit(plan) if same is None else same
         del self._resolving[event.request]
         if event.request in self._held:
             self._held.discard(event.request)
             self._pause(entry)
         self._is_processing |= event.starts
-        self._is_to_be_stored = True
-        self._go_on()
-        position = self._downloads.position(entry)
         path = next(iter(entry.plan.paths), "")
-        self._do(do.Reply(do.QueuePosition(entry.plan.id, position, plan.shard_count, is_new, plan.reason, path)))
+        self._reply = lambda: do.QueuePosition(
+            entry.plan.id, self._downloads.position(entry), plan.shard_count, same is None, plan.reason, path
+        )
 
     def _join(self, entry: Entry, event: on.PlanResolved) -> None:
         if not event.joins:
             raise _already(entry)
         if missing := _missing(event.plan, entry.plan):
             raise _already(entry, f", {', '.join(missing)}. Cancel it first, then queue it again.")
-        if event.plan.add_to_db and not entry.plan.add_to_db:
-            entry.register_at_end()
-        self._downloads.add_alias(entry, event.plan.id)
+        entry.join(event.plan)
+        self._downloads.add_to_index(entry)
 
     def _admit(self, plan: PlannedDownload) -> Entry:
-        self._downloads.forget_same(plan)
-        stop = self._downloads.same_stopping(plan)
-        entry = Entry(plan, self._at_s) if stop is None else self._revive(stop.entry, plan, self._at_s)
+        self._check_room(plan)
+        self._downloads.check_targets(plan)
+        self._downloads.forget(lambda entry: entry.is_same(plan))
+        entry = self._downloads.same_stopping(plan)
+        if entry is None:
+            entry = Entry(plan, self._at_s)
+        else:
+            self._revive(entry, plan, self._at_s)
         self._downloads.add_pending(entry)
         self._tell_status(entry)
         return entry
 
-    def _revive(self, entry: Entry, plan: PlannedDownload, queued_at_s: float) -> Entry:
+    def _revive(self, entry: Entry, plan: PlannedDownload, queued_at_s: float) -> None:
         """Queues a cancelled download again: if its attempt has not stopped yet, it is one download, not two."""
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards = False
             self._record(entry, announced.DownloadCancelled(entry.view()))  # callers that wait for it get its end
         entry.move_on(Cause.REQUEUED, self._now_s)
         entry.renew(plan, queued_at_s)
-        return entry
 
     def _cancel_one(self, event: on.CancelRequested) -> None:
         if event.discards and self._downloads.find_live(event.id) is None:
@@ -270,11 +274,10 @@ class QueueMachine:
     def _cancel_all(self) -> None:
         self._resolving.clear()
         self._held.clear()
-        first = 1 - len(self._downloads.active)
-        for position, entry in list(enumerate(self._downloads.live(), first)):
+        for position, entry in enumerate(self._downloads.live, 1 - len(self._downloads.active)):
             if entry.status is not DownloadStatus.REGISTERING:
                 self._cancel(entry, discards=False, position=position)
-        self._do(do.Reply(frozenset(self._downloads.stopping)))
+        self._reply = lambda: self.stopping
 
     def _put_back(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
@@ -296,8 +299,7 @@ class QueueMachine:
                 entry.move_on(Cause.PAUSED, self._now_s)
             self._tell_status(entry)
             self._is_processing |= place.was_processing
-        self._go_on()
-        self._do(do.Reply(tuple(map(self._downloads.position, entries))))
+        self._reply = lambda: tuple(map(self._downloads.position, entries))
 
     def _pause(self, entry: Entry) -> None:
         if entry.status in (DownloadStatus.PAUSED, DownloadStatus.REGISTERING):
@@ -311,18 +313,18 @@ class QueueMachine:
     def _pause_all(self) -> None:
         self._held.update(self._resolving)
         # Running downloads are put at the front one by one, so the first is put there last.
-        for entry in reversed(list(self._downloads.live())):
+        for entry in reversed(self._downloads.live):
             self._pause(entry)
 
     def _resume(self, entries: Sequence[Entry]) -> None:
         for entry in entries:
             if entry.status is DownloadStatus.PAUSED:
                 self._step(entry, Cause.RESUMED)
-        self._is_processing = self._is_to_be_stored = True
+        self._is_processing = True
 
     def _run_now(self, entry: Entry) -> None:
         if self.limits.is_open:
-            for other in self._downloads.in_the_way_of(entry, self.limits.slots, self.limits.engine_count):
+            for other in self._downloads.in_the_way_of(entry, self.limits):
                 self._step_back(other)
         self._downloads.move_pending(entry, 1)
         self._resume([entry])
@@ -335,7 +337,6 @@ class QueueMachine:
 
     def _discard(self, entry: Entry) -> None:
         self._downloads.ended.remove(entry)
-        self._is_to_be_stored = True
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards = True  # once the attempt has stopped
         else:
@@ -349,30 +350,25 @@ class QueueMachine:
         self._step(entry, Cause.RETRIED)
         self._downloads.add_pending(entry)
         self._is_processing = True
-        self._go_on()
-        self._do(do.Reply(self._downloads.position(entry)))
+        self._reply = lambda: self._downloads.position(entry)
 
-    def _limit_size(self, max_size: int) -> None:
-        self.limits = replace(self.limits, max_size=max_size)
-        self._limits_set_by_user = replace(self._limits_set_by_user, max_size=max_size)
-        self._is_to_be_stored = True
+    # Limits ------------------------------------------------------------------------------------------------------
 
-    def _limit_bandwidth(self, bytes_per_second: int | None) -> None:
-        self.limits = replace(self.limits, bandwidth_bytes_per_second=bytes_per_second)
-        self._limits_set_by_user = replace(
-            self._limits_set_by_user, has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=bytes_per_second
-        )
-        self._is_to_be_stored = True
-        self._do(do.LimitBandwidth(bytes_per_second))
-
-    def _limit_hours(self, hours: DailyHours | None, *, is_open: bool) -> None:
-        self._limits_set_by_user = replace(self._limits_set_by_user, has_hours=True, hours=hours)
-        self._is_to_be_stored = True
-        self._turn(hours, is_open=is_open)
+    def _limit(self, new: StoredLimits, *, is_open: bool = True) -> None:
+        """Applies the limits that a user has set, of those in `new`; `is_open`: whether it is one of its hours."""
+        if new.max_size is not None:
+            self.limits = replace(self.limits, max_size=new.max_size)
+        if new.has_bandwidth_limit:
+            limit = new.bandwidth_limit_bytes_per_second
+            self.limits = replace(self.limits, bandwidth_bytes_per_second=limit)
+            self._do(do.LimitBandwidth(limit))
+        if new.has_hours:
+            self._turn(new.hours, is_open=is_open)
+        self._limits_set_by_user = new.over(self._limits_set_by_user)
 
     def _turn(self, hours: DailyHours | None, *, is_open: bool) -> None:
         self.limits = replace(self.limits, hours=hours, is_open=is_open)
-        for entry in reversed(self._downloads.running()):
+        for entry in reversed(self._downloads.running):
             self._hold_outside_hours(entry)
         for entry in self._downloads.pending:
             self._say_until_when(entry)
@@ -383,7 +379,7 @@ class QueueMachine:
 
     def _say_until_when(self, entry: Entry) -> None:
         if entry.status is DownloadStatus.QUEUED and entry.wait_for_hours(self.limits.opens_at):
-            self._announce(announced.NoticeChanged(entry.plan.id, entry.row.notice))
+            self._do(announced.NoticeChanged(entry.plan.id, entry.row.notice))
 
     # Other kernels -----------------------------------------------------------------------------------------------
 
@@ -392,22 +388,17 @@ class QueueMachine:
         for restored in event.downloads:
             if (outcome := self._take_up(restored, place=outcomes["going_on"])) is not None:
                 outcomes[outcome] += 1
-        limits, mine = event.limits, self._limits_set_by_user
-        if limits.max_size is not None and mine.max_size is None:
-            self._limit_size(limits.max_size)
-        if limits.has_bandwidth_limit and not mine.has_bandwidth_limit:
-            self._limit_bandwidth(limits.bandwidth_limit_bytes_per_second)
-        if limits.has_hours and not mine.has_hours:
-            self._limit_hours(limits.hours, is_open=event.is_open)
+        mine = self._limits_set_by_user
+        self._limit(mine.over(event.limits), is_open=self.limits.is_open if mine.has_hours else event.is_open)
         self._is_processing |= event.starts and bool(outcomes["going_on"] or outcomes["waiting"])
         self._is_to_be_stored = True
-        self._go_on()
-        self._do(do.Reply(Adoption(**outcomes)))
+        self._reply = lambda: Adoption(**outcomes)
 
     def _take_up(self, restored: RestoredDownload, place: int) -> str | None:
         """The result for one download, as a field of `Adoption`; None if this queue has already decided about it."""
         plan, was_active, entry = restored.stored.plan, restored.stored.was_active, Entry.restored(restored)
-        if self._downloads.same(plan) or self._downloads.same_stopping(plan) or self._downloads.same_ended(plan):
+        is_ended = any(ended.is_same(plan) for ended in self._downloads.ended)
+        if is_ended or self._downloads.same(plan) or self._downloads.same_stopping(plan):
             return None
         if entry.status is not DownloadStatus.FAILED:
             try:
@@ -423,9 +414,9 @@ class QueueMachine:
         return waiting if entry.status is DownloadStatus.QUEUED else str(entry.status)
 
     def _see_peers(self, owners: Mapping[tuple[str, str, str | None], str]) -> None:
-        for entry in self._downloads.running():
+        for entry in self._downloads.running:
             if entry.meet(owners.get(entry.plan.identity)):
-                self._announce(announced.NoticeChanged(entry.plan.id, entry.row.notice))
+                self._do(announced.NoticeChanged(entry.plan.id, entry.row.notice))
 
     # Reports -----------------------------------------------------------------------------------------------------
 
@@ -438,21 +429,21 @@ class QueueMachine:
         elif not event.is_finalizing and entry.status is DownloadStatus.FINALIZING:
             self._step(entry, Cause.STARTED)
         for shard in entry.progress(event):
-            self._announce(announced.ShardProgressed(entry.plan.id, shard))
+            self._do(announced.ShardProgressed(entry.plan.id, shard))
         now = entry.row
         if now.notice != before.notice:
-            self._announce(announced.NoticeChanged(now.id, now.notice))
+            self._do(announced.NoticeChanged(now.id, now.notice))
         if now is not before:
-            self._announce(announced.DownloadProgressed(now))
+            self._do(announced.DownloadProgressed(now))
         self._hold_outside_hours(entry)
 
     def _store(self, event: reports.TransferFinished) -> None:
         if event.attempt in self._downloads.stopping:
-            if (entry := self._downloads.take_finished(event.attempt)) is None:
-                self._confirm_stop(event.attempt)
-                return
-            self._downloads.add_active(event.attempt, entry)
-        elif (entry := self._downloads.at_work(event.attempt)) is None:
+            entry = self._downloads.take_finished(event.attempt)
+        else:
+            entry = self._downloads.at_work(event.attempt)
+        if entry is None:
+            self._confirm_stop(event.attempt)
             return
         self._step(entry, Cause.STORED)
         entry.keep(event.files, event.hosts)
@@ -470,8 +461,8 @@ class QueueMachine:
 
     def _hold_up(self, entry: Entry, kind: str, seconds: float | None, text: str) -> None:
         entry.hold(notice_of(kind, seconds, text))
-        self._announce(announced.NoticeChanged(entry.plan.id, entry.row.notice))
-        self._announce(announced.DownloadProgressed(entry.view()))
+        self._do(announced.NoticeChanged(entry.plan.id, entry.row.notice))
+        self._do(announced.DownloadProgressed(entry.view()))
 
     def _lose_engine(self, event: reports.EngineLost) -> None:
         # Lost downloads are queued before anything new starts, so that nothing newly started counts as lost.
@@ -485,7 +476,7 @@ class QueueMachine:
     def _restart(self, attempt: int, entry: Entry, reason: str) -> None:
         entry.losses += 1
         if entry.losses <= _LOSSES_ALLOWED:
-            self._downloads.remove_active(attempt)
+            del self._downloads.active[attempt]
             self._begin(entry, Cause.ENGINE_LOST)
             return
         error = EngineLostError(
@@ -502,7 +493,7 @@ class QueueMachine:
             self._fail(event.attempt, event.error, can_retry=True)
             return
         entry.stored = entry.stored if event.files is None else event.files
-        self._downloads.remove_active(event.attempt)
+        del self._downloads.active[event.attempt]
         self._step(entry, Cause.REGISTERED)
         entry.settle(self._at_s, self._now_s, event.error, event.remark)
         self._downloads.add_ended(entry)
@@ -512,10 +503,10 @@ class QueueMachine:
         entry = self._downloads.find_live(event.id) or self._downloads.find_ended(event.id)
         if entry is not None:
             entry.change(then=event.then)
-            self._announce(announced.ThenChanged(entry.view(self._downloads.position(entry))))
+            self._do(announced.ThenChanged(entry.view(self._downloads.position(entry))))
 
     def _fail(self, attempt: int, error: GglibError, *, can_retry: bool) -> None:
-        entry = self._downloads.remove_active(attempt)
+        entry = self._downloads.active.pop(attempt)
         self._step(entry, Cause.FAILED)
         entry.hold(ended_at_s=self._at_s, error=error, can_retry=can_retry)
         self._downloads.add_ended(entry)
@@ -529,28 +520,24 @@ class QueueMachine:
         A stopping attempt frees its slot only when the engine confirms it; a download that only waited, as for its hour,
         is removed at once.
         """
-        while self._is_processing and (entry := self._next_start()) is not None:
-            self._downloads.remove_pending(entry)
+        while self._is_processing and (entry := self._downloads.next_ready(self.limits)) is not None:
+            self._downloads.pending.remove(entry)
             if self._run is None:
                 self._run, self._run_started_at_s = [], self._at_s
             self._begin(entry, Cause.STARTED)
-        if self._is_processing and self._downloads.is_drained():
+        if self._is_processing and self._is_idle:
             self._is_processing, self._is_to_be_stored = False, True
             ended, self._run = self._run, None
             if ended:
                 self._last_run = QueueRunSummary.of(ended, self._run_started_at_s, self._at_s)
-                self._announce(announced.RunSummarized(self._last_run))
-
-    def _next_start(self) -> Entry | None:
-        has_slot = slots_of(self._downloads.held_plans(), self.limits.engine_count) < self.limits.slots
-        return self._downloads.next_ready() if has_slot and self.limits.is_open else None
+                self._do(announced.RunSummarized(self._last_run))
 
     def _begin(self, entry: Entry, cause: Cause) -> None:
         self._last_attempt += 1
         entry.start(self._at_s, self._now_s)
-        self._downloads.add_active(self._last_attempt, entry)
+        self._downloads.active[self._last_attempt] = entry
         self._do(do.StartTransfer(self._last_attempt, entry.plan))
-        self._announce(announced.DownloadStarted(entry.plan.id, self._last_attempt))
+        self._do(announced.DownloadStarted(entry.plan.id, self._last_attempt))
         self._step(entry, cause)
 
     def _withdraw(self, entry: Entry) -> None:
@@ -570,7 +557,7 @@ class QueueMachine:
             row = entry.row
             message = str(row.error) if row.error is not None else ""
             self._run.append(RunItem(row.id, row.status, self._at_s, row.total_bytes, message))
-        self._announce(event)
+        self._do(event)
 
     def _step(self, entry: Entry, cause: Cause) -> None:
         entry.move_on(cause, self._now_s)
@@ -578,11 +565,8 @@ class QueueMachine:
 
     def _tell_status(self, entry: Entry) -> None:
         self._is_to_be_stored = True
-        self._announce(announced.StatusChanged(entry.plan.id, entry.status))
+        self._do(announced.StatusChanged(entry.plan.id, entry.status))
         self._say_until_when(entry)
-
-    def _announce(self, event: announced.QueueEvent) -> None:
-        self._do(do.Announce(event))
 
     def _do(self, effect: Effect) -> None:
         self._effects.append(effect)
@@ -605,16 +589,15 @@ class QueueMachine:
         return frozenset(self._downloads.stopping)
 
     @property
-    def wanted_targets(self) -> frozenset[str]:
-        """Every path that a live or stopping download writes or will write."""
-        live = (target for entry in self._downloads.live() for target in entry.plan.targets)
-        return frozenset(live).union(self._downloads.held_targets())
-
-    @property
     def plans(self) -> list[PlannedDownload]:
         """The plans of all queued and stopping downloads."""
-        plans = [entry.plan for entry in self._downloads.live()]
+        plans = [entry.plan for entry in self._downloads.live]
         return plans + [stop.plan for stop in self._downloads.stopping.values()]
+
+    @property
+    def wanted_targets(self) -> frozenset[str]:
+        """Every path that a live or stopping download writes or will write."""
+        return frozenset(target for plan in self.plans for target in plan.targets)
 
     def plan_about(self, id: DownloadId, targets: frozenset[str]) -> PlannedDownload | None:  # noqa: A002 - the port's word
         """The queued or stopping download that has this id or writes one of these paths; None if there is none."""
@@ -623,12 +606,17 @@ class QueueMachine:
     @property
     def is_transferring(self) -> bool:
         """Whether an attempt runs or is stopping, on any engine."""
-        return bool(self._downloads.running() or self._downloads.stopping)
+        return bool(self._downloads.held_plans)
 
     @property
     def is_drained(self) -> bool:
         """Nothing is queued, active, stopping or being listed; paused downloads do not count."""
-        return not self._resolving and self._downloads.is_drained()
+        return self._is_idle and not self._resolving
+
+    @property
+    def _is_idle(self) -> bool:
+        is_queued = any(entry.status is DownloadStatus.QUEUED for entry in self._downloads.pending)
+        return not (is_queued or self._downloads.active or self._downloads.stopping)
 
     def find(self, id: DownloadId) -> QueuedDownload | None:  # noqa: A002 - the port's word
         """The pending or active download that has this id; None if there is none."""
@@ -642,16 +630,19 @@ class QueueMachine:
 
     def snapshot(self) -> QueueSnapshot:
         """The whole queue as it is now; items that did not change are the same objects as last time."""
-        items = self._downloads.views()
+        active, pending = self._downloads.active.values(), enumerate(self._downloads.pending, start=1)
+        items = (*(entry.view() for entry in active), *(entry.view(position) for position, entry in pending))
+        ended = [entry.view() for entry in reversed(self._downloads.ended)]
         rates = [item.bytes_per_second for item in items if item.bytes_per_second is not None]
         rate = sum(rates) if rates else None
-        remaining = self._downloads.remaining_bytes()
+        going_on = [item for item in items if rate and item.status is not DownloadStatus.PAUSED]
+        remaining = known_sum(left_of(item.total_bytes, item.downloaded_bytes) for item in going_on)
         return QueueSnapshot(
             version=self.version,
             items=items,
-            recent_completed=self._downloads.ended_views(DownloadStatus.COMPLETED),
-            recent_failures=self._downloads.ended_views(DownloadStatus.FAILED),
-            recent_cancelled=self._downloads.ended_views(DownloadStatus.CANCELLED),
+            recent_completed=tuple(row for row in ended if row.status is DownloadStatus.COMPLETED),
+            recent_failures=tuple(row for row in ended if row.status is DownloadStatus.FAILED),
+            recent_cancelled=tuple(row for row in ended if row.status is DownloadStatus.CANCELLED),
             resolving=tuple(self._resolving.values()),
             max_size=self.limits.max_size,
             max_concurrent=self.limits.max_concurrent,
@@ -666,7 +657,9 @@ class QueueMachine:
 
     def stored(self) -> StoredQueue:
         """The queue to store; unchanged downloads are the same objects as last time."""
-        return StoredQueue(self._downloads.kept(), self._limits_set_by_user, self._is_processing)
+        failures = [entry for entry in self._downloads.ended if entry.status is DownloadStatus.FAILED]
+        kept = tuple(entry.kept() for entry in (*self._downloads.live, *failures))
+        return StoredQueue(kept, self._limits_set_by_user, self._is_processing)
 
 
 def _already(entry: Entry, more: str = ". %gguf status shows it.") -> AlreadyQueuedError:

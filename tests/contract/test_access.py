@@ -13,7 +13,7 @@ from gglib_nb.demo import GRANTED_TOKEN
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.errors import InvalidTokenError, NetworkError
-from gglib_nb.manager.access_watch import AccessWatch, waiting_for_access
+from gglib_nb.manager.followups import AccessWatch, waiting_for_access
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import PENDING_TOKEN, PLAIN_TOKEN, REJECTED_TOKEN, FaultyHub

@@ -16,7 +16,7 @@ from gglib_nb import (
 )
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.references import parse_pasted
-from gglib_nb.manager.access_watch import waiting_for_access
+from gglib_nb.manager.followups import waiting_for_access
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verb import Tab, complete
 from gglib_nb.notebook.verbs import parse

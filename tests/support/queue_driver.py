@@ -3,6 +3,7 @@
 from itertools import count
 
 from gglib_nb.domain import reports
+from gglib_nb.domain import snapshot as announced
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.stored import RestoredDownload, StoredLimits
@@ -48,7 +49,9 @@ class QueueDriver:
 
     def announced(self, kind):
         """The announcements of the last step that are of one kind."""
-        return [effect.event for effect in self.of(do.Announce) if isinstance(effect.event, kind)]
+        return [
+            effect for effect in self.effects if isinstance(effect, announced.QueueEvent) and isinstance(effect, kind)
+        ]
 
     # Requests
 

@@ -29,7 +29,7 @@ class Item:
     place: tuple[int, bool, bool] = (0, False, False)
 
     def answers(self, id_):
-        return id_ in self.aliases or str(id_).lower() == str(self.plan.id).lower()
+        return str(id_).lower() in {str(one).lower() for one in (self.plan.id, *self.aliases)}
 
     def is_same(self, plan):
         return self.plan.identity == plan.identity or self.answers(plan.id)

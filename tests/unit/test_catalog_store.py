@@ -267,9 +267,12 @@ def test_a_reader_does_not_wait_for_a_writer(catalog: Catalog, path: Path) -> No
         assert len(catalog.models()) == 1
 
 
-def test_a_database_locked_by_another_program_is_reported(catalog: Catalog, path: Path) -> None:
+def test_a_database_locked_by_another_program_is_reported(
+    catalog: Catalog, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     catalog.models()
-    impatient = Catalog(path, busy_timeout_s=0.05)
+    monkeypatch.setattr("gglib_nb.catalog.database._BUSY_TIMEOUT_S", 0.05)
+    impatient = Catalog(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
 

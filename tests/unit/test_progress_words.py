@@ -5,11 +5,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from gglib_nb.manager.progress import LoggedDownload, ProgressLog, name_of, parts_of_file, said_briefly
+from gglib_nb.manager.progress import LoggedDownload, name_of, parts_of, parts_of_file
 from tests.support.snapshots import completed, download, shard
 
 GB = 1_000_000_000
 RUNS = {"bytes_per_second": 12.3e6, "eta_seconds": 200.0}
+
+
+def line(item):
+    """As logged."""
+    return f"{name_of(item)} {', '.join(parts_of(item))}"
 
 
 @pytest.mark.parametrize(
@@ -31,7 +36,7 @@ RUNS = {"bytes_per_second": 12.3e6, "eta_seconds": 200.0}
     ],
 )
 def test_a_download_is_described_in_one_line(item, said):
-    assert said_briefly(item) == said
+    assert line(item) == said
 
 
 def test_no_percentage_is_shown_for_an_unknown_size():
@@ -39,7 +44,7 @@ def test_no_percentage_is_shown_for_an_unknown_size():
 
 
 def test_untrusted_text_cannot_control_a_terminal():
-    assert "\x1b" not in said_briefly(download("a/b:Q4", "downloading", notice="\x1b[2J"))
+    assert "\x1b" not in line(download("a/b:Q4", "downloading", notice="\x1b[2J"))
     assert name_of(download("a/b:Q4")) == "b:Q4"
 
 
@@ -49,11 +54,11 @@ class Minutes:
     def __init__(self):
         self.now_s = 100.0
         self.lines = []
-        self.log = ProgressLog(lambda: self.now_s)
+        LoggedDownload._followed.clear()
         self.stream = SimpleNamespace(write=self.lines.append)
 
     def view(self):
-        return LoggedDownload(self.stream, self.log)
+        return LoggedDownload(self.stream, lambda: self.now_s)
 
 
 def test_a_log_gets_one_line_a_minute_about_all_awaited_downloads():
@@ -66,7 +71,7 @@ def test_a_log_gets_one_line_a_minute_about_all_awaited_downloads():
         minutes.now_s += 0.1
 
     assert len(minutes.lines) == 2
-    assert all(re.fullmatch(r"gglib_nb: b:Q4 .*; c:Q4 .*\n", line) for line in minutes.lines)
+    assert all(re.fullmatch(r"gglib_nb: b:Q4 .*; c:Q4 .*\n", written) for written in minutes.lines)
 
 
 def test_downloads_shorter_than_a_minute_are_not_logged():
@@ -91,7 +96,7 @@ def test_ended_downloads_are_not_logged_again():
     minutes.now_s += 60.0
     running.show(download("a/c:Q4", "downloading", downloaded_bytes=1))
 
-    assert [line.split()[1] for line in minutes.lines] == ["c:Q4"]
+    assert [written.split()[1] for written in minutes.lines] == ["c:Q4"]
 
 
 def test_the_minute_restarts_with_the_next_wait():

@@ -425,7 +425,7 @@ class QueueRules(RuleBasedStateMachine):
     def compare_announcements(self):
         assert [(effect.attempt, effect.plan) for effect in self.of(do.StartTransfer)] == self.model.starts
         assert [effect.attempt for effect in self.of(do.StopTransfer)] == self.model.stops
-        events = [effect.event for effect in self.of(do.Announce)]
+        events = self.of(announcements.QueueEvent)
         assert [(e.download.id, OUTCOMES[type(e)]) for e in events if type(e) in OUTCOMES] == self.model.ends
         runs = [event.summary for event in events if isinstance(event, announcements.RunSummarized)]
         assert [self.counts(run) for run in runs] == [self.expected_counts(run) for run in self.model.runs]

@@ -111,7 +111,7 @@ def test_the_invariants_detect_an_attempt_that_is_both_active_and_stopping():
 
 def test_the_invariants_detect_an_index_without_a_live_download():
     machine, downloads = running()
-    downloads._live.clear()
+    downloads.index.clear()
 
     with pytest.raises(AssertionError, match="the index of live downloads finds others"):
         check_invariants(machine)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from gglib_nb.manager.progress import LoggedDownload, ProgressLog, encodable, is_open, is_terminal, view_for, write_text
+from gglib_nb.manager.progress import LoggedDownload, encodable, is_open, is_terminal, view_for, write_text
 from gglib_nb.notebook import render, tables
 from tests.support.snapshots import GB, download, snapshot
 
@@ -75,8 +75,9 @@ def test_progress_can_be_shown_on_a_write_only_standard_error(monkeypatch):
 
 
 def test_log_lines_are_written_to_the_stream_of_the_waiting_code(monkeypatch):
+    monkeypatch.setattr(LoggedDownload, "_followed", {})
     own, capturing, minutes = Bare(), Bare(), iter([0.0, 60.0])
-    view = LoggedDownload(own, ProgressLog(lambda: next(minutes)))
+    view = LoggedDownload(own, lambda: next(minutes))
 
     view.show(download(status="downloading"))
     monkeypatch.setattr("sys.stderr", capturing)

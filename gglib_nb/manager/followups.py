@@ -1,7 +1,7 @@
-"""Runs a command once a download is complete: a shell line, stored with the download, or a callable of this kernel.
+"""What follows the end of a download: its command runs once it is complete, and it is retried once the Hub grants access.
 
-A shell line is recorded in the models database before it starts, so it starts only once, whichever kernel completes the download.
-The queue thread does not wait for it; its result is posted to the queue, which shows it.
+A command is a shell line, stored with the download, or a callable of this kernel. A shell line is recorded in the models
+database before it starts, so it starts only once, whichever kernel completes the download. The queue thread waits for neither.
 """
 
 import os
@@ -10,14 +10,15 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from functools import partial
 from typing import Final
 
 from gglib_nb.catalog.store import Catalog
-from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.snapshot import DownloadCompleted, QueuedDownload, QueueEvent, Then
+from gglib_nb.domain.names import DownloadId, modelscope_name
+from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot, Then
 from gglib_nb.domain.text import without_tokens
-from gglib_nb.errors import CatalogError
+from gglib_nb.errors import CatalogError, GatedRepoError, GglibError, InvalidTokenError
 from gglib_nb.queue.effects import RegisterModel
 
 _TAIL_BYTES: Final = 4096
@@ -50,11 +51,6 @@ class Commands:
     def forget(self, id_: DownloadId) -> None:
         """Removes the callables of an earlier download of this id."""
         self._callables.pop(id_, None)
-
-    def handle(self, event: QueueEvent) -> None:
-        """Handles an event of the queue."""
-        if isinstance(event, DownloadCompleted):
-            self.complete(event.download)
 
     def complete(self, download: QueuedDownload) -> None:
         """Runs the callables of a complete download in their order, on a thread of their own."""
@@ -124,3 +120,66 @@ def _call_shell(line: str, variables: dict[str, str]) -> str:
         return f"it could not be started: {error}"[:_MOST_CHARACTERS]
     last = f": {said[-1].strip()[:_MOST_CHARACTERS]}" if said else ""
     return f"exit code {code}{last}" if code else ""
+
+
+class AccessWatch:
+    """While a download of a manager waits for access, a thread asks the Hub about its repository from time to time.
+
+    `check` raises `GglibError` if a repository may not be downloaded; `retry` queues a download again.
+    """
+
+    def __init__(
+        self,
+        snapshot: Callable[[], QueueSnapshot],
+        check: Callable[[str], None],
+        retry: Callable[[DownloadId], object],
+        interval_s: float = 60.0,
+    ) -> None:
+        self._snapshot: Final = snapshot
+        self._check: Final = check
+        self._retry: Final = retry
+        self._interval_s: Final = interval_s
+        self._closed: Final = threading.Event()
+        self._lock: Final = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Starts the thread if a download waits for access and it does not run."""
+        with self._lock:
+            if self._thread is None and not self._closed.is_set() and waiting_for_access(self._snapshot()):
+                thread = threading.Thread(target=self._watch, name="gglib-access", daemon=True)
+                thread.start()
+                self._thread = thread  # if it cannot start, the next failure tries again
+
+    def close(self) -> None:
+        """Ends the watch."""
+        self._closed.set()
+
+    def retry(self, waiting: Iterable[DownloadId]) -> list[DownloadId]:
+        """Retries the downloads whose repositories the Hub gives access to now; returns them."""
+        retried: list[DownloadId] = []
+        for id_ in waiting:
+            with suppress(GglibError):  # no access yet, the queue is full, or the manager is closed
+                self._check(id_.repo_id)
+                self._retry(id_)
+                retried.append(id_)
+        return retried
+
+    def _watch(self) -> None:
+        while (waiting := waiting_for_access(self._snapshot())) and not self._closed.wait(self._interval_s):
+            self.retry(waiting)
+        with self._lock:
+            self._thread = None
+
+
+def waiting_for_access(snapshot: QueueSnapshot) -> list[DownloadId]:
+    """The failed downloads that access would fix; ModelScope's repositories get no token, so a login does not change theirs."""
+    return [
+        item.id
+        for item in snapshot.recent_failures
+        if modelscope_name(item.id.repo_id) is None
+        and (
+            isinstance(item.error, InvalidTokenError)
+            or (isinstance(item.error, GatedRepoError) and item.error.state != "rejected")
+        )
+    ]
