@@ -32,7 +32,7 @@ from gglib_nb.engine.local import present_by_file
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError
 from gglib_nb.manager.calls import CLOSED, DaemonThreadPool, fail, succeed
 from gglib_nb.manager.library import look_at, loss_of_folder, partial_requests
-from gglib_nb.manager.queue_thread import QueueThread, local_time
+from gglib_nb.manager.queue_thread import QueueThread, is_open_now
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
 from gglib_nb.settings import DownloadManagerConfig
@@ -252,10 +252,9 @@ class QueueKeeper:
         )
         if left.is_processing and any(one.stored.status is DownloadStatus.QUEUED for one in restored):
             self._prepare()
-        is_open = left.limits.hours is None or left.limits.hours.contains(local_time())
-        self._adopted = self._queue.post(
-            on.DownloadsRestored(restored, left.limits, left.is_processing, is_open)
-        ).result()
+        is_open = is_open_now(left.limits.hours)
+        event = on.DownloadsRestored(restored, left.limits, left.is_processing, is_open)
+        self._adopted = self._queue.post(event).result()
         if self._adopted.total:
             self._say("adopted", f"Resumed {self._adopted}.")
 

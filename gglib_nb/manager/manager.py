@@ -43,7 +43,7 @@ from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.manager.library import bytes_of, owner_folders
 from gglib_nb.manager.model_operations import ModelOperations, path_of
 from gglib_nb.manager.operations import IdLike
-from gglib_nb.manager.queue_thread import EventListener, EventStream, Listener, QueueThread, local_time
+from gglib_nb.manager.queue_thread import EventListener, EventStream, Listener, QueueThread, is_open_now
 from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.updating import register_download
 from gglib_nb.queue import effects as do
@@ -97,7 +97,7 @@ class Parts:
             max_concurrent=config.max_concurrent,
             bandwidth_limit=config.bandwidth_limit_bytes_per_second,
             hours=config.hours,
-            is_open=config.hours is None or config.hours.contains(local_time()),
+            is_open=is_open_now(config.hours),
         )
         beside = {"max_connections": config.max_connections, "network_wait_s": config.network_wait_s}
         self.queue: Final = QueueThread(machine, self._run, beside)

@@ -35,7 +35,7 @@ from gglib_nb.manager.calls import Blocking, Coroutines, operation, settled
 from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.library import loss_of_folder, make_home
 from gglib_nb.manager.progress import Progress, shown
-from gglib_nb.manager.queue_thread import local_time
+from gglib_nb.manager.queue_thread import is_open_now
 from gglib_nb.manager.resolving import given_path
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
@@ -495,8 +495,7 @@ class QueueOperations(Operations):
         Outside of them, running downloads are stopped, keep their bytes and wait at the head of the queue.
         """
         wanted: DailyHours | None = checked_setting("download_hours", hours)
-        is_open = wanted is None or wanted.contains(local_time())
-        self._post(on.DownloadHoursChanged(wanted, is_open))
+        self._post(on.DownloadHoursChanged(wanted, is_open_now(wanted)))
 
     # Looking -----------------------------------------------------------------------------------------------------
 

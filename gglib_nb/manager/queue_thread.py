@@ -62,6 +62,11 @@ def local_time() -> time_of_day:
     return datetime.now().astimezone().time()
 
 
+def is_open_now(hours: DailyHours | None) -> bool:
+    """Whether downloads run at this hour of the day."""
+    return hours is None or hours.contains(local_time())
+
+
 class QueueThread:
     """Runs a machine. Every method may be called from any thread; after the end it fails with `ManagerClosedError`.
 
