@@ -317,8 +317,11 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
     """
     names: list[str] = []
     for shard in shards_of_one_set(files):
-        with contextlib.suppress(OSError, GgufError), disk.reading(Path(shard.target)) as (read, size_bytes):
-            names += (tensor.name for tensor in read_tensors(read, size_bytes).tensors)
+        with contextlib.suppress(OSError), disk.reading(Path(shard.target)) as (read, size_bytes):
+            try:
+                names += (tensor.name for tensor in read_tensors(read, size_bytes).tensors)
+            except GgufError:
+                raise not_one_set() from None
     if len(set(names)) < len(names):
         raise not_one_set()
 
