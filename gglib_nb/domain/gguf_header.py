@@ -25,6 +25,11 @@ _FILE_TYPES: Final = {
     40: "Q1_0",
 }  # fmt: skip
 _FILE_TYPE_GUESSED: Final = 1024
+# Architectures that embed text or decode sound: they have no chat, and keep nothing between tokens (src/llama-arch.cpp).
+ENCODERS: Final = frozenset({
+    "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
+    "gemma-embedding", "t5encoder", "clip", "wavtokenizer-dec",
+})  # fmt: skip
 _MOST_NAMES: Final = 8
 _SIZE_LABEL: Final = re.compile(r"(\d+(?:\.\d+)?)([KMBT])", re.IGNORECASE)
 _SIZE_UNITS: Final = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}

@@ -14,7 +14,7 @@ file and the function of llama.cpp that makes it; `benchmarks/llama_memory.py` c
 
 from typing import Final, Literal, NamedTuple, get_args
 
-from gglib_nb.domain.gguf_header import GgufHeader
+from gglib_nb.domain.gguf_header import ENCODERS, GgufHeader
 from gglib_nb.domain.values import Value, known_sum
 
 CacheType = Literal["f16", "q8_0", "q4_0"]
@@ -68,10 +68,7 @@ _RWKV_TOKEN_SHIFTS: Final = 2  # src/llama-hparams.h
 # Keys of an indexer beside the cache: src/llama-kv-cache-dsa.cpp and src/llama-kv-cache-msa.cpp.
 _INDEXED: Final = frozenset({"deepseek32", "glm-dsa", "minimax-m3"})
 # `create_memory`: these see their whole input at once and keep nothing.
-_CACHELESS: Final = frozenset({
-    "bert", "jina-bert-v2", "jina-bert-v3", "nomic-bert", "nomic-bert-moe", "neo-bert", "eurobert", "modern-bert",
-    "gemma-embedding", "dream", "llada", "llada-moe", "rnd1", "wavtokenizer-dec",
-})  # fmt: skip
+_CACHELESS: Final = ENCODERS | {"dream", "llada", "llada-moe", "rnd1"}
 # The other architectures of src/llama-arch.cpp that keep keys and values of every layer and nothing else.
 _PLAIN: Final = frozenset({
     "apertus", "arcee", "arctic", "baichuan", "bailingmoe", "bailingmoe2", "bitnet", "bloom", "chameleon", "chatglm",

@@ -7,6 +7,7 @@ from typing import Final, Literal, NamedTuple
 
 from gglib_nb.domain.companions import kind_by_name
 from gglib_nb.domain.download import Fact, HostFolder, StoredFile
+from gglib_nb.domain.gguf_header import ENCODERS
 from gglib_nb.domain.names import DownloadId, parse_path
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.values import Value, known_sum
@@ -14,12 +15,6 @@ from gglib_nb.domain.values import Value, known_sum
 ModelOrigin = Literal["hub", "import", "local", "store"]
 LOCAL_OWNER = "local"
 """The owner in the ids of models whose repository is unknown."""
-
-# Architectures that embed text and have no chat (llama.cpp, src/llama-arch.cpp).
-_EMBEDDING: Final = frozenset(
-    {"bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
-     "gemma-embedding", "t5encoder", "clip", "wavtokenizer-dec"}
-)  # fmt: skip
 
 
 class Model(Value, frozen=True):
@@ -125,7 +120,7 @@ def remark_on(model: Model, others: Iterable[Model]) -> str:
         )
     template = facts.get("chat_template_sha256")
     if template is None:
-        is_chat = facts.get("has_chat_template") is False and facts.get("architecture") not in _EMBEDDING
+        is_chat = facts.get("has_chat_template") is False and facts.get("architecture") not in ENCODERS
         return "it has no chat template" if is_chat else ""
     for other in others:
         is_twin = (other.id.repo_id, other.commit_sha) == (model.id.repo_id, model.commit_sha) and other.id != model.id
