@@ -229,15 +229,12 @@ class DaskEngine:
             _log.warning("%s", refusal)
             self._wake.set()
         elif said is not None:
-            self._link_to(client, worker, ClusterHost(**said["host"]))
-
-    def _link_to(self, client: Client, worker: str, host: ClusterHost) -> None:
-        here = existing_folder_id(self._models_directory)
-        with self._lock:
-            if host.name not in self._links and not self._is_closed:
-                handle, name = partial(self._handle, host.name), secrets.token_hex(8)
-                self._links[host.name] = HostLink(client, worker, name, self._models_directory, handle)
-                self._do(self._dispatcher.host_joined(host, here))
+            host, here = ClusterHost(**said["host"]), existing_folder_id(self._models_directory)
+            with self._lock:
+                if host.name not in self._links and not self._is_closed:
+                    handle, name = partial(self._handle, host.name), secrets.token_hex(8)
+                    self._links[host.name] = HostLink(client, worker, name, self._models_directory, handle)
+                    self._do(self._dispatcher.host_joined(host, here))
 
 
 def _refusal_of(worker: str, said: object) -> str:

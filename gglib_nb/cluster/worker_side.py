@@ -115,7 +115,8 @@ class HostEngine:
         self._kept: Final[deque[tuple[int, str]]] = deque()
         self._free_bytes: int | None = None
         self._end: Final = threading.Event()
-        threading.Thread(target=self._watch, name="gglib-cluster-watch", daemon=True).start()
+        for work in (self._watch, self._measure):
+            threading.Thread(target=work, name=f"gglib-cluster{work.__name__}", daemon=True).start()
 
     @property
     def is_closed(self) -> bool:
@@ -200,11 +201,15 @@ class HostEngine:
     def _watch(self) -> None:
         """Ends the engine on command, and when its client or its worker has ended."""
         while not self._end.wait(_LOOK_S):
-            self._free_bytes = free_bytes(self._folder)
             if self._alive_key not in self._worker.data or self._worker.status not in _RUNNING:
                 self._end.set()
         if self._client is not None:
             self._client.close()
+
+    def _measure(self) -> None:
+        """Reads the free space, on a thread of its own: a network disk that hangs must not keep the engine alive."""
+        while not self._end.wait(_LOOK_S):
+            self._free_bytes = free_bytes(self._folder)
 
 
 CLOSE: Final = b'"close"'

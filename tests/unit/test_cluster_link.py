@@ -124,6 +124,18 @@ def test_the_engine_ends_when_its_client_releases_it(worker, engine) -> None:
     assert engine.exchange(0, 0, b"") is None
 
 
+def test_the_engine_ends_with_its_client_even_if_its_disk_hangs(worker, tmp_path, monkeypatch) -> None:
+    hangs, may_answer = threading.Event(), threading.Event()
+    monkeypatch.setattr(worker_side, "free_bytes", lambda _folder: hangs.set() or may_answer.wait(3 * WAIT_S))
+    engine = HostEngine(worker, "link", KEY, tmp_path / "models", "")
+    assert hangs.wait(WAIT_S)
+
+    del worker.data[KEY]
+
+    wait_until(lambda: engine.is_closed)
+    may_answer.set()
+
+
 def test_the_engine_ends_with_its_worker(worker, engine) -> None:
     worker.status = Status.closing
 
