@@ -135,7 +135,7 @@ THE_LISTING = (
         (_listing(RateLimited(3600)),),
         Refused(
             RateLimitedError,
-            f"{{hub}} limits the number of requests (429). Try again after {{clock}}. Logged-in users have a higher limit: {_LOG_IN}.",
+            f"{{hub}} limits the number of requests (429). Try again in 1 h 00 min. Logged-in users have a higher limit: {_LOG_IN}.",
         ),
     ),
     Row(
@@ -226,7 +226,7 @@ ASKING_WHERE_A_FILE_IS = (
         (Answer(RateLimited(3600), "hub", None),),
         Fails(
             RateLimitedError,
-            "{hub} limits the number of requests (429). Try again after {clock}.",
+            "{hub} limits the number of requests (429). Try again in 1 h 00 min.",
             can_retry=True,
             asks=1,
         ),
