@@ -56,7 +56,9 @@ def scan_warning(name: object, finding: str) -> str:
 def row_of(id_: DownloadId, **fields: Any) -> Row:  # noqa: ANN401 - the fields of a row
     """The row of a download or a model, with the titles of its id."""
     title, tag = printable(id_.repo_id.rpartition("/")[2]), printable(id_.quantization or "")
-    return Row(**{"id": str(id_), "title": title, "tag": tag, "name": name_of(id_), **fields})
+    fields.setdefault("id", str(id_))
+    fields.setdefault("name", f"{title} {tag}".rstrip())
+    return Row(title=title, tag=tag, **fields)
 
 
 def name_of(id_: DownloadId) -> str:
