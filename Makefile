@@ -16,7 +16,7 @@ demo: .venv/ready-demo  ## JupyterLab on the first notebook; HEADLESS=1 runs it 
 # tests wait more than they compute, so three processes share them, a file at a time, also on two cores.
 test: .venv/ready-dev  ## The default suite
 	@$(PYTEST) -m "browser and not network $(SPEED)" tests/browser
-	@$(PYTEST) -p xdist -n 3 --dist loadfile -m "not browser and not network $(SPEED)" tests
+	@$(PYTEST) -p xdist -n 3 --dist loadfile -m "not browser and not network $(SPEED)" --ignore=tests/browser tests
 
 ci:  ## Everything, as CI runs it
 	@.ci/run

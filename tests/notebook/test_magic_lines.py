@@ -32,7 +32,7 @@ from gglib_nb.errors import (
     QueueFullError,
     StorageError,
 )
-from gglib_nb.notebook import magic
+from gglib_nb.notebook import magic, progress
 from tests.support.fake_manager import FakeManager
 from tests.support.sentences import is_sentence
 from tests.support.snapshots import download, snapshot
@@ -671,14 +671,19 @@ def test_verify_reports_damage_and_its_location(shell, manager, found, said):
 
 def test_a_log_gets_a_line_at_every_quarter_of_a_verification(shell, manager, monkeypatch):
     manager.registered = [MODEL]
-    waiting = Future()
+    is_shown, write = threading.Event(), progress.write_text
+
+    def write_and_tell(stream, text):
+        write(stream, text)
+        is_shown.set()
 
     def verify(_id, on_progress):
         on_progress(VerifyProgress("a/b:Q8_0", "/models/a/b/b.gguf", 512, 1024))
-        threading.Timer(0.4, waiting.set_result, [verification()]).start()
         manager.waits.set()
-        return waiting.result()
+        is_shown.wait(30)
+        return verification()
 
+    monkeypatch.setattr(progress, "write_text", write_and_tell)
     manager.answers["verify"] = verify
 
     assert run(shell, "verify a/b").splitlines() == [

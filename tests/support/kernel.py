@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import psutil
@@ -74,7 +75,9 @@ class Kernel:
     ) -> None:
         self.folder = folder
         environment = isolated(os.environ, folder, endpoint) | dict(more_environment or {})
-        self._manager = KernelManager(kernel_name="python3")
+        # Sockets in a folder: a port chosen for a kernel can be taken by another process before the kernel has started.
+        self._sockets = TemporaryDirectory(prefix="gglib-nb-kernel-")
+        self._manager = KernelManager(kernel_name="python3", transport="ipc", ip=f"{self._sockets.name}/kernel")
         self._log = (folder / "kernel.log").open("ab")
         self._manager.start_kernel(
             env=environment, cwd=str(working_folder or folder), stdout=self._log, stderr=self._log
@@ -161,6 +164,7 @@ class Kernel:
         if self._manager.has_kernel:
             self._manager.shutdown_kernel(now=not self._manager.is_alive())
         self._manager.cleanup_resources()
+        self._sockets.cleanup()
         self._log.close()
 
     def _take_message(self, timeout_s: float, awaited: Cell) -> None:
