@@ -12,10 +12,11 @@ SPEED := $(if $(SLOW),,and not slow)
 demo: .venv/ready-demo  ## JupyterLab on the first notebook; HEADLESS=1 runs it without a browser; REPO=owner/name uses the real Hub
 	@$(BIN)/python tools/demo.py $(if $(HEADLESS),--headless) $(if $(REPO),--repo $(REPO))
 
-# The browser tests run first and alone: synchronous Playwright breaks asynchronous test plugins in its process. The other
-# tests wait more than they compute, so three processes share them, a file at a time, also on two cores.
+# The browser tests run first and alone: synchronous Playwright breaks asynchronous test plugins in its process. Two processes
+# share them, but not the slow ones, some of which are about seconds. The other tests wait more than they compute, so three
+# processes share them, a file at a time, also on two cores.
 test: .venv/ready-dev  ## The default suite
-	@$(PYTEST) -m "browser and not network $(SPEED)" tests/browser
+	@$(PYTEST) $(if $(SLOW),,-p xdist -n 2 --dist loadfile) -m "browser and not network $(SPEED)" tests/browser
 	@$(PYTEST) -p xdist -n 3 --dist loadfile -m "not browser and not network $(SPEED)" --ignore=tests/browser tests
 
 ci:  ## Everything, as CI runs it
