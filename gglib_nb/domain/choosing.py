@@ -3,9 +3,10 @@
 import difflib
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Final, Literal
+
+from msgspec.structs import replace
 
 from gglib_nb.domain.names import Quantization
 from gglib_nb.domain.plan import BAD_FINDINGS

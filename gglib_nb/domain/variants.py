@@ -3,10 +3,11 @@
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Final
+
+from msgspec.structs import replace
 
 from gglib_nb.domain.companions import (
     HEAD_WORDS,
