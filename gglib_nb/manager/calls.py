@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable
 from concurrent import futures
 from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import ContextVar, copy_context
 from functools import cache, partial, wraps
 from inspect import Parameter, formatannotation, signature
 from types import MethodType, UnionType
@@ -127,6 +127,15 @@ _here: Final = _Here()
 def refuse_to_wait() -> None:
     """Makes it an error for this thread to call an operation and wait for it: the operation would wait for this thread."""
     _here.may_wait = False
+
+
+# A terminal's IPython does not cancel a coroutine that the user interrupts: its loop only stands still until the next one.
+_awaiting: Final[ContextVar[Callable[[], bool]]] = ContextVar("_awaiting", default=lambda: True)
+
+
+def is_awaited() -> bool:
+    """Whether the event loop that awaits the call on this thread runs; True if no loop does."""
+    return _awaiting.get()()
 
 
 def has_given_up() -> bool:
@@ -371,10 +380,13 @@ class operation(Generic[_Parameters, _Result]):  # noqa: N801 - a decorator, lik
 
         @wraps(body)
         async def coroutine(self: Any, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:  # noqa: ANN401
-            from asyncio import wrap_future  # 30 ms, which would slow the import
+            from asyncio import get_running_loop, wrap_future  # 30 ms, which would slow the import
 
+            token = _awaiting.set(get_running_loop().is_running)
+            call = self._calls.submit(body, self.sync, *args, **kwargs)  # with this context
+            _awaiting.reset(token)
             try:
-                return await wrap_future(self._calls.submit(body, self.sync, *args, **kwargs))
+                return await wrap_future(call)
             except GglibError as error:
                 raise public_error(error) from None
 

@@ -21,6 +21,7 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot, ShardProgress
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import amount, duration, percent, rate, size
+from gglib_nb.manager.calls import is_awaited
 
 _LOG_EVERY_S: Final = 60.0
 _log: Final = logging.getLogger("gglib_nb")
@@ -83,6 +84,8 @@ def shown(
 
     def look() -> None:
         nonlocal last
+        if not is_awaited():  # it would draw over the user's next line
+            return
         seen = snapshot()
         known = (*seen.items, *seen.recent_completed, *seen.recent_failures, *seen.recent_cancelled)
         now = next((item for item in known if item.id == id_), None)

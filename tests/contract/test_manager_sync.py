@@ -3,6 +3,7 @@
 import asyncio
 import inspect
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -130,3 +131,25 @@ async def test_a_cancelled_wait_ends_although_its_callback_called_an_operation(
     number = len(calls)
     await asyncio.sleep(0.5)
     assert len(calls) == number
+
+
+def test_nothing_is_shown_while_the_loop_of_an_interrupted_cell_does_not_run(
+    manager: DownloadManager, hub: FaultyHub
+) -> None:
+    hub.set_speed(bytes_per_second=50_000)
+    calls: list[object] = []
+    loop = asyncio.new_event_loop()
+    waiting = loop.create_task(manager.download(SMALL, "Q4_K_M", progress=calls.append))
+    while not calls:
+        loop.run_until_complete(asyncio.sleep(0.05))
+
+    time.sleep(0.3)
+    number = len(calls)
+    time.sleep(0.5)
+    is_silent = len(calls) == number
+    hub.set_speed()
+    path = loop.run_until_complete(waiting)
+    loop.close()
+
+    assert is_silent
+    assert path.exists()
