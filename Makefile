@@ -4,6 +4,8 @@ BIN := .venv/bin
 SOURCES := $(wildcard gglib_nb tests tools docs notebooks benchmarks)
 # Plugins by name, so that other installed plugins are not used.
 PYTEST := PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(BIN)/python -m pytest -p anyio -p timeout -p hypothesispytest
+# Where it is set, every test process, engine and kernel compiles all its modules again.
+unexport PYTHONDONTWRITEBYTECODE
 # SLOW=1 adds tests that take more than two seconds.
 SPEED := $(if $(SLOW),,and not slow)
 
