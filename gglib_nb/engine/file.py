@@ -273,10 +273,14 @@ class DownloadFile:
         self.stage = Stage.CHECKING
 
     def close(self) -> None:
-        """End the attempt: write the journal, close the file, release the lease; raises `OSError`. May be called again."""
+        """End the attempt: write the journal, close the file, release the lease; raises `OSError`. May be called again.
+
+        A check that still runs keeps the lease, because it may open the partial file; `jobs.release` calls this again after it.
+        """
         self._end_all()
-        if (lease := self.lease) is None:
+        if self.check is None or "check" in self.jobs:
             return
+        lease = self.check.lease
         try:
             if self.opened is not None and self.stage is Stage.FETCHING:
                 opened, is_ours, self.opened = self.opened, lease.is_ours(), None

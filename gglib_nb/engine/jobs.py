@@ -78,9 +78,11 @@ def release(event: JobEnded) -> None:
     """Release the resources of a result that no transfer will handle."""
     with contextlib.suppress(OSError, GglibError):
         match event:
-            case JobEnded(result=CheckResult(opened=PartialFile() as opened)):
-                opened.close(is_ours=False)
-                opened.lease.release()
+            case JobEnded(name="check", file=file, result=result):
+                file.jobs.discard("check")
+                if isinstance(result, CheckResult) and result.opened is not None:
+                    file.begin(result.opened, CheckResult(None), 0.0)
+                file.close()
             case JobEnded(name="sync", result=Exception()):  # its bytes may be lost, and no other sync will report it
                 delete_unowned(event.file.path, Timeouts().lease_s)
             case _:
@@ -103,20 +105,17 @@ def run_job(name: str, file: DownloadFile, version: int, work: Callable[..., Res
 
 
 def prepare(file: DownloadFile, check: TargetCheck, reserve: Callable[[], None], inbox: Inbox) -> CheckResult:
-    """Check a target; if the file has to be fetched, reserve its space and open its partial file, else release the lease."""
-    is_opened = False
-    try:
-        found = check.run()
-        if found.stored is None:
-            if not check.lease.is_ours():
-                raise LeaseLostError("another process took the file over during the check")
-            reserve()
-            found = replace(found, opened=PartialFile(file.path, file.identities, file.size_bytes, check.lease, inbox))
-            is_opened = True
-        return found
-    finally:
-        if not is_opened:
-            check.lease.release()
+    """Check a target; if the file has to be fetched, reserve its space and open its partial file.
+
+    It does not release the lease, which the transfer's thread may be renewing.
+    """
+    found = check.run()
+    if found.stored is None:
+        reserve()
+        if not check.lease.is_ours():
+            raise LeaseLostError("another process took the file over during the check")
+        found = replace(found, opened=PartialFile(file.path, file.identities, file.size_bytes, check.lease, inbox))
+    return found
 
 
 def compare(comparison: Comparison, fetched: Pieces) -> Compared:

@@ -78,28 +78,53 @@ def test_a_mirror_counts_as_a_source_from_its_first_byte(tmp_path, lease) -> Non
     partial.close(is_ours=True)
 
 
-def test_a_check_that_was_stopped_while_it_took_the_lease_leaves_none(tmp_path, lease, monkeypatch) -> None:
-    def stopped(_check: TargetCheck) -> CheckResult:
-        raise StoppedError
-
-    file = file_of(tmp_path / "model.gguf")
+def checked_file(target: Path, lease: Lease) -> DownloadFile:
+    """A file whose check runs and has acquired the lease."""
+    file = file_of(target)
     command = StartTransfer(1, "o/r", "c" * 40, (file.parts[0].planned,), force=False)
-    check = TargetCheck((file.parts[0].planned,), command, lease, ReuseLimits(), (), (), None)
-    monkeypatch.setattr(TargetCheck, "run", stopped)
+    file.check = TargetCheck((file.parts[0].planned,), command, lease, ReuseLimits(), (), (), None, has_lease=True)
+    file.jobs.add("check")
+    return file
 
-    with pytest.raises(StoppedError):
-        jobs.prepare(file, check, lambda: None, queue.SimpleQueue())
+
+def test_a_check_that_was_stopped_while_it_took_the_lease_leaves_none(tmp_path, lease) -> None:
+    file = checked_file(tmp_path / "model.gguf", lease)
+
+    jobs.release(jobs.JobEnded("check", file, file.version, StoppedError()))
 
     assert not lease_path(file.path).exists()
 
 
+def test_a_check_that_ends_while_its_lease_is_renewed_does_not_close_it(tmp_path, lease, monkeypatch) -> None:
+    """The transfer's thread would write the heartbeat to a closed descriptor, or to that of another file."""
+    file = checked_file(tmp_path / "model.gguf", lease)
+    ends: list[jobs.JobEnded] = []
+    is_ours = lease.is_ours
+
+    def stopped(_check: TargetCheck) -> CheckResult:
+        raise StoppedError
+
+    def ends_meanwhile() -> bool:
+        found = is_ours()
+        work = file.check, lambda: None, queue.SimpleQueue()
+        ends.append(jobs.run_job("check", file, file.version, jobs.prepare, file, *work))
+        return found
+
+    monkeypatch.setattr(TargetCheck, "run", stopped)
+    monkeypatch.setattr(lease, "is_ours", ends_meanwhile)
+
+    assert file.renew()
+
+    assert [type(one.result) for one in ends] == [StoppedError]
+
+
 def test_a_partial_file_that_no_transfer_takes_is_closed_and_its_lease_released(tmp_path, lease) -> None:
-    file = file_of(tmp_path / "model.gguf")
+    file = checked_file(tmp_path / "model.gguf", lease)
     partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue())
 
     jobs.release(jobs.JobEnded("check", file, file.version, CheckResult(None, opened=partial)))
 
-    assert not lease_path(file.path).exists()
+    assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="descriptor"):
         partial.reader()
 

@@ -122,6 +122,19 @@ class FakePool:
         pass
 
 
+def transfer_of(files, pool, report) -> Transfer:
+    shared = Shared(
+        session=FakeSession(),
+        link_folders=(),
+        pool=pool,
+        disk_space=DiskSpace(),
+        connectivity=Connectivity(lambda: True, lambda work: None),
+        network_wait_s=1e9,
+        timeouts=TIMEOUTS,
+    )
+    return Transfer(StartTransfer(1, "owner/name", "c" * 40, tuple(files), force=False), shared, report)
+
+
 class OtherProcess:
     """Another process that took over a file while we are alive: it resumes the recorded bytes and continues."""
 
@@ -198,17 +211,7 @@ class TransferMachine(RuleBasedStateMachine):
                 files.append(PlannedFile(f"{number}-{part}", end - start, stated, target, offset_bytes=start))
         self.pool = FakePool()
         self.reports: list = []
-        shared = Shared(
-            session=FakeSession(),
-            link_folders=(),
-            pool=self.pool,
-            disk_space=DiskSpace(),
-            connectivity=Connectivity(lambda: True, lambda work: None),
-            network_wait_s=1e9,
-            timeouts=TIMEOUTS,
-        )
-        command = StartTransfer(1, "owner/name", "c" * 40, tuple(files), force=False)
-        self.transfer = Transfer(command, shared, self.reports.append)
+        self.transfer = transfer_of(files, self.pool, self.reports.append)
         self.transfer.start_job = self._keep_job
         self.transfer.scan()
         self._advance()
@@ -492,3 +495,29 @@ def test_a_write_error_that_a_sync_of_earlier_bytes_receives_is_not_lost(monkeyp
     finally:
         machine.transfer.close()
         machine.clean_up()
+
+
+def test_a_check_that_ends_after_its_transfer_keeps_the_file_from_other_processes_until_then(
+    tmp_path, monkeypatch
+) -> None:
+    """A disk that hangs answers late: the check would replace the partial file of the process that took the file over."""
+    monkeypatch.setattr(transfer, "_END_WAIT_S", 0.0)
+    target, started, owners = tmp_path / "model.bin", [], []
+    one = transfer_of([PlannedFile("model.bin", 9, "a" * 64, str(target))], FakePool(), lambda _: None)
+    other = Lease(lease_path(target), 60)
+
+    def hangs(*_args, **_options) -> None:
+        one.close()
+        owners.append(other.try_acquire())
+
+    monkeypatch.setattr(one, "start_job", lambda _name, job: started.append(job))
+    monkeypatch.setattr(DiskSpace, "reserve", hangs)
+    one.scan()
+    one.advance(0.0)
+    event = started[0]()
+
+    assert [owner.owner for owner in owners] == [one.files[0].check.lease.owner]
+    jobs.release(event)
+    assert list(tmp_path.iterdir()) == []
+    assert other.try_acquire() is None
+    other.release()
