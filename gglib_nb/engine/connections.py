@@ -453,26 +453,29 @@ class Connections:
     # Which are replaced ----------------------------------------------------------------------------------------------
 
     def replace_slow(self, now_s: float) -> None:
-        """Close a connection above the share or slower than others: after its request, or at once if that takes long."""
+        """Close a connection above the share or slower than others after its request.
+
+        At once if that takes long, unless it is about as fast as the others: that would lose the bytes in flight for nothing.
+        """
         # One that fetches a whole file is never closed, because the file would start again from its first byte.
         staying = {
             one: worker.pace.speed(now_s)
             for one, worker in self._busy.items()
             if not one.is_whole and one not in self._closing
         }
-        request = None
+        request, is_slow = None, True
         if len(self._busy) - len(self._closing) > self.share:
             request = min(staying, key=lambda one: staying[one].bytes_per_second, default=None)
         elif self._pool.throttle.bytes_per_second is None:
             begun = [one for one in staying if one.received_bytes]  # a connection that waits for its answer is not slow
-            index = self._replacement.choose(now_s, [staying[one] for one in begun])
-            request = None if index is None else begun[index]
+            if (choice := self._replacement.choose(now_s, [staying[one] for one in begun])) is not None:
+                request, is_slow = begun[choice[0]], choice[1]
         if request is None:
             return
-        if request.end - request.position <= staying[request].bytes_per_second * _SOON_S:
-            self._closing.add(request)
-        else:
+        if is_slow and request.end - request.position > staying[request].bytes_per_second * _SOON_S:
             self.abandon(request, now_s)
+        else:
+            self._closing.add(request)
 
     def stalled(self, now_s: float, timeouts: Timeouts) -> list[tuple[Request, float]]:
         """Requests whose connections received nothing for so many seconds, and do not wait for the bandwidth limit.

@@ -110,21 +110,22 @@ class Replacement:
         self._budget = _BUDGET
         self._at_s = self._last_s = now_s
 
-    def choose(self, now_s: float, speeds: Sequence[Speed]) -> int | None:
-        """Index of the slowest connection if it is far slower than the best; from time to time also if it is not: all may be slow.
+    def choose(self, now_s: float, speeds: Sequence[Speed]) -> tuple[int, bool] | None:
+        """Index of the slowest connection, and whether it is far slower than the best; None: none is replaced now.
 
-        None if there is none, or the budget is spent.
+        From time to time one is replaced although it is not far slower: all may be slow. None if the budget is spent.
         """
         self._budget = min(_BUDGET, self._budget + (now_s - self._at_s) * _BUDGET_PER_SECOND)
         self._at_s = now_s
         rates = {one.bytes_per_second: at for at, one in enumerate(speeds) if one.flowing_s >= _MEASURED_AFTER_S}
         if len(speeds) < 2 or not rates or self._budget < 1:
             return None
-        if min(rates) >= max(rates) * _SLOW and now_s - self._last_s < _PROBE_S:
+        is_slow = min(rates) < max(rates) * _SLOW
+        if not is_slow and now_s - self._last_s < _PROBE_S:
             return None
         self._budget -= 1
         self._last_s = now_s
-        return rates[min(rates)]
+        return rates[min(rates)], is_slow
 
 
 # --- How long a request is, and when one is split ---------------------------------------------------------------------

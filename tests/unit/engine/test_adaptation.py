@@ -109,7 +109,7 @@ def paces(*rates: float, flowing_s: float = 2) -> list[Speed]:
 
 
 def test_connections_far_slower_than_the_best_are_dropped_worst_first() -> None:
-    assert Replacement(0).choose(1, paces(69, 9, 8, 69)) == 2
+    assert Replacement(0).choose(1, paces(69, 9, 8, 69)) == (2, True)
 
 
 def test_connections_with_similar_rates_are_kept() -> None:
@@ -125,7 +125,7 @@ def test_replacements_have_a_slowly_growing_budget() -> None:
 
     drops = [replacement.choose(1 + tick / 10, paces(69, 8)) for tick in range(100)]
 
-    assert drops[:16] == [1] * 16
+    assert drops[:16] == [(1, True)] * 16
     assert 16 <= sum(one is not None for one in drops) <= 21
 
 
@@ -135,4 +135,4 @@ def test_the_slowest_connection_is_occasionally_replaced_even_if_all_are_alike(r
 
     probes = [replacement.choose(tick / 10, paces(*rates)) for tick in range(100)]
 
-    assert sum(one is not None for one in probes) == 2
+    assert [one[1] for one in probes if one is not None] == [False, False]

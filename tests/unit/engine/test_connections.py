@@ -213,3 +213,23 @@ def test_a_warm_connection_is_not_slow_because_it_was_idle(again_at) -> None:
     assert pool.discarded == 0
     assert first in connections._busy
     assert len(connections._busy) == 2
+
+
+def test_of_equally_fast_connections_one_is_replaced_only_after_its_request() -> None:
+    """Closed in the middle of a long request, it would lose its bytes in flight again and again."""
+    pool, file = WarmPool(), LongFile(3)
+    connections = Connections(1, 1, pool, queue.SimpleQueue(), 0.0)
+    connections.assign_all([file], None, 0.0)
+    requests = list(connections._busy)
+
+    for tick in range(1, 60):
+        for request in requests:
+            request.position += 2 * MB
+        connections.measure(tick / 10)
+        connections.replace_slow(tick / 10)
+
+    assert list(connections._busy) == requests
+    assert pool.discarded == 0
+    for request in requests:
+        connections.ended(request, 6.0)
+    assert pool.discarded == 1
