@@ -96,13 +96,14 @@ class HubClient(Transport):
         return self.anywhere(lambda hub: hub._list_files(hub.asked(repo_id, revision)))  # noqa: SLF001 - our own class
 
     def _list_files(self, asked: Asked) -> RepoListing:
-        route = f"/api/models/{asked.repo_id}"
+        route, forgiven = f"/api/models/{asked.repo_id}", list[type[Exception]]([NoRouteError])
         # Uses the branch's name even if none was given: a mirror without its hub (olah, offline) has only what was requested by name.
         routes = [f"{route}/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"]
-        if asked.revision is None:
-            routes.append(route)  # on some hubs the default branch has another name
+        if asked.revision is None:  # on some hubs the default branch has another name
+            routes.append(route)
+            forgiven.append(RevisionNotFoundError)
         try:
-            info = self._first_of([(at, params) for at in routes for params in (_HEAD, ())], asked)
+            info = self._first_of([(at, params) for at in routes for params in (_HEAD, ())], asked, *forgiven)
         except RevisionNotFoundError as error:
             raise RevisionNotFoundError(f"{error}{self._revisions(asked)}") from error.__cause__
         return answers.listing(info, asked, self._files)
@@ -115,15 +116,17 @@ class HubClient(Transport):
             entries = list(islice(rows, _MOST_ENTRIES + 1))
         except NoRouteError:
             tries = [(f"{route}/revision/{commit_sha}", _BLOBS), (route, _BLOBS), (route, ())]
-            entries = answers.siblings(self._first_of(tries, asked))
+            entries = answers.siblings(self._first_of(tries, asked, NoRouteError))
         if len(entries) > _MOST_ENTRIES:
             raise HubError(f"{asked.repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
         return answers.files(entries)
 
-    def _first_of(self, tries: Sequence[tuple[str, Params]], asked: Asked) -> dict[str, Any]:
-        """The answer of the first route and parameters that the hub has; the last one's refusal is raised."""
+    def _first_of(
+        self, tries: Sequence[tuple[str, Params]], asked: Asked, *forgiven: type[Exception]
+    ) -> dict[str, Any]:
+        """The answer of the first route and parameters without a forgiven error; the last one's error is raised."""
         for route, params in tries[:-1]:
-            with suppress(NoRouteError, RevisionNotFoundError):
+            with suppress(*forgiven):
                 return self.json(route, asked, params, is_optional=True)
         route, params = tries[-1]
         return self.json(route, asked, params)

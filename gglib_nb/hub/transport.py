@@ -65,9 +65,8 @@ class Patience(Value, frozen=True):
     tries: int = 5  # most requests sent
     first_wait_s: float = 0.5  # before the second attempt; doubled before each further one, up to 8 s
     budget_s: float = 30.0  # no attempt starts later after the first; a longer wait that the hub asks for is an error
-    timeout_s: float | None = (
-        None  # of a connect and of each read; None is huggingface_hub's (`HF_HUB_ETAG_TIMEOUT`, 10 s)
-    )
+    # Of a connect and of each read; None is huggingface_hub's (`HF_HUB_ETAG_TIMEOUT`, 10 s).
+    timeout_s: float | None = None
 
     def wait_s(self, attempt: int, error: GglibError) -> float:
         """Seconds between this attempt (from 0) and the next; the hub's own value if it stated one."""

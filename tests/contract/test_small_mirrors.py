@@ -176,6 +176,24 @@ def test_a_missing_commit_is_named(mirror: Mirror) -> None:
         mirror(lambda one: gone if "/tree/" in one.path else full_hub(one)).list_files(REPO)
 
 
+def test_a_mirror_without_trees_does_not_list_the_default_branch_in_place_of_a_commit(mirror: Mirror) -> None:
+    gone = Answer(404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"})
+
+    with pytest.raises(RevisionNotFoundError):
+        mirror(without(MISSING["trees"], 404, lambda one: gone if SHA in one.path else full_hub(one))).list_files(
+            REPO, "v1"
+        )
+
+
+def test_an_unknown_revision_costs_one_request_and_that_for_the_names(mirror: Mirror, asked: list[str]) -> None:
+    gone = Answer(404, {"error": "Invalid rev id"}, {"X-Error-Code": "RevisionNotFound"})
+
+    with pytest.raises(RevisionNotFoundError):
+        mirror(lambda _: gone).list_files(REPO, "v1")
+
+    assert asked == [f"/api/models/{REPO}/revision/v1?expand", f"/api/models/{REPO}/refs"]
+
+
 @pytest.mark.parametrize("status", [400, 404, 405, 410, 422, 501])
 def test_without_an_access_check_the_download_decides(mirror: Mirror, status: int) -> None:
     client = mirror(without(lambda one: one.path.endswith("/auth-check"), status))
