@@ -13,12 +13,17 @@ from math import prod
 from types import MappingProxyType
 from typing import Any, Final
 
+import xxhash
+
 from gglib_nb.domain.gguf_header import CHAT_TEMPLATE, DEFAULT_ALIGNMENT, GgufHeader, Scalar
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import GgufError
 
 ReadBytes = Callable[[int, int], bytes]
 """Reads (offset, length); fewer bytes mean that the file ends there."""
+
+KnownStrings = dict[int, tuple[int, bytes]]
+"""Length and digest of a long array of strings, by their number: all quantizations of a model have the same vocabulary."""
 
 _LFS_POINTER: Final = b"vers"
 _VERSIONS: Final = (2, 3)
@@ -44,6 +49,7 @@ _LONGEST_KEPT_ARRAY: Final = 1_024
 _MOST_KEPT_BYTES: Final = 2 * 1024**2
 # Of all arrays together: the largest vocabularies have a quarter of a million tokens and twice as many merges.
 _MOST_STRINGS: Final = 2_000_000
+_MANY_STRINGS: Final = 10_000
 _MOST_INNER_ARRAYS: Final = 100_000
 # The fewest bytes of a key with its value and of a tensor's description. Real files describe thousands of tensors.
 _SHORTEST_PAIR_BYTES: Final = 13
@@ -100,9 +106,18 @@ def read_header(
     return _Reader(read, size_bytes, window_bytes, limit_bytes).header()
 
 
-def read_tensors(read: ReadBytes, size_bytes: int, *, window_bytes: int = FILE_WINDOW_BYTES) -> TensorTable:
-    """Reads the header of a GGUF file and the places of its tensors; arguments and errors as for `read_header`."""
-    reader = _Reader(read, size_bytes, window_bytes)
+def read_tensors(
+    read: ReadBytes,
+    size_bytes: int,
+    *,
+    window_bytes: int = FILE_WINDOW_BYTES,
+    known_strings: KnownStrings | None = None,
+) -> TensorTable:
+    """Reads the header of a GGUF file and the places of its tensors; arguments and errors as for `read_header`.
+
+    With `known_strings`, `read` is called in any order. They come from other headers and are extended.
+    """
+    reader = _Reader(read, size_bytes, window_bytes, known_strings=known_strings)
     header = reader.header(keeps_tensors=True)
     assert header.header_bytes is not None  # noqa: S101  # without a limit it was read to its end
     tensors = placed(reader.infos, header.header_bytes, size_bytes)
@@ -172,7 +187,9 @@ class _Reader:
         window_bytes: int,
         limit_bytes: int | None = None,
         position: int = 0,
+        known_strings: KnownStrings | None = None,
     ) -> None:
+        self._known_strings: Final = known_strings
         self.position: int = position
         self.infos: list[Tensor] = []
         self.infos_start: int = 0
@@ -323,7 +340,11 @@ class _Reader:
 
     def _skip_strings(self, count: int) -> None:
         """Without a call for each: a vocabulary has a quarter of a million."""
-        left, unpack = count, _U64.unpack_from
+        start, left, unpack = self.position, count, _U64.unpack_from
+        length, digest = (self._known_strings or {}).get(count, (0, b""))
+        if length and self._digest(length) == digest:
+            self._skip(length)
+            return
         while left:
             self._require(_U64.size)
             at, last = self.position - self._start, len(self._buffer) - _U64.size
@@ -331,6 +352,13 @@ class _Reader:
                 at += _U64.size + unpack(self._buffer, at)[0]
                 left -= 1
             self._skip(self._start + at - self.position)
+        if self._known_strings is not None and count >= _MANY_STRINGS:
+            length, self.position = self.position - start, start
+            self._known_strings[count] = length, self._digest(length)
+            self._skip(length)
+
+    def _digest(self, length: int) -> bytes:
+        return xxhash.xxh3_128_digest(self._read(self.position, length))
 
     def _check(self, length: int) -> None:
         if length > self._left_bytes:

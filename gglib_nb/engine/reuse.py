@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final
 
-from gglib_nb.domain.gguf import TensorTable, read_tensors
+from gglib_nb.domain.gguf import KnownStrings, TensorTable, read_tensors
 from gglib_nb.domain.gguf_reuse import (
     Copy,
     ReuseLimits,
@@ -89,10 +89,13 @@ def _donor(path: Path, known: Identity, folder: Path | None) -> DonorFile | None
     return DonorFile(path, name, known, is_own, table)
 
 
+_known_strings: Final[KnownStrings] = {}
+
+
 @lru_cache(maxsize=512)  # a folder's shards need the same headers
 def _table(path: Path, _known: Identity) -> TensorTable | None:
     with suppress(OSError, GgufError), reading(path) as (read, size_bytes):
-        return read_tensors(read, size_bytes)
+        return read_tensors(read, size_bytes, known_strings=_known_strings)
     return None
 
 

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.gguf import Tensor, TensorTable, placed, read_tensors, tensors_in_tail
+from gglib_nb.demo.gguf_writer import Tensor as DemoTensor
+from gglib_nb.demo.gguf_writer import gguf_content
+from gglib_nb.domain.gguf import KnownStrings, Tensor, TensorTable, placed, read_tensors, tensors_in_tail
 from gglib_nb.errors import GgufError
 from tests.support.gguf_files import Held, gguf_bytes, noise
 
@@ -43,6 +45,20 @@ def test_a_span_ends_at_the_next_tensor_or_the_end_of_the_file() -> None:
     assert (first.name, first.span_bytes) == ("a", 128)
     assert (last.name, last.span_bytes) == ("b", 64 + 4)
     assert last.end_bytes == len(content)
+
+
+def test_a_vocabulary_that_is_known_from_another_file_is_skipped_and_any_other_is_read() -> None:
+    known: KnownStrings = {}
+    for words in (["one", "two"], ["one", "two"], ["three", "four"], ["eno", "owt"], ["one", "two"]):
+        made = gguf_content({"tokenizer.ggml.tokens": words * 6_000}, [DemoTensor("a.weight", (32,), "I8")], "seed")
+        content = b"".join(made.slices())
+
+        found = read_tensors(
+            lambda offset, length, of=content: of[offset : offset + length], len(content), known_strings=known
+        )
+
+        assert found == table_of(content)
+        assert list(known) == [12_000]
 
 
 @pytest.mark.parametrize(
