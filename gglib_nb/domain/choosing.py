@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
-from gglib_nb.domain.names import Quantization
+from gglib_nb.domain.names import Quantization, read_label
 from gglib_nb.domain.plan import BAD_FINDINGS
 from gglib_nb.domain.units import listed
 from gglib_nb.domain.values import Value
@@ -103,7 +103,7 @@ def _requested(variants: Variants, requested: str, repository: str) -> Variant:
     if (variant := variants.by_key(requested)) is not None:
         return variant
     offered = variants.offered
-    rules = ((_labelled, offered), (_named, variants.variants), (_named, variants.single_files))
+    rules = ((_labelled, offered), (_named, variants.variants), (_named, variants.single_files), (_ending_in, offered))
     for rule, among in rules:
         if found := rule(among, requested):
             return _single(found, f"{repository} has {len(found)} variants named {requested}.")
@@ -139,6 +139,14 @@ def _named(variants: Sequence[Variant], requested: str) -> list[Variant]:
             if has(one.stem, f"{one.stem}.gguf", one.folder, *(path.rpartition("/")[2] for path in one.files))
         )
     )
+
+
+def _ending_in(variants: Sequence[Variant], requested: str) -> list[Variant]:
+    """By the end of the stem (`i1-Q4_K_M`), as llama.cpp does, not by a label alone: `Q4_K_XL` does not mean `UD-Q4_K_XL`."""
+    if read_label(requested) == Quantization(requested):
+        return []
+    endings = tuple(separator + requested.casefold() for separator in "-.")
+    return [variant for variant in variants if variant.stem.casefold().endswith(endings)]
 
 
 def _near_miss(requested: str, choices: tuple[str, ...]) -> str | None:

@@ -21,8 +21,12 @@ HeaderKind = CompanionKind | Literal["model"]
 COMPANION_KINDS: Final[tuple[CompanionKind, ...]] = ("mmproj", "draft")
 """Kinds that can be downloaded with a model. Files of the other kinds are requested by their own paths."""
 
-# llama.cpp's `mmproj-` (tools/mtmd); before that name was settled people wrote `mm_projector`.
+# llama.cpp's `mmproj-` (tools/mtmd); before that name was settled people wrote `vision_encoder`, `mm_projector`.
 _MMPROJ: Final = re.compile(r"mm[-_]?proj|multi[-_]?modal[-_.]?proj", re.IGNORECASE)
+_ENCODER: Final = re.compile(
+    r"(?:^|[-_.])(?:vision|visual|image|audio)[-_.]?(?:encoder|tower|projector|proj|adapter)(?:[-_.]|$)", re.IGNORECASE
+)
+_ENCODER_WORDS: Final = frozenset({"vision", "visual", "clip", "vit", "projector", "audio"})
 _ENCODER_FOLDERS: Final = frozenset({"vision", "visual", "audio", "vision_encoder", "audio_encoder", "image_encoder"})
 # Parts of speech and image pipelines that are shipped beside the model that uses them. A projector in here is
 # the pipeline's own, not llama.cpp's.
@@ -69,6 +73,7 @@ class _Listing:
 
     def __init__(self, files: Sequence[FileName], sizes: Mapping[str, int | None]) -> None:
         self.sizes = sizes
+        self.bases = {file.base_words for file in files}
         # The names that occur in a block type, in which adapters are not written.
         self.bases_in_blocks = {file.base_words for file in files if file.label not in _UNQUANTIZED}
         # Parts and drafts are companions only beside a file that is a model by its name alone.
@@ -83,6 +88,7 @@ class _Listing:
             for start in begins & starts:
                 known = filter(None, (_parameters(file, sizes), self.smallest.get(start)))
                 self.smallest[start] = min(known, default=None)
+        self.second_editions = {head.base_words for head in heads if _stem_and_twin(head)[1] in self.names}
 
 
 def find_companions(
@@ -109,6 +115,7 @@ def _kind(file: FileName, listing: _Listing, stated: HeaderKind | None) -> Compa
         return kind
     tests: dict[CompanionKind, bool] = {
         "imatrix": _is_imatrix(file, listing),
+        "mmproj": _is_encoder(file, listing),
         "adapter": _is_adapter(file, listing),
         "draft": not HEAD_WORDS.isdisjoint(file.words) and _is_head(file, listing),
     }
@@ -138,7 +145,7 @@ def _kind_beside_a_model(file: FileName) -> CompanionKind | None:
     """Parts that are companions of a model, and models themselves in a repository without another."""
     if any(map(_PART_FOLDERS.fullmatch, file.folders)):
         return "other"
-    if _ENCODER_FOLDERS.intersection(file.folders) or file.words[:1] == ("projector",):
+    if _ENCODER_FOLDERS.intersection(file.folders) or _ENCODER.search(file.stem) or file.words[:1] == ("projector",):
         return "mmproj"
     if _DRAFT_WORDS.intersection(file.words) or _DRAFT_FOLDERS.intersection(file.folders):
         return "draft"
@@ -161,6 +168,12 @@ def _is_imatrix(file: FileName, listing: _Listing) -> bool:
     return file.label in _FLOATS and last == ("imatrix",)
 
 
+def _is_encoder(file: FileName, listing: _Listing) -> bool:
+    """`X-vision-F16` beside an X: the encoder of X under its older names. `X-Vision-Instruct` is a model."""
+    base = file.base_words
+    return base[-1:] != () and base[-1] in _ENCODER_WORDS and file.label in _UNQUANTIZED and base[:-1] in listing.bases
+
+
 def _is_adapter(file: FileName, listing: _Listing) -> bool:
     """`LoRA` ends the name (ggml naming document) or leads it; convert_lora_to_gguf.py writes floats or `Q8_0`.
 
@@ -177,8 +190,8 @@ def _is_adapter(file: FileName, listing: _Listing) -> bool:
 def _is_head(file: FileName, listing: _Listing) -> bool:
     """A prediction head (`mtp`) that is published beside its model; otherwise the model has the head built in.
 
-    Known sizes decide. Otherwise `X-Q4_K_M-mtp` is the head of `X-Q4_K_M`; `X-MTP-Q4_K_M` beside that is a second edition of
-    the model, and beside other quantizations only the head for all of them.
+    Known sizes decide. Otherwise `X-Q4_K_M-mtp` is the head of `X-Q4_K_M`. All `X-MTP-…` are a second edition of the model if
+    one of them has the label of an `X-…`; if none has, they are heads for all.
     """
     stem, twin = _stem_and_twin(file)
     if stem not in listing.smallest:
@@ -187,7 +200,8 @@ def _is_head(file: FileName, listing: _Listing) -> bool:
     reference, parameters = listing.smallest[twin if has_twin else stem], _parameters(file, listing.sizes)
     if reference and parameters:
         return parameters < _LARGEST_HEAD_SHARE * reference
-    return has_twin == bool(HEAD_WORDS.intersection(file.words_after_label))
+    is_after_label = bool(HEAD_WORDS.intersection(file.words_after_label))
+    return has_twin if is_after_label else file.base_words not in listing.second_editions
 
 
 def _parameters(file: FileName, sizes: Mapping[str, int | None]) -> float | None:
@@ -206,9 +220,8 @@ def _stem_and_twin(head: FileName) -> tuple[Words, Words]:
 
 # Words of a companion's name that do not name its model.
 _NAMES_NO_MODEL: Final = (
-    _DRAFT_WORDS | HEAD_WORDS
-    | {"vision", "visual", "clip", "vit", "projector", "audio", "mmproj", "mm", "proj", "multimodal", "encoder", "tower",
-       "model", "ggml", "gguf", "i1", "ud", "qat"}
+    _ENCODER_WORDS | _DRAFT_WORDS | HEAD_WORDS
+    | {"mmproj", "mm", "proj", "multimodal", "encoder", "tower", "model", "ggml", "gguf", "i1", "ud", "qat"}
 )  # fmt: skip
 _SAYS_PRECISION: Final = re.compile(r"i?q\d\w*|b?f(?:16|32)|w\d\w*")  # `Q4K`, `w2Q2K`: in no label's spelling
 # Names of projectors that only the models of one family of architectures have (`clip.projector_type`).

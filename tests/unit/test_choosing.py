@@ -40,6 +40,13 @@ def test_the_name_of_any_shard_selects_its_set() -> None:
     assert choose(variants_of(files), "m-Q8_0-00002-of-00002.gguf").variant.files == tuple(files[:2])
 
 
+def test_the_end_of_a_name_selects_it() -> None:
+    files = ["m.i1-Q4_K_M.gguf", "m.Q4_K_M.gguf", "m-APEX-Quality.gguf"]
+
+    assert choose(variants_of(files), "i1-q4_k_m").variant.files == ("m.i1-Q4_K_M.gguf",)
+    assert choose(variants_of(files), "apex-quality").variant.files == ("m-APEX-Quality.gguf",)
+
+
 @pytest.mark.parametrize(
     ("requested", "meant"),
     [("Q4KM", "Q4_K_M"), ("q4-km", "Q4_K_M"), ("Q5_K_XL", "UD-Q5_K_XL"), ("Q8", "Q8_0"), ("UD-Q8_0", "Q8_0")],

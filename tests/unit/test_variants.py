@@ -159,6 +159,9 @@ def test_a_file_of_many_gigabytes_is_not_an_importance_matrix() -> None:
         "M.mmproj-Q8_0.gguf",
         "mmproj/M-F16.gguf",
         "vision/M-vision-F16.gguf",
+        "M-vision_encoder-f16.gguf",
+        "M-vision-f16.gguf",
+        "M-clip.gguf",
         "projector-fp16.gguf",
     ],
 )
@@ -186,7 +189,7 @@ def test_a_head_after_the_label_belongs_to_the_file_without_it() -> None:
 
 
 def test_a_head_before_a_label_next_to_the_same_label_is_a_second_edition() -> None:
-    assert kinds("m-Q4_K_M.gguf", "m-Q8_0.gguf", "m-MTP-Q4_K_M.gguf", "m-MTP-Q8_0.gguf") == {}
+    assert kinds("m-Q4_K_M.gguf", "m-Q8_0.gguf", "m-MTP-Q4_K_M.gguf", "m-MTP-Q6_K.gguf") == {}
 
 
 def test_a_head_before_its_own_label_belongs_to_all_siblings() -> None:
