@@ -224,8 +224,9 @@ class _Copier:
 
     def _right_sha256(self, source: Path, file: StoredFile, advice: str) -> str:
         """The digest of a file; hashes it unless it was verified and has not been written since."""
-        is_untouched = file.wrong_ranges is None and source.stat().st_mtime_ns == file.mtime_ns
-        if file.sha256 is not None and file.is_verified and is_untouched:
+        found = source.stat()
+        is_untouched = (found.st_size, found.st_mtime_ns) == (file.size_bytes, file.mtime_ns)
+        if file.sha256 is not None and file.is_verified and file.wrong_ranges is None and is_untouched:
             return file.sha256
         actual = self._sha256_of(source)
         if file.sha256 not in (None, actual):
@@ -357,8 +358,9 @@ def _left_bytes(target: Path, size_bytes: int) -> int:
 def _existing_parts(target: Path, size_bytes: int) -> _Pieces:
     """The parts in which an earlier copy stored a file; empty if there are none."""
     for first in target.parent.glob(f"{glob.escape(target.name)}.part1of*[0-9]"):
-        if part_bytes := first.stat().st_size:
-            parts = _parts(target, size_bytes, part_bytes)
+        found = status_of(first)
+        if found is not None and found.st_size:
+            parts = _parts(target, size_bytes, found.st_size)
             return parts if parts[0][0] == first else []
     return []
 

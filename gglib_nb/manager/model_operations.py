@@ -27,6 +27,7 @@ from gglib_nb.domain.loading import PresetFile, loading_lines
 from gglib_nb.domain.model import Model, ModelSummary, last_use_s, state_of, summary_of
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import ElsewhereDownload
+from gglib_nb.engine.disk import storage_errors
 from gglib_nb.engine.local import Leftover, discard_leftovers, leftovers, read_facts
 from gglib_nb.errors import (
     AlreadyQueuedError,
@@ -169,9 +170,10 @@ class ModelOperations(QueueOperations):
         elif loss := library.loss_of_folder(models_directory, registered):
             raise StorageError(loss)
         else:
-            importer.models += import_models(
-                place, models_directory, catalog.register, registered=registered, on_progress=on_progress
-            )
+            with storage_errors(models_directory):
+                importer.models += import_models(
+                    place, models_directory, catalog.register, registered=registered, on_progress=on_progress
+                )
         looks = library.look_at({target for model in importer.models for target in model.targets})
         return ImportReport(tuple(summary_of(model, looks) for model in importer.models), tuple(importer.skipped))
 

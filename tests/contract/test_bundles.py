@@ -232,6 +232,18 @@ def test_a_damaged_model_is_not_linked_into_a_bundle(tmp_path: Path) -> None:
     assert not (tmp_path / "bundle/owner/repo/m-Q4_K_M.gguf").exists()
 
 
+def test_a_truncated_model_is_not_exported_even_if_its_modification_time_is_the_recorded_one(tmp_path: Path) -> None:
+    model = a_model(tmp_path / "models")
+    path = Path(model.paths[0])
+    os.truncate(path, 20_000)
+    os.utime(path, ns=(model.files[0].mtime_ns, model.files[0].mtime_ns))
+
+    with pytest.raises(IntegrityError, match="repair"):
+        export_models([model], tmp_path / "bundle")
+
+    assert not (tmp_path / "bundle" / MANIFEST_NAME).exists()
+
+
 def test_an_export_into_the_models_folder_never_deletes_a_damaged_model(tmp_path: Path) -> None:
     model = a_model(tmp_path / "models")
     damaged = content(model)[:-1] + b"x"
@@ -398,6 +410,18 @@ def test_an_interrupted_copy_needs_space_only_for_the_rest(
     with pytest.raises(DownloadInterruptedError):
         import_models(other_disk, tmp_path / "there", lambda _: None, is_stopped=lambda: True)
     monkeypatch.setattr("gglib_nb.engine.disk.free_bytes", lambda _folder: 7 * MB)
+
+    (imported,) = import_models(other_disk, tmp_path / "there", lambda _: None)
+
+    assert content(imported) == content(model)
+
+
+def test_a_broken_link_by_the_name_of_a_part_does_not_stop_an_import(tmp_path: Path, other_disk: Path) -> None:
+    model = a_model(tmp_path / "models")
+    export_models([model], other_disk)
+    place = tmp_path / "there/owner/repo"
+    place.mkdir(parents=True)
+    (place / "m-Q4_K_M.gguf.part1of2").symlink_to(tmp_path / "nowhere")
 
     (imported,) = import_models(other_disk, tmp_path / "there", lambda _: None)
 
