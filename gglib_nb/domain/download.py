@@ -164,6 +164,7 @@ class StoredFile(Value, frozen=True):
         is_verified: Whether its SHA-256 is the one that the Hub states; False: the Hub states none.
         mtime_ns: Modification time; another one later means that the file was changed.
         was_present: It existed before; no byte was downloaded.
+        facts: What its GGUF header says, as JSON scalars; empty if it cannot be read.
         verified_at_s: Unix time of the last successful verification; None: never, or unknown.
         wrong_ranges: Bytes found wrong, as half-open ranges (empty: the whole file); None: nothing wrong is known.
         block_digests: Digests of its blocks in hexadecimal; empty once the catalog keeps them.

@@ -25,7 +25,7 @@ _FILE_TYPES: Final = {
     40: "Q1_0",
 }  # fmt: skip
 _FILE_TYPE_GUESSED: Final = 1024
-# Architectures that embed text or decode sound: they have no chat, and keep nothing between tokens (src/llama-arch.cpp).
+# Architectures that embed text or images or decode sound: they have no chat (src/llama-arch.cpp).
 ENCODERS: Final = frozenset({
     "bert", "modern-bert", "nomic-bert", "nomic-bert-moe", "neo-bert", "jina-bert-v2", "jina-bert-v3", "eurobert",
     "gemma-embedding", "t5encoder", "clip", "wavtokenizer-dec",

@@ -68,7 +68,7 @@ _RWKV_TOKEN_SHIFTS: Final = 2  # src/llama-hparams.h
 # Keys of an indexer beside the cache: src/llama-kv-cache-dsa.cpp and src/llama-kv-cache-msa.cpp.
 _INDEXED: Final = frozenset({"deepseek32", "glm-dsa", "minimax-m3"})
 # `create_memory`: these see their whole input at once and keep nothing.
-_CACHELESS: Final = ENCODERS | {"dream", "llada", "llada-moe", "rnd1"}
+_CACHELESS: Final = (ENCODERS - {"t5encoder", "clip"}) | {"dream", "llada", "llada-moe", "rnd1"}
 # The other architectures of src/llama-arch.cpp that keep keys and values of every layer and nothing else.
 _PLAIN: Final = frozenset({
     "apertus", "arcee", "arctic", "baichuan", "bailingmoe", "bailingmoe2", "bitnet", "bloom", "chameleon", "chatglm",

@@ -75,7 +75,7 @@ def _did_you_mean(text: str, ids: Iterable[DownloadId], most: int, cutoff: float
     return f"Did you mean {' or '.join(near)}? " if near else ""
 
 
-_GROUPS: Final = {"items": "waiting", "recent_failures": "failed", "recent_cancelled": "cancelled"}
+_GROUPS: Final = {"items": "is waiting", "recent_failures": "has failed", "recent_cancelled": "was cancelled"}
 
 
 def find_download(text: str, snapshot: QueueSnapshot, group: str = "items") -> DownloadId:
@@ -87,8 +87,8 @@ def find_download(text: str, snapshot: QueueSnapshot, group: str = "items") -> D
     first: Sequence[QueuedDownload] = getattr(snapshot, group)
     if (number := row_number(text)) is not None:
         rows = [item for item in first if group != "items" or item.status.is_pending]
-        count = f"{len(rows) or 'Nothing is'} {_GROUPS[group]}. %gguf status lists downloads."
-        return pick_row(number, rows, NotInQueueError, count).id
+        said = f"{len(rows)} {_GROUPS[group].split()[1]}" if rows else f"Nothing {_GROUPS[group]}"
+        return pick_row(number, rows, NotInQueueError, f"{said}. %gguf status lists downloads.").id
     known = [dict.fromkeys(item.id for item in each) for each in (first, snapshot.downloads.values())]
     found = next(filter(None, (_matching(text, ids) for ids in known)), [])
     if len(found) == 1:

@@ -166,7 +166,8 @@ def check_count(name: str, value: object, least: int = 1, most: int = MOST) -> i
     """
     if type(value) is int and least <= value <= most:  # a bool is an int to Python, and True would count as 1
         return value
-    limits = f"{least} or more" if most == MOST else f"from {least} to {most}"
+    is_too_large = type(value) is int and value > most
+    limits = f"{least} or more" if most == MOST and not is_too_large else f"from {least} to {most}"
     raise InvalidConfigError(f"{name} is {value!r}; it must be a whole number, {limits}.")
 
 

@@ -351,14 +351,23 @@ _PATTERNS: Final = ("*/*/*.part*", "*/*/*/*.part*", "*/*/*/*/*.part*")
 
 
 class Leftover(Value, frozen=True):
-    """One partial file."""
+    """One partial file.
 
-    target: str  # absolute path of the file it would have become
-    size_bytes: int | None  # of that file; None if no journal states it
-    downloaded_bytes: int  # those that a resume would not fetch again
-    disk_bytes: int  # those that deleting it frees
-    modified_s: float  # Unix time of its last byte
-    is_in_use: bool  # a process is using it, as far as can be determined here
+    Attributes:
+        target: Absolute path of the file it would have become.
+        size_bytes: Size of that file; None if no journal states it.
+        downloaded_bytes: Bytes that a resume would not fetch again.
+        disk_bytes: Bytes that deleting it frees.
+        modified_s: Unix time of its last byte.
+        is_in_use: A process is using it, as far as can be determined here.
+    """
+
+    target: str
+    size_bytes: int | None
+    downloaded_bytes: int
+    disk_bytes: int
+    modified_s: float
+    is_in_use: bool
 
 
 def leftovers(models_directory: Path) -> list[Leftover]:

@@ -66,6 +66,13 @@ def test_an_invalid_position_reports_how_many_wait():
         find_download("#3", SNAPSHOT)
 
 
+def test_a_number_in_an_empty_list_says_that_it_is_empty():
+    with pytest.raises(NotInQueueError, match=r"no row 1\. Nothing has failed\. %gguf status"):
+        find_failure("#1", snapshot())
+    with pytest.raises(NotInQueueError, match=r"no row 1\. Nothing is waiting\."):
+        find_download("#1", snapshot())
+
+
 ROWS = (DownloadId("a/b"), DownloadId("c/d", "Q8_0"))
 
 

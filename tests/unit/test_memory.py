@@ -194,6 +194,10 @@ def test_an_encoder_needs_no_cache() -> None:
     assert estimate_memory(bert, 0, 512).kv_cache_bytes == 0
 
 
+def test_an_encoder_of_which_llama_cpp_keeps_a_cache_is_not_counted_without_one() -> None:
+    assert estimate_memory(header("t5encoder", block_count=24), 0, 512).kv_cache_bytes is None
+
+
 def test_missing_header_values_are_unknown_and_not_zero() -> None:
     estimate = estimate_memory(header("llama"), 100, 4096)
 

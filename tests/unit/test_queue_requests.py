@@ -280,6 +280,11 @@ def test_a_limit_is_a_whole_number_of_at_least_1(queue, limit):
     assert queue.snapshot.max_size == 10
 
 
+def test_a_limit_that_is_too_large_is_refused_with_the_largest_one(queue):
+    with pytest.raises(InvalidConfigError, match=r"it must be a whole number, from 1 to \d+\."):
+        queue.send(on.QueueLimitChanged(10**30))
+
+
 @pytest.mark.parametrize("config", [{"max_size": 0}, {"max_concurrent": 0}])
 def test_a_queue_that_holds_or_runs_nothing_is_refused(config):
     with pytest.raises(InvalidConfigError):
