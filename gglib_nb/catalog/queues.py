@@ -66,20 +66,32 @@ class Queues:
         self._database: Final = database
         self._kernel: Final = kernel
         self._models_directory: Final = models_directory
+        # This queue in the database, by name; empty: unknown.
+        self._written: dict[str, tuple[int, StoredDownload]] = {}
 
     # This kernel's -----------------------------------------------------------------------------------------------
 
     def write(self, queue: StoredQueue, items: Iterable[QueuedDownload]) -> None:
-        """Stores this queue and the progress of its live downloads."""
-        owner, folder = self._kernel.owner, self._models_directory
-        rows: dict[str, tuple[int, str]] = {}
-        for position, one in enumerate(queue.downloads, start=1):
-            if is_kept(one.plan, folder):
-                rows.setdefault(str(one.plan.id), (position, to_row(one, folder)))
+        """Stores this queue and the progress of its live downloads; writes only the rows that changed."""
+        before, self._written = self._written, {}  # unknown if the transaction fails
+        owner, folder, position = self._kernel.owner, self._models_directory, 0
+        rows: dict[str, tuple[int, StoredDownload]] = {}
+        for one in queue.downloads:
+            name = str(one.plan.id)
+            old_position, old = before.get(name, (0, None))
+            if name not in rows and (one is old or is_kept(one.plan, folder)):
+                position = max(old_position, position + 1)  # the rows behind one that left keep their positions
+                rows[name] = position, one
         with self._database.open(is_light=True) as connection, atomic(connection):
-            self._put_kernel(connection, queue, _progress(items))
-            connection.execute("DELETE FROM download WHERE owner = ?", (owner,))
-            connection.executemany(_INSERT_DOWNLOAD, [(owner, name, *row) for name, row in rows.items()])
+            if not (self._put_kernel(connection, queue, _progress(items)) and before):
+                before = {}
+                connection.execute("DELETE FROM download WHERE owner = ?", (owner,))
+            gone = [(owner, name) for name in before.keys() - rows.keys()]
+            connection.executemany("DELETE FROM download WHERE owner = ? AND name = ?", gone)
+            changed = [(name, *row) for name, row in rows.items() if row != before.get(name)]
+            values = [(owner, name, at, to_row(one, folder)) for name, at, one in changed]
+            connection.executemany(_PUT_DOWNLOAD, values)
+        self._written = rows
 
     def beat(self, items: Iterable[QueuedDownload]) -> bool:
         """Writes a heartbeat; False if the database no longer has this queue."""
@@ -97,12 +109,14 @@ class Queues:
         with self._database.open(is_light=True) as connection:
             connection.execute("UPDATE kernel SET is_released = 1 WHERE owner = ?", (self._kernel.owner,))
 
-    def _put_kernel(self, connection: sqlite3.Connection, queue: StoredQueue, progress: str) -> None:
-        """Writes the row of this kernel."""
+    def _put_kernel(self, connection: sqlite3.Connection, queue: StoredQueue, progress: str) -> bool:
+        """Writes the row of this kernel; returns whether there was one."""
         values = (queue.is_processing, _text(queue.limits), progress)
-        if connection.execute(_UPDATE_KERNEL, (*values, self._kernel.owner)).rowcount == 0:
-            mine = [getattr(self._kernel, name) for name in _KERNEL]
-            connection.execute(_INSERT_KERNEL, (*mine, *values))
+        if connection.execute(_UPDATE_KERNEL, (*values, self._kernel.owner)).rowcount:
+            return True
+        mine = [getattr(self._kernel, name) for name in _KERNEL]
+        connection.execute(_INSERT_KERNEL, (*mine, *values))
+        return False
 
     # Other kernels' ----------------------------------------------------------------------------------------------
 
@@ -155,6 +169,7 @@ class Queues:
                 mine = [(self._kernel.owner, record.owner) for record in kernels]
                 connection.executemany("UPDATE OR IGNORE download SET owner = ? WHERE owner = ?", mine)
                 connection.executemany("DELETE FROM kernel WHERE owner = ?", [(owner,) for _, owner in mine])
+        self._written = {}
         return queue
 
     def _left_in(self, connection: sqlite3.Connection, is_gone: IsGone) -> list[KernelRecord]:
@@ -182,7 +197,7 @@ _UPDATE_KERNEL: Final = """
 _INSERT_KERNEL: Final = f"""
     INSERT INTO kernel ({", ".join(_KERNEL)}, is_released, is_processing, limits, progress, beat)
     VALUES ({"?, " * len(_KERNEL)} 0, ?, ?, ?, (SELECT coalesce(max(beat), 0) + 1 FROM kernel))"""  # noqa: S608 - our names
-_INSERT_DOWNLOAD: Final = "INSERT INTO download (owner, name, position, detail) VALUES (?, ?, ?, ?)"
+_PUT_DOWNLOAD: Final = "INSERT OR REPLACE INTO download (owner, name, position, detail) VALUES (?, ?, ?, ?)"
 
 
 def _kernels(connection: sqlite3.Connection, mine: KernelRecord, condition: str, *values: str) -> list[KernelRecord]:

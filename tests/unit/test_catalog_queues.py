@@ -123,6 +123,35 @@ def test_queues_of_several_kernels_merge_active_first_then_waiting_then_failed(p
     assert taken.limits == StoredLimits(5, True, 1000)
 
 
+def test_only_changed_rows_are_written(path: Path) -> None:
+    mine = queues(path)
+    mine.write(StoredQueue((A, B, C)), [])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE download SET detail = 'untouched' WHERE name != 'owner/b:Q4'")
+        connection.commit()
+
+    mine.write(StoredQueue((A, replace(B, status=DownloadStatus.QUEUED), C)), [])
+
+    with closing(sqlite3.connect(path)) as connection:
+        details = [detail for (detail,) in connection.execute("SELECT detail FROM download ORDER BY position")]
+    assert details[0] == details[2] == "untouched"
+    assert json.loads(details[1])["status"] == "queued"
+
+
+def test_the_rows_behind_one_that_left_the_queue_are_not_written(path: Path) -> None:
+    mine = queues(path)
+    mine.write(StoredQueue((A, B, C)), [])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute(
+            "CREATE TRIGGER no_writes BEFORE INSERT ON download BEGIN SELECT RAISE(FAIL, 'written'); END"
+        )
+        connection.commit()
+
+    mine.write(StoredQueue((B, C)), [])
+
+    assert [name for _, name, _ in rows(path)] == [str(one.plan.id) for one in (B, C)]
+
+
 @pytest.mark.parametrize("order", [(C, A, B), (B, C, A), (B,), (C, B), (A, B, C, FAILED), ()])
 def test_any_new_order_is_restored(path: Path, order: tuple[StoredDownload, ...]) -> None:
     gone = queues(path, "gone")
