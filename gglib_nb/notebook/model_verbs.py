@@ -237,7 +237,7 @@ def export(session: Session, words: Annotated[tuple[str, ...], _EXPORTED]) -> st
     *references, folder = words
     if not references:
         raise GrammarError("FOLDER is missing")
-    ids = [_find_model(session, reference).id for reference in references]
+    ids = list(dict.fromkeys(_find_model(session, reference).id for reference in references))
     report = session.call_with_progress("writing", session.sync.export, ids, folder)
     return results.exported(report)
 

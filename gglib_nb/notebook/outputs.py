@@ -100,6 +100,7 @@ class PanelOutputs:
         self._bundle: Final = bundle
         self._snapshot: Final = snapshot
         self._lock: Final = threading.Lock()
+        self._updating: Final = threading.Lock()  # the newest panel is shown last
         self._outputs: Final[deque[CellOutput]] = deque(maxlen=_MOST_OUTPUTS)
         self._shell: Any = None
         self._shown: object = None  # the queue as the outputs show it
@@ -178,15 +179,16 @@ class PanelOutputs:
         threading.Thread(target=self._update, name="gglib-outputs", daemon=True).start()
 
     def _update(self) -> None:
-        with self._lock:
-            outputs = list(self._outputs)
-            self._shown = _picture(self._snapshot())
-        caption = no_page_text if self._lacks_page else still_text
-        data, metadata = self._bundle(caption(time.time()))
-        if self._lacks_page or self._is_recording:
-            data = {kind: data[kind] for kind in _STATIC_KINDS if kind in data}
-        for output in outputs:
-            output.show(data, metadata)
+        with self._updating:
+            with self._lock:
+                outputs = list(self._outputs)
+                self._shown = _picture(self._snapshot())
+            caption = no_page_text if self._lacks_page else still_text
+            data, metadata = self._bundle(caption(time.time()))
+            if self._lacks_page or self._is_recording:
+                data = {kind: data[kind] for kind in _STATIC_KINDS if kind in data}
+            for output in outputs:
+                output.show(data, metadata)
 
 
 def _picture(snapshot: QueueSnapshot) -> object:

@@ -72,6 +72,8 @@ def unmounted(plan: PrunePlan) -> str:
 
 def pruned(done: PrunePlan) -> str:
     """The models and unfinished downloads that were deleted."""
+    if not done:
+        return f"Nothing was deleted.{unmounted(done)}"
     return f"Deleted {_counts(done)}: {units.size(done.freed_bytes)} freed, {units.size(done.kept_bytes)} kept."
 
 

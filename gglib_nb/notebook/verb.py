@@ -306,7 +306,10 @@ def _add(given: dict[str, Any], one: Argument, text: str) -> None:
         value = one.read(text.lower() if one.choices else text)
     except GglibError as error:  # from a parser in the domain
         raise GrammarError(str(error)) from error
-    given[one.key] = tuple(dict.fromkeys((*given.get(one.key, ()), value))) if one.is_repeated else value
+    if one.is_repeated:
+        before = given.get(one.key, ())
+        value = before if one.option and value in before else (*before, value)
+    given[one.key] = value
 
 
 def help_of(verb: Verb) -> str:

@@ -19,7 +19,7 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from gglib_nb.domain.download import DownloadStatus, StoredFile
-from gglib_nb.domain.library import CheckedFile, Deletion, Verification, VerifyProgress
+from gglib_nb.domain.library import CheckedFile, Deletion, ModelUse, PrunePlan, Verification, VerifyProgress
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.plan import RepoSummary
@@ -774,6 +774,13 @@ def test_queueing_a_download_that_fails_at_once_reports_the_reason(shell, manage
     said = run(shell, "queue owner/full:Q8_0")
     assert said.startswith("Queued owner/full:Q8_0")
     assert said.endswith("It has failed: The disk is full. Free some space.")
+
+
+def test_pruning_that_finds_nothing_left_says_that_nothing_was_deleted(shell, manager):
+    unused = ModelUse("a/b:Q8_0", 1024, 0.0)
+    manager.answers["prune"] = lambda dry_run=False, **_: PrunePlan((unused,) if dry_run else (), (), 0, 0)
+
+    assert run(shell, "prune --unused 30d --yes") == "Nothing was deleted."
 
 
 PAST = (

@@ -53,6 +53,7 @@ READ = [
     ("plan a/b:Q8_0 --context 8k", "plan", {"reference": "a/b:Q8_0", "context": 8000}),
     ("plan a/b --context 8Ki", "plan", {"reference": "a/b", "context": 8192}),
     ("plan a/b --context 10000", "plan", {"reference": "a/b", "context": 10000}),
+    ("export gemma phi gemma", "export", {"words": ("gemma", "phi", "gemma")}),
     ("search small coder", "search", {"words": "small coder"}),
     (
         "search q --max-size 1.5B --sort likes --limit 5",

@@ -122,3 +122,24 @@ def test_a_closed_panel_ignores_messages(outputs, loop):
 
     assert VIEW in last_shown()
     assert loop.due == []
+
+
+def test_the_newest_of_two_updates_at_once_is_shown_last(loop):
+    queue, is_drawing = [BUSY], threading.Event()
+
+    def bundle(_caption):
+        count = len(queue[-1].recent_failures)
+        if count == 1:
+            is_drawing.set()
+            threading.Event().wait(0.3)  # the other update may overtake this one
+        return {"text/plain": f"{count} failed"}, {}
+
+    outputs = PanelOutputs(bundle, lambda: queue[-1])
+    outputs.show()
+    for ids in (["a/a:Q8_0"], ["a/a:Q8_0", "b/b:Q8_0"]):
+        queue.append(snapshot(*(download(id_, "failed") for id_ in ids)))
+        outputs.follow(queue[-1])
+        assert is_drawing.wait(30)
+
+    assert last_shown() == {"text/plain": "2 failed"}
+    outputs.close()
