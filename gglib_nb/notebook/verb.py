@@ -12,6 +12,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
@@ -397,11 +398,11 @@ def _offered(verb: Verb, given: Sequence[str], known: Tab) -> Iterable[str]:
 
 def _reader(unit_sizes: Mapping[str, int], mistake: str) -> Callable[[str], int]:
     """Reads a number with one of these units, as a whole number of at least 1."""
-    number = re.compile(rf"(\d{{1,12}}(?:\.\d+)?)\s*({'|'.join(unit_sizes)})", re.IGNORECASE | re.ASCII)
+    number = re.compile(rf"(\d{{1,30}}(?:\.\d+)?)\s*({'|'.join(unit_sizes)})", re.IGNORECASE | re.ASCII)
 
     def read(text: str) -> int:
         found = number.fullmatch(text.strip())
-        value = int(float(found[1]) * unit_sizes[found[2].lower()]) if found else 0
+        value = int(Fraction(found[1]) * unit_sizes[found[2].lower()]) if found else 0
         if not found or not value or (not found[2] and not found[1].isdecimal()):
             raise GrammarError(f"{text!r} {mistake}")
         return value

@@ -52,6 +52,7 @@ READ = [
     ("plan a/b", "plan", {"reference": "a/b"}),
     ("plan a/b:Q8_0 --context 8k", "plan", {"reference": "a/b:Q8_0", "context": 8000}),
     ("plan a/b --context 8Ki", "plan", {"reference": "a/b", "context": 8192}),
+    ("limit 12345678901234567890", "limit", {"n": 12345678901234567890}),
     ("plan a/b --context 10000", "plan", {"reference": "a/b", "context": 10000}),
     ("export gemma phi gemma", "export", {"words": ("gemma", "phi", "gemma")}),
     ("search small coder", "search", {"words": "small coder"}),
