@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Final
 
 from gglib_nb.domain import units
+from gglib_nb.domain.values import Value
 from gglib_nb.errors import DiskFullError, StorageError, TransferError
 from gglib_nb.system import (
     allocated_bytes,
@@ -303,14 +304,16 @@ def missing_bytes(target: Path, size_bytes: int, *, is_replaced: bool = False) -
     return max(0, size_bytes - allocated_bytes(part_path(target)))
 
 
-def _needed_by_filesystem(sizes: dict[Path, int], are_replaced: bool) -> dict[int, tuple[Path, int]]:
-    """The space that files still need on each filesystem, with a folder there."""
-    needed: dict[int, tuple[Path, int]] = {}
-    for target, size_bytes in sizes.items():
-        if (device := device_of(target.parent)) is not None:
-            folder, before = needed.get(device, (target.parent, 0))
-            needed[device] = (folder, before + missing_bytes(target, size_bytes, is_replaced=are_replaced))
-    return needed
+class _Reserved(Value, frozen=True):
+    """The files of an attempt on one filesystem, with their sizes."""
+
+    sizes: dict[Path, int]
+    are_replaced: bool
+
+    @property
+    def needed_bytes(self) -> int:
+        """The space that they still need."""
+        return sum(missing_bytes(*file, is_replaced=self.are_replaced) for file in self.sizes.items())
 
 
 class DiskSpace:
@@ -318,7 +321,7 @@ class DiskSpace:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._reserved: dict[int, tuple[dict[Path, int], bool]] = {}
+        self._reserved: dict[int, dict[int, _Reserved]] = {}  # by attempt and filesystem
 
     def reserve(
         self, attempt: int, sizes: dict[Path, int], stop: threading.Event | None = None, *, are_replaced: bool
@@ -327,16 +330,20 @@ class DiskSpace:
 
         Does nothing if they are reserved already, or `stop` is set: then the attempt releases its space or has done so.
         """
+        own: dict[int, _Reserved] = {}
+        for target, size_bytes in sizes.items():
+            if (device := device_of(target.parent)) is not None:
+                own.setdefault(device, _Reserved({}, are_replaced)).sizes[target] = size_bytes
         with self._lock:
-            is_stopped = stop is not None and stop.is_set()
-            if is_stopped or (attempt in self._reserved and sizes.keys() <= self._reserved[attempt][0].keys()):
+            before = {target for files in self._reserved.get(attempt, {}).values() for target in files.sizes}
+            if (stop is not None and stop.is_set()) or (attempt in self._reserved and sizes.keys() <= before):
                 return
-            self._reserved[attempt] = (sizes, are_replaced)
-            reserved = dict(self._reserved)
-        # Without the lock: a disk that hangs must not hold up the attempts on other disks.
-        needed = {holder: _needed_by_filesystem(*files) for holder, files in reserved.items()}
-        for device, (folder, own_bytes) in needed.pop(attempt).items():
-            others_bytes = sum(files[device][1] for files in needed.values() if device in files)
+            others = [one for number, one in self._reserved.items() if number != attempt]
+            self._reserved[attempt] = own
+        # Asks only the disks of this attempt, and without the lock: another disk may hang.
+        for device, files in own.items():
+            folder, own_bytes = next(iter(files.sizes)).parent, files.needed_bytes
+            others_bytes = sum(one[device].needed_bytes for one in others if device in one)
             if (free := free_bytes(folder)) is not None and own_bytes > (left := max(0, free - others_bytes)):
                 raise disk_full(folder, own_bytes, left)
 

@@ -231,11 +231,10 @@ class Session:
         """Status and headers of one answer, without its body, on a kept connection; raises as `Connection.request`."""
         with self._lock:
             connection = self._idle.pop() if self._idle else Connection(self)
-        try:
-            return connection.head(url, extra, method)
-        finally:
-            with self._lock:
-                self._idle.append(connection)
+        found = connection.head(url, extra, method)
+        with self._lock:  # not after an error: what it left unread would be the next answer
+            self._idle.append(connection)
+        return found
 
     def can_reach_hub(self) -> bool:
         """Send the hub or a mirror a request: any answer counts, and so does an untrusted certificate. May take seconds."""

@@ -58,6 +58,24 @@ def test_names_are_quoted_in_urls_and_slashes_are_kept() -> None:
     assert address.file_url == "https://hub.example/a/b/resolve/c0ffee/sub%20folder/m%C3%BCde%231%3F.gguf"
 
 
+def test_a_connection_is_not_used_again_after_an_error(monkeypatch) -> None:
+    """What it left unread would count as the answer to the next request."""
+    used: list[Connection] = []
+
+    def head(connection: Connection, *_args: object) -> None:
+        used.append(connection)
+        raise MemoryError
+
+    monkeypatch.setattr(Connection, "head", head)
+    one = session()
+
+    for _ in range(2):
+        with pytest.raises(MemoryError):
+            one.head("https://hub.example/x", {})
+
+    assert used[0] is not used[1]
+
+
 class Answer(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 

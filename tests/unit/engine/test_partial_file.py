@@ -362,3 +362,21 @@ def test_a_disk_that_hangs_does_not_hold_up_the_end_of_its_transfer(
     job.join()
 
     assert is_over
+
+
+def test_space_is_reserved_without_asking_the_disks_of_other_transfers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of them may hang."""
+    space, asked = DiskSpace(), list[Path]()
+    monkeypatch.setattr("gglib_nb.engine.disk.device_of", lambda folder: asked.append(folder) or hash(folder))
+    monkeypatch.setattr("gglib_nb.engine.disk.free_bytes", lambda folder: asked.append(folder) or 100)
+    monkeypatch.setattr("gglib_nb.engine.disk.allocated_bytes", lambda path: asked.append(path.parent) or 0)
+    space.reserve(1, {tmp_path / "network" / "a": 80}, are_replaced=False)
+    asked.clear()
+
+    space.reserve(2, {tmp_path / "local" / "b": 80}, are_replaced=False)
+
+    assert set(asked) == {tmp_path / "local"}
+    with pytest.raises(DiskFullError):
+        space.reserve(3, {tmp_path / "local" / "c": 80}, are_replaced=False)
