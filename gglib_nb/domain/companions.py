@@ -199,7 +199,8 @@ def _is_head(file: FileName, listing: _Listing) -> bool:
     has_twin = twin in listing.names
     reference, parameters = listing.smallest[twin if has_twin else stem], _parameters(file, listing.sizes)
     if reference and parameters:
-        return parameters < _LARGEST_HEAD_SHARE * reference
+        most = 1 if file.label else 4  # times as many: without a label it may be quantized
+        return most * parameters < _LARGEST_HEAD_SHARE * reference
     is_after_label = bool(HEAD_WORDS.intersection(file.words_after_label))
     return has_twin if is_after_label else file.base_words not in listing.second_editions
 

@@ -201,6 +201,11 @@ def test_sizes_decide_whether_a_head_is_built_in() -> None:
     assert kinds(("m-Q4_K_M.gguf", 100), ("m-MTP-Q4_K_M.gguf", 7)) == {"m-MTP-Q4_K_M.gguf": "draft"}
 
 
+def test_a_file_of_the_models_size_is_not_its_head_even_without_a_label() -> None:
+    assert kinds(("m-Q4_K_M.gguf", 5 * GB), ("m-MTP.gguf", 5 * GB)) == {}
+    assert kinds(("m-Q4_K_M.gguf", 5 * GB), ("m-MTP.gguf", GB)) == {"m-MTP.gguf": "draft"}
+
+
 @pytest.mark.parametrize(
     "name", ["M-F16-LoRA.gguf", "LoRA-M-abliterated-f16.gguf", "loras/style.gguf", "M-control-vector.gguf"]
 )
