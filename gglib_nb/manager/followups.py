@@ -29,7 +29,7 @@ Completed = Callable[[QueuedDownload], object]
 
 
 class Commands:
-    """The commands of one manager. Every method may be called from any thread.
+    """The commands of one manager. Its methods, except `start`, are called on the queue's thread.
 
     Args:
         catalog: Records which shell lines were started.

@@ -202,10 +202,10 @@ class Parts:
         self.queue.notify(registered)
 
     def _follow_up(self, event: QueueEvent) -> None:
-        if isinstance(event, DownloadCompleted | DownloadFailed | DownloadCancelled | ThenChanged):
-            self.keeper.record(event.download)
         if isinstance(event, DownloadCompleted):
             self.commands.complete(event.download)
+        if isinstance(event, DownloadCompleted | DownloadFailed | DownloadCancelled | ThenChanged):
+            self.keeper.record(event.download)
         if isinstance(event, StatusChanged) and event.status is DownloadStatus.FAILED:  # also of a previous kernel
             self.access.start()
 

@@ -263,15 +263,7 @@ class QueueOperations(Operations):
                 )
             return planned
 
-        place = self._queue_plan(str(request.id), plan, starts=starts, joins=joins)
-        if place.is_new:
-            parts.commands.forget(place.id)
-        if callable(then):
-            parts.commands.keep(place.id, then, lambda download: then(FinishedDownload.of(download)))
-            ended = self._ask(lambda machine: machine.find_ended(place.id))
-            if ended is not None and ended.status is DownloadStatus.COMPLETED:  # before it was kept
-                parts.commands.complete(ended)
-        return place
+        return self._queue_plan(str(request.id), plan, starts=starts, joins=joins, then=then)
 
     def _checked_request(self, request: DownloadRequest) -> DownloadRequest:
         parts, then = self._parts, request.then
@@ -293,8 +285,11 @@ class QueueOperations(Operations):
         *,
         starts: bool = True,
         joins: bool = True,
+        then: object = None,
     ) -> QueuePosition:
         """Announces a request, makes its plan, and queues it; after an error, the queue is as before.
+
+        `then` is called once the download is complete, if it is callable.
 
         Raises:
             QueueError: The queue refuses it.
@@ -312,7 +307,16 @@ class QueueOperations(Operations):
             if planned.to is not None:
                 make_home(Path(planned.to), planned.id.repo_id)
             parts.renew_token()
-            place: QueuePosition = self._post(on.PlanResolved(number, planned, starts, joins))
+
+            def keep_callable(place: QueuePosition) -> QueuePosition:
+                if place.is_new:
+                    parts.commands.forget(place.id)
+                if callable(then):
+                    parts.commands.keep(place.id, then, lambda download: then(FinishedDownload.of(download)))
+                return place
+
+            event = on.PlanResolved(number, planned, starts, joins)
+            place: QueuePosition = settled(parts.queue.post(event, keep_callable))
         except BaseException:
             dropping = parts.queue.post(on.RequestDropped(number))
             with suppress(GglibError):

@@ -131,12 +131,13 @@ class QueueThread:
         """Whether there are subscribers to the snapshots."""
         return bool(self._listeners)
 
-    def post(self, event: on.Event) -> "Future[Any]":
+    def post(self, event: on.Event, finish: Callable[[Any], Any] = lambda reply: reply) -> "Future[Any]":
         """Gives the machine an event; the future gets its reply, or its refusal.
 
-        If the future is cancelled before the machine handles the event, the event is dropped.
+        If the future is cancelled before the machine handles the event, the event is dropped. `finish` is called with the
+        reply before the machine handles another event; the future gets what it returns.
         """
-        return self._put(lambda _: self._take(event))
+        return self._put(lambda _: finish(self._take(event)))
 
     def notify(self, event: on.Event) -> None:
         """Gives the machine an event without a reply, such as a report of the engine."""

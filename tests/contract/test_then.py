@@ -2,12 +2,15 @@
 
 import os
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gglib_nb import AlreadyQueuedError, DownloadManager, DownloadRequest, FinishedDownload, RequestError
+from gglib_nb import AlreadyQueuedError, DownloadId, DownloadManager, DownloadRequest, FinishedDownload, RequestError
+from gglib_nb.manager.followups import Commands
+from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub
@@ -196,6 +199,40 @@ def test_each_callable_of_a_joined_download_is_called_once(manager: DownloadMana
 
     assert ran(manager) == ("done", "")
     assert calls == ["first", "second"]
+
+
+def test_each_callable_of_requests_made_at_the_same_time_is_called(
+    manager: DownloadManager, hub: FaultyHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.set_speed(bytes_per_second=1000)
+    forget, calls = Commands.forget, list[int]()
+
+    def forget_slowly(commands: Commands, id_: DownloadId) -> None:
+        time.sleep(0.3)  # the other request may be joined meanwhile
+        forget(commands, id_)
+
+    monkeypatch.setattr(Commands, "forget", forget_slowly)
+    thens = [lambda _finished, number=number: calls.append(number) for number in range(2)]
+    for queued in [manager.submit(manager.sync.queue_smart, REPO, "Q4_K_M", then=then) for then in thens]:
+        queued.result(20)
+    hub.set_speed()
+
+    assert ran(manager) == ("done", "")
+    assert sorted(calls) == [0, 1]
+
+
+def test_a_callable_is_called_although_the_end_of_its_download_cannot_be_recorded(
+    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_keeper: QueueKeeper, _download: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(QueueKeeper, "record", refuse)
+    calls: list[object] = []
+    manager.sync.download(REPO, "Q4_K_M", then=calls.append)
+
+    assert ran(manager) == ("done", "")
+    assert len(calls) == 1
 
 
 @pytest.mark.parametrize("then", ["true", lambda _finished: None])
