@@ -183,11 +183,10 @@ def sync_folder(folder: Path) -> None:
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     """Write a small file, of which others see the old content or all of the new one; raises `OSError` with this path."""
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    new = path.with_name(f"{path.name}.{os.urandom(8).hex()}.new")
     try:
         try:
-            new.unlink(missing_ok=True)
-            new.touch(mode, exist_ok=False)  # never through a link
+            new.touch(mode, exist_ok=False)
             new.write_bytes(data)
             new.replace(path)
         finally:

@@ -366,7 +366,7 @@ def _existing_parts(target: Path, size_bytes: int) -> _Pieces:
 
 
 def _split(target: Path, size_bytes: int) -> _Pieces:
-    """The parts for a file system that refused the file for its size; what it stored before is the begin of the first."""
+    """The parts for a file system that refused the file for its size; what it stored before is the start of the first part."""
     limit_bytes = _temporary(target).stat().st_size
     limit_bytes -= limit_bytes % _PART_UNIT_BYTES
     if limit_bytes == 0:

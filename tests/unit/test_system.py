@@ -219,3 +219,18 @@ def test_a_process_has_the_path_of_its_log(tmp_path):
     piped = subprocess.run(asking, capture_output=True, check=True)
 
     assert (said.stdout.decode().strip(), piped.stdout.decode().strip()) == (str(log), "")
+
+
+def test_threads_replace_one_file_at_the_same_time(tmp_path: Path) -> None:
+    path = tmp_path / "settings.json"
+
+    def save(number: int) -> None:
+        for _ in range(50):
+            system.replace_file(path, bytes([number]) * 1000)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(save, range(4)))
+
+    assert len(path.read_bytes()) == 1000
+    assert len(set(path.read_bytes())) == 1
+    assert list(tmp_path.iterdir()) == [path]
