@@ -23,6 +23,7 @@ import os
 import stat
 import struct
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Self
 
@@ -140,8 +141,11 @@ class Journal:
         data = read_small(path, must_know=must_know)
         return None if data is None else read_state(data, boot_id())
 
-    def begin(self, pieces: Pieces) -> None:
-        """Create the journal with this state, replacing any other; raises `OSError` or `StorageError`."""
+    def begin(self, pieces: Pieces, check_owner: Callable[[], None] | None = None) -> None:
+        """Create the journal with this state, replacing any other; raises `OSError` or `StorageError`.
+
+        `check_owner` is called once the disk has stored it, which may take long, and forbids by an error to replace the other.
+        """
         fresh = self.path.with_name(self.path.name + ".new")
         fd = create_beside(fresh)
         self.close()
@@ -149,8 +153,10 @@ class Journal:
         try:
             self.record(pieces)
             sync_data(fd)
+            if check_owner is not None:
+                check_owner()
             fresh.replace(self.path)
-        except OSError:
+        except Exception:
             self.close()
             raise
 

@@ -62,7 +62,7 @@ class PartialFile:
         self._folder = target.parent.stat()
         try:
             self._check_owner()
-            journal.begin(self.pieces)
+            journal.begin(self.pieces, self._check_owner)
             if size_bytes is not None:
                 allocate(self._fd, size_bytes)
         except (OSError, StorageError, LeaseLostError):
@@ -87,6 +87,7 @@ class PartialFile:
                     is_shared = self.lease.has_other_writer or found.st_nlink > 1
                     return (self._own_copy(fd, runs), runs) if is_shared else (fd, runs)
                 os.close(fd)
+        self._check_owner()  # a disk may have taken long until here
         return disk.create_beside(self.path), []
 
     def _own_copy(self, shared: int, runs: list[Run]) -> int:

@@ -335,6 +335,42 @@ def test_synced_bytes_are_recorded_unless_they_were_found_wrong_in_the_meantime(
     assert state.runs == [(1_000, SIZE, SYNCED)]
 
 
+def test_opening_that_lost_its_lease_meanwhile_does_not_replace_the_file_of_the_new_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model.gguf"
+    lease = acquired(target)
+
+    def takes_long(_target: Path) -> None:
+        taken_from(target, os.getppid())
+        part_path(target).write_bytes(b"theirs")
+
+    monkeypatch.setattr(partial_module.disk, "rescue_renamed", takes_long)
+
+    with pytest.raises(LeaseLostError):
+        opened(target, lease)
+
+    assert part_path(target).read_bytes() == b"theirs"
+
+
+def test_opening_that_lost_its_lease_during_a_sync_does_not_replace_the_journal_of_the_new_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "model.gguf"
+    lease = acquired(target)
+
+    def takes_long(_fd: int) -> None:
+        taken_from(target, os.getppid())
+        journal_path(target).write_bytes(b"theirs")
+
+    monkeypatch.setattr("gglib_nb.engine.journal.sync_data", takes_long)
+
+    with pytest.raises(LeaseLostError):
+        opened(target, lease)
+
+    assert journal_path(target).read_bytes() == b"theirs"
+
+
 def test_a_transfer_that_has_ended_reserves_no_space(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gglib_nb.engine.disk.free_bytes", lambda _folder: 100)
     stop, space = threading.Event(), DiskSpace()
