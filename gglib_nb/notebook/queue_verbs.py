@@ -162,9 +162,12 @@ def pause(session: Session, reference: AnyId | None = None, *, _all: All = False
 def resume(session: Session, reference: PausedId | None = None, *, _all: All = False) -> str:
     """Resume a paused download, or all."""
     if reference is None:
-        number = sum(item.status is DownloadStatus.PAUSED for item in session.manager.snapshot.items)
+        snapshot = session.manager.snapshot
+        number = sum(item.status is DownloadStatus.PAUSED for item in snapshot.items)
         session.call(session.sync.resume_all)
-        return f"Resumed {units.plural(number, 'download')}."
+        if snapshot.items and not number and not snapshot.is_processing:
+            return "Started the queue."
+        return _all_of("resume", number, f"Resumed {units.plural(number, 'download')}.")
     session.call(session.sync.resume, reference)
     return f"Resumed {reference}. {state_sentence(find_item(reference, session.manager.snapshot))}"
 

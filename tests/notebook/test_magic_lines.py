@@ -378,6 +378,14 @@ def test_wait_does_not_wait_for_a_queue_that_was_not_started(shell, manager):
     assert manager.asked == []
 
 
+@pytest.mark.parametrize(("items", "said"), [((FIRST,), "Started the queue."), ((), "There is nothing to resume.")])
+def test_resuming_all_says_what_it_did_without_a_paused_download(shell, manager, items, said):
+    manager.snapshot = snapshot(*items)
+
+    assert run(shell, "resume --all") == said
+    assert asked(manager) == [("resume_all",)]
+
+
 @pytest.mark.parametrize("failures", [1, 2])
 def test_waiting_for_all_reports_failures_at_the_end(shell, manager, failures):
     cut = NetworkError("The line was cut.")
@@ -736,10 +744,11 @@ def test_a_side_panel_is_shown_once_however_often_it_is_requested(shell, manager
 
 def test_all_downloads_are_paused_and_resumed_in_one_line(shell, manager):
     run(shell, "pause --all")
+    manager.snapshot = snapshot(replace(FIRST, status=DownloadStatus.PAUSED), SECOND)
     said = run(shell, "resume --all")
 
     assert [operation for operation, *_ in manager.asked][-2:] == ["pause_all", "resume_all"]
-    assert said.startswith("Resumed ")
+    assert said == "Resumed 1 download."
 
 
 def test_queueing_a_partly_stored_model_is_not_reported_as_downloading(shell, manager):
