@@ -396,7 +396,7 @@ def use_profile(values: Mapping[str, Any]) -> None:
 
 
 def _stated(name: str, value: Any) -> Any:  # noqa: ANN401 - as the setting is
-    """A value of a profile or of the saved settings, where a list is text, as used."""
+    """Checks a value of a profile or of the saved settings, where a list may also be written as text."""
     is_text_of_list = isinstance(value, str) and isinstance(_ALL[name].default, tuple)
     return checked_setting(name, _ALL[name].read(value) if is_text_of_list else value)
 

@@ -198,7 +198,7 @@ def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: Sen
 
 
 def _ask_or_delete(operations: "SyncOperations", action: str, id_: str) -> Answer:
-    """Asks before an action, or deletes models after that."""
+    """Asks the user before an action, or deletes models once the user has agreed."""
     question, agreed, label = "", f"{action}_now", "Delete"
     match action:
         case "delete":

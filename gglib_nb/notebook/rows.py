@@ -54,7 +54,7 @@ def scan_warning(name: object, finding: str) -> str:
 
 
 def row_of(id_: DownloadId, **fields: Any) -> Row:  # noqa: ANN401 - the fields of a row
-    """The row of a download or a model, with the titles of its id."""
+    """The row of a download or a model. Its title, tag and name come from the id."""
     title, tag = printable(id_.repo_id.rpartition("/")[2]), printable(id_.quantization or "")
     fields.setdefault("id", str(id_))
     fields.setdefault("name", f"{title} {tag}".rstrip())

@@ -45,7 +45,7 @@ _DASHED: Final = re.compile(r"-\D|--.")
 # What a phone's keyboard makes of quotation marks and of `--`.
 _CURLY: Final = re.compile(r"(?<![^\s=])(?:[“„”]([^“”]*)[“”]|[‘‚’]([^‘’]*)[‘’])(?!\S)")  # noqa: RUF001 - as a phone types them
 _LONG_DASH: Final = re.compile(r"^[–—](?=[a-z])")  # noqa: RUF001 - as a phone types them
-# Of a verb's docstring: the help of an argument or an option.
+# How the paragraph of a verb's docstring begins that explains arguments and options.
 _STATED: Final = re.compile(r"--[a-z]|[A-Z0-9]{2,}\S*: ")
 _SHARED: Final = "--revision"  # also an option of the commands that users paste
 _read_rate: Final = partial(parse_bytes, bare_unit="MB")
@@ -207,7 +207,7 @@ class Verb:
 
 
 def _declared(parameter: inspect.Parameter, stated: Mapping[str, str]) -> Argument:
-    """The argument or option of a parameter; `stated` has its help by its form."""
+    """Makes the argument or option of a parameter; `stated` maps its form to its help."""
     hint = parameter.annotation
     kind = get_args(hint)[0] if get_origin(hint) in (Union, UnionType) else hint
     argument, word = Argument(), parameter.name.strip("_")
