@@ -325,8 +325,9 @@ class QueueKeeper:
 
     def _finish(self) -> None:
         """The last write."""
-        if self._hands_on and (self._is_changed or self._is_kept):
-            self._store()
+        with suppress(ManagerClosedError):  # the database was locked for too long: it is released as last stored
+            if self._hands_on and (self._is_changed or self._is_kept):
+                self._store()
         if self._is_kept:
             (self._queues.release if self._hands_on else self._queues.forget)()
         self._remember()

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -259,6 +259,25 @@ def test_a_manager_closes_within_its_time_with_a_stopped_engine_and_a_locked_dat
     locked.close()
 
     assert took_s < 2.6
+
+
+def test_a_queue_is_released_although_the_database_was_locked_while_its_manager_closed(
+    make_manager: Callable[..., DownloadManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gglib_nb.manager.manager._KEEP_S", 0.1)
+    manager = make_manager()
+    manager.sync.adopt()
+    id_ = manager.sync.queue_download(DownloadRequest(SMALL, "Q4_K_M"))
+    manager.sync.see_others()  # it is stored
+    with closing(sqlite3.connect(manager.config.database_path, isolation_level=None)) as locked:
+        locked.execute("BEGIN EXCLUSIVE")
+        manager.sync.pause(id_)
+        manager.close()
+
+    following = make_manager()
+    wait_until(lambda: following.sync.adopt().total == 1, 10, "the adoption")
+
+    assert [item.status for item in following.snapshot.items] == ["paused"]
 
 
 # Nothing stops others
