@@ -129,7 +129,7 @@ def refuse_to_wait() -> None:
     _here.may_wait = False
 
 
-# A terminal's IPython does not cancel a coroutine that the user interrupts: its loop only stands still until the next one.
+# A terminal's IPython does not cancel a coroutine that the user interrupts: its loop only stops until the next one runs.
 _awaiting: Final[ContextVar[Callable[[], bool]]] = ContextVar("_awaiting", default=lambda: True)
 
 

@@ -248,7 +248,7 @@ class QueueThread:
         self._refusal = FORKED
 
     def _put(self, act: _Act) -> "Future[Any]":
-        """Runs a function on the thread; its error is set at once."""
+        """Runs a function on the thread; if the thread has ended, the future has its error at once."""
         future: Future[Any] = Future()
         with self._lock:
             if self._refusal:
