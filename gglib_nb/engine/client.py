@@ -90,7 +90,7 @@ class EngineClient:
         self._on_event = on_event
         self._lock = threading.RLock()
         self._life: _Life | None = None  # the latest
-        self._short_lives = 0  # the latest ones
+        self._short_lives = 0  # how many of the latest processes ended soon, in a row
         self._closing = threading.Event()
 
     @property

@@ -100,7 +100,7 @@ class Worker:
     """One connection and its thread, which opens it with the first request."""
 
     def __init__(self, pool: "Pool") -> None:
-        self.origin: Origin | None = None  # that it is connected to; None before the first request
+        self.origin: Origin | None = None  # to which it is connected; None before the first request
         self.answer_s: float | None = None  # from the last request to the head of its answer; None before the first
         self.is_waiting = False  # for the bandwidth limit, so it does not count as stalled
         self.pace = Pace()  # how fast it is, as the transfer that uses it samples it

@@ -144,7 +144,7 @@ class Journal:
     def begin(self, pieces: Pieces, check_owner: Callable[[], None] | None = None) -> None:
         """Create the journal with this state, replacing any other; raises `OSError` or `StorageError`.
 
-        `check_owner` is called once the disk has stored it, which may take long, and forbids by an error to replace the other.
+        `check_owner` is called before the replacement, once the disk has stored the new journal, which may take long; it may raise.
         """
         fresh = self.path.with_name(self.path.name + ".new")
         fd = create_beside(fresh)

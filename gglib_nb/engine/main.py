@@ -234,7 +234,7 @@ def lines_until_orphaned(fd: int, parent_pid: int, outbox: PipeOutbox) -> Iterat
 
 
 def main(parent_pid: int) -> None:
-    """Run until the kernel ends, whose process id it has passed itself: it may have ended already."""
+    """Run until the kernel ends. The kernel passes its own process id, because it may end before this is called."""
     # Nothing else may write between the events: a stray print goes to the log.
     events = os.dup(1)
     os.dup2(2, 1)

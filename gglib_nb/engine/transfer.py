@@ -43,7 +43,7 @@ from gglib_nb.system import free_bytes, log_path
 
 _TICK_S: Final = 0.1
 _RECORD_S: Final = 0.5
-# How long the end waits altogether, for a rename that has begun and for a partial file that is being opened.
+# How long the end waits altogether, for checks and for renames that have begun.
 _END_WAIT_S: Final = 1.0
 # After the last byte, an outage is believed only after this long.
 _FLOWING_S: Final = 2.0
