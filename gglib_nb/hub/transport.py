@@ -63,7 +63,7 @@ class Patience(Value, frozen=True):
     """How long to retry when the hub does not respond properly."""
 
     tries: int = 5  # most requests sent
-    first_wait_s: float = 0.5  # before the second attempt; doubled before each further one, up to 8 s
+    first_wait_s: float = 0.75  # at most, before the second attempt; doubled before each further one, up to 8 s
     budget_s: float = 30.0  # no attempt starts later after the first; a longer wait that the hub asks for is an error
     # Of a connect and of each read; None is huggingface_hub's (`HF_HUB_ETAG_TIMEOUT`, 10 s).
     timeout_s: float | None = None

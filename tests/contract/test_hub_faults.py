@@ -184,6 +184,15 @@ def test_a_refusal_is_not_retried(hub: FaultyHub, client: HubClient) -> None:
     assert len(hub.requests) == 1
 
 
+def test_a_hub_that_is_down_for_five_seconds_is_waited_for_whatever_the_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+    patience = Patience()
+    monkeypatch.setattr("random.random", lambda: 0.0)
+
+    waits = [patience.wait_s(attempt, HubUnavailableError("down")) for attempt in range(patience.tries - 1)]
+
+    assert 5 < sum(waits) < patience.budget_s
+
+
 @pytest.mark.parametrize("stated_by", ["ratelimit", "ratelimit-not-exhausted", "retry-after"])
 def test_a_long_rate_limit_raises_an_error_with_the_seconds(hub: FaultyHub, client: HubClient, stated_by: str) -> None:
     hub.faults.add(RateLimited(290, stated_by=stated_by))  # type: ignore[arg-type]
