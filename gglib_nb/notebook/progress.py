@@ -20,7 +20,7 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.manager.bundles import BundleProgress
-from gglib_nb.manager.progress import write_text
+from gglib_nb.manager.progress import encodable, write_text
 from gglib_nb.notebook import host, render, rows
 from gglib_nb.notebook.outputs import CellOutput, Data
 
@@ -75,7 +75,9 @@ class _TextOutput:
 
     def _write(self, lasting: Sequence[str], bars: Sequence[str]) -> None:
         """Writes lines, and on a terminal bars below them, which the next call replaces."""
-        bars = bars if self._is_terminal else []
+        # On some terminals a full line wraps, and the cursor would move up too few lines.
+        limit = self._screen().columns - 1
+        bars = [encodable(line, self._stream)[:limit] for line in bars] if self._is_terminal else []
         if lasting or bars != self._drawn:
             back = f"{_UP.format(len(self._drawn))}{_ERASE_BELOW}" if self._drawn else ""
             write_text(self._stream, back + "".join(f"{line}\n" for line in [*lasting, *bars]))
@@ -93,7 +95,7 @@ class TextLine(_TextOutput):
         line = f"{units.percent(fraction):>5}  {printable(text)}"
         before, self._quarters = self._quarters, max(self._quarters, int(4 * (fraction or 0.0)))
         is_logged = self._quarters > before and not self._is_terminal
-        self._write([line] if is_logged else [], [line[: self._screen().columns - 1]])
+        self._write([line] if is_logged else [], [render.clip(line, self._screen().columns - 1)])
 
 
 class TextQueue(_TextOutput):
@@ -135,7 +137,6 @@ class TextQueue(_TextOutput):
 
     def _bars(self, snapshot: QueueSnapshot) -> list[str]:
         screen = self._screen()
-        # One column less than the width: on some terminals a full line wraps, and the cursor would move up too few lines.
         width = max(render.NARROWEST, screen.columns - 1)
         running = [item for item in snapshot.items if item.status.is_active]
         lines = [line for item in running for line in render.download_lines(item, width)]

@@ -93,7 +93,7 @@ def render_text(snapshot: QueueSnapshot, width: int = 88, caption: str = "") -> 
     width = max(NARROWEST, width)
     head = rows.header(snapshot)
     lines = [line for notice in head.notices for line in _wrap(_notice(notice), width)]
-    lines.append(_clip(_overview(snapshot), width))
+    lines.append(clip(_overview(snapshot), width))
     for view, listed, more in _sections(snapshot):
         lines += [view.title] if view.title else []
         for number, row in listed:
@@ -131,12 +131,12 @@ def _lines(row: Row, view: str, number: int, width: int) -> list[str]:
         words = f"{_text_bar(row.part, width)} {row.measure:>5}  {facts(row)}"
     lines = [f"{name}  {words}".rstrip()]
     if view == "pending":
-        lines = [_clip(lines[0], width)]
+        lines = [clip(lines[0], width)]
     elif is_active or len(lines[0]) > width:
-        lines = [_clip(name, width), *_wrap(f"{' ' * (2 if is_active else 4)}{words}", width, indent=4)]
+        lines = [clip(name, width), *_wrap(f"{' ' * (2 if is_active else 4)}{words}", width, indent=4)]
     below = [*_wrap(row.note if is_below else "", width - 4), _command(row), printable(row.path)]
     lines += [f"    {line}" for line in below if line]
-    return [_clip(line, width) for line in (*lines, *_file_lines(row, width))] if is_active else lines
+    return [clip(line, width) for line in (*lines, *_file_lines(row, width))] if is_active else lines
 
 
 def _file_lines(row: Row, width: int) -> Iterator[str]:
@@ -157,7 +157,8 @@ def _wrap(text: str, width: int, indent: int = 0) -> list[str]:
     return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False, subsequent_indent=" " * indent)
 
 
-def _clip(line: str, width: int) -> str:
+def clip(line: str, width: int) -> str:
+    """A line that fits; a line that was cut ends in an ellipsis, so that a cut number is not read as another one."""
     return line if len(line) <= width else line[: width - 1] + "…"
 
 

@@ -36,7 +36,15 @@ def test_a_line_never_wraps() -> None:
 
     shown.show(("reading something long", 0.5))
 
-    assert stream.getvalue() == " 50 %  read\n"
+    assert stream.getvalue() == " 50 %  rea…\n"
+
+
+def test_a_line_never_wraps_without_an_ellipsis_in_the_encoding() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="")
+
+    TextLine(stream, is_terminal=True, screen=lambda: os.terminal_size((12, 24))).show(("reading something", 0.5))
+
+    assert stream.buffer.getvalue() == b" 50 %  rea.\n"
 
 
 def test_an_untrusted_name_cannot_control_the_terminal() -> None:
