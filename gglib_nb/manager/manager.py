@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
@@ -32,7 +33,7 @@ from gglib_nb.domain.snapshot import (
     StatusChanged,
     ThenChanged,
 )
-from gglib_nb.errors import CatalogError, InvalidTokenError
+from gglib_nb.errors import CatalogError, GglibError, InvalidTokenError, ManagerClosedError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
 from gglib_nb.manager.calls import Coroutines, DaemonThreadPool, checked, settled
@@ -188,18 +189,26 @@ class Parts:
         if isinstance(effect, do.StoreQueue):
             self.keeper.changed()
         elif isinstance(effect, do.RegisterModel):
-            self._writer.submit(self._register, effect)
+            self._writer.submit(self._register, effect).add_done_callback(partial(self._report, effect.attempt))
         else:
             self.engine.run(effect)
 
-    def _register(self, effect: do.RegisterModel) -> None:
+    def _register(self, effect: do.RegisterModel) -> on.ModelRegistered:
         registered = on.ModelRegistered(effect.attempt)
         if effect.plan.add_to_db:
             registered = register_download(self.catalog, self.config, effect)
             if models := self.registered():  # from the first one on
                 self.note_known_folders(models)
         self.commands.start(effect)
-        self.queue.notify(registered)
+        return registered
+
+    def _report(self, attempt: int, registering: "Future[on.ModelRegistered]") -> None:
+        error = registering.exception()
+        if error is None:
+            self.queue.notify(registering.result())
+        elif not isinstance(error, ManagerClosedError):  # else the next kernel registers it
+            failure = error if isinstance(error, GglibError) else GglibError(str(error))
+            self.queue.notify(on.ModelRegistered(attempt, error=failure))
 
     def _follow_up(self, event: QueueEvent) -> None:
         if isinstance(event, DownloadCompleted):

@@ -110,7 +110,9 @@ def test_every_operation_in_a_forked_child_is_refused_at_once(manager: DownloadM
     assert manager.sync.has_download(SMALL) is False
 
 
-@pytest.mark.parametrize("name", ["gglib-queue-keeper", "gglib-engine-writer", "gglib-engine-reader"])
+@pytest.mark.parametrize(
+    "name", ["gglib-queue-keeper", "gglib-engine-writer", "gglib-engine-reader", "gglib-catalog-1"]
+)
 def test_a_thread_that_cannot_start_is_started_at_the_next_use(
     manager: DownloadManager, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
