@@ -67,9 +67,10 @@ def test_shards_of_different_sets_are_refused(files) -> None:
         check_split_set(files)
 
 
-def test_shards_with_a_duplicate_tensor_are_refused(tmp_path) -> None:
+@pytest.mark.parametrize("shards", ["ab bc", "ab cc"], ids=["of two shards", "of one shard"])
+def test_shards_with_a_duplicate_tensor_are_refused(tmp_path, shards: str) -> None:
     files = []
-    for number, names in enumerate((["a", "b"], ["b", "c"])):
+    for number, names in enumerate(shards.split()):
         path = tmp_path / f"m-{number}.gguf"
         path.write_bytes(gguf_bytes([Held(name, b"data") for name in names]))
         facts = {"split_no": number, "split_count": 2, "tensor_count": 2, "split_tensors_count": 4}
