@@ -20,6 +20,7 @@ from gglib_nb.demo.refusals import refusal
 from gglib_nb.domain.reports import EngineLost, Progress, TransferFinished, TransferStopped
 from gglib_nb.engine import file as file_module
 from gglib_nb.engine import jobs, partial, transfer
+from gglib_nb.engine.disk import DiskSpace
 from gglib_nb.engine.protocol import DiscardPartials, TransferFailed
 from gglib_nb.errors import StorageError, from_wire
 from tests.support.engine import EngineProcess, LocalEngine
@@ -51,6 +52,28 @@ def process(hub, tmp_path: Path) -> Iterator[EngineProcess]:
 
 def beside(target: Path, suffix: str) -> Path:
     return target.with_name(target.name + suffix)
+
+
+def test_a_file_can_be_downloaded_again_while_the_disk_of_its_stopped_transfer_hangs(engine, monkeypatch) -> None:
+    hangs, answers, reserve = threading.Event(), threading.Event(), DiskSpace.reserve
+
+    def hangs_once(*arguments, **options) -> None:
+        monkeypatch.setattr(DiskSpace, "reserve", reserve)
+        hangs.set()
+        assert answers.wait(30)
+        reserve(*arguments, **options)
+
+    monkeypatch.setattr(DiskSpace, "reserve", hangs_once)
+    first = engine.begin(REPO, SMALL)
+    assert hangs.wait(30)
+    assert isinstance(engine.stop(first)[0], TransferStopped)
+
+    second = engine.begin(REPO, SMALL)
+    engine.log.wait_for_progress(second, lambda one: one.notice_kind == "waiting")
+    answers.set()
+
+    assert isinstance(engine.log.end_of(second), TransferFinished)
+    assert [path.name for path in engine.folder.rglob("*.*")] == [SMALL]
 
 
 def test_a_bug_in_the_last_checks_ends_the_attempt(engine, monkeypatch) -> None:

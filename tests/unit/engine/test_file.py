@@ -78,6 +78,28 @@ def test_a_mirror_counts_as_a_source_from_its_first_byte(tmp_path, lease) -> Non
     partial.close(is_ours=True)
 
 
+def test_the_address_of_a_splits_next_part_is_asked_for_while_the_part_before_it_arrives(tmp_path, lease) -> None:
+    target = str(tmp_path / "model.gguf")
+    first = PlannedFile("model.gguf.part1of2", 16 * MIB, "a" * 64, target)
+    second = PlannedFile("model.gguf.part2of2", 16 * MIB, "b" * 64, target, offset_bytes=16 * MIB)
+    file = file_of(tmp_path / "model.gguf", first, second)
+    partial = opened(file, lease)
+    assert file.part_to_resolve(0.0) is file.parts[0]
+
+    file.parts[0].resolved(Remote(URL, 16 * MIB, "a" * 64))
+    running = file.next_request(0.0, 8 * MIB, SIZE)
+    assert file.part_to_resolve(0.0) is None, "the first part has bytes that no request fetches"
+    file.next_request(0.0, 8 * MIB, SIZE)
+    assert file.part_to_resolve(0.0) is file.parts[1]
+
+    file.parts[1].resolved(Remote(URL, 16 * MIB, "b" * 64))
+    file.parts[0].remote = None
+    assert file.part_to_resolve(0.0) is None
+    file.end_request(running)
+    assert file.part_to_resolve(0.0) is file.parts[0]
+    partial.close(is_ours=True)
+
+
 def checked_file(target: Path, lease: Lease) -> DownloadFile:
     """A file whose check runs and has acquired the lease."""
     file = file_of(target)
