@@ -408,7 +408,7 @@ class Connection:
         try:
             return self._try(route, method, url, extra)
         except ExchangeError as error:
-            if not is_kept or not isinstance(error.__cause__, _SIGNS_OF_DEATH):
+            if not is_kept or self._is_aborted or not isinstance(error.__cause__, _SIGNS_OF_DEATH):
                 raise
         return self._try(route, method, url, extra)
 

@@ -158,6 +158,30 @@ def test_an_aborted_connection_is_not_reopened(serving, connect) -> None:
     assert server.requests == []
 
 
+def test_an_aborted_request_on_a_kept_connection_opens_no_other(serving, connect) -> None:
+    made: list[OddServer] = []
+    hung = threading.Event()
+
+    def hang(connection: socket.socket) -> None:
+        made[0].ask(connection)
+        connection.sendall(ranged(0, 4, 10, b"abcd"))
+        made[0].ask(connection)
+        hung.set()
+        connection.recv(1)
+
+    made.append(serving(hang, lambda connection: connection.close()))
+    connection = connect(timeouts=Timeouts(answer_s=60))
+    assert read_all(connection.request(made[0].url, 0, 4, 10)) == b"abcd"
+    aborting = threading.Thread(target=lambda: hung.wait(30) and connection.abort())
+    aborting.start()
+
+    with pytest.raises(LineError):
+        connection.request(made[0].url, 4, 10, 10)
+
+    aborting.join(30)
+    assert made[0].connections == 1
+
+
 def test_a_kept_connection_that_the_server_has_closed_is_replaced_once(serving, connect) -> None:
     made: list[OddServer] = []
     made.append(serving(asking(made, ranged(0, 4, 10, b"abcd")), asking(made, ranged(4, 10, 10, b"efghij"))))
