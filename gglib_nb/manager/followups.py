@@ -166,10 +166,17 @@ class AccessWatch:
         return retried
 
     def _watch(self) -> None:
-        while (waiting := waiting_for_access(self._snapshot())) and not self._closed.wait(self._interval_s):
+        while waiting := self._waiting():
+            if self._closed.wait(self._interval_s):
+                return
             self.retry(waiting)
+
+    def _waiting(self) -> list[DownloadId]:
+        """The downloads that wait for access; if there are none, this thread ends, and the next failure starts another."""
         with self._lock:
-            self._thread = None
+            if not (waiting := waiting_for_access(self._snapshot())):
+                self._thread = None
+            return waiting
 
 
 def waiting_for_access(snapshot: QueueSnapshot) -> list[DownloadId]:

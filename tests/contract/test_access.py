@@ -1,8 +1,10 @@
 """Gated repositories: which state of access applies, logging in, and what continues when access is granted."""
 
+import itertools
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from gglib_nb import DownloadManager, GatedRepoError
 from gglib_nb.demo import GRANTED_TOKEN
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.errors import InvalidTokenError, NetworkError
 from gglib_nb.manager.followups import AccessWatch, waiting_for_access
 from gglib_nb.notebook.session import Screen, Session
@@ -113,6 +116,30 @@ def log_in(hub: FaultyHub, home: Path, token: str) -> str:
         check=True,
     )
     return found.stdout + found.stderr
+
+
+def test_a_download_that_fails_while_the_watch_ends_is_watched_too() -> None:
+    retried: list[DownloadId] = []
+    both_retried, failure = threading.Event(), snapshot(failed("o/a", gated("pending")))
+    calls = itertools.count()
+
+    def seen() -> QueueSnapshot:
+        if next(calls) != 2:  # of the start, of the watch, and of the watch before it ends
+            return snapshot() if both_retried.is_set() else failure
+        failing = threading.Thread(target=watch.start)
+        failing.start()
+        failing.join(0.3)
+        return snapshot()
+
+    def retry(id_: DownloadId) -> None:
+        retried.append(id_)
+        if len(retried) == 2:
+            both_retried.set()
+
+    watch = AccessWatch(seen, lambda _repo_id: None, retry, interval_s=0.0)
+    watch.start()
+
+    assert both_retried.wait(5)
 
 
 def test_a_login_is_checked_with_the_hub_and_stored(hub: FaultyHub, tmp_path: Path) -> None:
