@@ -79,7 +79,7 @@ def queue(
     --force: Download again even if you have the file.
     --with KIND: Also download a companion file; mmproj is a vision projector, draft a draft model for speculative decoding.
     --no-db: Do not add the model to %gguf models.
-    --no-start: Add it to the queue without starting the queue.
+    --no-start: Add it to the queue without starting the queue; %gguf resume --all starts it.
     --everywhere: On a Dask cluster: download a copy to every host's own folder.
     --to FOLDER: Store it in this folder instead of the models folder.
     --then COMMAND: Run this shell command once the download is complete; write it in single quotes. $GGUF_PATH is the file.
