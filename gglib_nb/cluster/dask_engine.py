@@ -175,8 +175,8 @@ class DaskEngine:
             self._workers = {address: said for address, said in self._workers.items() if address in usable}
             for worker in sorted(usable - self._workers.keys()):
                 # On a thread of its own: a user's task may keep the worker from answering for long.
-                self._workers[worker] = None
                 threading.Thread(target=self._ask, args=(client, worker), name="gglib-cluster-ask", daemon=True).start()
+                self._workers[worker] = None
             self._do(self._dispatcher.say_absence(NO_HOST))
             if not self._links and self._workers and all(self._workers.values()):
                 self._do(self._dispatcher.fail_waiting(ClusterError(next(filter(None, self._workers.values())))))

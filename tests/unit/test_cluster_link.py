@@ -307,6 +307,35 @@ def test_a_worker_that_does_not_answer_holds_up_no_other(monkeypatch, tmp_path) 
     engine.close(0.1)
 
 
+def test_a_worker_that_no_thread_could_ask_is_asked_again(monkeypatch, tmp_path) -> None:
+    asked = threading.Event()
+
+    def run(*_arguments, workers, on_error):
+        asked.set()
+        return {}
+
+    def cannot_start(**_options) -> None:
+        raise RuntimeError("can't start new thread")
+
+    client = SimpleNamespace(status="running", run=run, scheduler_info=lambda n_workers: {"workers": {"tcp://a": {}}})
+    engine = DaskEngine(
+        Configure("http://hub", None, None, 1, (), "test"),
+        lambda _report: None,
+        connect=lambda: (client, False),
+        models_directory=tmp_path,
+        can_come_back=False,
+    )
+    with monkeypatch.context() as patched:
+        patched.setattr(dask_engine.threading, "Thread", cannot_start)
+        with pytest.raises(RuntimeError):
+            engine._look()
+
+    engine._look()
+
+    assert asked.wait(WAIT_S)
+    engine.close(0.1)
+
+
 def a_link(worker: str) -> SimpleNamespace:
     nothing = lambda *_: None  # noqa: E731
     return SimpleNamespace(
