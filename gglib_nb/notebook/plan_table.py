@@ -114,7 +114,7 @@ def plan_blocks(plan: RepoPlan) -> list[Block]:
         Line(_machine(plan), QUIET),
         *(Line(text, f"color:{BAD}") for text in warnings),
         *(Line(text, STRONG) for text in _advice(plan)),
-        Table(_COLUMNS, [_cells(variant, plan) for variant in plan.variants], number="Row", marked=marked),
+        Table(_COLUMNS, [_cells(one, plan) for one in plan.variants], number="Row", marked=marked, sorts=True),
         *(Line(text, QUIET) for text in _below(plan)),
     ]
 

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueueNotice, QueueSnapshot
+from gglib_nb.errors import NoGgufFilesError
 from gglib_nb.manager.progress import encodable, is_terminal
 from gglib_nb.notebook import host
 from gglib_nb.notebook.progress import LineOutput, LiveOutput, TextLine, TextQueue, Work, progress_of, queue_in_cell
@@ -207,8 +208,13 @@ class Session:
     def call(
         self, operation: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Result:
-        """Runs an operation on one of the manager's threads, and waits for it with `settle`."""
-        return settle(self.manager.submit(operation, *args, **kwargs))
+        """Runs an operation on one of the manager's threads, and waits for it with `settle`; repositories of an error get numbers."""
+        try:
+            return settle(self.manager.submit(operation, *args, **kwargs))
+        except NoGgufFilesError as error:
+            if error.alternatives:
+                self.list_rows(map(DownloadId, error.alternatives))
+            raise
 
     def call_with_progress(self, what: str, operation: Callable[..., _Result], *args: object) -> _Result:
         """Like `call`, for an operation with `on_progress`; shows what it does as a line of progress."""

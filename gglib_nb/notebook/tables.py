@@ -33,6 +33,41 @@ _DIFF: Final = {"+": "background:rgba(67,160,71,.22)", "-": "background:rgba(229
 _WIDE: Final = 150  # columns of characters
 _MOST_LINES: Final = 1_000
 _LONGEST_LINE: Final = 2_000
+# Sorts by the first number in a cell, in its unit, else by its text. The script makes the buttons: without scripts (GitHub,
+# untrusted notebooks) nothing looks clickable.
+_SORT_SCRIPT: Final = """<script>
+(() => {
+  const table = document.currentScript?.previousElementSibling;
+  if (!table) return;
+  const powers = { k: 1, K: 1, M: 2, G: 3, T: 4 };
+  const rank = (row, at) => {
+    const text = row.cells[at].textContent;
+    const [, number, power, binary] = /([\\d.]+)(?: ([kKMGT])(i?)B)?/.exec(text) ?? [];
+    return number === undefined ? text : Number(number) * (binary ? 1024 : 1000) ** (powers[power] ?? 0);
+  };
+  const compare = (a, b) => typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1;
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, at) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    button.style.cssText = "all:unset;cursor:pointer;outline:revert";
+    button.onclick = () => {
+      const turn = head.ariaSort === "ascending" ? -1 : 1;
+      for (const other of heads) {
+        other.ariaSort = null;
+        other.lastChild.textContent = other.textContent.replace(/ [▲▼]$/, "");
+      }
+      head.ariaSort = turn === 1 ? "ascending" : "descending";
+      button.textContent += turn === 1 ? " ▲" : " ▼";
+      const rows = [...table.tBodies[0].rows];
+      rows.sort((a, b) => turn * compare(rank(a, at), rank(b, at)));
+      table.tBodies[0].append(...rows);
+    };
+    head.replaceChildren(button);
+  });
+})();
+</script>"""
 COLORS: Final = {"plain": "", "good": GOOD, "warn": WARN, "bad": BAD}
 """The colour of each mood."""
 
@@ -66,6 +101,7 @@ class Table:
         number: The title of a first column of row numbers, which users type.
         folds: HTML has no known width: fold every column above importance 1.
         marked: The places of the highlighted rows, from 0.
+        sorts: HTML only: a click on a head sorts, if scripts are allowed.
     """
 
     def __init__(
@@ -77,8 +113,10 @@ class Table:
         number: str = "",
         folds: bool = False,
         marked: Collection[int] = (),
+        sorts: bool = False,
     ) -> None:
         items = list(items)
+        self._script = _SORT_SCRIPT if sorts else ""
         self._hint, self._folds = printable(hint), folds
         self._marks = [at in marked for at in range(len(items))]
         cells = {column: [_cell(column, item, at) for item in items] for at, column in enumerate(columns)}
@@ -135,7 +173,7 @@ class Table:
                 cells.append(f'<td style="{look}">{inside}{quiet(words) if words and column is name else ""}</td>')
             body.append(f'<tr style="{_MARKED if is_marked else "background:none"}">{"".join(cells)}</tr>')
         table = f'<table style="{TABLE}"><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(body)}</tbody></table>'
-        return table + (quiet(self._hint) if self._hint else "")
+        return table + self._script + (quiet(self._hint) if self._hint else "")
 
     def _folded(self, columns: Iterable[Column], at: int) -> str:
         """The cells of these columns in a row, on one line."""

@@ -1,4 +1,4 @@
-"""Lines of `%gguf` in a real JupyterLab: an updating wait, and completion."""
+"""Lines of `%gguf` in a real JupyterLab: sorting a plan, an updating wait, and completion."""
 
 import re
 from collections.abc import Iterator
@@ -30,6 +30,16 @@ def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             page.run(0)
             page.run(1)
             yield page
+
+
+def test_clicking_a_column_header_sorts_a_plan(page: NotebookPage) -> None:
+    rows = page.page.locator(".jp-OutputArea tbody tr")
+    expect(rows.first).to_contain_text("Q2_K")
+
+    page.page.get_by_role("button", name="Size").click()
+    page.page.get_by_role("button", name="Size").click()
+
+    expect(rows.first).to_contain_text("Q8_0")
 
 
 def test_an_interactive_wait_is_one_output_that_updates(page: NotebookPage) -> None:

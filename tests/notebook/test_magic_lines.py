@@ -29,6 +29,7 @@ from gglib_nb.errors import (
     DownloadsFailedError,
     GatedRepoError,
     NetworkError,
+    NoGgufFilesError,
     QueueFullError,
     StorageError,
 )
@@ -790,6 +791,17 @@ def test_pruning_that_finds_nothing_left_says_that_nothing_was_deleted(shell, ma
     manager.answers["prune"] = lambda dry_run=False, **_: PrunePlan((unused,) if dry_run else (), (), 0, 0)
 
     assert run(shell, "prune --unused 30d --yes") == "Nothing was deleted."
+
+
+def test_rows_offered_by_an_error_can_be_queued_by_number(shell, manager):
+    manager.answers["queue_smart"] = NoGgufFilesError("None here.", ("owner/made-GGUF", "other/made-GGUF"))
+    with pytest.raises(NoGgufFilesError):
+        run(shell, "queue owner/base")
+
+    with pytest.raises(NoGgufFilesError):
+        run(shell, "queue 2")
+
+    assert manager.asked[-1][1][0] == "other/made-GGUF"
 
 
 PAST = (
