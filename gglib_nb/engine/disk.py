@@ -177,7 +177,7 @@ def prefix_reader(fd: int, reach: int) -> Callable[[int, int], bytes]:
 
 
 def status_of(path: Path) -> os.stat_result | None:
-    """The `stat` of a path; None if nothing is there or it cannot be read (a dead mount, no permission)."""
+    """The `stat` of a path; None if it does not exist or cannot be read (a dead mount, no permission)."""
     try:
         return path.stat()
     except OSError:

@@ -355,9 +355,9 @@ class QueueKeeper:
     def _describe(self, record: KernelRecord) -> str:
         if record.pid == self._owner.pid and record.place == self._owner.place:
             return "another queue of this kernel"
-        who = record.title or f"process {record.pid}"
+        name = record.title or f"process {record.pid}"
         host = Owner(record.place, record.pid, record.start).host
-        return who if host == self._owner.host else f"{who} on {host}"
+        return name if host == self._owner.host else f"{name} on {host}"
 
     # Errors ------------------------------------------------------------------------------------------------------
 

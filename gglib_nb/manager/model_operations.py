@@ -125,7 +125,7 @@ class ModelOperations(QueueOperations):
         Raises:
             RequestError: `ids` or `folder` is empty.
             StorageError: A model's file is missing, the folder cannot be written, or it has another file in that place.
-            DiskFullError: The folder does not have enough room.
+            DiskFullError: The folder does not have enough space.
             IntegrityError: A model's file is damaged.
         """
         models = [self.find_model(id_) for id_ in ([ids] if isinstance(ids, str | DownloadId) else ids)]
@@ -157,7 +157,7 @@ class ModelOperations(QueueOperations):
             StorageError: There is no such folder; or a file of a bundle is missing, or another file has its name, or the
                 models folder is not mounted.
             RequestError: `folder` is empty, or the manifest of a bundle is not valid.
-            DiskFullError: The models folder has not enough room for the bundle.
+            DiskFullError: The models folder does not have enough space for the bundle.
             IntegrityError: A file of the bundle is damaged.
         """
         place, catalog, models_directory = given_path(folder), self._parts.catalog, self._parts.config.models_directory
