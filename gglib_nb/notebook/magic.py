@@ -72,7 +72,10 @@ class GgufMagics(Magics):
     def _answer(self, call: Call) -> Answer:
         try:
             return call.run(self._session)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, RuntimeError) as error:
+            # An interrupt that arrives as a lock is being released ends as an error about that lock.
+            if not any(isinstance(one, KeyboardInterrupt) for one in (error, error.__context__)):
+                raise
             raise _in_one_line(KeyboardInterrupt(call.verb.interrupted)) from None
         finally:
             if (manager := self._session.known_manager) is not None:

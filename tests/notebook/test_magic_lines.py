@@ -352,6 +352,22 @@ def test_an_interrupted_wait_does_not_affect_the_download(shell, manager):
     assert asked(manager) == [("wait", "owner/active:Q4_K_M")]
 
 
+def test_an_interrupt_of_a_lock_that_is_being_released_is_an_interrupt(shell, manager):
+    # `Condition.wait` of Python 3.13 can end so, also below ipykernel's output.
+    try:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("release unlocked lock")
+    except RuntimeError as ended:
+        manager.answers["wait"] = ended
+
+    error, lines = failure(shell, "wait active")
+
+    assert isinstance(error, KeyboardInterrupt)
+    assert lines[-1] == "KeyboardInterrupt: Stopped waiting. The downloads continue."
+
+
 def test_wait_reports_the_milestones_of_awaited_downloads(shell, manager):
     done = download("owner/active:Q4_K_M", DownloadStatus.COMPLETED, paths=("/m/a.gguf",), is_verified=True)
     waiting = manager.answers["wait"] = Future()
