@@ -5,14 +5,14 @@ from typing import Final, Literal
 
 from msgspec.structs import replace
 
-from gglib_nb.domain.fit import MachineMemory, Placement
+from gglib_nb.domain.companions import Companion
+from gglib_nb.domain.fit import FitClass, MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.names import parse_path
 from gglib_nb.domain.quality import Quality
 from gglib_nb.domain.values import Value
 
 Gate = Literal["auto", "manual"]
-Fit = Literal["fits", "tight", "too large", "unknown"]
 
 
 class HubFile(Value, frozen=True):
@@ -67,7 +67,8 @@ class RepoSummary(Value, frozen=True):
         architecture: As in the GGUF header.
         gate: How access is granted; None: open.
         modified_at: ISO date of the last change.
-        likely_size_bytes: Estimated size of the recommended variant; `fit`: whether that probably fits the memory.
+        likely_size_bytes: Estimated size of the recommended variant.
+        fit: Where this machine would probably hold that, as in `Placement`: `gpu`, `ram`, `too_large` or `unknown`.
         is_here: Whether a model of it is registered.
     """
 
@@ -79,28 +80,17 @@ class RepoSummary(Value, frozen=True):
     gate: Gate | None
     modified_at: str | None
     likely_size_bytes: int | None = None
-    fit: Fit = "unknown"
+    fit: FitClass = "unknown"
     is_here: bool = False
     page_url: str | None = None
 
 
-# The share of memory that a model may take before the rest of the machine (or the display, on a GPU) slows down.
-_COMFORTABLE: Final = 0.85
 BAD_FINDINGS: Final = frozenset({"unsafe", "suspicious"})
 """The results of the Hub's security scan that call a file bad; any other, such as `caution`, is only shown."""
 _ENOUGH_BITS: Final = 8.6  # Q8_0; more bits do not give better answers
 # Of Q4_K_M in llama.cpp's models of medium size, and the cache and buffers of some thousand tokens.
 _LIKELY_BITS: Final = 4.85
 _LIKELY_CONTEXT_BYTES: Final = 1536 * 1024**2
-
-
-class PlannedCompanion(Value, frozen=True):
-    """A companion file of the variants; a size of None is unknown. With `can_fetch`, `--with` can download it."""
-
-    path: str
-    kind: str
-    size_bytes: int | None
-    can_fetch: bool
 
 
 class VariantPlan(Value, frozen=True):
@@ -135,7 +125,7 @@ class VariantPlan(Value, frozen=True):
     is_queued: bool = False
     is_recommended: bool = False
     why: str = ""
-    companions: tuple[PlannedCompanion, ...] = ()
+    companions: tuple[Companion, ...] = ()
     reusable_bytes: int | None = None
     name: str = ""
     placement_with_projector: Placement | None = None
@@ -186,12 +176,12 @@ class RepoPlan(Value, frozen=True):
     accept_url: str | None
     is_private: bool
     variants: tuple[VariantPlan, ...]
-    companions: tuple[PlannedCompanion, ...]
+    companions: tuple[Companion, ...]
     context_tokens: int | None
     models_directory: str
     free_bytes: int | None
     queued_bytes: int
-    machine: MachineMemory | None
+    machine: MachineMemory
     refusal: str = ""
     undecided: str = ""
     page_url: str | None = None
@@ -210,30 +200,11 @@ class RepoPlan(Value, frozen=True):
 
         Entirely: on the GPUs with the requested context and cache; on a machine without one, in RAM.
         """
-        wanted = ("gpu" if self.machine is not None and self.machine.gpus else "ram"), self.context_tokens
+        wanted = ("gpu" if self.machine.gpus else "ram"), self.context_tokens
         usable = (one for one in self.variants if one.is_complete and one.scan_finding not in BAD_FINDINGS)
         fitting = [one for one in usable if (one.placement.fit, one.placement.context_tokens) == wanted]
         usual = [one for one in fitting if (one.bits_per_weight or _ENOUGH_BITS) <= _ENOUGH_BITS]
         return max(usual or fitting, key=lambda one: one.size_bytes or 0, default=None)
-
-    @property
-    def ram_bytes(self) -> int | None:
-        """The machine's memory; None: unknown."""
-        return None if self.machine is None else self.machine.ram_bytes
-
-    @property
-    def vram_bytes(self) -> int | None:
-        """Of all GPUs together; None: no GPU is known."""
-        return None if self.machine is None else self.machine.vram_bytes
-
-
-def fit_of(needed_bytes: int | None, available_bytes: int | None) -> Fit:
-    """Whether the memory suffices; `tight` leaves less than 15 % of it for everything else."""
-    if needed_bytes is None or available_bytes is None:
-        return "unknown"
-    if needed_bytes > available_bytes:
-        return "too large"
-    return "fits" if needed_bytes <= available_bytes * _COMFORTABLE else "tight"
 
 
 def with_likely_fit(row: RepoSummary, memory: MachineMemory) -> RepoSummary:
@@ -241,5 +212,6 @@ def with_likely_fit(row: RepoSummary, memory: MachineMemory) -> RepoSummary:
     if row.parameter_count is None:
         return row
     size_bytes = int(row.parameter_count * _LIKELY_BITS / 8)
-    fits = [fit_of(size_bytes + _LIKELY_CONTEXT_BYTES, one) for one in (memory.vram_bytes, memory.ram_bytes)]
-    return replace(row, likely_size_bytes=size_bytes, fit=fits[0] if fits[0] in ("fits", "tight") else fits[1])
+    budgets: dict[FitClass, int] = {"gpu": memory.gpu_budget_bytes, "ram": memory.ram_budget_bytes}
+    fitting = (fit for fit, budget_bytes in budgets.items() if size_bytes + _LIKELY_CONTEXT_BYTES <= budget_bytes)
+    return replace(row, likely_size_bytes=size_bytes, fit=next(fitting, "too_large"))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from gglib_nb.domain.choosing import Choice, choose, finding_of
-from gglib_nb.domain.companions import COMPANION_KINDS, Companion
+from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import PlannedDownload, PlannedFile
 from gglib_nb.domain.fit import MachineMemory, Placement, model_shape, place
 from gglib_nb.domain.gguf import (
@@ -31,7 +31,7 @@ from gglib_nb.domain.inspection import Comparison, Inspection, compare, inspecti
 from gglib_nb.domain.memory import CacheType, estimate_memory
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId, check_repo_id, target_path
-from gglib_nb.domain.plan import PlannedCompanion, RepoListing, RepoPlan, RepoSummary, VariantPlan, with_likely_fit
+from gglib_nb.domain.plan import RepoListing, RepoPlan, RepoSummary, VariantPlan, with_likely_fit
 from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, states_quality
 from gglib_nb.domain.references import parse_pasted
 from gglib_nb.domain.units import check_count
@@ -298,7 +298,7 @@ class _Planning:
             accept_url=gate.accept_url if gate is not None else None,
             is_private=listing.is_private,
             variants=tuple(sorted(map(self._row, self._shown), key=lambda plan: (plan.size_bytes or 0, plan.key))),
-            companions=tuple(map(_planned, self._variants.companions)),
+            companions=self._variants.companions,
             context_tokens=self._context_tokens if self._headers else None,
             models_directory=str(parts.config.models_directory),
             free_bytes=self._free_bytes,
@@ -317,7 +317,7 @@ class _Planning:
         with suppress(HubUnavailableError):  # parts of unknown length: none of them can be on the disk
             files = shard_files(self._parts.config.models_directory, self._listing, variant)
         found = (companion_for(self._variants, variant, kind) for kind in COMPANION_KINDS)
-        companions = tuple(_planned(companion) for companion in found if companion is not None)
+        companions = tuple(companion for companion in found if companion is not None)
         projector = next((one for one in companions if one.kind == "mmproj"), None)
         header, size_bytes = self._headers.get(first_name(variant).model), variant.size_bytes
         memory = beside = None
@@ -358,10 +358,6 @@ class _Planning:
     def _placement(self, header: GgufHeader | None, size_bytes: int | None, beside_bytes: int) -> Placement:
         shape = None if header is None or size_bytes is None else model_shape(header, size_bytes, beside_bytes)
         return place(shape, self._machine, self._context_tokens, self._cache_type)
-
-
-def _planned(companion: Companion) -> PlannedCompanion:
-    return PlannedCompanion(companion.path, companion.kind, companion.size_bytes, companion.kind in COMPANION_KINDS)
 
 
 def judged(

@@ -6,9 +6,10 @@ from pathlib import PurePath
 from typing import Final
 
 from gglib_nb.domain import units
+from gglib_nb.domain.fit import FitClass
 from gglib_nb.domain.library import Change, DiskUse, FileChange, ModelUpdate
 from gglib_nb.domain.model import ModelState, ModelSummary
-from gglib_nb.domain.plan import Fit, RepoSummary
+from gglib_nb.domain.plan import RepoSummary
 from gglib_nb.domain.stored import PastDownload
 from gglib_nb.domain.text import printable
 from gglib_nb.engine.local import Leftover
@@ -209,10 +210,10 @@ def partial_table(found: Sequence[Leftover]) -> Table:
 
 # Repositories ----------------------------------------------------------------------------------------------------
 
-_FITS: Final[dict[Fit, tuple[str, Fact]]] = {
-    "fits": ("yes", Fact("fits", "good")),
-    "tight": ("tightly", Fact("tight in memory", "warn")),
-    "too large": ("no", Fact("too large for memory", "bad")),
+_FITS: Final[dict[FitClass, tuple[str, Fact]]] = {
+    "gpu": ("GPU", Fact("fits the GPU", "good")),
+    "ram": ("RAM", Fact("fits in RAM", "good")),
+    "too_large": ("no", Fact("too large for memory", "bad")),
     "unknown": ("", Fact("")),
 }
 _SMALLER: Final = tuple((f"{one}{'0' * 9}", f"up to {one} B") for one in (4, 8, 14, 32, 70))

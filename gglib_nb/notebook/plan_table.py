@@ -120,15 +120,15 @@ def plan_blocks(plan: RepoPlan) -> list[Block]:
 
 
 def _machine(plan: RepoPlan) -> str:
-    """The memory and disk of this machine; empty if unknown."""
-    parts = [] if plan.machine is None else list(_memories(plan.machine))
+    """The memory and disk of this machine; what is unknown is left out."""
+    parts = list(_memories(plan.machine))
     if plan.free_bytes is not None:
         after = f", {_left(plan.free_bytes - plan.queued_bytes)} after the queue" if plan.queued_bytes else ""
         parts.append(f"{units.size(plan.free_bytes)} free on the disk{after}")
     if plan.storage_limit_bytes is not None and plan.storage_left_bytes is not None:
         left = units.size(max(0, plan.storage_left_bytes))
         parts.append(f"{left} left of the storage limit of {units.size(plan.storage_limit_bytes)}")
-    return f"This machine: {' · '.join(parts)}" if parts else ""
+    return f"This machine: {' · '.join(parts)}"
 
 
 def _memories(memory: MachineMemory) -> Iterator[str]:
@@ -161,7 +161,7 @@ def _advice(plan: RepoPlan) -> Iterator[str]:
     size = f"{units.size(variant.size_bytes)}{f' ({label}{fit})' if fit else ''}."
     yield f"★ {variant.why} {size}{_how(plan, number, variant)}"
     if (best := _better_fit(plan)) is not None:
-        place = f"{units.memory(plan.vram_bytes)} of GPU memory" if best.placement.fit == "gpu" else "RAM"
+        place = f"{units.memory(plan.machine.vram_bytes)} of GPU memory" if best.placement.fit == "gpu" else "RAM"
         as_well = "as well" if placement.fit == best.placement.fit else "entirely"
         name, row_number = best.name or best.key, plan.variants.index(best) + 1
         yield f"{name} ({units.size(best.size_bytes)}) fits your {place} {as_well}: %gguf queue {row_number}"
@@ -189,7 +189,7 @@ def _cells(variant: VariantPlan, plan: RepoPlan) -> tuple[str | Cell, ...]:
         variant.name or variant.key,
         units.size(variant.size_bytes),
         *_measures(variant),
-        _memory(variant, max(plan.ram_bytes or 0, plan.vram_bytes or 0), color),
+        _memory(variant, max(plan.machine.ram_bytes, plan.machine.vram_bytes or 0), color),
         Cell(_fit(placement, plan.context_tokens), color),
         _here(variant),
         units.UNKNOWN if free is None else Cell(_left(free), BAD if free < 0 else ""),

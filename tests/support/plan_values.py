@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+from gglib_nb.domain.companions import Companion
 from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.domain.names import Quantization
-from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, VariantPlan
+from gglib_nb.domain.plan import RepoPlan, VariantPlan
 from gglib_nb.notebook.plan_table import plan_blocks
 from gglib_nb.notebook.tables import blocks_html, blocks_text
 
@@ -99,7 +100,7 @@ LABELS_OF_25 = (
 )
 _PARAMETERS = 8_030_261_248
 _RAM, _VRAM, _FREE, _QUEUED = 16 * GIB, 8 * GIB, 30 * GB, 4 * GB
-_MMPROJ = PlannedCompanion("mmproj-model-8B-f16.gguf", "mmproj", 815 * 10**6, can_fetch=True)
+_MMPROJ = Companion("mmproj-model-8B-f16.gguf", "mmproj", 815 * 10**6)
 
 
 def a_plan_of_25():

@@ -5,6 +5,7 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
+from gglib_nb.domain.companions import Companion
 from gglib_nb.domain.download import DownloadStatus, ShardStatus, StoredFile
 from gglib_nb.domain.fit import FitClass, MachineMemory, Placement
 from gglib_nb.domain.gguf import TensorTable
@@ -13,7 +14,7 @@ from gglib_nb.domain.inspection import inspection_of
 from gglib_nb.domain.library import Deletion, ModelUse, PrunePlan
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.plan import PlannedCompanion, RepoPlan, RepoSummary, VariantPlan
+from gglib_nb.domain.plan import RepoPlan, RepoSummary, VariantPlan
 from gglib_nb.domain.snapshot import QueuedDownload, ShardProgress
 from gglib_nb.domain.stored import PastDownload
 from gglib_nb.errors import DiskFullError, GatedRepoError, IntegrityError, QueueFullError
@@ -222,8 +223,8 @@ def choosing() -> FakeManager:
     manager = FakeManager()
     manager.answers["plan"] = offered()
     manager.answers["search"] = [
-        _found("bartowski/Llama-3.2-3B-Instruct-GGUF", 412_000, 3_212_749_888, fit="fits", is_here=True),
-        _found("unsloth/Llama-3.3-70B-Instruct-GGUF", 87_200, 70_553_706_496, fit="too large"),
+        _found("bartowski/Llama-3.2-3B-Instruct-GGUF", 412_000, 3_212_749_888, fit="ram", is_here=True),
+        _found("unsloth/Llama-3.3-70B-Instruct-GGUF", 87_200, 70_553_706_496, fit="too_large"),
         _found("hugging-quants/Llama-3.2-3B-Instruct-Q8_0-GGUF", 9_950, None, gate="manual"),
     ]
     return manager
@@ -248,7 +249,7 @@ def _found(repo_id: str, downloads: int, parameters: int | None, **fields: Any) 
 def offered() -> RepoPlan:
     """A repository's variants, with every kind of line."""
     free = 118 * GB
-    projector = PlannedCompanion("mmproj-model-f16.gguf", "mmproj", 815 * MB, can_fetch=True)
+    projector = Companion("mmproj-model-f16.gguf", "mmproj", 815 * MB)
 
     def variant(label: str, gb: float, bits: float, fit: FitClass, **fields: Any) -> VariantPlan:
         size = int(gb * GB)

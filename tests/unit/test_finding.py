@@ -16,14 +16,15 @@ def found(parameter_count):
 @pytest.mark.parametrize(
     ("parameters", "ram_gib", "gpu_gib", "fit"),
     [
-        (8_030_261_248, 16, None, "fits"),
-        (8_030_261_248, 7, None, "tight"),
-        (8_030_261_248, 4, None, "too large"),
-        (8_030_261_248, 4, 8, "fits"),
+        (8_030_261_248, 16, None, "ram"),
+        (8_030_261_248, 7, None, "too_large"),  # the rest of the machine needs 2 GiB
+        (8_030_261_248, 4, None, "too_large"),
+        (8_030_261_248, 4, 8, "gpu"),
+        (8_030_261_248, 16, 4, "ram"),
         (None, 16, None, "unknown"),
     ],
 )
-def test_a_search_result_fits_if_the_best_memory_has_room(parameters, ram_gib, gpu_gib, fit):
+def test_a_search_result_fits_the_best_memory_that_has_room(parameters, ram_gib, gpu_gib, fit):
     memory = MachineMemory(ram_gib * GIB, (Gpu("GPU", gpu_gib * GIB),) if gpu_gib else ())
 
     (row,) = judged([found(parameters)], memory, frozenset(), "https://hub")

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from gglib_nb.domain.companions import Companion
 from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
-from gglib_nb.domain.plan import PlannedCompanion, fit_of
 from gglib_nb.notebook.plan_table import offer
 from tests.support.plan_values import GB, GIB, a_plan, a_plan_of_25, a_variant, plan_html, plan_text
 
@@ -55,10 +55,8 @@ def test_a_queue_that_does_not_fit_the_disk_is_reported_above_the_table():
     )
 
 
-def test_an_unknown_machine_has_no_line():
-    plan = a_plan(a_variant(), free_bytes=None, machine=None)
-
-    assert "This machine" not in plan_text(plan)
+def test_an_unknown_disk_is_not_mentioned():
+    assert "on the disk" not in plan_text(a_plan(a_variant(), free_bytes=None))
 
 
 def test_the_recommended_row_is_marked_and_explained_above_the_table():
@@ -149,8 +147,8 @@ def test_a_gated_repository_names_the_page_and_the_login():
 
 
 def test_the_companion_is_offered_once():
-    offered = PlannedCompanion("mmproj-F16.gguf", "mmproj", GB, can_fetch=True)
-    other = PlannedCompanion("x.imatrix", "imatrix", GB, can_fetch=False)
+    offered = Companion("mmproj-F16.gguf", "mmproj", GB)
+    other = Companion("x.imatrix", "imatrix", GB)
     variants = [a_variant(label, companions=(offered,)) for label in ("Q4_0", "Q8_0")]
 
     text = plan_text(a_plan(*variants, companions=(offered, other)))
@@ -164,14 +162,6 @@ def test_untrusted_html_is_shown_as_text():
 
     assert "<img" not in page
     assert "&lt;img" in page
-
-
-@pytest.mark.parametrize(
-    ("needed", "available", "fit"),
-    [(85, 100, "fits"), (86, 100, "tight"), (100, 100, "tight"), (101, 100, "too large"), (None, 1, "unknown")],
-)
-def test_a_fit_leaves_memory_for_the_rest_of_the_machine(needed, available, fit):
-    assert fit_of(needed, available) == fit
 
 
 def test_a_repository_of_25_variants_is_a_table_of_25_rows_and_seven_lines():
