@@ -21,22 +21,20 @@ from gglib_nb.domain.snapshot import (
 from gglib_nb.domain.fit import Gpu as Gpu, MachineMemory as MachineMemory, Placement as Placement
 from gglib_nb.domain.stored import PastDownload as PastDownload
 from gglib_nb.domain.units import DailyHours as DailyHours
-from gglib_nb.domain.importing import (
-    ImportProgress as ImportProgress, ImportReport as ImportReport, SkippedFile as SkippedFile,
-)
+from gglib_nb.domain.importing import ImportReport as ImportReport
 from gglib_nb.domain.inspection import (
     Comparison as Comparison, Inspection as Inspection, KeyDifference as KeyDifference, TensorGroup as TensorGroup,
 )
 from gglib_nb.domain.library import (
     CheckedFile as CheckedFile, Deletion as Deletion, DiskUse as DiskUse, FileChange as FileChange,
-    KeptFile as KeptFile, ModelUpdate as ModelUpdate, QueuedUpdate as QueuedUpdate, Repair as Repair,
-    Verification as Verification, VerifyProgress as VerifyProgress,
+    SkippedFile as SkippedFile, ModelUpdate as ModelUpdate, QueuedUpdate as QueuedUpdate, Repair as Repair,
+    Verification as Verification, WorkProgress as WorkProgress,
 )
 from gglib_nb.domain.plan import RepoSummary as RepoSummary
 from gglib_nb.domain.memory import MemoryEstimate as MemoryEstimate
 from gglib_nb.domain.model import Model as Model
 from gglib_nb.domain.model import ModelSummary as ModelSummary
-from gglib_nb.domain.plan import PlannedCompanion as PlannedCompanion, RepoPlan as RepoPlan, VariantPlan as VariantPlan
+from gglib_nb.domain.plan import RepoPlan as RepoPlan, VariantPlan as VariantPlan
 from gglib_nb.domain.loading import PresetFile as PresetFile
 from gglib_nb.domain.library import (
     ModelUse as ModelUse, PrunePlan as PrunePlan, UnfinishedDownload as UnfinishedDownload,
@@ -64,7 +62,7 @@ from gglib_nb.errors import (
     RevisionNotFoundError as RevisionNotFoundError, StalledError as StalledError, StorageError as StorageError,
     TransferError as TransferError,
 )
-from gglib_nb.manager.bundles import BundleProgress as BundleProgress, BundleReport as BundleReport
+from gglib_nb.manager.bundles import BundleReport as BundleReport
 from gglib_nb.manager.manager import DownloadManager as DownloadManager, SyncOperations as SyncOperations, run as run
 from gglib_nb.manager.operations import (
     FinishedDownload as FinishedDownload, SmartQueueResult as SmartQueueResult, SyncHandle as SyncHandle,

@@ -360,11 +360,7 @@ _profile: Final[dict[str, Any]] = {}
 
 
 def setting_name(text: str) -> str:
-    """The setting that a user means: its name, or a part of it that only one has.
-
-    Raises:
-        RequestError: No setting matches, or several do; the text names the choices.
-    """
+    """The setting that a user means, by its name or a part that only one has; else a `RequestError` with the choices."""
     typed = text.strip().lower().replace("-", "_")
     if typed in SETTINGS:
         return typed

@@ -460,7 +460,6 @@ class PipeReader:
         self._fd = fd
         # Small, so that a sender is slowed down as by the pipe itself.
         self._chunks: queue.Queue[bytes | OSError] = queue.Queue(maxsize=4)
-        self._end: bytes | OSError | None = None
         self._poll = None
         if hasattr(select, "poll"):
             self._poll = select.poll()  # unlike `select`, not limited to the first 1024 descriptors
@@ -470,22 +469,18 @@ class PipeReader:
 
     def read(self, timeout_s: float) -> bytes | None:
         """The next bytes; empty at the end of the pipe, None: none came in time. Raises `OSError`."""
-        if self._poll is None:
-            return self._next(timeout_s)
-        return os.read(self._fd, _READ_BYTES) if self._poll.poll(timeout_s * 1000) else None
-
-    def _next(self, timeout_s: float) -> bytes | None:
-        if self._end is None:
-            try:
-                chunk = self._chunks.get(timeout=timeout_s)
-            except queue.Empty:
-                return None
-            if chunk and isinstance(chunk, bytes):
-                return chunk
-            self._end = chunk
-        if isinstance(self._end, OSError):
-            raise self._end
-        return self._end
+        if self._poll is not None:
+            return os.read(self._fd, _READ_BYTES) if self._poll.poll(timeout_s * 1000) else None
+        try:
+            chunk = self._chunks.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if isinstance(chunk, bytes) and chunk:
+            return chunk
+        self._chunks.put(chunk)  # later calls find the end, too
+        if isinstance(chunk, OSError):
+            raise chunk
+        return chunk
 
     def _read_all(self) -> None:
         try:

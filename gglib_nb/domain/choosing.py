@@ -53,11 +53,7 @@ def choose(
     `findings` are those of the Hub's security scan, by path; a variant with a bad one is taken only by name, or if there is
     no other. `repository` begins the sentences of errors. Without `memory_bytes`, everything fits.
 
-    Raises:
-        NoGgufFilesError: The repository has no model.
-        InvalidQuantizationError: Nothing matches the request.
-        AmbiguousQuantizationError: Several match, or no rule decides.
-        IncompleteShardSetError: The variant lacks files.
+    Raises `NoGgufFilesError`, `InvalidQuantizationError`, `AmbiguousQuantizationError` or `IncompleteShardSetError`.
     """
     if not variants.offered:
         raise NoGgufFilesError(

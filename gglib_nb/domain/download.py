@@ -211,11 +211,7 @@ class HostFolder(Value, frozen=True):
 
 
 def shards_of_one_set(files: Sequence[StoredFile]) -> list[StoredFile]:
-    """The shards among these files, which are one complete set; none if they are a single model.
-
-    Raises:
-        IncompleteShardSetError: One is missing, or belongs to another set, or no program could load the set.
-    """
+    """The shards among these files, one complete set (else an `IncompleteShardSetError`); none for a single model."""
     readable = [file for file in files if file.kind == "shard" and file.facts]
     shards = [file for file in readable if _number(file, "split_count") > 1]
     if not shards and len(readable) <= 1:

@@ -173,10 +173,7 @@ def _rest_parameters(header: GgufHeader, width: int) -> int:
 def place(
     shape: ModelShape | None, machine: MachineMemory, context_tokens: int, cache_type: CacheType = "f16"
 ) -> Placement:
-    """The first class that holds a model, by the machine's total memory; only `fits_now` is about free memory.
-
-    Without a shape, the class is unknown.
-    """
+    """The first class that holds a model, by the machine's total memory; only `fits_now` is about free memory."""
     if shape is None:
         return Placement("unknown")
     blocks, gpus = shape.block_count, len(machine.gpus)

@@ -113,10 +113,7 @@ def read_tensors(
     window_bytes: int = FILE_WINDOW_BYTES,
     known_strings: KnownStrings | None = None,
 ) -> TensorTable:
-    """Reads the header of a GGUF file and the places of its tensors; arguments and errors as for `read_header`.
-
-    With `known_strings`, `read` is called in any order. They come from other headers and are extended.
-    """
+    """Like `read_header`, with the places of the tensors; with `known_strings` of other headers, read in any order."""
     reader = _Reader(read, size_bytes, window_bytes, known_strings=known_strings)
     header = reader.header(keeps_tensors=True)
     assert header.header_bytes is not None  # noqa: S101  # without a limit it was read to its end
@@ -129,9 +126,8 @@ def tensors_in_tail(
 ) -> tuple[Tensor, ...] | None:
     """The tensors of a file, from the end of its header and from another file of the same model; None: not found.
 
-    This saves reading the vocabulary, which is nearly all of a header. It looks for the name of the first tensor, which
-    the quantizations of a model have in common, and is good enough for an estimate. `tail`, from the offset `tail_start`,
-    has to contain the description of the tensors; `tensor_count` is at the beginning of the file.
+    For an estimate, this saves reading the vocabulary, nearly all of a header: the first tensor's name, which a model's
+    quantizations share, is looked for in `tail`, the bytes from `tail_start` on. `tensor_count` begins the file.
     """
     first = like.first_name.encode()
     found = tail.find(_U64.pack(len(first)) + first)
@@ -174,11 +170,7 @@ class _ReadLimitError(GgufError):
 
 
 class _Reader:
-    """Moves once over the bytes of a header, in the order of the format; arguments as for `read_header`.
-
-    It reads bytes when they are needed, jumps over those that are skipped, and refuses impossible lengths, so that time
-    and memory stay bounded whatever the bytes say.
-    """
+    """Moves once over a header, in the order of the format; jumps over what is skipped and refuses impossible lengths."""
 
     def __init__(
         self,

@@ -144,13 +144,9 @@ def host_text(origin: Origin) -> str:
 def redirect_target(asked: str, location: str, endpoint: str) -> str:
     """The absolute address of a redirect, quoted as browsers quote it; a `ValueError` if it is not a web address.
 
-    A mirror may name the Hub itself, which then cannot be reached, or not with this token: the mirror is asked instead,
-    unless it was asked just now.
-
-    Args:
-        asked: The address of the request, for a relative `Location`.
-        location: The header as `http.client` gives it: each character is one byte.
-        endpoint: The hub's or mirror's base URL.
+    `asked` is the address of the request, `location` the header as `http.client` gives it: each character is one byte.
+    The mirror at `endpoint` may name the Hub itself, which then cannot be reached, or not with this token: the mirror is
+    asked instead, unless it was asked just now.
     """
     if not location.strip():
         raise ValueError("no address")

@@ -14,6 +14,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta, Struct
 
+from gglib_nb.domain.library import SkippedFile
 from gglib_nb.domain.model import LOCAL_OWNER, ModelSummary
 from gglib_nb.domain.names import DownloadId, check_repo_id, target_path
 from gglib_nb.domain.values import Value
@@ -36,28 +37,11 @@ class FileOrigin(Value, frozen=True):
     path_in_repo: str
 
 
-class SkippedFile(Value, frozen=True):
-    """A file that was not registered, and why, as the end of a sentence: `is already registered as owner/repo:Q8_0`."""
-
-    path: str
-    reason: str
-
-
 class ImportReport(Value, frozen=True):
     """The models that were imported, and the GGUF files that were skipped."""
 
     imported: tuple[ModelSummary, ...]
     skipped: tuple[SkippedFile, ...]
-
-
-class ImportProgress(Value, frozen=True):
-    """The progress of an import: the file that is being read, and how many were; bytes only of a bundle, else None."""
-
-    path: str
-    done_files: int
-    total_files: int
-    done_bytes: int | None = None
-    total_bytes: int | None = None
 
 
 def origin_of(relative: PurePath, folder: PurePath, siblings: Iterable[str]) -> FileOrigin:
@@ -140,8 +124,7 @@ def ollama_files(manifest: bytes) -> tuple[OllamaFile, ...]:
 def ollama_id(path: PurePosixPath) -> DownloadId | None:
     """The id of a model from the path of its manifest below `manifests/`; None: it is no such path.
 
-    A model from the Hub keeps its repository (`hf.co/owner/name/Q4_K_M`); one of Ollama's own library is
-    `local/<model>`.
+    A model from the Hub keeps its repository (`hf.co/owner/name/Q4_K_M`); one of Ollama's own is `local/<model>`.
     """
     if len(path.parts) != 4:
         return None

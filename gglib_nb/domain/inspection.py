@@ -77,11 +77,6 @@ class Inspection(Keys, Value, frozen=True):
         return tuple(filter(None, (self.text(f"{key}.repo_url") or self.text(f"{key}.name") for key in keys)))
 
     @property
-    def tokenizer(self) -> str | None:
-        """The kind of tokenizer, such as `gpt2`."""
-        return self.tokenizer_model
-
-    @property
     def parameter_count(self) -> int:
         """Values of all its tensors."""
         return sum(group.parameter_count for group in self.tensors)

@@ -1,6 +1,6 @@
 """Results of verifying, repairing, updating, deleting and pruning registered models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final, Literal
 
 import xxhash
@@ -49,13 +49,21 @@ class Verification(Value, frozen=True):
         return tuple(file for file in self.files if file.verdict not in ("right", "unstated"))
 
 
-class VerifyProgress(Value, frozen=True):
-    """The progress of a verification: the model and file that are being read, and the bytes of all models together."""
+class WorkProgress(Value, frozen=True):
+    """The progress of a verification, an export or an import: the file at hand, and how much of all files is done.
 
-    id: str
+    An import that reads only headers counts files, and its bytes are None. A verification states the `id` of the model.
+    """
+
     path: str
-    done_bytes: int
-    total_bytes: int
+    done_bytes: int | None = None
+    total_bytes: int | None = None
+    done_files: int = 0
+    total_files: int = 0
+    id: str = ""
+
+
+OnWorkProgress = Callable[[WorkProgress], None]
 
 
 class Repair(Value, frozen=True):
@@ -115,14 +123,10 @@ class ModelUpdate(Value, frozen=True):
 
 
 class QueuedUpdate(Value, frozen=True):
-    """What updating a model takes. Its id is also that of the download of the new version.
+    """What updating a model takes, if anything `is_needed`. Its id is also that of the download of the new version.
 
-    Attributes:
-        is_needed: Whether there is a new version; otherwise nothing was queued.
-        latest_commit_sha: The commit of the new version.
-        position: Of the download in the queue; 0: active already, or not needed.
-        total_bytes: None: unknown.
-        scan_finding: The verdict of the Hub's security scan on one of its files, such as `unsafe`; empty: no finding.
+    The position is that in the queue; 0: active, or not needed. A total of None is unknown; `scan_finding` is the verdict of
+    the Hub's security scan on one of its files, such as `unsafe`; empty: no finding.
     """
 
     id: str
@@ -133,8 +137,8 @@ class QueuedUpdate(Value, frozen=True):
     scan_finding: str = ""
 
 
-class KeptFile(Value, frozen=True):
-    """A file of a deleted model that is kept, and why, as the end of a sentence: `owner/repo:Q8_0 uses it`."""
+class SkippedFile(Value, frozen=True):
+    """A file that was not registered, or not deleted, and why, as the end of a sentence: `owner/repo:Q8_0 uses it`."""
 
     path: str
     reason: str
@@ -149,7 +153,7 @@ class Deletion(Value, frozen=True):
     id: str
     deleted: tuple[str, ...]
     freed_bytes: int
-    kept: tuple[KeptFile, ...]
+    kept: tuple[SkippedFile, ...]
     is_dry_run: bool
 
 

@@ -155,22 +155,16 @@ Looks = Mapping[str, FileLook | None]
 
 
 class ModelSummary(Value, frozen=True):
-    """One registered model. Times are Unix times; None is unknown, unless stated otherwise.
+    """One registered model as a row of a table; what is not listed here is as in `Model`.
 
     Attributes:
         id: What every verb and operation takes.
-        repo_id: `owner/name`; of an imported one of unknown repository `local/<name>`.
         quantization: Label, as the file names state it, else the header.
         revision: As requested; None: the default branch.
         context_length: Tokens it was trained for.
         file_count: Shards and companions.
         state: `verified`, `unverified`, `changed`, `wrong` or `missing`.
-        verified_at_s: The oldest verification of its files; None: one was never verified.
-        checked_at_s: The last check for a newer version; None: never checked.
-        has_update: Whether that check found one; None: never checked.
-        origin: `hub`, `import`, `local` or `store`, as in `Model`.
         path: Its first file, which programs open.
-        projector_path: Its mmproj; None: it has none.
         hosts: The hosts of a cluster that have it, separated by commas; empty: this machine.
         store: The folder of another program that it is in; empty: none.
         last_used_at_s: When its path was last requested, or its file opened if the disk records that.

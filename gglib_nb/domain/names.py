@@ -244,10 +244,7 @@ class DownloadId(Value, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parses the text form; every text parses.
-
-        The quantization is what follows the last `:` whose tail is non-empty and has no `/`.
-        """
+        """Parses any text; the quantization is what follows the last `:` whose tail is non-empty and has no `/`."""
         text = canonical(text)
         found = _WITH_TAIL.fullmatch(text)
         head, tail = (text, None) if found is None else found.groups()
@@ -330,15 +327,12 @@ def target_path(models_directory: _Path, repo_id: str, path_in_repo: str) -> _Pa
 
 
 def check_length(target: Path, longest_characters: int | None) -> None:
-    """Refuses, with a `RequestError`, an absolute path that this system cannot write.
-
-    `longest_characters` is the limit of a path, including the longest suffix of a partial download (Windows: 259 without an
-    administrator's setting); None: no limit.
-    """
-    if longest_characters is not None and len(str(target)) > longest_characters - _LONGEST_SUFFIX_CHARACTERS:
+    """Refuses, with a `RequestError`, an absolute path whose partial file would exceed this system's limit, if it has one."""
+    length, most = len(str(target)), (longest_characters or 0) - _LONGEST_SUFFIX_CHARACTERS
+    if longest_characters is not None and length > most:
         raise RequestError(
-            f"{_in_short(str(target))} has {len(str(target))} characters; on Windows the path of a model can have at most "
-            f"{longest_characters - _LONGEST_SUFFIX_CHARACTERS}. Choose a shorter models folder, then queue it again."
+            f"{_in_short(str(target))} has {length} characters; on Windows the path of a model can have at most {most}. "
+            "Choose a shorter models folder, then queue it again."
         )
 
 

@@ -72,7 +72,7 @@ class _Shown(Value, frozen=True, kw_only=True):
 
 
 class QueuedDownload(_Shown, frozen=True, kw_only=True):
-    """One download in the queue. Times are Unix times; None is unknown, unless stated otherwise.
+    """One download of this kernel, in the queue or ended. Times are Unix times; None is unknown, unless stated otherwise.
 
     Attributes:
         position: 1-based among pending downloads, 1 runs next; 0: active or ended.

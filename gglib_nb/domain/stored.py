@@ -22,15 +22,12 @@ _FIRST_SENTENCE: Final = re.compile(r".+?[.!?](?=\s|$)", re.DOTALL)
 
 
 class PastDownload(Value, frozen=True):
-    """One download that ended, in any kernel. Times are Unix times; None is unknown, unless stated otherwise.
+    """One download that ended, in any kernel; what is not listed here is as in `QueuedDownload`.
 
     Attributes:
         outcome: `completed`, `failed` or `cancelled`.
         bytes_per_second: Mean of its last attempt; None: no byte was downloaded, or it was not completed.
-        started_at_s: Its first start; None: it never ran.
-        was_present: It was completed without downloading a byte.
         error: Why it failed, in one sentence without secrets; empty otherwise.
-        ran_s: Seconds in which it ran, without pauses and waiting.
     """
 
     id: DownloadId

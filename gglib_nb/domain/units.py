@@ -142,9 +142,8 @@ _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 def parse_bytes(text: str, bare_unit: str = "") -> int:
     """Bytes, or bytes per second, of `5MB`, `1.5 GiB/s`, `800k`, `100 Mbit/s`: decimal; an `i` makes the unit binary.
 
-    `Mbps` is megabits, as networks are measured; `MBps` is megabytes.
-
-    `bare_unit` is that of a number without one. Anything else, and zero, is a `RequestError`.
+    `Mbps` is megabits, `MBps` megabytes; `bare_unit` is the unit of a plain number. Anything else, and zero, is a
+    `RequestError`.
     """
     bare = text.strip()
     found = _AMOUNT.fullmatch(bare + bare_unit if bare.replace(".", "", 1).isdecimal() else bare)
@@ -159,11 +158,7 @@ def parse_bytes(text: str, bare_unit: str = "") -> int:
 
 
 def check_count(name: str, value: object, least: int = 1, most: int = MOST) -> int:
-    """A whole number within limits.
-
-    Raises:
-        InvalidConfigError: It is not, and `name` is what it counts.
-    """
+    """A whole number within limits; an `InvalidConfigError` for anything else. `name` is what it counts."""
     if type(value) is int and least <= value <= most:  # a bool is an int to Python, and True would count as 1
         return value
     is_too_large = type(value) is int and value > most
@@ -201,11 +196,7 @@ class DailyHours(Value, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parses `22:00-7:00`, `22-7` or `22:00 to 7:00`.
-
-        Raises:
-            InvalidConfigError: It is no such text.
-        """
+        """Parses `22:00-7:00`, `22-7` or `22:00 to 7:00`; an `InvalidConfigError` for anything else."""
         if (found := _SPAN.fullmatch(text.strip())) is not None:
             with suppress(ValueError):  # such as 25:00
                 return cls(_time(found[1], found[2]), _time(found[3], found[4]))

@@ -24,10 +24,10 @@ from gglib_nb.domain.importing import (
     BundledFile,
     BundledModel,
     BundleManifest,
-    ImportProgress,
     decode_manifest,
     encode_manifest,
 )
+from gglib_nb.domain.library import OnWorkProgress, WorkProgress
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import target_path
 from gglib_nb.domain.values import Value
@@ -49,17 +49,6 @@ _Pieces = Sequence[tuple[Path, int]]
 """Files and their sizes, which are one file together."""
 
 
-class BundleProgress(Value, frozen=True):
-    """The progress of an export or import: the file that is being written or checked, and the bytes of all files."""
-
-    path: str
-    done_bytes: int
-    total_bytes: int
-
-
-OnBundleProgress = Callable[[BundleProgress], None]
-
-
 class BundleReport(Value, frozen=True):
     """The result of an export into a folder: the ids of the models, and how many of their bytes were linked, not copied."""
 
@@ -74,7 +63,7 @@ def export_models(
     folder: Path,
     *,
     read_card: Callable[[Model], bytes | None] = lambda _model: None,
-    on_progress: OnBundleProgress | None = None,
+    on_progress: OnWorkProgress | None = None,
     is_stopped: Callable[[], bool] = has_given_up,
 ) -> BundleReport:
     """Writes a bundle, or adds to one, as documented for the operation `export`.
@@ -133,7 +122,7 @@ def import_models(
     register: Callable[[Model], None],
     *,
     registered: Iterable[Model] = (),
-    on_progress: Callable[[ImportProgress], None] | None = None,
+    on_progress: OnWorkProgress | None = None,
     is_stopped: Callable[[], bool] = has_given_up,
 ) -> tuple[Model, ...]:
     """Copies the models of a bundle into the models folder and registers each under the repository it came from.
@@ -142,13 +131,7 @@ def import_models(
     those of a registered model in another folder. Stopping is as for `export_models`.
     """
     manifest = read_manifest(folder)
-    count = sum(len(model.files) for model in manifest.models)
-
-    def report(progress: BundleProgress) -> None:
-        if on_progress is not None:
-            on_progress(ImportProgress(progress.path, 0, count, progress.done_bytes, progress.total_bytes))
-
-    copier = _Copier(sum(model.size_bytes for model in manifest.models), report, is_stopped)
+    copier = _Copier(sum(model.size_bytes for model in manifest.models), on_progress, is_stopped)
     present = {model.id: model for model in registered}
     imported: list[Model] = []
     for bundled in manifest.models:
@@ -187,7 +170,7 @@ def _refuse_missing(paths: Iterable[Path], advice: str) -> None:
 class _Copier:
     """Hashes, links and copies the files of one export or import."""
 
-    def __init__(self, total_bytes: int, on_progress: OnBundleProgress | None, is_stopped: Callable[[], bool]) -> None:
+    def __init__(self, total_bytes: int, on_progress: OnWorkProgress | None, is_stopped: Callable[[], bool]) -> None:
         self.total_bytes: Final = total_bytes
         self.linked_bytes = 0
         self._done_bytes = 0
@@ -254,7 +237,7 @@ class _Copier:
             raise DownloadInterruptedError(f"Stopped at {path.name}; copied files are kept. Run it again to continue.")
         if self._on_progress is not None:
             done_bytes = min(self._done_bytes, self.total_bytes)
-            self._on_progress(BundleProgress(str(path), done_bytes, self.total_bytes))
+            self._on_progress(WorkProgress(str(path), done_bytes, self.total_bytes))
 
     def _sha256_of(self, path: Path) -> str:
         digest = hashlib.sha256()

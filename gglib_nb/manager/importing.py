@@ -22,13 +22,12 @@ from gglib_nb.domain.gguf_header import GgufHeader, header_facts
 from gglib_nb.domain.importing import (
     LONGEST_MANIFEST_BYTES,
     FileOrigin,
-    ImportProgress,
-    SkippedFile,
     local_name,
     ollama_files,
     ollama_id,
     origin_of,
 )
+from gglib_nb.domain.library import OnWorkProgress, SkippedFile, WorkProgress
 from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
 from gglib_nb.domain.names import DownloadId, parse_path
 from gglib_nb.domain.values import Value
@@ -49,8 +48,6 @@ _FRESH_S: Final = 30.0
 _WAIT_S: Final = 5.0
 # Parts of the Hugging Face cache that contain the same files under other names, or no files.
 _PASSED_OVER: Final = frozenset({"blobs", ".locks", ".no_exist", "refs", "trees", ".git"})
-
-OnImportProgress = Callable[[ImportProgress], None]
 
 
 class _Group(Value, frozen=True):
@@ -80,7 +77,7 @@ class Importer:
     `known` are the registered models; `tell` is called for each file whose header is read.
     """
 
-    def __init__(self, known: list[Model], at_s: float, tell: OnImportProgress | None) -> None:
+    def __init__(self, known: list[Model], at_s: float, tell: OnWorkProgress | None) -> None:
         self.models: list[Model] = []
         self.skipped: list[SkippedFile] = []
         self._at_s = at_s
@@ -135,7 +132,7 @@ class Importer:
             if has_given_up():
                 raise DownloadInterruptedError("The import was stopped; nothing was registered. Run it again.")
             if self._tell is not None:
-                self._tell(ImportProgress(str(path), self._done_files, self._total_files))
+                self._tell(WorkProgress(str(path), done_files=self._done_files, total_files=self._total_files))
             with suppress(OSError, GgufError):
                 headers[path_in_repo] = _read_header(path)
         variants = variants_of(group.sizes.items(), _kinds_by_header(headers))

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from pathlib import Path
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile, sizes_by_target
 from gglib_nb.domain.importing import VERSION
-from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, Verification, VerifyProgress
+from gglib_nb.domain.library import CheckedFile, Deletion, OnWorkProgress, SkippedFile, Verification, WorkProgress
 from gglib_nb.domain.loading import PresetFile, merged_preset
 from gglib_nb.domain.model import FileLook, Looks, Model
 from gglib_nb.domain.names import DownloadId, parse_path
@@ -27,8 +27,6 @@ from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.importing import stated_sha256
 from gglib_nb.manager.resolving import home_of, planned_file, shard_files
 from gglib_nb.system import allocated_bytes, exists, is_file, is_folder, replace_file
-
-OnVerifyProgress = Callable[[VerifyProgress], None]
 
 
 def look_at(paths: Iterable[str]) -> dict[str, FileLook | None]:
@@ -88,7 +86,7 @@ def plan_deletion(model: Model, models: Iterable[Model]) -> Deletion:
     deleted, kept = [], []
     for file in model.files:
         if (user := users.get(file.target)) is not None:
-            kept.append(KeptFile(file.target, f"{user.id} uses it"))
+            kept.append(SkippedFile(file.target, f"{user.id} uses it"))
         elif os.path.lexists(file.target):
             if is_in_hub_cache(Path(file.target)):
                 raise StorageError(
@@ -176,7 +174,7 @@ def write_preset(file: Path, models: Iterable[Model]) -> PresetFile:
 
 
 def verify_files(
-    catalog: Catalog, engine: Engine, models: Sequence[Model], on_progress: OnVerifyProgress | None
+    catalog: Catalog, engine: Engine, models: Sequence[Model], on_progress: OnWorkProgress | None
 ) -> list[Verification]:
     """Hashes every file of the models once, and records the results.
 
@@ -198,7 +196,7 @@ def verify_files(
             last = index, done_bytes = check.reading
             path = wanted[index].path
             owner = next(str(model.id) for model in models if path in model.targets)
-            on_progress(VerifyProgress(owner, path, min(done_bytes, total_bytes), total_bytes))
+            on_progress(WorkProgress(path, min(done_bytes, total_bytes), total_bytes, id=owner))
 
     checked = {result.path: result for result in settled(check.answer, report)}
     at_s = time.time()

@@ -16,6 +16,7 @@ from gglib_nb.domain.library import (
     DiskUse,
     ModelUpdate,
     ModelUse,
+    OnWorkProgress,
     PrunePlan,
     QueuedUpdate,
     Repair,
@@ -41,10 +42,10 @@ from gglib_nb.errors import (
 )
 from gglib_nb.hub.login import log_in
 from gglib_nb.manager import library, updating
-from gglib_nb.manager.bundles import BundleReport, OnBundleProgress, export_models, import_models, is_bundle
+from gglib_nb.manager.bundles import BundleReport, export_models, import_models, is_bundle
 from gglib_nb.manager.calls import all_settled, operation, settled
 from gglib_nb.manager.followups import waiting_for_access
-from gglib_nb.manager.importing import Importer, OnImportProgress
+from gglib_nb.manager.importing import Importer
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.resolving import given_path, home_of
 from gglib_nb.queue import events as on
@@ -114,7 +115,7 @@ class ModelOperations(QueueOperations):
         ids: IdLike | Iterable[IdLike],
         folder: "str | PathLike[str]",
         *,
-        on_progress: OnBundleProgress | None = None,
+        on_progress: OnWorkProgress | None = None,
     ) -> BundleReport:
         """Writes models into a bundle: a folder with their files, cards, and a manifest with every SHA-256.
 
@@ -142,7 +143,7 @@ class ModelOperations(QueueOperations):
 
     @operation
     def import_folder(
-        self, folder: "str | PathLike[str]", *, on_progress: OnImportProgress | None = None
+        self, folder: "str | PathLike[str]", *, on_progress: OnWorkProgress | None = None
     ) -> ImportReport:
         """Registers the GGUF files in a folder and below it; nothing is moved, copied or hashed, and the Hub is not contacted.
 
@@ -289,7 +290,7 @@ class ModelOperations(QueueOperations):
     # Comparing with the Hub --------------------------------------------------------------------------------------
 
     @operation
-    def verify(self, id: IdLike, *, on_progress: library.OnVerifyProgress | None = None) -> Verification:  # noqa: A002
+    def verify(self, id: IdLike, *, on_progress: OnWorkProgress | None = None) -> Verification:  # noqa: A002
         """Hashes a model's files again and records the result; its `is_right` says whether all files are right.
 
         The engine's process hashes, so a cell that computes does not slow it. If it is cancelled, nothing is recorded.
@@ -299,12 +300,12 @@ class ModelOperations(QueueOperations):
         return library.verify_files(self._parts.catalog, self._parts.engine, [self._own_model(id)], on_progress)[0]
 
     @operation
-    def verify_all(self, *, on_progress: library.OnVerifyProgress | None = None) -> list[Verification]:
+    def verify_all(self, *, on_progress: OnWorkProgress | None = None) -> list[Verification]:
         """Hashes the files of all registered models again, each file once; otherwise as `verify`."""
         return library.verify_files(self._parts.catalog, self._parts.engine, self._parts.catalog.models(), on_progress)
 
     @operation
-    def repair(self, id: IdLike, *, on_progress: library.OnVerifyProgress | None = None) -> Repair:  # noqa: A002
+    def repair(self, id: IdLike, *, on_progress: OnWorkProgress | None = None) -> Repair:  # noqa: A002
         """Verifies a model, unless its faults are known, and queues a download of the wrong and missing parts only.
 
         The damaged file is unchanged until the repaired one has the SHA-256 of the Hub and replaces it by a rename.

@@ -20,8 +20,7 @@ from gglib_nb.notebook.tables import blocks_text
 from gglib_nb.settings import SETTINGS, checked_setting
 
 if TYPE_CHECKING:
-    from gglib_nb.domain.library import VerifyProgress
-    from gglib_nb.manager.bundles import BundleProgress
+    from gglib_nb.domain.library import WorkProgress
     from gglib_nb.manager.manager import SyncOperations
 
 SendProgress = Callable[[str], None]
@@ -173,7 +172,7 @@ def new_position(snapshot: QueueSnapshot, id_: str, where: str) -> int:
 
 
 def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: SendProgress) -> Answer:
-    def show(progress: "VerifyProgress | BundleProgress") -> None:
+    def show(progress: "WorkProgress") -> None:
         send(f"{units.size(progress.done_bytes)} of {units.size(progress.total_bytes)} done.")
 
     name, _, agreed = action.partition(":")

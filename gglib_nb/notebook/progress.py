@@ -14,12 +14,10 @@ from typing import Any, Final, Generic, TextIO, TypeVar
 from typing_extensions import override
 
 from gglib_nb.domain import units
-from gglib_nb.domain.importing import ImportProgress
-from gglib_nb.domain.library import VerifyProgress
+from gglib_nb.domain.library import WorkProgress
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
-from gglib_nb.manager.bundles import BundleProgress
 from gglib_nb.manager.progress import encodable, write_text
 from gglib_nb.notebook import host, render, rows
 from gglib_nb.notebook.outputs import CellOutput, Data
@@ -28,7 +26,6 @@ Screen = Callable[[], os.terminal_size]
 """The terminal's size at each drawing, since the user may resize it."""
 Progress = tuple[str, float | None]
 """A text, and the completed fraction, 0 to 1 (None: unknown)."""
-Work = VerifyProgress | ImportProgress | BundleProgress
 _State = TypeVar("_State")
 # ECMA-48: cursor up n lines, to the start of the line; erase to the end of the screen.
 _UP: Final = "\x1b[{}F"
@@ -38,14 +35,13 @@ _PACE_S: Final = 0.2
 """Digits that change faster are unreadable, and every message redraws the output."""
 
 
-def progress_of(what: str, state: Work) -> Progress:
+def progress_of(what: str, state: WorkProgress) -> Progress:
     """A line about an operation: `verifying owner/name:Q8_0  5.1 MB of 8.0 MB`."""
-    text = f"{what} {state.id if isinstance(state, VerifyProgress) else state.path}"
-    if isinstance(state, ImportProgress) and state.total_bytes is None:
+    text = f"{what} {state.id or state.path}"
+    if state.done_bytes is None or state.total_bytes is None:
         return text, state.done_files / max(1, state.total_files)
-    done_bytes, total_bytes = state.done_bytes or 0, state.total_bytes or 0
-    amount = f"{units.size(done_bytes)} of {units.size(total_bytes)}"
-    return f"{text}  {amount}", done_bytes / total_bytes if total_bytes else None
+    amount = f"{units.size(state.done_bytes)} of {units.size(state.total_bytes)}"
+    return f"{text}  {amount}", state.done_bytes / state.total_bytes if state.total_bytes else None
 
 
 def only(snapshot: QueueSnapshot, id_: DownloadId | None) -> QueueSnapshot:

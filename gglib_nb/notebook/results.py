@@ -9,7 +9,7 @@ from typing import Final
 from gglib_nb.domain import units
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, shown
-from gglib_nb.domain.library import CheckedFile, Deletion, KeptFile, PrunePlan, QueuedUpdate, Repair, Verification
+from gglib_nb.domain.library import CheckedFile, Deletion, PrunePlan, QueuedUpdate, Repair, SkippedFile, Verification
 from gglib_nb.domain.names import DownloadId, source_of
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
@@ -130,7 +130,7 @@ def imported(report: ImportReport, folder: str) -> str:
     return "\n".join(map(printable, [head, *added, *(["Skipped:", *skipped] if skipped else [])]))
 
 
-def _kept(files: Sequence[KeptFile]) -> str:
+def _kept(files: Sequence[SkippedFile]) -> str:
     return "".join(f" {kept.path} is kept: {kept.reason}." for kept in files)
 
 
@@ -221,7 +221,7 @@ def _facts(one: Inspection) -> list[tuple[str, str]]:
         ("Architecture", [one.architecture, parameters, weights]),
         ("Size", [units.size(one.size_bytes)]),
         ("Context", [None if one.context_length is None else units.plural(one.context_length, "token")]),
-        ("Tokenizer", [one.tokenizer, tokens]),
+        ("Tokenizer", [one.tokenizer_model, tokens]),
         ("Chat template", ["too long to show" if one.has_chat_template and "" not in one.chat_templates else None]),
         ("Licence", [one.licence]),
         ("Base model", one.base_models),

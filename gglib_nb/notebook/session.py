@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
 from IPython.display import display
 from typing_extensions import override
 
+from gglib_nb.domain.library import WorkProgress
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueueNotice, QueueSnapshot
 from gglib_nb.errors import NoGgufFilesError
 from gglib_nb.manager.progress import encodable, is_terminal
 from gglib_nb.notebook import host
-from gglib_nb.notebook.progress import LineOutput, LiveOutput, TextLine, TextQueue, Work, progress_of, queue_in_cell
+from gglib_nb.notebook.progress import LineOutput, LiveOutput, TextLine, TextQueue, progress_of, queue_in_cell
 from gglib_nb.notebook.tables import Block, blocks_html, blocks_text
 
 if TYPE_CHECKING:
@@ -218,7 +219,7 @@ class Session:
 
     def call_with_progress(self, what: str, operation: Callable[..., _Result], *args: object) -> _Result:
         """Like `call`, for an operation with `on_progress`; shows what it does as a line of progress."""
-        reached: deque[Work] = deque(maxlen=1)
+        reached: deque[WorkProgress] = deque(maxlen=1)
         line = self.screen.progress_line()
 
         def show() -> None:

@@ -24,7 +24,7 @@ from gglib_nb import (
     GglibError,
     IntegrityError,
     ManagerClosedError,
-    VerifyProgress,
+    WorkProgress,
 )
 from gglib_nb.catalog.queues import Queues
 from gglib_nb.domain.units import DailyHours
@@ -288,7 +288,7 @@ def test_a_queue_is_released_although_the_database_was_locked_while_its_manager_
 def test_a_callback_that_raises_fails_only_its_own_operation(manager: DownloadManager, hub: FaultyHub) -> None:
     manager.sync.download(SMALL, "Q4_K_M", progress=False)
 
-    def burst(_progress: VerifyProgress) -> None:
+    def burst(_progress: WorkProgress) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):

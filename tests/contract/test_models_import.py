@@ -10,7 +10,7 @@ import pytest
 
 from gglib_nb import DownloadManager, ImportReport, StorageError
 from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
-from gglib_nb.domain.importing import ImportProgress
+from gglib_nb.domain.library import WorkProgress
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository, small_gguf
 
@@ -100,7 +100,7 @@ def test_a_cancelled_import_registers_nothing(manager: DownloadManager, tmp_path
         write(tmp_path / "many", f"model{number}-Q4_K_M.gguf")
     reached, go_on = threading.Event(), threading.Event()
 
-    def tell(_progress: ImportProgress) -> None:
+    def tell(_progress: WorkProgress) -> None:
         reached.set()
         go_on.wait(10)
 
@@ -327,7 +327,7 @@ def test_our_own_folder_can_be_registered_again(manager: DownloadManager) -> Non
 def test_progress_is_reported_for_each_header(manager: DownloadManager, tmp_path: Path) -> None:
     write(tmp_path / "lm", "owner/a/a-Q4_K_M.gguf")
     write(tmp_path / "lm", "owner/b/b-Q4_K_M.gguf")
-    reports: list[ImportProgress] = []
+    reports: list[WorkProgress] = []
 
     manager.sync.import_folder(tmp_path / "lm", on_progress=reports.append)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, EngineLostError, ModelNotFoundError
-from gglib_nb.domain.library import BLOCK_BYTES, VerifyProgress
+from gglib_nb.domain.library import BLOCK_BYTES, WorkProgress
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from tests.support.catalog_models import stored
@@ -122,7 +122,7 @@ def test_without_a_known_digest_the_first_hash_is_the_reference_for_later_ones(
 @pytest.mark.slow
 def test_all_models_are_verified_together_and_a_shared_file_once(manager: DownloadManager, path: Path) -> None:
     manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
-    reached: list[VerifyProgress] = []
+    reached: list[WorkProgress] = []
 
     found = manager.sync.verify_all(on_progress=reached.append)
 

@@ -19,7 +19,7 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from gglib_nb.domain.download import DownloadStatus, StoredFile
-from gglib_nb.domain.library import CheckedFile, Deletion, ModelUse, PrunePlan, Verification, VerifyProgress
+from gglib_nb.domain.library import CheckedFile, Deletion, ModelUse, PrunePlan, Verification, WorkProgress
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.plan import RepoSummary
@@ -703,7 +703,7 @@ def test_a_log_gets_a_line_at_every_quarter_of_a_verification(shell, manager, mo
         is_shown.set()
 
     def verify(_id, on_progress):
-        on_progress(VerifyProgress("a/b:Q8_0", "/models/a/b/b.gguf", 512, 1024))
+        on_progress(WorkProgress("/models/a/b/b.gguf", 512, 1024, id="a/b:Q8_0"))
         manager.waits.set()
         is_shown.wait(30)
         return verification()
