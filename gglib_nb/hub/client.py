@@ -1,26 +1,37 @@
 """Reads a hub: listings, access, search, and the first bytes of a file.
 
 Synchronous, for a small pool of threads: every call may wait for the network, within its timeouts. It decides
-nothing about variants, queues or folders, and downloads no files.
+nothing about variants, queues or folders, and downloads no files. JSON fields have the Hub's names
+(`huggingface_hub.hf_api.ModelInfo`, `RepoFile`); other hubs omit some.
 """
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar, get_args
 from urllib.parse import quote
 
 from typing_extensions import override
 
-from gglib_nb.domain import units
+from gglib_nb.domain.http_rules import sha256_of, size_in
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.names import check_repo_id, modelscope_name
-from gglib_nb.domain.plan import FileCommit, HubFile, RepoListing, RepoSummary
+from gglib_nb.domain.plan import FileCommit, Gate, HubFile, RepoListing, RepoSummary
 from gglib_nb.domain.units import listed
-from gglib_nb.errors import GglibError, HubError, RepoNotFoundError, RequestError, RevisionNotFoundError
-from gglib_nb.hub import answers
-from gglib_nb.hub.modelscope import ModelScope
-from gglib_nb.hub.transport import NoRouteError, Params, Patience, Transport
+from gglib_nb.errors import (
+    GglibError,
+    HubError,
+    HubUnavailableError,
+    RepoNotFoundError,
+    RequestError,
+    RevisionNotFoundError,
+)
+from gglib_nb.hub import modelscope
+from gglib_nb.hub.errors_map import reading
+from gglib_nb.hub.transport import BRIEF, TRANSIENT, Json, Pairs, Patience, Transport, is_no_route
+
+_Result = TypeVar("_Result")
 
 SEARCH_ORDERS: Final = {
     "downloads": "downloads",
@@ -35,16 +46,17 @@ _BLOBS: Final = (("blobs", "true"),)  # with sizes and digests
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
 _MOST_ENTRIES: Final = 250_000  # more than any repository has; each stored entry takes a few hundred bytes
 _MOST_SCANNED: Final = 100
-_MOST_FAILURES: Final = 3  # of folders that cannot be read; a hub that is down costs seconds for each
 _MOST_REVISIONS: Final = 10
 _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
-_LARGEST_RANGE_BYTES: Final = 64 * 1024 * 1024
+_COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")  # SHA-1 on the Hub, SHA-256 on others
 
 
 class HubClient(Transport):
-    """Asks one hub. Safe from any thread; holds nothing open between calls.
+    """Asks one hub, and others for what it cannot provide. Safe from any thread; holds nothing open between calls.
 
-    Args are those of `Transport`, and `modelscope`, the base URL of ModelScope, which is asked for the repositories of its prefix.
+    Args are those of `Transport`, and:
+        mirrors: Base URLs of hubs that are asked, without a token, for what this one cannot provide.
+        modelscope: Base URL of ModelScope, which is asked for the repositories of its prefix.
 
     Every call also raises: `InvalidTokenError`, `RateLimitedError`, `HubUnavailableError`, `NetworkError`, `OfflineError`,
     `InvalidConfigError` (proxy, certificate), `InvalidRepoIdError` (without a request), and `ManagerClosedError` after `close`.
@@ -52,33 +64,29 @@ class HubClient(Transport):
 
     def __init__(
         self,
-        endpoint: str | None = None,
+        endpoint: str,
         token: str | Literal[False] | None = None,
         *,
         is_offline: bool = False,
         patience: Patience | None = None,
-        mirrors: Iterable[str] = (),
+        mirrors: Sequence[str] = (),
         modelscope: str = "",
     ) -> None:
-        super().__init__(endpoint, token, is_offline=is_offline, patience=patience, mirrors=mirrors)
-        self._modelscope = ModelScope(modelscope, False, is_offline=is_offline, patience=patience)
+        brief = patience or BRIEF
+        super().__init__(endpoint, token, is_offline=is_offline, patience=brief if mirrors else patience)
+        self._mirrors = [Transport(url, False, is_offline=is_offline, patience=brief) for url in mirrors]
+        self._modelscope = Transport(modelscope, False, is_offline=is_offline, patience=patience)
 
     @override
     def close(self) -> None:
-        self._modelscope.close()
+        for one in (self._modelscope, *self._mirrors):
+            one.close()
         super().close()
 
     def page_url(self, repo_id: str) -> str:
         """The address of a repository's page."""
         name = modelscope_name(repo_id)
-        return f"{self.endpoint}/{repo_id}" if name is None else self._modelscope.asked(name, None).page
-
-    def asked(self, repo_id: str, revision: str | None = None, path: str | None = None) -> Asked:
-        """What is requested; raises `InvalidRepoIdError`."""
-        check_repo_id(repo_id)
-        return Asked(self.endpoint, repo_id, revision, path)
-
-    # Listings --------------------------------------------------------------------------------------------------------
+        return f"{self.endpoint}/{repo_id}" if name is None else modelscope.asked(self._modelscope, name, None).page
 
     def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
         """All files of a repository at the commit that a revision names now.
@@ -92,96 +100,45 @@ class HubClient(Transport):
         """
         check_repo_id(repo_id)
         if (name := modelscope_name(repo_id)) is not None:
-            return self._modelscope.list_files(name, revision)
-        return self.anywhere(lambda hub: hub._list_files(hub.asked(repo_id, revision)))  # noqa: SLF001 - our own class
-
-    def _list_files(self, asked: Asked) -> RepoListing:
-        route, forgiven = f"/api/models/{asked.repo_id}", list[type[Exception]]([NoRouteError])
-        # Uses the branch's name even if none was given: a mirror without its hub (olah, offline) has only what was requested by name.
-        routes = [f"{route}/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"]
-        if asked.revision is None:  # on some hubs the default branch has another name
-            routes.append(route)
-            forgiven.append(RevisionNotFoundError)
-        try:
-            info = self._first_of([(at, params) for at in routes for params in (_HEAD, ())], asked, *forgiven)
-        except RevisionNotFoundError as error:
-            raise RevisionNotFoundError(f"{error}{self._revisions(asked)}") from error.__cause__
-        return answers.listing(info, asked, self._files)
-
-    def _files(self, asked: Asked) -> tuple[HubFile, ...]:
-        """The files of a commit: from its tree, or from the repository's own list where a mirror has no trees."""
-        route, commit_sha = f"/api/models/{asked.repo_id}", asked.revision
-        try:
-            rows = self.pages(f"{route}/tree/{commit_sha}", asked, (("recursive", "true"),), is_optional=True)
-            entries = list(islice(rows, _MOST_ENTRIES + 1))
-        except NoRouteError:
-            tries = [(f"{route}/revision/{commit_sha}", _BLOBS), (route, _BLOBS), (route, ())]
-            entries = answers.siblings(self._first_of(tries, asked, NoRouteError))
-        if len(entries) > _MOST_ENTRIES:
-            raise HubError(f"{asked.repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
-        return answers.files(entries)
-
-    def _first_of(
-        self, tries: Sequence[tuple[str, Params]], asked: Asked, *forgiven: type[Exception]
-    ) -> dict[str, Any]:
-        """The answer of the first route and parameters without a forgiven error; the last one's error is raised."""
-        for route, params in tries[:-1]:
-            with suppress(*forgiven):
-                return self.json(route, asked, params, is_optional=True)
-        route, params = tries[-1]
-        return self.json(route, asked, params)
-
-    def _revisions(self, asked: Asked) -> str:
-        """The existing revision names, as a sentence; empty if the hub does not state them."""
-        names: list[str] = []
-        with suppress(GglibError):
-            names = answers.revision_names(self.looking.json(f"/api/models/{asked.repo_id}/refs", asked))
-        return f" It has {listed(names, _MOST_REVISIONS)}." if names else ""
+            return modelscope.list_files(self._modelscope, name, revision)
+        return self._anywhere(lambda hub: _listing(hub, Asked(hub.endpoint, repo_id, revision)))
 
     def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
         """The last commit that changed each file, by path in the repository; files for which it is unknown are left out."""
-        texts = self._expanded(repo_id, commit_sha, paths, "lastCommit", ("title", "date"))
-        return {path: FileCommit(title, date) for path, (title, date) in texts.items()}
+        found = self._expanded(repo_id, commit_sha, paths, "lastCommit")
+        return {path: FileCommit(_text(one, "title") or "", _text(one, "date") or "") for path, one in found}
 
     def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, str]:
         """The results of the Hub's security scan, by path: `safe`, `unsafe`, `queued`, ...
 
         Files that the Hub has not scanned are left out, as are those after the first hundred of a folder.
         """
-        texts = self._expanded(repo_id, commit_sha, paths, "securityFileStatus", ("status",), _MOST_SCANNED)
-        return {path: state for path, (state,) in texts.items() if state}
+        found = self._expanded(repo_id, commit_sha, paths, "securityFileStatus", _MOST_SCANNED)
+        return {path: state for path, one in found if (state := _text(one, "status"))}
 
     def _expanded(
-        self,
-        repo_id: str,
-        commit_sha: str,
-        paths: Iterable[str],
-        field: str,
-        keys: tuple[str, ...],
-        most: int | None = None,
-    ) -> dict[str, tuple[str, ...]]:
-        """What the expanded trees of their folders say of files, by path; at most `most` entries of a folder are read.
+        self, repo_id: str, commit_sha: str, paths: Iterable[str], field: str, most: int | None = None
+    ) -> Iterator[tuple[str, Json]]:
+        """What the expanded trees of their folders say of files; at most `most` entries of a folder are read. Raises nothing.
 
-        Files in folders that cannot be read are left out, and all of ModelScope, which has no such trees. Raises nothing.
+        Files in folders that cannot be read are left out, and all of ModelScope, which has no such trees.
         """
-        found: dict[str, tuple[str, ...]] = {}
-        wanted, failures = set(paths), 0
+        wanted = set(paths)
         for folder in [] if modelscope_name(repo_id) else sorted({path.rpartition("/")[0] for path in wanted}):
             route = f"/api/models/{repo_id}/tree/{commit_sha}/{quote(folder)}".removesuffix("/")
 
-            def ask(hub: HubClient, route: str = route) -> dict[str, tuple[str, ...]]:
-                entries = hub.looking.pages(route, hub.asked(repo_id, commit_sha), (("expand", "true"),))
-                return answers.expanded(islice(entries, most), field, keys)
+            @reading()
+            def read(hub: Transport, route: str = route) -> list[tuple[str, Json]]:
+                rows = hub.pages(route, Asked(hub.endpoint, repo_id, commit_sha), (("expand", "true"),), is_brief=True)
+                said = ((one["path"], one.get(field)) for one in islice(rows, most))
+                return [(path, one) for path, one in said if path in wanted and isinstance(one, dict)]
 
             try:
-                found |= self.anywhere(ask)
+                yield from self._anywhere(read)
+            except TRANSIENT:  # a hub that is down costs seconds for each folder
+                return
             except GglibError:
-                failures += 1
-                if failures == _MOST_FAILURES:
-                    break
-        return {path: texts for path, texts in found.items() if path in wanted}
-
-    # Access, search, ranges ------------------------------------------------------------------------------------------
+                continue
 
     def check_access(self, repository: RepoListing | str) -> None:
         """Checks whether the files of a listing or id may be downloaded, before anything is queued. Only the hub decides it, no mirror.
@@ -190,15 +147,19 @@ class HubClient(Transport):
             GatedRepoError: Its terms have to be accepted first; `accept_url` is the page.
             RepoNotFoundError: There is none, or the token has no access to it.
         """
-        forgiven: tuple[type[Exception], ...] = (NoRouteError,)  # then the download will show it
+        forgiven: tuple[type[HubError], ...] = ()
         if not isinstance(repository, str):
             if repository.gate is None:
                 return
             # It was listed a moment ago: a hub that does not find it now has no such route.
-            repository, forgiven = repository.repo_id, (NoRouteError, RepoNotFoundError)
+            repository, forgiven = repository.repo_id, (RepoNotFoundError,)
+        check_repo_id(repository)
         if modelscope_name(repository) is None:
-            with suppress(*forgiven):
-                self.json(f"/api/models/{repository}/auth-check", self.asked(repository), is_optional=True)
+            try:
+                self.json(f"/api/models/{repository}/auth-check", Asked(self.endpoint, repository))
+            except HubError as error:
+                if not is_no_route(error) and not isinstance(error, forgiven):  # else the download will show it
+                    raise
 
     def search(
         self,
@@ -236,14 +197,14 @@ class HubClient(Transport):
             *(("filter", f"{kind}{value.strip()}") for kind, value in tags if value and value.strip()),
         ]
 
-        def ask(hub: HubClient) -> list[RepoSummary]:
+        def read(hub: Transport) -> list[RepoSummary]:
             rows = islice(hub.pages("/api/models", Asked(hub.endpoint), params), _MOST_ROWS_SEEN)
-            found: Iterable[RepoSummary] = filter(None, map(answers.repo_summary, rows))
+            found: Iterable[RepoSummary] = filter(None, map(_summary, rows))
             if max_parameters is not None:
                 found = (row for row in found if (row.parameter_count or max_parameters + 1) <= max_parameters)
             return list(islice(found, limit))
 
-        return self.anywhere(ask)
+        return self._anywhere(read)
 
     def read_range(self, repo_id: str, commit_sha: str, path: str, offset: int, length: int) -> bytes:
         """Bytes of a file from `offset`, such as its GGUF header; fewer than `length` at its end, none beyond it.
@@ -252,12 +213,115 @@ class HubClient(Transport):
             GatedRepoError: As `check_access`.
             HubError: There is no such file, or more than 67 MB are requested.
         """
-        if length <= 0:
-            return b""
-        if offset < 0 or length > _LARGEST_RANGE_BYTES:
-            most = units.size(_LARGEST_RANGE_BYTES)
-            raise HubError(f"At most {most} of a file can be read at once. Download the file instead.")
         check_repo_id(repo_id)
         if (name := modelscope_name(repo_id)) is not None:
-            return self._modelscope.looking.range(self._modelscope.asked(name, commit_sha, path), offset, length)
-        return self.anywhere(lambda hub: hub.looking.range(hub.asked(repo_id, commit_sha, path), offset, length))
+            asked = modelscope.asked(self._modelscope, name, commit_sha, path)
+            return self._modelscope.bytes_of(asked, offset, length)
+        return self._anywhere(lambda hub: hub.bytes_of(Asked(hub.endpoint, repo_id, commit_sha, path), offset, length))
+
+    def _anywhere(self, ask: Callable[[Transport], _Result]) -> _Result:
+        """The answer of this hub, or of the first mirror that has one; never of a mirror if this hub refuses the user."""
+        try:
+            return ask(self)
+        except (*TRANSIENT, RepoNotFoundError, RevisionNotFoundError):
+            for mirror in self._mirrors:
+                with suppress(GglibError):
+                    return ask(mirror)
+            raise
+
+
+# What one hub answers ------------------------------------------------------------------------------------------------
+
+
+@reading()
+def _listing(hub: Transport, asked: Asked) -> RepoListing:
+    route = f"/api/models/{asked.repo_id}"
+    # Uses the branch's name even if none was given: a mirror without its hub (olah, offline) has only what was requested by name.
+    routes = [f"{route}/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"]
+    if asked.revision is None:  # on some hubs the default branch has another name
+        routes.append(route)
+    try:
+        info = _first_of(hub, asked, [(at, params) for at in routes for params in (_HEAD, ())])
+    except RevisionNotFoundError as error:
+        names: list[str] = []
+        with suppress(GglibError):
+            names = _revisions(hub, asked)
+        said = f" It has {listed(names, _MOST_REVISIONS)}." if names else ""
+        raise RevisionNotFoundError(f"{error}{said}") from error.__cause__
+    repo_id, commit_sha = info.get("id") or info.get("modelId") or asked.what, info["sha"]
+    check_repo_id(repo_id)
+    if not _COMMIT.fullmatch(commit_sha):
+        raise ValueError(commit_sha)
+    files = _files(hub, Asked(hub.endpoint, repo_id, commit_sha))
+    return RepoListing(repo_id, commit_sha, _gate(info), bool(info.get("private")), files)
+
+
+def _files(hub: Transport, asked: Asked) -> tuple[HubFile, ...]:
+    """The files of a commit, in the order of their paths: from its tree, or from its info where a mirror has no trees."""
+    route, commit_sha = f"/api/models/{asked.repo_id}", asked.revision
+    try:
+        # `oid` beside `lfs` is a git id, and `xetHash` a Merkle hash: neither is the content's SHA-256.
+        path, digest = "path", "oid"
+        rows = hub.pages(f"{route}/tree/{commit_sha}", asked, (("recursive", "true"),))
+        entries = list(islice(rows, _MOST_ENTRIES + 1))
+    except HubError as error:
+        if not is_no_route(error):
+            raise
+        path, digest = "rfilename", "sha256"
+        tries = [(f"{route}/revision/{commit_sha}", _BLOBS), (route, _BLOBS), (route, ())]
+        entries = list(_first_of(hub, asked, tries)["siblings"])
+    if len(entries) > _MOST_ENTRIES:
+        raise HubError(f"{asked.repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
+    found = {
+        one[path]: HubFile(one[path], size_in(str(one.get("size"))), sha256_of((one.get("lfs") or {}).get(digest)))
+        for one in entries
+        if one.get("type", "file") == "file"
+    }
+    return tuple(found[at] for at in sorted(found))
+
+
+def _first_of(hub: Transport, asked: Asked, tries: Iterable[tuple[str, Pairs]]) -> Json:
+    """The answer of the first of these routes that the hub has, or the last one's error."""
+    last = HubError("")
+    for route, params in tries:
+        try:
+            return hub.json(route, asked, params)
+        except HubError as error:
+            is_default = asked.revision is None and isinstance(error, RevisionNotFoundError)
+            if not is_default and not is_no_route(error):
+                raise
+            last = error
+    raise last
+
+
+@reading()
+def _revisions(hub: Transport, asked: Asked) -> list[str]:
+    refs = hub.json(f"/api/models/{asked.repo_id}/refs", asked)
+    return [str(ref["name"]) for kind in ("branches", "tags") for ref in refs.get(kind, ())]
+
+
+def _summary(row: Json) -> RepoSummary | None:
+    """A row of a search, with the hub's texts, not made printable; None: it is of another form, or its id is not `owner/name`."""
+    with suppress(HubUnavailableError), reading():
+        check_repo_id(row["id"])
+        header = row.get("gguf") or {}
+        return RepoSummary(
+            repo_id=row["id"],
+            downloads=size_in(str(row.get("downloads"))),
+            likes=size_in(str(row.get("likes"))),
+            parameter_count=size_in(str(header.get("total"))),
+            architecture=_text(header, "architecture"),
+            gate=_gate(row),
+            modified_at=_text(row, "lastModified"),
+        )
+    return None
+
+
+def _gate(fields: Json) -> Gate | None:
+    gate: Any = fields.get("gated")
+    return gate if gate in get_args(Gate) else None
+
+
+def _text(fields: Json, name: str) -> str | None:
+    value = fields.get(name)
+    return value if isinstance(value, str) else None

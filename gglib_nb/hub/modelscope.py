@@ -1,4 +1,4 @@
-"""Reads ModelScope (`ms://owner/name`): its listing as ours, and ranges of its files. Always anonymous.
+"""Reads ModelScope (`ms://owner/name`): its listing as ours, and the addresses of its files. Names are without the prefix.
 
 Of its API, https://www.modelscope.cn/docs: `GET /api/v1/models/{name}/repo/files` lists a revision with sizes, SHA-256, and the commit
 that last changed each file; `/models/{name}/resolve/{commit}/{path}` serves a file. It states no commit of a revision: the newest
@@ -8,13 +8,13 @@ commit of a listed file has every listed file as it is.
 import re
 from typing import Final
 
-from gglib_nb.domain.http_rules import sha256_of
+from gglib_nb.domain.http_rules import sha256_of, size_in
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.names import MODELSCOPE
 from gglib_nb.domain.plan import HubFile, RepoListing
 from gglib_nb.errors import GglibError, RepoNotFoundError
-from gglib_nb.hub.answers import Json, as_the_hub_writes, count
-from gglib_nb.hub.transport import Transport
+from gglib_nb.hub.errors_map import reading
+from gglib_nb.hub.transport import Json, Transport
 
 _DEFAULT_BRANCH: Final = "master"
 _PAGE: Final = 100  # entries in a page of a listing
@@ -22,56 +22,45 @@ _MOST_PAGES: Final = 1000
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")  # it may be abbreviated
 
 
-class ModelScope(Transport):
-    """Asks ModelScope. Names are without the prefix of our ids."""
-
-    def asked(self, name: str, revision: str | None, path: str | None = None) -> Asked:
-        """What is requested; its `file_url` serves the file."""
-        return Asked(f"{self.endpoint}/models", name, revision or _DEFAULT_BRANCH, path, has_login=False)
-
-    def list_files(self, name: str, revision: str | None = None) -> RepoListing:
-        """All files of a public repository at a revision.
-
-        Raises:
-            RepoNotFoundError: There is none, or it has no such revision.
-        """
-        try:
-            return _listing(self._entries(self.asked(name, revision)), name)
-        except RepoNotFoundError as error:
-            what = name if revision is None else f"{name} with a revision {revision!r}"
-            raise RepoNotFoundError(
-                f"There is no public repository {what} at {self.endpoint}. Check the spelling."
-            ) from error
-        except GglibError as error:
-            error.args = (_with_own_names(str(error)),)
-            raise
-
-    def _entries(self, asked: Asked) -> dict[str, Json]:
-        """The files and folders by path. A server without pages answers each request with all of them."""
-        found: dict[str, Json] = {}
-        for number in range(1, _MOST_PAGES):
-            pages = (("PageNumber", str(number)), ("PageSize", str(_PAGE)))
-            params = (("Revision", asked.revision or ""), ("Recursive", "True"), *pages)
-            answer = self.json(f"/api/v1/models/{asked.repo_id}/repo/files", asked, params)
-            before = len(found)
-            with as_the_hub_writes():
-                found |= {one["Path"]: one for one in answer["Data"]["Files"] or ()}
-            if len(found) - before < _PAGE:
-                break
-        return found
+def asked(hub: Transport, name: str, revision: str | None, path: str | None = None) -> Asked:
+    """What is requested; its `file_url` serves the file."""
+    return Asked(f"{hub.endpoint}/models", name, revision or _DEFAULT_BRANCH, path, has_login=False)
 
 
-def _with_own_names(said: str) -> str:
-    said = said.replace("HF_ENDPOINT", "GGLIB_MODELSCOPE_ENDPOINT")
-    return said.replace("The Hub's", "ModelScope's").replace("like a Hub", "like ModelScope")
+def list_files(hub: Transport, name: str, revision: str | None) -> RepoListing:
+    """All files of a public repository at a revision.
+
+    Raises:
+        RepoNotFoundError: There is none, or it has no such revision.
+    """
+    try:
+        return _listing(hub, asked(hub, name, revision))
+    except RepoNotFoundError as error:
+        what = name if revision is None else f"{name} with a revision {revision!r}"
+        raise RepoNotFoundError(
+            f"There is no public repository {what} at {hub.endpoint}. Check the spelling."
+        ) from error
+    except GglibError as error:
+        said = str(error).replace("HF_ENDPOINT", "GGLIB_MODELSCOPE_ENDPOINT")
+        error.args = (said.replace("The Hub's", "ModelScope's").replace("like a Hub", "like ModelScope"),)
+        raise
 
 
-def _listing(entries: dict[str, Json], name: str) -> RepoListing:
-    with as_the_hub_writes():
-        found = [one for _, one in sorted(entries.items()) if one["Type"] == "blob"]
-        newest = max(found, key=lambda one: int(one.get("CommittedDate") or 0), default={"Revision": "0" * 40})
-        files = tuple(HubFile(one["Path"], count(one, "Size"), sha256_of(one.get("Sha256"))) for one in found)
-        commit_sha = newest["Revision"]
-        if not _COMMIT.fullmatch(commit_sha) or not all(isinstance(path, str) for path in entries):
-            raise ValueError(commit_sha)
-    return RepoListing(f"{MODELSCOPE}{name}", commit_sha, None, False, files)
+@reading()
+def _listing(hub: Transport, wanted: Asked) -> RepoListing:
+    entries: dict[str, Json] = {}
+    for number in range(1, _MOST_PAGES):
+        pages = (("PageNumber", str(number)), ("PageSize", str(_PAGE)))
+        params = (("Revision", wanted.revision or ""), ("Recursive", "True"), *pages)
+        answer = hub.json(f"/api/v1/models/{wanted.repo_id}/repo/files", wanted, params)
+        before = len(entries)
+        entries |= {one["Path"]: one for one in answer["Data"]["Files"] or ()}
+        if len(entries) - before < _PAGE:  # the last page, or a server without pages, which always sends all
+            break
+    found = [one for _, one in sorted(entries.items()) if one["Type"] == "blob"]
+    newest = max(found, key=lambda one: int(one.get("CommittedDate") or 0), default={"Revision": "0" * 40})
+    files = tuple(HubFile(one["Path"], size_in(str(one.get("Size"))), sha256_of(one.get("Sha256"))) for one in found)
+    commit_sha = newest["Revision"]
+    if not _COMMIT.fullmatch(commit_sha) or not all(isinstance(path, str) for path in entries):
+        raise ValueError(commit_sha)
+    return RepoListing(f"{MODELSCOPE}{wanted.repo_id}", commit_sha, None, False, files)

@@ -86,7 +86,7 @@ def test_every_error_status_gives_advice(status: int) -> None:
     request = httpx.Request("GET", f"{ASKED.endpoint}/api/models/owner/repo")
     answer = httpx.Response(status, request=request)
 
-    ours = hub_refusal(refusal(answer, b"", None), ASKED)
+    ours = hub_refusal(refusal(answer, b""), ASKED)
 
     assert isinstance(ours, HubError | InvalidConfigError)
     assert str(ours).endswith(".")
@@ -100,7 +100,7 @@ def test_every_error_status_gives_advice(status: int) -> None:
         (b'{"error": ["one", "two"]}', {}, "one, two"),
         (b'{"errors": [{"message": "Too long"}]}', {}, "Too long"),
         (b'{"error": "Not so"}', {"X-Error-Message": "So"}, "So"),
-        (b'{"error": "hf_secret is not it"}', {}, "\u2026 is not it"),
+        (b'{"error": "my-secret is not it"}', {}, "\u2026 is not it"),
         (b"<html>", {}, ""),
         (b'{"error": {"a": 1}}', {}, "a"),
         (b"[1]", {}, ""),
@@ -110,9 +110,10 @@ def test_every_error_status_gives_advice(status: int) -> None:
     ],
 )
 def test_the_reason_of_a_refusal_is_parsed_in_every_form(body: bytes, headers: dict[str, str], text: str) -> None:
-    answer = httpx.Response(400, headers=headers, request=httpx.Request("GET", ASKED.endpoint))
+    request = httpx.Request("GET", ASKED.endpoint, headers={"authorization": "Bearer my-secret"})
+    answer = httpx.Response(400, headers=headers, request=request)
 
-    assert refusal(answer, body, "hf_secret").text == text
+    assert refusal(answer, body).text == text
 
 
 @pytest.mark.parametrize("error", [KeyError("x"), TypeError("x"), AssertionError("x"), RuntimeError("x")])
@@ -158,7 +159,7 @@ def test_a_secret_is_removed_from_all_chained_exceptions() -> None:
     outer.__cause__ = inner
     inner.__context__ = outer
 
-    redact(outer, "hf_secret")
+    redact(outer)
 
     assert inner.args == ("Bearer …",)
     assert outer.args == (22, "… is not it")
