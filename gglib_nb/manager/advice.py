@@ -326,6 +326,9 @@ class _Planning:
         if projector is not None:
             beside = self._placement(header, size_bytes, projector.size_bytes or 0)
         is_queued = variant.key in self._queued_keys
+        free_after = None  # its own bytes in the queue count once
+        if self._free_bytes is not None and size_bytes is not None:
+            free_after = self._free_bytes - self._queued_bytes - (0 if is_queued else bytes_to_write(files))
         choice = self._choice if self._choice is not None and variant is self._choice.variant else None
         return VariantPlan(
             key=variant.key,
@@ -334,7 +337,7 @@ class _Planning:
             shard_count=variant.shards_expected,
             bits_per_weight=variant.bits_per_weight,
             present_bytes=sum(present_by_file(files, self._listing.commit_sha)),
-            free_bytes_after=self._free_after(size_bytes, 0 if is_queued else bytes_to_write(files)),
+            free_bytes_after=free_after,
             memory=memory,
             placement=self._placement(header, size_bytes, 0),
             placement_with_projector=beside,
@@ -348,12 +351,6 @@ class _Planning:
             quality=self._qualities.get(variant.key),
             scan_finding=finding_of(variant, self._findings),
         )
-
-    def _free_after(self, size_bytes: int | None, own_bytes: int) -> int | None:
-        """Free space once everything queued and a variant are downloaded; its own bytes in the queue count once."""
-        if self._free_bytes is None or size_bytes is None:
-            return None
-        return self._free_bytes - self._queued_bytes - own_bytes
 
     def _placement(self, header: GgufHeader | None, size_bytes: int | None, beside_bytes: int) -> Placement:
         shape = None if header is None or size_bytes is None else model_shape(header, size_bytes, beside_bytes)

@@ -39,7 +39,7 @@ from gglib_nb.manager.importing import stored_file
 from gglib_nb.system import allocated_bytes, is_file, lock_file, open_file, replace_file, sync_folder
 
 _SLICE_BYTES: Final = 4 * 1024**2
-_CARD: Final = "README.md"
+CARD: Final = "README.md"
 # If a file system refuses a file for its size, the size of its parts is a multiple of this.
 _PART_UNIT_BYTES: Final = 1024**2
 # Held while a manifest is read and written again: another export may write the same one.
@@ -85,10 +85,10 @@ def export_models(
             DiskSpace().reserve(0, sizes, are_replaced=False)
             files = tuple(copier.export(model, file, place, manifest) for file, place in pairs)
             card = None if repo_id.startswith("local/") else read_card(model)
-            licence, card_path = model.fact("licence", str), None if card is None else _CARD
+            licence, card_path = model.fact("licence", str), None if card is None else CARD
             entry = BundledModel(str(model.id), model.commit_sha, model.label, licence, card_path, files)
             with _MANIFEST:
-                place = target_path(folder, repo_id, _CARD)
+                place = target_path(folder, repo_id, CARD)
                 if card is not None and not place.exists():  # a README may be the user's own
                     replace_file(place, card)
                 replace_file(folder / MANIFEST_NAME, encode_manifest(_present_manifest(folder).with_model(entry)))
@@ -269,42 +269,43 @@ class _Copier:
         """
         parts = _existing_parts(target, size_bytes) if may_split else []
         pieces = parts or [(target, size_bytes)]
+        has_old = any(path.exists() for piece, _ in pieces for path in (piece, _temporary(piece)))
         try:
-            actual, has_old = self._write(sources, pieces)
+            actual = self._write(sources, pieces)
         except OSError as error:
             if error.errno != errno.EFBIG or not may_split or parts:
                 raise
             pieces = parts = _split(target, size_bytes)
-            actual, has_old = self._write(sources, pieces)
+            actual = self._write(sources, pieces)
         if has_old and actual != sha256:  # the bytes of an earlier copy may be the wrong ones
             _delete(pieces)
-            actual, _ = self._write(sources, pieces)
+            actual = self._write(sources, pieces)
         if actual != sha256:
             _delete(pieces)
             raise _damaged(sources[0], sha256, actual, advice)
         return tuple(size for _, size in parts)
 
-    def _write(self, sources: Sequence[Path], pieces: _Pieces) -> tuple[str, bool]:
-        """Writes what is missing of the pieces; returns the SHA-256 of all, and whether an earlier copy left bytes."""
-        digest, begin, has_old = hashlib.sha256(), 0, False
+    def _write(self, sources: Sequence[Path], pieces: _Pieces) -> str:
+        """Writes what is missing of the pieces; returns the SHA-256 of all."""
+        digest, begin = hashlib.sha256(), 0
         for target, size_bytes in pieces:
             if (found := status_of(target)) is not None and found.st_size == size_bytes:
-                has_old |= self._hash(target, digest, size_bytes) > 0
+                self._hash(target, digest, size_bytes)
             else:
-                has_old |= self._complete(sources, begin, target, size_bytes, digest)
+                self._complete(sources, begin, target, size_bytes, digest)
             begin += size_bytes
-        return digest.hexdigest(), has_old
+        return digest.hexdigest()
 
     def _complete(
         self, sources: Sequence[Path], begin: int, target: Path, size_bytes: int, digest: "hashlib._Hash"
-    ) -> bool:
-        """Writes a target, whose first byte is at `begin` of the sources; returns whether an earlier copy left bytes."""
+    ) -> None:
+        """Writes a target, whose first byte is at `begin` of the sources, behind the bytes of an earlier copy."""
         temporary = _temporary(target)
         fd = open_file(temporary, os.O_WRONLY | os.O_CREAT, follow_links=False)
         try:
             if not lock_file(fd):
                 raise StorageError(f"Another export or import is writing {target}. Run this again when it has ended.")
-            begun = at = self._hash(temporary, digest, size_bytes)
+            at = self._hash(temporary, digest, size_bytes)
             os.ftruncate(fd, at)
             for data in _read(sources, begin + at, size_bytes - at):
                 write_all(fd, data, at)
@@ -318,7 +319,6 @@ class _Copier:
             os.close(fd)
         temporary.replace(target)
         sync_folder(target.parent)
-        return begun > 0
 
 
 def _read(paths: Sequence[Path], start: int, length: int) -> Iterator[bytes]:

@@ -146,12 +146,8 @@ def has_given_up() -> bool:
 def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = None) -> _Result:
     """Waits for a future of the queue, a thread pool or the engine; if the wait ends early, the future is cancelled.
 
-    Args:
-        future: The future.
-        meanwhile: Called ten times a second while waiting, and once more at the end, on this thread.
-
-    Raises:
-        CancelledError: The caller of this operation cancelled it.
+    `meanwhile` is called ten times a second while waiting, and once more at the end, on this thread. Raises `CancelledError` if
+    the caller of this operation cancelled it.
     """
     call = _here.call
     outer = None if call is None else call.waits_for  # if this is a callback of an operation
@@ -167,23 +163,10 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
         if meanwhile is not None:
             meanwhile()
         return future.result()
-    except BaseException:
-        future.cancel()
-        raise
     finally:
+        future.cancel()  # if the wait has ended early
         if call is not None:
             call.wait_for(outer)
-
-
-def all_settled(waiting: "Iterable[Future[_Result]]") -> list[_Result]:
-    """Waits for all of them, in their order; the first error, or the end of the wait, cancels the rest."""
-    waiting = list(waiting)
-    try:
-        return [settled(future) for future in waiting]
-    except BaseException:
-        for future in waiting:
-            future.cancel()
-        raise
 
 
 class DaemonThreadPool:
@@ -249,10 +232,9 @@ class DaemonThreadPool:
         try:
             self._start(call)
             result: _Result = settled(call)
-        except BaseException:
+            return result
+        finally:
             call.cancel()  # an interrupt may come between the two
-            raise
-        return result
 
     def close(self) -> None:
         """Refuses new calls; those submitted before still run."""
@@ -286,11 +268,7 @@ class DaemonThreadPool:
 
 
 def checked(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """The function, which refuses an argument of another type than it states, before it does anything.
-
-    Raises:
-        InvalidConfigError: It names the argument and the possible types.
-    """
+    """The function, which first refuses arguments of other types than it states, with an `InvalidConfigError`."""
 
     @wraps(body)
     def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
@@ -298,7 +276,9 @@ def checked(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
         bound = stated.bind(*args, **kwargs)
         for name, given in bound.arguments.items():
             is_many = stated.parameters[name].kind is Parameter.VAR_POSITIONAL
-            values = tuple(map(_plain, given if is_many else (given,)))
+            # A single number of NumPy or pandas counts as Python's own.
+            plain = (one.item() if getattr(one, "ndim", None) == 0 else one for one in (given if is_many else (given,)))
+            values = tuple(plain)
             for value in values:
                 _check(name, value, kinds.get(name, object))
             bound.arguments[name] = values if is_many else values[0]
@@ -310,11 +290,6 @@ def checked(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
 @cache
 def _stated(body: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
     return signature(body), get_type_hints(body)
-
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - any argument
-    """The value; a single number of NumPy or pandas as Python's own."""
-    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def _check(name: str, value: object, kind: Any) -> None:  # noqa: ANN401 - a type, in any form

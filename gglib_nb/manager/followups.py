@@ -19,13 +19,14 @@ from gglib_nb.domain.names import DownloadId, modelscope_name
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot, Then
 from gglib_nb.domain.text import without_tokens
 from gglib_nb.errors import CatalogError, GatedRepoError, GglibError, InvalidTokenError
+from gglib_nb.manager.operations import FinishedDownload
 from gglib_nb.queue.effects import RegisterModel
 
 _TAIL_BYTES: Final = 4096
 _MOST_CHARACTERS: Final = 200
 
 Report = Callable[[DownloadId, Then], None]
-Completed = Callable[[QueuedDownload], object]
+Finish = Callable[[FinishedDownload], object]
 
 
 class Commands:
@@ -39,13 +40,13 @@ class Commands:
     def __init__(self, catalog: Catalog, report: Report) -> None:
         self._catalog: Final = catalog
         self._report: Final = report
-        self._callables: Final[dict[DownloadId, list[tuple[object, Completed]]]] = {}
+        self._callables: Final[dict[DownloadId, list[Finish]]] = {}
 
-    def keep(self, id_: DownloadId, then: object, run: Completed) -> None:
-        """Calls `run` when the download is complete, once for each `then` that was passed with requests for it."""
+    def keep(self, id_: DownloadId, then: Finish) -> None:
+        """Calls `then` once when the download is complete, however many requests for it pass it."""
         kept = self._callables.setdefault(id_, [])
-        if then not in [one for one, _ in kept]:
-            kept.append((then, run))
+        if then not in kept:
+            kept.append(then)
         self._report(id_, Then(_names(kept)))
 
     def forget(self, id_: DownloadId) -> None:
@@ -55,7 +56,7 @@ class Commands:
     def complete(self, download: QueuedDownload) -> None:
         """Runs the callables of a complete download in their order, on a thread of their own."""
         if kept := self._callables.pop(download.id, []):
-            self._run(download.id, _names(kept), partial(_call_all, [run for _, run in kept], download))
+            self._run(download.id, _names(kept), partial(_call_all, kept, download))
 
     def start(self, effect: RegisterModel) -> None:
         """Starts the shell line of a download, unless it was started before. Reads and writes the models database."""
@@ -85,16 +86,16 @@ class Commands:
             self._report(id_, Then(text, "failed", f"it was not started: {error}"))
 
 
-def _names(kept: Iterable[tuple[object, Completed]]) -> str:
-    return ", ".join(getattr(then, "__name__", type(then).__name__) for then, _ in kept)
+def _names(callables: Iterable[Finish]) -> str:
+    return ", ".join(getattr(call, "__name__", type(call).__name__) for call in callables)
 
 
-def _call_all(callables: Iterable[Completed], download: QueuedDownload) -> str:
+def _call_all(callables: Iterable[Finish], download: QueuedDownload) -> str:
     """The errors of the callables; empty: none."""
     errors: list[str] = []
     for call in callables:
         try:
-            call(download)
+            call(FinishedDownload.of(download))
         except BaseException as error:  # noqa: BLE001 - the row shows it
             errors.append(f"{type(error).__name__}: {error}")
     return "; ".join(errors)[:_MOST_CHARACTERS]
@@ -123,7 +124,7 @@ def _call_shell(line: str, variables: dict[str, str]) -> str:
 
 
 class AccessWatch:
-    """While a download of a manager waits for access, a thread asks the Hub about its repository from time to time.
+    """Once a download of a manager waits for access, a thread asks the Hub about such downloads from time to time.
 
     `check` raises `GglibError` if a repository may not be downloaded; `retry` queues a download again.
     """
@@ -140,25 +141,23 @@ class AccessWatch:
         self._retry: Final = retry
         self._interval_s: Final = interval_s
         self._closed: Final = threading.Event()
-        self._lock: Final = threading.Lock()
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Starts the thread if a download waits for access and it does not run."""
-        with self._lock:
-            if self._thread is None and not self._closed.is_set() and waiting_for_access(self._snapshot()):
-                thread = threading.Thread(target=self._watch, name="gglib-access", daemon=True)
-                thread.start()
-                self._thread = thread  # if it cannot start, the next failure tries again
+        """Starts the thread if a download waits for access and it does not run; called on the queue's thread."""
+        if self._thread is None and waiting_for_access(self._snapshot()):
+            thread = threading.Thread(target=self._watch, name="gglib-access", daemon=True)
+            thread.start()
+            self._thread = thread  # if it cannot start, the next failure tries again
 
     def close(self) -> None:
         """Ends the watch."""
         self._closed.set()
 
-    def retry(self, waiting: Iterable[DownloadId]) -> list[DownloadId]:
+    def retry(self) -> list[DownloadId]:
         """Retries the downloads whose repositories the Hub gives access to now; returns them."""
         retried: list[DownloadId] = []
-        for id_ in waiting:
+        for id_ in waiting_for_access(self._snapshot()):
             with suppress(GglibError):  # no access yet, the queue is full, or the manager is closed
                 self._check(id_.repo_id)
                 self._retry(id_)
@@ -166,17 +165,8 @@ class AccessWatch:
         return retried
 
     def _watch(self) -> None:
-        while waiting := self._waiting():
-            if self._closed.wait(self._interval_s):
-                return
-            self.retry(waiting)
-
-    def _waiting(self) -> list[DownloadId]:
-        """The downloads that wait for access; if there are none, this thread ends, and the next failure starts another."""
-        with self._lock:
-            if not (waiting := waiting_for_access(self._snapshot())):
-                self._thread = None
-            return waiting
+        while not self._closed.wait(self._interval_s):
+            self.retry()
 
 
 def waiting_for_access(snapshot: QueueSnapshot) -> list[DownloadId]:

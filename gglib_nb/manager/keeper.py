@@ -17,11 +17,10 @@ from concurrent import futures
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cached_property, partial
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec.structs import replace
 
-from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.catalog.store import Catalog, known_files
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, StoredFile
@@ -32,11 +31,14 @@ from gglib_nb.engine.local import present_by_file
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError
 from gglib_nb.manager.calls import CLOSED, DaemonThreadPool, fail, succeed
 from gglib_nb.manager.library import look_at, loss_of_folder, partial_requests
-from gglib_nb.manager.queue_thread import QueueThread, is_open_now
+from gglib_nb.manager.queue_thread import is_open_now
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.settings import DownloadManagerConfig
+from gglib_nb.settings import session_name
 from gglib_nb.system import exists, others_may_write
+
+if TYPE_CHECKING:
+    from gglib_nb.manager.manager import Parts
 
 _log: Final = logging.getLogger("gglib_nb")
 
@@ -58,14 +60,13 @@ _Result = TypeVar("_Result")
 class QueueKeeper:
     """Stores one queue. Every method may be called from any thread, and only `close` waits. Opens nothing before it is needed."""
 
-    def __init__(self, database: Database, config: DownloadManagerConfig, title: str, queue: QueueThread) -> None:
-        self._database: Final = database
-        self._config: Final = config
-        self._title: Final = title
-        self._queue: Final = queue
-        self._catalog: Final = Catalog(database)
+    def __init__(self, parts: "Parts") -> None:
+        self._parts: Final = parts
+        self._config: Final = parts.config
+        self._queue: Final = parts.queue
+        self._database: Final = parts.catalog.database
+        self._catalog: Final = Catalog(self._database)
         self._disk: Final = DaemonThreadPool("gglib-keeper-disk", 1)
-        self._prepare: Callable[[], None] = lambda: None
         self._woken: Final = threading.Condition()
         self._thread: threading.Thread | None = None
         # Set by any thread:
@@ -85,29 +86,19 @@ class QueueKeeper:
 
     def changed(self) -> None:
         """Marks the queue as changed, so that it is stored."""
-        with self._woken:
-            self._is_changed = True
-            self._wake()
+        self._is_changed = True
+        self.wake()
 
     def record(self, download: QueuedDownload) -> None:
         """Records an ended download in the history."""
         if (past := remembered(download)) is not None:
             with self._woken:
                 self._ended.append(past)
-                self._wake()
+                self.wake()
 
-    def wake(self) -> None:
-        """Starts reading other kernels' downloads, because the queue is watched."""
-        with self._woken:
-            self._wake()
-
-    def adopt(self, prepare: Callable[[], None]) -> "Future[Adoption]":
-        """Adopts the queues of stopped kernels, and offers this queue for adoption when it closes.
-
-        `prepare` is called before an adopted download starts.
-        """
-        with self._woken:
-            self._hands_on, self._prepare = True, prepare
+    def adopt(self) -> "Future[Adoption]":
+        """Adopts the queues of stopped kernels, and offers this queue for adoption when it closes."""
+        self._hands_on = True
         return self._ask(adopts=True)
 
     def look(self) -> "Future[None]":
@@ -131,17 +122,19 @@ class QueueKeeper:
                 fail(future, ManagerClosedError(CLOSED))
             else:
                 self._asked.append((future, adopts))
-                self._wake()
+                self.wake()
         return future
 
-    def _wake(self) -> None:
-        if self._is_closing:
-            return
-        if self._thread is None:
-            thread = threading.Thread(target=self._work, name="gglib-queue-keeper", daemon=True)
-            thread.start()
-            self._thread = thread  # if it cannot start, the next call tries again
-        self._woken.notify()
+    def wake(self) -> None:
+        """Makes the thread look for work, such as the downloads of other kernels once the queue is watched."""
+        with self._woken:
+            if self._is_closing:
+                return
+            if self._thread is None:
+                thread = threading.Thread(target=self._work, name="gglib-queue-keeper", daemon=True)
+                thread.start()
+                self._thread = thread  # if it cannot start, the next call tries again
+            self._woken.notify()
 
     def _refuse_asked(self) -> None:
         for future, _ in list(self._asked):
@@ -172,7 +165,8 @@ class QueueKeeper:
     def _queues(self) -> Queues:
         config, owner, place = self._config, self._owner, str(self._config.models_directory)
         place = self._of_disk(lambda: os.path.realpath(place), otherwise=place)
-        mine = (secrets.token_hex(8), self._title, owner.place, owner.pid, owner.start, place, config.endpoint)
+        title = session_name(os.environ)
+        mine = (secrets.token_hex(8), title, owner.place, owner.pid, owner.start, place, config.endpoint)
         return Queues(self._database, KernelRecord(*mine), config.models_directory)
 
     def _of_disk(self, look: Callable[[], _Result], otherwise: _Result) -> _Result:
@@ -212,7 +206,10 @@ class QueueKeeper:
         if self._is_changed:
             self._store()
         elif self._is_kept and time.monotonic() >= self._beat_at_s:
-            self._beat()
+            self._put_off_beat()
+            if not self._queues.beat(self._queue.snapshot.items):
+                # Another machine considers this kernel stopped, or the database is new: two queues, and one transfer.
+                self._store()
         self._remember()
         if False in asked:
             self.targets_elsewhere = self._queues.targets()
@@ -221,9 +218,12 @@ class QueueKeeper:
 
     def _adopt(self, *, is_asked: bool) -> None:
         self._adopted, self._is_unsure = Adoption(), False
-        if exists(self._database.path) and not self._is_folder_lost():
-            left = self._queues.adopt(self._is_gone)
-            if left is not None:
+        if exists(self._database.path):
+            models = self._catalog.models()
+            lost = self._of_disk(lambda: loss_of_folder(self._config.models_directory, models), otherwise="")
+            if lost:  # the models folder is not mounted: abandoned queues wait for a kernel that finds it
+                self._say("folder_missing", lost)
+            elif (left := self._queues.adopt(self._is_gone)) is not None:
                 self._is_kept = True
                 self._take_up(left)
             elif is_asked and self._is_unsure:
@@ -251,20 +251,12 @@ class QueueKeeper:
             otherwise=tuple(RestoredDownload(one, (0,) * len(one.plan.files)) for one in downloads),
         )
         if left.is_processing and any(one.stored.status is DownloadStatus.QUEUED for one in restored):
-            self._prepare()
+            self._parts.prepare()
         is_open = is_open_now(left.limits.hours)
         event = on.DownloadsRestored(restored, left.limits, left.is_processing, is_open)
         self._adopted = self._queue.post(event).result()
         if self._adopted.total:
             self._say("adopted", f"Resumed {self._adopted}.")
-
-    def _is_folder_lost(self) -> bool:
-        """Whether the models folder is not mounted: abandoned queues then wait for a kernel that finds it."""
-        models = self._catalog.models()
-        lost = self._of_disk(lambda: loss_of_folder(self._config.models_directory, models), otherwise="")
-        if lost:
-            self._say("folder_missing", lost)
-        return bool(lost)
 
     def _offer_partials(self) -> None:
         queue = self._queue.ask(QueueMachine.stored).result()
@@ -275,8 +267,7 @@ class QueueKeeper:
             self._say("partials", f"The models folder has {number} {noun} not in the queue.")
 
     def _store(self) -> None:
-        with self._woken:
-            self._is_changed = False
+        self._is_changed = False
         queue = self._queue.ask(QueueMachine.stored).result()
         try:
             if queue.downloads or queue.limits != StoredQueue().limits:
@@ -299,12 +290,6 @@ class QueueKeeper:
             with self._woken:
                 while self._ended and self._ended[0] in ended:
                     self._ended.popleft()
-
-    def _beat(self) -> None:
-        self._put_off_beat()
-        if not self._queues.beat(self._queue.snapshot.items):
-            # Another machine considers this kernel stopped, or the database is new: then there are two queues and one transfer.
-            self._store()
 
     def _put_off_beat(self) -> None:
         snapshot = self._queue.snapshot

@@ -6,7 +6,6 @@ not affect the download.
 
 import atexit
 import itertools
-import os
 import threading
 import time
 import weakref
@@ -21,18 +20,11 @@ from typing import Any, Final, ParamSpec, Self, TypeVar
 from typing_extensions import override
 
 from gglib_nb.catalog.store import Catalog
+from gglib_nb.domain import snapshot as announced
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.snapshot import (
-    DownloadCancelled,
-    DownloadCompleted,
-    DownloadFailed,
-    QueueEvent,
-    QueueSnapshot,
-    StatusChanged,
-    ThenChanged,
-)
+from gglib_nb.domain.snapshot import QueueEvent, QueueSnapshot
 from gglib_nb.errors import CatalogError, GglibError, InvalidTokenError, ManagerClosedError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
@@ -45,12 +37,11 @@ from gglib_nb.manager.library import bytes_of, owner_folders
 from gglib_nb.manager.model_operations import ModelOperations, path_of
 from gglib_nb.manager.operations import IdLike
 from gglib_nb.manager.queue_thread import EventListener, EventStream, Listener, QueueThread, is_open_now
-from gglib_nb.manager.resolving import Resolver
 from gglib_nb.manager.updating import register_download
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.settings import DownloadManagerConfig, Origin, origins_of, session_name
+from gglib_nb.settings import DownloadManagerConfig, Origin, origins_of
 from gglib_nb.system import call_in_forked_children
 
 _INSIDE: Final = frozenset({"catalog", "hub", "origins"})
@@ -71,10 +62,6 @@ class Parts:
     Attributes:
         origins: The source of each value of `config`.
         hub: Used only on the threads of `at_hub`.
-        stores: Models of other programs.
-        requests: Numbers of requests.
-        access: Retries downloads that wait for access.
-        commands: Runs commands when downloads are complete.
 
     Raises:
         InvalidConfigError: The configured engine cannot be used.
@@ -102,11 +89,10 @@ class Parts:
         )
         beside = {"max_connections": config.max_connections, "network_wait_s": config.network_wait_s}
         self.queue: Final = QueueThread(machine, self._run, beside)
-        self.keeper: Final = QueueKeeper(self.catalog.database, config, session_name(os.environ), self.queue)
+        self.keeper: Final = QueueKeeper(self)
         self.stores: Final = Stores(config.model_stores, self.catalog.models)
-        self.resolver: Final = Resolver(self.hub, config.models_directory, self.stores.models)
-        self.requests: Final = itertools.count(1)
-        self.access: Final = AccessWatch(lambda: self.queue.snapshot, self.hub.check_access, self._retry)
+        self.requests: Final = itertools.count(1)  # their numbers
+        self.access: Final = AccessWatch(lambda: self.queue.snapshot, self.hub.check_access, self.retry)
         self.commands: Final = Commands(self.catalog, lambda id_, then: self.queue.notify(on.ThenReported(id_, then)))
         self._hub_threads: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         # One thread, so that models are registered in the order in which they were finished.
@@ -147,6 +133,17 @@ class Parts:
         with suppress(InvalidTokenError):  # the hub refuses if a token is needed
             self.engine.configure(token=self.hub.token)
 
+    def prepare(self) -> None:
+        """Passes on what downloads that were queued earlier need when they start."""
+        self.renew_token()
+        with suppress(CatalogError):
+            self.note_known_folders(self.catalog.models())
+
+    def retry(self, id_: DownloadId) -> int:
+        """Queues a failed download again; returns its position."""
+        self.prepare()
+        return int(settled(self.queue.post(on.RetryRequested(id_))))
+
     def close(self, timeout_s: float) -> None:
         """Stops everything within the time, keeps downloaded data, and answers every call. May be called again.
 
@@ -181,10 +178,6 @@ class Parts:
         self.queue.abandon()
         self.engine.abandon()
 
-    def _retry(self, id_: DownloadId) -> None:
-        self.renew_token()
-        settled(self.queue.post(on.RetryRequested(id_)))
-
     def _run(self, effect: do.Work) -> None:
         if isinstance(effect, do.StoreQueue):
             self.keeper.changed()
@@ -194,28 +187,36 @@ class Parts:
             self.engine.run(effect)
 
     def _register(self, effect: do.RegisterModel) -> on.ModelRegistered:
-        registered = on.ModelRegistered(effect.attempt)
-        if effect.plan.add_to_db:
-            registered = register_download(self.catalog, self.config, effect)
+        try:
+            return register_download(self.catalog, self.config, effect)
+        finally:
             if models := self.registered():  # from the first one on
                 self.note_known_folders(models)
-        self.commands.start(effect)
-        return registered
+            self.commands.start(effect)  # also of a model that could not be registered: its files are complete
 
     def _report(self, attempt: int, registering: "Future[on.ModelRegistered]") -> None:
         error = registering.exception()
         if error is None:
             self.queue.notify(registering.result())
         elif not isinstance(error, ManagerClosedError):  # else the next kernel registers it
-            failure = error if isinstance(error, GglibError) else GglibError(str(error))
-            self.queue.notify(on.ModelRegistered(attempt, error=failure))
+            if not isinstance(error, GglibError):
+                error = CatalogError(f"It could not be registered ({error}). Download it again to retry.")
+            self.queue.notify(on.ModelRegistered(attempt, error=error))
 
     def _follow_up(self, event: QueueEvent) -> None:
-        if isinstance(event, DownloadCompleted):
+        if isinstance(event, announced.DownloadCompleted):
             self.commands.complete(event.download)
-        if isinstance(event, DownloadCompleted | DownloadFailed | DownloadCancelled | ThenChanged):
+        if isinstance(
+            event,
+            announced.DownloadCompleted
+            | announced.DownloadFailed
+            | announced.DownloadCancelled
+            | announced.ThenChanged,
+        ):
             self.keeper.record(event.download)
-        if isinstance(event, StatusChanged) and event.status is DownloadStatus.FAILED:  # also of a previous kernel
+        if (
+            isinstance(event, announced.StatusChanged) and event.status is DownloadStatus.FAILED
+        ):  # also of a previous kernel
             self.access.start()
 
 

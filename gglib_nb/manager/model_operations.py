@@ -42,16 +42,14 @@ from gglib_nb.errors import (
 )
 from gglib_nb.hub.login import log_in
 from gglib_nb.manager import library, updating
-from gglib_nb.manager.bundles import BundleReport, export_models, import_models, is_bundle
-from gglib_nb.manager.calls import all_settled, operation, settled
-from gglib_nb.manager.followups import waiting_for_access
+from gglib_nb.manager.bundles import CARD, BundleReport, export_models, import_models, is_bundle
+from gglib_nb.manager.calls import operation, settled
 from gglib_nb.manager.importing import Importer
 from gglib_nb.manager.operations import IdLike, QueueOperations
-from gglib_nb.manager.resolving import given_path, home_of
+from gglib_nb.manager.resolving import given_path, home_of, resolve
 from gglib_nb.queue import events as on
 from gglib_nb.system import free_bytes, is_file, is_folder
 
-_CARD: Final = "README.md"
 _LONGEST_CARD_BYTES: Final = 1024**2
 
 
@@ -138,7 +136,7 @@ class ModelOperations(QueueOperations):
         if model.commit_sha is not None:
             with suppress(GglibError):  # a card is optional, and the machine may be offline
                 # Not behind the listings that wait for a thread of the hub.
-                return self._parts.hub.read_range(model.id.repo_id, model.commit_sha, _CARD, 0, _LONGEST_CARD_BYTES)
+                return self._parts.hub.read_range(model.id.repo_id, model.commit_sha, CARD, 0, _LONGEST_CARD_BYTES)
         return None
 
     @operation
@@ -349,7 +347,12 @@ class ModelOperations(QueueOperations):
         """
         parts = self._parts
         models = parts.catalog.models() if id is None else [self._own_model(id)]
-        return all_settled([parts.ask_hub(updating.check_update, parts.hub, parts.catalog, model) for model in models])
+        checks = [parts.ask_hub(updating.check_update, parts.hub, parts.catalog, model) for model in models]
+        try:
+            return [settled(check) for check in checks]
+        finally:
+            for check in checks:
+                check.cancel()  # those that still wait, after an error or the end of the wait
 
     @operation
     def update(self, id: IdLike, *, keep: bool = False) -> QueuedUpdate:  # noqa: A002 - the port's word
@@ -377,7 +380,7 @@ class ModelOperations(QueueOperations):
             to=str(home),
         )
         try:
-            fresh = parts.at_hub(parts.resolver.resolve, request, parts.registered(), is_update=True)
+            fresh = parts.at_hub(resolve, parts, request, parts.registered(), is_update=True)
         except RequestError:
             listing = parts.at_hub(parts.hub.list_files, wanted.repo_id, wanted.revision)
             if not all(listing.with_content(file.sha256) for file in model.files):
@@ -402,7 +405,7 @@ class ModelOperations(QueueOperations):
             HubUnavailableError: The Hub cannot be reached; nothing is stored.
         """
         self._parts.at_hub(log_in, token)
-        return self._parts.at_hub(self._parts.access.retry, waiting_for_access(self._parts.queue.snapshot))
+        return self._parts.at_hub(self._parts.access.retry)
 
     # Partial downloads -------------------------------------------------------------------------------------------
 
@@ -461,11 +464,7 @@ class ModelOperations(QueueOperations):
         return home_of(model, self._parts.config.models_directory)
 
     def _own_model(self, id_: IdLike) -> Model:
-        """One of our models, which may be changed.
-
-        Raises:
-            StorageError: It belongs to another program.
-        """
+        """One of our models, which may be changed; a `StorageError` if it belongs to another program."""
         try:
             return self._parts.catalog.find(id_)
         except ModelNotFoundError:

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
 
-from msgspec import structs
+from msgspec import convert, structs
 from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload
@@ -18,7 +18,7 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.references import find_download, find_failure
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
-from gglib_nb.domain.stored import Adoption, PastDownload
+from gglib_nb.domain.stored import Adoption, PastDownload, StoredLimits
 from gglib_nb.domain.units import DailyHours, plural, size
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
@@ -36,7 +36,7 @@ from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.library import loss_of_folder, make_home
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import is_open_now
-from gglib_nb.manager.resolving import given_path
+from gglib_nb.manager.resolving import given_path, resolve
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from gglib_nb.manager.manager import Parts
 
 _Result = TypeVar("_Result")
-FindDownload = Callable[[str, QueueSnapshot], DownloadId]
 
 _DRAIN_S: Final = 5.0
 _ENDED: Final = (DownloadStatus.COMPLETED, DownloadStatus.FAILED, DownloadStatus.CANCELLED)
@@ -145,15 +144,7 @@ class FinishedDownload(Value, frozen=True):
     @classmethod
     def of(cls, download: QueuedDownload) -> Self:
         """The same from the queue's row."""
-        return cls(
-            id=download.id,
-            paths=tuple(map(Path, download.paths)),
-            total_bytes=download.total_bytes,
-            is_verified=bool(download.is_verified),
-            was_present=download.was_present,
-            reused_bytes=download.reused_bytes,
-            reused_from=download.reused_from,
-        )
+        return convert(download, cls, from_attributes=True, dec_hook=lambda kind, value: kind(value))  # a path
 
 
 class Operations(Blocking):
@@ -248,24 +239,6 @@ class QueueOperations(Operations):
             return FinishedDownload.of(settled(finishing, look)).paths[0]
 
     def _queue(self, request: DownloadRequest, *, starts: bool = True, joins: bool) -> QueuePosition:
-        parts, request, then = self._parts, self._checked_request(request), request.then
-
-        def plan() -> PlannedDownload:
-            resolving = parts.ask_hub(parts.resolver.resolve, request, parts.registered())
-            if starts:
-                parts.engine.start()  # it is ready when the files are known
-            planned = settled(resolving)
-            live = None if request.to is None else self._ask(lambda machine: machine.find(planned.id))
-            if live is not None and live.to not in (None, planned.to):
-                raise AlreadyQueuedError(
-                    f"{live.id} is in the queue, to be stored in {live.to}. Cancel it first, then queue it again.",
-                    str(live.id),
-                )
-            return planned
-
-        return self._queue_plan(str(request.id), plan, starts=starts, joins=joins, then=then)
-
-    def _checked_request(self, request: DownloadRequest) -> DownloadRequest:
         parts, then = self._parts, request.then
         if request.everywhere and parts.engine.setting is None:
             raise RequestError(
@@ -276,7 +249,22 @@ class QueueOperations(Operations):
             raise RequestError("On a cluster, each host has its own models folder. Leave out --to.")
         if isinstance(then, str) and not then.strip():
             raise RequestError("The command to run after the download is empty. Write it, or leave out --then.")
-        return structs.replace(request, revision=request.revision or None, to=to)
+        request = structs.replace(request, revision=request.revision or None, to=to)
+
+        def plan() -> PlannedDownload:
+            resolving = parts.ask_hub(resolve, parts, request, parts.registered())
+            if starts:
+                parts.engine.start()  # it is ready when the files are known
+            planned = settled(resolving)
+            live = None if to is None else self._ask(lambda machine: machine.find(planned.id))
+            if live is not None and live.to not in (None, planned.to):
+                raise AlreadyQueuedError(
+                    f"{live.id} is in the queue, to be stored in {live.to}. Cancel it first, then queue it again.",
+                    str(live.id),
+                )
+            return planned
+
+        return self._queue_plan(str(request.id), plan, starts=starts, joins=joins, then=then)
 
     def _queue_plan(
         self,
@@ -289,21 +277,14 @@ class QueueOperations(Operations):
     ) -> QueuePosition:
         """Announces a request, makes its plan, and queues it; after an error, the queue is as before.
 
-        `then` is called once the download is complete, if it is callable.
-
-        Raises:
-            QueueError: The queue refuses it.
+        `then` is called once the download is complete, if it is callable. Raises `QueueError` if the queue refuses it.
         """
         parts = self._parts
         number = next(parts.requests)
         self._post(on.RequestReceived(number, text))
         try:
             planned = plan()
-            registered: list[Model] = []
-            with suppress(CatalogError):
-                registered = parts.catalog.models()
-                self._refuse_lost_folder(planned, registered)
-            self._refuse_over_limit(planned, registered)
+            self._check_disk(planned)
             if planned.to is not None:
                 make_home(Path(planned.to), planned.id.repo_id)
             parts.renew_token()
@@ -312,7 +293,7 @@ class QueueOperations(Operations):
                 if place.is_new:
                     parts.commands.forget(place.id)
                 if callable(then):
-                    parts.commands.keep(place.id, then, lambda download: then(FinishedDownload.of(download)))
+                    parts.commands.keep(place.id, then)
                 return place
 
             event = on.PlanResolved(number, planned, starts, joins)
@@ -324,19 +305,19 @@ class QueueOperations(Operations):
             raise
         return place
 
-    def _refuse_lost_folder(self, plan: PlannedDownload, models: list[Model]) -> None:
-        """Refuses, with a `StorageError`, a download into a folder whose disk is not mounted."""
-        folder = self._parts.config.models_directory if plan.to is None else Path(plan.to)
-        if self._parts.engine.setting is None and (loss := loss_of_folder(folder, models)):
-            raise StorageError(loss)
-        self._parts.note_known_folders(models)
-
-    def _refuse_over_limit(self, plan: PlannedDownload, models: list[Model]) -> None:
-        """Refuses, with a `DiskFullError`, a download with which the models would exceed the storage limit."""
-        limit_bytes = self._parts.config.storage_limit_bytes
+    def _check_disk(self, plan: PlannedDownload) -> None:
+        """Refuses a download to a disk that is not mounted (`StorageError`) or beyond the storage limit (`DiskFullError`)."""
+        parts, limit_bytes = self._parts, self._parts.config.storage_limit_bytes
+        models: list[Model] = []
+        with suppress(CatalogError):
+            models = parts.catalog.models()
+            folder = parts.config.models_directory if plan.to is None else Path(plan.to)
+            if parts.engine.setting is None and (loss := loss_of_folder(folder, models)):
+                raise StorageError(loss)
+            parts.note_known_folders(models)
         if limit_bytes is None or plan.is_update:
             return
-        used_bytes, needed_bytes = (self._parts.storage_use_bytes(models, *plans) for plans in ((), (plan,)))
+        used_bytes, needed_bytes = (parts.storage_use_bytes(models, *plans) for plans in ((), (plan,)))
         if needed_bytes > max(limit_bytes, used_bytes):  # files that are already here need no more
             raise DiskFullError(
                 f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more than the "
@@ -367,7 +348,6 @@ class QueueOperations(Operations):
             QueueFullError: No more downloads may wait.
             AlreadyQueuedError: The same download, or one that writes the same files, is in the queue.
         """
-        self._parts.engine.start()
         return tuple(self._post(on.PutBackRequested(tuple(map(self._id, ids)))))
 
     @operation
@@ -378,7 +358,8 @@ class QueueOperations(Operations):
     @operation
     def cancel_all(self) -> None:
         """Cancels everything active, queued or being listed; waits up to 5 s for the active ones to stop."""
-        settled(self._parts.queue.cancel_all(_DRAIN_S))
+        attempts = self._post(on.AllCancelRequested())
+        settled(self._parts.queue.until(lambda machine: not attempts & machine.stopping, _DRAIN_S))
 
     @operation
     def remove_from_queue(self, id: IdLike) -> None:  # noqa: A002
@@ -398,13 +379,11 @@ class QueueOperations(Operations):
     @operation
     def resume(self, id: IdLike) -> None:  # noqa: A002
         """Resumes a paused download and starts the processor."""
-        self._parts.engine.start()
         self._post(on.ResumeRequested(self._id(id)))
 
     @operation
     def run_now(self, id: IdLike) -> None:  # noqa: A002
         """Runs a waiting download now, paused or not; if no slot is free, the one that started last waits behind it."""
-        self._parts.engine.start()
         self._post(on.RunRequested(self._id(id)))
 
     @operation
@@ -415,7 +394,6 @@ class QueueOperations(Operations):
     @operation
     def resume_all(self) -> None:
         """Resumes everything that is paused, in its order."""
-        self._parts.engine.start()
         self._post(on.ResumeRequested(None))
 
     @operation
@@ -431,8 +409,7 @@ class QueueOperations(Operations):
     @operation
     def retry(self, id: IdLike) -> int:  # noqa: A002
         """Queues a failed download again and starts the processor."""
-        self._prepare()
-        return int(self._post(on.RetryRequested(self._id(id, find_failure))))
+        return self._parts.retry(self._id(id, find_failure))
 
     @operation
     def clear_failed(self, id: IdLike | None = None) -> None:  # noqa: A002
@@ -445,12 +422,14 @@ class QueueOperations(Operations):
     @operation
     def set_max_queue_size(self, max_size: int) -> None:
         """Changes how many downloads may wait; waiting ones stay, even above the new limit."""
-        self._post(on.QueueLimitChanged(max_size))
+        self._post(on.LimitsChanged(StoredLimits(max_size=max_size)))
 
     @operation
     def set_bandwidth_limit(self, bytes_per_second: int | None) -> None:
         """Changes the bandwidth limit of all transfers together at once; None: unlimited."""
-        self._post(on.BandwidthLimitChanged(bytes_per_second))
+        self._post(
+            on.LimitsChanged(StoredLimits(has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=bytes_per_second))
+        )
 
     @operation
     def set_max_concurrent(self, max_concurrent: int) -> None:
@@ -499,7 +478,7 @@ class QueueOperations(Operations):
         Outside of them, running downloads are stopped, keep their bytes and wait at the head of the queue.
         """
         wanted: DailyHours | None = checked_setting("download_hours", hours)
-        self._post(on.DownloadHoursChanged(wanted, is_open_now(wanted)))
+        self._post(on.LimitsChanged(StoredLimits(has_hours=True, hours=wanted), is_open_now(wanted)))
 
     # Looking -----------------------------------------------------------------------------------------------------
 
@@ -540,7 +519,7 @@ class QueueOperations(Operations):
     @operation
     def join(self) -> None:
         """Waits until nothing is queued or active; paused downloads do not count."""
-        settled(self._parts.queue.join())
+        settled(self._parts.queue.until(lambda machine: machine.is_drained))
 
     # What earlier and other kernels left -------------------------------------------------------------------------
 
@@ -551,13 +530,7 @@ class QueueOperations(Operations):
         From then on, this queue is kept for the next kernel, too. `get_manager` calls this once. If the models database
         cannot be used, nothing is adopted, and a notice of the snapshot says so.
         """
-        return settled(self._parts.keeper.adopt(self._prepare))
-
-    def _prepare(self) -> None:
-        self._parts.renew_token()
-        with suppress(CatalogError):
-            self._parts.note_known_folders(self._parts.catalog.models())
-        self._parts.engine.start()
+        return settled(self._parts.keeper.adopt())
 
     @operation
     def see_others(self) -> None:
@@ -581,12 +554,8 @@ class QueueOperations(Operations):
         self._ask(lambda _machine: None)
         settled(self._parts.keeper.look())
 
-    def _id(self, reference: IdLike, find: FindDownload = find_download) -> DownloadId:
-        """The id of the download that a caller means: by its id, a part that matches only one, or `#n`.
-
-        Raises:
-            NotInQueueError: None matches, or several do.
-        """
+    def _id(self, reference: IdLike, find: Callable[[str, QueueSnapshot], DownloadId] = find_download) -> DownloadId:
+        """The download that a caller means by an id, a part that only one has, or `#n`; else a `NotInQueueError`."""
         if isinstance(reference, DownloadId):
             return reference
         id_ = DownloadId.parse(reference)

@@ -51,8 +51,7 @@ _make_view_of_place: MakeView = lambda: None  # noqa: E731 - replaced by `use_vi
 def use_views(make: MakeView) -> None:
     """Sets how this process shows downloads, such as in the cell that waits.
 
-    Args:
-        make: Returns a view of one more download; None: use standard error. Called on the caller's thread.
+    `make` is called on the thread of the operation for each download; a view of None means standard error.
     """
     global _make_view_of_place  # noqa: PLW0603 - a process runs in one place
     _make_view_of_place = make
@@ -111,9 +110,7 @@ def view_for(progress: Progress) -> ProgressView | None:
     stream = sys.stderr
     if not is_open(stream):  # a program without a console
         return None
-    if is_terminal(stream):
-        return ProgressBars(stream)
-    return LoggedDownload(stream)
+    return ProgressBars(stream) if is_terminal(stream) else LoggedDownload(stream)
 
 
 def _is_switched_off() -> bool:

@@ -98,11 +98,11 @@ class QueueThread:
         self.snapshot = self._published = self._seen()
         self._publish_at_s = 0.0
         self._clock_at_s = 0.0
-        self._listeners: tuple[Listener, ...] = ()
+        self._listeners: Final[list[Listener]] = []
         self._event_listeners: Final[dict[EventListener, Callable[[], None]]] = {}
         self._waiters: Final[dict[Future[QueuedDownload], DownloadId]] = {}
         # Futures that are answered when a condition holds, or at a deadline.
-        self._conditions: Final[dict[Future[None], tuple[Callable[[], bool], float]]] = {}
+        self._conditions: Final[dict[Future[None], tuple[Callable[[QueueMachine], bool], float]]] = {}
         self._thread: Final = threading.Thread(target=self._work, name="gglib-queue", daemon=True)
 
     # From any thread ---------------------------------------------------------------------------------------------
@@ -164,16 +164,6 @@ class QueueThread:
 
         return self._put(act)
 
-    def cancel_all(self, timeout_s: float) -> "Future[None]":
-        """Cancels everything; done when all of it has stopped, or after `timeout_s`."""
-
-        def act(done: "Future[None]") -> "Future[None]":
-            attempts = self._take(on.AllCancelRequested())
-            self._conditions[done] = (lambda: not attempts & self._machine.stopping, time.monotonic() + timeout_s)
-            return done
-
-        return self._put(act)
-
     def wait(self, id: DownloadId) -> "Future[QueuedDownload]":  # noqa: A002 - the port's word
         """Done when the download has ended: completed, or with its error."""
 
@@ -188,37 +178,30 @@ class QueueThread:
 
         return self._put(act)
 
-    def join(self) -> "Future[None]":
-        """Done when nothing is queued, active or being listed; paused downloads do not count."""
+    def until(self, holds: Callable[[QueueMachine], bool], timeout_s: float = math.inf) -> "Future[None]":
+        """Done when a condition holds after an event, or after `timeout_s`."""
 
-        def act(drained: "Future[None]") -> "Future[None]":
-            self._conditions[drained] = (lambda: self._machine.is_drained, math.inf)
-            return drained
+        def act(done: "Future[None]") -> "Future[None]":
+            self._conditions[done] = (holds, time.monotonic() + timeout_s)
+            return done
 
         return self._put(act)
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Calls `listener` on this thread with a snapshot, at most ten times a second and after the last change."""
         own = partial(listener)  # so that the same listener may subscribe twice
-        # At once, not on the thread: the keeper has to see `is_watched` after this call.
-        with self._lock:
-            if self._refusal:
-                raise ManagerClosedError(self._refusal)
-            self._listeners = (*self._listeners, own)
+        if self._refusal:
+            raise ManagerClosedError(self._refusal)
+        self._listeners.append(own)  # at once, not on the thread: the keeper has to see `is_watched` after this call
 
         def end() -> None:
-            with self._lock:
-                self._listeners = tuple(one for one in self._listeners if one is not own)
+            with suppress(ValueError):  # it has ended before
+                self._listeners.remove(own)
 
         return end
 
     def subscribe_events(self, listener: EventListener, ended: Callable[[], None] = lambda: None) -> Callable[[], None]:
-        """Calls `listener` on this thread with the whole queue, and then with every event as it happens.
-
-        Args:
-            listener: Must not block.
-            ended: Called when no more events can come.
-        """
+        """Calls `listener` on this thread with the whole queue, then with every event; `ended` when no more can come."""
         own = partial(listener)  # as above; it may also be unhashable
 
         def act(_: "Future[None]") -> None:
@@ -301,7 +284,7 @@ class QueueThread:
     def _take(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
         reply = None
         effects = self._machine.handle(event, time.time(), time.monotonic())
-        if isinstance(event, on.DownloadHoursChanged):
+        if isinstance(event, on.LimitsChanged):
             self._clock_at_s = 0.0
         if isinstance(event, on.Request):  # notices of a single event disappear when the user changes the queue
             kept = (one for one in self._beside["notices"] if one.kind not in ("adopted", "partials"))
@@ -340,7 +323,7 @@ class QueueThread:
             del self._waiters[waiter]
         now_s = time.monotonic()
         for future, (holds, deadline_s) in list(self._conditions.items()):
-            if future.cancelled() or holds() or now_s >= deadline_s:
+            if future.cancelled() or holds(self._machine) or now_s >= deadline_s:
                 del self._conditions[future]
                 succeed(future, None)
 
@@ -355,7 +338,7 @@ class QueueThread:
     def _publish(self) -> None:
         self.snapshot = self._published = self._seen()
         self._publish_at_s = time.monotonic() + _PUBLISH_EVERY_S
-        for listener in self._listeners:
+        for listener in list(self._listeners):
             _call(listener, self.snapshot)
         for event_listener in list(self._event_listeners):
             _call(event_listener, announced.SnapshotChanged(self.snapshot))

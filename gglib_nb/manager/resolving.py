@@ -5,9 +5,8 @@ Asks the Hub and the catalog, so it runs on a worker thread; changes nothing.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -28,6 +27,7 @@ from gglib_nb.system import LONGEST_PATH_CHARACTERS
 
 if TYPE_CHECKING:
     from gglib_nb.hub.client import HubClient
+    from gglib_nb.manager.manager import Parts
 
 _MOST_CHILDREN: Final = 5
 _NO_FINDING: Final = frozenset(
@@ -37,68 +37,66 @@ _MOST_DONORS: Final = 32
 _MOST_FILES: Final = 10_000  # the largest sets have 1,800 shards, and each costs a row, a journal and a lease
 
 
-@dataclass(frozen=True, slots=True)
-class Resolver:
-    """Turns requests into plans."""
+def resolve(
+    parts: "Parts", request: DownloadRequest, models: Sequence[Model], *, is_update: bool = False
+) -> PlannedDownload:
+    """The plan for a request; one of the registered `models` is downloaded to its own folder again.
 
-    hub: "HubClient"
-    models_directory: Path
-    stored_models: Callable[[], Sequence[Model]]
+    Raises `HubError`, and `RequestError` if it names no variant or several, another folder than the model's, or, unless
+    `is_update`, a file of which another version is registered.
+    """
+    check_repo_id(request.repo_id)
+    hub, models_directory = parts.hub, parts.config.models_directory
+    with pointing_to_children(hub, request.repo_id):
+        listing = hub.list_files(request.repo_id, request.revision)
+        variants = variants_of((file.path, file.size_bytes) for file in listing.files)
+        memory_bytes = None if (request.quantization or "").strip() else ram_bytes()  # only the rule looks at it
+        wanted = partial(choose, variants, request.quantization, memory_bytes, repository=listing.repo_id)
+        choice = wanted()
+        findings = scan_findings(hub, listing, [choice.variant])
+        if choice.reason != "requested" and finding_of(choice.variant, findings) in BAD_FINDINGS:
+            findings |= scan_findings(hub, listing, variants.variants)
+            choice = wanted(findings=findings)
+    if listing.gate is not None:
+        hub.check_access(listing)
+    variant = choice.variant
+    id_ = DownloadId(listing.repo_id, variant.key, request.revision)
+    folder = _folder(id_, request.to, models, models_directory)
+    files = (*shard_files(folder, listing, variant), *_companions(request, listing, variants, variant, folder))
+    _check_apart(listing.repo_id, files)
+    of_commit = [one for one in models if one.commit_sha == listing.commit_sha]
+    donors = () if request.force else registered_donors([*models, *parts.stores.models()], variant.files[0])
+    plan = PlannedDownload(
+        id=id_,
+        commit_sha=listing.commit_sha,
+        label=variant.quantization,
+        files=tuple(_with_known_times(files, known_files(models), known_files(of_commit))),
+        reason="" if choice.reason == "requested" else choice.why,
+        force=request.force,
+        add_to_db=request.add_to_db,
+        companions=request.companions,
+        everywhere=request.everywhere,
+        then=request.then if isinstance(request.then, str) else None,
+        to=None if folder == models_directory else str(folder),
+        donors=donors,
+        scan_finding=finding_of(variant, findings),
+    )
+    if not is_update:
+        _refuse_other_version(models, plan)
+    return plan
 
-    def resolve(self, request: DownloadRequest, models: Sequence[Model], *, is_update: bool = False) -> PlannedDownload:
-        """The plan for a request; one of the registered `models` is downloaded to its own folder again.
 
-        Raises `HubError`, and `RequestError` if it names no variant or several, another folder than the model's, or, unless
-        `is_update`, a file of which another version is registered.
-        """
-        check_repo_id(request.repo_id)
-        with pointing_to_children(self.hub, request.repo_id):
-            listing = self.hub.list_files(request.repo_id, request.revision)
-            variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-            memory_bytes = None if (request.quantization or "").strip() else ram_bytes()  # only the rule looks at it
-            wanted = partial(choose, variants, request.quantization, memory_bytes, repository=listing.repo_id)
-            choice = wanted()
-            findings = scan_findings(self.hub, listing, [choice.variant])
-            if choice.reason != "requested" and finding_of(choice.variant, findings) in BAD_FINDINGS:
-                findings |= scan_findings(self.hub, listing, variants.variants)
-                choice = wanted(findings=findings)
-        if listing.gate is not None:
-            self.hub.check_access(listing)
-        variant = choice.variant
-        id_ = DownloadId(listing.repo_id, variant.key, request.revision)
-        folder = self._folder(id_, request.to, models)
-        files = (*shard_files(folder, listing, variant), *_companions(request, listing, variants, variant, folder))
-        _check_apart(listing.repo_id, files)
-        of_commit = [one for one in models if one.commit_sha == listing.commit_sha]
-        donors = () if request.force else registered_donors([*models, *self.stored_models()], variant.files[0])
-        plan = PlannedDownload(
-            id=id_,
-            commit_sha=listing.commit_sha,
-            label=variant.quantization,
-            files=tuple(_with_known_times(files, known_files(models), known_files(of_commit))),
-            reason="" if choice.reason == "requested" else choice.why,
-            force=request.force,
-            add_to_db=request.add_to_db,
-            companions=request.companions,
-            everywhere=request.everywhere,
-            then=request.then if isinstance(request.then, str) else None,
-            to=None if folder == self.models_directory else str(folder),
-            donors=donors,
-            scan_finding=finding_of(variant, findings),
+def _folder(
+    id_: DownloadId, to: "str | os.PathLike[str] | None", models: Iterable[Model], models_directory: Path
+) -> Path:
+    wanted = models_directory if to is None else Path(to)
+    model = next((model for model in models if model.id == id_ and model.origin == "hub" and not model.hosts), None)
+    home = wanted if model is None else home_of(model, models_directory)
+    if to is not None and wanted != home:
+        raise RequestError(
+            f"{id_} is already stored in {home}. To store it in {wanted}, delete it first: %gguf delete {id_}"
         )
-        if not is_update:
-            _refuse_other_version(models, plan)
-        return plan
-
-    def _folder(self, id_: DownloadId, to: "str | os.PathLike[str] | None", models: Iterable[Model]) -> Path:
-        wanted = self.models_directory if to is None else Path(to)
-        model = next((model for model in models if model.id == id_ and model.origin == "hub" and not model.hosts), None)
-        home = wanted if model is None else home_of(model, self.models_directory)
-        if to is not None and wanted != home:
-            raise RequestError(
-                f"{id_} is already stored in {home}. To store it in {wanted}, delete it first: %gguf delete {id_}"
-            )
-        return home
+    return home
 
 
 def given_path(given: str | os.PathLike[str], what: str = "folder") -> Path:

@@ -184,25 +184,20 @@ def settle_interrupted(catalog: Catalog, model: Model, models_directory: Path) -
 
 
 def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: RegisterModel) -> ModelRegistered:
-    """Registers a download, or replaces the old version by an update; returns the result."""
-    plan = effect.plan
+    """Registers a download if it should be, or replaces the old version by an update; returns the result."""
+    plan, remark = effect.plan, ""
+    files: tuple[StoredFile, ...] | None = None
+    if not plan.add_to_db:
+        return ModelRegistered(effect.attempt)
     model = Model(plan.id, plan.commit_sha, plan.label, effect.files, effect.at_s, hosts=effect.hosts)
-    files, remark = None, ""
-    try:
-        if plan.is_update:
-            home = config.models_directory if plan.to is None else Path(plan.to)
-            files = settle_update(catalog, model, home, keeps_old=plan.keeps_old)
-        else:
-            try:
-                catalog.register(model)
-            except CatalogDamagedError:
-                catalog.register(model)  # the new file replaces the damaged one
-    except GglibError as error:
-        return ModelRegistered(effect.attempt, error=error)
-    except Exception as error:  # noqa: BLE001 - a download must not stay `registering` forever
-        failure = CatalogError(f"It could not be registered ({error}). Download it again to retry.")
-        failure.__cause__ = error
-        return ModelRegistered(effect.attempt, error=failure)
+    if plan.is_update:
+        home = config.models_directory if plan.to is None else Path(plan.to)
+        files = settle_update(catalog, model, home, keeps_old=plan.keeps_old)
+    else:
+        try:
+            catalog.register(model)
+        except CatalogDamagedError:
+            catalog.register(model)  # the new file replaces the damaged one
     if not model.hosts or any(file.facts for file in model.files):  # else its files are on other machines
         with contextlib.suppress(CatalogError):
             remark = remark_on(model, catalog.models())

@@ -12,7 +12,6 @@ from gglib_nb.domain.download import DownloadStatus, PlannedDownload, StoredFile
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import Then
 from gglib_nb.domain.stored import RestoredDownload, StoredLimits
-from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import GglibError
 
 # Requests ------------------------------------------------------------------------------------------------------------
@@ -106,29 +105,17 @@ class FilesDeleted(Request, frozen=True):
     targets: frozenset[str]
 
 
-class QueueLimitChanged(Request, frozen=True):
-    """Pending downloads allowed from now on."""
-
-    max_size: int
-
-
-class BandwidthLimitChanged(Request, frozen=True):
-    """Bytes per second for everything together; None is unlimited."""
-
-    bytes_per_second: int | None
-
-
 class ConcurrencyChanged(Request, frozen=True):
     """Downloads that run at once from now on; those that already run continue."""
 
     max_concurrent: int
 
 
-class DownloadHoursChanged(Request, frozen=True):
-    """Run downloads only in these hours of the day; None: at any time. `is_open`: whether it is such an hour now."""
+class LimitsChanged(Request, frozen=True):
+    """A user changes the limits that `limits` has set. `is_open`: whether it is one of their hours now."""
 
-    hours: DailyHours | None
-    is_open: bool
+    limits: StoredLimits
+    is_open: bool = True
 
 
 class HoursTurned(Struct, frozen=True):
@@ -192,7 +179,7 @@ class ThenReported(Struct, frozen=True):
 Event = (
     RequestReceived | RequestDropped | PlanResolved | CancelRequested | AllCancelRequested | RemovalRequested | PutBackRequested
     | MoveRequested | PauseRequested | ResumeRequested | RunRequested | RetryRequested | FailureCleared | EndedCleared
-    | FilesDeleted | QueueLimitChanged | BandwidthLimitChanged | ConcurrencyChanged | DownloadHoursChanged | HoursTurned
+    | FilesDeleted | LimitsChanged | ConcurrencyChanged | HoursTurned
     | DownloadsRestored | PeersSeen | ModelRegistered | ThenReported | TransferFailed | reports.Progress
     | reports.TransferWaits | reports.TransferFinished | reports.TransferStopped | reports.EngineLost
     | reports.EnginesChanged | reports.EngineSilent

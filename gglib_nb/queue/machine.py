@@ -155,16 +155,11 @@ class QueueMachine:
                 downloads.forget(lambda entry: any(file.target in event.targets for file in entry.stored))
             case on.FailureCleared():
                 downloads.ended.remove(downloads.failure(event.id, "cleared", "%gguf status shows the queue."))
-            case on.QueueLimitChanged():
-                self._limit(StoredLimits(event.max_size))
-            case on.BandwidthLimitChanged():
-                limit = event.bytes_per_second
-                self._limit(StoredLimits(has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=limit))
             case on.ConcurrencyChanged():
                 self.limits = replace(self.limits, max_concurrent=event.max_concurrent)
                 self._do(do.LimitConcurrency(event.max_concurrent))
-            case on.DownloadHoursChanged():
-                self._limit(StoredLimits(has_hours=True, hours=event.hours), is_open=event.is_open)
+            case on.LimitsChanged():
+                self._limit(event.limits, is_open=event.is_open)
             case on.HoursTurned():
                 self._turn(self.limits.hours, is_open=event.is_open)
             case on.DownloadsRestored():

@@ -14,7 +14,6 @@ from gglib_nb import DownloadManager, GatedRepoError
 from gglib_nb.demo import GRANTED_TOKEN
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.errors import InvalidTokenError, NetworkError
 from gglib_nb.manager.followups import AccessWatch, waiting_for_access
 from gglib_nb.notebook.session import Screen, Session
@@ -69,7 +68,7 @@ def test_only_failures_that_access_would_fix_are_awaited() -> None:
 
 
 def test_a_download_continues_once_access_is_granted() -> None:
-    queues = [snapshot(failed("o/pending", gated("pending")))] * 3 + [snapshot()]
+    queue = snapshot(failed("o/pending", gated("pending")))
     answers: list[Exception | None] = [gated("pending"), gated("pending"), None]
     retried: list[DownloadId] = []
 
@@ -77,7 +76,11 @@ def test_a_download_continues_once_access_is_granted() -> None:
         if (answer := answers.pop(0)) is not None:
             raise answer
 
-    watch = AccessWatch(lambda: queues.pop(0), check, retried.append, interval_s=0.0)
+    def retry(id_: DownloadId) -> None:
+        retried.append(id_)
+        watch.close()
+
+    watch = AccessWatch(lambda: queue, check, retry, interval_s=0.0)
     watch._watch()
 
     assert [id_.repo_id for id_ in retried] == ["o/pending"]
@@ -118,25 +121,17 @@ def log_in(hub: FaultyHub, home: Path, token: str) -> str:
     return found.stdout + found.stderr
 
 
-def test_a_download_that_fails_while_the_watch_ends_is_watched_too() -> None:
-    retried: list[DownloadId] = []
-    both_retried, failure = threading.Event(), snapshot(failed("o/a", gated("pending")))
-    calls = itertools.count()
-
-    def seen() -> QueueSnapshot:
-        if next(calls) != 2:  # of the start, of the watch, and of the watch before it ends
-            return snapshot() if both_retried.is_set() else failure
-        failing = threading.Thread(target=watch.start)
-        failing.start()
-        failing.join(0.3)
-        return snapshot()
+def test_a_download_that_fails_while_no_other_waits_is_watched_too() -> None:
+    failure, retried, both_retried = snapshot(failed("o/a", gated("pending"))), list[DownloadId](), threading.Event()
+    queues = itertools.chain([failure, failure, snapshot()], itertools.repeat(failure))
 
     def retry(id_: DownloadId) -> None:
         retried.append(id_)
         if len(retried) == 2:
+            watch.close()
             both_retried.set()
 
-    watch = AccessWatch(seen, lambda _repo_id: None, retry, interval_s=0.0)
+    watch = AccessWatch(lambda: next(queues), lambda _repo_id: None, retry, interval_s=0.0)
     watch.start()
 
     assert both_retried.wait(5)

@@ -187,7 +187,13 @@ def test_requests_made_while_the_queue_ends_get_an_answer() -> None:
         def ask(thread: QueueThread = thread, begin: threading.Barrier = begin) -> None:
             begin.wait()
             for number in range(10):
-                given.extend((thread.post(on.RequestReceived(number, "x")), thread.join(), thread.look()))
+                given.extend(
+                    (
+                        thread.post(on.RequestReceived(number, "x")),
+                        thread.until(lambda machine: machine.is_drained),
+                        thread.look(),
+                    )
+                )
 
         askers = [threading.Thread(target=ask) for _ in range(2)]
         for asker in askers:
@@ -206,7 +212,11 @@ def test_a_failing_queue_answers_its_waiters() -> None:
 
     night = DailyHours.parse("22-7")
     thread = QueueThread(QueueMachine(hours=night, is_open=False), lambda _effect: None, clock=broken_clock)
-    answered, joining, late = thread.post(on.RequestReceived(1, "x")), thread.join(), thread.look()
+    answered, joining, late = (
+        thread.post(on.RequestReceived(1, "x")),
+        thread.until(lambda machine: machine.is_drained),
+        thread.look(),
+    )
     thread.start()
 
     assert wait([answered, joining, late], timeout=30).not_done == set()

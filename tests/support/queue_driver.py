@@ -123,7 +123,7 @@ class QueueDriver:
 
     def keep_hours(self, text, *, is_open):
         hours = None if text is None else DailyHours.parse(text)
-        self.send(on.DownloadHoursChanged(hours, is_open))
+        self.send(on.LimitsChanged(StoredLimits(has_hours=True, hours=hours), is_open))
 
     # Other kernels
 

@@ -6,6 +6,7 @@ It is long because there are many kinds of failure.
 import pytest
 
 from gglib_nb.domain.download import ShardStatus
+from gglib_nb.domain.stored import StoredLimits
 from gglib_nb.errors import (
     AlreadyQueuedError,
     CatalogError,
@@ -156,7 +157,7 @@ def test_a_retry_keeps_the_bars_and_clears_the_error(queue):
 def test_a_retry_on_a_full_queue_is_refused_and_keeps_the_failure(queue):
     queue.fail(A)
     queue.queue(a_plan(C))
-    queue.send(on.QueueLimitChanged(1))
+    queue.send(on.LimitsChanged(StoredLimits(max_size=1)))
 
     with pytest.raises(QueueFullError):
         queue.retry(A)

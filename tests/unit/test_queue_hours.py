@@ -140,7 +140,14 @@ def test_lowering_max_concurrent_stops_nothing_and_starts_nothing_until_a_slot_i
     assert queue.rows == [f"{B} downloading 0", f"{C} queued 1"]
 
 
-@pytest.mark.parametrize("change", [on.ConcurrencyChanged(0), on.QueueLimitChanged(0), on.BandwidthLimitChanged(0)])
+@pytest.mark.parametrize(
+    "change",
+    [
+        on.ConcurrencyChanged(0),
+        on.LimitsChanged(StoredLimits(max_size=0)),
+        on.LimitsChanged(StoredLimits(has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=0)),
+    ],
+)
 def test_a_limit_of_zero_is_refused_and_changes_nothing(queue, change):
     before = queue.snapshot
 

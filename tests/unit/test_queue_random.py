@@ -240,8 +240,11 @@ class QueueRules(RuleBasedStateMachine):
     @rule(max_size=st.integers(1, 4), bytes_per_second=st.none() | st.integers(1, 10**9))
     def limit(self, max_size, bytes_per_second):
         self.is_size_set = True
-        self.play(on.QueueLimitChanged(max_size), lambda: setattr(self.model, "max_size", max_size))
-        self.play(on.BandwidthLimitChanged(bytes_per_second), lambda: None)
+        self.play(on.LimitsChanged(StoredLimits(max_size=max_size)), lambda: setattr(self.model, "max_size", max_size))
+        self.play(
+            on.LimitsChanged(StoredLimits(has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=bytes_per_second)),
+            lambda: None,
+        )
         assert self.of(do.LimitBandwidth) == [do.LimitBandwidth(bytes_per_second)]
 
     @rule(max_concurrent=st.integers(1, 3))
@@ -251,7 +254,7 @@ class QueueRules(RuleBasedStateMachine):
 
     @rule(is_open=st.booleans())
     def keep_hours(self, is_open):
-        change = on.DownloadHoursChanged(NIGHT, is_open)
+        change = on.LimitsChanged(StoredLimits(has_hours=True, hours=NIGHT), is_open)
         self.play(change, lambda: self.model.turn(is_open=is_open))
 
     # Other kernels -------------------------------------------------------------------------------------------

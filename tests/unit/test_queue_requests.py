@@ -3,6 +3,7 @@
 import pytest
 
 from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.stored import StoredLimits
 from gglib_nb.errors import (
     AlreadyQueuedError,
     DownloadCancelledError,
@@ -257,7 +258,7 @@ def test_a_lower_limit_never_evicts(queue):
     for name in (A, B, C):
         queue.queue(a_plan(name))
 
-    queue.send(on.QueueLimitChanged(1))
+    queue.send(on.LimitsChanged(StoredLimits(max_size=1)))
 
     assert queue.rows == [f"{A} downloading 0", f"{B} queued 1", f"{C} queued 2"]
     assert queue.snapshot.max_size == 1
@@ -268,7 +269,7 @@ def test_a_higher_limit_counts_at_once():
     queue.queue(a_plan(A))
     queue.queue(a_plan(B))
 
-    queue.send(on.QueueLimitChanged(2))
+    queue.send(on.LimitsChanged(StoredLimits(max_size=2)))
 
     assert queue.queue(a_plan(C)).position == 2
 
@@ -276,13 +277,13 @@ def test_a_higher_limit_counts_at_once():
 @pytest.mark.parametrize("limit", [0, -1, True, 2.5, "3"])
 def test_a_limit_is_a_whole_number_of_at_least_1(queue, limit):
     with pytest.raises(InvalidConfigError, match=r"max_queue_size is .*; it must be a whole number, 1 or more"):
-        queue.send(on.QueueLimitChanged(limit))
+        queue.send(on.LimitsChanged(StoredLimits(max_size=limit)))
     assert queue.snapshot.max_size == 10
 
 
 def test_a_limit_that_is_too_large_is_refused_with_the_largest_one(queue):
     with pytest.raises(InvalidConfigError, match=r"it must be a whole number, from 1 to \d+\."):
-        queue.send(on.QueueLimitChanged(10**30))
+        queue.send(on.LimitsChanged(StoredLimits(max_size=10**30)))
 
 
 @pytest.mark.parametrize("config", [{"max_size": 0}, {"max_concurrent": 0}])
@@ -295,15 +296,15 @@ def test_a_queue_that_holds_or_runs_nothing_is_refused(config):
 
 
 def test_a_bandwidth_limit_is_passed_on_and_shown(queue):
-    queue.send(on.BandwidthLimitChanged(5_000_000))
+    queue.send(on.LimitsChanged(StoredLimits(has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=5_000_000)))
 
     assert queue.effects == [do.LimitBandwidth(5_000_000), do.StoreQueue()]
     assert queue.snapshot.bandwidth_limit_bytes_per_second == 5_000_000
 
 
 def test_an_unlimited_bandwidth_is_none(queue):
-    queue.send(on.BandwidthLimitChanged(5_000_000))
-    queue.send(on.BandwidthLimitChanged(None))
+    queue.send(on.LimitsChanged(StoredLimits(has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=5_000_000)))
+    queue.send(on.LimitsChanged(StoredLimits(has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=None)))
 
     assert queue.effects == [do.LimitBandwidth(None), do.StoreQueue()]
     assert queue.snapshot.bandwidth_limit_bytes_per_second is None
@@ -311,7 +312,7 @@ def test_an_unlimited_bandwidth_is_none(queue):
 
 def test_a_bandwidth_of_0_is_refused_since_it_would_stop_everything(queue):
     with pytest.raises(InvalidConfigError, match="bandwidth limit in bytes per second"):
-        queue.send(on.BandwidthLimitChanged(0))
+        queue.send(on.LimitsChanged(StoredLimits(has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=0)))
 
 
 # While files are being listed
@@ -354,7 +355,7 @@ def test_cancel_all_voids_requests_that_are_still_being_listed(queue):
 
 
 def test_a_refused_request_changes_nothing(queue):
-    queue.send(on.QueueLimitChanged(1))
+    queue.send(on.LimitsChanged(StoredLimits(max_size=1)))
     queue.queue(a_plan(A))
     queue.queue(a_plan(B))
     request = queue.receive("owner/c")

@@ -41,9 +41,9 @@ def test_a_stored_queue_is_restored_in_the_next_kernel():
     queue.pause(C)
     queue.move(D, 1)
     queue.fail(A)
-    queue.send(on.QueueLimitChanged(7))
-    queue.send(on.BandwidthLimitChanged(5_000_000))
-    queue.send(on.DownloadHoursChanged(NIGHT, True))
+    queue.send(on.LimitsChanged(StoredLimits(max_size=7)))
+    queue.send(on.LimitsChanged(StoredLimits(has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=5_000_000)))
+    queue.send(on.LimitsChanged(StoredLimits(has_hours=True, hours=NIGHT), True))
     stored = queue.machine.stored()
 
     successor = QueueDriver(max_size=3)
@@ -116,8 +116,8 @@ def test_a_restored_download_with_a_conflicting_target_fails_with_an_explanation
 
 def test_a_limit_set_here_is_not_replaced_by_a_stored_one():
     queue = QueueDriver()
-    queue.send(on.QueueLimitChanged(4))
-    queue.send(on.BandwidthLimitChanged(None))
+    queue.send(on.LimitsChanged(StoredLimits(max_size=4)))
+    queue.send(on.LimitsChanged(StoredLimits(has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=None)))
 
     queue.restore(limits=StoredLimits(9, has_bandwidth_limit=True, bandwidth_limit_bytes_per_second=1000))
 
