@@ -112,27 +112,26 @@ def retry_all(operations: "SyncOperations") -> int:
     return len(failures)
 
 
-# The operations of actions on one row, and of actions on the whole queue or a list.
-_ON_ROW: Final = {
-    "run_now": "run_now",
-    "pause": "pause",
-    "resume": "resume",
-    "cancel": "cancel_download",
-    "remove": "remove_from_queue",
-    "undo": "put_back",
-    "retry": "retry",
-    "dismiss": "clear_failed",
-}
-_ON_QUEUE: Final[Mapping[str, Callable[["SyncOperations"], object]]] = {
-    "retry_all": retry_all,
-    "pause_all": lambda operations: operations.pause_all(),
-    "resume_all": lambda operations: operations.resume_all(),
-    "cancel_all": lambda operations: operations.cancel_all(),
-    "queue_partials": lambda operations: operations.queue_partials(),
-    "clear_failed": lambda operations: operations.clear_failed(),
-    "clear_completed": lambda operations: operations.clear_ended("completed"),
-    "clear_cancelled": lambda operations: operations.clear_ended("cancelled"),
-    "clear_earlier": lambda operations: operations.clear_history(),
+# By action, with the id of its row; an action on the whole queue or a list has none.
+_OPERATIONS: Final[Mapping[str, Callable[["SyncOperations", str], object]]] = {
+    "run_now": lambda operations, id_: operations.run_now(id_),
+    "pause": lambda operations, id_: operations.pause(id_),
+    "resume": lambda operations, id_: operations.resume(id_),
+    "cancel": lambda operations, id_: operations.cancel_download(id_),
+    "discard": lambda operations, id_: operations.cancel_download(id_, discard=True),
+    "remove": lambda operations, id_: operations.remove_from_queue(id_),
+    "undo": lambda operations, id_: operations.put_back(id_),
+    "retry": lambda operations, id_: operations.retry(id_),
+    "dismiss": lambda operations, id_: operations.clear_failed(id_),
+    "retry_all": lambda operations, _: retry_all(operations),
+    "pause_all": lambda operations, _: operations.pause_all(),
+    "resume_all": lambda operations, _: operations.resume_all(),
+    "cancel_all": lambda operations, _: operations.cancel_all(),
+    "queue_partials": lambda operations, _: operations.queue_partials(),
+    "clear_failed": lambda operations, _: operations.clear_failed(),
+    "clear_completed": lambda operations, _: operations.clear_ended("completed"),
+    "clear_cancelled": lambda operations, _: operations.clear_ended("cancelled"),
+    "clear_earlier": lambda operations, _: operations.clear_history(),
 }
 # The announcements for screen readers; for the other actions, the changed row is announced.
 _NEWS: Final = {
@@ -148,12 +147,8 @@ _NEWS: Final = {
 def _act(operations: "SyncOperations", request: messages.Act, send: SendProgress) -> Answer | None:
     action, id_ = request.action, request.id
     news = _NEWS.get(action, "")
-    if action in _ON_ROW:
-        getattr(operations, _ON_ROW[action])(id_)
-    elif action == "discard":
-        operations.cancel_download(id_, discard=True)
-    elif action in _ON_QUEUE:
-        _ON_QUEUE[action](operations)
+    if action in _OPERATIONS:
+        _OPERATIONS[action](operations, id_)
     elif action in (*POSITIONS, "move"):
         where = "top" if action == "move" else action
         wanted = request.position or new_position(operations.get_queue_snapshot(), id_, where)

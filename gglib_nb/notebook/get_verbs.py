@@ -47,12 +47,13 @@ Context = Annotated[int, Argument(read=read_count, offers=("4096", "8192", "3276
 Licence = Annotated[str, Argument(offers=("apache-2.0", "mit", "llama3.1", "gemma"))]
 Task = Annotated[str, Argument(offers=("text-generation", "image-text-to-text", "feature-extraction"))]
 Repository = Annotated[
-    str,
+    DownloadId,
     Argument(
         "REPO[:QUANT]",
         "owner/name, an address on the Hub, a command such as ollama run hf.co/owner/name, or #2 for the second row of the last "
         "search, plan or history. QUANT is a quantization or a file name; without it the best common one is chosen.",
         read=_read_reference,
+        find=lambda session, text: find_repository(text, session.rows),
         offers=_repositories,
         is_command=is_command,
     ),
@@ -84,9 +85,8 @@ def queue(
     --to FOLDER: Store it in this folder instead of the models folder.
     --then COMMAND: Run this shell command once the download is complete; write it in single quotes. $GGUF_PATH is the file.
     """
-    wanted = find_repository(reference, session.rows)
     options: dict[str, Any] = {
-        "revision": revision or wanted.revision,
+        "revision": revision or reference.revision,
         "force": force,
         "companions": with_,
         "add_to_db": not no_db,
@@ -96,10 +96,10 @@ def queue(
     }
     before = {item.id for item in session.manager.snapshot.items}
     if no_start:
-        request = DownloadRequest(wanted.repo_id, wanted.quantization, **options)
-        id_ = session.call(session.sync.queue_download, request)
+        request = DownloadRequest(reference.repo_id, reference.quantization, **options)
+        id_ = session.sync.queue_download(request)
     else:
-        id_ = session.call(session.sync.queue_smart, wanted.repo_id, wanted.quantization, **options).id
+        id_ = session.sync.queue_smart(reference.repo_id, reference.quantization, **options).id
     session.note(id_)
     item = _first_report(id_, session)
     state = state_sentence(item)
@@ -136,10 +136,9 @@ def plan(
     --context TOKENS: Context length for the memory estimate, such as 8192 or 8k (8,000).
     --kv TYPE: How the keys and values of the context are stored.
     """
-    wanted = find_repository(reference, session.rows)
-    commit = revision or wanted.revision
+    commit = revision or reference.revision
     options: dict[str, Any] = {"revision": commit, "context": context, "cache_type": kv}
-    found = session.call(session.sync.plan, wanted.repo_id, wanted.quantization, **options)
+    found = session.sync.plan(reference.repo_id, reference.quantization, **options)
     session.list_rows(DownloadId(found.repo_id, variant.key, commit) for variant in found.variants)
     return session.answer(*plan_table.plan_blocks(found))
 
@@ -165,9 +164,7 @@ def search(
     --sort KEY: Order of the rows.
     --limit ROWS: Maximum number of rows; 20 by default.
     """
-    found = session.call(
-        session.sync.search, words, max_parameters=max_size, licence=licence, task=task, sort=sort, limit=limit
-    )
+    found = session.sync.search(words, max_parameters=max_size, licence=licence, task=task, sort=sort, limit=limit)
     session.list_rows(DownloadId(repo.repo_id) for repo in found)
     if not found:
         return f"No repository with GGUF files matches {words!r}. Try fewer or other words."

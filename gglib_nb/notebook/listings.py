@@ -15,7 +15,7 @@ from gglib_nb.domain.text import printable
 from gglib_nb.engine.local import Leftover
 from gglib_nb.notebook import rows
 from gglib_nb.notebook.messages import Action, Fact, Field, Listing, Mood, Row
-from gglib_nb.notebook.tables import COLORS, Block, Cell, Column, Diff, Line, Table
+from gglib_nb.notebook.tables import Block, Column, Diff, Line, Table
 
 _ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad": "failed", "plain": "models"}
 _HERE: Final = "already downloaded"
@@ -35,10 +35,10 @@ _STATES: Final[dict[ModelState, Mood]] = {
 }
 
 
-def _state_cell(model: ModelSummary) -> Cell:
+def _state_cell(model: ModelSummary) -> Fact:
     if model.store:
-        return Cell("read-only")
-    return Cell(f"{model.state}{', update' if model.has_update else ''}", color=COLORS[_STATES[model.state]])
+        return Fact("read-only")
+    return Fact(f"{model.state}{', update' if model.has_update else ''}", _STATES[model.state])
 
 
 _MODEL_COLUMNS: Final = (
@@ -174,7 +174,7 @@ def _change(file: FileChange) -> str:
 _HISTORY_COLUMNS: Final = (
     Column("Ended", lambda past: units.minute(past.ended_at_s), importance=3),
     Column("Download", lambda past: str(past.id), is_code=True),
-    Column("Outcome", lambda past: Cell(rows.outcome(past).text, COLORS[rows.outcome(past).mood])),
+    Column("Outcome", rows.outcome),
     Column("Size", lambda past: units.size(past.total_bytes), is_number=True),
     Column("Took", rows.time_taken, is_number=True, importance=4),
     Column("Rate", lambda past: rows.rate(past.bytes_per_second), is_number=True, importance=5),

@@ -13,7 +13,7 @@ import msgspec
 
 from gglib_nb.errors import RequestError
 
-Mood = Literal["plain", "good", "warn", "bad"]
+Mood = Literal["plain", "good", "slow", "warn", "bad"]
 """The tone of a text; shown as a colour, never by colour alone."""
 
 # Parts of the panel --------------------------------------------------------------------------------------------------

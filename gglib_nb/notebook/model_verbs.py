@@ -50,9 +50,9 @@ def folders(tab: Tab) -> Iterable[str]:
 
 def _find_model(session: Session, text: str) -> Model:
     if (number := row_number(text)) is not None:
-        rows = session.models or tuple(model.id for model in session.call(session.sync.models))
+        rows = session.models or tuple(model.id for model in session.sync.models())
         text = pick_row(number, rows, ModelNotFoundError, f"%gguf models lists {len(rows)}.")
-    return session.call(session.sync.find_model, text)
+    return session.sync.find_model(text)
 
 
 def _row_or_text(session: Session, text: str) -> str:
@@ -89,8 +89,8 @@ def models(
     --sort KEY: Order of the rows.
     --only STATE: Only models in this state; update: a newer version is known.
     """
-    everything = session.call(session.sync.models)
-    use = session.call(session.sync.disk_use)
+    everything = session.sync.models()
+    use = session.sync.disk_use()
     if not everything:
         missing = listings.missing_stores(use)
         return Answer(f"{_NO_MODEL}\nFolders of model_stores {missing}" if missing else _NO_MODEL)
@@ -116,13 +116,13 @@ def path(
     """
     if reference is None:
         return _preset(session, preset or "models.ini")
-    opened = str(session.call(session.sync.path, reference.id))
+    opened = str(session.sync.path(reference.id))
     value = opened if for_ is None else Lines(loading_lines(reference, for_))
     return Answer(value, value=value)
 
 
 def _preset(session: Session, file: str) -> Answer:
-    written = session.call(session.sync.write_preset, file)
+    written = session.sync.write_preset(file)
     left_out = f" Not in it, because the format cannot write their paths: {', '.join(written.left_out)}."
     line = f"llama-server --models-preset {shlex.quote(written.path)}"
     return Answer(
@@ -165,7 +165,7 @@ def import_(session: Session, folder: Folder) -> Answer:
 @verb("models", interrupted=CANCELLED)
 def updates(session: Session, reference: ModelId | None = None) -> Answer | str:
     """Check which models have a new version on the Hub, and what changed. Downloads nothing."""
-    found = session.call(session.sync.check_updates, None if reference is None else reference.id)
+    found = session.sync.check_updates(None if reference is None else reference.id)
     if not found:
         return _NO_MODEL
     return session.answer(*listings.update_blocks(found))
@@ -177,13 +177,13 @@ def update(session: Session, reference: ModelId, *, keep: bool = False) -> str:
 
     --keep: Keep the old version too, under an id with its commit.
     """
-    return results.updating(session.call(session.sync.update, reference.id, keep=keep))
+    return results.updating(session.sync.update(reference.id, keep=keep))
 
 
 @verb("models")
 def forget(session: Session, reference: ModelId) -> str:
     """Remove a model from the list. Its files are kept."""
-    session.call(session.sync.forget, reference.id)
+    session.sync.forget(reference.id)
     return f"Removed {reference.id} from the list. Its files are kept: {reference.paths[0]}"
 
 
@@ -196,10 +196,10 @@ def delete(session: Session, reference: ModelId, *, yes: bool = False) -> Answer
     --yes: Delete without asking.
     """
     id_ = reference.id
-    question = results.deletion_question(session.call(session.sync.delete, id_, dry_run=True))
+    question = results.deletion_question(session.sync.delete(id_, dry_run=True))
     if refusal := session.refusal(question, f"%gguf delete {id_} --yes", is_confirmed=yes):
         return refusal
-    return results.deleted(session.call(session.sync.delete, id_))
+    return results.deleted(session.sync.delete(id_))
 
 
 @verb("models")
@@ -215,8 +215,8 @@ def inspect(session: Session, id_: InspectedId, id2: InspectedId = "", *, hub: b
     if id2 and hub:
         raise GrammarError("Write either ID2 or --hub")
     if not id2 and not hub:
-        return session.answer(*results.inspection_blocks(session.call(session.sync.inspect, id_)))
-    found = session.call(session.sync.compare, id_, id2 or None)
+        return session.answer(*results.inspection_blocks(session.sync.inspect(id_)))
+    found = session.sync.compare(id_, id2 or None)
     return session.answer(*results.comparison_blocks(found))
 
 
@@ -262,7 +262,7 @@ def prune(
     """
     if keep is None and unused is None:
         raise GrammarError("Say what to delete: --keep SIZE or --unused AGE")
-    plan = session.call(session.sync.prune, keep_bytes=keep, unused_s=unused, dry_run=True)
+    plan = session.sync.prune(keep_bytes=keep, unused_s=unused, dry_run=True)
     if not plan:
         size = units.size(plan.kept_bytes)
         more = results.unmounted(plan)
@@ -272,4 +272,4 @@ def prune(
         return session.answer(table)
     if refusal := session.refusal(table.text(session.screen.width), "add --yes", is_confirmed=yes):
         return refusal
-    return results.pruned(session.call(session.sync.prune, keep_bytes=keep, unused_s=unused))
+    return results.pruned(session.sync.prune(keep_bytes=keep, unused_s=unused))

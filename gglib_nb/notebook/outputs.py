@@ -8,7 +8,6 @@ import asyncio
 import threading
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final
@@ -99,9 +98,8 @@ class PanelOutputs:
     def __init__(self, bundle: Callable[[str], Bundle], snapshot: Callable[[], QueueSnapshot]) -> None:
         self._bundle: Final = bundle
         self._snapshot: Final = snapshot
-        self._lock: Final = threading.Lock()
         self._updating: Final = threading.Lock()  # the newest panel is shown last
-        self._outputs: Final[deque[CellOutput]] = deque(maxlen=_MOST_OUTPUTS)
+        self._outputs: tuple[CellOutput, ...] = ()
         self._shell: Any = None
         self._shown: object = None  # the queue as the outputs show it
         self._has_page = False
@@ -117,9 +115,8 @@ class PanelOutputs:
         if self._shell is None:
             self._shell = get_ipython()
             self._shell.events.register("post_run_cell", self._end_cell)
-        with self._lock:
-            self._outputs.append(output)
-            self._shown = None if self._is_recording else shown
+        self._outputs = (*self._outputs, output)[-_MOST_OUTPUTS:]
+        self._shown = None if self._is_recording else shown
         self.follow(self._snapshot())
         with suppress(RuntimeError):  # without an event loop, idle time cannot be measured
             self._wait_for_page(asyncio.get_running_loop())
@@ -139,8 +136,7 @@ class PanelOutputs:
 
     def close(self) -> None:
         """Stops updating the outputs."""
-        with self._lock:
-            self._outputs.clear()
+        self._outputs = ()
         if self._shell is not None:
             self._shell.events.unregister("post_run_cell", self._end_cell)
             self._shell = None
@@ -180,9 +176,7 @@ class PanelOutputs:
 
     def _update(self) -> None:
         with self._updating:
-            with self._lock:
-                outputs = list(self._outputs)
-                self._shown = _picture(self._snapshot())
+            outputs, self._shown = self._outputs, _picture(self._snapshot())
             caption = no_page_text if self._lacks_page else still_text
             data, metadata = self._bundle(caption(time.time()))
             if self._lacks_page or self._is_recording:

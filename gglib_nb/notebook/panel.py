@@ -7,7 +7,6 @@ the page.
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Iterator
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -20,12 +19,11 @@ import traitlets
 from msgspec.structs import replace
 from typing_extensions import override
 
-from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.errors import GglibError, NoGgufFilesError
 from gglib_nb.notebook import actions, messages, rows
 from gglib_nb.notebook.listings import FILTERS
-from gglib_nb.notebook.messages import Changes, News, PanelState
+from gglib_nb.notebook.messages import Changes, PanelState
 from gglib_nb.notebook.outputs import Bundle, PanelOutputs
 from gglib_nb.notebook.render import render_html, render_text
 
@@ -39,8 +37,6 @@ _log: Final = logging.getLogger(__name__)
 
 PACE_S: Final = 0.28
 """Digits that change faster are unreadable, and each message costs the kernel two milliseconds."""
-_LONG_S: Final = 60
-"""Shorter downloads end without a notification: the user still remembers them."""
 
 
 class Feed:
@@ -76,7 +72,7 @@ class Feed:
             header=None if header == old.header else header,
             views=None if views == old.views else views,
             rows=msgspec.json.encode(changed).decode() if changed else "",
-            news=tuple(_news(before, snapshot)),
+            news=tuple(rows.news(before, snapshot)),
         )
 
 
@@ -96,14 +92,6 @@ def _outline(snapshot: QueueSnapshot) -> tuple[object, ...]:
         snapshot.download_hours,
         snapshot.is_outside_hours,
     )
-
-
-def _news(before: QueueSnapshot, after: QueueSnapshot) -> Iterator[News]:
-    for id_, item in after.downloads.items():
-        old = before.downloads.get(id_)
-        if old is not item and (text := rows.news(old, item)):
-            is_long = old is not None and item.took_s is not None and item.took_s >= _LONG_S
-            yield News(text, is_end=is_long and item.status in (DownloadStatus.COMPLETED, DownloadStatus.FAILED))
 
 
 def joined(folder: Path, suffix: str) -> str:

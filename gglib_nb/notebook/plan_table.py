@@ -14,29 +14,16 @@ from gglib_nb.domain.quality import Quality
 from gglib_nb.domain.text import printable
 from gglib_nb.notebook import messages, rows
 from gglib_nb.notebook.messages import Action, Fact, Listing, Mood
-from gglib_nb.notebook.tables import BAD, GOOD, QUIET, SLOW, STRONG, WARN, Block, Cell, Column, Line, Table
+from gglib_nb.notebook.tables import COLORS, QUIET, STRONG, Block, Column, Line, Table
 
-_COLUMNS: Final = (
-    Column("Variant", is_code=True),
-    Column("Size", is_number=True),
-    Column("Bits/weight", is_number=True, is_quiet=True, importance=5),
-    Column("KL divergence", is_number=True, importance=5),
-    Column("Perplexity", is_number=True, importance=6),
-    Column("Memory", is_number=True, importance=4),
-    Column("Fits"),
-    Column("On disk", importance=2),
-    Column("Free after", is_number=True, is_quiet=True, importance=6),
-    Column("Note", importance=3),
-    Column("llama-server", is_code=True, is_quiet=True, importance=7, is_spare=True),
-)
 _MOST_NOTES: Final = 3
-_LOOKS: Final[dict[FitClass, tuple[Mood, str]]] = {
-    "gpu": ("good", GOOD),
-    "gpu_reduced": ("warn", WARN),
-    "gpu_partly": ("warn", SLOW),
-    "ram": ("warn", SLOW),
-    "too_large": ("bad", BAD),
-    "unknown": ("plain", ""),
+_MOODS: Final[dict[FitClass, Mood]] = {
+    "gpu": "good",
+    "gpu_reduced": "warn",
+    "gpu_partly": "slow",
+    "ram": "slow",
+    "too_large": "bad",
+    "unknown": "plain",
 }
 _MEASURES: Final = ("{} bits", "KL divergence {}", "perplexity {}")
 _COMPANIONS: Final = {"mmproj": "the vision projector (mmproj", "imatrix": "the importance matrix (imatrix"}
@@ -45,13 +32,8 @@ _COMPANIONS: Final = {"mmproj": "the vision projector (mmproj", "imatrix": "the 
 # The fit in words -----------------------------------------------------------------------------------------------
 
 
-def _look(placement: Placement) -> tuple[Mood, str]:
-    """Mood and colour of a fit; RAM is good on a machine without a GPU."""
-    return _LOOKS["gpu" if placement.fit == "ram" and not placement.has_gpu else placement.fit]
-
-
-def _fit(placement: Placement, asked_tokens: int | None) -> str:
-    """The text of a cell: `GPU, up to 48k`, `GPU, q8_0 cache`, `GPU, 28 of 32 layers`, `RAM`, `too large`; empty where unknown."""
+def _fit(placement: Placement, asked_tokens: int | None) -> Fact:
+    """Such as `GPU, up to 48k`, `GPU, q8_0 cache`, `GPU, 28 of 32 layers`, `RAM`, `too large`; empty where unknown."""
     reductions = ""
     if asked_tokens is not None and placement.context_tokens < asked_tokens:
         reductions = f", {_tokens(placement.context_tokens)} context"
@@ -69,7 +51,9 @@ def _fit(placement: Placement, asked_tokens: int | None) -> str:
         "too_large": "too large",
         "unknown": "",
     }
-    return texts[placement.fit]
+    # RAM is good on a machine without a GPU.
+    mood = _MOODS["gpu" if placement.fit == "ram" and not placement.has_gpu else placement.fit]
+    return Fact(texts[placement.fit], mood)
 
 
 def _tokens(count: int) -> str:
@@ -112,9 +96,9 @@ def plan_blocks(plan: RepoPlan) -> list[Block]:
     return [
         Line(" · ".join(title), STRONG),
         Line(_machine(plan), QUIET),
-        *(Line(text, f"color:{BAD}") for text in warnings),
+        *(Line(text, f"color:{COLORS['bad']}") for text in warnings),
         *(Line(text, STRONG) for text in _advice(plan)),
-        Table(_COLUMNS, [_cells(one, plan) for one in plan.variants], number="Row", marked=marked, sorts=True),
+        Table(_columns(plan), plan.variants, number="Row", marked=marked, sorts=True),
         *(Line(text, QUIET) for text in _below(plan)),
     ]
 
@@ -156,7 +140,7 @@ def _advice(plan: RepoPlan) -> Iterator[str]:
         yield "No row is recommended. Choose one: %gguf queue ROW"
         return
     placement = variant.placement
-    fit = _fit(placement, plan.context_tokens)
+    fit = _fit(placement, plan.context_tokens).text
     label = "" if placement.fit == "too_large" else "fits: "
     size = f"{units.size(variant.size_bytes)}{f' ({label}{fit})' if fit else ''}."
     yield f"★ {variant.why} {size}{_how(plan, number, variant)}"
@@ -181,36 +165,50 @@ def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
     return f" Download it with: %gguf queue {number}" if plan.has_access else ""
 
 
-def _cells(variant: VariantPlan, plan: RepoPlan) -> tuple[str | Cell, ...]:
-    placement, free = variant.placement, variant.free_bytes_after
-    stars = ["★ recommended"] if variant.is_recommended else []
-    color = _look(placement)[1]
+def _columns(plan: RepoPlan) -> tuple[Column, ...]:
+    tokens, most_bytes = plan.context_tokens, max(plan.machine.ram_bytes, plan.machine.vram_bytes or 0)
+
+    def memory(one: VariantPlan) -> Fact:
+        rough = "~" if one.memory and one.memory.is_rough else ""
+        text = f"{rough}{units.memory(one.memory.total_bytes)}" if one.memory else ""
+        return Fact(text, _fit(one.placement, tokens).mood)
+
+    def share(one: VariantPlan) -> float | None:
+        return one.memory.total_bytes / most_bytes if one.memory and most_bytes else None
+
+    def free(one: VariantPlan) -> str | Fact:
+        left_bytes = one.free_bytes_after
+        return units.UNKNOWN if left_bytes is None else Fact(_left(left_bytes), "bad" if left_bytes < 0 else "plain")
+
+    def note(one: VariantPlan) -> Fact:
+        star = ["★ recommended"] if one.is_recommended else []
+        return Fact(", ".join([*star, *(fact.text for fact in _remarks(one, plan))]), "bad" if one.missing else "plain")
+
     return (
-        variant.name or variant.key,
-        units.size(variant.size_bytes),
-        *_measures(variant),
-        _memory(variant, max(plan.machine.ram_bytes, plan.machine.vram_bytes or 0), color),
-        Cell(_fit(placement, plan.context_tokens), color),
-        _here(variant),
-        units.UNKNOWN if free is None else Cell(_left(free), BAD if free < 0 else ""),
-        Cell(", ".join([*stars, *(fact.text for fact in _remarks(variant, plan))]), BAD if variant.missing else ""),
-        _own_arguments(placement, plan.context_tokens),
+        Column("Variant", lambda one: one.name or one.key, is_code=True),
+        Column("Size", lambda one: units.size(one.size_bytes), is_number=True),
+        Column("Bits/weight", lambda one: _measures(one)[0], is_number=True, is_quiet=True, importance=5),
+        Column("KL divergence", lambda one: _measures(one)[1], is_number=True, importance=5),
+        Column("Perplexity", lambda one: _measures(one)[2], is_number=True, importance=6),
+        Column("Memory", memory, share, is_number=True, importance=4),
+        Column("Fits", lambda one: _fit(one.placement, tokens)),
+        Column("On disk", _here, importance=2),
+        Column("Free after", free, is_number=True, is_quiet=True, importance=6),
+        Column("Note", note, importance=3),
+        Column(
+            "llama-server",
+            lambda one: _own_arguments(one.placement, tokens),
+            is_code=True,
+            is_quiet=True,
+            importance=7,
+            is_spare=True,
+        ),
     )
 
 
-def _memory(variant: VariantPlan, memory_bytes: int, color: str) -> Cell:
-    """The required memory, with a bar for its share of this machine's largest memory."""
-    memory = variant.memory
-    if memory is None:
-        return Cell("")
-    text = f"{'~' if memory.is_rough else ''}{units.memory(memory.total_bytes)}"
-    bar = memory.total_bytes / memory_bytes if memory_bytes and color else None
-    return Cell(text, color, bar)
-
-
-def _here(variant: VariantPlan) -> str | Cell:
+def _here(variant: VariantPlan) -> str | Fact:
     if variant.is_present:
-        return Cell("✓ all of it", GOOD)
+        return Fact("✓ all of it", "good")
     whole = variant.size_bytes
     if variant.present_bytes:
         share = units.percent(variant.present_bytes / whole if whole else None)
@@ -234,7 +232,7 @@ def _remarks(variant: VariantPlan, plan: RepoPlan) -> tuple[Fact, ...]:
         Fact(f"{len(variant.missing)} of {number} files missing" if variant.missing else "", "bad"),
         f"{number} files" if number > 1 and not variant.missing else "",
         Fact("over the storage limit" if is_over else "", "warn"),
-        f"with mmproj: {_fit(seeing, plan.context_tokens)}" if seeing and changes_fit else "",
+        f"with mmproj: {_fit(seeing, plan.context_tokens).text}" if seeing and changes_fit else "",
     )
 
 
@@ -299,7 +297,7 @@ def _panel_row(variant: VariantPlan, plan: RepoPlan, *, is_best: bool) -> messag
             Fact("already downloaded" if variant.is_present else "", "good"),
             *_remarks(variant, plan),
             Fact("disk too full" if is_full else "", "bad"),
-            Fact(_fit(variant.placement, plan.context_tokens), _look(variant.placement)[0]),
+            _fit(variant.placement, plan.context_tokens),
         ),
         note=" · ".join(filter(None, details)),
         actions=(Action("add", "Download", is_worded=True, is_primary=is_primary, is_off=not variant.is_complete),),

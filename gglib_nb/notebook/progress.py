@@ -3,7 +3,6 @@
 Each class accepts the latest state at any rate, and is independent of the manager.
 """
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -22,8 +21,6 @@ from gglib_nb.manager.progress import encodable, write_text
 from gglib_nb.notebook import host, render, rows
 from gglib_nb.notebook.outputs import CellOutput, Data
 
-Screen = Callable[[], os.terminal_size]
-"""The terminal's size at each drawing, since the user may resize it."""
 Progress = tuple[str, float | None]
 """A text, and the completed fraction, 0 to 1 (None: unknown)."""
 _State = TypeVar("_State")
@@ -59,10 +56,9 @@ def only(snapshot: QueueSnapshot, id_: DownloadId | None) -> QueueSnapshot:
 class _TextOutput:
     """Lines in a stream. Characters that its encoding lacks are replaced."""
 
-    def __init__(self, stream: TextIO, *, is_terminal: bool, screen: Screen = shutil.get_terminal_size) -> None:
+    def __init__(self, stream: TextIO, *, is_terminal: bool) -> None:
         self._stream: Final = stream
         self._is_terminal: Final = is_terminal
-        self._screen: Final = screen
         self._drawn: Sequence[str] = []
 
     def close(self) -> None:
@@ -72,7 +68,7 @@ class _TextOutput:
     def _write(self, lasting: Sequence[str], bars: Sequence[str]) -> None:
         """Writes lines, and on a terminal bars below them, which the next call replaces."""
         # On some terminals a full line wraps, and the cursor would move up too few lines.
-        limit = self._screen().columns - 1
+        limit = shutil.get_terminal_size().columns - 1
         bars = [encodable(line, self._stream)[:limit] for line in bars] if self._is_terminal else []
         if lasting or bars != self._drawn:
             back = f"{_UP.format(len(self._drawn))}{_ERASE_BELOW}" if self._drawn else ""
@@ -91,7 +87,7 @@ class TextLine(_TextOutput):
         line = f"{units.percent(fraction):>5}  {printable(text)}"
         before, self._quarters = self._quarters, max(self._quarters, int(4 * (fraction or 0.0)))
         is_logged = self._quarters > before and not self._is_terminal
-        self._write([line] if is_logged else [], [render.clip(line, self._screen().columns - 1)])
+        self._write([line] if is_logged else [], [render.clip(line, shutil.get_terminal_size().columns - 1)])
 
 
 class TextQueue(_TextOutput):
@@ -100,10 +96,8 @@ class TextQueue(_TextOutput):
     With `only` it shows that download, even if it has already ended; otherwise every download that was seen running.
     """
 
-    def __init__(
-        self, stream: TextIO, *, only: DownloadId | None, is_terminal: bool, screen: Screen = shutil.get_terminal_size
-    ) -> None:
-        super().__init__(stream, is_terminal=is_terminal, screen=screen)
+    def __init__(self, stream: TextIO, *, only: DownloadId | None, is_terminal: bool) -> None:
+        super().__init__(stream, is_terminal=is_terminal)
         self._only: Final = only
         self._reached: Final[dict[DownloadId, int]] = {}
 
@@ -132,7 +126,7 @@ class TextQueue(_TextOutput):
         return printable(f"{item.id} {units.percent(reached / 4)}  {render.facts(rows.download_row(item, 0, 1))}")
 
     def _bars(self, snapshot: QueueSnapshot) -> list[str]:
-        screen = self._screen()
+        screen = shutil.get_terminal_size()
         width = max(render.NARROWEST, screen.columns - 1)
         running = [item for item in snapshot.items if item.status.is_active]
         lines = [line for item in running for line in render.download_lines(item, width)]

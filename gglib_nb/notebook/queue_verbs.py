@@ -3,24 +3,25 @@
 import shlex
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 from gglib_nb.domain import units
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.references import find_cancelled, find_download, find_failure, has_word, pick_row, row_number
+from gglib_nb.domain.references import find_download, has_word, pick_row, row_number
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.errors import DownloadsFailedError, NotInQueueError
+from gglib_nb.manager.calls import settled
 from gglib_nb.notebook import listings, rows
 from gglib_nb.notebook.actions import POSITIONS, new_position, retry_all
 from gglib_nb.notebook.progress import only
 from gglib_nb.notebook.render import render_html, render_text
-from gglib_nb.notebook.session import Answer, Session, settle
+from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import All, Argument, GrammarError, read_count, verb
 
 if TYPE_CHECKING:
@@ -32,32 +33,22 @@ _POLL_S: Final = 0.1
 _KEPT: Final = "Downloaded data is kept."
 
 
-def _id(
-    what: str,
-    find: Callable[[str, QueueSnapshot], DownloadId],
-    offered: Callable[[QueueSnapshot], list[QueuedDownload]],
-) -> Argument:
+def _id(group: str, what: str, is_wanted: Callable[[DownloadStatus], bool] = lambda _status: True) -> Argument:
+    """The id of a download in this group of the snapshot; Tab offers the wanted ones."""
     return Argument(
         "ID",
         f"An id, or a part that matches only one {what}.",
-        find=lambda session, text: find(text, session.manager.snapshot),
-        offers=lambda tab: [] if tab.snapshot is None else [str(item.id) for item in offered(tab.snapshot)],
+        find=lambda session, text: find_download(text, session.manager.snapshot, group),
+        offers=lambda tab: [str(item.id) for item in getattr(tab.snapshot, group, ()) if is_wanted(item.status)],
     )
 
 
-def _queued(is_wanted: Callable[[DownloadStatus], bool]) -> Argument:
-    what = "download; #2 is the second in the queue"
-    return _id(what, find_download, lambda queue: [item for item in queue.items if is_wanted(item.status)])
-
-
-_FAILED: Final = "failed download; #2 is the second of them"
-AnyId = Annotated[DownloadId, _queued(lambda _status: True)]
-PendingId = Annotated[DownloadId, _queued(lambda status: status.is_pending)]
-PausedId = Annotated[DownloadId, _queued(lambda status: status is DownloadStatus.PAUSED)]
-FailedId = Annotated[DownloadId, _id(_FAILED, find_failure, lambda queue: list(queue.recent_failures))]
-CancelledId = Annotated[
-    DownloadId, _id("cancelled download", find_cancelled, lambda queue: list(queue.recent_cancelled))
-]
+_QUEUED: Final = "download; #2 is the second in the queue"
+AnyId = Annotated[DownloadId, _id("items", _QUEUED)]
+PendingId = Annotated[DownloadId, _id("items", _QUEUED, lambda status: status.is_pending)]
+PausedId = Annotated[DownloadId, _id("items", _QUEUED, lambda status: status is DownloadStatus.PAUSED)]
+FailedId = Annotated[DownloadId, _id("recent_failures", "failed download; #2 is the second of them")]
+CancelledId = Annotated[DownloadId, _id("recent_cancelled", "cancelled download")]
 
 
 @verb("queue")
@@ -98,11 +89,11 @@ def cancel(session: Session, reference: AnyId | None = None, *, _all: All = Fals
         if discard:
             raise GrammarError("--discard deletes the data of one download; give its id")
         number = len(manager.snapshot.items) + len(manager.snapshot.resolving)
-        session.call(session.sync.cancel_all)
+        session.sync.cancel_all()
         return _all_of(
             "cancel", number, f"Cancelled {units.plural(number, 'download')}. {_KEPT} Undo: %gguf undo --all"
         )
-    session.call(session.sync.cancel_download, reference, discard=discard)
+    session.sync.cancel_download(reference, discard=discard)
     cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == reference), None)
     if cancelled is not None and cancelled.notice_kind == "elsewhere":
         return f"Cancelled {reference} here; {cancelled.notice}."
@@ -112,7 +103,7 @@ def cancel(session: Session, reference: AnyId | None = None, *, _all: All = Fals
 @verb("queue")
 def remove(session: Session, reference: PendingId) -> str:
     """Remove a waiting download from the queue."""
-    session.call(session.sync.remove_from_queue, reference)
+    session.sync.remove_from_queue(reference)
     return f"Removed {reference} from the queue. Undo: %gguf undo {reference}"
 
 
@@ -120,11 +111,9 @@ def remove(session: Session, reference: PendingId) -> str:
 def undo(session: Session, reference: CancelledId | None = None, *, _all: All = False) -> str:
     """Put a cancelled or removed download back in its place with all its options, or all of them."""
     if reference is None:
-        positions = session.call(
-            session.sync.put_back, *(item.id for item in session.manager.snapshot.recent_cancelled)
-        )
+        positions = session.sync.put_back(*(item.id for item in session.manager.snapshot.recent_cancelled))
         return _all_of("undo", len(positions), f"Put {units.plural(len(positions), 'download')} back into the queue.")
-    session.call(session.sync.put_back, reference)
+    session.sync.put_back(reference)
     return f"Put {reference} back. {state_sentence(find_item(reference, session.manager.snapshot))}"
 
 
@@ -143,7 +132,7 @@ def move(session: Session, reference: PendingId, position: Position) -> str:
     """Move a waiting download within the queue."""
     snapshot = session.manager.snapshot
     number = new_position(snapshot, str(reference), position) if isinstance(position, str) else position
-    return f"Moved {reference} to position {session.call(session.sync.reorder_queue, reference, number)}."
+    return f"Moved {reference} to position {session.sync.reorder_queue(reference, number)}."
 
 
 @verb("queue")
@@ -152,9 +141,9 @@ def pause(session: Session, reference: AnyId | None = None, *, _all: All = False
     snapshot = session.manager.snapshot
     if reference is None:
         number = sum(item.status is not DownloadStatus.PAUSED for item in snapshot.items) + len(snapshot.resolving)
-        session.call(session.sync.pause_all)
+        session.sync.pause_all()
         return _all_of("pause", number, f"Paused {units.plural(number, 'download')}. Resume: %gguf resume --all")
-    session.call(session.sync.pause, reference)
+    session.sync.pause(reference)
     return f"Paused {reference}. Resume: %gguf resume {reference}"
 
 
@@ -164,18 +153,18 @@ def resume(session: Session, reference: PausedId | None = None, *, _all: All = F
     if reference is None:
         snapshot = session.manager.snapshot
         number = sum(item.status is DownloadStatus.PAUSED for item in snapshot.items)
-        session.call(session.sync.resume_all)
+        session.sync.resume_all()
         if snapshot.items and not number and not snapshot.is_processing:
             return "Started the queue."
         return _all_of("resume", number, f"Resumed {units.plural(number, 'download')}.")
-    session.call(session.sync.resume, reference)
+    session.sync.resume(reference)
     return f"Resumed {reference}. {state_sentence(find_item(reference, session.manager.snapshot))}"
 
 
 @verb("queue")
 def run_now(session: Session, reference: PendingId) -> str:
     """Start a waiting download now. If no slot is free, the download that started last waits."""
-    session.call(session.sync.run_now, reference)
+    session.sync.run_now(reference)
     return f"{reference} is starting now."
 
 
@@ -185,10 +174,10 @@ def retry(session: Session, reference: FailedId | None = None, *, _all: All = Fa
     manager = session.manager
     if reference is None:
         left = len(manager.snapshot.recent_failures)
-        number = session.call(retry_all, session.sync)
+        number = retry_all(session.sync)
         more = f" {left - number} cannot succeed without a change: %gguf status says why." if left > number else ""
         return _all_of("retry", number, f"Queued {units.plural(number, 'failed download')} again.") + more
-    session.call(session.sync.retry, reference)
+    session.sync.retry(reference)
     return f"Queued {reference} again. {state_sentence(find_item(reference, manager.snapshot))}"
 
 
@@ -197,9 +186,9 @@ def clear_failed(session: Session, reference: FailedId | None = None) -> str:
     """Clear the list of failed downloads, or remove one from it. Downloaded data is kept."""
     failures = session.manager.snapshot.recent_failures
     if reference is None:
-        session.call(session.sync.clear_failed)
+        session.sync.clear_failed()
         return _all_of("clear", len(failures), f"Cleared {units.plural(len(failures), 'failed download')}.")
-    session.call(session.sync.clear_failed, reference)
+    session.sync.clear_failed(reference)
     return f"Cleared {reference}. {_KEPT}"
 
 
@@ -217,25 +206,19 @@ def wait(session: Session, reference: AnyId | None = None) -> Answer | str:
         return "The queue has not been started. Start it: %gguf resume --all"
     view = session.screen.queue_view(reference)
     view.show(snapshot)
-    earlier = {(item.id, item.ended_at_s) for item in (*snapshot.recent_failures, *snapshot.recent_completed)}
-    earlier -= {(item.id, item.ended_at_s) for item in _running_commands(snapshot)}
-    future: Future[object] = manager.submit(
-        manager.sync.join if reference is None else lambda: manager.sync.wait(reference)
-    )
+    ended = (*snapshot.recent_failures, *snapshot.recent_completed)
+    earlier = {(item.id, item.ended_at_s) for item in ended if not item.has_running_command}
+    operation: Callable[[], object] = manager.sync.join if reference is None else partial(manager.sync.wait, reference)
     try:
-        settle(future, lambda: view.show(manager.snapshot))
-        view.show(manager.snapshot)
+        settled(manager.submit(operation), lambda: view.show(manager.snapshot))
         while _running_commands(only(manager.snapshot, reference)):
             time.sleep(_POLL_S)
             view.show(manager.snapshot)
     finally:
         view.close()
     snapshot = only(manager.snapshot, reference)
-    new = [
-        one
-        for one in (*snapshot.recent_failures, *snapshot.recent_completed)
-        if (one.id, one.ended_at_s) not in earlier
-    ]
+    ended = (*snapshot.recent_failures, *snapshot.recent_completed)
+    new = [one for one in ended if (one.id, one.ended_at_s) not in earlier]
     failures = [one for one in new if one.status is DownloadStatus.FAILED]
     if not failures:
         return "\n".join(f"{one.id}: {rows.note(one)}" for one in new if one.then is not None and one.then.error)
@@ -253,9 +236,9 @@ def history(session: Session, *, clear: bool = False) -> Answer | str:
     --clear: Clear this list. Models, failed downloads and unfinished files are not affected.
     """
     if clear:
-        number = session.call(session.sync.clear_history)
+        number = session.sync.clear_history()
         return f"Cleared {units.plural(number, 'download')} from the history."
-    past = session.call(session.sync.history)
+    past = session.sync.history()
     session.list_rows(one.id for one in past)
     return session.answer(listings.history_table(past)) if past else "No download has ended yet."
 
@@ -284,11 +267,9 @@ def partials(
         raise GrammarError("Write either --queue or --discard")
     if discard and all_ == (text is not None and has_word(text)):
         raise GrammarError("Name what to delete: part of a path, or --all")
-    if all_ and not discard:
-        raise GrammarError("--all needs --discard; without both, all are listed")
     found = _selected(session, text)
     if queue:
-        queued = session.call(session.sync.queue_partials, [one.target for one in found]) if found else []
+        queued = session.sync.queue_partials([one.target for one in found]) if found else []
         nothing = "Nothing was queued: there are no unfinished downloads outside of the queue."
         return f"Queued {', '.join(map(str, queued))}. Downloaded data is reused." if queued else nothing
     if not found:
@@ -300,7 +281,7 @@ def partials(
 
 
 def _selected(session: Session, part: str | None) -> "list[Leftover]":
-    found = session.call(session.sync.partials)
+    found = session.sync.partials()
     if part is None:
         return found
     if (number := row_number(part)) is not None:
@@ -327,11 +308,12 @@ def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_
     command = f"%gguf partials --discard {shlex.quote(part or '')} --yes"
     if refusal := session.refusal(question, command, is_confirmed=is_confirmed or len(found) == 1):
         return refusal
-    targets = session.call(session.sync.discard_partials, [one.target for one in found])
+    targets = session.sync.discard_partials([one.target for one in found])
     files, freed = amount([one for one in found if one.target in targets])
-    kept, left = amount([one for one in found if one.target not in targets])[0], len(found) - len(targets)
-    more = f" {kept} in the queue or in use elsewhere {'was' if left == 1 else 'were'} kept." if left else ""
-    return f"Deleted {files}: {freed} freed.{more}"
+    left = len(found) - len(targets)
+    were = "was" if left == 1 else "were"
+    kept = f" {units.plural(left, 'unfinished file')} in the queue or in use elsewhere {were} kept."
+    return f"Deleted {files}: {freed} freed.{kept if left else ''}"
 
 
 def _all_of(verb: str, number: int, text: str) -> str:

@@ -7,7 +7,6 @@ No line of text is wider than requested, except paths and commands, which users 
 inline, and optional because GitHub and untrusted notebooks remove them. No script, no class, no image.
 """
 
-import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Final
@@ -17,7 +16,7 @@ from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.notebook import rows
 from gglib_nb.notebook.messages import Bar, Notice, Row, View
-from gglib_nb.notebook.tables import COLORS, QUIET, TABLE, quiet
+from gglib_nb.notebook.tables import COLORS, QUIET, TABLE, quiet, wrap
 
 NARROWEST: Final = 40
 _EMPTY: Final = "The queue is empty. Download a model: %gguf queue owner/repo"
@@ -92,14 +91,14 @@ def render_text(snapshot: QueueSnapshot, width: int = 88, caption: str = "") -> 
     """The whole queue as text, at most this many columns wide (at least 40), with a caption below it."""
     width = max(NARROWEST, width)
     head = rows.header(snapshot)
-    lines = [line for notice in head.notices for line in _wrap(_notice(notice), width)]
+    lines = [line for notice in head.notices for line in wrap(_notice(notice), width)]
     lines.append(clip(_overview(snapshot), width))
     for view, listed, more in _sections(snapshot):
         lines += [view.title] if view.title else []
         for number, row in listed:
             lines += _lines(row, view.id, number, width)
         lines += [f"  {more}"] if more else []
-    return "\n".join([*lines, *_wrap(head.summary, width), *_wrap(caption, width)])
+    return "\n".join([*lines, *wrap(head.summary, width), *wrap(caption, width)])
 
 
 def download_lines(item: QueuedDownload, width: int = 88) -> list[str]:
@@ -133,8 +132,8 @@ def _lines(row: Row, view: str, number: int, width: int) -> list[str]:
     if view == "pending":
         lines = [clip(lines[0], width)]
     elif is_active or len(lines[0]) > width:
-        lines = [clip(name, width), *_wrap(f"{' ' * (2 if is_active else 4)}{words}", width, indent=4)]
-    below = [*_wrap(row.note if is_below else "", width - 4), _command(row), printable(row.path)]
+        lines = [clip(name, width), *wrap(f"{' ' * (2 if is_active else 4)}{words}", width, indent=4)]
+    below = [*wrap(row.note if is_below else "", width - 4), _command(row), printable(row.path)]
     lines += [f"    {line}" for line in below if line]
     return [clip(line, width) for line in (*lines, *_file_lines(row, width))] if is_active else lines
 
@@ -151,10 +150,6 @@ def _text_bar(part: float | None, width: int) -> str:
     cells = min(30, max(8, width - 62))
     full = int((part or 0.0) * cells)
     return "█" * full + "░" * (cells - full)
-
-
-def _wrap(text: str, width: int, indent: int = 0) -> list[str]:
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False, subsequent_indent=" " * indent)
 
 
 def clip(line: str, width: int) -> str:

@@ -19,11 +19,13 @@ from gglib_nb.domain.snapshot import ElsewhereDownload, QueuedDownload, QueueRun
 from gglib_nb.domain.stored import PastDownload
 from gglib_nb.domain.text import printable, redacted
 from gglib_nb.errors import GatedRepoError
-from gglib_nb.notebook.messages import Action, Bar, Fact, Field, Header, Mood, Notice, Row, View
+from gglib_nb.notebook.messages import Action, Bar, Fact, Field, Header, Mood, News, Notice, Row, View
 
 _MOST_CHARACTERS: Final = 60  # of a command
 _MOST_OPEN_FILES: Final = 6
 """With more files than this, the divided bar is enough; file lines would fill the screen."""
+_LONG_S: Final = 60
+"""Shorter downloads end without a notification: the user still remembers them."""
 _WARNINGS: Final = frozenset({"stalled", "retrying", "waiting", "offline"})
 _SHOWN_WHEN_DONE: Final = frozenset({"reused", "unregistered", "remark"})
 _PAUSE: Final = Action("pause", "Pause")
@@ -416,16 +418,19 @@ _NEWS: Final = {
     DownloadStatus.PAUSED: "{} is paused.",
     DownloadStatus.QUEUED: "{} is waiting in the queue again.",
     DownloadStatus.CANCELLED: "{} was cancelled.",
+    DownloadStatus.FAILED: "{} failed: {}",
 }
 
 
-def news(before: QueuedDownload | None, item: QueuedDownload) -> str:
-    """The announcement of a change for screen readers: starts and ends, no progress; empty if there is none."""
-    old, new = None if before is None else before.status, item.status
-    if old is new or (old is None and not new.is_active):
-        return ""
-    name = name_of(item.id)
-    return f"{name} failed: {note(item)}" if new is DownloadStatus.FAILED else _NEWS.get(new, "").format(name)
+def news(before: QueueSnapshot, after: QueueSnapshot) -> Iterator[News]:
+    """The announcements for screen readers between two snapshots: starts and ends, no progress."""
+    for id_, item in after.downloads.items():
+        old, status = before.downloads.get(id_), item.status
+        is_changed = status.is_active if old is None else status is not old.status
+        if is_changed and status in _NEWS:
+            is_long = old is not None and item.took_s is not None and item.took_s >= _LONG_S
+            is_end = is_long and status in (DownloadStatus.COMPLETED, DownloadStatus.FAILED)
+            yield News(_NEWS[status].format(name_of(item.id), note(item)), is_end=is_end)
 
 
 def _queue_actions(snapshot: QueueSnapshot) -> Iterator[Action]:

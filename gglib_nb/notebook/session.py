@@ -5,12 +5,10 @@ import shutil
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent import futures
-from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from getpass import getpass
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from IPython.display import display
 from typing_extensions import override
@@ -18,7 +16,7 @@ from typing_extensions import override
 from gglib_nb.domain.library import WorkProgress
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueueNotice, QueueSnapshot
-from gglib_nb.errors import NoGgufFilesError
+from gglib_nb.manager.calls import settled
 from gglib_nb.manager.progress import encodable, is_terminal
 from gglib_nb.notebook import host
 from gglib_nb.notebook.progress import LineOutput, LiveOutput, TextLine, TextQueue, progress_of, queue_in_cell
@@ -28,10 +26,7 @@ if TYPE_CHECKING:
     from gglib_nb.manager.manager import DownloadManager, SyncOperations
     from gglib_nb.notebook.panel import Panel
 
-_Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
-# On Windows waiting for a lock cannot be interrupted: the delay until an interrupt is noticed.
-_POLL_S: Final = 0.25
 # Reading the queues of earlier kernels takes milliseconds; a database locked by another program must not block the cell.
 _ADOPT_S: Final = 3.0
 _NO_SIDECAR: Final = (
@@ -203,22 +198,11 @@ class Session:
 
     @property
     def sync(self) -> "SyncOperations":
-        """The manager's operations, for `call`."""
+        """The manager's operations."""
         return self.manager.sync
 
-    def call(
-        self, operation: Callable[_Parameters, _Result], *args: _Parameters.args, **kwargs: _Parameters.kwargs
-    ) -> _Result:
-        """Runs an operation on one of the manager's threads, and waits for it with `settle`; repositories of an error get numbers."""
-        try:
-            return settle(self.manager.submit(operation, *args, **kwargs))
-        except NoGgufFilesError as error:
-            if error.alternatives:
-                self.list_rows(map(DownloadId, error.alternatives))
-            raise
-
     def call_with_progress(self, what: str, operation: Callable[..., _Result], *args: object) -> _Result:
-        """Like `call`, for an operation with `on_progress`; shows what it does as a line of progress."""
+        """Runs an operation that has `on_progress`, and shows what it does as a line of progress."""
         reached: deque[WorkProgress] = deque(maxlen=1)
         line = self.screen.progress_line()
 
@@ -227,7 +211,7 @@ class Session:
                 line.show(progress_of(what, reached[-1]))
 
         try:
-            return settle(self.manager.submit(operation, *args, on_progress=reached.append), show)
+            return settled(self.manager.submit(operation, *args, on_progress=reached.append), show)
         finally:
             line.close()
 
@@ -271,18 +255,3 @@ class Session:
         """Adds a repository or a variant to the completions."""
         self.seen[DownloadId(id_.repo_id)] = None
         self.seen[id_] = None
-
-
-def settle(future: "Future[_Result]", meanwhile: Callable[[], None] = lambda: None) -> _Result:
-    """Waits for a future on the main thread, and calls `meanwhile` a few times a second.
-
-    An interrupt ends the wait and cancels the future; that withdraws a request that is not resolved yet.
-    """
-    try:
-        while not future.done():
-            futures.wait([future], timeout=_POLL_S)
-            meanwhile()
-    except BaseException:
-        future.cancel()
-        raise
-    return future.result()

@@ -8,7 +8,7 @@ periodically; front ends ignore unknown types.
 
 import logging
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import update_wrapper
 from inspect import signature
 from pathlib import Path
@@ -85,39 +85,34 @@ def _is_busy(snapshot: QueueSnapshot) -> bool:
 # Shortcuts -------------------------------------------------------------------------------------------------------
 
 
-def _awaited(
-    operation: Callable[Concatenate[DownloadManager, _Parameters], Coroutine[Any, Any, _Result]],
-) -> Callable[_Parameters, Coroutine[Any, Any, _Result]]:
-    async def shortcut(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        try:
-            return await operation(get_manager(), *args, **kwargs)
-        except GglibError as error:
-            raise error.with_traceback(None) from None  # the traceback ends at the caller's line
+def _shortcut(
+    operation: Callable[Concatenate[Any, _Parameters], _Result],
+) -> Callable[[Callable[..., Any]], Callable[_Parameters, _Result]]:
+    """Gives a function the documentation and the arguments of an operation, without the manager."""
 
-    _describe(shortcut, operation)
-    return shortcut
+    def describe(function: Any) -> Any:  # noqa: ANN401 - a function, with a signature
+        stated = signature(operation)
+        update_wrapper(function, operation)
+        function.__signature__ = stated.replace(parameters=list(stated.parameters.values())[1:])
+        return function
 
-
-def _blocking(operation: Callable[Concatenate[SyncOperations, _Parameters], _Result]) -> Callable[_Parameters, _Result]:
-    def shortcut(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        try:
-            return operation(get_manager().sync, *args, **kwargs)
-        except GglibError as error:
-            raise error.with_traceback(None) from None
-
-    _describe(shortcut, operation)
-    return shortcut
+    return describe
 
 
-def _describe(shortcut: Any, operation: Callable[..., Any]) -> None:  # noqa: ANN401 - a function, with a signature
-    """Gives the shortcut the documentation and the arguments of the operation, without the manager."""
-    stated = signature(operation)
-    update_wrapper(shortcut, operation)
-    shortcut.__signature__ = stated.replace(parameters=list(stated.parameters.values())[1:])
+@_shortcut(DownloadManager.download)
+async def download(*args: Any, **kwargs: Any) -> Path:  # noqa: ANN401, D103 - as the operation
+    try:
+        return await get_manager().download(*args, **kwargs)
+    except GglibError as error:
+        raise error.with_traceback(None) from None  # the traceback ends at the caller's line
 
 
-download: Final = _awaited(DownloadManager.download)
-download_sync: Final = _blocking(SyncOperations.download)
+@_shortcut(SyncOperations.download)
+def download_sync(*args: Any, **kwargs: Any) -> Path:  # noqa: ANN401, D103 - as the operation
+    try:
+        return get_manager().sync.download(*args, **kwargs)
+    except GglibError as error:
+        raise error.with_traceback(None) from None
 
 
 def path(text: str) -> Path:

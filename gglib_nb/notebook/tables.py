@@ -5,12 +5,13 @@ Pure. Untrusted text is made printable, and escaped in HTML, only in this module
 
 import textwrap
 from collections.abc import Callable, Collection, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from html import escape
 from typing import Any, Final
 
 from gglib_nb.domain import units
 from gglib_nb.domain.text import printable
+from gglib_nb.notebook.messages import Fact, Mood
 
 _GAP: Final = ".9em"
 _PADDING: Final = f"padding:.25em {_GAP} .25em 0"
@@ -23,11 +24,15 @@ TABLE: Final = "border-collapse:collapse;border:0;margin:.4em 0;color:inherit"
 STRONG: Final = "font-weight:600"
 QUIET: Final = "opacity:.75"
 """The style of less important text: without a colour, which could be unreadable on a host's background."""
-# Each is mixed with the surrounding text colour, so that it is readable on light and dark backgrounds.
-GOOD: Final = "color-mix(in srgb,#2e7d32 45%,currentcolor)"
-SLOW: Final = "color-mix(in srgb,#1976d2 42%,currentcolor)"
-WARN: Final = "color-mix(in srgb,#ef6c00 48%,currentcolor)"
-BAD: Final = "color-mix(in srgb,#c62828 34%,currentcolor)"
+# Mixed with the surrounding text colour, to be readable on light and dark backgrounds.
+COLORS: Final[dict[Mood, str]] = {
+    "plain": "",
+    "good": "color-mix(in srgb,#2e7d32 45%,currentcolor)",
+    "slow": "color-mix(in srgb,#1976d2 42%,currentcolor)",
+    "warn": "color-mix(in srgb,#ef6c00 48%,currentcolor)",
+    "bad": "color-mix(in srgb,#c62828 34%,currentcolor)",
+}
+"""The colour of each mood."""
 _PRE: Final = "max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;border:1px solid rgba(128,128,128,.4);white-space:pre-wrap"
 _DIFF: Final = {"+": "background:rgba(67,160,71,.22)", "-": "background:rgba(229,57,53,.22)"}
 _WIDE: Final = 150  # columns of characters
@@ -68,17 +73,6 @@ _SORT_SCRIPT: Final = """<script>
   });
 })();
 </script>"""
-COLORS: Final = {"plain": "", "good": GOOD, "warn": WARN, "bad": BAD}
-"""The colour of each mood."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One cell."""
-
-    text: str
-    color: str = ""  # CSS colour of the text and the bar; empty is the page's own
-    bar: float | None = None  # length of a bar behind the text in HTML, 0 to 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,7 +80,8 @@ class Column:
     """One column."""
 
     title: str
-    cell: Callable[[Any], str | Cell] | None = None  # of an item; None: the items are tuples of cells
+    cell: Callable[[Any], str | Fact] | None = None  # of an item; None: the items are tuples of cells
+    bar: Callable[[Any], float | None] | None = None  # of an item: length of a bar behind the text in HTML, 0 to 1
     is_number: bool = False  # aligned to the right
     is_code: bool = False  # monospaced in HTML, because users type it
     is_quiet: bool = False  # less visible in HTML
@@ -115,12 +110,12 @@ class Table:
         marked: Collection[int] = (),
         sorts: bool = False,
     ) -> None:
-        items = list(items)
+        self._items = items = list(items)
         self._script = _SORT_SCRIPT if sorts else ""
         self._hint, self._folds = printable(hint), folds
         self._marks = [at in marked for at in range(len(items))]
         cells = {column: [_cell(column, item, at) for item in items] for at, column in enumerate(columns)}
-        numbers = {Column(number, is_number=True, is_quiet=True): [Cell(str(at)) for at in range(1, len(items) + 1)]}
+        numbers = {Column(number, is_number=True, is_quiet=True): [Fact(str(at)) for at in range(1, len(items) + 1)]}
         every = (numbers if number else {}) | cells
         self._cells = {column: cells for column, cells in every.items() if any(cell.text for cell in cells)}
 
@@ -149,10 +144,7 @@ class Table:
         lines = [line(" ", (column.title for column in kept))]
         for at, is_marked in enumerate(self._marks):
             lines.append(line("*" if is_marked else " ", (self._cells[column][at].text for column in kept)))
-            words = textwrap.wrap(
-                self._folded(folded, at), max(20, (width or 0) - 4), break_long_words=False, break_on_hyphens=False
-            )
-            lines += [f"    {text}" for text in words]
+            lines += [f"    {text}" for text in wrap(self._folded(folded, at), max(20, (width or 0) - 4))]
         return "\n".join([*lines, *([self._hint] if self._hint else [])])
 
     def html(self) -> str:
@@ -169,7 +161,8 @@ class Table:
             words = self._folded(folded, at)
             cells = []
             for column in kept:
-                look, inside = _html_of(column, self._cells[column][at], is_marked=is_marked)
+                bar = None if column.bar is None else column.bar(self._items[at])
+                look, inside = _html_of(column, self._cells[column][at], bar, is_marked=is_marked)
                 cells.append(f'<td style="{look}">{inside}{quiet(words) if words and column is name else ""}</td>')
             body.append(f'<tr style="{_MARKED if is_marked else "background:none"}">{"".join(cells)}</tr>')
         table = f'<table style="{TABLE}"><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(body)}</tbody></table>'
@@ -181,21 +174,21 @@ class Table:
         return " · ".join(f"{title} {text}" for title, text in words if text and text != units.UNKNOWN)
 
 
-def _cell(column: Column, item: Any, at: int) -> Cell:  # noqa: ANN401 - as the columns need it
+def _cell(column: Column, item: Any, at: int) -> Fact:  # noqa: ANN401 - as the columns need it
     found = item[at] if column.cell is None else column.cell(item)
-    cell = Cell(found) if isinstance(found, str) else found
-    return replace(cell, text=printable(cell.text))
+    fact = Fact(found) if isinstance(found, str) else found
+    return Fact(printable(fact.text), fact.mood)
 
 
-def _html_of(column: Column, cell: Cell, *, is_marked: bool) -> tuple[str, str]:
+def _html_of(column: Column, cell: Fact, bar: float | None, *, is_marked: bool) -> tuple[str, str]:
     """The style and the content of a cell."""
-    text = escape(cell.text)
-    dim = f";{QUIET}" if column.is_quiet and not is_marked and not cell.color else ""
-    paint = f";color:{cell.color}" if cell.color else ""
-    if cell.bar is not None:
+    text, color = escape(cell.text), COLORS[cell.mood]
+    dim = f";{QUIET}" if column.is_quiet and not is_marked and not color else ""
+    paint = f";color:{color}" if color else ""
+    if bar is not None and color:
         # A tint behind the text, which keeps the page's own colour; a browser that cannot mix colours shows none.
-        tint, share = f"color-mix(in srgb,{cell.color} 22%,transparent)", max(0.0, min(1.0, cell.bar))
-        size = f"calc((100% - {_GAP}) * {share:.2f}) calc(100% - 3px)"
+        tint = f"color-mix(in srgb,{color} 22%,transparent)"
+        size = f"calc((100% - {_GAP}) * {max(0.0, min(1.0, bar)):.2f}) calc(100% - 3px)"
         paint = f";padding-left:2.5em;background:linear-gradient({tint},{tint}) left/{size} no-repeat"
     inside = f"<code>{text}</code>" if column.is_code and text else text
     return f"{_NUMBER if column.is_number else _WORD}{dim}{paint}", inside
@@ -273,6 +266,11 @@ def _printable_lines(text: str, most_lines: int = _MOST_LINES) -> str:
     lines = [printable(cut(line)) for line in text.splitlines()]
     more = [f"… {units.plural(len(lines) - most_lines, 'more line')}"] if len(lines) > most_lines else []
     return "\n".join([*lines[:most_lines], *more])
+
+
+def wrap(text: str, width: int, indent: int = 0) -> list[str]:
+    """Lines of whole words, those after the first indented; a path or a command stays whole."""
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False, subsequent_indent=" " * indent)
 
 
 def quiet(text: str) -> str:

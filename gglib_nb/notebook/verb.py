@@ -13,14 +13,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from gglib_nb.domain.names import DownloadId, canonical
 from gglib_nb.domain.text import printable
-from gglib_nb.domain.units import UNLIMITED, DailyHours, parse_bytes
-from gglib_nb.errors import GglibError
+from gglib_nb.errors import GglibError, NoGgufFilesError
 from gglib_nb.notebook.session import Answer, Session
 
 if TYPE_CHECKING:
@@ -38,8 +36,7 @@ CANCELLED: Final = "Interrupted. The request was cancelled."
 # A word as in a shell; for an unclosed quotation, only its quotation mark.
 _WORD: Final = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:\\.|[^"\\])*"|'[^']*')+|["'\\]""")
 # Also after an assignment: `p = %gguf path …`; without the percent sign if IPython's automagic is on.
-_MAGIC_LINE: Final = re.compile(r"\s*(?:[\w, ]+=\s*)?%gguf\s+(.*)")
-_AUTOMAGIC_LINE: Final = re.compile(r"\s*gguf\s+(.*)")
+_MAGIC_LINE: Final = re.compile(r"\s*((?:[\w, ]+=\s*)?%)?gguf\s+(.*)")
 _NUMBER: Final = re.compile(r"#\d+")
 _DASHED: Final = re.compile(r"-\D|--.")
 # What a phone's keyboard makes of quotation marks and of `--`.
@@ -48,7 +45,6 @@ _LONG_DASH: Final = re.compile(r"^[–—](?=[a-z])")  # noqa: RUF001 - as a pho
 # How the paragraph of a verb's docstring begins that explains arguments and options.
 _STATED: Final = re.compile(r"--[a-z]|[A-Z0-9]{2,}\S*: ")
 _SHARED: Final = "--revision"  # also an option of the commands that users paste
-_read_rate: Final = partial(parse_bytes, bare_unit="MB")
 
 
 class GrammarError(ValueError):
@@ -160,7 +156,9 @@ class Verb:
         """
         with self.usage_in_errors():
             is_command = bool(self.arguments) and self.arguments[0].is_command(words)
-            given, rest = self._read_options(words, is_command=is_command)
+            end = [*words, "--"].index("--")
+            given, rest = self._read_options(words[:end], is_command=is_command)
+            rest += words[end + 1 :]
             for argument in self.arguments:
                 taken = rest if is_command or argument.takes_rest or argument.is_repeated else rest[:1]
                 rest = rest[len(taken) :]
@@ -175,22 +173,21 @@ class Verb:
         """The values of the options, and the other words."""
         given: dict[str, Any] = {}
         rest: list[str] = []
-        left = list(words)
-        while left:
-            word = left.pop(0)
-            if word == "--":
-                return given, [*rest, *left]
+        left = iter(words)
+        for word in left:
             name, has_value, text = word.partition("=")
-            if not _DASHED.match(word) or (is_command and (name == _SHARED or name not in self.options)):
+            option = self.options.get(name)
+            if not _DASHED.match(word) or (is_command and (name == _SHARED or option is None)):
                 rest.append(word)
-                continue
-            if name not in self.options:
+            elif option is None:
                 near = difflib.get_close_matches(name, self.options, n=1)
                 hint = f". Did you mean {near[0]}?" if near else ""
                 raise GrammarError(f"{self.name} has no option {name}{hint}")
-            option = self.options[name]
-            if option.has_value:
-                _add(given, option, text if has_value else _next_value(option, left))
+            elif option.has_value:
+                value = text if has_value else next(left, "--")
+                if not has_value and _DASHED.match(value):
+                    raise GrammarError(f"{name} needs a value: {option.usage}")
+                _add(given, option, value)
             elif has_value:
                 raise GrammarError(f"{name} takes no value")
             else:
@@ -267,7 +264,12 @@ class Call:
             for one in self.verb.arguments:
                 if one.find is not None and one.key in given:
                     given[one.key] = one.find(session, given[one.key])
-            answer = self.verb.function(session, **given)
+            try:
+                answer = self.verb.function(session, **given)
+            except NoGgufFilesError as error:
+                if error.alternatives:  # can be queued by number
+                    session.list_rows(map(DownloadId, error.alternatives))
+                raise
         return Answer(printable(answer)) if isinstance(answer, str) else answer
 
 
@@ -291,12 +293,6 @@ def split_words(line: str, *, has_escapes: bool = os.name == "posix") -> list[st
         return [_LONG_DASH.sub("--", word) for word in lexer]
     except ValueError as error:
         raise GrammarError("The line ends inside a quotation or after a backslash.") from error
-
-
-def _next_value(option: Argument, left: list[str]) -> str:
-    if not left or _DASHED.match(left[0]):
-        raise GrammarError(f"{option.option} needs a value: {option.usage}")
-    return left.pop(0)
 
 
 def _add(given: dict[str, Any], one: Argument, text: str) -> None:
@@ -343,15 +339,13 @@ def words_before(before_cursor: str, *, has_automagic: bool = False) -> list[str
 
     With automagic, the percent sign is optional.
     """
-    if (found := _MAGIC_LINE.fullmatch(before_cursor)) is not None:
-        return re.split(r"\s+", found[1])
-    found = _AUTOMAGIC_LINE.fullmatch(before_cursor) if has_automagic else None
+    found = _MAGIC_LINE.fullmatch(before_cursor)
     if found is None:
         return None
-    words = re.split(r"\s+", found[1])
-    # `gguf = 1` and `gguf in names` are Python code.
+    words = re.split(r"\s+", found[2])
+    # Without the percent sign, `gguf = 1` and `gguf in names` are Python code.
     is_verb = words[0] in VERBS if len(words) > 1 else any(verb.startswith(words[0]) for verb in VERBS)
-    return words if is_verb else None
+    return words if found[1] or (has_automagic and is_verb) else None
 
 
 def complete(words: Sequence[str], known: Tab) -> list[str]:
@@ -393,7 +387,7 @@ def _offered(verb: Verb, given: Sequence[str], known: Tab) -> Iterable[str]:
     return [*instead, *(text for each in offers for text in (each(tab) if callable(each) else each))]
 
 
-# Values of arguments and options; sizes, rates and times are read by `gglib_nb.domain.units` ---------------------------
+# Values of arguments and options that are no settings -----------------------------------------------------------------
 
 
 def _reader(unit_sizes: Mapping[str, int], mistake: str) -> Callable[[str], int]:
@@ -415,13 +409,3 @@ read_age: Final = _reader({"h": 3_600, "d": 86_400, "w": 604_800}, "is not an ag
 read_parameters: Final = _reader(
     {"m": 10**6, "b": 10**9, "t": 10**12}, "is not a number of parameters. Write one such as 8B or 500M"
 )
-
-
-def read_limit(text: str) -> int:
-    """Bytes per second of `5MB`, `1.5 GiB/s`, or of `5`, which is 5 MB/s as in the panel; 0 of `off`."""
-    return 0 if text.strip().lower() in UNLIMITED else _read_rate(text)
-
-
-def read_hours(text: str) -> DailyHours | Literal["off"]:
-    """Hours of the day of `22:00-7:00`; `off` of `off`."""
-    return "off" if text.strip().lower() in UNLIMITED else DailyHours.parse(text)

@@ -26,8 +26,6 @@ from gglib_nb.notebook.verb import (
     help_of,
     help_of_all,
     read_count,
-    read_hours,
-    read_limit,
     split_words,
     verb,
 )
@@ -52,6 +50,8 @@ _NOT_HERE: Final = (
     "The token cannot be set here, because the notebook would contain it. Log in with %gguf login, or set HF_TOKEN before the "
     "kernel starts."
 )
+_SPEED: Final = settings.SETTINGS["bandwidth_limit_bytes_per_second"]
+_HOURS: Final = settings.SETTINGS["download_hours"]
 _READ_LATE: Final = frozenset(name for name, setting in settings.SETTINGS.items() if setting.change == "when read")
 _FOLDERS: Final = frozenset({"models_directory", "model_stores", "state_directory", "hub_cache"})
 
@@ -76,7 +76,7 @@ def parse(line: str) -> Call:
 def limit(session: Session, n: Annotated[int, Argument("N", read=read_count)] | None = None) -> str:
     """Show or set how many downloads may wait in the queue."""
     if n is not None:
-        session.call(session.sync.set_max_queue_size, n)
+        session.sync.set_max_queue_size(n)
     return f"Up to {units.plural(session.manager.snapshot.max_size, 'download')} may wait."
 
 
@@ -91,13 +91,15 @@ def login(session: Session) -> str:
     token = session.screen.ask_secret("Token of the Hugging Face Hub (not shown): ")
     if not token.strip():
         return "No token was entered; nothing has changed."
-    retried = session.call(session.sync.log_in, token)
+    retried = session.sync.log_in(token)
     again = f" Retrying {', '.join(map(str, retried))}." if retried else ""
     return f"Logged in. The token is stored for all your programs, not in this notebook.{again}"
 
 
-Rate = Annotated[int, Argument("RATE|off", read=read_limit, offers=("off",), takes_rest=True)]
-Hours = Annotated[DailyHours | Literal["off"], Argument(read=read_hours, offers=("off", "22:00-07:00"))]
+Rate = Annotated[int, Argument("RATE|off", read=lambda text: _SPEED.read(text) or 0, offers=("off",), takes_rest=True)]
+Hours = Annotated[
+    DailyHours | Literal["off"], Argument(read=lambda text: _HOURS.read(text) or "off", offers=("off", "22:00-07:00"))
+]
 
 
 @verb("settings")
@@ -108,9 +110,9 @@ def bandwidth(session: Session, rate: Rate | None = None, *, hours: Hours | None
     --hours HOURS|off: Download only between these times, such as 22:00-7:00; off: at any time.
     """
     if rate is not None:
-        session.call(session.sync.set_bandwidth_limit, rate or None)
+        session.sync.set_bandwidth_limit(rate or None)
     if hours is not None:
-        session.call(session.sync.set_download_hours, None if hours == "off" else hours)
+        session.sync.set_download_hours(None if hours == "off" else hours)
     now = session.manager.snapshot
     held = now.bandwidth_limit_bytes_per_second if rate is None else rate
     said = f"Bandwidth is limited to {units.rate(held)}." if held else "Bandwidth is not limited."
@@ -171,13 +173,13 @@ def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
             f"{name} cannot change while this kernel's manager runs. To set it for future kernels: "
             f"%gguf config {name} {text} --save"
         )
+    if name in LIVE:  # before it is saved, because the manager may refuse it
+        getattr(session.sync, LIVE[name][0])(value)
     where = f", saved in {settings.save_setting(name, value)} for all future kernels" if saves else " in this kernel"
     shown = settings.SETTINGS[name].show(value)
     if not is_now:
         held = settings.SETTINGS[name].show(_held(name, session.manager))
         return f"{name} is {shown}{where}. This kernel still uses {held}; restart it to apply the change."
-    if name in LIVE:
-        session.call(getattr(session.sync, LIVE[name][0]), value)
     settings.SET_HERE[name] = value
     more = "" if saves else f" For all future kernels: %gguf config {name} {text} --save"
     return f"{name} is {shown}{where}.{more}"
@@ -191,7 +193,7 @@ def _reset(name: str, session: Session) -> str:
     value = settings.default_of(name) if asked is None else asked[0]
     shown = settings.SETTINGS[name].show(value)
     if name in LIVE:
-        session.call(getattr(session.sync, LIVE[name][0]), value)
+        getattr(session.sync, LIVE[name][0])(value)
     elif name in _READ_LATE:
         settings.SET_HERE[name] = value
     elif session.has_manager and (held := _held(name, session.manager)) != value:

@@ -179,6 +179,17 @@ def test_an_invalid_setting_is_refused_in_one_line_and_changes_nothing(
     assert (kernel.snapshot, SET_HERE, saved_settings()) == (before, {}, {})
 
 
+def test_a_setting_that_the_manager_refuses_is_not_saved(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(_config: DownloadManagerConfig) -> None:
+        raise InvalidConfigError("Downloads on a Dask cluster need Dask here.")
+
+    monkeypatch.setattr("gglib_nb.manager.operations.engine_for", refuse)
+    with pytest.raises(InvalidConfigError, match="need Dask"):
+        ask("engine auto --save")
+
+    assert (SET_HERE, saved_settings()) == ({}, {})
+
+
 @pytest.mark.parametrize(
     ("typed", "meant"),
     [

@@ -1,14 +1,21 @@
 """A progress line: in place on a terminal, at every quarter in a log."""
 
 import io
-import os
+
+import pytest
 
 from gglib_nb.notebook.progress import TextLine
 
 
-def line(*, is_terminal: bool, columns: int = 40) -> tuple[TextLine, io.StringIO]:
+@pytest.fixture(autouse=True)
+def columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The terminal is 12 columns wide."""
+    monkeypatch.setenv("COLUMNS", "12")
+
+
+def line(*, is_terminal: bool) -> tuple[TextLine, io.StringIO]:
     stream = io.StringIO()
-    return TextLine(stream, is_terminal=is_terminal, screen=lambda: os.terminal_size((columns, 24))), stream
+    return TextLine(stream, is_terminal=is_terminal), stream
 
 
 def test_each_quarter_is_logged_once() -> None:
@@ -21,7 +28,8 @@ def test_each_quarter_is_logged_once() -> None:
     assert [text.split()[0] for text in stream.getvalue().splitlines()] == ["0", "26", "50", "99", "100"]
 
 
-def test_the_terminal_is_redrawn_in_place_and_left_clean() -> None:
+def test_the_terminal_is_redrawn_in_place_and_left_clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
     shown, stream = line(is_terminal=True)
 
     shown.show(("reading", 0.25))
@@ -32,7 +40,7 @@ def test_the_terminal_is_redrawn_in_place_and_left_clean() -> None:
 
 
 def test_a_line_never_wraps() -> None:
-    shown, stream = line(is_terminal=True, columns=12)
+    shown, stream = line(is_terminal=True)
 
     shown.show(("reading something long", 0.5))
 
@@ -42,7 +50,7 @@ def test_a_line_never_wraps() -> None:
 def test_a_line_never_wraps_without_an_ellipsis_in_the_encoding() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="")
 
-    TextLine(stream, is_terminal=True, screen=lambda: os.terminal_size((12, 24))).show(("reading something", 0.5))
+    TextLine(stream, is_terminal=True).show(("reading something", 0.5))
 
     assert stream.buffer.getvalue() == b" 50 %  rea.\n"
 

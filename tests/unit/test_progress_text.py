@@ -2,6 +2,7 @@
 
 import io
 import os
+from unittest import mock
 
 import pytest
 
@@ -22,10 +23,11 @@ def at(percent):
 
 def written(snapshots, *, only=None, is_terminal=False, size=(80, 24)):
     stream = io.StringIO()
-    progress = TextQueue(stream, only=only, is_terminal=is_terminal, screen=lambda: os.terminal_size(size))
-    for one in snapshots:
-        progress.show(one)
-    progress.close()
+    progress = TextQueue(stream, only=only, is_terminal=is_terminal)
+    with mock.patch.dict(os.environ, COLUMNS=str(size[0]), LINES=str(size[1])):
+        for one in snapshots:
+            progress.show(one)
+        progress.close()
     return stream.getvalue()
 
 
