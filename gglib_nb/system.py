@@ -344,8 +344,21 @@ def is_running(pid: int) -> bool:
 
     try:
         return bool(psutil.Process(pid).status() not in {psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD})
-    except psutil.Error as error:
-        return not isinstance(error, psutil.NoSuchProcess)
+    except psutil.NoSuchProcess:
+        return _is_hidden(pid)
+    except psutil.Error:
+        return True
+
+
+def _is_hidden(pid: int) -> bool:
+    """Whether a process exists that /proc does not show: with its option `hidepid`, it hides those of other users."""
+    if pid > 0 and hasattr(os, "getpgid"):
+        try:
+            os.getpgid(pid)
+        except OSError as error:
+            return error.errno != errno.ESRCH
+        return True
+    return False
 
 
 def process_start(pid: int) -> str:

@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -152,6 +153,22 @@ def test_processes_are_looked_up_without_proc(monkeypatch, calls):
     assert system.process_start(os.getpid()) == system.process_start(os.getpid()) != ""
     assert not system.is_running(2**22 + 1)
     assert system.process_start(2**22 + 1) == ""
+
+
+def test_a_process_that_proc_hides_is_running(monkeypatch, calls):
+    """With the option `hidepid` of /proc, the processes of other users are not in it."""
+
+    def nothing(pid: int) -> list[str]:
+        raise FileNotFoundError
+
+    def no_process(pid: int) -> psutil.Process:
+        raise psutil.NoSuchProcess(pid)
+
+    monkeypatch.setattr(system, "_linux_stat", nothing)
+    monkeypatch.setattr(psutil, "Process", no_process)
+
+    assert system.is_running(os.getppid()) == (calls == "posix")
+    assert not system.is_running(2**22 + 1)
 
 
 def test_the_parent_of_this_process_is_running():
