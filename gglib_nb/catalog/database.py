@@ -102,7 +102,7 @@ class Database:
     @cached_property
     def network(self) -> str | None:
         """The kind of network filesystem it is on; None on a local one."""
-        return network_filesystem(self.path.parent.resolve())
+        return network_filesystem(Path(os.path.realpath(self.path.parent)))
 
     @contextmanager
     def open(self, *, is_light: bool = False) -> Iterator[sqlite3.Connection]:

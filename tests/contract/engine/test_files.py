@@ -173,6 +173,16 @@ def test_an_identical_blob_of_the_hugging_face_cache_is_linked(hub, tmp_path) ->
     engine.close()
 
 
+def test_a_loop_of_links_in_place_of_a_blob_is_skipped(hub, tmp_path) -> None:
+    blob = tmp_path / "hub" / "models--demo--model" / "blobs" / right_digest(hub, "small.gguf")
+    blob.parent.mkdir(parents=True)
+    blob.symlink_to(blob)
+    engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(tmp_path / "hub"),))
+
+    assert engine.fetch(REPO, "small.gguf").files[0].is_verified
+    engine.close()
+
+
 def test_a_blob_with_the_right_name_and_wrong_bytes_is_not_linked(hub, tmp_path) -> None:
     blob = tmp_path / "hub" / "models--demo--model" / "blobs" / right_digest(hub, "small.gguf")
     blob.parent.mkdir(parents=True)
