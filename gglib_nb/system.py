@@ -412,7 +412,8 @@ def start_detached(
 def lower_priority(niceness: int) -> None:
     """Let other processes use a core first; does nothing if the system cannot."""
     if hasattr(os, "nice"):
-        os.nice(niceness)
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
+            os.nice(niceness)
         return
     import psutil
 

@@ -7,6 +7,7 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -198,6 +199,18 @@ def test_a_detached_child_is_out_of_reach_of_an_interrupt(tmp_path):
     assert group == child.pid
     assert parent == os.getpid()
     assert system.exit_reason(child.returncode) == "it ended with status 0"
+
+
+def test_a_sandbox_that_forbids_another_priority_is_no_error(monkeypatch, calls):
+    def refuse(niceness: int) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
+
+    if calls == "posix":
+        monkeypatch.setattr(os, "nice", refuse)
+    else:
+        monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(nice=refuse))
+
+    system.lower_priority(5)
 
 
 def test_the_clock_is_monotonic():
