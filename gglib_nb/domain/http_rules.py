@@ -26,7 +26,7 @@ LARGEST_SIZE: Final = 2**63 - 1
 
 _THE_HUB: Final = re.compile(r"https?://(?:(?:www\.)?huggingface\.co|hf\.co)(?=/)")
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
-_RATE_LIMIT: Final = re.compile(r";\s*([rt])\s*=\s*(\d+)")
+_RATE_LIMIT: Final = re.compile(r";\s*([rt])\s*=\s*(\d{1,9})")
 _SECONDS: Final = re.compile(r"\d{1,9}(?:\.\d+)?", re.ASCII)
 _DIGITS: Final = re.compile(r"\d{1,19}", re.ASCII)
 _CONTENT_RANGE: Final = re.compile(
@@ -69,7 +69,7 @@ def backoff_s(failures: int, first_s: float, longest_s: float, chance: float) ->
 def _rate_limit_s(text: str) -> float | None:
     """One second beyond the longest `t` of the limits that have `r=0` left, as huggingface_hub waits."""
     limits = [dict(_RATE_LIMIT.findall(limit)) for limit in text.split(",")]
-    waits_s = [int(limit["t"][:9]) for limit in limits if int(limit.get("r", 1)) == 0 and "t" in limit]
+    waits_s = [int(limit["t"]) for limit in limits if int(limit.get("r", 1)) == 0 and "t" in limit]
     return max(waits_s) + 1.0 if waits_s else None
 
 

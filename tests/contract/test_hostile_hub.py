@@ -107,6 +107,7 @@ def test_search_results_cannot_control_a_terminal_or_page() -> None:
         "{",
         "\x00",
         "[[[[" * 10_000,
+        f'{{"sha": {"9" * 5000}}}',
     ],
 )
 @pytest.mark.parametrize("status", [200, 400, 404, 500])

@@ -34,6 +34,7 @@ DIGEST = "0123456789abcdef" * 4
         (503, {"retry-after": "Fri, 31 Dec 1999 22:59:59", "date": "Fri, 31 Dec 1999 23:59:59 GMT"}, 0),
         (429, {"ratelimit": '"api";r=3;t=9, "resolvers";t=55;r=0, "pages";r=0;t=7'}, 56),
         (429, {"ratelimit": "limit=100, remaining=0, reset=5", "retry-after": "4"}, 4),
+        (429, {"ratelimit": f'"api";r={"0" * 5000};t=5'}, 6),
         (503, {"retry-after": "1.5"}, 1.5),
         (503, {"retry-after": "Friday, 31-Dec-99 23:59:59 GMT", "date": "Fri Dec 31 23:59:49 1999"}, 10),
         (503, {"retry-after": "999999999999999999999"}, None),
