@@ -121,6 +121,11 @@ def is_encoded(headers: Mapping[str, str]) -> bool:
     return headers.get("content-encoding", "").strip().lower() not in ("", "identity")
 
 
+def is_web_page(headers: Mapping[str, str]) -> bool:
+    """Whether the body is a web page, such as the login page of a network."""
+    return headers.get("content-type", "").lower().startswith("text/html")
+
+
 def sha256_of(etag: str | None) -> str | None:
     """The SHA-256 in an ETag, quoted or bare, weak or not, in either case; None: it is something else."""
     match = _SHA256.fullmatch((etag or "").strip())

@@ -30,6 +30,7 @@ from gglib_nb.domain.http_rules import (
     has_expired,
     host_text,
     is_encoded,
+    is_web_page,
     origin_of,
     size_in,
     web_address,
@@ -174,6 +175,8 @@ def _end_of_whole(headers: Mapping[str, str], asked: AskedRange) -> int | None:
     # Checked first: a login page of the network is no reason to give up bytes that came by ranges.
     if contradict(length, asked.size_bytes):
         raise WrongAnswerError("a file of another size")
+    if length is None and asked.size_bytes is not None and is_web_page(headers):
+        raise WrongAnswerError("a web page instead of the file")
     is_all_of_it = asked.start == 0 and asked.size_bytes is not None and asked.end == asked.size_bytes
     if asked.end is not None and (is_encoded(headers) or not is_all_of_it):
         raise RangeIgnoredError("the range was ignored")

@@ -20,6 +20,7 @@ from gglib_nb.domain.http_rules import (
     host_text,
     is_encoded,
     is_private,
+    is_web_page,
     origin_of,
     sha256_of,
     size_in,
@@ -116,7 +117,7 @@ def _served_by_the_hub(session: Session, url: str, status: int, headers: Mapping
             status, headers, token=session.token, had_token="Authorization" in session.headers_for(url)
         )
         raise hub_refusal(refusal, asked)
-    if headers.get("content-type", "").lower().startswith("text/html") and "x-repo-commit" not in headers:
+    if is_web_page(headers) and "x-repo-commit" not in headers:
         host = host_text(origin_of(session.endpoint))
         raise WrongAnswerError(
             f"{host} sent a web page instead of the file. Check whether the network asks for a login."

@@ -33,6 +33,8 @@ UNKNOWN = AskedRange()
         (WHOLE, 200, {"content-length": "400", "content-encoding": "gzip"}),
         (UNKNOWN, 200, {}),
         (UNKNOWN, 200, {"content-length": "5"}),
+        (UNKNOWN, 200, {"content-type": "text/html"}),
+        (WHOLE, 200, {"content-length": "1000", "content-type": "text/html"}),
     ],
 )
 def test_the_requested_bytes_are_accepted(asked, status, headers) -> None:
@@ -54,6 +56,13 @@ def test_the_requested_bytes_are_accepted(asked, status, headers) -> None:
         (WHOLE, 200, {"content-length": "999"}, WrongAnswerError),
         (RANGE, 200, {"content-length": "999"}, WrongAnswerError),
         (RANGE, 200, {"content-length": "1000"}, RangeIgnoredError),
+        (RANGE, 200, {"content-type": "Text/HTML; charset=utf-8"}, WrongAnswerError),
+        (
+            WHOLE,
+            200,
+            {"content-type": "text/html", "content-length": "99", "content-encoding": "gzip"},
+            WrongAnswerError,
+        ),
         (RANGE, 302, {"location": "/elsewhere"}, MovedError),
         (RANGE, 403, {}, RefusedError),
         (RANGE, 400, {}, RefusedError),
