@@ -200,7 +200,9 @@ def network_filesystem(folder: Path) -> str | None:
     """The kind of network filesystem that holds a folder; None if local or unknown."""
     import psutil  # takes 20 ms, which would slow the extension's start
 
-    places = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
+    places: dict[Path, str] = {}
+    with suppress(OSError):  # a sandbox without /proc
+        places = {Path(part.mountpoint): part.fstype for part in psutil.disk_partitions(all=True)}
     mounted = next((kind for place in (folder, *folder.parents) if (kind := places.get(place))), "")
     return mounted if mounted in _NETWORK_FILESYSTEMS else None
 

@@ -369,6 +369,15 @@ def test_the_test_filesystem_is_local(tmp_path: Path) -> None:
     assert network_filesystem(tmp_path) is None
 
 
+def test_a_sandbox_that_does_not_list_its_mounts_has_a_database(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(**_options: object) -> None:
+        raise FileNotFoundError(2, "No such file or directory", "/proc/filesystems")
+
+    monkeypatch.setattr("psutil.disk_partitions", refuse)
+
+    assert Catalog(path).models() == []
+
+
 def test_a_models_origin_and_details_are_read_back(catalog: Catalog) -> None:
     model = replace(
         a_model("local/found:Q4_0"),
