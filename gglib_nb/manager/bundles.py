@@ -36,7 +36,7 @@ from gglib_nb.engine.local import check_split_set
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
 from gglib_nb.manager.calls import has_given_up
 from gglib_nb.manager.importing import stored_file
-from gglib_nb.system import allocated_bytes, is_file, lock_file, open_file, replace_file, sync_folder
+from gglib_nb.system import allocated_bytes, is_file, lock_file, open_file, replace_file, sync_data, sync_folder
 
 _SLICE_BYTES: Final = 4 * 1024**2
 CARD: Final = "README.md"
@@ -314,7 +314,7 @@ class _Copier:
                 self._advance(target, len(data))
             if at < size_bytes:
                 raise StorageError("The source became shorter while it was copied. Run it again.")
-            os.fsync(fd)
+            sync_data(fd)
         finally:
             os.close(fd)
         temporary.replace(target)

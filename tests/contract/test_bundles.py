@@ -1,5 +1,6 @@
 """Bundles on a real disk: written, moved, interrupted, damaged, and too large for the file system."""
 
+import errno
 import hashlib
 import os
 import resource
@@ -67,6 +68,22 @@ def test_a_model_is_moved_to_another_machine(tmp_path: Path, other_disk: Path) -
     assert imported.is_verified
     assert content(imported) == content(model)
     assert imported.facts["architecture"]
+
+
+def test_a_disk_that_cannot_sync_gets_a_bundle(
+    tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(fd: int) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    model = a_model(tmp_path / "models")
+    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, "fdatasync", refuse)
+
+    export_models([model], other_disk)
+    (imported,) = import_models(other_disk, tmp_path / "there", lambda _: None)
+
+    assert content(imported) == content(model)
 
 
 def test_on_the_same_disk_files_are_linked(tmp_path: Path) -> None:
