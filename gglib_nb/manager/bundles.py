@@ -36,7 +36,17 @@ from gglib_nb.engine.local import check_split_set
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
 from gglib_nb.manager.calls import has_given_up
 from gglib_nb.manager.importing import stored_file
-from gglib_nb.system import allocated_bytes, is_file, lock_file, open_file, replace_file, sync_data, sync_folder
+from gglib_nb.system import (
+    allocated_bytes,
+    exists,
+    is_file,
+    lock_file,
+    matching,
+    open_file,
+    replace_file,
+    sync_data,
+    sync_folder,
+)
 
 _SLICE_BYTES: Final = 4 * 1024**2
 CARD: Final = "README.md"
@@ -158,7 +168,7 @@ def import_models(
 
 def _has_files(model: Model, bundled: BundledModel) -> bool:
     wanted, recorded = ({file.path_in_repo: file.sha256 for file in one.files} for one in (bundled, model))
-    return model.origin == "hub" and wanted == recorded and all(Path(file.target).exists() for file in model.files)
+    return model.origin == "hub" and wanted == recorded and all(exists(file.target) for file in model.files)
 
 
 def _refuse_missing(paths: Iterable[Path], advice: str) -> None:
@@ -340,7 +350,7 @@ def _left_bytes(target: Path, size_bytes: int) -> int:
 
 def _existing_parts(target: Path, size_bytes: int) -> _Pieces:
     """The parts in which an earlier copy stored a file; empty if there are none."""
-    for first in target.parent.glob(f"{glob.escape(target.name)}.part1of*[0-9]"):
+    for first in matching(target.parent, f"{glob.escape(target.name)}.part1of*[0-9]"):
         found = status_of(first)
         if found is not None and found.st_size:
             parts = _parts(target, size_bytes, found.st_size)

@@ -36,7 +36,7 @@ from gglib_nb.engine.disk import reading, status_of
 from gglib_nb.engine.local import check_split_set, read_facts
 from gglib_nb.errors import DownloadInterruptedError, GglibError, GgufError, StorageError
 from gglib_nb.manager.calls import has_given_up
-from gglib_nb.system import exists, is_folder
+from gglib_nb.system import exists, is_folder, matching
 
 _MOST_FILES: Final = 5_000
 _MOST_FOLDERS: Final = 50_000
@@ -316,7 +316,7 @@ def _models_of(folder: Path, known: list[Model]) -> list[Model]:
 def _ollama_models(folder: Path) -> list[Model]:
     manifests = folder / "manifests"
     found: list[Model] = []
-    for path in sorted(manifests.glob("*/*/*/*"))[:_MOST_MANIFESTS]:
+    for path in sorted(matching(manifests, "*/*/*/*"))[:_MOST_MANIFESTS]:
         if (id_ := ollama_id(PurePosixPath(path.relative_to(manifests).as_posix()))) is None:
             continue
         with suppress(OSError):

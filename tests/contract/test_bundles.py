@@ -9,6 +9,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -318,6 +319,45 @@ def test_an_import_keeps_existing_files_and_never_replaces_a_different_one(tmp_p
         import_models(other_disk, tmp_path / "there", lambda _model: None)
 
     assert target.read_bytes() == b"mine"
+
+
+def test_a_registered_model_whose_disk_does_not_answer_is_imported_again(
+    tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = a_model(tmp_path / "models")
+    export_models([model], other_disk)
+    fail_at(model.paths[0], monkeypatch)
+
+    (imported,) = import_models(other_disk, tmp_path / "there", lambda _: None, registered=[model])
+
+    assert Path(imported.paths[0]).is_relative_to(tmp_path / "there")
+
+
+def test_an_import_to_a_disk_that_does_not_answer_names_the_file(
+    tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    export_models([a_model(tmp_path / "models")], other_disk)
+    fail_at(tmp_path / "there", monkeypatch)
+
+    with pytest.raises(StorageError, match=r"there.*not connected"):
+        import_models(other_disk, tmp_path / "there", lambda _: None)
+
+
+def fail_at(path: str | Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make this path and those below it fail as on a dead mount."""
+
+    def failing(name: str) -> None:
+        call = getattr(os, name)
+
+        def instead(at: Any, *rest: Any, **options: Any) -> Any:
+            if isinstance(at, str | Path) and Path(at).is_relative_to(path):
+                raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN), str(at))
+            return call(at, *rest, **options)
+
+        monkeypatch.setattr(os, name, instead)
+
+    for name in ("stat", "lstat", "scandir", "open", "mkdir"):
+        failing(name)
 
 
 def test_a_folder_without_a_manifest_is_not_a_bundle(tmp_path: Path) -> None:
