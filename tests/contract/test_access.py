@@ -19,6 +19,7 @@ from gglib_nb.manager.followups import AccessWatch, waiting_for_access
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import PENDING_TOKEN, PLAIN_TOKEN, REJECTED_TOKEN, FaultyHub
+from tests.support.rights import as_ordinary_user
 from tests.support.snapshots import download, snapshot
 
 GATED = "demo/gated-GGUF"
@@ -147,6 +148,17 @@ def test_a_rejected_token_is_neither_stored_nor_shown(hub: FaultyHub, tmp_path: 
     assert said.startswith("InvalidTokenError")
     assert "wrongwrong" not in said
     assert not (tmp_path / "token").exists()
+
+
+def test_a_login_that_cannot_be_stored_says_so(hub: FaultyHub, tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+
+    said = as_ordinary_user(lambda: log_in(hub, tmp_path, GRANTED_TOKEN))
+
+    tmp_path.chmod(0o755)
+    assert said.startswith("InvalidConfigError The Hub accepts the token, but it cannot be stored")
+    assert "HF_HOME" in said
+    assert GRANTED_TOKEN not in said
 
 
 class Typing(Screen):
