@@ -471,7 +471,7 @@ def _exchange_error(error: Exception, host: str, limit_s: float) -> LineError | 
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return certificate_refusal(host, text)
     if isinstance(error, ProxyRefusedError):
-        return proxy_refusal(host, error.status) if is_final(error.status) else LineError(str(error))
+        return proxy_refusal(host, error.status) if is_final(error.status) else LineError(str(error), may_be_limit=True)
     # Refused, reset or closed before the first byte of an answer, as a server over its limit does.
     may_be_limit = isinstance(error, ConnectionError | http.client.BadStatusLine)
     return LineError(redacted(text.split("\n", 1)[0])[:120] or type(error).__name__, may_be_limit=may_be_limit)

@@ -38,13 +38,23 @@ from gglib_nb.engine.protocol import StartTransfer, TransferFailed
 from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.retry import Outage, Step, can_retry
 from gglib_nb.engine.reuse import Comparison, CopyEnded
-from gglib_nb.errors import DiskFullError, GglibError, IntegrityError, NetworkError, StorageError, to_wire
+from gglib_nb.errors import (
+    DiskFullError,
+    GglibError,
+    IntegrityError,
+    InvalidConfigError,
+    NetworkError,
+    StorageError,
+    to_wire,
+)
 from gglib_nb.system import free_bytes, log_path
 
 _TICK_S: Final = 0.1
 _RECORD_S: Final = 0.5
 # How long the end waits altogether, for checks and for renames that have begun.
 _END_WAIT_S: Final = 1.0
+# While other connections receive bytes, a proxy that refused the way to the hub is asked again after this long.
+_ASK_AGAIN_S: Final = 2.0
 # After the last byte, an outage is believed only after this long.
 _FLOWING_S: Final = 2.0
 _MOST_OPEN_FILES: Final = MOST_CONNECTIONS
@@ -223,6 +233,8 @@ class Transfer:
                 self._checked(file, result, now_s)
             case Remote() | ExchangeError():
                 self._resolved(file, result, now_s)
+            case InvalidConfigError() if file.resolving is not None and self._connections.others_receive(now_s):
+                file.resolving.troubles.retry_at_s, file.resolving = now_s + _ASK_AGAIN_S, None  # as in `_ended`
             case Compared():
                 self._compared(file, result)
             case StoredFile():
@@ -439,6 +451,9 @@ class Transfer:
                 self._renew(file, now_s)
             case ExchangeError():
                 self._failed(request, error, now_s)
+            case InvalidConfigError() if self._connections.others_receive(now_s):
+                # A proxy that allows no more tunnels, or one of many servers with a wrong certificate.
+                self._failed(request, LineError(str(error), may_be_limit=True), now_s)
             case _:
                 raise error
 

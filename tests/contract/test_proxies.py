@@ -19,7 +19,7 @@ from tests.support.certificates import Company
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
-from tests.support.proxy import ProxyProcess
+from tests.support.proxy import FewTunnels, ProxyProcess
 
 REPO = "demo/small-GGUF"
 NAME = "small-Q4_K_M.gguf"
@@ -169,6 +169,25 @@ def test_a_proxy_that_blocks_the_storage_host_is_reported_with_the_host(
     assert f"The proxy refuses connections to 127.0.0.1:{port_of(hub.cdn_url)} (" in text
     assert not failed.can_retry
     assert "Signature" not in text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("refusal", ["403 Forbidden", "407 Proxy Authentication Required", "503 Service Unavailable"])
+def test_a_proxy_that_allows_few_tunnels_is_used_with_few_connections(
+    make_hub, company, tmp_path, monkeypatch, refusal
+) -> None:
+    names = [f"m-{number:05}-of-00002.gguf" for number in (1, 2)]
+    hub = make_hub([make_repository(REPO, dict.fromkeys(names, 20_000_000))], tls=company.server())
+    hub.set_speed(per_connection=4_000_000)
+    trust(monkeypatch, company)
+    with FewTunnels(3, refusal) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        engine = LocalEngine(hub, tmp_path)
+
+        assert all(file.is_verified for file in engine.fetch(REPO, *names).files)
+
+        engine.close()
+    assert 0 < proxy.refusals <= 30
 
 
 def test_without_the_companys_certificate_listing_and_download_say_where_to_set_it(hub, tmp_path) -> None:

@@ -1,11 +1,16 @@
 """A forward proxy as a real process, like a company's: CONNECT and plain HTTP, with a password, closed to some hosts."""
 
 import re
+import socket
 import subprocess
 import sys
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
+
+from tests.support.odd_server import OddServer
 
 _START_TIMEOUT_S = 30
 
@@ -68,3 +73,42 @@ class ProxyProcess:
     def _ports_reached(self) -> set[int]:
         text = self._log_file.read_text(encoding="utf-8", errors="replace") if self._log_file.exists() else ""
         return {int(port) for port in re.findall(r"(?:CONNECT|GET|HEAD) (?:127\.0\.0\.1|localhost):(\d+)", text)}
+
+
+class FewTunnels(OddServer):
+    """A proxy that allows so many tunnels at once, and refuses every further one with this status line.
+
+    Attributes:
+        refusals: How many were refused.
+    """
+
+    def __init__(self, most: int, refusal: str) -> None:
+        super().__init__(self._tunnel)
+        self.refusals = 0
+        self._free = threading.Semaphore(most)
+        self._refusal = refusal
+
+    def _tunnel(self, client: socket.socket) -> None:
+        host, port = self.ask(client).split()[1].rsplit(":", 1)
+        if not self._free.acquire(blocking=False):
+            self.refusals += 1
+            client.sendall(f"HTTP/1.1 {self._refusal}\r\nContent-Length: 0\r\n\r\n".encode())
+            return
+        try:
+            with socket.create_connection((host, int(port))) as server:
+                client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+                back = threading.Thread(target=self._pump, args=(server, client), daemon=True)
+                back.start()
+                self._pump(client, server)
+                back.join()
+        finally:
+            self._free.release()
+
+    @staticmethod
+    def _pump(source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                target.sendall(data)
+        for one in (source, target):
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
