@@ -240,7 +240,7 @@ class EngineClient:
 
     def _read_events(self, life: _Life, process: subprocess.Popen[bytes], pipe: PipeReader) -> None:
         """Pass on events until the end of the output; checks for silence meanwhile."""
-        rest, asked_s = b"", time.monotonic()
+        rest, asked_s, has_begun = b"", time.monotonic(), False
         while (data := pipe.read(_WATCH_S)) != b"":
             now_s = time.monotonic()
             if data is None:
@@ -250,7 +250,13 @@ class EngineClient:
             else:
                 *lines, rest = (rest + data).split(b"\n")
                 for line in lines:
-                    event = wire.decode_report(line)
+                    try:
+                        event = wire.decode_report(line)
+                    except ValueError:
+                        if has_begun:
+                            raise
+                        continue  # printed at the interpreter's start, by a `sitecustomize` for example
+                    has_begun = True
                     life.watchdog.reported(event, now_s)
                     self._report(event)
             asked_s = time.monotonic()

@@ -89,6 +89,18 @@ def test_files_named_like_standard_library_modules_do_not_break_the_engine(hub, 
     engine.close()
 
 
+def test_what_an_interpreter_prints_at_its_start_does_not_disturb_the_engine(hub, tmp_path, monkeypatch) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('Welcome to this company')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("PYTHONUNBUFFERED", "1")  # as in many containers
+    engine = EngineProcess(hub, tmp_path / "models", tmp_path / "state")
+
+    end = engine.fetch(REPO, "small.gguf")
+
+    assert isinstance(end, TransferFinished)
+    engine.close()
+
+
 OTHER_KERNEL = """
 import json, queue, sys  # the standard library's, as in any kernel
 sys.path.insert(0, {checkout!r})
