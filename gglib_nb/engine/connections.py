@@ -102,7 +102,7 @@ class Worker:
     def __init__(self, pool: "Pool") -> None:
         self.origin: Origin | None = None  # to which it is connected; None before the first request
         self.answer_s: float | None = None  # from the last request to the head of its answer; None before the first
-        self.is_waiting = False  # for the bandwidth limit, so it does not count as stalled
+        self.is_waiting = False  # for the disk or the bandwidth limit, so it does not count as stalled
         self.pace = Pace()  # how fast it is, as the transfer that uses it samples it
         self._pool = pool
         self._work: queue.SimpleQueue[tuple[Request, Session, queue.SimpleQueue[Any]] | None] = queue.SimpleQueue()
@@ -133,7 +133,7 @@ class Worker:
             try:
                 self._fetch(request, session)
             except Exception as raised:  # noqa: BLE001  # the transfer classifies them, and it must see bugs too
-                error = raised
+                error, self.is_waiting = raised, False
                 self._drop_connection()
             inbox.put(RequestEnded(request, error))
             del work, request, inbox  # an idle worker keeps no file open
@@ -191,8 +191,8 @@ class Worker:
                     request.cut(request.position)  # the body has ended
                 break
             self._length.observe(count, time.monotonic() - began_s)
-            request.write(self._buffer[:count])
             self.is_waiting = True
+            request.write(self._buffer[:count])
             self._pool.throttle.pay(count, self._stop)
             self.is_waiting = False
         answer.finish()
@@ -478,7 +478,7 @@ class Connections:
             self._closing.add(request)
 
     def stalled(self, now_s: float, timeouts: Timeouts) -> list[tuple[Request, float]]:
-        """Requests whose connections received nothing for so many seconds, and do not wait for the bandwidth limit.
+        """Requests whose connections received nothing for so many seconds, and do not wait for the disk or the bandwidth limit.
 
         The first byte of a request may take longer than later ones: a CDN may first have to fetch the file itself. A proxy that
         scans a file may also send its beginning at once, so if more requests become silent than complete, later ones get more time.

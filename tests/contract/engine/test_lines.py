@@ -3,6 +3,7 @@
 import contextlib
 import socket
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.domain.reports import TransferFinished
+from gglib_nb.engine import disk
 from tests.support.engine import HASTY, LocalEngine, configured
 from tests.support.faulty_hub import Stall, edge_lottery
 from tests.support.hub import make_repository
@@ -186,6 +188,26 @@ class Proxy:
                 )
                 while data := server.recv(1 << 16):
                     client.sendall(data)
+
+
+@pytest.mark.slow
+def test_a_slow_disk_is_not_a_silent_host(hub, tmp_path, monkeypatch) -> None:
+    """A full write cache holds up each write for seconds."""
+    write_all = disk.write_all
+
+    def slowly(fd: int, data: bytes | memoryview, offset: int) -> None:
+        if len(data) > 10_000:  # no journal
+            time.sleep(0.7)
+        write_all(fd, data, offset)
+
+    monkeypatch.setattr(disk, "write_all", slowly)
+    engine = LocalEngine(hub, tmp_path, HASTY)
+
+    engine.fetch(REPO, SMALL)
+
+    assert len({one.connection_id for one in hub.requests if one.origin == "cdn"}) <= 16
+    assert "retrying" not in engine.log.notices_of(1)
+    engine.close()
 
 
 def test_a_proxy_from_the_environment_is_used_for_hub_and_storage(hub, tmp_path, monkeypatch) -> None:
