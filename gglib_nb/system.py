@@ -269,7 +269,8 @@ def _fallocate() -> Callable[[int, int, int, int], int] | None:
 
 def allocate(fd: int, size_bytes: int) -> None:
     """Reserve the space of a file if that is cheap, and give it its size in any case. Raises `OSError`."""
-    if os.fstat(fd).st_size == size_bytes:
+    before_bytes = os.fstat(fd).st_size
+    if before_bytes == size_bytes:
         return
     function = _fallocate()
     if function is not None and size_bytes > 0 and function(fd, 0, 0, size_bytes) != 0:
@@ -277,6 +278,7 @@ def allocate(fd: int, size_bytes: int) -> None:
 
         code = ctypes.get_errno()
         if code not in _NO_ALLOCATION:
+            os.ftruncate(fd, before_bytes)  # some filesystems keep what they could allocate, and the disk stays full
             raise OSError(code, os.strerror(code))
     os.ftruncate(fd, size_bytes)
 

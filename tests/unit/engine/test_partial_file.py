@@ -297,6 +297,24 @@ def test_a_filesystem_without_allocation_still_gets_the_full_length(tmp_path, mo
     assert (tmp_path / "file").stat().st_size == 12_345
 
 
+def test_a_refused_allocation_leaves_no_bytes_on_the_disk(tmp_path, monkeypatch) -> None:
+    """ext4 keeps the blocks that it allocated before the disk was full or the quota used up."""
+    import ctypes
+
+    from gglib_nb import system
+
+    def fills_up(fd: int, *_: int) -> int:
+        os.posix_fallocate(fd, 0, 1_000_000)
+        ctypes.set_errno(errno.ENOSPC)
+        return -1
+
+    monkeypatch.setattr(system, "_fallocate", lambda: fills_up)
+    with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="space"):
+        allocate(file.fileno(), 2_000_000)
+
+    assert system.allocated_bytes(tmp_path / "file") == 0
+
+
 def test_a_full_disk_is_distinguished_from_other_errors(tmp_path) -> None:
     full = storage_error(OSError(errno.ENOSPC, "No space left on device"), tmp_path / "model.gguf")
     other = storage_error(OSError(errno.EACCES, "Permission denied"), tmp_path / "model.gguf")
