@@ -331,8 +331,9 @@ class DiskSpace:
         Does nothing if they are reserved already, or `stop` is set: then the attempt releases its space or has done so.
         """
         own: dict[int, _Reserved] = {}
+        devices = {folder: device_of(folder) for folder in {target.parent for target in sizes}}
         for target, size_bytes in sizes.items():
-            if (device := device_of(target.parent)) is not None:
+            if (device := devices[target.parent]) is not None:
                 own.setdefault(device, _Reserved({}, are_replaced)).sizes[target] = size_bytes
         with self._lock:
             before = {target for files in self._reserved.get(attempt, {}).values() for target in files.sizes}

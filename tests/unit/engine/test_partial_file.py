@@ -434,3 +434,14 @@ def test_space_is_reserved_without_asking_the_disks_of_other_transfers(
     assert set(asked) == {tmp_path / "local"}
     with pytest.raises(DiskFullError):
         space.reserve(3, {tmp_path / "local" / "c": 80}, are_replaced=False)
+
+
+def test_the_disk_of_a_thousand_shards_is_looked_up_once_per_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Path] = []
+    monkeypatch.setattr("gglib_nb.engine.disk.device_of", lambda folder: asked.append(folder) or 1)
+
+    DiskSpace().reserve(1, {tmp_path / f"m-{number}.gguf": 1 for number in range(1_000)}, are_replaced=False)
+
+    assert asked == [tmp_path]
