@@ -6,6 +6,7 @@ cannot be queried is None, never 0.
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +28,8 @@ _CGROUP_1: Final = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_ina
 # A driver that has to wake up answers in about one second; a broken one hangs.
 _PROGRAM_TIMEOUT_S: Final = 3.0
 _NVIDIA_QUERY: Final = "index,uuid,name,memory.total,memory.free"
+# A line of `nvidia-smi -L` about an instance of a GPU (MIG), such as `MIG 1g.10gb  Device  0: (UUID: MIG-...)`.
+_MIG: Final = re.compile(r"MIG (\S*?(\d+)gb\S*) .*\(UUID: (MIG-[^)]+)\)")
 # Metal's default limit of the unified memory on machines of 36 GB and more; smaller ones have two thirds.
 _APPLE_GPU_SHARE: Final = 0.75
 _APPLE_SMALL_SHARE: Final = 2 / 3
@@ -87,7 +90,12 @@ def _nvidia(ram: int, ram_free: int) -> list[Gpu]:
     """Every visible GPU, from the driver's own tool."""
     lines = _answer("nvidia-smi", f"--query-gpu={_NVIDIA_QUERY}", "--format=csv,noheader,nounits").splitlines()
     rows = [cells for line in lines if len(cells := [cell.strip() for cell in line.split(",")]) == 5]
-    shown = _visible([(index, uuid) for index, uuid, *_ in rows], os.environ.get("CUDA_VISIBLE_DEVICES"))
+    stated = os.environ.get("CUDA_VISIBLE_DEVICES")
+    shown = _visible([(index, uuid) for index, uuid, *_ in rows], stated)
+    is_instance = (stated or "").strip().startswith("MIG-")
+    if (is_instance or not all(total.isdecimal() for *_, total, _ in rows)) and (instances := _instances()):
+        named = _visible([("", uuid) for uuid, _ in instances], stated) if is_instance else shown and [0]
+        return [instances[number][1] for number in named[:1]]  # CUDA uses only one
     found = []
     for row in shown:
         _, _, name, total, free = rows[row]
@@ -96,6 +104,12 @@ def _nvidia(ram: int, ram_free: int) -> list[Gpu]:
         elif total == "[N/A]" and name:  # NVIDIA Grace and Jetson use the machine's RAM
             found.append(Gpu(name, ram, ram_free, is_shared=True))
     return found
+
+
+def _instances() -> list[tuple[str, Gpu]]:
+    """The instances into which GPUs are divided (MIG), with their UUIDs; how much of their memory is free is unknown."""
+    lines = _MIG.findall(_answer("nvidia-smi", "-L"))
+    return [(uuid, Gpu(f"NVIDIA MIG {profile}", int(gigabytes) * 10**9, None)) for profile, gigabytes, uuid in lines]
 
 
 def _visible(devices: Sequence[tuple[str, str]], stated: str | None) -> list[int]:
@@ -107,7 +121,7 @@ def _visible(devices: Sequence[tuple[str, str]], stated: str | None) -> list[int
         return list(range(len(devices)))
     places: list[int] = []
     for word in map(str.strip, stated.split(",")):
-        is_uuid = word.startswith("GPU-")
+        is_uuid = word.startswith(("GPU-", "MIG-"))
         named = (at for at, (index, uuid) in enumerate(devices) if word == index or (is_uuid and uuid.startswith(word)))
         if (place := next(named, None)) is None:
             break

@@ -140,6 +140,34 @@ def test_a_gpu_without_memory_of_its_own_uses_ram(machine: Path) -> None:
     assert (found.is_unified, found.vram_bytes) == (True, found.ram_bytes)
 
 
+DIVIDED = """
+if test "$1" = -L; then
+    echo 'GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-aa1)'
+    echo '  MIG 1g.10gb     Device  0: (UUID: MIG-cc1)'
+    echo '  MIG 1c.3g.40gb+me  Device  1: (UUID: MIG-dd2)'
+else
+    echo '0, GPU-aa1, NVIDIA A100-SXM4-80GB, [N/A], [N/A]'
+fi
+"""
+
+
+@pytest.mark.parametrize(
+    ("visible", "gigabytes"),
+    [(None, 10), ("0", 10), ("MIG-cc1", 10), ("MIG-dd2,MIG-cc1", 40), ("MIG-ee", None), ("", None)],
+)
+def test_of_a_divided_gpu_only_one_instance_counts(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, visible: str | None, gigabytes: int | None
+) -> None:
+    """Its driver does not state the memory of the whole, as for GPUs that use RAM."""
+    install(machine, DIVIDED)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    found = machine_memory()
+
+    assert (found.vram_bytes, found.is_unified) == (gigabytes and gigabytes * 10**9, False)
+
+
 @pytest.mark.parametrize(
     "script",
     ["exit 9", "echo '[N/A]'", "echo 'NVIDIA-SMI has failed because it could not communicate'; exit 0", "kill -9 $$"],
