@@ -131,8 +131,10 @@ def _visible(devices: Sequence[tuple[str, str]], stated: str | None) -> list[int
 
 def _amd(root: Path, ram_free: int) -> list[Gpu]:
     """Every visible GPU, from the amdgpu driver's sysfs."""
-    found = []
-    for path in sorted(root.glob("card[0-9]*/device/mem_info_vram_total")):
+    found: list[Gpu] = []
+    devices: list[tuple[str, str]] = []
+    cards = root.glob("card[0-9]*/device/mem_info_vram_total")
+    for path in sorted(cards, key=lambda path: (len(path.parts[-3]), path)):  # card10 is after card9
         total, used, mapped, in_use = (_number_in(path.with_name(f"mem_info_{name}")) for name in _AMD_FILES)
         if not total:
             continue
@@ -140,9 +142,10 @@ def _amd(root: Path, ram_free: int) -> list[Gpu]:
         is_shared = total < _LEAST_OWN_BYTES
         if is_shared and mapped:
             total, free = total + mapped, (free or 0) + min(mapped - (in_use or 0), ram_free)
+        devices.append((str(len(found)), f"GPU-{_text_in(path.with_name('unique_id'))}"))
         found.append(Gpu("AMD", total, free, is_shared=is_shared))
     stated = os.environ.get("HIP_VISIBLE_DEVICES") or os.environ.get("ROCR_VISIBLE_DEVICES") or None
-    return [found[place] for place in _visible([(str(number), "") for number in range(len(found))], stated)]
+    return [found[place] for place in _visible(devices, stated)]
 
 
 def _apple(ram: int, ram_free: int) -> list[Gpu]:
@@ -173,6 +176,14 @@ def _answer(program: str, *arguments: str) -> str:
     except (OSError, ValueError, subprocess.SubprocessError):
         return ""
     return answer.stdout
+
+
+def _text_in(path: Path) -> str:
+    """The text in a file; empty: there is none."""
+    try:
+        return path.read_text().strip()
+    except (OSError, ValueError):
+        return ""
 
 
 def _number_in(path: Path, name: str = "") -> int | None:

@@ -212,6 +212,20 @@ def test_an_integrated_amd_gpu_uses_ram(machine: Path) -> None:
     assert (found.is_unified, found.vram_bytes) == (True, 16 * GIB + GIB // 2)
 
 
+@pytest.mark.parametrize(
+    ("visible", "gib"), [("0", 4), ("10", 14), ("GPU-a10", 14), ("GPU-a2,GPU-a0", 10), ("GPU-b", None)]
+)
+def test_amd_gpus_are_named_by_number_or_uuid(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, visible: str, gib: int | None
+) -> None:
+    for number in range(11):
+        write(machine / "drm" / f"card{number}" / "device" / "mem_info_vram_total", f"{(number + 4) * GIB}\n")
+        write(machine / "drm" / f"card{number}" / "device" / "unique_id", f"a{number}\n")
+    monkeypatch.setenv("ROCR_VISIBLE_DEVICES", visible)
+
+    assert machine_memory().vram_bytes == (gib and gib * GIB)
+
+
 def test_gpus_of_two_vendors_are_added(machine: Path) -> None:
     install(machine, "echo '0, GPU-aa1, NVIDIA RTX 4060, 8192, 8000'")
     write(machine / "drm" / "card1" / "device" / "mem_info_vram_total", f"{16 * GIB}\n")
