@@ -312,6 +312,21 @@ def user_id() -> int | None:
     return os.geteuid() if hasattr(os, "geteuid") else None
 
 
+def memory_bytes() -> tuple[int, int]:
+    """The machine's memory, and the part that is available without swapping."""
+    import psutil  # costs 10 ms, which would slow the import
+
+    try:
+        found = psutil.virtual_memory()
+    except (OSError, KeyError):  # a sandbox without /proc/meminfo
+        sysconf: Callable[[str], int] | None = getattr(os, "sysconf", None)
+        if sysconf is None:
+            raise
+        page_bytes = sysconf("SC_PAGE_SIZE")
+        return sysconf("SC_PHYS_PAGES") * page_bytes, sysconf("SC_AVPHYS_PAGES") * page_bytes
+    return found.total, found.available
+
+
 # --- Processes --------------------------------------------------------------------------------------------------------
 
 

@@ -17,7 +17,7 @@ from gglib_nb.domain.download import PlannedDownload, PlannedFile, sizes_by_targ
 from gglib_nb.domain.fit import Gpu, MachineMemory
 from gglib_nb.domain.text import without_tokens
 from gglib_nb.engine.disk import missing_bytes
-from gglib_nb.system import device_of
+from gglib_nb.system import device_of, memory_bytes
 
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUPS: Final = Path("/proc/self/cgroup")
@@ -55,12 +55,10 @@ def ram_bytes() -> int:
 
 def _ram() -> tuple[int, int]:
     """Memory this process may have, and the part that is available without swapping; file caches count as free."""
-    import psutil  # costs 10 ms, which would slow the import
-
-    machine = psutil.virtual_memory()
-    groups = [(limit, used) for limit, used in _cgroup_limits(_CGROUPS, _OWN_CGROUPS) if limit <= machine.total]
-    total = min([machine.total, *(limit for limit, _ in groups)])
-    return total, min([machine.available, *(max(0, limit - used) for limit, used in groups)])
+    total, available = memory_bytes()
+    groups = [(limit, used) for limit, used in _cgroup_limits(_CGROUPS, _OWN_CGROUPS) if limit <= total]
+    free = min([available, *(max(0, limit - used) for limit, used in groups)])
+    return min([total, *(limit for limit, _ in groups)]), free
 
 
 def _cgroup_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:

@@ -43,6 +43,17 @@ def test_without_a_limit_or_gpu_the_machines_memory_counts(machine: Path) -> Non
     assert found.vram_bytes is None
 
 
+def test_a_sandbox_without_proc_has_memory(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    total = psutil.virtual_memory().total
+
+    def refuse() -> None:
+        raise FileNotFoundError(2, "No such file or directory", "/proc/meminfo")
+
+    monkeypatch.setattr(psutil, "virtual_memory", refuse)
+
+    assert ram_bytes() == pytest.approx(total, rel=0.05)
+
+
 # Containers and service managers
 
 
