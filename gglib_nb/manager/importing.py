@@ -32,7 +32,7 @@ from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
 from gglib_nb.domain.names import DownloadId, parse_path
 from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
-from gglib_nb.engine.disk import reading, status_of
+from gglib_nb.engine.disk import read_small, reading, status_of
 from gglib_nb.engine.local import check_split_set, read_facts
 from gglib_nb.errors import DownloadInterruptedError, GglibError, GgufError, StorageError
 from gglib_nb.manager.calls import has_given_up
@@ -64,11 +64,9 @@ class _Group(Value, frozen=True):
         """Whether it is neither a kept version nor a snapshot of the Hugging Face cache beside the default branch's; True if unknown."""
         if self.commit_sha is None:
             return True
-        try:
-            refs = self.root.parents[1] / "refs" / "main"
-            return refs.read_text(encoding="ascii").strip() == self.commit_sha
-        except (OSError, ValueError, IndexError):
-            return len(self.commit_sha) == _COMMIT_DIGITS
+        above = self.root.parents[1:2]
+        main = read_small(above[0] / "refs" / "main") if above else None
+        return len(self.commit_sha) == _COMMIT_DIGITS if main is None else main.strip() == self.commit_sha.encode()
 
 
 class Importer:
@@ -243,8 +241,8 @@ def stated_sha256(path: Path) -> str | None:
         return name
     for folder in path.parents[:4]:
         metadata = folder / ".cache" / "huggingface" / "download" / f"{path.relative_to(folder).as_posix()}.metadata"
-        with suppress(OSError, ValueError):
-            stated = metadata.read_text(encoding="utf-8").splitlines()[1:2]
+        if (found := read_small(metadata)) is not None:
+            stated = found.decode(errors="replace").splitlines()[1:2]
             return stated[0] if stated and _SHA256.fullmatch(stated[0]) else None
     return None
 
@@ -320,8 +318,8 @@ def _ollama_models(folder: Path) -> list[Model]:
         if (id_ := ollama_id(PurePosixPath(path.relative_to(manifests).as_posix()))) is None:
             continue
         with suppress(OSError):
-            with path.open("rb") as file:
-                named = ollama_files(file.read(LONGEST_MANIFEST_BYTES))
+            with reading(path) as (read, _):
+                named = ollama_files(read(0, LONGEST_MANIFEST_BYTES))
             stored = (stored_file(folder / one.blob, Path(one.blob).name, one.kind, one.sha256) for one in named)
             files = tuple(replace(file, size_bytes=one.size_bytes) for file, one in zip(stored, named, strict=True))
             if files:

@@ -62,6 +62,25 @@ def test_the_hub_cache_gives_repository_commit_and_digest(manager: DownloadManag
     assert link.is_symlink()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("pipe", ["models--owner--name-GGUF/refs/main", ".cache/huggingface/download/{path}.metadata"])
+def test_a_pipe_beside_the_files_blocks_nothing(manager: DownloadManager, tmp_path: Path, pipe: str) -> None:
+    cache = tmp_path / "hub"
+    link = cached(cache, "owner/name-GGUF", COMMIT, "name-Q4_K_M.gguf", sha256="a" * 64)
+    link.unlink()
+    write(link.parent, link.name)
+    place = link.parent / pipe.format(path=link.name) if "{" in pipe else cache / pipe
+    place.parent.mkdir(parents=True)
+    os.mkfifo(place)
+    waiting = threading.Thread(target=manager.sync.import_folder, args=(cache,), daemon=True)
+    waiting.start()
+
+    waiting.join(10)
+
+    assert not waiting.is_alive()
+    assert [str(model.id) for model in manager.catalog.models()] == ["owner/name-GGUF:Q4_K_M"]
+
+
 def test_models_of_a_moved_folder_are_found_in_their_new_place(manager: DownloadManager, tmp_path: Path) -> None:
     path = manager.sync.download("demo/small-GGUF", "Q4_K_M")
     [before] = manager.catalog.models()

@@ -126,6 +126,14 @@ def test_an_identical_blob_of_ollama_is_linked_instead_of_downloaded(
     assert path.samefile(blob)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_a_pipe_among_ollamas_manifests_blocks_nothing(ollama: Path) -> None:
+    (ollama / "manifests/registry.ollama.ai/library/a").mkdir()
+    os.mkfifo(ollama / "manifests/registry.ollama.ai/library/a/pipe")
+
+    assert len(Stores((ollama,), list).models()) == 2
+
+
 def test_a_store_can_be_set_by_a_variable(monkeypatch: pytest.MonkeyPatch, lmstudio: Path, ollama: Path) -> None:
     from gglib_nb import DownloadManagerConfig
 
