@@ -43,6 +43,7 @@ from gglib_nb.errors import (
     GglibError,
     IntegrityError,
     InvalidConfigError,
+    InvalidTokenError,
     NetworkError,
     StorageError,
     to_wire,
@@ -53,7 +54,7 @@ _TICK_S: Final = 0.1
 _RECORD_S: Final = 0.5
 # How long the end waits altogether, for checks and for renames that have begun.
 _END_WAIT_S: Final = 1.0
-# While other connections receive bytes, a proxy that refused the way to the hub is asked again after this long.
+# While other connections receive bytes, a hub or proxy that refused a request for an address is asked again after this long.
 _ASK_AGAIN_S: Final = 2.0
 # After the last byte, an outage is believed only after this long.
 _FLOWING_S: Final = 2.0
@@ -233,8 +234,9 @@ class Transfer:
                 self._checked(file, result, now_s)
             case Remote() | ExchangeError():
                 self._resolved(file, result, now_s)
-            case InvalidConfigError() if file.resolving is not None and self._connections.others_receive(now_s):
-                file.resolving.troubles.retry_at_s, file.resolving = now_s + _ASK_AGAIN_S, None  # as in `_ended`
+            case InvalidConfigError() | InvalidTokenError() if file.resolving and self._connections.others_receive(now_s):
+                # As in `_ended`; and a 403 of a hub that sends the files itself may be its limit of connections.
+                file.resolving.troubles.retry_at_s, file.resolving = now_s + _ASK_AGAIN_S, None
             case Compared():
                 self._compared(file, result)
             case StoredFile():

@@ -19,12 +19,14 @@ class ConnectionLimit:
         hub: The hub whose requests are counted.
         most: The number of concurrent requests.
         status: 403, 429 or 503; None disconnects.
+        origin: Of the requests that are counted.
         refusals: How many were refused.
     """
 
     hub: FaultyHub
     most: int
     status: int | None
+    origin: str = "cdn"
     refusals: int = 0
     _lock: Lock = field(default_factory=Lock)
 
@@ -33,7 +35,7 @@ class ConnectionLimit:
             others = [
                 one
                 for one in self.hub.requests
-                if one.origin == "cdn" and one.ended_s is None and one.status in (200, 206)
+                if one.origin == self.origin and one.ended_s is None and one.status in (200, 206)
             ]
             if len(others) < self.most:
                 return response

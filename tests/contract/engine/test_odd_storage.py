@@ -70,6 +70,22 @@ def test_a_servers_connection_limit_is_respected(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("status", [403, 429, None], ids=["403", "429", "hang-up"])
+def test_a_mirror_that_sends_the_files_itself_may_limit_its_connections(
+    make_hub, tmp_path: Path, status: int | None
+) -> None:
+    names = [f"m-{number:05}-of-00003.gguf" for number in (1, 2, 3)]
+    hub = make_hub([make_repository(REPO, dict.fromkeys(names, 12_000_000))])
+    hub.set_speed(per_connection=4_000_000)
+    hub.faults.add(Direct(), origin="hub", path="*/resolve/*", times=None)
+    hub.faults.add(ConnectionLimit(hub, 2, status, "hub"), origin="hub", path="*/resolve/*", times=None)
+    engine = LocalEngine(hub, tmp_path)
+
+    assert all(file.is_verified for file in engine.fetch(REPO, *names).files)
+    engine.close()
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_refusal_of_a_few_seconds_is_waited_out(hub: FaultyHub, tmp_path: Path, status: int) -> None:
     placed = hub.faults.add(Status(status), origin="cdn", times=None)
