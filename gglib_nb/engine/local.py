@@ -8,7 +8,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from glob import escape
 from pathlib import Path
@@ -35,6 +35,8 @@ from gglib_nb.errors import GgufError, StorageError
 from gglib_nb.system import allocated_bytes, matching, sync_folder
 
 _LOOK_S: Final = 0.5
+# A search of a cache takes milliseconds, on a slow network disk perhaps seconds.
+_SEARCH_S: Final = 10.0
 
 
 class StoppedError(Exception):
@@ -253,7 +255,8 @@ def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: in
     Links are followed, because several repositories of a cache share a store. Deeper folders would mean walking a home folder.
     """
     name = escape(target.name)
-    for folder in map(Path, folders):
+
+    def search(folder: Path) -> Iterator[Path]:
         paths = [repository / "blobs" / sha256 for repository in matching(folder, "models--*")]
         paths.append(folder / "blobs" / f"sha256-{sha256}")  # Ollama
         paths += [path for pattern in (f"*/*/{name}", f"*/*/*/{name}") for path in matching(folder, pattern)]
@@ -266,6 +269,25 @@ def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: in
                 is_candidate = status.st_size == size_bytes and stat.S_ISREG(status.st_mode)
                 if is_candidate and target not in (path, found):
                     yield found
+
+    for folder in folders:
+        yield from _found_in_time(folder, search)
+
+
+_hanging: Final[dict[str, threading.Thread]] = {}  # by folder: a search that did not end in time
+
+
+def _found_in_time(folder: str, search: Callable[[Path], Iterable[Path]]) -> list[Path]:
+    """What a search finds in a folder; one whose disk hangs is left out until the search has ended."""
+    found: list[Path] = []
+    if (hanging := _hanging.get(folder)) is None or not hanging.is_alive():
+        thread = threading.Thread(target=lambda: found.extend(search(Path(folder))), name="gglib-search", daemon=True)
+        with contextlib.suppress(RuntimeError):  # there are too many threads
+            thread.start()
+            thread.join(_SEARCH_S)
+        if thread.is_alive():
+            _hanging[folder] = thread
+    return list(found)
 
 
 # --- Headers ----------------------------------------------------------------------------------------------------------

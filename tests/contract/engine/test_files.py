@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from gglib_nb.demo.gguf_writer import Tensor, gguf_content
 from gglib_nb.demo.llama import split_metadata
 from gglib_nb.domain.download import ShardStatus
 from gglib_nb.domain.reports import TransferFinished
+from gglib_nb.engine import local
 from gglib_nb.errors import IncompleteShardSetError, IntegrityError, StorageError
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import Cut, WrongBytes
@@ -170,6 +173,27 @@ def test_an_identical_blob_of_the_hugging_face_cache_is_linked(hub, tmp_path) ->
     assert end.files[0].is_verified
     assert hub.requests == ()
     assert "linked" in engine.log.notices_of(1)
+    engine.close()
+
+
+def test_a_cache_on_a_disk_that_hangs_holds_up_no_download(hub, tmp_path, monkeypatch) -> None:
+    answers, searched, matching = threading.Event(), list[Path](), local.matching
+
+    def hangs(folder: Path, pattern: str) -> Iterator[Path]:
+        if folder.name == "dead":
+            searched.append(folder)
+            answers.wait(60)
+        return matching(folder, pattern)
+
+    monkeypatch.setattr(local, "matching", hangs)
+    monkeypatch.setattr(local, "_SEARCH_S", 0.2, raising=False)
+    engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(tmp_path / "dead"),))
+
+    ends = [engine.log.end_of(engine.begin(REPO, name), timeout_s=10) for name in ("small.gguf", "other.gguf")]
+    answers.set()
+
+    assert all(isinstance(end, TransferFinished) for end in ends)
+    assert len(searched) == 1  # it is not searched again before it answers
     engine.close()
 
 
