@@ -54,7 +54,7 @@ _TICK_S: Final = 0.1
 _RECORD_S: Final = 0.5
 # How long the end waits altogether, for checks and for renames that have begun.
 _END_WAIT_S: Final = 1.0
-# While other connections receive bytes, a hub or proxy that refused a request for an address is asked again after this long.
+# While connections are busy, a hub or proxy that refused a request for an address is asked again after this long.
 _ASK_AGAIN_S: Final = 2.0
 # After the last byte, an outage is believed only after this long.
 _FLOWING_S: Final = 2.0
@@ -234,7 +234,7 @@ class Transfer:
                 self._checked(file, result, now_s)
             case Remote() | ExchangeError():
                 self._resolved(file, result, now_s)
-            case InvalidConfigError() | InvalidTokenError() if file.resolving and self._connections.others_receive(now_s):
+            case InvalidConfigError() | InvalidTokenError() if file.resolving and self._connections.are_busy:
                 # As in `_ended`; and a 403 of a hub that sends the files itself may be its limit of connections.
                 file.resolving.troubles.retry_at_s, file.resolving = now_s + _ASK_AGAIN_S, None
             case Compared():
@@ -453,7 +453,7 @@ class Transfer:
                 self._renew(file, now_s)
             case ExchangeError():
                 self._failed(request, error, now_s)
-            case InvalidConfigError() if self._connections.others_receive(now_s):
+            case InvalidConfigError() if self._connections.are_busy:
                 # A proxy that allows no more tunnels, or one of many servers with a wrong certificate.
                 self._failed(request, LineError(str(error), may_be_limit=True), now_s)
             case _:
