@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from gglib_nb.engine import disk
-from gglib_nb.engine.digest import FrontDigest, Hasher
+from gglib_nb.engine.digest import FrontDigest, Hasher, has_digest
 from gglib_nb.engine.journal import Journal, PartIdentity, Verified
 from gglib_nb.engine.lease import Lease, LeaseLostError
 from gglib_nb.engine.pieces import COPIED_SYNCED, MIB, SYNCED, Pieces, Run
@@ -221,11 +221,11 @@ class PartialFile:
         with rename_lock:
             if stop.is_set():
                 return None
-            self._rename(target, may_replace=may_replace)
+            self._rename(target, sha256, stop, may_replace=may_replace)
         sync_folder(target.parent)
         return status.st_mtime_ns
 
-    def _rename(self, target: Path, *, may_replace: bool) -> None:
+    def _rename(self, target: Path, sha256: str, stop: threading.Event, *, may_replace: bool) -> None:
         # The name `.part` may at any moment lead to another process's file. So the file is first renamed to a name
         # that only this process knows, compared with the open descriptor, and only then renamed to the target.
         own = self._own_path
@@ -235,7 +235,8 @@ class PartialFile:
             raise LeaseLostError("the file was moved") from None
         with contextlib.ExitStack() as failure:
             failure.callback(_put_back, own, self.path)
-            if not disk.is_at(self._fd, own, self._size_bytes):
+            # Mounts of an object store copy a file to rename it, so there its content decides.
+            if not disk.is_at(self._fd, own, self._size_bytes) and not has_digest(own, sha256, stop):
                 raise LeaseLostError("another process has the name of the file")
             if not may_replace and os.path.lexists(target) and not target.is_symlink():
                 raise StorageError(f"Another file was created at {target}; move it, then retry.")

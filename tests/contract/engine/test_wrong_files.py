@@ -1,6 +1,7 @@
 """No wrong file is reported as finished or verified, regardless of other processes, hubs and earlier files."""
 
 import hashlib
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -64,6 +65,24 @@ def test_a_file_swapped_in_before_the_rename_is_not_accepted(hub, engine, tmp_pa
 
     assert digest_of(engine.target(REPO, NAME)) == right_digest(hub)
     assert end.files[0].sha256 == right_digest(hub)
+
+
+def test_a_mount_that_copies_a_file_to_rename_it_stores_it(hub, engine, monkeypatch) -> None:
+    """As those of object stores do: the file of the new name is another one than the open file."""
+    copies: list[Path] = []
+
+    def rename(path: Path, target: Path) -> None:
+        shutil.copy2(path, target)
+        path.unlink()
+        copies.append(path)
+
+    monkeypatch.setattr(Path, "rename", rename)
+
+    end = engine.fetch(REPO, NAME)
+
+    assert len(copies) == 1
+    assert end.files[0].is_verified
+    assert digest_of(engine.target(REPO, NAME)) == right_digest(hub)
 
 
 def test_an_existing_file_is_accepted_only_after_asking_the_hub_for_a_digest(hub, engine) -> None:
