@@ -65,6 +65,7 @@ class PartialFile:
             journal.begin(self.pieces, self._check_owner)
             if size_bytes is not None:
                 allocate(self._fd, size_bytes)
+            self._check_disk()
         except (OSError, StorageError, LeaseLostError):
             os.close(self._fd)
             journal.close()
@@ -73,6 +74,15 @@ class PartialFile:
         self.left_end = self.pieces.last_end  # of the bytes that the hasher has to read from the disk
         self.hasher = Hasher(self._fd, FrontDigest(ends), inbox)
         self.hasher.allow(self.pieces.reach(0))
+
+    def _check_disk(self) -> None:
+        """Refuse, with a `StorageError`, a disk that shows another file at the path than the one just opened there."""
+        if not self.is_in_place and os.path.lexists(self.path):
+            self._check_owner()
+            raise StorageError(
+                f"The disk of {self.path.parent} does not report the size or the identity of a file as it is; choose another "
+                "models folder, then retry."
+            )
 
     def _open(self, runs: list[Run]) -> tuple[int, list[Run]]:
         """A descriptor, and the trusted bytes in that file."""

@@ -18,8 +18,8 @@ import pytest
 from gglib_nb import system
 from gglib_nb.demo.refusals import refusal
 from gglib_nb.domain.reports import EngineLost, Progress, TransferFinished, TransferStopped
+from gglib_nb.engine import disk, jobs, partial, transfer
 from gglib_nb.engine import file as file_module
-from gglib_nb.engine import jobs, partial, transfer
 from gglib_nb.engine.disk import DiskSpace
 from gglib_nb.engine.protocol import DiscardPartials, TransferFailed
 from gglib_nb.errors import StorageError, from_wire
@@ -278,6 +278,15 @@ def test_a_mount_that_cannot_sync_is_not_an_error(hub, engine, monkeypatch) -> N
     end = engine.fetch(REPO, SMALL)
 
     assert digest_of(Path(end.files[0].target)) == right_digest(hub, SMALL)
+
+
+def test_a_mount_that_reports_a_new_identity_each_time_is_refused_with_advice(engine, monkeypatch) -> None:
+    monkeypatch.setattr(disk, "is_at", lambda fd, path, size_bytes: False)
+
+    error = engine.failure(REPO, SMALL)
+
+    assert isinstance(error, StorageError)
+    assert "choose another models folder" in str(error)
 
 
 def test_a_disk_of_unknown_size_is_not_full(engine, monkeypatch) -> None:
