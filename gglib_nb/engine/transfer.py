@@ -232,11 +232,8 @@ class Transfer:
         match result:
             case CheckResult():
                 self._checked(file, result, now_s)
-            case Remote() | ExchangeError():
+            case Remote() | ExchangeError() | InvalidConfigError() | InvalidTokenError():
                 self._resolved(file, result, now_s)
-            case InvalidConfigError() | InvalidTokenError() if file.resolving and self._connections.are_busy:
-                # As in `_ended`; and a 403 of a hub that sends the files itself may be its limit of connections.
-                file.resolving.troubles.retry_at_s, file.resolving = now_s + _ASK_AGAIN_S, None
             case Compared():
                 self._compared(file, result)
             case StoredFile():
@@ -318,13 +315,20 @@ class Transfer:
                 file.resolving, failures = part, part.troubles.failures
                 self._do("resolve", file, resolve, self._shared.session, part.address, part.planned, failures)
 
-    def _resolved(self, file: DownloadFile, answer: Remote | ExchangeError, now_s: float) -> None:
+    def _resolved(self, file: DownloadFile, answer: Remote | Exception, now_s: float) -> None:
+        """The hub has answered; raises the error of an answer that lasts."""
         part, file.resolving = file.resolving, None
         assert part is not None  # noqa: S101  # only one job asks for a file
-        if isinstance(answer, Remote):
-            part.resolved(answer)
-        else:
-            self._trouble(part, answer, now_s)
+        match answer:
+            case Remote():
+                part.resolved(answer)
+            case ExchangeError():
+                self._trouble(part, answer, now_s)
+            case _ if self._connections.are_busy:
+                # As in `_ended`; and a 403 of a hub that sends the files itself may be its limit of connections.
+                part.troubles.retry_at_s = now_s + _ASK_AGAIN_S
+            case _:
+                raise answer
 
     def _trouble(
         self, part: Part, error: ExchangeError, now_s: float, *, others_receive: bool = False, has_bytes: bool = False
