@@ -227,10 +227,9 @@ def _with_subclasses(parent: type[GglibError]) -> dict[str, type[GglibError]]:
 
 
 def copy_of(error: _Error) -> _Error:
-    """An error of the same class, text and attributes, without traceback and cause.
+    """An error of the same class, text and attributes, without traceback and cause, to show or raise a kept one again.
 
-    To show or raise the error of a failed download that the queue keeps. Not `copy.copy`: with tblib installed, as with
-    Dask, the copy of an exception shares its attributes.
+    Not `copy.copy`: with tblib installed, as with Dask, the copy of an exception shares its attributes.
     """
     copy = type(error).__new__(type(error))
     copy.args = error.args

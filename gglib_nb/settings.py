@@ -331,11 +331,6 @@ class DownloadManagerConfig:
         return cls(**given)
 
     @property
-    def hours(self) -> DailyHours | None:
-        """`download_hours` as used."""
-        return None if self.download_hours is None else DailyHours.parse(str(self.download_hours))
-
-    @property
     def database_path(self) -> Path:
         """The SQLite file."""
         return self.state_directory / "gglib_nb.sqlite3"

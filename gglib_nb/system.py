@@ -410,8 +410,7 @@ def start_detached(
 ) -> subprocess.Popen[bytes]:
     """Start a child process, with unbuffered pipes, that an interrupt of this one does not reach; raises `OSError`.
 
-    Jupyter interrupts the kernel's process group, so the child gets its own: with a session on POSIX, with a flag (and
-    no window) on Windows.
+    Jupyter interrupts the kernel's process group, so the child gets its own, by a session (POSIX) or a flag (Windows).
     """
     flags: int = getattr(subprocess, "CREATE_NEW_PROCESS_GROUP", 0) | getattr(subprocess, "CREATE_NO_WINDOW", 0)
     return subprocess.Popen(  # noqa: S603  # the caller's own command

@@ -71,10 +71,7 @@ class Companion(Value, frozen=True):
 
 
 class _Listing:
-    """All GGUF files of a repository, as evidence for the kind of one of them.
-
-    A repository may have a hundred thousand, so none is compared with all others.
-    """
+    """All GGUF files of a repository, perhaps a hundred thousand, as evidence for the kind of one of them."""
 
     def __init__(self, files: Sequence[FileName], sizes: Mapping[str, int | None]) -> None:
         self.sizes = sizes
@@ -99,10 +96,7 @@ class _Listing:
 def find_companions(
     files: Sequence[FileName], sizes: Mapping[str, int | None], stated: Mapping[str, HeaderKind]
 ) -> dict[str, CompanionKind]:
-    """The kind of every companion in a listing, by path; all other GGUF files are models.
-
-    `sizes` and `stated`, the kinds according to headers, are by path.
-    """
+    """The kind of every companion in a listing, by path; all other GGUF files are models. `stated`: by their headers."""
     listing = _Listing([file for file in files if file.is_gguf and not file.stem.startswith(_SIDECAR)], sizes)
     kinds = {file.path: _kind(file, listing, stated.get(file.path)) for file in files}
     return {path: kind for path, kind in kinds.items() if kind is not None}
@@ -273,11 +267,7 @@ def headers_agree(projector: GgufHeader, model: GgufHeader) -> bool | None:
 
 
 def kind_of_header(header: GgufHeader) -> HeaderKind | None:
-    """The kind of a file by its header; None: it does not say.
-
-    `general.type` and the architectures are those of gguf-py/gguf/constants.py; `controlvector` is what
-    tools/cvector-generator writes.
-    """
+    """The kind of a file by its header (gguf-py/gguf/constants.py, tools/cvector-generator); None: it does not say."""
     kind, architecture = header.text("general.type") or "", header.architecture or ""
     if (known := _KINDS_BY_ARCHITECTURE.get(architecture) or _KINDS_BY_TYPE.get(kind)) is not None:
         return known

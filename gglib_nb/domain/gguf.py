@@ -88,11 +88,6 @@ class TensorTable(Value, frozen=True):
     infos_start: int  # where the header begins to describe the tensors
     first_name: str  # of the tensor that it describes first; empty without any
 
-    @property
-    def data_bytes(self) -> int:
-        """All spans together."""
-        return sum(tensor.span_bytes for tensor in self.tensors)
-
 
 def read_header(
     read: ReadBytes, size_bytes: int, *, limit_bytes: int | None = None, window_bytes: int = FILE_WINDOW_BYTES

@@ -117,11 +117,6 @@ class GgufHeader(Keys, Value, frozen=True):
     sliding_window = _Number(".attention.sliding_window")  # tokens
 
     @property
-    def is_whole(self) -> bool:
-        """Whether it was read to its end, and not only as far as was allowed."""
-        return self.header_bytes is not None
-
-    @property
     def parameter_count(self) -> int | None:
         """Parameters of the whole model: as stated, counted from the tensors, or rounded in `general.size_label`."""
         if (stated := self.number("general.parameter_count")) is not None:

@@ -89,10 +89,7 @@ def is_same_model(wanted: TensorTable, other: TensorTable) -> bool:
 
 
 def find_candidates(wanted: Sequence[Tensor], donors: Sequence[Sequence[Tensor]]) -> tuple[Candidate, ...]:
-    """The tensors of a wanted file that a donor has too, in the order of their offsets.
-
-    The donor with most of them comes first, so that neighbours come from one file.
-    """
+    """The tensors of a wanted file that a donor has too, by offset; the donor with the most bytes comes first."""
     found = [_sources_in(index, tensors, wanted) for index, tensors in enumerate(donors)]
     ranking = sorted(found, key=lambda sources: -sum(source.length for source in sources.values()))
     each = ((one, tuple(sources[one.name] for sources in ranking if one.name in sources)) for one in wanted)
@@ -131,10 +128,7 @@ def plan_sampling(
 def choose_sources(
     candidates: Iterable[Candidate], ranges: Sequence[Range], agrees: Callable[[Copy], bool]
 ) -> list[Copy]:
-    """For each candidate the first source that agrees with every sample; those without one are left out.
-
-    `ranges` are the known bytes of the wanted file, in order and disjoint; `agrees` compares them with the donor.
-    """
+    """For each candidate the first source, if any, that agrees with all of its known bytes: the `ranges`, in order."""
 
     def is_same(source: Copy) -> bool:
         first = bisect_right(ranges, source.target_offset, key=lambda one: one[1])

@@ -99,26 +99,17 @@ class _Manifest(Struct):
     layers: list[_Layer] = []
 
 
-class OllamaFile(Struct, frozen=True):
-    """One GGUF file of a model."""
-
-    kind: str  # `shard` or `mmproj`
-    blob: str  # its path in the store
-    size_bytes: int
-    sha256: str
-
-
-def ollama_files(manifest: bytes) -> tuple[OllamaFile, ...]:
-    """The GGUF files that a manifest names; empty: it is no manifest, or names no model."""
+def ollama_files(manifest: bytes) -> tuple[tuple[str, str, int], ...]:
+    """Kind, SHA-256 and size of the GGUF files that a manifest names; empty: it is no manifest, or names no model."""
     layers: list[_Layer] = []
     with suppress(msgspec.MsgspecError, ValueError, RecursionError):
         layers = msgspec.json.decode(manifest, type=_Manifest).layers
     found = tuple(
-        OllamaFile(_KINDS[layer.media_type], f"blobs/sha256-{digest[1]}", layer.size, digest[1])
+        (_KINDS[layer.media_type], digest[1], layer.size)
         for layer in layers
         if layer.media_type in _KINDS and layer.size >= 0 and (digest := _DIGEST.fullmatch(layer.digest))
     )
-    return found if any(file.kind == "shard" for file in found) else ()
+    return found if any(kind == "shard" for kind, _, _ in found) else ()
 
 
 def ollama_id(path: PurePosixPath) -> DownloadId | None:

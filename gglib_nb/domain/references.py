@@ -81,8 +81,7 @@ _GROUPS: Final = {"items": "is waiting", "recent_failures": "has failed", "recen
 def find_download(text: str, snapshot: QueueSnapshot, group: str = "items") -> DownloadId:
     """The download that a text names: `#2` is the second of a group as `%gguf status` numbers them, of `items` a position.
 
-    Parts are looked for in the group, then in all lists. Raises `NotInQueueError` if none matches, or several do; its text
-    names them.
+    Parts are looked for in the group, then in all lists. A `NotInQueueError` names several matches, or a similar id.
     """
     first: Sequence[QueuedDownload] = getattr(snapshot, group)
     if (number := row_number(text)) is not None:
@@ -163,8 +162,7 @@ _COMMANDS: Final = re.compile(r"(?:llama|ollama|hf|huggingface-cli|lms|ramalama|
 def parse_pasted(text: str) -> DownloadId:
     """Parses pasted text: an id, an address on the Hub, or a command of llama.cpp, Ollama or the Hub's client.
 
-    The page of a file or a folder requests the variant of that path, which may contain `/`. Text without `owner/name` raises
-    `InvalidRepoIdError`.
+    The page of a file or folder requests the variant of that path. Without `owner/name`, it is an `InvalidRepoIdError`.
     """
     words = text.replace("'", " ").replace('"', " ").split()
     parsed = _of_command(words) if is_command(words) else _of_reference(text.strip())

@@ -77,7 +77,8 @@ def find_donors(
     donors = [
         donor for one, path in files.items() if not stop.is_set() and (donor := _donor(path, one, folder)) is not None
     ]
-    return tuple(donors) if sum(donor.table.data_bytes for donor in donors) >= least_bytes else ()
+    held_bytes = sum(tensor.span_bytes for donor in donors for tensor in donor.table.tensors)
+    return tuple(donors) if held_bytes >= least_bytes else ()
 
 
 def _donor(path: Path, known: Identity, folder: Path | None) -> DonorFile | None:

@@ -413,7 +413,7 @@ def _header(hub: "HubClient", listing: RepoListing, variant: Variant) -> GgufHea
             for limit_bytes, window_bytes in _LOOKS:
                 read = _reader(hub, listing, variant.files[0])
                 header = read_header(read, size_bytes, limit_bytes=limit_bytes, window_bytes=window_bytes)
-                if header.is_whole or estimate_memory(header, 0, 1).kv_cache_bytes is not None:
+                if header.header_bytes is not None or estimate_memory(header, 0, 1).kv_cache_bytes is not None:
                     break
     return header
 

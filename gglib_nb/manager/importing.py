@@ -312,7 +312,7 @@ def _models_of(folder: Path, known: list[Model]) -> list[Model]:
 
 
 def _ollama_models(folder: Path) -> list[Model]:
-    manifests = folder / "manifests"
+    manifests, blobs = folder / "manifests", folder / "blobs"
     found: list[Model] = []
     for path in sorted(matching(manifests, "*/*/*/*"))[:_MOST_MANIFESTS]:
         if (id_ := ollama_id(PurePosixPath(path.relative_to(manifests).as_posix()))) is None:
@@ -320,8 +320,12 @@ def _ollama_models(folder: Path) -> list[Model]:
         with suppress(OSError):
             with reading(path) as (read, _):
                 named = ollama_files(read(0, LONGEST_MANIFEST_BYTES))
-            stored = (stored_file(folder / one.blob, Path(one.blob).name, one.kind, one.sha256) for one in named)
-            files = tuple(replace(file, size_bytes=one.size_bytes) for file, one in zip(stored, named, strict=True))
+            files = tuple(
+                replace(
+                    stored_file(blobs / f"sha256-{sha256}", f"sha256-{sha256}", kind, sha256), size_bytes=size_bytes
+                )
+                for kind, sha256, size_bytes in named
+            )
             if files:
                 found.append(Model(id_, None, files[0].fact("file_type_label", str), files, 0.0, origin="store"))
     return found

@@ -271,7 +271,7 @@ def test_a_byte_limit_returns_the_values_before_it() -> None:
 
     header = source.header(limit_bytes=100_000)
     assert (header.block_count, header.vocabulary_size) == (32, 50_000)
-    assert (header.is_whole, header.parameter_count) == (False, None)
+    assert (header.header_bytes, header.parameter_count) == (None, None)
     assert source.read_bytes <= 100_000
 
 

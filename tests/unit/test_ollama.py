@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.importing import OllamaFile, ollama_files, ollama_id
+from gglib_nb.domain.importing import ollama_files, ollama_id
 
 MODEL, PROJECTOR = "a" * 64, "b" * 64
 
@@ -27,10 +27,7 @@ def test_a_manifest_names_the_model_and_its_projector():
         layer("projector", f"sha256:{PROJECTOR}"),
     )
 
-    assert ollama_files(data) == (
-        OllamaFile("shard", f"blobs/sha256-{MODEL}", 4_000, MODEL),
-        OllamaFile("mmproj", f"blobs/sha256-{PROJECTOR}", 1_000, PROJECTOR),
-    )
+    assert ollama_files(data) == (("shard", MODEL, 4_000), ("mmproj", PROJECTOR, 1_000))
 
 
 @pytest.mark.parametrize(
