@@ -57,7 +57,7 @@ from gglib_nb.errors import (
 )
 from gglib_nb.manager.calls import DaemonThreadPool, operation
 from gglib_nb.manager.hardware import bytes_to_write, machine_memory, queued_bytes, ram_bytes
-from gglib_nb.manager.operations import Operations
+from gglib_nb.manager.model_operations import ModelOperations
 from gglib_nb.manager.resolving import pointing_to_children, registered_donors, scan_findings, shard_files
 from gglib_nb.system import device_of, free_bytes
 
@@ -92,7 +92,7 @@ _Key = TypeVar("_Key")
 _Answer = TypeVar("_Answer")
 
 
-class AdviceOperations(Operations):
+class AdviceOperations(ModelOperations):
     """Operations that need no queued download."""
 
     @operation
@@ -176,7 +176,7 @@ class AdviceOperations(Operations):
             GgufError: A file is not a GGUF file that can be read.
         """
         try:
-            model = self._parts.catalog.find(id, self._parts.stores.models)
+            model = self.find_model(id)
         except ModelNotFoundError as missing:
             try:
                 wanted = parse_pasted(str(id))
@@ -198,7 +198,7 @@ class AdviceOperations(Operations):
         """
         if second is not None:
             return compare(self.inspect(first), self.inspect(second))
-        model = self._parts.catalog.find(first, self._parts.stores.models)
+        model = self.find_model(first)
         return compare(_inspect_files(model), self.inspect(model.id, on_hub=True))
 
 

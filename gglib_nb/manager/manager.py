@@ -34,7 +34,7 @@ from gglib_nb.manager.followups import AccessWatch, Commands
 from gglib_nb.manager.importing import Stores
 from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.manager.library import bytes_of, owner_folders
-from gglib_nb.manager.model_operations import ModelOperations, path_of
+from gglib_nb.manager.model_operations import path_of
 from gglib_nb.manager.operations import IdLike
 from gglib_nb.manager.queue_thread import EventListener, EventStream, Listener, QueueThread, is_open_now
 from gglib_nb.manager.updating import register_download
@@ -232,7 +232,7 @@ def _abandon_all() -> None:
 call_in_forked_children(_abandon_all)
 
 
-class _Operations(ModelOperations, AdviceOperations):
+class _Operations(AdviceOperations):
     """Every operation."""
 
     @checked

@@ -29,7 +29,7 @@ from gglib_nb.domain.model import Model, ModelSummary, last_use_s, state_of, sum
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import ElsewhereDownload
 from gglib_nb.engine.disk import storage_errors
-from gglib_nb.engine.local import Leftover, discard_leftovers, leftovers, read_facts
+from gglib_nb.engine.local import Leftover, discard_leftovers, leftovers
 from gglib_nb.errors import (
     AlreadyQueuedError,
     CatalogError,
@@ -65,7 +65,7 @@ class ModelOperations(QueueOperations):
         Nothing is hashed and no request is made. `pandas.DataFrame(rows)` has a column for each field.
         """
         catalog, stores = self._parts.catalog, self._parts.stores
-        models = [*(_with_counted_parameters(catalog, model) for model in catalog.models()), *stores.models()]
+        models = [*catalog.models(), *stores.models()]
         looks, uses = library.look_at({target for model in models for target in model.targets}), catalog.uses()
         rows = [summary_of(model, looks, uses.get(str(model.id))) for model in models]
         return [replace(row, store=stores.folder_of(row.path)) if row.origin == "store" else row for row in rows]
@@ -488,17 +488,6 @@ def _freed_bytes(model: Model, models: Iterable[Model]) -> int:
     with suppress(StorageError):
         return library.plan_deletion(model, models).freed_bytes
     return 0
-
-
-def _with_counted_parameters(catalog: Catalog, model: Model) -> Model:
-    """The model with the tensors of each shard counted, which rows of earlier versions lack; recorded once."""
-    if model.parameter_count is not None or len(model.shards) < 2:
-        return model
-    if any("tensor_parameters" in file.facts for file in model.shards):
-        return model
-    counted = tuple(replace(file, facts=read_facts(Path(file.target)) or file.facts) for file in model.files)
-    catalog.update_files(counted)
-    return replace(model, files=counted)
 
 
 def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]]) -> Path:

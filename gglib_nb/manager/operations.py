@@ -147,8 +147,8 @@ class FinishedDownload(Value, frozen=True):
         return convert(download, cls, from_attributes=True, dec_hook=lambda kind, value: kind(value))  # a path
 
 
-class Operations(Blocking):
-    """A group of operations: blocking functions, each defined once with its contract. `manager` has all of them."""
+class QueueOperations(Blocking):
+    """Operations on the queue; as all operations, they are blocking functions, each defined once with its contract."""
 
     def __init__(self, parts: "Parts") -> None:
         self._parts: Final = parts
@@ -159,10 +159,6 @@ class Operations(Blocking):
 
     def _ask(self, question: Callable[[QueueMachine], _Result]) -> _Result:
         return settled(self._parts.queue.ask(question))
-
-
-class QueueOperations(Operations):
-    """Operations on the queue."""
 
     # Queueing ----------------------------------------------------------------------------------------------------
 

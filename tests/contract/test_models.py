@@ -56,19 +56,6 @@ async def test_the_parameters_of_a_split_model_are_counted_over_its_shards(manag
 
 
 @pytest.mark.slow
-async def test_parameters_of_rows_from_earlier_versions_are_counted_once(manager: DownloadManager) -> None:
-    await manager.download("demo/split-GGUF", "Q4_K_M")
-    [model] = manager.catalog.models()
-    bare = [replace(file, facts={"architecture": "llama"}) for file in model.files]
-    manager.catalog.update_files(bare)
-
-    [row] = await manager.models()
-
-    assert row.parameter_count is not None
-    assert all("tensor_parameters" in file.facts for file in manager.catalog.models()[0].files)
-
-
-@pytest.mark.slow
 def test_the_operations_also_work_without_an_event_loop(manager: DownloadManager) -> None:
     path = manager.sync.download("demo/small-GGUF", "Q4_K_M")
 
