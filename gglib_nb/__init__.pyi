@@ -10,8 +10,7 @@ from gglib_nb.domain.download import (
 )
 from gglib_nb.domain.snapshot import (
     ElsewhereDownload as ElsewhereDownload, QueueNotice as QueueNotice, QueueRunSummary as QueueRunSummary,
-    QueueSnapshot as QueueSnapshot, QueuedDownload as QueuedDownload, RunItem as RunItem,
-    ShardProgress as ShardProgress, Then as Then,
+    QueueSnapshot as QueueSnapshot, QueuedDownload as QueuedDownload, ShardProgress as ShardProgress, Then as Then,
     DownloadCancelled as DownloadCancelled, DownloadCompleted as DownloadCompleted,
     DownloadFailed as DownloadFailed, DownloadProgressed as DownloadProgressed, DownloadStarted as DownloadStarted,
     NoticeChanged as NoticeChanged, QueueEvent as QueueEvent, RunSummarized as RunSummarized,

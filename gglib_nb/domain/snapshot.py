@@ -161,21 +161,11 @@ def seconds_taken(started_at_s: float | None, ended_at_s: float | None, ran_s: f
     return max(0.0, ended_at_s - started_at_s) if ran_s is None else ran_s
 
 
-class RunItem(Value, frozen=True):
-    """One ended download of a run, at a Unix time; a total of None is unknown, and `message` says why it failed."""
-
-    id: DownloadId
-    outcome: DownloadStatus
-    ended_at_s: float
-    total_bytes: int | None
-    message: str
-
-
 class QueueRunSummary(Value, frozen=True):
     """The result of a run of the queue, from its first start to the time it drained (Unix times).
 
     `attempts_…` counts attempts by outcome, also those that were retried; `models_…` counts downloads by their last outcome.
-    `items` has the newest first, 20 at most.
+    `items` has the downloads as they ended, the newest first, 20 at most.
     """
 
     started_at_s: float
@@ -186,15 +176,15 @@ class QueueRunSummary(Value, frozen=True):
     models_completed: int
     models_failed: int
     models_cancelled: int
-    items: tuple[RunItem, ...]
+    items: tuple[QueuedDownload, ...]
     is_truncated: bool
 
     @classmethod
-    def of(cls, ended: Sequence[RunItem], started_at_s: float, ended_at_s: float) -> Self:
+    def of(cls, ended: Sequence[QueuedDownload], started_at_s: float, ended_at_s: float) -> Self:
         """The summary of a run in which these downloads ended, in this order."""
         outcomes = {
-            "attempts": [item.outcome for item in ended],
-            "models": list({item.id: item.outcome for item in ended}.values()),
+            "attempts": [item.status for item in ended],
+            "models": list({item.id: item.status for item in ended}.values()),
         }
         statuses = (DownloadStatus.COMPLETED, DownloadStatus.FAILED, DownloadStatus.CANCELLED)
         counts = {f"{what}_{status}": all_.count(status) for what, all_ in outcomes.items() for status in statuses}

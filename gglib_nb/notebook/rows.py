@@ -346,7 +346,7 @@ def _run_summary(run: QueueRunSummary | None) -> tuple[str, Mood]:
     others = list(filter(None, (failed, cancelled)))
     time = units.duration(run.ended_at_s - run.started_at_s)
     if run.models_completed:
-        sizes = [item.total_bytes for item in run.items if item.outcome is DownloadStatus.COMPLETED]
+        sizes = [item.total_bytes for item in run.items if item.status is DownloadStatus.COMPLETED]
         known = sum(size for size in sizes if size is not None)
         size = f", {units.size(known)}" if known and None not in sizes and not run.is_truncated else ""
         parts = [f"{units.plural(run.models_completed, 'model')} complete{size}", *others]

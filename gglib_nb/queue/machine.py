@@ -38,7 +38,7 @@ from gglib_nb.domain import reports
 from gglib_nb.domain import snapshot as announced
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.snapshot import QueuedDownload, QueueRunSummary, QueueSnapshot, RunItem
+from gglib_nb.domain.snapshot import QueuedDownload, QueueRunSummary, QueueSnapshot
 from gglib_nb.domain.stored import Adoption, RestoredDownload, StoredLimits, StoredQueue
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.domain.values import known_sum
@@ -79,7 +79,7 @@ class QueueMachine:
         self._held: set[int] = set()  # of those, the ones to pause once they are resolved
         self._is_processing = False
         self._last_attempt = 0
-        self._run: list[RunItem] | None = None
+        self._run: list[QueuedDownload] | None = None
         self._run_started_at_s = 0.0
         self._last_run: QueueRunSummary | None = None
         self.version = 0
@@ -239,7 +239,7 @@ class QueueMachine:
         """Queues a cancelled download again: if its attempt has not stopped yet, it is one download, not two."""
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards = False
-            self._record(entry, announced.DownloadCancelled(entry.view()))  # callers that wait for it get its end
+            self._record(announced.DownloadCancelled(entry.view()))  # callers that wait for it get its end
         entry.move_on(Cause.REQUEUED, self._now_s)
         entry.renew(plan, queued_at_s)
 
@@ -492,7 +492,7 @@ class QueueMachine:
         self._step(entry, Cause.REGISTERED)
         entry.settle(self._at_s, self._now_s, event.error, event.remark)
         self._downloads.add_ended(entry)
-        self._record(entry, announced.DownloadCompleted(entry.view()))
+        self._record(announced.DownloadCompleted(entry.view()))
 
     def _report_then(self, event: on.ThenReported) -> None:
         entry = self._downloads.find_live(event.id) or self._downloads.find_ended(event.id)
@@ -505,7 +505,7 @@ class QueueMachine:
         self._step(entry, Cause.FAILED)
         entry.hold(ended_at_s=self._at_s, error=error, can_retry=can_retry)
         self._downloads.add_ended(entry)
-        self._record(entry, announced.DownloadFailed(entry.view()))
+        self._record(announced.DownloadFailed(entry.view()))
 
     # Steps -------------------------------------------------------------------------------------------------------
 
@@ -542,16 +542,16 @@ class QueueMachine:
     def _finish_cancel(self, entry: Entry, *, discards: bool) -> None:
         if discards:
             self._discard_partials(entry)
-        self._record(entry, announced.DownloadCancelled(entry.view()))
+        self._record(announced.DownloadCancelled(entry.view()))
 
     def _discard_partials(self, entry: Entry) -> None:
         self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
 
-    def _record(self, entry: Entry, event: announced.QueueEvent) -> None:
+    def _record(
+        self, event: announced.DownloadCompleted | announced.DownloadFailed | announced.DownloadCancelled
+    ) -> None:
         if self._run is not None:
-            row = entry.row
-            message = str(row.error) if row.error is not None else ""
-            self._run.append(RunItem(row.id, row.status, self._at_s, row.total_bytes, message))
+            self._run.append(event.download)
         self._do(event)
 
     def _step(self, entry: Entry, cause: Cause) -> None:

@@ -101,9 +101,9 @@ def test_the_newest_item_comes_first_with_its_outcome(queue):
     queue.fail(B)
 
     newest, oldest = summaries(queue)[0].items
-    assert (str(newest.id), newest.outcome, newest.ended_at_s) == (B, DownloadStatus.FAILED, 1090.0)
-    assert (newest.total_bytes, newest.message) == (100, "The line was cut. `retry` continues.")
-    assert (str(oldest.id), oldest.outcome, oldest.message) == (A, DownloadStatus.COMPLETED, "")
+    assert (str(newest.id), newest.status, newest.ended_at_s) == (B, DownloadStatus.FAILED, 1090.0)
+    assert (newest.total_bytes, str(newest.error)) == (100, "The line was cut. `retry` continues.")
+    assert (str(oldest.id), oldest.status, oldest.error) == (A, DownloadStatus.COMPLETED, None)
 
 
 def test_twenty_items_are_shown_and_all_are_counted():
