@@ -8,7 +8,7 @@ nothing about variants, queues or folders, and downloads no files. JSON fields h
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import islice
+from itertools import islice, product
 from typing import Any, Final, Literal, TypeVar, get_args
 from urllib.parse import quote
 
@@ -45,7 +45,7 @@ _HEAD: Final = tuple(("expand", name) for name in ("sha", "gated", "private"))
 _BLOBS: Final = (("blobs", "true"),)  # with sizes and digests
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
 _MOST_ENTRIES: Final = 250_000  # more than any repository has; each stored entry takes a few hundred bytes
-_MOST_SCANNED: Final = 100
+_MOST_EXPANDED: Final = 200  # entries of a folder; the Hub sends fifty at a time, and slowly
 _MOST_REVISIONS: Final = 10
 _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
 _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")  # SHA-1 on the Hub, SHA-256 on others
@@ -104,24 +104,20 @@ class HubClient(Transport):
         return self._anywhere(lambda hub: _listing(hub, Asked(hub.endpoint, repo_id, revision)))
 
     def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
-        """The last commit that changed each file, by path in the repository; files for which it is unknown are left out."""
+        """The last commit that changed each file, by path in the repository; files of which the hub does not say it are left out."""
         found = self._expanded(repo_id, commit_sha, paths, "lastCommit")
         return {path: FileCommit(_text(one, "title") or "", _text(one, "date") or "") for path, one in found}
 
     def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, str]:
-        """The results of the Hub's security scan, by path: `safe`, `unsafe`, `queued`, ...
-
-        Files that the Hub has not scanned are left out, as are those after the first hundred of a folder.
-        """
-        found = self._expanded(repo_id, commit_sha, paths, "securityFileStatus", _MOST_SCANNED)
+        """The results of the Hub's security scan, by path: `safe`, `unsafe`, `queued`, ...; files not scanned are left out."""
+        found = self._expanded(repo_id, commit_sha, paths, "securityFileStatus")
         return {path: state for path, one in found if (state := _text(one, "status"))}
 
-    def _expanded(
-        self, repo_id: str, commit_sha: str, paths: Iterable[str], field: str, most: int | None = None
-    ) -> Iterator[tuple[str, Json]]:
-        """What the expanded trees of their folders say of files; at most `most` entries of a folder are read. Raises nothing.
+    def _expanded(self, repo_id: str, commit_sha: str, paths: Iterable[str], field: str) -> Iterator[tuple[str, Json]]:
+        """What the expanded trees of their folders say of files. Raises nothing.
 
-        Files in folders that cannot be read are left out, and all of ModelScope, which has no such trees.
+        Left out are files after the first 200 of a folder, those in folders that cannot be read, and all of ModelScope, which has
+        no such trees.
         """
         wanted = set(paths)
         for folder in [] if modelscope_name(repo_id) else sorted({path.rpartition("/")[0] for path in wanted}):
@@ -130,7 +126,7 @@ class HubClient(Transport):
             @reading()
             def read(hub: Transport, route: str = route) -> list[tuple[str, Json]]:
                 rows = hub.pages(route, Asked(hub.endpoint, repo_id, commit_sha), (("expand", "true"),), is_brief=True)
-                said = ((one["path"], one.get(field)) for one in islice(rows, most))
+                said = ((one["path"], one.get(field)) for one in islice(rows, _MOST_EXPANDED))
                 return [(path, one) for path, one in said if path in wanted and isinstance(one, dict)]
 
             try:
@@ -235,13 +231,12 @@ class HubClient(Transport):
 
 @reading()
 def _listing(hub: Transport, asked: Asked) -> RepoListing:
-    route = f"/api/models/{asked.repo_id}"
     # Uses the branch's name even if none was given: a mirror without its hub (olah, offline) has only what was requested by name.
-    routes = [f"{route}/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"]
+    routes = [f"/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"]
     if asked.revision is None:  # on some hubs the default branch has another name
-        routes.append(route)
+        routes.append("")
     try:
-        info = _first_of(hub, asked, [(at, params) for at in routes for params in (_HEAD, ())])
+        info = _first_of(hub, asked, routes, (_HEAD, ()))
     except RevisionNotFoundError as error:
         names: list[str] = []
         with suppress(GglibError):
@@ -258,18 +253,16 @@ def _listing(hub: Transport, asked: Asked) -> RepoListing:
 
 def _files(hub: Transport, asked: Asked) -> tuple[HubFile, ...]:
     """The files of a commit, in the order of their paths: from its tree, or from its info where a mirror has no trees."""
-    route, commit_sha = f"/api/models/{asked.repo_id}", asked.revision
     try:
         # `oid` beside `lfs` is a git id, and `xetHash` a Merkle hash: neither is the content's SHA-256.
         path, digest = "path", "oid"
-        rows = hub.pages(f"{route}/tree/{commit_sha}", asked, (("recursive", "true"),))
+        rows = hub.pages(f"/api/models/{asked.repo_id}/tree/{asked.revision}", asked, (("recursive", "true"),))
         entries = list(islice(rows, _MOST_ENTRIES + 1))
     except HubError as error:
         if not is_no_route(error):
             raise
         path, digest = "rfilename", "sha256"
-        tries = [(f"{route}/revision/{commit_sha}", _BLOBS), (route, _BLOBS), (route, ())]
-        entries = list(_first_of(hub, asked, tries)["siblings"])
+        entries = list(_first_of(hub, asked, (f"/revision/{asked.revision}", ""), (_BLOBS, ()))["siblings"])
     if len(entries) > _MOST_ENTRIES:
         raise HubError(f"{asked.repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
     found = {
@@ -280,12 +273,12 @@ def _files(hub: Transport, asked: Asked) -> tuple[HubFile, ...]:
     return tuple(found[at] for at in sorted(found))
 
 
-def _first_of(hub: Transport, asked: Asked, tries: Iterable[tuple[str, Pairs]]) -> Json:
-    """The answer of the first of these routes that the hub has, or the last one's error."""
+def _first_of(hub: Transport, asked: Asked, routes: Iterable[str], kinds: Iterable[Pairs]) -> Json:
+    """The repository's answer to the first of these routes, with one of these parameters, that the hub has, or the last error."""
     last = HubError("")
-    for route, params in tries:
+    for route, params in product(routes, kinds):
         try:
-            return hub.json(route, asked, params)
+            return hub.json(f"/api/models/{asked.repo_id}{route}", asked, params)
         except HubError as error:
             is_default = asked.revision is None and isinstance(error, RevisionNotFoundError)
             if not is_default and not is_no_route(error):
