@@ -168,16 +168,9 @@ class HubClient(Transport):
         sort: str = "downloads",
         limit: int = 20,
     ) -> list[RepoSummary]:
-        """Repositories that hold GGUF files; empty words find all, and None sets no limit.
+        """Repositories that hold GGUF files, and that are quantizations of one if it is given; empty words find all.
 
-        Args:
-            words: Searched in the ids.
-            max_parameters: Leaves out models with more parameters, and those for which the hub states no number.
-            licence: As the Hub names it, such as `apache-2.0`.
-            task: As the Hub names it, such as `text-generation` or `image-text-to-text`.
-            quantized_from: Only quantizations of this repository.
-            sort: One of `SEARCH_ORDERS`, highest or newest first.
-            limit: Most rows to return.
+        `sort` is one of `SEARCH_ORDERS`. A model for which the hub states no number of parameters counts as too large.
 
         Raises:
             RequestError: There is no such order.

@@ -142,8 +142,15 @@ class AdviceOperations(ModelOperations):
     ) -> list[RepoSummary]:
         """The Hub's repositories with GGUF files that match the words, highest or newest first.
 
-        For each one, whether it likely fits this machine and whether a model of it is registered. Arguments are those of
-        `HubClient.search`.
+        For each one, whether it likely fits this machine and whether a model of it is registered.
+
+        Args:
+            words: Searched in the ids; empty words find all.
+            max_parameters: Leaves out models with more parameters, and those for which the Hub states no number.
+            licence: As the Hub names it, such as `apache-2.0`.
+            task: As the Hub names it, such as `text-generation` or `image-text-to-text`.
+            sort: `downloads`, `likes`, `trending`, `created` or `modified`.
+            limit: Most rows to return.
 
         Raises:
             RequestError: There is no such order, or the limit is not positive.
