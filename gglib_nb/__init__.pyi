@@ -36,13 +36,12 @@ from gglib_nb.domain.model import ModelSummary as ModelSummary
 from gglib_nb.domain.plan import RepoPlan as RepoPlan, VariantPlan as VariantPlan
 from gglib_nb.domain.loading import PresetFile as PresetFile
 from gglib_nb.domain.library import (
-    ModelUse as ModelUse, PrunePlan as PrunePlan, UnfinishedDownload as UnfinishedDownload,
+    Leftover as Leftover, ModelUse as ModelUse, PrunePlan as PrunePlan,
 )
 from gglib_nb.domain.quality import Quality as Quality
 from gglib_nb.domain.names import DownloadId as DownloadId, Quantization as Quantization
 from gglib_nb.domain.stored import Adoption as Adoption
 from gglib_nb.domain.variants import Variant as Variant, Variants as Variants, variants_of as variants_of
-from gglib_nb.engine.local import Leftover as Leftover
 from gglib_nb.errors import (
     AlreadyQueuedError as AlreadyQueuedError, AmbiguousQuantizationError as AmbiguousQuantizationError,
     CatalogDamagedError as CatalogDamagedError, CatalogError as CatalogError, CertificateError as CertificateError,

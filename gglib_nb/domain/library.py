@@ -178,12 +178,24 @@ class ModelUse(Value, frozen=True):
     is_kept: bool = False  # it is queued, being updated, imported from another folder, or its folder does not exist
 
 
-class UnfinishedDownload(Value, frozen=True):
-    """The partial files of an abandoned download of `path`: their size, and the Unix time of the last write."""
+class Leftover(Value, frozen=True):
+    """One partial file.
 
-    path: str
-    size_bytes: int
-    changed_at_s: float
+    Attributes:
+        target: Absolute path of the file it would have become.
+        size_bytes: Size of that file; None if no journal states it.
+        downloaded_bytes: Bytes that a resume would not fetch again.
+        disk_bytes: Bytes that deleting it frees.
+        modified_s: Unix time of its last byte.
+        is_in_use: A process is using it, as far as can be determined here.
+    """
+
+    target: str
+    size_bytes: int | None
+    downloaded_bytes: int
+    disk_bytes: int
+    modified_s: float
+    is_in_use: bool
 
 
 class PrunePlan(Value, frozen=True):
@@ -198,7 +210,7 @@ class PrunePlan(Value, frozen=True):
     """
 
     models: tuple[ModelUse, ...]
-    unfinished: tuple[UnfinishedDownload, ...]
+    unfinished: tuple[Leftover, ...]
     kept_bytes: int
     missing_bytes: int
     missing_folders: tuple[str, ...] = ()
@@ -206,7 +218,7 @@ class PrunePlan(Value, frozen=True):
     @property
     def freed_bytes(self) -> int:
         """What deleting all of it frees."""
-        return sum(model.size_bytes for model in self.models) + sum(one.size_bytes for one in self.unfinished)
+        return sum(model.size_bytes for model in self.models) + sum(one.disk_bytes for one in self.unfinished)
 
     def __bool__(self) -> bool:
         """Whether there is anything to delete."""
@@ -215,7 +227,7 @@ class PrunePlan(Value, frozen=True):
 
 def plan_pruning(
     models: Sequence[ModelUse],
-    unfinished: Sequence[UnfinishedDownload],
+    unfinished: Sequence[Leftover],
     now_s: float,
     *,
     keep_bytes: float | None = None,
@@ -227,10 +239,10 @@ def plan_pruning(
     that were unused for that long; `keep_bytes` selects models, those unused for longest first, until the rest is no
     larger. With both, both hold.
     """
-    deleted = [one for one in unfinished if unused_s is None or now_s - one.changed_at_s >= unused_s]
+    deleted = [one for one in unfinished if unused_s is None or now_s - one.modified_s >= unused_s]
     chosen: list[ModelUse] = []
     left_bytes = sum(model.size_bytes for model in models)
-    left_bytes += sum(one.size_bytes for one in unfinished if one not in deleted)
+    left_bytes += sum(one.disk_bytes for one in unfinished if one not in deleted)
     for model in sorted(models, key=lambda model: (model.last_used_at_s, model.id)):
         is_old = unused_s is not None and now_s - model.last_used_at_s >= unused_s
         is_too_much = keep_bytes is not None and left_bytes > keep_bytes and model.size_bytes > 0

@@ -21,6 +21,7 @@ from gglib_nb.domain.download import Facts, PlannedFile, StoredFile, not_one_set
 from gglib_nb.domain.gguf import read_header, read_tensors
 from gglib_nb.domain.gguf_header import header_facts
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
+from gglib_nb.domain.library import Leftover
 from gglib_nb.domain.values import Value
 from gglib_nb.engine import disk
 from gglib_nb.engine.digest import FrontDigest, hash_file
@@ -372,26 +373,6 @@ def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int,
 
 # `<owner>/<repo>/` and two folders below; without a bound a home folder would be walked.
 _PATTERNS: Final = ("*/*/*.part*", "*/*/*/*.part*", "*/*/*/*/*.part*")
-
-
-class Leftover(Value, frozen=True):
-    """One partial file.
-
-    Attributes:
-        target: Absolute path of the file it would have become.
-        size_bytes: Size of that file; None if no journal states it.
-        downloaded_bytes: Bytes that a resume would not fetch again.
-        disk_bytes: Bytes that deleting it frees.
-        modified_s: Unix time of its last byte.
-        is_in_use: A process is using it, as far as can be determined here.
-    """
-
-    target: str
-    size_bytes: int | None
-    downloaded_bytes: int
-    disk_bytes: int
-    modified_s: float
-    is_in_use: bool
 
 
 def leftovers(models_directory: Path) -> list[Leftover]:

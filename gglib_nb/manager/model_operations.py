@@ -14,13 +14,13 @@ from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.library import (
     Deletion,
     DiskUse,
+    Leftover,
     ModelUpdate,
     ModelUse,
     OnWorkProgress,
     PrunePlan,
     QueuedUpdate,
     Repair,
-    UnfinishedDownload,
     Verification,
     plan_pruning,
 )
@@ -29,7 +29,7 @@ from gglib_nb.domain.model import Model, ModelSummary, last_use_s, state_of, sum
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import ElsewhereDownload
 from gglib_nb.engine.disk import storage_errors
-from gglib_nb.engine.local import Leftover, discard_leftovers, leftovers
+from gglib_nb.engine.local import discard_leftovers, leftovers
 from gglib_nb.errors import (
     AlreadyQueuedError,
     CatalogError,
@@ -247,16 +247,12 @@ class ModelOperations(QueueOperations):
         models, wanted = self._parts.catalog.models(), self._wanted_targets()
         homes = dict.fromkeys(self._home_of(model) for model in models if self._is_in_home(model))
         missing = [home for home in homes if library.loss_of_folder(home, models)]
-        abandoned = [
-            UnfinishedDownload(one.target, one.disk_bytes, one.modified_s)
-            for one in self.partials()
-            if one.target not in wanted and not one.is_in_use
-        ]
+        abandoned = [one for one in self.partials() if one.target not in wanted and not one.is_in_use]
         uses = self._model_uses(models, missing)
         plan = plan_pruning(uses, abandoned, time.time(), keep_bytes=keep_bytes, unused_s=unused_s)
         plan = replace(plan, missing_folders=tuple(map(str, missing)))
         if not dry_run:
-            self.discard_partials([one.path for one in plan.unfinished])
+            self.discard_partials([one.target for one in plan.unfinished])
             for use in plan.models:
                 model = self._own_model(use.id)
                 self._carry_out(self._deletion(model), self._home_of(model))

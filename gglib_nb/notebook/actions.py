@@ -204,7 +204,7 @@ def _ask_or_delete(operations: "SyncOperations", action: str, id_: str) -> Answe
             if not plan:
                 return Answer(text=results.nothing_pruned(plan))
             names = units.listed(
-                [*(one.id for one in plan.models), *(one.path for one in plan.unfinished)], _MOST_NAMED
+                [*(one.id for one in plan.models), *(one.target for one in plan.unfinished)], _MOST_NAMED
             )
             question = f"{results.pruning_question(plan)} Delete {names}?"
         case "prune_now":

@@ -7,12 +7,11 @@ from typing import Final
 
 from gglib_nb.domain import units
 from gglib_nb.domain.fit import FitClass
-from gglib_nb.domain.library import Change, DiskUse, FileChange, ModelUpdate
+from gglib_nb.domain.library import Change, DiskUse, FileChange, Leftover, ModelUpdate
 from gglib_nb.domain.model import ModelState, ModelSummary
 from gglib_nb.domain.plan import RepoSummary
 from gglib_nb.domain.stored import PastDownload
 from gglib_nb.domain.text import printable
-from gglib_nb.engine.local import Leftover
 from gglib_nb.notebook import rows
 from gglib_nb.notebook.messages import Action, Fact, Field, Listing, Mood, Row
 from gglib_nb.notebook.tables import Block, Column, Diff, Line, Table

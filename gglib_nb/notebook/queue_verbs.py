@@ -25,7 +25,7 @@ from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import All, Argument, GrammarError, read_count, verb
 
 if TYPE_CHECKING:
-    from gglib_nb.engine.local import Leftover
+    from gglib_nb.domain.library import Leftover
 
 # The queue is shown even if another program has locked the database.
 _OTHERS_S: Final = 1.0

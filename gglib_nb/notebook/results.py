@@ -150,7 +150,7 @@ def _fault(file: CheckedFile) -> str:
 def pruning_table(plan: PrunePlan) -> Table:
     """What would be deleted, one a row."""
     models = [(one.size_bytes, one.last_used_at_s, one.id) for one in plan.models]
-    unfinished = [(one.size_bytes, one.changed_at_s, one.path) for one in plan.unfinished]
+    unfinished = [(one.disk_bytes, one.modified_s, one.target) for one in plan.unfinished]
     lines = [(units.size(size_bytes), units.day(at_s), name) for size_bytes, at_s, name in models + unfinished]
     return Table(_PRUNE_COLUMNS, lines, pruning_question(plan))
 

@@ -328,7 +328,7 @@ def test_a_dead_mount_does_not_hide_the_partial_files_of_other_folders(
         monkeypatch.setattr(os, name, dead(name))
 
     assert [one.target for one in manager.sync.partials()] == [str(target)]
-    assert [one.path for one in manager.sync.prune(keep_bytes=10**9).unfinished] == [str(target)]
+    assert [one.target for one in manager.sync.prune(keep_bytes=10**9).unfinished] == [str(target)]
     assert [row.state for row in manager.sync.models()] == ["missing"]
 
 
@@ -338,7 +338,7 @@ def test_prune_deletes_unfinished_downloads_of_the_folder(manager: DownloadManag
     target.with_name(f"{target.name}.part").write_bytes(b"begun")
     write_journal(target)
 
-    assert [one.path for one in manager.sync.prune(keep_bytes=10**9).unfinished] == [str(target)]
+    assert [one.target for one in manager.sync.prune(keep_bytes=10**9).unfinished] == [str(target)]
     assert manager.sync.partials() == []
 
 

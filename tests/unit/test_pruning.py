@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.library import ModelUse, UnfinishedDownload, plan_pruning
+from gglib_nb.domain.library import Leftover, ModelUse, plan_pruning
 
 DAY_S = 86_400.0
 NOW_S = 100 * DAY_S
@@ -14,7 +14,7 @@ def used(id_, days_ago, gigabytes=10, **changes):
 
 
 def abandoned(path, days_ago, gigabytes=1):
-    return UnfinishedDownload(path, gigabytes * 10**9, NOW_S - days_ago * DAY_S)
+    return Leftover(path, None, 0, gigabytes * 10**9, NOW_S - days_ago * DAY_S, is_in_use=False)
 
 
 MODELS = [used("o/new:Q4", 1), used("o/old:Q4", 50), used("o/older:Q4", 60), used("o/mid:Q4", 20)]
@@ -44,13 +44,13 @@ def test_both_conditions_hold_together():
 def test_abandoned_downloads_are_deleted_before_any_model():
     plan = plan_pruning(MODELS, [abandoned("/m/a.gguf", 3)], NOW_S, keep_bytes=40 * 10**9)
 
-    assert (ids(plan), [one.path for one in plan.unfinished]) == ([], ["/m/a.gguf"])
+    assert (ids(plan), [one.target for one in plan.unfinished]) == ([], ["/m/a.gguf"])
 
 
 def test_a_recently_abandoned_download_is_kept_if_days_are_given():
     plan = plan_pruning([], [abandoned("/m/a.gguf", 1), abandoned("/m/b.gguf", 40)], NOW_S, unused_s=30 * DAY_S)
 
-    assert [one.path for one in plan.unfinished] == ["/m/b.gguf"]
+    assert [one.target for one in plan.unfinished] == ["/m/b.gguf"]
 
 
 def test_a_queued_model_is_kept_and_the_missing_space_is_reported():
