@@ -4,14 +4,13 @@ A `Request` is a run of pieces that one connection fetches, until it is revoked 
 So two connections never write the same byte.
 """
 
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from gglib_nb.domain.download import Facts, PlannedFile, StoredFile
 from gglib_nb.domain.gguf_reuse import Copy
@@ -435,12 +434,12 @@ class DownloadFile:
 
     # Tensors of other files ------------------------------------------------------------------------------------------
 
-    def begin_copy(self, copies: Iterable[Copy], inbox: "queue.SimpleQueue[Any]") -> None:
-        """Copy those bytes of them that are neither on the disk nor being fetched."""
-        self.copy = TensorCopy(self._partial, self.donors, copies, inbox)
-        for copy in self.copy.copies:
+    def begin_copy(self, copies: Iterable[Copy]) -> TensorCopy:
+        """A copying of those bytes of them that are neither on the disk nor being fetched."""
+        self.copy = copying = TensorCopy(self._partial, self.donors, copies)
+        for copy in copying.copies:
             self.pieces.claim(copy.target_offset, copy.target_end)
-        self.copy.start()
+        return copying
 
     def end_copy(self) -> None:
         """Stop copying and keep the copied bytes; connections may fetch the rest."""

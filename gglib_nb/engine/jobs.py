@@ -28,7 +28,7 @@ from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import Pieces, Range
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Connectivity
-from gglib_nb.engine.reuse import Comparison, CopyEnded
+from gglib_nb.engine.reuse import Comparison, TensorCopy
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError
 from gglib_nb.system import sync_data
@@ -57,8 +57,8 @@ class Compared(Value, frozen=True):
     copies: tuple[Copy, ...] | None = None
 
 
-Result = CheckResult | Remote | Compared | list[Range] | Facts | StoredFile | None
-"""What a job returns: of the check, the hub, a comparison, a sync, the header and the rename."""
+Result = CheckResult | Remote | Compared | TensorCopy | list[Range] | Facts | StoredFile | None
+"""What a job returns: of the check, the hub, a comparison, a copy, a sync, the header and the rename."""
 
 
 class JobEnded(Value, frozen=True):
@@ -70,7 +70,7 @@ class JobEnded(Value, frozen=True):
     result: Result | Exception
 
 
-Event = JobEnded | RequestEnded | CopyEnded | Digested
+Event = JobEnded | RequestEnded | Digested
 Inbox = queue.SimpleQueue[Any]  # of events
 
 

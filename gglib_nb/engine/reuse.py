@@ -5,7 +5,6 @@ read; one that is unreadable, or that changes meanwhile, is left out and never m
 """
 
 import os
-import queue
 import stat
 import sys
 import threading
@@ -14,7 +13,7 @@ from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Self
 
 from gglib_nb.domain.gguf import KnownStrings, TensorTable, read_tensors
 from gglib_nb.domain.gguf_reuse import (
@@ -174,24 +173,15 @@ _FAR_BEHIND_BYTES: Final = 96 * MIB
 _LOOK_S: Final = 0.01
 
 
-class CopyEnded(Value, frozen=True):
-    """Event: the copying is over; if the lease was not checked for too long, the rest can be copied if it is still held."""
-
-    copy: "TensorCopy"
-    is_lease_stale: bool
-
-
 class TensorCopy:
-    """The copying into one partial file, on a thread of its own. The coordinator creates, revokes and queries it.
+    """The copying into one partial file, a job of the transfer. The coordinator creates, revokes and queries it.
 
-    It works like a very fast connection: it writes under its lock and only while it is not revoked, the coordinator collects the
-    written ranges, and its end is an event. It decides nothing; bytes that it did not copy are fetched.
+    It works like a very fast connection: it writes under its lock and only while it is not revoked, and the coordinator collects
+    the written ranges. It decides nothing; bytes that it did not copy are fetched.
     """
 
-    def __init__(
-        self, opened: PartialFile, donors: Sequence[CopySource], copies: Iterable[Copy], inbox: "queue.SimpleQueue[Any]"
-    ) -> None:
-        """Only missing bytes are copied, in the order of the file; the inbox gets one `CopyEnded`."""
+    def __init__(self, opened: PartialFile, donors: Sequence[CopySource], copies: Iterable[Copy]) -> None:
+        """Only missing bytes are copied, in the order of the file."""
         self.copies: Final = [
             copy.within(start, end)
             for copy in copies
@@ -201,16 +191,12 @@ class TensorCopy:
         for copy in self.copies:
             counts[donors[copy.donor].name] += copy.length
         self.names: Final = tuple(name for name, _ in counts.most_common())  # the file with most bytes first
+        self.is_lease_stale = False  # whether it ended because the lease was not checked for too long
         self._opened: Final = opened
         self._donors: Final = donors
-        self._inbox: Final = inbox
         self._lock: Final = threading.Lock()
         self._written: list[Range] = []
         self._revoked: Final = threading.Event()
-
-    def start(self) -> None:
-        """Start the thread."""
-        threading.Thread(target=self._run, name="gglib-copy", daemon=True).start()
 
     def revoke(self) -> None:
         """Stop writing: once this returns, it writes nothing more. Called by the coordinator."""
@@ -223,18 +209,18 @@ class TensorCopy:
             written, self._written = self._written, []
         return written
 
-    def _run(self) -> None:
-        is_lease_stale = False
+    def run(self) -> Self:
+        """Copy until all is copied or it is revoked."""
         try:
             with _OpenDonors(self._donors) as donors:
                 for copy in self.copies:  # in the order of the file, so that the digest can follow
                     if not self._copy_run(donors, copy):
                         break
         except LeaseLostError:
-            is_lease_stale = True
+            self.is_lease_stale = True
         except Exception as error:  # noqa: BLE001  # if it failed to write, a connection will try to and report the error
             sys.stderr.write(f"tensors were not copied: {error}\n")
-        self._inbox.put(CopyEnded(self, is_lease_stale))
+        return self
 
     def _copy_run(self, donors: "_OpenDonors", copy: Copy) -> bool:
         """Copy one run; False when revoked."""

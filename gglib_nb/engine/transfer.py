@@ -37,7 +37,7 @@ from gglib_nb.engine.protocol import Event as Report
 from gglib_nb.engine.protocol import StartTransfer, TransferFailed
 from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.retry import Outage, Step, can_retry
-from gglib_nb.engine.reuse import Comparison, CopyEnded
+from gglib_nb.engine.reuse import Comparison, TensorCopy
 from gglib_nb.errors import (
     DiskFullError,
     GglibError,
@@ -221,8 +221,6 @@ class Transfer:
                 self._job_ended(event.file, event.result, now_s)
             case RequestEnded():
                 self._ended(event.request, event.error, now_s)
-            case CopyEnded():
-                self._copied(event, now_s)
             case Digested():
                 pass  # `advance` compares the digest
             case _:
@@ -236,6 +234,8 @@ class Transfer:
                 self._resolved(file, result, now_s)
             case Compared():
                 self._compared(file, result)
+            case TensorCopy():
+                self._copied(file, result, now_s)
             case StoredFile():
                 self._done(file, result)
             case dict():
@@ -534,12 +534,9 @@ class Transfer:
         if step.copies is not None:
             file.comparison = None
             if step.copies:
-                file.begin_copy(step.copies, self.inbox)
+                self._do("copy", file, file.begin_copy(step.copies).run)
 
-    def _copied(self, event: CopyEnded, now_s: float) -> None:
-        file = next((one for one in self._open if one.copy is event.copy), None)
-        if file is None:
-            return  # it was revoked before
+    def _copied(self, file: DownloadFile, copy: TensorCopy, now_s: float) -> None:
         file.end_copy()
-        if event.is_lease_stale and self._renew(file, now_s):
-            file.begin_copy(event.copy.copies, self.inbox)
+        if copy.is_lease_stale and self._renew(file, now_s):
+            self._do("copy", file, file.begin_copy(copy.copies).run)

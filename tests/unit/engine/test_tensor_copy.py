@@ -30,7 +30,7 @@ def a_donor(path: Path) -> DonorFile:
 
 
 class Copying:
-    """The target of a copy, with the reported ends."""
+    """The target of a copy."""
 
     def __init__(self, folder: Path) -> None:
         target = folder / "model.gguf"
@@ -39,16 +39,13 @@ class Copying:
         parts = (PartIdentity("model.gguf", 0, SIZE, "a" * 64),)
         self.partial = PartialFile(target, parts, SIZE, self.lease, queue.SimpleQueue())
         self.donors = [a_donor(folder / "one.gguf"), a_donor(folder / "two.gguf")]
-        self.ends = queue.SimpleQueue()
 
     def copy(self, *copies: Copy) -> TensorCopy:
-        return TensorCopy(self.partial, self.donors, copies, self.ends)
+        return TensorCopy(self.partial, self.donors, copies)
 
     def run(self, *copies: Copy) -> tuple[TensorCopy, list[Range]]:
         """Copy to the end; returns the written ranges."""
-        copy = self.copy(*copies)
-        copy.start()
-        self.ends.get(timeout=10)
+        copy = self.copy(*copies).run()
         return copy, Pieces(SIZE, ((start, end, WRITTEN) for start, end in copy.take_written())).present()
 
     def written(self, start: int, end: int) -> bytes:
@@ -94,8 +91,7 @@ def test_a_revoked_copy_writes_nothing(copying) -> None:
     copy = copying.copy(Copy(0, 0, 0, SIZE))
     copy.revoke()
 
-    copy.start()
-    copying.ends.get(timeout=10)
+    copy.run()
 
     assert copy.take_written() == []
     assert copying.written(0, SIZE) == bytes(SIZE)
@@ -157,9 +153,7 @@ def test_a_full_disk_ends_the_copy_and_keeps_the_copied_bytes(copying, monkeypat
 def test_a_stale_lease_ends_the_copy_before_it_writes(copying) -> None:
     copying.lease._renewed_s -= 1_000
 
-    copy = copying.copy(Copy(0, 0, 0, SIZE))
-    copy.start()
-    ended = copying.ends.get(timeout=10)
+    copy = copying.copy(Copy(0, 0, 0, SIZE)).run()
 
-    assert ended.is_lease_stale
+    assert copy.is_lease_stale
     assert copy.take_written() == []
