@@ -187,7 +187,7 @@ class Worker:
             if self._stop.is_set():
                 raise LineError("the connection was closed")
             if count == 0:
-                if request.part.end is None:
+                if request.part.size_bytes is None:
                     request.cut(request.position)  # the body has ended
                 break
             self._length.observe(count, time.monotonic() - began_s)

@@ -21,7 +21,7 @@ from gglib_nb.engine.journal import PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, SeenLease
 from gglib_nb.engine.local import CheckResult, TargetCheck
 from gglib_nb.engine.partial import PartialFile
-from gglib_nb.engine.pieces import MIB, Pieces, Range
+from gglib_nb.engine.pieces import MIB, UNKNOWN_END, Pieces, Range
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.resolve import Remote, follow
 from gglib_nb.engine.retry import Troubles
@@ -52,9 +52,8 @@ class Part:
     def __init__(self, planned: PlannedFile, address: Asked, timeouts: Timeouts) -> None:
         self.planned = planned
         self.address = address
-        # Where it is in the file on the disk; None: its size is unknown.
-        self.start = planned.offset_bytes
-        self.end = None if planned.size_bytes is None else planned.offset_bytes + planned.size_bytes
+        self.start = planned.offset_bytes  # in the file on the disk
+        self.end = UNKNOWN_END if planned.size_bytes is None else planned.offset_bytes + planned.size_bytes
         self.remote: Remote | None = None  # where its bytes are; None if the hub has to be asked (again)
         self.is_asked = False  # the hub has answered once, so its digest is as known as it can be
         self.is_whole = False  # the server sends only the whole
@@ -68,12 +67,12 @@ class Part:
     @property
     def size_bytes(self) -> int | None:
         """Its size; None if unknown."""
-        return None if self.end is None else self.end - self.start
+        return None if self.end == UNKNOWN_END else self.end - self.start
 
     @property
     def needs_facts(self) -> bool:
         """Whether to ask the hub for its digest or size before a file on this machine is accepted in its place."""
-        return None in (self.sha256, self.end) and not self.is_asked
+        return None in (self.sha256, self.size_bytes) and not self.is_asked
 
     @property
     def known(self) -> PlannedFile:
@@ -86,9 +85,9 @@ class Part:
         self.is_asked = True
         if self.sha256 is None and remote.sha256 is not None:
             self.sha256, self._is_guessed = remote.sha256, remote.has_guessed_sha256
-        if self.end is None and remote.size_bytes is not None:
+        if self.size_bytes is None and remote.size_bytes is not None:
             self.end = self.start + remote.size_bytes
-        self.is_whole = self.is_whole or not remote.takes_ranges or self.end is None
+        self.is_whole = self.is_whole or not remote.takes_ranges or self.size_bytes is None
 
     def is_right(self, actual: str) -> bool:
         """Whether these are its bytes, by their SHA-256.
@@ -233,7 +232,8 @@ class DownloadFile:
     @property
     def size_bytes(self) -> int | None:
         """Size of the whole file; None if unknown."""
-        return self.parts[-1].end
+        end = self.parts[-1].end
+        return None if end == UNKNOWN_END else end
 
     @property
     def identities(self) -> tuple[PartIdentity, ...]:
@@ -347,7 +347,7 @@ class DownloadFile:
         parts: Iterator[Part] = iter(())
         if self.stage is Stage.FETCHING:
             waiting = self._waiting_parts(now_s)
-            parts = (one for one in waiting if self.pieces.missing(one.start, self.end_of(one)))
+            parts = (one for one in waiting if self.pieces.missing(one.start, one.end))
         elif self.stage is Stage.CHECKING and self.check is None:
             parts = (one for one in self.parts if one.needs_facts and now_s >= one.troubles.retry_at_s)
         part = next(parts, None)
@@ -356,7 +356,7 @@ class DownloadFile:
     def _waiting_parts(self, now_s: float) -> Iterator[Part]:
         """Parts with missing bytes whose wait, if any, is over."""
         for part in self.parts[self.proven_parts :]:
-            if now_s >= part.troubles.retry_at_s and self.pieces.reach(part.start) < self.end_of(part):
+            if now_s >= part.troubles.retry_at_s and self.pieces.reach(part.start) < part.end:
                 yield part
 
     def next_request(self, now_s: float, length_bytes: int, window_bytes: int) -> Request | None:
@@ -383,7 +383,7 @@ class DownloadFile:
         if self.comparison is not None:
             wanted = (self.pieces.next_missing(start, end, length_bytes) for start, end in self.wanted)
             return next(filter(None, wanted), None)
-        found = self.pieces.next_missing(part.start, self.end_of(part), length_bytes)
+        found = self.pieces.next_missing(part.start, part.end, length_bytes)
         return found if found is not None and found[0] < limit else None
 
     def _whole(self, part: Part) -> Range | None:
@@ -392,7 +392,7 @@ class DownloadFile:
             return None
         if self.has_bytes_of(part) or self.copy is not None:
             self.forget(part)
-        return part.start, self.end_of(part)
+        return part.start, part.end
 
     def _request(self, part: Part, remote: Remote, start: int, end: int) -> Request:
         request = Request(self, self._partial, part, remote, start, end)
@@ -418,13 +418,9 @@ class DownloadFile:
             self.end_request(request)
         self.end_copy()
 
-    def end_of(self, part: Part) -> int:
-        """One past its last byte, as far as is known."""
-        return self.pieces.end if part.end is None else part.end
-
     def has_bytes_of(self, part: Part) -> bool:
         """Whether bytes of it are on the disk."""
-        return self.pieces.present_within(part.start, self.end_of(part)) > 0
+        return self.pieces.present_within(part.start, part.end) > 0
 
     def ended_at(self, part: Part, end: int) -> None:
         """Set the end of the last part, whose size was unknown."""
@@ -485,7 +481,7 @@ class DownloadFile:
     def forget(self, part: Part) -> None:
         """Make all bytes of a part missing again: it is wrong or has to be fetched whole, and has no request. Raises `OSError`."""
         self.end_copy()
-        self._partial.forget(part.start, self.end_of(part))
+        self._partial.forget(part.start, part.end)
         self._hash_again()
 
     def forget_copied(self) -> bool:

@@ -23,7 +23,7 @@ def reports_of(file: DownloadFile) -> list[FileProgress]:
 
 
 def _bytes_and_status(file: DownloadFile, part: Part) -> tuple[int, ShardStatus]:
-    count = file.pieces.present_within(part.start, file.end_of(part))
+    count = file.pieces.present_within(part.start, part.end)
     match file.stage:
         case Stage.PENDING:
             return count, ShardStatus.QUEUED
@@ -32,7 +32,7 @@ def _bytes_and_status(file: DownloadFile, part: Part) -> tuple[int, ShardStatus]
         case Stage.CHECKING if file.check is not None:
             hashed, owners = file.check.hashed_bytes, file.check.owner_bytes
             if (reached := owners if hashed is None else hashed) is not None:
-                count = max(0, min(reached, file.end_of(part)) - part.start)
+                count = max(0, min(reached, part.end) - part.start)
             is_verifying = hashed is not None
         case _:
             is_verifying = file.opened is not None and count == part.size_bytes
@@ -41,7 +41,7 @@ def _bytes_and_status(file: DownloadFile, part: Part) -> tuple[int, ShardStatus]
 
 def _steps(file: DownloadFile, part: Part) -> tuple[tuple[int, ...], int]:
     """Which steps of its bar have arrived, and how many are verified; empty for a part that is not being fetched."""
-    if file.opened is None or not part.size_bytes or part.end is None or file.stage is Stage.DONE:
+    if file.opened is None or not part.size_bytes or file.stage is Stage.DONE:
         return (), 0
     verified_bytes = min(max(0, file.opened.hasher.digest.front - part.start), part.size_bytes)
     return file.pieces.steps(part.start, part.end, BAR_STEPS), verified_bytes * BAR_STEPS // part.size_bytes

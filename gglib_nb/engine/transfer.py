@@ -449,7 +449,7 @@ class Transfer:
         file.settle()  # the digest should not wait for the next tick
         request.forgive_if_received()
         match error:
-            case None if part.end is None and request.position == request.end:  # the body has ended
+            case None if part.size_bytes is None and request.position == request.end:  # the body has ended
                 file.ended_at(part, request.position)
             case None:
                 pass
