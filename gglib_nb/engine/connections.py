@@ -400,7 +400,7 @@ class Connections:
         rates = sorted(filter(None, (one.pace.speed(now_s).bytes_per_second for one in self._busy.values())))
         rate = rates[len(rates) // 2] if rates else None  # of a typical connection
         answer_s = min((wait_s for one in self._busy.values() if (wait_s := one.answer_s) is not None), default=None)
-        missing = [count for file in files if (count := file.unassigned_bytes)]
+        missing = [count for file in files if (count := file.pieces.missing_bytes)]
         length_bytes = request_bytes(rate, sum(missing), self.share, answer_s)
         if len(missing) >= self.share:
             length_bytes = LONGEST_REQUEST_BYTES  # each connection has a file of its own, whose bytes arrive in order
@@ -415,16 +415,13 @@ class Connections:
 
     def _split(self, now_s: float, rate: float | None, answer_s: float | None) -> Request | None:
         """The tail of the slowest request, when nothing else is left to fetch."""
-        running = [
-            (one, Running(one.position, one.end, worker.pace.rate(now_s) if one.received_bytes else None))
+        running = {
+            one: Running(one.position, one.end, worker.pace.rate(now_s) if one.received_bytes else None)
             for one, worker in self._busy.items()
             if not one.is_whole and one.part.troubles.retry_at_s <= now_s
-        ]
-        choice = choose_split([one for _, one in running], rate, answer_s)
-        if choice is None:
-            return None
-        request = running[choice[0]][0]
-        return request.file.take_over(request, choice[1])
+        }
+        choice = choose_split(running, rate, answer_s)
+        return None if choice is None else choice[0].file.take_over(*choice)
 
     def ended(self, request: Request, now_s: float) -> bool:
         """Record that a worker has ended a request; False if the request was abandoned before."""
@@ -472,9 +469,9 @@ class Connections:
         if len(self._busy) - len(self._closing) > self.share:
             request = min(staying, key=lambda one: staying[one].bytes_per_second, default=None)
         elif self._pool.throttle.bytes_per_second is None:
-            begun = [one for one in staying if one.received_bytes]  # a connection that waits for its answer is not slow
-            if (choice := self._replacement.choose(now_s, [staying[one] for one in begun])) is not None:
-                request, is_slow = begun[choice[0]], choice[1]
+            # A connection that waits for its answer is not slow.
+            begun = {one: speed for one, speed in staying.items() if one.received_bytes}
+            request, is_slow = self._replacement.choose(now_s, begun) or (None, True)
         if request is None:
             return
         if is_slow and request.end - request.position > staying[request].bytes_per_second * _SOON_S:

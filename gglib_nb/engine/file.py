@@ -304,11 +304,6 @@ class DownloadFile:
         return 0 if is_there or self.size_bytes is None else max(0, self.size_bytes - self.pieces.present_bytes)
 
     @property
-    def unassigned_bytes(self) -> int:
-        """Bytes that are neither on the disk nor being fetched or copied; very many if the size is unknown."""
-        return self.pieces.missing_bytes
-
-    @property
     def reused(self) -> tuple[int, tuple[str, ...]]:
         """How many bytes were copied from files on this machine, in this run or an earlier one, and the files' names."""
         if self.opened is not None:

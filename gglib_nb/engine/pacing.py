@@ -4,11 +4,13 @@ Pure: rates and times in, numbers out. Measured (design section 9): some lines g
 faster; others are full with four, and more only cost; a CDN assigns edges of very different speed.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Final
+from collections.abc import Mapping
+from typing import Final, TypeVar
 
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.pieces import MIB, PIECE_BYTES
+
+_Key = TypeVar("_Key")  # of a connection, as the caller names it
 
 FEWEST_CONNECTIONS: Final = 4
 MOST_CONNECTIONS: Final = 16
@@ -110,22 +112,23 @@ class Replacement:
         self._budget = _BUDGET
         self._at_s = self._last_s = now_s
 
-    def choose(self, now_s: float, speeds: Sequence[Speed]) -> tuple[int, bool] | None:
-        """Index of the slowest connection, and whether it is far slower than the best; None: none is replaced now.
+    def choose(self, now_s: float, speeds: Mapping[_Key, Speed]) -> tuple[_Key, bool] | None:
+        """The slowest connection, and whether it is far slower than the best; None: none is replaced now.
 
         From time to time one is replaced although it is not far slower: all may be slow. None if the budget is spent.
         """
         self._budget = min(_BUDGET, self._budget + (now_s - self._at_s) * _BUDGET_PER_SECOND)
         self._at_s = now_s
-        rates = {one.bytes_per_second: at for at, one in enumerate(speeds) if one.flowing_s >= _MEASURED_AFTER_S}
+        rates = {key: one.bytes_per_second for key, one in speeds.items() if one.flowing_s >= _MEASURED_AFTER_S}
         if len(speeds) < 2 or not rates or self._budget < 1:
             return None
-        is_slow = min(rates) < max(rates) * _SLOW
+        slowest = min(rates, key=rates.__getitem__)
+        is_slow = rates[slowest] < max(rates.values()) * _SLOW
         if not is_slow and now_s - self._last_s < _PROBE_S:
             return None
         self._budget -= 1
         self._last_s = now_s
-        return rates[min(rates)], is_slow
+        return slowest, is_slow
 
 
 # --- How long a request is, and when one is split ---------------------------------------------------------------------
@@ -172,15 +175,15 @@ class Running(Value, frozen=True):
 
 
 def choose_split(
-    running: Sequence[Running], rate: float | None, answer_s: float | None = None
-) -> tuple[int, int] | None:
+    running: Mapping[_Key, Running], rate: float | None, answer_s: float | None = None
+) -> tuple[_Key, int] | None:
     """The request whose tail an idle connection should take, and the offset of the cut, such that both end together.
 
     The idle connection has this rate (None: the same as the other) and waits so long for its answer, while the other continues
     alone. None if no tail saves enough time.
     """
     best, best_s, wait_s = None, _SMALLEST_SAVING_S, answer_s or 0.0
-    for index, one in enumerate(running):
+    for key, one in running.items():
         left_bytes, own = one.end - one.position, one.bytes_per_second
         if own is None or left_bytes < 2 * SMALLEST_SPLIT_BYTES:
             continue
@@ -190,7 +193,7 @@ def choose_split(
         if saving_s > best_s:
             given = int((left_bytes - wait_s * own) * share)
             at = one.end - max(SMALLEST_SPLIT_BYTES, min(left_bytes - SMALLEST_SPLIT_BYTES, given))
-            best, best_s = (index, at), saving_s
+            best, best_s = (key, at), saving_s
     return best
 
 

@@ -64,7 +64,7 @@ class Pieces:
 
     @property
     def missing_bytes(self) -> int:
-        """How many bytes are neither on the disk nor taken."""
+        """How many bytes are neither on the disk nor taken; very many if the size is unknown."""
         return self._bytes[MISSING]
 
     @property

@@ -250,7 +250,7 @@ class Transfer:
     def advance(self, now_s: float) -> None:
         """Start everything that can start now; raises `GglibError` or `OSError`."""
         fetching = self._fetching
-        self._connections.adjust_share(has_work=any(file.unassigned_bytes or file.requests for file in fetching))
+        self._connections.adjust_share(has_work=any(file.pieces.missing_bytes or file.requests for file in fetching))
         self._look_at_network(now_s)
         self._open_next()
         for file in list(self._open):
@@ -357,7 +357,7 @@ class Transfer:
         fetching = self._fetching
         if sum(file.copy is not None for file in fetching) >= _MOST_COPIED_FILES:
             return False
-        free = sum(file.unassigned_bytes for file in fetching)
+        free = sum(file.pieces.missing_bytes for file in fetching)
         open_files = sum(not file.pieces.is_complete for file in fetching)
         return open_files < _MOST_OPEN_FILES and free < self._connections.share * LONGEST_REQUEST_BYTES
 

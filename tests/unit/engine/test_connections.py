@@ -79,7 +79,7 @@ class FakePool:
 class FakeFile:
     """Has requests as long as it is asked for some."""
 
-    unassigned_bytes = 100 * MB
+    pieces = SimpleNamespace(missing_bytes=100 * MB)
     requests = ()
     will_have_requests = True
 

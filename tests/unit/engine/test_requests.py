@@ -12,6 +12,10 @@ SIZE = 60
 RANGES = st.lists(st.tuples(st.integers(0, SIZE), st.integers(0, SIZE)), max_size=8)
 
 
+def split(running: list[Running], rate: float | None, answer_s: float | None = None) -> tuple[int, int] | None:
+    return choose_split(dict(enumerate(running)), rate, answer_s)
+
+
 def members(ranges) -> set[int]:
     return {byte for start, end in ranges for byte in range(start, end)}
 
@@ -71,7 +75,7 @@ def test_response_latency_is_at_most_a_tenth_of_a_ranges_time_even_towards_the_e
 def test_a_tail_is_split_so_that_both_parts_end_together() -> None:
     slow = Running(position=0, end=40 * MIB, bytes_per_second=10 * MIB)
 
-    assert choose_split([slow], 30 * MIB) == (0, 10 * MIB)
+    assert split([slow], 30 * MIB) == (0, 10 * MIB)
 
 
 def test_the_slowest_range_is_split() -> None:
@@ -81,41 +85,41 @@ def test_the_slowest_range_is_split() -> None:
         Running(0, 40 * MIB, 10 * MIB),
     ]
 
-    index, _ = choose_split(runners, 10 * MIB)
+    index, _ = split(runners, 10 * MIB)
 
     assert index == 1
 
 
 def test_a_nearly_finished_range_is_not_split() -> None:
-    assert choose_split([Running(0, 4 * MIB, 10 * MIB), Running(0, MIB, 1000.0)], 100 * MIB) is None
+    assert split([Running(0, 4 * MIB, 10 * MIB), Running(0, MIB, 1000.0)], 100 * MIB) is None
 
 
 def test_a_tail_is_not_split_for_a_small_saving() -> None:
     ends_in_one_second = Running(0, 10 * MIB, 10 * MIB)
 
-    assert choose_split([ends_in_one_second], 10 * MIB) is None
-    assert choose_split([ends_in_one_second], 90 * MIB) == (0, MIB)
+    assert split([ends_in_one_second], 10 * MIB) is None
+    assert split([ends_in_one_second], 90 * MIB) == (0, MIB)
 
 
 def test_a_tail_starts_where_the_first_connection_will_be_when_the_response_arrives() -> None:
     slow = Running(position=0, end=40 * MIB, bytes_per_second=10 * MIB)
 
-    assert choose_split([slow], 30 * MIB, answer_s=0.4) == (0, 13 * MIB)
+    assert split([slow], 30 * MIB, answer_s=0.4) == (0, 13 * MIB)
 
 
 def test_a_tail_is_not_split_if_latency_uses_up_the_saving() -> None:
     ends_in_two_seconds = Running(0, 20 * MIB, 10 * MIB)
 
-    assert choose_split([ends_in_two_seconds], 10 * MIB, answer_s=0.1) is not None
-    assert choose_split([ends_in_two_seconds], 10 * MIB, answer_s=0.9) is None
+    assert split([ends_in_two_seconds], 10 * MIB, answer_s=0.1) is not None
+    assert split([ends_in_two_seconds], 10 * MIB, answer_s=0.9) is None
 
 
 def test_a_range_without_data_yet_is_not_split() -> None:
-    assert choose_split([Running(0, 40 * MIB, None)], 100 * MIB) is None
+    assert split([Running(0, 40 * MIB, None)], 100 * MIB) is None
 
 
 def test_a_stalled_range_is_given_away_except_for_a_remainder() -> None:
-    assert choose_split([Running(0, 40 * MIB, 0.0)], 100 * MIB) == (0, MIB)
+    assert split([Running(0, 40 * MIB, 0.0)], 100 * MIB) == (0, MIB)
 
 
 @given(
@@ -127,7 +131,7 @@ def test_a_stalled_range_is_given_away_except_for_a_remainder() -> None:
     st.none() | st.floats(0, 30),
 )
 def test_a_split_leaves_bytes_for_both_parts(runners, rate, answer_s) -> None:
-    choice = choose_split(runners, rate, answer_s)
+    choice = split(runners, rate, answer_s)
 
     if choice is not None:
         index, at = choice
