@@ -6,7 +6,7 @@ So two connections never write the same byte.
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -199,8 +199,6 @@ class DownloadFile:
         self.mirrors: set[str] = set()  # hosts of the mirrors that sent bytes of it
         self.resolving: Part | None = None  # the part that the job asks the hub for
         self.comparison: Comparison | None = None  # finds what can be copied; None before and after
-        self.wanted: list[Range] = []  # by the comparison: only these bytes are fetched meanwhile, in order
-        self.donors: tuple[CopySource, ...] = ()
         self.copy: TensorCopy | None = None  # None before and after
         self.stored: StoredFile | None = None  # once it is done
         self.is_linked = False
@@ -254,9 +252,7 @@ class DownloadFile:
     def begin(self, opened: PartialFile, found: CheckResult, now_s: float) -> None:
         """Fetch it, into this partial file."""
         self.stage, self.opened, self.pieces, self._synced_s = Stage.FETCHING, opened, opened.pieces, now_s
-        self.donors, self.comparison = found.donors, found.comparison
-        if self.comparison is not None:
-            self.wanted = list(next(self.comparison))
+        self.comparison = found.comparison
 
     def lost(self) -> None:
         """Another process has the file, or it was deleted: write nothing more, and check again; raises `StorageError`."""
@@ -376,7 +372,7 @@ class DownloadFile:
         if part.is_whole:
             return self._whole(part)
         if self.comparison is not None:
-            wanted = (self.pieces.next_missing(start, end, length_bytes) for start, end in self.wanted)
+            wanted = (self.pieces.next_missing(start, end, length_bytes) for start, end in self.comparison.wanted)
             return next(filter(None, wanted), None)
         found = self.pieces.next_missing(part.start, part.end, length_bytes)
         return found if found is not None and found[0] < limit else None
@@ -425,9 +421,9 @@ class DownloadFile:
 
     # Tensors of other files ------------------------------------------------------------------------------------------
 
-    def begin_copy(self, copies: Iterable[Copy]) -> TensorCopy:
+    def begin_copy(self, donors: Sequence[CopySource], copies: Iterable[Copy]) -> TensorCopy:
         """A copying of those bytes of them that are neither on the disk nor being fetched."""
-        self.copy = copying = TensorCopy(self._partial, self.donors, copies)
+        self.copy = copying = TensorCopy(self._partial, donors, copies)
         for copy in copying.copies:
             self.pieces.claim(copy.target_offset, copy.target_end)
         return copying

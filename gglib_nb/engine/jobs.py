@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct
 
 from gglib_nb.domain.download import Facts, StoredFile
-from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
+from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.connections import Pool, RequestEnded
 from gglib_nb.engine.digest import Digested
@@ -25,7 +25,7 @@ from gglib_nb.engine.http import Session
 from gglib_nb.engine.lease import LeaseLostError, delete_unowned
 from gglib_nb.engine.local import CheckResult, TargetCheck, facts_of
 from gglib_nb.engine.partial import PartialFile
-from gglib_nb.engine.pieces import Pieces, Range
+from gglib_nb.engine.pieces import Range
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.reuse import Comparison, TensorCopy
@@ -50,14 +50,7 @@ class Shared(Struct):
 # --- Events -----------------------------------------------------------------------------------------------------------
 
 
-class Compared(Value, frozen=True):
-    """A step of a comparison is done: the next step needs these bytes; or it is over, and these runs can be copied."""
-
-    wanted: tuple[Range, ...] = ()
-    copies: tuple[Copy, ...] | None = None
-
-
-Result = CheckResult | Remote | Compared | TensorCopy | list[Range] | Facts | StoredFile | None
+Result = CheckResult | Remote | Comparison | TensorCopy | list[Range] | Facts | StoredFile | None
 """What a job returns: of the check, the hub, a comparison, a copy, a sync, the header and the rename."""
 
 
@@ -116,16 +109,6 @@ def prepare(file: DownloadFile, check: TargetCheck, reserve: Callable[[], None],
             raise LeaseLostError("another process took the file over during the check")
         found = replace(found, opened=PartialFile(file.path, file.identities, file.size_bytes, check.lease, inbox))
     return found
-
-
-def compare(comparison: Comparison, fetched: Pieces) -> Compared:
-    """Take a step of the comparison with donors."""
-    try:
-        return Compared(comparison.send(fetched))
-    except StopIteration as end:
-        return Compared(copies=end.value)
-    except OSError:  # of the partial file: a connection that writes to it reports the error
-        return Compared(copies=())
 
 
 def sync(descriptors: Sequence[int], ranges: list[Range]) -> list[Range]:

@@ -50,8 +50,7 @@ class CheckResult(Value, frozen=True):
     stored: StoredFile | None
     is_linked: bool = False
     opened: PartialFile | None = None  # once it can be fetched
-    donors: tuple[CopySource, ...] = ()  # may have some of its bytes
-    comparison: Comparison | None = None  # finds which
+    comparison: Comparison | None = None  # with files that may have some of its bytes
 
 
 class TargetCheck(Struct, eq=False):
@@ -95,8 +94,8 @@ class TargetCheck(Struct, eq=False):
         if not (donors := self._find_donors()):
             return CheckResult(None)
         part, seed = disk.part_path(self._target), self.files[0].sha256 or ""
-        compared = compare_tensors(part, self._size_bytes or 0, seed, donors, self.limits)
-        return CheckResult(None, donors=donors, comparison=compared)
+        steps = compare_tensors(part, self._size_bytes or 0, seed, donors, self.limits)
+        return CheckResult(None, comparison=Comparison(donors, steps))
 
     @property
     def _target(self) -> Path:
@@ -239,7 +238,7 @@ class TargetCheck(Struct, eq=False):
         if not wrong or self.command.force or not copies:
             return CheckResult(None)
         source = CopySource(self._target, "the damaged file", disk.identity(found))
-        return CheckResult(None, donors=(source,), comparison=known_copies(copies))
+        return CheckResult(None, comparison=Comparison((source,), known_copies(copies)))
 
     def _find_donors(self) -> tuple[DonorFile, ...]:
         """The files that may have tensors of the target; none for a byte split, or without a digest to verify the copy."""

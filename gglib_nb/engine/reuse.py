@@ -108,14 +108,31 @@ _MARGIN_BYTES: Final = 64 * 1024
 _LAST_BYTES: Final = 64 * MIB
 
 
-Comparison = Generator[tuple[Range, ...], Pieces, tuple[Copy, ...]]
-"""Yields the ranges to fetch before its next step, is sent the fetched ones, and returns the runs that can be copied.
-
-Reads files, except before its first yield, so it runs on a thread of its own.
-"""
+_Steps = Generator[tuple[Range, ...], Pieces, tuple[Copy, ...]]
+"""Yields the ranges to fetch before its next step, is sent the bytes on the disk, and returns the runs that can be copied."""
 
 
-def known_copies(copies: tuple[Copy, ...]) -> Comparison:
+class Comparison:
+    """A comparison with donors, step by step. A step reads files, so it runs on a thread of its own."""
+
+    def __init__(self, donors: Sequence[CopySource], steps: _Steps) -> None:
+        self.donors: Final = donors
+        self.wanted = next(steps)  # only these bytes are fetched before the next step, in order
+        self.copies: tuple[Copy, ...] | None = None  # the result; None before
+        self._steps: Final = steps
+
+    def step(self, fetched: Pieces) -> Self:
+        """Take the next step, with the wanted bytes on the disk."""
+        try:
+            self.wanted = self._steps.send(fetched)
+        except StopIteration as end:
+            self.copies = end.value
+        except OSError:  # of the partial file: a connection that writes to it reports the error
+            self.copies = ()
+        return self
+
+
+def known_copies(copies: tuple[Copy, ...]) -> _Steps:
     """A comparison whose result is known already."""
     yield ()
     return copies
@@ -123,7 +140,7 @@ def known_copies(copies: tuple[Copy, ...]) -> Comparison:
 
 def compare_tensors(
     partial: Path, size_bytes: int, seed: str, donors: Sequence[DonorFile], limits: ReuseLimits
-) -> Comparison:
+) -> _Steps:
     """Compares the header, then samples of the largest tensors, then all samples.
 
     `partial` is the file that is being fetched, `size_bytes` its size when complete. `seed` decides where samples are taken.
@@ -190,10 +207,10 @@ class TensorCopy:
         counts: Counter[str] = Counter()
         for copy in self.copies:
             counts[donors[copy.donor].name] += copy.length
+        self.donors: Final = donors
         self.names: Final = tuple(name for name, _ in counts.most_common())  # the file with most bytes first
         self.is_lease_stale = False  # whether it ended because the lease was not checked for too long
         self._opened: Final = opened
-        self._donors: Final = donors
         self._lock: Final = threading.Lock()
         self._written: list[Range] = []
         self._revoked: Final = threading.Event()
@@ -212,7 +229,7 @@ class TensorCopy:
     def run(self) -> Self:
         """Copy until all is copied or it is revoked."""
         try:
-            with _OpenDonors(self._donors) as donors:
+            with _OpenDonors(self.donors) as donors:
                 for copy in self.copies:  # in the order of the file, so that the digest can follow
                     if not self._copy_run(donors, copy):
                         break

@@ -26,7 +26,7 @@ from gglib_nb.engine.digest import Digested
 from gglib_nb.engine.disk import disk_full, lease_path, storage_error
 from gglib_nb.engine.file import DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, SilentError
-from gglib_nb.engine.jobs import Compared, Event, Inbox, JobEnded, Shared
+from gglib_nb.engine.jobs import Event, Inbox, JobEnded, Shared
 from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
 from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck, check_in_place, check_split_set, facts_of
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
@@ -232,7 +232,7 @@ class Transfer:
                 self._checked(file, result, now_s)
             case Remote() | ExchangeError() | InvalidConfigError() | InvalidTokenError():
                 self._resolved(file, result, now_s)
-            case Compared():
+            case Comparison():
                 self._compared(file, result)
             case TensorCopy():
                 self._copied(file, result, now_s)
@@ -524,19 +524,16 @@ class Transfer:
         """Take the next step of the comparison, if its bytes are on the disk."""
         if file.parts[0].is_whole or opened.journal.is_copy_wrong:
             file.comparison = None  # a server that sends only the whole would send it for every sample
-        elif "compare" not in file.jobs and all(opened.pieces.reach(start) >= end for start, end in file.wanted):
-            self._do("compare", file, jobs.compare, comparison, opened.pieces.only(WRITTEN, SYNCED))
+        elif "compare" not in file.jobs and all(opened.pieces.reach(start) >= end for start, end in comparison.wanted):
+            self._do("compare", file, comparison.step, opened.pieces.only(WRITTEN, SYNCED))
 
-    def _compared(self, file: DownloadFile, step: Compared) -> None:
-        if file.comparison is None:
-            return
-        file.wanted = list(step.wanted)
-        if step.copies is not None:
+    def _compared(self, file: DownloadFile, comparison: Comparison) -> None:
+        if file.comparison is not None and comparison.copies is not None:
             file.comparison = None
-            if step.copies:
-                self._do("copy", file, file.begin_copy(step.copies).run)
+            if comparison.copies:
+                self._do("copy", file, file.begin_copy(comparison.donors, comparison.copies).run)
 
     def _copied(self, file: DownloadFile, copy: TensorCopy, now_s: float) -> None:
         file.end_copy()
         if copy.is_lease_stale and self._renew(file, now_s):
-            self._do("copy", file, file.begin_copy(copy.copies).run)
+            self._do("copy", file, file.begin_copy(copy.donors, copy.copies).run)
