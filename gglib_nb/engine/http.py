@@ -6,7 +6,6 @@ returns an answer only once the head shows that the body is the requested one. M
 
 import contextlib
 import http.client
-import io
 import re
 import socket
 import ssl
@@ -17,8 +16,6 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
 from urllib.parse import urlsplit
-
-from typing_extensions import Buffer, override
 
 from gglib_nb.domain.http_rules import (
     REDIRECT_STATUSES,
@@ -259,20 +256,20 @@ class Answer:
         self._connection = connection
         self._response = response
         self._left = None if end is None else end - start
-        self._decoded = _decoded(response)
+        self._decode = _decoder_of(response)
 
     def readinto(self, view: memoryview, *, is_filled: bool = True) -> int:
         """Fill the view, waiting for the bytes; fewer only at the end, 0 there. May raise `LineError`.
 
-        Unless `is_filled`, it waits for one byte and returns the bytes that have arrived, which costs one more copy.
+        Unless `is_filled`, and of a compressed body, it returns the bytes that have arrived, at least one; that costs one more copy.
         """
         if self._left is not None:
             view = view[: self._left]
         if not view:
             return 0
-        source = self._decoded or self._response
+        read = self._response.readinto if is_filled else self._response.readinto1
         try:
-            count = source.readinto(view) if is_filled else source.readinto1(view)
+            count = (self._decode or read)(view)
         except (OSError, http.client.HTTPException, zlib.error, ValueError) as error:
             raise self._connection.broken(error) from error
         if self._left is not None:
@@ -286,38 +283,26 @@ class Answer:
         self._connection.release(self._response)
 
 
-def _decoded(response: http.client.HTTPResponse) -> io.BufferedReader | None:
+def _decoder_of(response: http.client.HTTPResponse) -> Callable[[memoryview], int] | None:
+    """A function that reads decompressed bytes of a body, of which it holds at most one chunk; None: it is not compressed."""
     encoding = (response.getheader("content-encoding") or "identity").strip().lower()
     if encoding in ("identity", ""):
         return None
     if encoding not in ("gzip", "x-gzip", "deflate"):
         raise WrongAnswerError(f"encoded as {encoding[:20]!r}")
-    return io.BufferedReader(_Inflating(response), _ENCODED_PIECE_BYTES)
+    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
 
-
-class _Inflating(io.RawIOBase):
-    """Decompresses a body; holds at most one chunk of it, however large the result."""
-
-    def __init__(self, response: http.client.HTTPResponse) -> None:
-        self._response = response
-        self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
-
-    @override
-    def readable(self) -> bool:
-        return True
-
-    @override
-    def readinto(self, buffer: Buffer) -> int:
-        view = memoryview(buffer)
-        while not self._inflate.eof:
-            encoded = self._inflate.unconsumed_tail or self._response.read1(_ENCODED_PIECE_BYTES)
-            data = self._inflate.decompress(encoded, len(view))
-            if data:
+    def readinto(view: memoryview) -> int:
+        while not inflate.eof:
+            encoded = inflate.unconsumed_tail or response.read1(_ENCODED_PIECE_BYTES)
+            if data := inflate.decompress(encoded, len(view)):
                 view[: len(data)] = data
                 return len(data)
             if not encoded:
                 raise ConnectionResetError("the compressed body ended early")
         return 0
+
+    return readinto
 
 
 class Connection:
