@@ -19,7 +19,7 @@ from gglib_nb.domain.reports import FileProgress
 from gglib_nb.engine.disk import journal_path, part_path, storage_error
 from gglib_nb.engine.journal import PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, SeenLease
-from gglib_nb.engine.local import CheckResult, TargetCheck
+from gglib_nb.engine.local import CheckResult, TargetCheck, may_be_gguf
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, UNKNOWN_END, Pieces, Range
 from gglib_nb.engine.protocol import StartTransfer
@@ -237,11 +237,6 @@ class DownloadFile:
     def identities(self) -> tuple[PartIdentity, ...]:
         """The identities of its parts, as in its journal."""
         return tuple(PartIdentity.of(part.planned, part.size_bytes, part.address.revision or "") for part in self.parts)
-
-    @property
-    def needs_facts(self) -> bool:
-        """Whether the hub has to be asked before the check."""
-        return any(part.needs_facts for part in self.parts)
 
     def scan(self, *, is_replaced: bool) -> None:
         """Read what earlier runs left; with `is_replaced`, a file at the target is not the wanted one."""
@@ -466,8 +461,8 @@ class DownloadFile:
 
     @property
     def may_be_a_model(self) -> bool:
-        """Whether it is verified, is not named `.gguf`, or begins like a GGUF file."""
-        return self.is_verified or self.path.suffix.lower() != ".gguf" or self._partial.head() == b"GGUF"
+        """Whether it is verified, or may have its name."""
+        return self.is_verified or may_be_gguf(self.path, self._partial.head())
 
     def forget(self, part: Part) -> None:
         """Make all bytes of a part missing again: it is wrong or has to be fetched whole, and has no request. Raises `OSError`."""

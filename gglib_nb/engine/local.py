@@ -33,7 +33,7 @@ from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.reuse import Comparison, CopySource, DonorFile, compare_tensors, find_donors, known_copies
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GgufError, StorageError
-from gglib_nb.system import allocated_bytes, matching, sync_folder
+from gglib_nb.system import allocated_bytes, matching, read_at, sync_folder
 
 _LOOK_S: Final = 0.5
 # A search of a cache takes milliseconds, on a slow network disk perhaps seconds.
@@ -138,7 +138,7 @@ class TargetCheck(Struct, eq=False):
             return self._stored(found)
         if self._size_bytes in (None, found.st_size):
             digest = self._digest_if_right(self._target, found)
-            if digest is not None and (self._is_stated or self._may_be_a_model()):
+            if digest is not None:
                 return self._stored(found, digest)
         if self.command.replaces:
             return None
@@ -170,12 +170,6 @@ class TargetCheck(Struct, eq=False):
         is_it = [part.digest for part in state.record.parts] == [file.sha256 for file in self.files]
         return verified if is_untouched and is_it else None
 
-    def _may_be_a_model(self) -> bool:
-        if self._target.suffix.lower() != ".gguf":
-            return True
-        with self._target.open("rb") as file:
-            return file.read(4) == b"GGUF"
-
     def _digest_if_right(self, path: Path, found: os.stat_result) -> FrontDigest | None:
         """The digest of a file if it is the wanted one, and no program has changed or replaced it since `found`, its status."""
         digest = FrontDigest([*(file.offset_bytes for file in self.files[1:]), found.st_size])
@@ -183,9 +177,10 @@ class TargetCheck(Struct, eq=False):
         with disk.opened(path) as fd:
             if not hash_file(fd, digest, note, self.stop):
                 raise StoppedError
+            may_be_it = self._is_stated or may_be_gguf(self._target, read_at(fd, 4, 0))
         self.hashed_bytes = None
         pairs = zip(digest.digests, self.files, strict=False)
-        is_right = digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
+        is_right = may_be_it and digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
         now = disk.status_of(path)
         return digest if is_right and now is not None and disk.identity(now) == disk.identity(found) else None
 
@@ -291,6 +286,11 @@ def _found_in_time(folder: str, search: Callable[[Path], Iterable[Path]]) -> lis
 
 
 # --- Headers ----------------------------------------------------------------------------------------------------------
+
+
+def may_be_gguf(path: Path, head: bytes) -> bool:
+    """Whether a file that begins like this may have this path: one named `.gguf` has to begin like a GGUF file."""
+    return path.suffix.lower() != ".gguf" or head.startswith(b"GGUF")
 
 
 def read_facts(path: Path) -> Facts:

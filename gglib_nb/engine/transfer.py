@@ -260,8 +260,9 @@ class Transfer:
             self._connections.assign_all(self._open, self._shared.session, now_s)
 
     def _advance_file(self, file: DownloadFile, now_s: float) -> None:
-        if file.stage is Stage.CHECKING and file.check is None and not file.needs_facts:
-            self._check(file)
+        if file.stage is Stage.CHECKING and file.check is None:
+            if not any(part.needs_facts for part in file.parts):  # the hub is asked first
+                self._check(file)
         elif file.stage is Stage.FETCHING and file.opened is not None:
             if file.comparison is not None:
                 self._compare(file, file.opened, file.comparison)
