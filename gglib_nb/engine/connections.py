@@ -116,7 +116,7 @@ class Worker:
 
     def assign(self, request: Request, session: Session, inbox: "queue.SimpleQueue[Any]") -> None:
         """Fetch the request; its end is put into the inbox."""
-        self.origin = origin_of(request.url)
+        self.origin = origin_of(request.remote.url)
         self._work.put((request, session, inbox))
 
     def close(self) -> None:
@@ -171,11 +171,11 @@ class Worker:
         """Ask the storage, or where it redirects to."""
         for _ in range(MOST_REDIRECTS):
             try:
-                return connection.request(request.url, *request.remote_range)
+                return connection.request(request.remote.url, *request.remote_range)
             except MovedError as moved:
                 request.follow(moved.location)
-                self.origin = origin_of(request.url)
-        return connection.request(request.url, *request.remote_range)
+                self.origin = origin_of(request.remote.url)
+        return connection.request(request.remote.url, *request.remote_range)
 
     def _read(self, connection: Connection, answer: Answer, request: Request) -> None:
         while not request.is_over and not self._is_narrowed_in_vain:
@@ -384,11 +384,11 @@ class Connections:
     def assign_all(self, files: Sequence[DownloadFile], session: Session, now_s: float) -> None:
         """Assign requests to workers while there are both."""
         while len(self._busy) < self.share and (request := self._next_request(files, now_s)) is not None:
-            worker = self._pool.acquire(request.url)
+            worker = self._pool.acquire(request.remote.url)
             if worker is None:
                 request.file.end_request(request)
                 return
-            pace, is_same_origin = worker.pace, worker.origin == origin_of(request.url)
+            pace, is_same_origin = worker.pace, worker.origin == origin_of(request.remote.url)
             if pace.attempt != self._attempt or not is_same_origin or now_s - pace.moved_s > _FLOWING_S:
                 # Idle time is no slowness, TCP's slow start begins again, and other transfers share the line differently.
                 worker.pace = Pace(self._attempt, now_s)

@@ -119,11 +119,6 @@ class Request:
         self._is_revoked = False
 
     @property
-    def url(self) -> str:
-        """The address to ask."""
-        return self.remote.url
-
-    @property
     def remote_range(self) -> tuple[int, int | None, int | None]:
         """The range to request: start, end (None: the whole) and the size of the remote file (None if unknown)."""
         offset = self.part.start

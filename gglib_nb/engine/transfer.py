@@ -466,7 +466,7 @@ class Transfer:
 
     def _failed(self, request: Request, error: ExchangeError, now_s: float) -> None:
         part = request.part
-        if part.remote is None or part.remote.url not in (request.resolved.url, request.url):
+        if part.remote is None or part.remote.url not in (request.resolved.url, request.remote.url):
             return  # it concerned an address that has been replaced since
         others_receive = self._connections.others_receive(now_s)
         has_bytes = request.file.has_bytes_of(part)
@@ -486,7 +486,7 @@ class Transfer:
         for request, silent_s in self._connections.stalled(now_s, self._shared.timeouts):
             self._connections.abandon(request, now_s)
             request.forgive_if_received()
-            self._failed(request, SilentError(host_text(origin_of(request.url)), silent_s), now_s)
+            self._failed(request, SilentError(host_text(origin_of(request.remote.url)), silent_s), now_s)
 
     # The disk --------------------------------------------------------------------------------------------------------
 

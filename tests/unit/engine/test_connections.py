@@ -124,10 +124,10 @@ def test_a_connection_follows_redirects_of_the_storage_on_its_own_thread(monkeyp
             return wanted
 
     pool = Pool(1, idle_s=60)
-    worker: Any = pool.acquire(request.url)
+    worker: Any = pool.acquire(request.remote.url)
 
     assert worker._ask(Redirecting(), request) == (0, 10, 10)
-    assert (request.url, worker.origin) == ("http://other.example/x", ("http", "other.example", 80))
+    assert (request.remote.url, worker.origin) == ("http://other.example/x", ("http", "other.example", 80))
     assert looked_up == ["other.example"]
     pool.discard(worker)
 
@@ -141,7 +141,7 @@ def test_a_storage_that_redirects_endlessly_is_given_up() -> None:
             raise MovedError("/x")
 
     pool = Pool(1, idle_s=60)
-    worker: Any = pool.acquire(request.url)
+    worker: Any = pool.acquire(request.remote.url)
 
     with pytest.raises(MovedError):
         worker._ask(Circular(), request)

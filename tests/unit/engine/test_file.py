@@ -164,5 +164,5 @@ def test_a_redirect_that_a_request_followed_is_the_address_of_later_requests(tmp
     first.write(memoryview(b"x"))
     file.end_request(first)
 
-    assert file.next_request(0.0, MIB, SIZE).url == "http://cdn.example/elsewhere"
+    assert file.next_request(0.0, MIB, SIZE).remote.url == "http://cdn.example/elsewhere"
     partial.close(is_ours=True)
