@@ -111,7 +111,6 @@ class Worker:
         self._connection: Connection | None = None
         self._buffer = new_buffer(BUFFER_BYTES)
         self._length = ReadLength()
-        self._narrowed_to: float | None = None
         threading.Thread(target=self._run, name="gglib-connection", daemon=True).start()
 
     def assign(self, request: Request, session: Session, inbox: "queue.SimpleQueue[Any]") -> None:
@@ -150,7 +149,7 @@ class Worker:
     def _drop_connection(self) -> None:
         if self._connection is not None:
             self._connection.close()
-            self._connection = self._narrowed_to = None
+            self._connection = None
 
     def _fetch(self, request: Request, session: Session) -> None:
         if self._is_narrowed_in_vain or self._session is not session:
@@ -180,7 +179,9 @@ class Worker:
     def _read(self, connection: Connection, answer: Answer, request: Request) -> None:
         while not request.is_over and not self._is_narrowed_in_vain:
             if (limit := self._pool.throttle.bytes_per_second) is not None:
-                self._narrow(connection, limit)
+                # Reads and the system's buffer do not run far ahead of the bandwidth limit.
+                self._length.limit(limit)
+                connection.narrow(max(16 * 1024, min(BUFFER_BYTES, int(limit * READ_S))))
             wanted = min(self._length.length_bytes, request.end - request.position)
             began_s = time.monotonic()
             count = answer.readinto(self._buffer[: max(1, wanted)], is_filled=self._length.is_filled)
@@ -197,17 +198,11 @@ class Worker:
             self.is_waiting = False
         answer.finish()
 
-    def _narrow(self, connection: Connection, limit: float) -> None:
-        """Keep reads and the system's buffer from running far ahead of the bandwidth limit."""
-        self._length.limit(limit)
-        if limit != self._narrowed_to:
-            connection.narrow(max(16 * 1024, min(BUFFER_BYTES, int(limit * READ_S))))
-            self._narrowed_to = limit
-
     @property
     def _is_narrowed_in_vain(self) -> bool:
         """Whether the connection was narrowed for a limit that no longer applies, and cannot be widened again."""
-        return self._narrowed_to is not None and self._pool.throttle.bytes_per_second is None
+        is_narrowed = self._connection is not None and self._connection.narrowed_bytes is not None
+        return is_narrowed and self._pool.throttle.bytes_per_second is None
 
 
 class Pool:

@@ -316,6 +316,7 @@ class Connection:
         self._route: tuple[Origin, Proxy | None] | None = None
         self._stream: Stream | None = None
         self._reader: DeadlineReader | None = None
+        self.narrowed_bytes: int | None = None  # of the present connection; None: not narrowed
         self._used_s = 0.0
 
     def request(self, url: str, start: int = 0, end: int | None = None, size_bytes: int | None = None) -> Answer:
@@ -350,7 +351,8 @@ class Connection:
 
     def narrow(self, buffer_bytes: int) -> None:
         """Limit the system's receive buffer to about this size."""
-        if self._socket is not None:
+        if self._socket is not None and buffer_bytes != self.narrowed_bytes:
+            self.narrowed_bytes = buffer_bytes
             with contextlib.suppress(OSError):
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
 
@@ -361,7 +363,7 @@ class Connection:
         if self._stream is not None:
             with contextlib.suppress(OSError):
                 self._stream.close()
-        self._stream = self._reader = self._route = None
+        self._stream = self._reader = self._route = self.narrowed_bytes = None
 
     def release(self, response: http.client.HTTPResponse) -> None:
         """Read the rest of a body, within bounds, so that the connection can be reused; else close it."""
