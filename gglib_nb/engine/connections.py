@@ -21,13 +21,14 @@ from gglib_nb.engine.pacing import (
     LONGEST_REQUEST_BYTES,
     READ_S,
     REFUSED_HOLD_S,
+    SMALLEST_READ_BYTES,
     Adaptation,
-    ReadLength,
     Replacement,
     Running,
     Speed,
     choose_split,
     fair_shares,
+    next_read_bytes,
     request_bytes,
     window_bytes,
 )
@@ -110,7 +111,7 @@ class Worker:
         self._session: Session | None = None
         self._connection: Connection | None = None
         self._buffer = new_buffer(BUFFER_BYTES)
-        self._length = ReadLength()
+        self._read_bytes = SMALLEST_READ_BYTES
         threading.Thread(target=self._run, name="gglib-connection", daemon=True).start()
 
     def assign(self, request: Request, session: Session, inbox: "queue.SimpleQueue[Any]") -> None:
@@ -177,21 +178,21 @@ class Worker:
         return connection.request(request.remote.url, *request.remote_range)
 
     def _read(self, connection: Connection, answer: Answer, request: Request) -> None:
+        took_s = READ_S
         while not request.is_over and not self._is_narrowed_in_vain:
-            if (limit := self._pool.throttle.bytes_per_second) is not None:
-                # Reads and the system's buffer do not run far ahead of the bandwidth limit.
-                self._length.limit(limit)
+            if (limit := self._pool.throttle.bytes_per_second) is not None:  # keeps the system from receiving far more
                 connection.narrow(max(16 * 1024, min(BUFFER_BYTES, int(limit * READ_S))))
-            wanted = min(self._length.length_bytes, request.end - request.position)
+            self._read_bytes = next_read_bytes(self._read_bytes, took_s, limit)
+            wanted = min(self._read_bytes, request.end - request.position)
             began_s = time.monotonic()
-            count = answer.readinto(self._buffer[: max(1, wanted)], is_filled=self._length.is_filled)
+            count = answer.readinto(self._buffer[: max(1, wanted)])
+            took_s = time.monotonic() - began_s
             if self._stop.is_set():
                 raise LineError("the connection was closed")
             if count == 0:
                 if request.part.size_bytes is None:
                     request.cut(request.position)  # the body has ended
                 break
-            self._length.observe(count, time.monotonic() - began_s)
             self.is_waiting = True
             request.write(self._buffer[:count])
             self._pool.throttle.pay(count, self._stop)

@@ -258,18 +258,14 @@ class Answer:
         self._left = None if end is None else end - start
         self._decode = _decoder_of(response)
 
-    def readinto(self, view: memoryview, *, is_filled: bool = True) -> int:
-        """Fill the view, waiting for the bytes; fewer only at the end, 0 there. May raise `LineError`.
-
-        Unless `is_filled`, and of a compressed body, it returns the bytes that have arrived, at least one; that costs one more copy.
-        """
+    def readinto(self, view: memoryview) -> int:
+        """Fill the view, waiting for the bytes; 0 at the end, and fewer there or of a compressed body. May raise `LineError`."""
         if self._left is not None:
             view = view[: self._left]
         if not view:
             return 0
-        read = self._response.readinto if is_filled else self._response.readinto1
         try:
-            count = (self._decode or read)(view)
+            count = (self._decode or self._response.readinto)(view)
         except (OSError, http.client.HTTPException, zlib.error, ValueError) as error:
             raise self._connection.broken(error) from error
         if self._left is not None:

@@ -201,35 +201,17 @@ def choose_split(
 
 BUFFER_BYTES: Final = MIB
 READ_S: Final = 0.1
-_SMALLEST_READ_BYTES: Final = 4 * 1024
-# Below this rate a read returns the bytes that have arrived, not a full buffer: at 3 KB/s filling it would look like a stall.
-_FILLED_BYTES: Final = 128 * 1024
+SMALLEST_READ_BYTES: Final = 1024
 
 
-class ReadLength:
-    """The length of one connection's next read, about a tenth of a second: a stop is noticed soon, and a kill loses little."""
+def next_read_bytes(length_bytes: int, took_s: float, limit: float | None) -> int:
+    """The length of a connection's next read, about a tenth of a second: a stop is noticed soon, and a kill loses little.
 
-    def __init__(self) -> None:
-        self.length_bytes = _SMALLEST_READ_BYTES
-        self._gained_bytes, self._took_s = 0, 0.0
-
-    @property
-    def is_filled(self) -> bool:
-        """Whether the next read waits for a full buffer, which costs a fast line least."""
-        return self.length_bytes >= _FILLED_BYTES
-
-    def observe(self, count_bytes: int, took_s: float) -> None:
-        """Record a read. Several count together: TLS returns 16 KiB at a time, however much has arrived."""
-        self._gained_bytes += count_bytes
-        self._took_s += took_s
-        if took_s > 2 * READ_S:
-            self.length_bytes = max(_SMALLEST_READ_BYTES, self.length_bytes // 2)
-        elif self._gained_bytes < self.length_bytes:
-            return
-        elif self._took_s < READ_S / 2:
-            self.length_bytes = min(BUFFER_BYTES, self.length_bytes * 2)
-        self._gained_bytes, self._took_s = 0, 0.0
-
-    def limit(self, bytes_per_second: float) -> None:
-        """Under a bandwidth limit, keep reads from running far ahead of it."""
-        self.length_bytes = max(_SMALLEST_READ_BYTES, min(self.length_bytes, int(bytes_per_second * READ_S / 2)))
+    By the length of the last one, and how long it took to fill. Under a bandwidth limit, reads do not run far ahead of it.
+    """
+    if took_s > 2 * READ_S:
+        length_bytes //= 2
+    elif took_s < READ_S / 2:
+        length_bytes *= 2
+    most_bytes = BUFFER_BYTES if limit is None else min(BUFFER_BYTES, int(limit * READ_S / 2))
+    return max(SMALLEST_READ_BYTES, min(length_bytes, most_bytes))

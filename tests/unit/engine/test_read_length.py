@@ -3,69 +3,42 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.engine.pacing import BUFFER_BYTES, ReadLength
+from gglib_nb.engine.pacing import BUFFER_BYTES, SMALLEST_READ_BYTES, next_read_bytes
 
 KIB = 1024
-TLS_RECORD_BYTES = 16 * KIB
 
 
-def after(*reads: tuple[int, float]) -> ReadLength:
-    length = ReadLength()
-    for count_bytes, took_s in reads:
-        length.observe(count_bytes, took_s)
-    return length
+def after(*times_s: float, limit: float | None = None) -> int:
+    """The length after reads that took so long to fill."""
+    length_bytes = SMALLEST_READ_BYTES
+    for took_s in times_s:
+        length_bytes = next_read_bytes(length_bytes, took_s, limit)
+    return length_bytes
 
 
-def read_through_tls(length: ReadLength, reads: int) -> None:
-    """A fast TLS connection, which returns one record at a time to a reader that does not wait for more."""
-    for _ in range(reads):
-        wanted = length.length_bytes
-        length.observe(wanted if length.is_filled else min(wanted, TLS_RECORD_BYTES), 0.0001)
+def test_a_fast_connection_soon_reads_its_whole_buffer() -> None:
+    assert after(*[0.0001] * 10) == BUFFER_BYTES
 
 
-def test_a_connection_starts_with_short_reads() -> None:
-    assert ReadLength().length_bytes == 4 * KIB
-    assert not ReadLength().is_filled
+def test_a_connection_of_3_kb_per_second_never_waits_long_for_a_read() -> None:
+    length_bytes = SMALLEST_READ_BYTES
+    for _ in range(100):
+        length_bytes = next_read_bytes(length_bytes, length_bytes / 3_000, None)
+        assert length_bytes / 3_000 < 1
 
 
-def test_a_fast_tls_connection_reaches_full_buffer_reads() -> None:
-    length = ReadLength()
-
-    read_through_tls(length, 20)
-
-    assert length.length_bytes == BUFFER_BYTES
-    assert length.is_filled
+def test_a_connection_that_fills_a_read_in_time_keeps_its_length() -> None:
+    assert after(*[0.0001] * 4, *[0.08] * 10) == 16 * KIB
 
 
-def test_a_connection_of_3_kb_per_second_never_waits_for_a_full_slice() -> None:
-    length = after(*[(1_500, 0.5)] * 100)
-
-    assert length.length_bytes == 4 * KIB
-    assert not length.is_filled
-
-
-def test_a_connection_that_fills_a_slice_in_time_keeps_its_read_length() -> None:
-    assert after(*[(4 * KIB, 0.08)] * 10).length_bytes == 4 * KIB
-
-
-def test_the_read_length_is_halved_on_a_connection_that_becomes_slow() -> None:
-    length = ReadLength()
-    read_through_tls(length, 20)
-
-    length.observe(BUFFER_BYTES, 0.3)
-
-    assert length.length_bytes == BUFFER_BYTES // 2
+def test_the_length_is_halved_on_a_connection_that_becomes_slow() -> None:
+    assert after(*[0.0001] * 20, 0.3) == BUFFER_BYTES // 2
 
 
 def test_a_bandwidth_limit_keeps_reads_short() -> None:
-    length = ReadLength()
-    read_through_tls(length, 20)
-
-    length.limit(200_000)
-
-    assert length.length_bytes == 10_000
+    assert after(*[0.0001] * 20, limit=200_000) == 10_000
 
 
-@given(st.lists(st.tuples(st.integers(1, BUFFER_BYTES), st.floats(0, 10))))
-def test_a_slice_is_never_empty_and_never_larger_than_the_buffer(reads) -> None:
-    assert 4 * KIB <= after(*reads).length_bytes <= BUFFER_BYTES
+@given(st.lists(st.floats(0, 10)), st.none() | st.floats(1, 1e9))
+def test_a_read_is_never_empty_and_never_larger_than_the_buffer(times_s, limit) -> None:
+    assert SMALLEST_READ_BYTES <= after(*times_s, limit=limit) <= BUFFER_BYTES
