@@ -232,10 +232,8 @@ class Transfer:
                 self._checked(file, result, now_s)
             case Remote() | ExchangeError() | InvalidConfigError() | InvalidTokenError():
                 self._resolved(file, result, now_s)
-            case Comparison():
-                self._compared(file, result)
-            case TensorCopy():
-                self._copied(file, result, now_s)
+            case Comparison() | TensorCopy():
+                self._reuse(file, result, now_s)
             case StoredFile():
                 self._done(file, result)
             case dict():
@@ -528,13 +526,12 @@ class Transfer:
         elif "compare" not in file.jobs and all(opened.pieces.reach(start) >= end for start, end in comparison.wanted):
             self._do("compare", file, comparison.step, opened.pieces.only(WRITTEN, SYNCED))
 
-    def _compared(self, file: DownloadFile, comparison: Comparison) -> None:
-        if file.comparison is not None and comparison.copies is not None:
+    def _reuse(self, file: DownloadFile, ended: Comparison | TensorCopy, now_s: float) -> None:
+        """Copy what a comparison has found, or the rest if a copying ended because the lease was not checked for too long."""
+        if isinstance(ended, TensorCopy):
+            file.end_copy()
+            is_next = ended.is_lease_stale and self._renew(file, now_s)
+        elif is_next := file.comparison is not None and ended.copies is not None:
             file.comparison = None
-            if comparison.copies:
-                self._do("copy", file, file.begin_copy(comparison.donors, comparison.copies).run)
-
-    def _copied(self, file: DownloadFile, copy: TensorCopy, now_s: float) -> None:
-        file.end_copy()
-        if copy.is_lease_stale and self._renew(file, now_s):
-            self._do("copy", file, file.begin_copy(copy.donors, copy.copies).run)
+        if is_next and ended.copies:
+            self._do("copy", file, file.begin_copy(ended.donors, ended.copies).run)
