@@ -10,7 +10,7 @@ from typing import Final
 
 MIB: Final = 1024 * 1024
 PIECE_BYTES: Final = 8 * MIB
-UNKNOWN_END: Final = 1 << 62
+UNKNOWN_END: Final = 1 << 63
 """The end of a file of unknown size, beyond any real one."""
 
 Range = tuple[int, int]
