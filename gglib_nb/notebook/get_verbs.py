@@ -14,7 +14,7 @@ from gglib_nb.domain.references import find_repository, is_command
 from gglib_nb.domain.snapshot import QueuedDownload
 from gglib_nb.notebook import listings, plan_table
 from gglib_nb.notebook.model_verbs import Folder
-from gglib_nb.notebook.queue_verbs import find_item, state_sentence
+from gglib_nb.notebook.queue_verbs import state_sentence
 from gglib_nb.notebook.rows import scan_warning
 from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import CANCELLED, Argument, GrammarError, Tab, read_count, read_parameters, verb
@@ -27,8 +27,7 @@ _POLL_S: Final = 0.02
 
 def _repositories(tab: Tab) -> Iterable[str]:
     """Repositories, or the variants of a repository whose name is complete."""
-    snapshot = tab.snapshot
-    queued = () if snapshot is None else (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_cancelled)
+    queued = () if tab.snapshot is None else tab.snapshot.downloads.values()
     ids = [*tab.seen, *(item.id for item in queued), *tab.models()]
     typed = tab.fragment.partition(":")[0].partition("@")[0].casefold()
     yield from (str(id_) for id_ in ids if id_.repo_id.casefold() == typed)
@@ -114,7 +113,7 @@ def queue(
 def _first_report(id_: DownloadId, session: Session) -> QueuedDownload | None:
     """The download after a short wait for the engine's first report: a file that you already have is reused."""
     until_s = time.monotonic() + _FIRST_REPORT_S
-    while (item := find_item(id_, session.manager.snapshot)) is not None and time.monotonic() < until_s:
+    while (item := session.manager.snapshot.downloads.get(str(id_))) is not None and time.monotonic() < until_s:
         if not item.status.is_active or item.notice_kind != "connecting" or item.downloaded_bytes:
             break
         time.sleep(_POLL_S)

@@ -33,7 +33,7 @@ class Lines(str):
 
 
 def _models(tab: Tab) -> Iterable[str]:
-    completed = () if tab.snapshot is None else tab.snapshot.recent_completed
+    completed = getattr(tab.snapshot, "recent_completed", ())
     return [*map(str, tab.models()), *(str(item.id) for item in completed)]
 
 

@@ -78,9 +78,8 @@ class Feed:
 
 def _outline(snapshot: QueueSnapshot) -> tuple[object, ...]:
     """All of a snapshot but its counters."""
-    ended = (*snapshot.recent_failures, *snapshot.recent_completed, *snapshot.recent_cancelled)
     return (
-        tuple((item.id, item.status, item.position, item.commit_sha) for item in (*snapshot.items, *ended)),
+        tuple((item.id, item.status, item.position, item.commit_sha) for item in snapshot.downloads.values()),
         tuple((item.owner, item.id, item.status, item.is_left) for item in snapshot.elsewhere),
         snapshot.resolving,
         snapshot.notices,

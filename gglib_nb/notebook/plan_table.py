@@ -180,6 +180,9 @@ def _columns(plan: RepoPlan) -> tuple[Column, ...]:
         left_bytes = one.free_bytes_after
         return units.UNKNOWN if left_bytes is None else Fact(_left(left_bytes), "bad" if left_bytes < 0 else "plain")
 
+    def arguments(one: VariantPlan) -> str:
+        return _own_arguments(one.placement, tokens)
+
     def note(one: VariantPlan) -> Fact:
         star = ["★ recommended"] if one.is_recommended else []
         return Fact(", ".join([*star, *(fact.text for fact in _remarks(one, plan))]), "bad" if one.missing else "plain")
@@ -195,14 +198,7 @@ def _columns(plan: RepoPlan) -> tuple[Column, ...]:
         Column("On disk", _here, importance=2),
         Column("Free after", free, is_number=True, is_quiet=True, importance=6),
         Column("Note", note, importance=3),
-        Column(
-            "llama-server",
-            lambda one: _own_arguments(one.placement, tokens),
-            is_code=True,
-            is_quiet=True,
-            importance=7,
-            is_spare=True,
-        ),
+        Column("llama-server", arguments, is_code=True, is_quiet=True, importance=7, is_spare=True),
     )
 
 

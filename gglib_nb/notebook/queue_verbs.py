@@ -114,7 +114,7 @@ def undo(session: Session, reference: CancelledId | None = None, *, _all: All = 
         positions = session.sync.put_back(*(item.id for item in session.manager.snapshot.recent_cancelled))
         return _all_of("undo", len(positions), f"Put {units.plural(len(positions), 'download')} back into the queue.")
     session.sync.put_back(reference)
-    return f"Put {reference} back. {state_sentence(find_item(reference, session.manager.snapshot))}"
+    return f"Put {reference} back. {state_sentence(session.manager.snapshot.downloads.get(str(reference)))}"
 
 
 def _read_position(text: str) -> str | int:
@@ -158,7 +158,7 @@ def resume(session: Session, reference: PausedId | None = None, *, _all: All = F
             return "Started the queue."
         return _all_of("resume", number, f"Resumed {units.plural(number, 'download')}.")
     session.sync.resume(reference)
-    return f"Resumed {reference}. {state_sentence(find_item(reference, session.manager.snapshot))}"
+    return f"Resumed {reference}. {state_sentence(session.manager.snapshot.downloads.get(str(reference)))}"
 
 
 @verb("queue")
@@ -178,7 +178,7 @@ def retry(session: Session, reference: FailedId | None = None, *, _all: All = Fa
         more = f" {left - number} cannot succeed without a change: %gguf status says why." if left > number else ""
         return _all_of("retry", number, f"Queued {units.plural(number, 'failed download')} again.") + more
     session.sync.retry(reference)
-    return f"Queued {reference} again. {state_sentence(find_item(reference, manager.snapshot))}"
+    return f"Queued {reference} again. {state_sentence(manager.snapshot.downloads.get(str(reference)))}"
 
 
 @verb("queue")
@@ -199,7 +199,8 @@ def wait(session: Session, reference: AnyId | None = None) -> Answer | str:
     snapshot = manager.snapshot
     if reference is None and not (snapshot.items or snapshot.resolving or _running_commands(snapshot)):
         return "Nothing is queued or active."
-    if reference is not None and (item := find_item(reference, snapshot)) and item.status is DownloadStatus.PAUSED:
+    item = None if reference is None else snapshot.downloads.get(str(reference))
+    if item is not None and item.status is DownloadStatus.PAUSED:
         return f"{reference} is not downloading. {state_sentence(item)}"
     waiting = any(item.status is DownloadStatus.QUEUED for item in only(snapshot, reference).items)
     if waiting and not (snapshot.is_processing or snapshot.resolving or snapshot.active_count):
@@ -324,11 +325,6 @@ def _all_of(verb: str, number: int, text: str) -> str:
 def _running_commands(snapshot: QueueSnapshot) -> list[QueuedDownload]:
     """The complete downloads whose command has not ended."""
     return [item for item in snapshot.recent_completed if item.has_running_command]
-
-
-def find_item(id_: DownloadId, snapshot: QueueSnapshot) -> QueuedDownload | None:
-    """The download of that id, in the queue or recently ended."""
-    return snapshot.downloads.get(str(id_))
 
 
 def state_sentence(item: QueuedDownload | None) -> str:

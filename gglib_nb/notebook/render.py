@@ -16,7 +16,7 @@ from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.notebook import rows
 from gglib_nb.notebook.messages import Bar, Notice, Row, View
-from gglib_nb.notebook.tables import COLORS, QUIET, TABLE, quiet, wrap
+from gglib_nb.notebook.tables import COLORS, QUIET, TABLE, page, quiet, wrap
 
 NARROWEST: Final = 40
 _EMPTY: Final = "The queue is empty. Download a model: %gguf queue owner/repo"
@@ -169,13 +169,13 @@ def render_html(snapshot: QueueSnapshot, caption: str = "") -> str:
         if view.title:
             parts.append(f'<div style="margin-top:.6em"><strong>{escape(view.title)}</strong></div>')
         parts += [_table(listed, view.id), *([quiet(more)] if more else [])]
-    return _page(*parts, *(quiet(line) for line in (head.summary, caption) if line))
+    return page([*parts, *(quiet(line) for line in (head.summary, caption) if line)])
 
 
 def download_html(item: QueuedDownload, caption: str = "") -> str:
     """One download that is updated in place."""
     listed = [(0, rows.download_row(item, 1, 1))]
-    return _page(_table(listed, rows.view_of(item.status)), quiet(caption) if caption else "")
+    return page([_table(listed, rows.view_of(item.status)), quiet(caption) if caption else ""])
 
 
 def bar_html(part: float | None) -> str:
@@ -184,10 +184,6 @@ def bar_html(part: float | None) -> str:
     paint = f"linear-gradient(90deg,{_FILL} {edge},{_EMPTY_BAR} {edge})"
     shape = "display:inline-block;width:9em;height:.6em;border-radius:.3em;vertical-align:middle"
     return f'<span aria-hidden="true" style="{shape};background:{paint}"></span>'
-
-
-def _page(*parts: str) -> str:
-    return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 
 
 def _table(listed: Iterable[tuple[int, Row]], view: str) -> str:

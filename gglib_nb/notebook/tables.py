@@ -33,7 +33,6 @@ COLORS: Final[dict[Mood, str]] = {
     "bad": "color-mix(in srgb,#c62828 34%,currentcolor)",
 }
 """The colour of each mood."""
-_PRE: Final = "max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;border:1px solid rgba(128,128,128,.4);white-space:pre-wrap"
 _DIFF: Final = {"+": "background:rgba(67,160,71,.22)", "-": "background:rgba(229,57,53,.22)"}
 _WIDE: Final = 150  # columns of characters
 _MOST_LINES: Final = 1_000
@@ -228,7 +227,12 @@ def blocks_text(blocks: Iterable[Block], width: int | None = None) -> str:
 
 def blocks_html(blocks: Iterable[Block]) -> str:
     """The blocks as static HTML."""
-    return f'<div style="line-height:1.4">{"".join(map(_block_html, blocks))}</div>'
+    return page(map(_block_html, blocks))
+
+
+def page(parts: Iterable[str]) -> str:
+    """A whole output."""
+    return f'<div style="line-height:1.4">{"".join(parts)}</div>'
 
 
 def _block_text(block: Block, width: int | None) -> str:
@@ -248,14 +252,18 @@ def _block_html(block: Block) -> str:
             return f'<div style="{style}">{escape(_printable_lines(text))}</div>' if text else ""
         case Table():
             return f'<div style="overflow-x:auto">{block.html()}</div>'
-        case Fold(title, Table() as inside):
-            return details(title, inside.html())
-        case Fold():
-            return details(block.title, f'<pre style="{_PRE}">{escape(_printable_lines(str(block.inside)))}</pre>')
+        case Fold(title, inside):
+            body = inside.html() if isinstance(inside, Table) else _pre(escape(_printable_lines(inside)))
+            return f'<details><summary style="cursor:pointer">{escape(printable(title))}</summary>{body}</details>'
         case Diff(text):
             lines = _printable_lines(text).split("\n")
             styled = (f'<div style="{_DIFF.get(line[:1], "")}">{escape(line) or " "}</div>' for line in lines)
-            return f'<pre style="{_PRE}">{"".join(styled)}</pre>'
+            return _pre("".join(styled))
+
+
+def _pre(inside: str) -> str:
+    look = "max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;border:1px solid rgba(128,128,128,.4);white-space:pre-wrap"
+    return f'<pre style="{look}">{inside}</pre>'
 
 
 def _printable_lines(text: str, most_lines: int = _MOST_LINES) -> str:
@@ -276,8 +284,3 @@ def wrap(text: str, width: int, indent: int = 0) -> list[str]:
 def quiet(text: str) -> str:
     """A less visible line of HTML."""
     return f'<div style="{QUIET}">{escape(printable(text))}</div>'
-
-
-def details(title: str, inside: str) -> str:
-    """HTML that a click opens."""
-    return f'<details><summary style="cursor:pointer">{escape(printable(title))}</summary>{inside}</details>'
