@@ -23,8 +23,8 @@ from gglib_nb.catalog.migrations import atomic
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload
 from gglib_nb.domain.snapshot import ElsewhereDownload, QueuedDownload
 from gglib_nb.domain.stored import StoredDownload, StoredLimits, StoredQueue
-from gglib_nb.domain.values import Value, plain
-from gglib_nb.errors import GglibError, from_wire, to_wire
+from gglib_nb.domain.values import Value, plain, restored
+from gglib_nb.errors import GglibError
 from gglib_nb.system import exists
 
 _log: Final = logging.getLogger("gglib_nb")
@@ -208,17 +208,8 @@ def _kernels(connection: sqlite3.Connection, mine: KernelRecord, condition: str,
 
 # Values as JSON, and back ----------------------------------------------------------------------------------------------
 
-
-def _plain(value: Any) -> Any:  # noqa: ANN401 - msgspec calls it with what it does not know
-    return to_wire(value) if isinstance(value, GglibError) else plain(value)
-
-
-def _restored(kind: type, value: Any) -> Any:  # noqa: ANN401 - as above
-    return from_wire(value) if kind is GglibError else value
-
-
-_encoder: Final = msgspec.json.Encoder(enc_hook=_plain)
-_downloads: Final = msgspec.json.Decoder(StoredDownload, dec_hook=_restored)
+_encoder: Final = msgspec.json.Encoder(enc_hook=plain)
+_downloads: Final = msgspec.json.Decoder(StoredDownload, dec_hook=restored)
 _limits: Final = msgspec.json.Decoder(StoredLimits)
 _elsewhere: Final = msgspec.json.Decoder(tuple[ElsewhereDownload, ...])
 

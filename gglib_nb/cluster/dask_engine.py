@@ -7,27 +7,24 @@ decides what to do for a command or a report; this module does it, in order, und
 import contextlib
 import logging
 import os
-import secrets
 import threading
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from distributed import Client
 
-from gglib_nb.cluster.attempt import ClusterHost
-from gglib_nb.cluster.dispatcher import NO_HOST, Action, Dispatcher, Tell
-from gglib_nb.cluster.folder import existing_folder_id
+from gglib_nb.cluster.dispatcher import NO_HOST, Action, ClusterHost, Dispatcher, Tell
 from gglib_nb.cluster.host_link import HostLink, HostLost
-from gglib_nb.cluster.worker_side import introduce, package_version
+from gglib_nb.cluster.worker_side import existing_folder_id, introduce, package_version
 from gglib_nb.domain.reports import EngineSilent
 from gglib_nb.engine.protocol import Configure, EngineCommand, ProcessReport, Report, StartEverywhere, StartTransfer
 from gglib_nb.errors import ClusterError
 
 _LOOK_S: Final = 1.0
 _SILENT_AFTER_S: Final = 5.0
+_USABLE: Final = ("running", "paused")  # states of a worker
 _UNREACHABLE: Final = "waiting for the cluster: its scheduler does not answer"
 
 _log: Final = logging.getLogger("gglib_nb")
@@ -42,6 +39,8 @@ class DaskEngine:
     The limits of `configure` are for all hosts together; commands have targets in the kernel's `models_directory`. A lost cluster
     is waited for if it `can_come_back`; a closed client does not.
     """
+
+    pid: int | None = None  # no engine runs on this machine for this kernel
 
     def __init__(
         self,
@@ -61,17 +60,11 @@ class DaskEngine:
         self._links: dict[str, HostLink] = {}
         self._client: Client | None = None
         self._owns_client = False
-        self._was_connected = False
         # Why a worker cannot be used; empty: it can; None: it has yet to answer. Others will be asked.
         self._workers: dict[str, str | None] = {}
         self._wake: Final = threading.Event()
         self._is_closed = False
         self._thread: threading.Thread | None = None
-
-    @property
-    def pid(self) -> int | None:
-        """None: no engine runs on this machine for this kernel."""
-        return None
 
     def start(self) -> None:
         """Connect to the cluster, so that its engines are known when the first transfer starts."""
@@ -111,34 +104,27 @@ class DaskEngine:
 
     def _disconnect(self, timeout_s: float) -> None:
         """Close the client, if it is ours; that takes long, or fails, if the cluster has stopped."""
-        client = self._client
-        if client is not None and self._owns_client:
-
-            def close() -> None:
-                with contextlib.suppress(Exception):
-                    client.close()
-
-            closing = threading.Thread(target=close, daemon=True)
+        if self._client is not None and self._owns_client:
+            closing = threading.Thread(target=_close, args=(self._client,), daemon=True)
             closing.start()
             closing.join(timeout_s)
 
     def _do(self, actions: list[Action]) -> None:
         """Carries out actions, with the lock held, so that they keep the order of their causes."""
         for action in actions:
-            if not isinstance(action, Tell):
-                if not self._is_closed:
-                    self._on_event(action)
-            elif (link := self._links.get(action.host)) is not None:
+            if isinstance(action, Tell) and (link := self._links.get(action.host)) is not None:
                 link.send(action.command)
+            elif not (isinstance(action, Tell) or self._is_closed):
+                self._on_event(action)
 
-    def _handle(self, host: str, link: HostLink, event: ProcessReport | HostLost) -> None:
+    def _handle(self, link: HostLink, event: ProcessReport | HostLost) -> None:
         """Handles a link's event; ignores events of a replaced link."""
         with self._lock:
-            if self._links.get(host) is not link:
+            if self._links.get(host := link.host.name) is not link:
                 return
             if isinstance(event, HostLost):
                 del self._links[host]
-                self._workers = {worker: said for worker, said in self._workers.items() if said != ""}  # or ask again
+                self._workers = {worker: said for worker, said in self._workers.items() if said != ""}  # ask it again
                 self._do(self._dispatcher.host_left(host, event.reason))
                 self._wake.set()
             else:
@@ -154,23 +140,18 @@ class DaskEngine:
             except Exception as error:  # noqa: BLE001 - any error of Dask: the cluster is unavailable now
                 self._unreachable(ClusterError(f"The Dask cluster does not answer ({type(error).__name__}: {error})."))
             # If no cluster was ever reached, the next command tries again.
-            self._wake.wait(_LOOK_S if self._was_connected else None)
+            self._wake.wait(None if self._client is None else _LOOK_S)
 
     def _look(self) -> None:
         client = self._connected()
         workers = client.scheduler_info(n_workers=-1)["workers"]
-        usable = {
-            address for address, about in workers.items() if about.get("status", "running") in ("running", "paused")
-        }
-        for host, link in list(self._links.items()):
+        usable = {address for address, about in workers.items() if about.get("status", "running") in _USABLE}
+        for link in list(self._links.values()):
             silent_s = time.monotonic() - link.heard_s
             if link.worker not in usable:
                 link.lose(f"its worker {link.worker} has stopped")
             elif silent_s >= _SILENT_AFTER_S:
-                self._handle(host, link, EngineSilent(silent_s))
-            if link.free_bytes is not None:
-                with self._lock:
-                    self._dispatcher.space_changed(host, link.free_bytes)
+                self._handle(link, EngineSilent(silent_s))
         with self._lock:
             self._workers = {address: said for address, said in self._workers.items() if address in usable}
             for worker in sorted(usable - self._workers.keys()):
@@ -185,7 +166,8 @@ class DaskEngine:
         client = self._client
         if client is not None and client.status == "running":
             return client
-        self._lose_all("the kernel lost the cluster")
+        for link in list(self._links.values()):
+            link.lose("the kernel lost the cluster")
         self._workers.clear()
         if client is not None and client.status != "closed":
             raise ClusterError("The Dask client lost its connection to the scheduler and is reconnecting.")
@@ -193,22 +175,19 @@ class DaskEngine:
             raise ClusterError("The Dask client was closed. Set the engine again, then retry.")
         client, owns_client = self._connect()
         with self._lock:
-            self._client, self._owns_client, self._was_connected = client, owns_client, True
+            self._client, self._owns_client = client, owns_client
             if not self._is_closed:
                 return client
         self._disconnect(0.0)  # `close` came meanwhile
         raise ClusterError("The engine was closed.")
 
-    def _lose_all(self, reason: str) -> None:
-        for link in list(self._links.values()):
-            link.lose(reason)
-
     def _unreachable(self, error: ClusterError) -> None:
         if self._is_closed:
             return
-        self._lose_all(str(error))
-        is_connecting = self._client is not None and self._client.status == "connecting"
-        is_waited_for = self._was_connected and (self._can_come_back or is_connecting)
+        for link in list(self._links.values()):
+            link.lose(str(error))
+        client = self._client
+        is_waited_for = client is not None and (self._can_come_back or client.status == "connecting")
         with self._lock:
             waits = self._dispatcher.say_absence(_UNREACHABLE)
             self._do(waits if is_waited_for else self._dispatcher.fail_waiting(error))
@@ -217,24 +196,27 @@ class DaskEngine:
         """Asks a worker for its host, and links the host to it if it has no link."""
         arguments = str(self._models_directory), os.environ.get("GGLIB_MODELS_DIR", "")
         said: Any = None
-        with contextlib.suppress(Exception):  # of Dask: the worker or the client has ended, or it is asked again
+        with contextlib.suppress(Exception):  # of Dask: the worker or the client has ended
             said = client.run(introduce, *arguments, workers=[worker], on_error="return").get(worker)
-        refusal = "" if said is None else _refusal_of(worker, said)
+        here = existing_folder_id(self._models_directory)
         with self._lock:
             if said is None:
-                self._workers.pop(worker, None)
-            else:
-                self._workers[worker] = refusal
-        if refusal:
-            _log.warning("%s", refusal)
-            self._wake.set()
-        elif said is not None:
-            host, here = ClusterHost(**said["host"]), existing_folder_id(self._models_directory)
-            with self._lock:
-                if host.name not in self._links and not self._is_closed:
-                    handle, name = partial(self._handle, host.name), secrets.token_hex(8)
-                    self._links[host.name] = HostLink(client, worker, name, self._models_directory, handle)
-                    self._do(self._dispatcher.host_joined(host, here))
+                self._workers.pop(worker, None)  # it is asked again
+                return
+            self._workers[worker] = refusal = _refusal_of(worker, said)
+            if refusal:
+                _log.warning("%s", refusal)
+                self._wake.set()
+                return
+            host = ClusterHost(**said["host"])
+            if host.name not in self._links and not self._is_closed:
+                self._links[host.name] = HostLink(client, worker, host, self._models_directory, self._handle)
+                self._do(self._dispatcher.host_joined(host, here))
+
+
+def _close(client: Client) -> None:
+    with contextlib.suppress(Exception):
+        client.close()
 
 
 def _refusal_of(worker: str, said: object) -> str:

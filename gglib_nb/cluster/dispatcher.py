@@ -11,24 +11,23 @@ engine, anything else a report for the queue. The caller passes the time and mak
   bandwidth limit the copies of one download run one after the other, so that the first is complete early.
 """
 
-from collections.abc import Collection, Mapping
+from collections import deque
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Final
 
 from msgspec import structs
 
-from gglib_nb.cluster.attempt import AttemptReport, ClusterHost, Copy, PlacedAttempt
 from gglib_nb.domain import reports
-from gglib_nb.domain.download import HostFolder
-from gglib_nb.domain.values import Value
+from gglib_nb.domain.download import HostFolder, HostProgress, ShardStatus
+from gglib_nb.domain.values import Value, known_sum
 from gglib_nb.engine import protocol as wire
-from gglib_nb.errors import EngineLostError, GglibError, to_wire
+from gglib_nb.errors import EngineLostError, GglibError
 
 NO_HOST: Final = "waiting for a worker of the cluster"
 _NO_SLOT: Final = "waiting for a free host"
 _LOSSES_ALLOWED: Final = 3
-_GONE_KEPT: Final = 64
 
 
 class Tell(Value, frozen=True):
@@ -39,6 +38,102 @@ class Tell(Value, frozen=True):
 
 
 Action = Tell | wire.Report
+_AttemptReport = reports.Progress | reports.TransferFinished | reports.TransferFailed | reports.TransferStopped
+
+
+@dataclass(slots=True, eq=False)
+class ClusterHost:
+    """One host of a cluster, as long as it is linked."""
+
+    name: str
+    folder_id: str  # hosts with the same one see the same files
+    models_directory: str  # on that host
+    free_bytes: int | None = None  # on the disk of that folder, kept current by its link; None unknown
+    limits: wire.Configure | None = None  # those that its engine has
+    owner: str = ""  # the name under which its engine holds leases; empty before its first report
+    checks: set[int] = field(default_factory=set)  # runs of hashing there
+
+
+@dataclass(slots=True, eq=False)
+class Copy:
+    """One host's transfer for an attempt."""
+
+    number: int  # the attempt's number for that host's engine
+    attempt: "PlacedAttempt"
+    host: ClusterHost
+    progress: reports.Progress  # the latest
+    end: reports.TransferFinished | reports.TransferFailed | None = None  # how it ended; None while it runs
+
+    @property
+    def shown(self) -> HostProgress:
+        """Its progress, for users."""
+        downloaded_bytes = sum(file.downloaded_bytes for file in self.progress.files)
+        is_finished = isinstance(self.end, reports.TransferFinished)
+        return HostProgress(self.host.name, downloaded_bytes, self.attempt.size_bytes, is_finished)
+
+
+@dataclass(slots=True, eq=False)
+class PlacedAttempt:
+    """An attempt that the queue started."""
+
+    command: wire.StartTransfer
+    everywhere: bool = False  # one copy is wanted in every folder
+    copies: list[Copy] = field(default_factory=list)  # one, or one for each folder if it is wanted everywhere
+    waits_for: str = ""  # the reported reason why it waits, or empty
+    is_stopping: bool = False  # the queue wants it stopped
+    losses: dict[str, int] = field(default_factory=dict)  # how often each host's engine ended while it ran there
+
+    @property
+    def number(self) -> int:
+        """The attempt's number for the queue."""
+        return self.command.attempt
+
+    @property
+    def size_bytes(self) -> int | None:
+        """Bytes of one copy; None if the size of a file is unknown."""
+        return known_sum(file.size_bytes for file in self.command.files)
+
+    @property
+    def running(self) -> list[Copy]:
+        """Transfers that have not ended."""
+        return [copy for copy in self.copies if copy.end is None]
+
+    @property
+    def served_folders(self) -> set[str]:
+        """Folders that have a copy, are getting one, or cannot have one."""
+        return {copy.host.folder_id for copy in self.copies}
+
+    def begin(self, number: int, host: ClusterHost) -> None:
+        """Add a copy, which has yet to report."""
+        files = tuple(reports.FileProgress(0, ShardStatus.QUEUED) for _ in self.command.files)
+        self.copies.append(Copy(number, self, host, reports.Progress(number, 0.0, files, 0, "connecting")))
+
+    def progress(self, now_s: float, waiting_hosts: Sequence[str]) -> reports.Progress:
+        """The progress of all copies, after one has reported, and of hosts whose copies have not started."""
+        waiting = [HostProgress(host, 0, self.size_bytes) for host in waiting_hosts]
+        hosts = (*(copy.shown for copy in self.copies), *waiting)
+        copies = [copy.progress for copy in self.copies]
+        if len(hosts) == 1:
+            return structs.replace(copies[0], attempt=self.number, hosts=hosts)
+        running = [copy.progress for copy in self.running]
+        return structs.replace(
+            min(running, key=lambda one: one.notice_kind is not None),  # if one copy waits, the download does not
+            attempt=self.number,
+            sampled_s=now_s,  # of this machine, because the clocks of two hosts cannot be compared
+            files=tuple(_together(column) for column in zip(*(one.files for one in copies), strict=True)),
+            received_bytes=sum(one.received_bytes for one in copies),
+            reused_bytes=sum(one.reused_bytes for one in copies),
+            reused_from=tuple(dict.fromkeys(name for one in copies for name in one.reused_from)),
+            mirrors=tuple(dict.fromkeys(host for one in copies for host in one.mirrors)),
+            is_finalizing=not waiting and all(one.is_finalizing for one in running),
+            hosts=hosts,
+        )
+
+
+def _together(files: Sequence[reports.FileProgress]) -> reports.FileProgress:
+    order = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING, ShardStatus.QUEUED, ShardStatus.FINISHED)
+    status = min((file.status for file in files), key=order.index)
+    return reports.FileProgress(sum(file.downloaded_bytes for file in files), status)
 
 
 def shares_of(limit: int, running: Mapping[str, int]) -> dict[str, int]:
@@ -51,16 +146,6 @@ def shares_of(limit: int, running: Mapping[str, int]) -> dict[str, int]:
     return shares
 
 
-@dataclass(slots=True, eq=False)
-class _Host:
-    """A host of the cluster."""
-
-    about: ClusterHost
-    share: wire.Configure  # the limits that its engine has
-    owner: str = ""  # the name under which its engine holds leases; empty before its first report
-    checks: set[int] = field(default_factory=set)  # runs of hashing there
-
-
 class Dispatcher:
     """All attempts of one queue on all hosts of one cluster."""
 
@@ -68,18 +153,13 @@ class Dispatcher:
         """Has no host yet; the limits of `configure` are for all hosts together."""
         self._configure = configure
         self._max_concurrent = 1
-        self._hosts: dict[str, _Host] = {}
+        self._hosts: dict[str, ClusterHost] = {}
         self._attempts: dict[int, PlacedAttempt] = {}
-        self._gone_owners: list[str] = []
-        self._part_folders: dict[frozenset[str], str] = {}
+        self._gone_owners: deque[str] = deque(maxlen=64)
+        self._part_folders: dict[str, str] = {}  # where the latest bytes of an attempt are, by its first target
         self._last_number = 0
         self._here: str | None = None
         self._absence = NO_HOST
-
-    @property
-    def waiting(self) -> list[int]:
-        """Attempts that run on no host."""
-        return [number for number, attempt in self._attempts.items() if not attempt.running]
 
     def take(self, command: wire.EngineCommand) -> list[Action]:  # noqa: C901 - one case per command
         """Handles a command of the queue."""
@@ -90,12 +170,17 @@ class Dispatcher:
                 self._attempts[command.attempt] = PlacedAttempt(command)
             case wire.StartEverywhere(transfer):
                 self._attempts[transfer.attempt] = PlacedAttempt(transfer, everywhere=True)
-            case wire.SetConcurrency(max_concurrent):
+            case reports.LimitConcurrency(max_concurrent):
                 self._max_concurrent = max_concurrent
-            case wire.StopTransfer():
-                return self._stop(command.attempt)
-            case wire.DiscardPartials():
-                return [Tell(hosts[0].about.name, command) for hosts in self._by_folder()]
+            case reports.StopTransfer(number):
+                attempt = self._attempts.get(number)
+                if attempt is None or attempt.is_stopping:
+                    return []
+                attempt.is_stopping = True
+                stops = [Tell(copy.host.name, reports.StopTransfer(copy.number)) for copy in attempt.running]
+                return [*stops, *self._settle()]
+            case reports.DiscardPartials():
+                return [Tell(hosts[0].name, command) for hosts in self._by_folder()]
             case wire.CheckFiles():
                 return self._check(command)
             case wire.StopCheck():
@@ -104,8 +189,7 @@ class Dispatcher:
 
     def host_joined(self, host: ClusterHost, here: str | None) -> list[Action]:
         """Adds a host; `here` is the identity of this machine's own models folder, None if it has none."""
-        self._here = here
-        self._hosts[host.name] = _Host(host, self._configure)
+        self._here, self._hosts[host.name], host.limits = here, host, self._configure
         return [reports.EnginesChanged(len(self._hosts)), Tell(host.name, self._configure), *self._settle()]
 
     def host_left(self, name: str, reason: str) -> list[Action]:
@@ -116,17 +200,12 @@ class Dispatcher:
         del self._hosts[name]
         return [reports.EnginesChanged(len(self._hosts)), *lost, *self._settle()]
 
-    def space_changed(self, name: str, free_bytes: int | None) -> None:
-        """Updates the free space of a host's disk."""
-        if (host := self._hosts.get(name)) is not None:
-            host.about = replace(host.about, free_bytes=free_bytes)
-
     def fail_waiting(self, error: GglibError) -> list[Action]:
         """Fails waiting attempts, because the cluster will not come back."""
-        ends = [wire.TransferFailed(number, to_wire(error), can_retry=True) for number in self.waiting]
-        for end in ends:
-            del self._attempts[end.attempt]
-        return [*ends]
+        waiting = [number for number, attempt in self._attempts.items() if not attempt.running]
+        for number in waiting:
+            del self._attempts[number]
+        return [reports.TransferFailed(number, error, can_retry=True) for number in waiting]
 
     def say_absence(self, reason: str) -> list[Action]:
         """Reports why there is no host, for attempts that wait for one."""
@@ -150,34 +229,26 @@ class Dispatcher:
                 attempts = frozenset(copy.attempt.number for copy in self._running_on(host))
                 return [reports.EngineSilent(report.silent_s, attempts)] if attempts else []
             case _:
-                copies = (copy for copy in self._running_on(host) if copy.number == report.attempt)
-                return next((self._reported(copy, report, now_s) for copy in copies), [])
+                copy = next((copy for copy in self._running_on(host) if copy.number == report.attempt), None)
+                return [] if copy is None else self._reported(copy, report, now_s)
 
     def _check(self, command: wire.CheckFiles) -> list[Action]:
         """Hashes files on the host whose folder they are in, else on one that shares this machine's folder."""
         paths = [PurePath(file.path) for file in command.files]
         for name, host in sorted(self._hosts.items()):
-            folder = host.about.models_directory
-            if all(path.is_relative_to(folder) for path in paths) or host.about.folder_id == self._here:
+            if all(path.is_relative_to(host.models_directory) for path in paths) or host.folder_id == self._here:
                 host.checks.add(command.check)
                 return [Tell(name, command)]
         return [wire.CheckEnded(command.check, ())]
 
-    def _stop(self, number: int) -> list[Action]:
-        if (attempt := self._attempts.get(number)) is None or attempt.is_stopping:
-            return []
-        attempt.is_stopping = True
-        stops = [Tell(copy.host.name, wire.StopTransfer(copy.number)) for copy in attempt.running]
-        return [*stops, *self._settle()]
-
     # Reports -------------------------------------------------------------------------------------------------------
 
-    def _reported(self, copy: Copy, report: AttemptReport, now_s: float) -> list[Action]:
+    def _reported(self, copy: Copy, report: _AttemptReport, now_s: float) -> list[Action]:
         attempt = copy.attempt
         if isinstance(report, reports.Progress):
             copy.progress = report
-            self._part_folders[attempt.targets] = copy.host.folder_id
-            return [attempt.progress(now_s, [hosts[0].about.name for hosts in self._yet_to_serve(attempt)])]
+            self._part_folders[attempt.command.files[0].target] = copy.host.folder_id
+            return [attempt.progress(now_s, [hosts[0].name for hosts in self._missing_copies(attempt)])]
         if isinstance(report, reports.TransferStopped):
             attempt.copies.remove(copy)
         else:
@@ -186,22 +257,22 @@ class Dispatcher:
 
     def _conclude(self, attempt: PlacedAttempt) -> list[Action]:
         """Ends an attempt if none of its copies runs or has yet to start."""
-        is_partial = not attempt.copies or bool(self._yet_to_serve(attempt))
+        is_partial = not attempt.copies or bool(self._missing_copies(attempt))
         if attempt.running or (is_partial and not attempt.is_stopping):
             return []
         del self._attempts[attempt.number]
         if is_partial:
             return [reports.TransferStopped(attempt.number)]
-        failure = next((copy.end for copy in attempt.copies if isinstance(copy.end, wire.TransferFailed)), None)
-        if failure is not None:
-            return [structs.replace(failure, attempt=attempt.number)]
-        self._part_folders.pop(attempt.targets, None)
+        for copy in attempt.copies:
+            if isinstance(copy.end, reports.TransferFailed):
+                return [structs.replace(copy.end, attempt=attempt.number)]
+        self._part_folders.pop(attempt.command.files[0].target, None)
         return [self._finish(attempt)]
 
     def _finish(self, attempt: PlacedAttempt) -> reports.TransferFinished:
         """The result: with the queue's paths if this machine sees a copy, else with those of the first copy's host."""
         first = min(attempt.copies, key=lambda copy: copy.host.folder_id != self._here)
-        found = [host.about for host in self._hosts.values() if host.about.folder_id in attempt.served_folders]
+        found = [host for host in self._hosts.values() if host.folder_id in attempt.served_folders]
         found.sort(key=lambda host: (host.name != first.host.name, host.name))
         hosts = tuple(HostFolder(host.name, host.models_directory) for host in found)
         assert isinstance(first.end, reports.TransferFinished)  # noqa: S101 - every copy has finished
@@ -215,7 +286,8 @@ class Dispatcher:
         """Handles the end of a host's engine: its checks and its transfers are lost."""
         host, lost = self._hosts[name], set[int]()
         ended: list[Action] = [wire.CheckEnded(check, ()) for check in sorted(host.checks)]
-        self._gone_owners = [*self._gone_owners, *filter(None, [host.owner])][-_GONE_KEPT:]
+        if host.owner:
+            self._gone_owners.append(host.owner)
         host.owner, host.checks = "", set()
         for copy in self._running_on(name):
             attempt = copy.attempt
@@ -230,7 +302,7 @@ class Dispatcher:
                     f"The download process on {name} ended four times in a row. Downloaded data is kept. "
                     "Run %gguf retry to resume."
                 )
-                copy.end = wire.TransferFailed(copy.number, to_wire(error), can_retry=True)
+                copy.end = reports.TransferFailed(copy.number, error, can_retry=True)
         return [*ended, reports.EngineLost(reason, frozenset(lost))] if lost else ended
 
     # Placing -------------------------------------------------------------------------------------------------------
@@ -240,25 +312,31 @@ class Dispatcher:
         ends = [end for attempt in list(self._attempts.values()) for end in self._conclude(attempt)]
         starts: list[Action] = []
         for attempt in self._attempts.values():
-            for candidates in self._wanted_copies(attempt):
+            for candidates in [] if attempt.is_stopping else self._missing_copies(attempt):
                 if (host := self._host_for(attempt, candidates)) is not None:
                     self._last_number += 1
-                    attempt.copies.append(Copy(self._last_number, attempt, host))
+                    attempt.begin(self._last_number, host)
                     attempt.waits_for = ""
                     owners = tuple(self._gone_owners)
                     command = structs.replace(attempt.command, attempt=self._last_number, gone_owners=owners)
                     starts.append(Tell(host.name, command))
         return [*ends, *self._share(), *starts, *self._say_waits()]
 
-    def _wanted_copies(self, attempt: PlacedAttempt) -> list[list[_Host]]:
+    def _missing_copies(self, attempt: PlacedAttempt) -> list[list[ClusterHost]]:
         """The hosts that may run each copy that an attempt still needs."""
-        if attempt.is_stopping:
-            return []
         if attempt.everywhere:
-            return self._yet_to_serve(attempt)
+            return self._by_folder(attempt.served_folders)
         return [] if attempt.copies else [[*self._hosts.values()]]
 
-    def _host_for(self, attempt: PlacedAttempt, candidates: list[_Host]) -> ClusterHost | None:
+    def _by_folder(self, served: Collection[str] = ()) -> list[list[ClusterHost]]:
+        """The hosts of each folder that is not served, by name: hosts that share a folder need one copy."""
+        found: dict[str, list[ClusterHost]] = {}
+        for _, host in sorted(self._hosts.items()):
+            if host.folder_id not in served:
+                found.setdefault(host.folder_id, []).append(host)
+        return list(found.values())
+
+    def _host_for(self, attempt: PlacedAttempt, candidates: list[ClusterHost]) -> ClusterHost | None:
         """The host that starts a copy of an attempt now; None: none can.
 
         A host with enough disk space comes before one without (its engine, which can link an identical file, decides
@@ -266,37 +344,24 @@ class Dispatcher:
         """
         if self._configure.bandwidth_limit_bytes_per_second is not None and attempt.running:
             return None
-        part_folder, needed_bytes = self._part_folders.get(attempt.targets), attempt.size_bytes or 0
+        part_folder, needed_bytes = self._part_folders.get(attempt.command.files[0].target), attempt.size_bytes or 0
 
         def rank(host: ClusterHost) -> tuple[bool, bool, int, str]:
             is_full = host.free_bytes is not None and host.free_bytes < needed_bytes
-            to_go = sum(copy.bytes_to_go for copy in self._running_on(host.name))
-            return is_full, host.folder_id != part_folder, to_go, host.name
+            shown = [copy.shown for copy in self._running_on(host.name)]
+            bytes_to_go = sum(max(0, (one.total_bytes or 0) - one.downloaded_bytes) for one in shown)
+            return is_full, host.folder_id != part_folder, bytes_to_go, host.name
 
-        hosts = [host.about for host in candidates]
-        free = [host for host in hosts if len(self._running_on(host.name)) < self._max_concurrent]
+        free = [host for host in candidates if len(self._running_on(host.name)) < self._max_concurrent]
         return min(free, key=rank, default=None)
-
-    def _yet_to_serve(self, attempt: PlacedAttempt) -> list[list[_Host]]:
-        """The hosts of each folder that has yet to get its copy, if every folder gets one."""
-        return self._by_folder(attempt.served_folders) if attempt.everywhere else []
-
-    def _by_folder(self, served: Collection[str] = ()) -> list[list[_Host]]:
-        """The hosts of each folder that is not served, by name: hosts that share a folder need one copy."""
-        found: dict[str, list[_Host]] = {}
-        for _, host in sorted(self._hosts.items()):
-            if host.about.folder_id not in served:
-                found.setdefault(host.about.folder_id, []).append(host)
-        return list(found.values())
 
     def _running_on(self, host: str) -> list[Copy]:
         return [copy for attempt in self._attempts.values() for copy in attempt.running if copy.host.name == host]
 
     def _say_waits(self) -> list[Action]:
         reason = _NO_SLOT if self._hosts else self._absence
-        news = [
-            one for one in self._attempts.values() if not (one.running or one.is_stopping or one.waits_for == reason)
-        ]
+        waiting = (attempt for attempt in self._attempts.values() if not (attempt.running or attempt.is_stopping))
+        news = [attempt for attempt in waiting if attempt.waits_for != reason]
         for attempt in news:
             attempt.waits_for = reason
         return [reports.TransferWaits(attempt.number, reason) for attempt in news]
@@ -312,7 +377,7 @@ class Dispatcher:
             share = structs.replace(
                 self._configure, max_connections=connections, bandwidth_limit_bytes_per_second=bandwidth
             )
-            if share != host.share:
-                host.share = share
+            if share != host.limits:
+                host.limits = share
                 changed.append(Tell(name, share))
         return changed

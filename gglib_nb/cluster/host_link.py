@@ -6,8 +6,10 @@ their receipt: a lost event costs a moment, not a download.
 """
 
 import contextlib
+import itertools
 import os
 import queue
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -16,7 +18,8 @@ from typing import Any, Final
 
 from distributed import Client
 
-from gglib_nb.cluster.worker_side import CLOSE, OPERATION, Answer, packed, topic_of
+from gglib_nb.cluster.dispatcher import ClusterHost
+from gglib_nb.cluster.worker_side import CLOSE, OPERATION, packed
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import Command, ProcessReport, decode_report, encode
 
@@ -41,22 +44,22 @@ class HostLink:
         self,
         client: Client,
         worker: str,
-        name: str,
+        host: ClusterHost,
         models_directory: Path,
         on_event: Callable[["HostLink", ProcessReport | HostLost], None],
     ) -> None:
-        """Open the link, which has a unique name, in the background.
+        """Open the link in the background; it keeps the free space of the host current.
 
         `on_event` is called with each report of the host, in order, and finally with `HostLost`, unless the link was closed.
         """
         self.worker: Final = worker
-        self.free_bytes: int | None = None  # on the disk of its models folder; None if unknown
+        self.host: Final = host
         self.heard_s = time.monotonic()  # when the host last sent anything
         self._client: Final = client
-        self._name: Final = name
+        self._name: Final = f"{OPERATION}-{secrets.token_hex(8)}"
         self._models_directory: Final = models_directory
         self._on_event: Final = on_event
-        self._lines: Final[queue.SimpleQueue[bytes | None]] = queue.SimpleQueue()
+        self._lines: Final[queue.SimpleQueue[bytes]] = queue.SimpleQueue()  # an empty one only wakes the thread
         self._receiving: Final = threading.RLock()
         self._heard = 0
         self._is_over = False
@@ -73,15 +76,15 @@ class HostLink:
             if self._is_over:
                 return
             self._is_over = True
-        self._lines.put(None)
+        self._lines.put(b"")
         self._on_event(self, HostLost(reason))
 
     def begin_close(self) -> None:
         """End the engine of the host; nothing more is received."""
+        self._lines.put(CLOSE + b"\n")
         with self._receiving:
             self._is_over = True
-        self._lines.put(CLOSE + b"\n")
-        self._lines.put(None)
+        self._lines.put(b"")
 
     def wait_closed(self, timeout_s: float) -> None:
         """Wait until the host has received the command to end."""
@@ -90,48 +93,40 @@ class HostLink:
     def _work(self) -> None:
         held: dict[str, Any] = {}
         try:
-            self._client.subscribe_topic(topic_of(self._name), self._receive)
-            key = f"{OPERATION}-{self._name}"
-            # The worker holds this key while the client exists; that is how it detects the client's end.
-            held = self._client.scatter({key: True}, workers=[self.worker])
-            inherited = os.environ.get("GGLIB_MODELS_DIR", "")
-            self._exchange_all({"alive_key": key, "of_kernel": str(self._models_directory), "inherited": inherited})
+            self._client.subscribe_topic(self._name, lambda event: self._take(**event[1]))
+            # The worker holds this data while the client exists; that is how it detects the client's end.
+            held = self._client.scatter({self._name: True}, workers=[self.worker])
+            self._exchange_all()
         except Exception as error:  # noqa: BLE001 - after any error of Dask this host cannot be used
             self.lose(f"{type(error).__name__}: {error}")
         finally:
             held.clear()  # the scheduler then removes it from the worker
             with contextlib.suppress(Exception):  # a closed client has no topics
-                self._client.unsubscribe_topic(topic_of(self._name))
+                self._client.unsubscribe_topic(self._name)
 
-    def _exchange_all(self, opening: dict[str, str]) -> None:
-        number, is_last = 0, False
-        while not is_last:
-            waiting = self._next_lines(0 if number == 0 else _EXCHANGE_S)
-            lines, is_last = list(filter(None, waiting)), None in waiting
-            if is_last and not lines:
+    def _exchange_all(self) -> None:
+        inherited = os.environ.get("GGLIB_MODELS_DIR", "")
+        opening = {"of_kernel": str(self._models_directory), "inherited": inherited}
+        for number in itertools.count():
+            lines: list[bytes] = []
+            with contextlib.suppress(queue.Empty):
+                lines.append(self._lines.get(timeout=_EXCHANGE_S if number else 0))
+                while True:
+                    lines.append(self._lines.get_nowait())
+            data = packed(b"".join(lines))
+            if self._is_over and not data:
                 return
-            answer = self._deliver(number, packed(lines), opening if number == 0 else None)
-            if answer is None:
+            message = {"op": OPERATION, "link": self._name, "number": number, "data": data, "opening": opening}
+            if (answer := self._deliver(message)) is None:
                 self.lose("its worker dropped it")
                 return
-            number += 1
             self.heard_s = time.monotonic()
-            self.free_bytes = answer["free_bytes"]
+            self.host.free_bytes = answer["free_bytes"]
             for report_number, line in answer["reports"]:
                 self._take(report_number, line)
 
-    def _next_lines(self, timeout_s: float) -> list[bytes | None]:
-        """The lines to send, none after the timeout; an empty one only wakes, and None ends the link."""
-        lines: list[bytes | None] = []
-        with contextlib.suppress(queue.Empty):
-            lines.append(self._lines.get(timeout=timeout_s))
-            while True:
-                lines.append(self._lines.get_nowait())
-        return lines
-
-    def _deliver(self, number: int, data: bytes, opening: dict[str, str] | None) -> Answer | None:
+    def _deliver(self, message: dict[str, Any]) -> dict[str, Any] | None:
         """One exchange; it is numbered, so it can be repeated safely."""
-        message = {"op": OPERATION, "link": self._name, "number": number, "data": data, "opening": opening}
         deadline_s = time.monotonic() + _PATIENCE_S
         while True:
             is_late = self._is_over or time.monotonic() > deadline_s
@@ -141,14 +136,11 @@ class HostLink:
                 reply = self._client.sync(scheduler.broadcast, **current, on_error="ignore", callback_timeout=_ANSWER_S)
                 if self.worker in reply or is_late:  # else it did not answer
                     said = reply.get(self.worker)
-                    return said if isinstance(said, dict) and "reports" in said else None  # type: ignore[return-value]
+                    return said if isinstance(said, dict) and "reports" in said else None
             except Exception:  # a blocked loop, or a client that is reconnecting
                 if is_late:
                     raise
             time.sleep(_AGAIN_S)
-
-    def _receive(self, event: tuple[float, dict[str, Any]]) -> None:
-        self._take(event[1]["number"], event[1]["line"])
 
     def _take(self, number: int, line: str) -> None:
         """Passes on the next report; events and answers deliver it once or twice, in any order."""

@@ -4,8 +4,8 @@
 worker's event loop, so that it never waits for the user's tasks, which may occupy every thread for hours. (A Dask actor would: its
 creation is a task. It would also keep an adaptive cluster from retiring the worker.) Nothing here blocks that loop.
 
-The kernel's client keeps a piece of data on this worker; the scheduler removes it when the client has ended. So
-the engine ends with its client, with its worker (its parent), and on command.
+A link has one name: of the topic for its reports, and of a piece of data that its client keeps on this worker. The scheduler
+removes that data when the client has ended. So the engine ends with its client, with its worker (its parent), and on command.
 
 Commands may contain the token, so they are decoded only here, and are never part of an error's text.
 """
@@ -13,6 +13,7 @@ Commands may contain the token, so they are decoded only here, and are never par
 import asyncio
 import contextlib
 import os
+import secrets
 import threading
 import zlib
 from collections import deque
@@ -21,32 +22,30 @@ from dataclasses import replace as replaced
 from importlib.metadata import version
 from pathlib import Path
 from socket import gethostname
-from typing import Any, Final, TypedDict
+from typing import Any, Final
 
 from distributed import Worker
 from distributed.core import Status
 from msgspec import structs
 
-from gglib_nb.cluster.folder import folder_id
 from gglib_nb.domain.names import target_path
+from gglib_nb.domain.reports import DiscardPartials, StopTransfer, TransferFailed
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.client import EngineClient
-from gglib_nb.errors import RequestError, to_wire
+from gglib_nb.engine.disk import read_small
+from gglib_nb.errors import RequestError
 from gglib_nb.settings import DownloadManagerConfig, host_name, of_environment
 from gglib_nb.system import free_bytes
 
 OPERATION: Final = "gglib_nb"
 """The handler's name on a worker."""
 
+CLOSE: Final = b'"close"'
+"""The line that ends a link's engine."""
+
 _LOOK_S: Final = 0.5
+_FOLDER_NAME: Final = ".gglib-nb-folder"
 _RUNNING: Final = (Status.init, Status.running, Status.paused, Status.closing_gracefully)
-
-
-class Answer(TypedDict):
-    """The answer to a link: unacknowledged numbered reports, as lines; and the free space of the models folder, None if unknown."""
-
-    reports: list[tuple[int, str]]
-    free_bytes: int | None
 
 
 def package_version() -> str:
@@ -80,19 +79,48 @@ def _models_directory(of_kernel: str, inherited: str) -> Path:
     return Path(asked[0] if asked is not None and is_own else of_kernel)
 
 
-def _handler(worker: Worker) -> Callable[..., Answer | None]:
+def folder_id(folder: Path) -> str | None:
+    """The name of a folder, which is written now if it has none; None if it cannot be written or read.
+
+    Hosts that read the same name see the same folder. Paths cannot show that (two machines may mount one share at different
+    places, or have different disks at one path), and device numbers differ between machines.
+    """
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(folder / _FOLDER_NAME):
+            _leave_name(folder / _FOLDER_NAME)
+    return existing_folder_id(folder)
+
+
+def existing_folder_id(folder: Path) -> str | None:
+    """The name of a folder; None if it has none, or cannot be read. Writes nothing."""
+    return (read_small(folder / _FOLDER_NAME) or b"").decode("ascii", "replace").strip() or None
+
+
+def _leave_name(path: Path) -> None:
+    # Written completely before it gets its final name, so that no host reads half of it; if two hosts write at once, one wins.
+    mine = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    mine.write_text(secrets.token_hex(16), encoding="ascii")
+    try:
+        os.link(mine, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a filesystem without links
+        if not path.exists():
+            mine.replace(path)
+    mine.unlink(missing_ok=True)
+
+
+def _handler(worker: Worker) -> Callable[..., dict[str, Any] | None]:
     engines: dict[str, HostEngine] = {}
 
-    def gglib_nb(
-        link: str, number: int, heard: int, data: bytes, opening: dict[str, str] | None = None
-    ) -> Answer | None:
-        """One exchange with a link, which `opening` opens; None if this worker does not know the link (any more)."""
-        for name in [name for name, engine in engines.items() if engine.is_closed]:
+    def gglib_nb(link: str, number: int, heard: int, data: bytes, opening: dict[str, str]) -> dict[str, Any] | None:
+        """One exchange with a link, which the first one opens; None if this worker does not know the link (any more)."""
+        for name in [name for name, engine in engines.items() if engine.closed.is_set()]:
             del engines[name]
-        if opening and link not in engines:
+        if number == 0 and link not in engines:
             engines[link] = HostEngine(worker, link, **opening)
-        engine = engines.get(link)
-        return None if engine is None else engine.exchange(number, heard, data)
+        return engines[link].exchange(number, heard, data) if link in engines else None
 
     return gglib_nb
 
@@ -100,11 +128,10 @@ def _handler(worker: Worker) -> Callable[..., Answer | None]:
 class HostEngine:
     """The engine of this host for one link."""
 
-    def __init__(self, worker: Worker, link: str, alive_key: str, of_kernel: str, inherited: str) -> None:
-        """Start nothing yet; the client keeps the data `alive_key` on this worker while it exists."""
+    def __init__(self, worker: Worker, link: str, of_kernel: str, inherited: str) -> None:
+        """Start nothing yet; for the models folder of the kernel, and its environment, see `_models_directory`."""
         self._worker: Final = worker
-        self._topic: Final = topic_of(link)
-        self._alive_key: Final = alive_key
+        self._link: Final = link
         self._of_kernel: Final = Path(of_kernel)
         self._settings: Final = DownloadManagerConfig()
         self._folder: Final = _models_directory(of_kernel, inherited)
@@ -114,18 +141,16 @@ class HostEngine:
         self._last_report = 0
         self._kept: Final[deque[tuple[int, str]]] = deque()
         self._free_bytes: int | None = None
-        self._end: Final = threading.Event()
+        self.closed: Final = threading.Event()  # its engine has ended permanently, or is ending
         for work in (self._watch, self._measure):
             threading.Thread(target=work, name=f"gglib-cluster{work.__name__}", daemon=True).start()
 
-    @property
-    def is_closed(self) -> bool:
-        """Whether its engine was ended permanently."""
-        return self._end.is_set()
+    def exchange(self, number: int, heard: int, data: bytes) -> dict[str, Any] | None:
+        """Runs a batch of commands, once; None: the engine has ended.
 
-    def exchange(self, number: int, heard: int, data: bytes) -> Answer | None:
-        """Runs a batch of commands, once; returns unacknowledged reports. None: the engine has ended."""
-        if self.is_closed:
+        Returns `reports`, the numbered lines that the link has not acknowledged (`heard`), and `free_bytes` of the models folder.
+        """
+        if self.closed.is_set():
             return None
         if number > self._taken:
             self._taken = number
@@ -134,18 +159,18 @@ class HostEngine:
         with self._lock:
             while self._kept and self._kept[0][0] <= heard:
                 self._kept.popleft()
-            return Answer(reports=list(self._kept), free_bytes=self._free_bytes)
+            return {"reports": list(self._kept), "free_bytes": self._free_bytes}
 
     def _take(self, line: bytes) -> None:
         if line == CLOSE:
-            self._end.set()
+            self.closed.set()
             return
         command = wire.decode_command(line)
         try:
             command = self._placed_here(command)
         except RequestError as error:
             if isinstance(command, wire.StartTransfer):
-                self._report(wire.TransferFailed(command.attempt, to_wire(error), can_retry=False))
+                self._report(TransferFailed(command.attempt, error, can_retry=False))
             if isinstance(command, wire.CheckFiles):
                 self._report(wire.CheckEnded(command.check, ()))
             return
@@ -164,12 +189,12 @@ class HostEngine:
                 # A kernel that ran its own engine before names folders of its own disk, which this host need not have.
                 donors = tuple(self._donors(command.donors))
                 return structs.replace(command, files=placed, donors=donors, known_folders=())
-            case wire.DiscardPartials(targets=targets):
-                return wire.DiscardPartials(tuple(map(self._target, targets)))
+            case DiscardPartials(targets=targets):
+                return DiscardPartials(tuple(map(self._target, targets)))
             case wire.CheckFiles(files=checked):
                 found = tuple(structs.replace(file, path=self._existing(file.path)) for file in checked)
                 return structs.replace(command, files=found)
-            case wire.StopTransfer() | wire.StopCheck():
+            case StopTransfer() | wire.StopCheck():
                 return command
 
     def _existing(self, path: str) -> str:
@@ -196,31 +221,22 @@ class HostEngine:
             self._kept.append((self._last_report, line))
             # A closing worker accepts no more calls; the link asks again, or loses this host.
             with contextlib.suppress(Exception):
-                self._worker.log_event(self._topic, {"number": self._last_report, "line": line})
+                self._worker.log_event(self._link, {"number": self._last_report, "line": line})
 
     def _watch(self) -> None:
         """Ends the engine on command, and when its client or its worker has ended."""
-        while not self._end.wait(_LOOK_S):
-            if self._alive_key not in self._worker.data or self._worker.status not in _RUNNING:
-                self._end.set()
+        while not self.closed.wait(_LOOK_S):
+            if self._link not in self._worker.data or self._worker.status not in _RUNNING:
+                self.closed.set()
         if self._client is not None:
             self._client.close()
 
     def _measure(self) -> None:
         """Reads the free space, on a thread of its own: a network disk that hangs must not keep the engine alive."""
-        while not self._end.wait(_LOOK_S):
+        while not self.closed.wait(_LOOK_S):
             self._free_bytes = free_bytes(self._folder)
 
 
-CLOSE: Final = b'"close"'
-"""The line that ends a link's engine."""
-
-
-def topic_of(link: str) -> str:
-    """The topic for the reports to a link."""
-    return f"gglib-nb-{link}"
-
-
-def packed(lines: list[bytes]) -> bytes:
+def packed(lines: bytes) -> bytes:
     """Commands for the network: compressed, and not readable in a log of messages."""
-    return zlib.compress(b"".join(lines)) if lines else b""
+    return zlib.compress(lines) if lines else b""

@@ -1,13 +1,11 @@
-"""The reports of an engine to the queue: lines of its protocol, and events of the queue machine.
-
-`TransferFailed` is missing, because an error is a value in the queue and JSON in a line.
-"""
+"""The messages of queue and engine: lines of the engine's protocol, and also events and effects of the queue machine."""
 
 from typing import Literal
 
 from msgspec import Struct
 
 from gglib_nb.domain.download import HostFolder, HostProgress, ShardStatus, StoredFile
+from gglib_nb.errors import GglibError
 
 NoticeKind = Literal[
     "connecting", "stalled", "retrying", "verifying", "finalizing", "waiting", "linked", "offline",
@@ -17,6 +15,30 @@ NoticeKind = Literal[
 
 class Message(Struct, frozen=True, tag=True, forbid_unknown_fields=True):
     """One line; its class name is sent as `type`."""
+
+
+# --- Commands ---------------------------------------------------------------------------------------------------------
+
+
+class StopTransfer(Message, frozen=True):
+    """Stop the attempt within a second; its partial files are kept."""
+
+    attempt: int
+
+
+class DiscardPartials(Message, frozen=True):
+    """Delete the partial files of these targets, which no attempt is writing."""
+
+    targets: tuple[str, ...]
+
+
+class LimitConcurrency(Message, frozen=True):
+    """How many transfers each of several engines may run at once, at least 1. A single engine ignores it."""
+
+    max_concurrent: int
+
+
+# --- Reports ----------------------------------------------------------------------------------------------------------
 
 
 class FileProgress(Struct, frozen=True, forbid_unknown_fields=True):
@@ -58,6 +80,14 @@ class TransferFinished(Message, frozen=True):
     attempt: int
     files: tuple[StoredFile, ...]  # one for every target, in the order of their first part
     hosts: tuple[HostFolder, ...] = ()  # of a cluster, that see the files; empty on this machine
+
+
+class TransferFailed(Message, frozen=True):
+    """The attempt failed; downloaded data is kept."""
+
+    attempt: int
+    error: GglibError
+    can_retry: bool  # whether trying again can help without changing anything
 
 
 class TransferStopped(Message, frozen=True):

@@ -11,6 +11,8 @@ from typing import Any, ClassVar
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields
 
+from gglib_nb.errors import GglibError, from_wire, to_wire
+
 
 class _DataclassFields:
     """The attribute by which `dataclasses` recognizes a dataclass, made from the fields of the Struct."""
@@ -38,11 +40,21 @@ def known_sum(amounts: Iterable[int | None]) -> int | None:
     return None if None in found else sum(filter(None, found))
 
 
-def plain(value: object) -> str:
-    """For msgspec's encoders, which know no subclass of `str`: a `Quantization` is encoded as its text."""
+def plain(value: object) -> str | dict[str, Any]:
+    """For msgspec's encoders, which know neither our errors nor a subclass of `str`, such as `Quantization`."""
+    if isinstance(value, GglibError):
+        return to_wire(value)
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError(f"{type(value).__name__} cannot be encoded")
+
+
+def restored(kind: type, value: Any) -> Any:  # noqa: ANN401 - msgspec's signature
+    """For msgspec's decoders: the error that `plain` encoded."""
+    try:
+        return from_wire(value) if kind is GglibError else value
+    except KeyError as error:
+        raise ValueError("not an error of this package") from error
 
 
 class Value(Struct, frozen=True):

@@ -1,8 +1,8 @@
 """The kernel's end of the engine: starts the process, sends commands and passes events on.
 
-Sending never blocks: a writer thread writes the commands in order, so that a stopped engine or a full pipe delays no
-caller. A reader thread calls `on_event`. When the process ends by itself, all commands sent to it are void, the last report
-is `EngineLost` with the cause, and the next command starts another process, after a pause if several ended soon after
+Sending never blocks: a thread starts the process and calls `on_event`, and another writes the commands in order, so that a
+stopped engine or a full pipe delays no caller. When the process ends by itself, all commands sent to it are void, the last
+report is `EngineLost` with the cause, and the next command starts another process, after a pause if several ended soon after
 their start. A process that does not respond for a long time is killed (`watchdog`), with the same result.
 """
 
@@ -62,13 +62,13 @@ _log: Final = logging.getLogger("gglib_nb")
 class _Life:
     """One process, from the first command for it to its end. Commands that are in its queue then are void."""
 
-    def __init__(self) -> None:
+    def __init__(self, configure: wire.Configure) -> None:
         self.commands: queue.SimpleQueue[wire.Command | None] = queue.SimpleQueue()  # None ends the writer
-        self.watchdog = Watchdog(time.monotonic())
+        self.commands.put(configure)
+        self.started_s = time.monotonic()
+        self.watchdog = Watchdog(self.started_s)
         self.process: subprocess.Popen[bytes] | None = None
-        self.writer: threading.Thread | None = None
-        self.reader: threading.Thread | None = None
-        self.started_s = 0.0
+        self.thread: threading.Thread | None = None
         self.log_size_bytes = 0  # before it wrote anything
         self.is_over = False
 
@@ -79,7 +79,7 @@ class EngineClient:
     Args:
         configure: Sent first to every process; a later `Configure` replaces it.
         log_folder: Where the engine's standard error goes, in a file of limited size.
-        on_event: Called by the reader thread, in the order of events; must not block.
+        on_event: Called by a thread of the client, in the order of events; must not block.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class EngineClient:
         """Queue the command for the engine, starting it if needed. Does nothing after `close`."""
         if isinstance(command, wire.StartEverywhere):
             command = command.transfer
-        if not isinstance(command, wire.SetConcurrency):
+        if not isinstance(command, reports.LimitConcurrency):
             self._post(command)
 
     def _post(self, command: wire.Command | None) -> None:
@@ -118,17 +118,16 @@ class EngineClient:
                 self._configure = command
             if self._life is None or self._life.is_over:
                 # A new process gets the newest `Configure`; without a process there is nothing to stop.
-                if isinstance(command, wire.Configure | wire.StopTransfer | wire.StopCheck):
+                if isinstance(command, wire.Configure | reports.StopTransfer | wire.StopCheck):
                     return
-                self._life = life = _Life()
-                life.commands.put(self._configure)
-                writer = threading.Thread(target=self._write_all, args=(life,), name="gglib-engine-writer", daemon=True)
+                self._life = life = _Life(self._configure)
+                thread = threading.Thread(target=self._live, args=(life,), name="gglib-engine-reader", daemon=True)
                 try:
-                    writer.start()
+                    thread.start()
                 except RuntimeError as error:  # there are too many threads
                     self._ended(life, f"it could not be started: {error}")
                     return
-                life.writer = writer
+                life.thread = thread
             if command is not None:
                 self._life.commands.put(command)
 
@@ -140,17 +139,13 @@ class EngineClient:
         if (life := self._life) is None:
             return
         life.commands.put(None)
-        # If the engine is stopped and its pipe full, the writer blocks until the kill below.
-        _join(life.writer, deadline_s - timeout_s / 2)
-        deadline_s = max(deadline_s, time.monotonic() + 0.05)
-        _join(life.reader, deadline_s)  # it ends with the process; `wait` would poll
+        _join(life.thread, deadline_s)  # it ends with the process; `wait` would poll
         if life.process is not None:
-            try:  # waits if this is the reader's own thread
+            try:  # waits if this is that thread
                 life.process.wait(max(0.0, deadline_s - time.monotonic()))
             except subprocess.TimeoutExpired:
                 life.process.kill()
-        _join(life.writer, time.monotonic() + 1)
-        _join(life.reader, time.monotonic() + 1)
+        _join(life.thread, time.monotonic() + 1)
 
     def abandon(self) -> None:
         """In a forked child: close our copies of the pipe's ends, so that the engine's input ends with the parent.
@@ -166,47 +161,47 @@ class EngineClient:
                     with contextlib.suppress(OSError, ValueError):
                         os.close(stream.fileno())
 
-    # The writer ------------------------------------------------------------------------------------------------------
+    # The threads -----------------------------------------------------------------------------------------------------
 
-    def _write_all(self, life: _Life) -> None:
-        if (process := self._start(life)) is None or process.stdin is None:
-            return
-        while (command := life.commands.get()) is not None:
-            life.watchdog.sent(command, time.monotonic())
-            data = memoryview(wire.encode(command))
-            with contextlib.suppress(OSError):  # a broken pipe: the reader reports the end of the process
-                while data:
-                    data = data[process.stdin.write(data) or 0 :]
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-
-    def _start(self, life: _Life) -> subprocess.Popen[bytes] | None:
-        """Start the process; None if it could not be started, or the client was closed meanwhile."""
+    def _live(self, life: _Life) -> None:
+        """Start the process and pass on its reports until it ends; then report that."""
         if self._short_lives:
             self._closing.wait(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (self._short_lives - 1)))
         if self._closing.is_set():
-            return None
+            return
+        life.started_s = time.monotonic()
+        try:
+            process = life.process = self._start(life)
+            threading.Thread(target=_write_all, args=(life, process), name="gglib-engine-writer", daemon=True).start()
+        except Exception as error:  # noqa: BLE001  # a program that patches process creation may raise anything
+            if life.process is not None:
+                with life.process:  # closes its pipes
+                    life.process.kill()
+            self._ended(life, f"it could not be started: {error}")
+            return
+        assert process.stdout is not None  # noqa: S101  # it was just started, with pipes
+        reason = ""
+        try:
+            self._read_events(life, process, PipeReader(process.stdout.fileno()))
+        except Exception as error:  # noqa: BLE001  # any error of reading is reported, or downloads would freeze
+            reason = f"its reports could not be read ({type(error).__name__}: {error})"
+        try:
+            code = process.wait(_WAIT_AFTER_END_S)
+        except subprocess.TimeoutExpired:
+            process.kill()  # without its reports it is of no use
+            code = process.wait()
+        process.stdout.close()
+        self._ended(life, reason or self._cause(life, code))
+
+    def _start(self, life: _Life) -> subprocess.Popen[bytes]:
         package = str(Path(__file__).resolve().parents[1])
         command = [sys.executable, "-P", "-c", _BOOTSTRAP, package, str(os.getpid())]
         if os.access(_SHELL, os.X_OK):
             command = [str(_SHELL), "-c", 'exec "$0" "$@"', *command]
         pipe, env = subprocess.PIPE, without_tokens(os.environ)
-        try:
-            with self._open_log() as log:
-                life.log_size_bytes = log.tell()
-                life.process = start_detached(command, stdin=pipe, stdout=pipe, stderr=log, env=env)
-            life.started_s = time.monotonic()
-            reader = threading.Thread(target=self._read_all, args=(life,), name="gglib-engine-reader", daemon=True)
-            reader.start()
-        except Exception as error:  # noqa: BLE001  # a program that patches process creation may raise anything
-            if life.process is not None:
-                with life.process:  # closes its pipes
-                    life.process.kill()
-            self._short_lives += 1
-            self._ended(life, f"it could not be started: {error}")
-            return None
-        life.reader = reader
-        return life.process
+        with self._open_log() as log:
+            life.log_size_bytes = log.tell()
+            return start_detached(command, stdin=pipe, stdout=pipe, stderr=log, env=env)
 
     def _open_log(self) -> BinaryIO:
         """The log file; if its folder is not writable, downloads continue without a log."""
@@ -217,26 +212,6 @@ class EngineClient:
                 path.replace(path.with_name("engine.log.1"))
             return path.open("ab")
         return Path(os.devnull).open("wb")
-
-    # The reader ------------------------------------------------------------------------------------------------------
-
-    def _read_all(self, life: _Life) -> None:
-        process, reason = life.process, ""
-        assert process is not None  # noqa: S101  # it was just started, with pipes
-        assert process.stdout is not None  # noqa: S101  # as above
-        try:
-            self._read_events(life, process, PipeReader(process.stdout.fileno()))
-        except Exception as error:  # noqa: BLE001  # any error of the reader is reported, or downloads would freeze
-            reason = f"its reports could not be read ({type(error).__name__}: {error})"
-        try:
-            code = process.wait(_WAIT_AFTER_END_S)
-        except subprocess.TimeoutExpired:
-            process.kill()  # without its reports it is of no use
-            code = process.wait()
-        process.stdout.close()
-        is_short = time.monotonic() - life.started_s < _SHORT_LIFE_S
-        self._short_lives = self._short_lives + 1 if is_short else 0
-        self._ended(life, reason or self._cause(life, code))
 
     def _read_events(self, life: _Life, process: subprocess.Popen[bytes], pipe: PipeReader) -> None:
         """Pass on events until the end of the output; checks for silence meanwhile."""
@@ -284,16 +259,30 @@ class EngineClient:
     def _report(self, report: wire.ProcessReport) -> None:
         try:
             self._on_event(report)
-        except BaseException:  # noqa: BLE001  # nothing that the callback raises may end the reader
+        except BaseException:  # noqa: BLE001  # nothing that the callback raises may end the thread
             _log.exception("a report of the download process could not be handled")
 
     def _ended(self, life: _Life, reason: str) -> None:
+        is_short = time.monotonic() - life.started_s < _SHORT_LIFE_S
+        self._short_lives = self._short_lives + 1 if is_short else 0
         life.commands.put(None)
         with self._lock:
             life.is_over = True
             is_closed = self._closing.is_set()
         if not is_closed:
             self._report(reports.EngineLost(reason))
+
+
+def _write_all(life: _Life, process: subprocess.Popen[bytes]) -> None:
+    assert process.stdin is not None  # noqa: S101  # it was just started, with pipes
+    while (command := life.commands.get()) is not None:
+        life.watchdog.sent(command, time.monotonic())
+        data = memoryview(wire.encode(command))
+        with contextlib.suppress(OSError):  # a broken pipe: the end of the process is reported
+            while data:
+                data = data[process.stdin.write(data) or 0 :]
+    with contextlib.suppress(OSError):
+        process.stdin.close()
 
 
 def _join(thread: threading.Thread | None, deadline_s: float) -> None:

@@ -38,13 +38,13 @@ class Shared(Struct):
     """The state that all transfers of an engine share. Each part is thread-safe; only the command loop sets fields."""
 
     session: Session
-    link_folders: tuple[str, ...]
+    connectivity: Connectivity
     pool: Pool
     disk_space: DiskSpace
-    connectivity: Connectivity
-    network_wait_s: float
     timeouts: Timeouts
     reuse_limits: ReuseLimits = ReuseLimits()
+    link_folders: tuple[str, ...] = ()
+    network_wait_s: float = 0.0
 
 
 # --- Events -----------------------------------------------------------------------------------------------------------

@@ -56,8 +56,6 @@ class Engine:
         self._report = report
         self._timeouts = timeouts or Timeouts()
         self._reuse_limits = reuse_limits or ReuseLimits()
-        self._pool = Pool(1, self._timeouts.idle_s)
-        self._disk_space = DiskSpace()
         self._settings: tuple[object, ...] = ()  # of the session
         self._shared: Shared | None = None  # until the first `Configure`
         self._transfers: dict[int, Transfer] = {}
@@ -70,25 +68,23 @@ class Engine:
                 self._configured(command)
             case wire.StartTransfer():
                 self._start(command)
-            case wire.StopTransfer(attempt) if attempt in self._transfers:
+            case reports.StopTransfer(attempt) if attempt in self._transfers:
                 self._transfers[attempt].stop()
-            case wire.DiscardPartials():
-                self._discard(command)
+            case reports.DiscardPartials(targets):
+                self._discard(targets)
             case wire.CheckFiles(check):
                 stop = self._checks[check] = threading.Event()
                 run = partial(run_check, command, self._report, stop)
                 threading.Thread(target=run, name=f"gglib-check-{check}", daemon=True).start()
             case wire.StopCheck(check) if check in self._checks:
                 self._checks.pop(check).set()
-            case wire.StopTransfer() | wire.StopCheck():
+            case reports.StopTransfer() | wire.StopCheck():
                 pass  # it has reported its end; there is nothing to stop
             case _:
                 assert_never(command)
 
     def shut_down(self) -> None:
-        """Stop everything, so that it can be resumed; takes about a second at most."""
-        for stop in self._checks.values():
-            stop.set()
+        """Stop every transfer, so that it can be resumed; takes about a second at most. A check leaves nothing behind."""
         for transfer in self._transfers.values():
             transfer.stop()
         deadline_s = time.monotonic() + _SHUTDOWN_S
@@ -97,30 +93,28 @@ class Engine:
         if self._shared is not None:
             self._shared.session.close()
 
-    def _discard(self, command: wire.DiscardPartials) -> None:
-        for target in command.targets:
+    def _discard(self, targets: tuple[str, ...]) -> None:
+        for target in targets:
             try:
                 delete_unowned(Path(target), self._timeouts.lease_s)
             except OSError as error:
                 sys.stderr.write(f"partial files of {target} were not deleted: {error}\n")
 
     def _configured(self, command: wire.Configure) -> None:
-        self._pool.throttle.change(command.bandwidth_limit_bytes_per_second or None)
-        self._pool.set_max(command.max_connections)
         settings = command.endpoint, command.token, command.user_agent, command.mirrors, command.modelscope
         if self._shared is None or settings != self._settings:
             self._settings, session = settings, Session(command, self._timeouts)
             self._shared = Shared(  # running transfers keep theirs
                 session=session,
-                link_folders=(),
-                pool=self._pool,
-                disk_space=self._disk_space,
                 connectivity=Connectivity(session.can_reach_hub),
-                network_wait_s=0.0,
+                pool=Pool(1, self._timeouts.idle_s) if self._shared is None else self._shared.pool,
+                disk_space=DiskSpace() if self._shared is None else self._shared.disk_space,
                 timeouts=self._timeouts,
                 reuse_limits=self._reuse_limits,
             )
         self._shared.link_folders, self._shared.network_wait_s = command.link_folders, command.network_wait_s
+        self._shared.pool.throttle.change(command.bandwidth_limit_bytes_per_second or None)
+        self._shared.pool.set_max(command.max_connections)
 
     def _start(self, command: wire.StartTransfer) -> None:
         if self._shared is None:
@@ -169,31 +163,30 @@ class PipeOutbox:
         self.is_lost = False  # the other end is no longer read
         self._fd = fd
         self._changed = threading.Condition()
-        self._waiting: dict[object, wire.Event] = {}  # in order; progress by its attempt or check
-        self._is_writing = False
-        threading.Thread(target=self._run, name="gglib-outbox", daemon=True).start()
+        self._waiting: dict[object, wire.Event | None] = {}  # in order; progress by its attempt or check; None: the end
+        self._thread = threading.Thread(target=self._run, name="gglib-outbox", daemon=True)
+        self._thread.start()
 
-    def post(self, event: wire.Event) -> None:
+    def post(self, event: wire.Event | None) -> None:
         """Queue an event; never blocks."""
-        is_progress = isinstance(event, reports.Progress | wire.CheckProgress)
         with self._changed:
-            self._waiting[wire.work_of(event) if is_progress else object()] = event
-            self._changed.notify_all()
+            key = wire.work_of(event) if isinstance(event, reports.Progress | wire.CheckProgress) else object()
+            self._waiting[key] = event
+            self._changed.notify()
 
-    def flush(self) -> None:
+    def close(self) -> None:
         """Wait briefly until everything is written."""
-        with self._changed:
-            self._changed.wait_for(lambda: self.is_lost or not (self._waiting or self._is_writing), _FLUSH_S)
+        self.post(None)
+        self._thread.join(_FLUSH_S)
 
     def _run(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 with self._changed:
-                    self._is_writing = False
-                    self._changed.notify_all()
                     self._changed.wait_for(lambda: self._waiting)
-                    self._is_writing = True
                     event = self._waiting.pop(next(iter(self._waiting)))
+                if event is None:
+                    return
                 data = wire.encode(event)
                 while data:
                     data = data[os.write(self._fd, data) :]
@@ -251,6 +244,6 @@ def main(parent_pid: int) -> None:
         except ValueError as error:
             sys.stderr.write(f"{error}\n")
     engine.shut_down()
-    outbox.flush()
+    outbox.close()
     # Does not wait for threads in a connect or a name lookup.
     os._exit(0)

@@ -16,16 +16,20 @@ from typing_extensions import override
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.library import CheckedFile
 from gglib_nb.domain.reports import (
+    DiscardPartials,
     EngineLost,
     EnginesChanged,
     EngineSilent,
+    LimitConcurrency,
     Message,
     Progress,
+    StopTransfer,
+    TransferFailed,
     TransferFinished,
     TransferStopped,
     TransferWaits,
 )
-from gglib_nb.domain.values import plain
+from gglib_nb.domain.values import plain, restored
 
 # --- Commands ---------------------------------------------------------------------------------------------------------
 
@@ -71,18 +75,6 @@ class StartTransfer(Message, frozen=True):
     known_folders: tuple[str, ...] = ()  # on the disk of the files; if none of them exists, it is not mounted
 
 
-class StopTransfer(Message, frozen=True):
-    """Stop the attempt within a second; its partial files are kept."""
-
-    attempt: int
-
-
-class DiscardPartials(Message, frozen=True):
-    """Delete the partial files of these targets, which no attempt is writing."""
-
-    targets: tuple[str, ...]
-
-
 class FileToCheck(Struct, frozen=True, forbid_unknown_fields=True):
     """A file on the disk, and what it should be."""
 
@@ -108,19 +100,13 @@ class StopCheck(Message, frozen=True):
 Command = Configure | StartTransfer | StopTransfer | DiscardPartials | CheckFiles | StopCheck
 
 
-class SetConcurrency(Message, frozen=True):
-    """How many transfers each of several engines may run at once, at least 1. A single engine ignores it."""
-
-    max_concurrent: int
-
-
 class StartEverywhere(Message, frozen=True):
     """Run a transfer once for every models folder that the engines have. A single engine runs it once."""
 
     transfer: StartTransfer
 
 
-EngineCommand = Command | SetConcurrency | StartEverywhere
+EngineCommand = Command | LimitConcurrency | StartEverywhere
 """What an engine's `send` takes; the process itself does not know the last two."""
 
 
@@ -132,14 +118,6 @@ class Ready(Message, frozen=True):
 
     pid: int
     owner: str = ""
-
-
-class TransferFailed(Message, frozen=True):
-    """The attempt failed; downloaded data is kept."""
-
-    attempt: int
-    error: dict[str, Any]  # as `gglib_nb.errors.to_wire` gives it
-    can_retry: bool  # whether trying again can help without changing anything
 
 
 class CheckProgress(Message, frozen=True):
@@ -181,7 +159,7 @@ _Message = TypeVar("_Message")
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=plain)
 _command_decoder: Final = msgspec.json.Decoder(Command)
-_report_decoder: Final = msgspec.json.Decoder(ProcessReport)
+_report_decoder: Final = msgspec.json.Decoder(ProcessReport, dec_hook=restored)
 
 
 def encode(message: Message) -> bytes:

@@ -18,7 +18,7 @@ from typing import Any, Final, assert_never
 
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.http_rules import host_text, origin_of
-from gglib_nb.domain.reports import TransferFinished, TransferStopped
+from gglib_nb.domain.reports import TransferFailed, TransferFinished, TransferStopped
 from gglib_nb.domain.text import redacted
 from gglib_nb.engine import jobs
 from gglib_nb.engine.connections import Connections, RequestEnded
@@ -34,7 +34,7 @@ from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import SYNCED, WRITTEN
 from gglib_nb.engine.progress import progress_of, reports_of
 from gglib_nb.engine.protocol import Event as Report
-from gglib_nb.engine.protocol import StartTransfer, TransferFailed
+from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.retry import Outage, Step, can_retry
 from gglib_nb.engine.reuse import Comparison, TensorCopy
@@ -46,7 +46,6 @@ from gglib_nb.errors import (
     InvalidTokenError,
     NetworkError,
     StorageError,
-    to_wire,
 )
 from gglib_nb.system import free_bytes, log_path
 
@@ -161,7 +160,7 @@ class Transfer:
             traceback.print_exception(error, file=sys.stderr)
             cause = f"{type(error).__name__}: {redacted(str(error))}"
             error = StorageError(f"The engine failed ({cause}); see {log_path() or 'its log'}.")
-        return TransferFailed(self._command.attempt, to_wire(error), can_retry(error))
+        return TransferFailed(self._command.attempt, error, can_retry(error))
 
     def close(self) -> None:
         """Forbid renames, revoke all requests, write the journals, close the files, release the leases. May be called again."""

@@ -4,6 +4,7 @@ A process can be alive and silent: stopped, swapped out, blocked by a dead netwo
 times a second. Pure except for its lock: the caller passes the time.
 """
 
+import math
 import threading
 from typing import Final, Literal
 
@@ -19,7 +20,7 @@ STOP_LIMIT_S: Final = 10.0
 START_REPORT_S: Final = 20.0
 START_LIMIT_S: Final = 120.0
 
-_ENDS: Final = (reports.TransferFinished, wire.TransferFailed, reports.TransferStopped, wire.CheckEnded)
+_ENDS: Final = (reports.TransferFinished, reports.TransferFailed, reports.TransferStopped, wire.CheckEnded)
 
 
 class Watchdog:
@@ -29,8 +30,7 @@ class Watchdog:
         self._lock = threading.Lock()
         self._reported_s = now_s
         self._is_ready = False
-        self._running: set[wire.Work | None] = set()
-        self._stops: dict[wire.Work | None, float] = {}
+        self._running: dict[wire.Work | None, float] = {}  # when its stop was sent; infinity: not yet
 
     def sent(self, command: wire.Command, now_s: float) -> None:
         """Record that a command was sent to the process."""
@@ -39,9 +39,9 @@ class Watchdog:
             if isinstance(command, wire.StartTransfer | wire.CheckFiles):
                 if not self._running:  # it had nothing to report before
                     self._reported_s = max(self._reported_s, now_s)
-                self._running.add(work)
-            elif isinstance(command, wire.StopTransfer) and work in self._running:
-                self._stops.setdefault(work, now_s)
+                self._running[work] = math.inf
+            elif isinstance(command, reports.StopTransfer) and work in self._running:
+                self._running[work] = min(self._running[work], now_s)
 
     def reported(self, event: wire.ProcessReport, now_s: float) -> None:
         """Record a report of the process."""
@@ -49,14 +49,13 @@ class Watchdog:
             self._reported_s = now_s
             self._is_ready = self._is_ready or isinstance(event, wire.Ready)
             if isinstance(event, _ENDS):
-                self._running.discard(wire.work_of(event))
-                self._stops.pop(wire.work_of(event), None)
+                self._running.pop(wire.work_of(event), None)
 
     def exclude(self, for_s: float) -> None:
         """Exclude a time in which the watcher itself was suspended, with its process or the machine."""
         with self._lock:
             self._reported_s += for_s
-            self._stops = {work: asked_s + for_s for work, asked_s in self._stops.items()}
+            self._running = {work: stop_s + for_s for work, stop_s in self._running.items()}
 
     def silent_s(self, now_s: float) -> float:
         """Seconds since its last report while it should report; 0 otherwise."""
@@ -67,7 +66,7 @@ class Watchdog:
         """The state of the process, by its silence and its overdue stops."""
         silent_s = self.silent_s(now_s)
         with self._lock:
-            is_stop_overdue = any(now_s - asked_s >= STOP_LIMIT_S for asked_s in self._stops.values())
+            is_stop_overdue = any(now_s - stop_s >= STOP_LIMIT_S for stop_s in self._running.values())
             is_ready = self._is_ready
         if not is_ready:
             if silent_s >= START_LIMIT_S:

@@ -1,7 +1,7 @@
 """The queue's interface to the engine: effects become commands, reports become events.
 
-An engine is a process on this machine (`engine.client`), or processes on the hosts of a
-Dask cluster (`cluster`). Only this module knows both the engine's protocol and the queue's events.
+An engine is a process on this machine (`engine.client`), or processes on the hosts of a Dask cluster (`cluster`). Only
+this module knows both the engine's protocol and the queue's events.
 """
 
 import itertools
@@ -19,7 +19,7 @@ from gglib_nb.domain import reports
 from gglib_nb.domain.library import CheckedFile
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.client import EngineClient
-from gglib_nb.errors import EngineLostError, GglibError, InvalidConfigError, ManagerClosedError, from_wire
+from gglib_nb.errors import EngineLostError, GglibError, InvalidConfigError, ManagerClosedError
 from gglib_nb.manager.calls import CLOSED, fail, succeed
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
@@ -113,7 +113,7 @@ class Engine:
         self, config: DownloadManagerConfig, user_agent: Callable[[], str], tell: Callable[[on.Event], None]
     ) -> None:
         self.setting = config.engine
-        self._make = engine_for(config)
+        self.known_folders: tuple[str, ...] = ()
         self._user_agent: Final = user_agent
         self._tell: Final = tell
         self._configure = wire.Configure(
@@ -128,23 +128,21 @@ class Engine:
             modelscope=config.ms_endpoint,
         )
         self._max_concurrent = config.max_concurrent
-        self.known_folders: tuple[str, ...] = ()
         self._lock = threading.RLock()
-        self._engine: TransferEngine | None = None
-        self._number = 0
         self._checks: dict[int, FileCheck] = {}
         self._check_numbers: Final = itertools.count(1)
         self._is_closed = False
+        self._engine = self._made(engine_for(config))
 
     @property
     def pid(self) -> int | None:
         """Process id of the engine on this machine; None if there is none."""
-        return None if self._engine is None else self._engine.pid
+        return self._engine.pid
 
     def start(self) -> None:
         """Starts the engine if it does not run, so that it is ready when the files of a request are known."""
-        if (engine := self._made()) is not None:
-            engine.start()
+        if not self._is_closed:
+            self._engine.start()
 
     def configure(self, **changes: Any) -> None:  # noqa: ANN401 - fields of `Configure`
         """Changes fields of the engine's `Configure`, also of a running one."""
@@ -152,8 +150,7 @@ class Engine:
             changed = structs.replace(self._configure, **changes)
             if changed != self._configure:
                 self._configure = changed
-                if self._engine is not None:
-                    self._engine.send(changed)
+                self._engine.send(changed)
 
     def change(self, setting: object, make: MakeEngine) -> None:
         """Replaces this engine, which runs no attempt, by another; reports of the old one are ignored.
@@ -162,10 +159,10 @@ class Engine:
         """
         self._fail_checks(EngineLostError(_LOST))
         with self._lock:
-            old, self._engine, self._make, self.setting = self._engine, None, make, setting
-            self._number += 1
-        if old is not None:
-            threading.Thread(target=old.close, name="gglib-engine-change", daemon=True).start()
+            if self._is_closed:
+                return
+            old, self._engine, self.setting = self._engine, self._made(make), setting
+        threading.Thread(target=old.close, name="gglib-engine-change", daemon=True).start()
         self._tell(reports.EnginesChanged(1))
 
     def run(self, effect: do.EngineWork) -> None:
@@ -183,17 +180,15 @@ class Engine:
                     known_folders=self.known_folders if plan.to is None else (str(Path(plan.to, plan.id.repo_id)),),
                 )
                 self._send(wire.StartEverywhere(transfer) if plan.everywhere else transfer)
-            case do.StopTransfer(attempt):
-                self._send(wire.StopTransfer(attempt))
-            case do.DiscardPartials(targets):
-                if targets:
-                    self._send(wire.DiscardPartials(targets))
+            case reports.DiscardPartials(targets=()):
+                pass
+            case reports.StopTransfer() | reports.DiscardPartials():
+                self._send(effect)
             case do.LimitBandwidth(bytes_per_second):
                 self.configure(bandwidth_limit_bytes_per_second=bytes_per_second)
-            case do.LimitConcurrency(max_concurrent):
+            case reports.LimitConcurrency(max_concurrent):
                 self._max_concurrent = max_concurrent
-                if self._engine is not None:
-                    self._engine.send(wire.SetConcurrency(max_concurrent))
+                self._engine.send(effect)
 
     def check(self, files: Sequence[wire.FileToCheck]) -> FileCheck:
         """Hashes files in the engine's process, because a cell that computes slows every thread of the kernel."""
@@ -211,33 +206,30 @@ class Engine:
         """Stops the engine, so that transfers can be resumed; checks get an error."""
         with self._lock:
             self._is_closed = True
-            engine = self._engine
         self._fail_checks(ManagerClosedError("This download manager was closed before the files were verified."))
-        if engine is not None:
-            engine.close(timeout_s)
+        self._engine.close(timeout_s)
 
     def abandon(self) -> None:
         """In a forked child: releases the pipe, which is the parent's."""
         self._lock = threading.RLock()
         self._is_closed = True
-        if self._engine is not None:
-            self._engine.abandon()
+        self._engine.abandon()
 
     def _send(self, command: wire.EngineCommand) -> None:
-        if (engine := self._made()) is None:
+        if self._is_closed:
             return
         if not self._configure.user_agent:
             self.configure(user_agent=self._user_agent())
-        engine.send(command)
+        self._engine.send(command)
 
-    def _made(self) -> TransferEngine | None:
-        """The engine, created if there is none; None after `close`."""
-        with self._lock:
-            if self._engine is None and not self._is_closed:
-                number, configure = self._number, self._configure
-                self._engine = self._make(configure, lambda one: self._report(one) if number == self._number else None)
-                self._engine.send(wire.SetConcurrency(self._max_concurrent))
-            return self._engine
+    def _made(self, make: MakeEngine) -> TransferEngine:
+        def take(report: wire.Report) -> None:
+            if self._engine is engine:
+                self._report(report)
+
+        engine = make(self._configure, take)
+        engine.send(reports.LimitConcurrency(self._max_concurrent))
+        return engine
 
     def _report(self, report: wire.Report) -> None:
         match report:
@@ -248,8 +240,6 @@ class Engine:
                     check.reading = (report.file_index, report.done_bytes)
             case wire.CheckEnded():
                 self._end_check(report)
-            case wire.TransferFailed():
-                self._tell(on.TransferFailed(report.attempt, from_wire(report.error), report.can_retry))
             case _:
                 if isinstance(report, reports.EngineLost) and report.attempts is None:
                     self._fail_checks(EngineLostError(_LOST))  # (with several engines, each check ends by itself)

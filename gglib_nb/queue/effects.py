@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from gglib_nb.domain.download import HostFolder, PlannedDownload, StoredFile
 from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.reports import DiscardPartials, LimitConcurrency, StopTransfer
 from gglib_nb.domain.snapshot import QueueEvent
 
 
@@ -25,28 +26,10 @@ class StartTransfer(Struct, frozen=True):
     plan: PlannedDownload
 
 
-class StopTransfer(Struct, frozen=True):
-    """Have the engine stop an attempt; downloaded data is kept."""
-
-    attempt: int
-
-
-class DiscardPartials(Struct, frozen=True):
-    """Delete the partial files of targets that no attempt writes now."""
-
-    targets: tuple[str, ...]
-
-
 class LimitBandwidth(Struct, frozen=True):
     """Bytes per second for everything together; None is unlimited."""
 
     bytes_per_second: int | None
-
-
-class LimitConcurrency(Struct, frozen=True):
-    """Downloads that run at once on each engine."""
-
-    max_concurrent: int
 
 
 class RegisterModel(Struct, frozen=True):

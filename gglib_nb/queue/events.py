@@ -152,14 +152,6 @@ class PeersSeen(Struct, frozen=True):
     owners: Mapping[tuple[str, str, str | None], str]
 
 
-class TransferFailed(Struct, frozen=True):
-    """The attempt failed."""
-
-    attempt: int
-    error: GglibError
-    can_retry: bool
-
-
 class ModelRegistered(Struct, frozen=True):
     """The attempt's model is in the catalog."""
 
@@ -180,7 +172,7 @@ Event = (
     RequestReceived | RequestDropped | PlanResolved | CancelRequested | AllCancelRequested | RemovalRequested | PutBackRequested
     | MoveRequested | PauseRequested | ResumeRequested | RunRequested | RetryRequested | FailureCleared | EndedCleared
     | FilesDeleted | LimitsChanged | ConcurrencyChanged | HoursTurned
-    | DownloadsRestored | PeersSeen | ModelRegistered | ThenReported | TransferFailed | reports.Progress
+    | DownloadsRestored | PeersSeen | ModelRegistered | ThenReported | reports.TransferFailed | reports.Progress
     | reports.TransferWaits | reports.TransferFinished | reports.TransferStopped | reports.EngineLost
     | reports.EnginesChanged | reports.EngineSilent
 )  # fmt: skip

@@ -157,7 +157,7 @@ class QueueMachine:
                 downloads.ended.remove(downloads.failure(event.id, "cleared", "%gguf status shows the queue."))
             case on.ConcurrencyChanged():
                 self.limits = replace(self.limits, max_concurrent=event.max_concurrent)
-                self._do(do.LimitConcurrency(event.max_concurrent))
+                self._do(reports.LimitConcurrency(event.max_concurrent))
             case on.LimitsChanged():
                 self._limit(event.limits, is_open=event.is_open)
             case on.HoursTurned():
@@ -173,7 +173,7 @@ class QueueMachine:
                     self._hold_up(held, "waiting", None, event.reason)
             case reports.TransferFinished():
                 self._store(event)
-            case on.TransferFailed():
+            case reports.TransferFailed():
                 if downloads.at_work(event.attempt) is not None:
                     self._fail(event.attempt, event.error, can_retry=event.can_retry)
                 self._confirm_stop(event.attempt)
@@ -537,7 +537,7 @@ class QueueMachine:
 
     def _withdraw(self, entry: Entry) -> None:
         if (attempt := self._downloads.withdraw(entry)) is not None:
-            self._do(do.StopTransfer(attempt))
+            self._do(reports.StopTransfer(attempt))
 
     def _finish_cancel(self, entry: Entry, *, discards: bool) -> None:
         if discards:
@@ -545,7 +545,7 @@ class QueueMachine:
         self._record(announced.DownloadCancelled(entry.view()))
 
     def _discard_partials(self, entry: Entry) -> None:
-        self._do(do.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
+        self._do(reports.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
 
     def _record(
         self, event: announced.DownloadCompleted | announced.DownloadFailed | announced.DownloadCancelled

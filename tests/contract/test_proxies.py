@@ -10,8 +10,8 @@ from huggingface_hub import set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
 from gglib_nb.demo import DemoRepository
-from gglib_nb.engine.protocol import TransferFailed
-from gglib_nb.errors import CertificateError, GglibError, InvalidConfigError, ProxyError, from_wire
+from gglib_nb.domain.reports import TransferFailed
+from gglib_nb.errors import CertificateError, GglibError, InvalidConfigError, ProxyError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
 from gglib_nb.network.client import close_shared_clients, httpx
@@ -128,7 +128,7 @@ def test_a_proxy_that_requires_a_password_is_reported_by_listing_and_download(
 
     listing = listing_error(hub.url)
     failed = download_failure(hub, tmp_path)
-    downloading = from_wire(failed.error)
+    downloading = failed.error
 
     assert isinstance(listing, ProxyError)
     assert isinstance(downloading, ProxyError)
@@ -146,10 +146,10 @@ def test_over_plain_http_a_407_is_attributed_to_the_proxy(
     monkeypatch.setenv("HTTP_PROXY", proxy.url_with(None))
 
     assert "(407)" in str(listing_error(hub.url))
-    assert "(407)" in str(from_wire(download_failure(hub, tmp_path).error))
+    assert "(407)" in str(download_failure(hub, tmp_path).error)
     # Only the storage is behind the proxy.
     monkeypatch.setenv("NO_PROXY", f"127.0.0.1:{port_of(hub.url)}")
-    error = from_wire(download_failure(hub, tmp_path).error)
+    error = download_failure(hub, tmp_path).error
     assert f"for 127.0.0.1:{port_of(hub.cdn_url)} asks for a user name and password" in str(error)
 
 
@@ -165,7 +165,7 @@ def test_a_proxy_that_blocks_the_storage_host_is_reported_with_the_host(
     HubClient(endpoint).list_files(REPO)
     failed = download_failure(hub, tmp_path, endpoint=endpoint)
 
-    text = str(from_wire(failed.error))
+    text = str(failed.error)
     assert f"The proxy refuses connections to 127.0.0.1:{port_of(hub.cdn_url)} (" in text
     assert not failed.can_retry
     assert "Signature" not in text
@@ -196,7 +196,7 @@ def test_without_the_companys_certificate_listing_and_download_say_where_to_set_
 
     assert str(listing).startswith(f"The certificate of 127.0.0.1:{port_of(hub.url)} is not trusted.")
     assert isinstance(listing, CertificateError)
-    assert str(from_wire(failed.error)) == str(listing)
+    assert str(failed.error) == str(listing)
     assert not failed.can_retry
 
 
@@ -205,7 +205,7 @@ def test_a_missing_certificate_file_is_reported_by_name(hub, tmp_path, monkeypat
     monkeypatch.setenv(variable, str(tmp_path / "gone.pem"))
 
     listing = listing_error(hub.url)
-    downloading = from_wire(download_failure(hub, tmp_path).error)
+    downloading = download_failure(hub, tmp_path).error
 
     assert isinstance(listing, InvalidConfigError)
     assert f"{variable}={tmp_path}/gone.pem" in str(listing)
@@ -227,7 +227,7 @@ def test_an_invalid_proxy_is_reported_without_its_password(hub, tmp_path, monkey
     monkeypatch.setenv("HTTPS_PROXY", url)
 
     listing = listing_error(hub.url)
-    downloading = from_wire(download_failure(hub, tmp_path).error)
+    downloading = download_failure(hub, tmp_path).error
 
     assert isinstance(listing, InvalidConfigError)
     assert hint in str(listing)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.engine.protocol import TransferFailed
-from gglib_nb.errors import GglibError, from_wire
+from gglib_nb.domain.reports import TransferFailed
+from gglib_nb.errors import GglibError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
 from tests.support.engine import HASTY, LocalEngine
@@ -132,7 +132,7 @@ def test_every_outcome_of_a_download_is_a_sentence(make_hub, tmp_path: Path, ori
         hub.faults.add(answer, origin=origin, times=None)
         end = engine.log.end_of(engine.begin(REPO, NAME, force=True, **changes))
         if isinstance(end, TransferFailed):
-            texts.add(str(from_wire(end.error)))
+            texts.add(str(end.error))
     engine.close()
 
     assert len(texts) > 3

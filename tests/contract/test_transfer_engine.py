@@ -15,18 +15,19 @@ import psutil
 import pytest
 
 from gglib_nb.domain.download import PlannedFile
-from gglib_nb.domain.reports import EngineLost, Progress, TransferFinished, TransferStopped
-from gglib_nb.engine.client import EngineClient
-from gglib_nb.engine.protocol import (
-    Command,
+from gglib_nb.domain.reports import (
     DiscardPartials,
-    Report,
-    SetConcurrency,
-    StartTransfer,
+    EngineLost,
+    LimitConcurrency,
+    Progress,
     StopTransfer,
     TransferFailed,
+    TransferFinished,
+    TransferStopped,
 )
-from gglib_nb.errors import RevisionNotFoundError, from_wire
+from gglib_nb.engine.client import EngineClient
+from gglib_nb.engine.protocol import Command, Report, StartTransfer
+from gglib_nb.errors import RevisionNotFoundError
 from tests.support.engine import EventLog, configured, planned
 from tests.support.hub import make_repository
 
@@ -72,7 +73,7 @@ class DaskKind:
             models_directory=self.folder,
             can_come_back=can_come_back,
         )
-        engine.send(SetConcurrency(2))
+        engine.send(LimitConcurrency(2))
         return engine
 
     def pids(self):
@@ -232,7 +233,7 @@ def test_a_failure_is_reported_with_its_error(seat) -> None:
     end = seat.end_of(seat.begin(NAME, commit_sha="0" * 40))
 
     assert isinstance(end, TransferFailed)
-    assert isinstance(from_wire(end.error), RevisionNotFoundError)
+    assert isinstance(end.error, RevisionNotFoundError)
 
 
 @pytest.mark.slow

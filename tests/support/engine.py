@@ -11,12 +11,12 @@ from typing_extensions import override
 
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
-from gglib_nb.domain.reports import Progress, TransferFinished, TransferStopped
+from gglib_nb.domain.reports import Progress, StopTransfer, TransferFailed, TransferFinished, TransferStopped
 from gglib_nb.engine.client import EngineClient
 from gglib_nb.engine.main import Engine as EngineLoop
-from gglib_nb.engine.protocol import Command, Configure, Report, StartTransfer, StopTransfer, TransferFailed
+from gglib_nb.engine.protocol import Command, Configure, Report, StartTransfer
 from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.errors import GglibError, from_wire
+from gglib_nb.errors import GglibError
 from tests.support.faulty_hub import FaultyHub
 
 # Without a fault of the line, a slow answer means a busy machine: such tests must not take it for a stall.
@@ -162,7 +162,7 @@ class Engine:
         """Run an attempt to its failure and return the error."""
         end = self.log.end_of(self.begin(repo_id, *paths, **options))
         assert isinstance(end, TransferFailed), end
-        return from_wire(end.error)
+        return end.error
 
     def stop(self, attempt: int) -> tuple[Any, float]:
         """Stop an attempt; returns its end and the seconds it took."""

@@ -154,7 +154,7 @@ class QueueDriver:
         self.send(reports.TransferFinished(attempt, stored(self.plans[attempt], **how)))
 
     def fail(self, which, error=TIMEOUT, *, can_retry=True):
-        self.send(on.TransferFailed(self._attempt(which), error, can_retry))
+        self.send(reports.TransferFailed(self._attempt(which), error, can_retry))
 
     def stopped(self, which):
         self.send(reports.TransferStopped(self._attempt(which)))

@@ -6,15 +6,18 @@ It is long because hosts can affect an attempt in many ways; all tests use the s
 import pytest
 from msgspec.structs import replace
 
-from gglib_nb.cluster.attempt import ClusterHost
-from gglib_nb.cluster.dispatcher import Dispatcher, Tell
+from gglib_nb.cluster.dispatcher import ClusterHost, Dispatcher, Tell
 from gglib_nb.domain.download import HostFolder, HostProgress, PlannedFile, ShardStatus, StoredFile
 from gglib_nb.domain.reports import (
+    DiscardPartials,
     EngineLost,
     EnginesChanged,
     EngineSilent,
     FileProgress,
+    LimitConcurrency,
     Progress,
+    StopTransfer,
+    TransferFailed,
     TransferFinished,
     TransferStopped,
     TransferWaits,
@@ -23,21 +26,17 @@ from gglib_nb.engine.protocol import (
     CheckEnded,
     CheckFiles,
     Configure,
-    DiscardPartials,
     FileToCheck,
     Ready,
-    SetConcurrency,
     StartEverywhere,
     StartTransfer,
     StopCheck,
-    StopTransfer,
-    TransferFailed,
 )
-from gglib_nb.errors import ClusterError, NetworkError, to_wire
+from gglib_nb.errors import ClusterError, NetworkError
 
 CONFIGURE = Configure("http://hub", None, None, 16, (), "test")
 SIZE = 1_000
-ERROR = to_wire(NetworkError("The line was cut."))
+ERROR = NetworkError("The line was cut.")
 
 
 class Cluster:
@@ -45,7 +44,7 @@ class Cluster:
 
     def __init__(self, *hosts, slots=1, configure=CONFIGURE, here=None):
         self.dispatcher = Dispatcher(configure)
-        self.dispatcher.take(SetConcurrency(slots))
+        self.dispatcher.take(LimitConcurrency(slots))
         self.here = here
         self.actions = []
         for host in hosts:
@@ -170,9 +169,10 @@ def test_a_host_with_the_partial_file_resumes_it_although_another_is_idle():
 
 
 def test_a_host_with_a_full_disk_is_skipped():
-    cluster = Cluster(a_host("a", free=10_000), a_host("b", free=10_000))
+    filling = a_host("a", free=10_000)
+    cluster = Cluster(filling, a_host("b", free=10_000))
 
-    cluster.dispatcher.space_changed("a", 100)
+    filling.free_bytes = 100
 
     assert cluster.start(1).started == {"b": 1}
 
@@ -362,8 +362,8 @@ def test_without_a_cluster_waiting_downloads_fail():
     cluster.do(cluster.dispatcher.fail_waiting(ClusterError("No scheduler answers.")))
 
     (end,) = cluster.of(TransferFailed)
-    assert (end.attempt, end.error["message"], end.can_retry) == (1, "No scheduler answers.", True)
-    assert cluster.dispatcher.waiting == []
+    assert (end.attempt, str(end.error), end.can_retry) == (1, "No scheduler answers.", True)
+    assert cluster.dispatcher.fail_waiting(ClusterError("No scheduler answers.")) == []
 
 
 def test_the_reason_for_having_no_host_is_reported_once():
@@ -504,7 +504,7 @@ def test_a_copy_whose_engine_keeps_dying_fails_and_the_others_complete(three):
 
     (end,) = three.of(TransferFailed)
     assert end.attempt == 1
-    assert "on b" in end.error["message"]
+    assert "on b" in str(end.error)
 
 
 def test_a_failed_copy_fails_the_download_after_the_others_are_complete(three):

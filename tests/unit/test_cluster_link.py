@@ -15,15 +15,16 @@ from distributed.core import Status
 
 from gglib_nb.cluster import dask_engine, worker_side
 from gglib_nb.cluster.dask_engine import DaskEngine, _refusal_of
-from gglib_nb.cluster.folder import existing_folder_id, folder_id
+from gglib_nb.cluster.dispatcher import ClusterHost
 from gglib_nb.cluster.host_link import HostLink, HostLost
-from gglib_nb.cluster.worker_side import CLOSE, HostEngine, package_version, packed
+from gglib_nb.cluster.worker_side import CLOSE, HostEngine, existing_folder_id, folder_id, package_version, packed
 from gglib_nb.domain.download import PlannedFile
-from gglib_nb.domain.reports import EngineLost, EngineSilent, TransferStopped
-from gglib_nb.engine.protocol import Configure, StartTransfer, TransferFailed, decode_report, encode
-from gglib_nb.errors import InvalidConfigError, RequestError, from_wire
+from gglib_nb.domain.reports import EngineLost, EngineSilent, TransferFailed, TransferStopped
+from gglib_nb.engine.protocol import Configure, StartTransfer, decode_report, encode
+from gglib_nb.errors import InvalidConfigError, RequestError
 
 KEY = "gglib_nb-link"
+HOST = ClusterHost("host", "shared", "/models")
 WAIT_S = 20
 
 
@@ -49,9 +50,9 @@ def worker(monkeypatch, tmp_path) -> FakeWorker:
 
 @pytest.fixture
 def engine(worker, tmp_path):
-    engine = HostEngine(worker, "link", KEY, tmp_path / "models", "")
+    engine = HostEngine(worker, KEY, tmp_path / "models", "")
     yield engine
-    engine.exchange(10_000, 0, packed([CLOSE + b"\n"]))
+    engine.exchange(10_000, 0, packed(CLOSE + b"\n"))
 
 
 def start(target: Path | str, number: int = 1) -> bytes:
@@ -69,21 +70,21 @@ def wait_until(condition) -> None:
     "target", ["/etc/passwd", "{models}/../o/r/m.gguf", "{models}/o/r/../../../m.gguf", "{models}/m"]
 )
 def test_the_worker_refuses_a_target_outside_its_models_folder(engine, tmp_path, target) -> None:
-    answer = engine.exchange(0, 0, packed([start(target.format(models=tmp_path / "models"))]))
+    answer = engine.exchange(0, 0, packed(start(target.format(models=tmp_path / "models"))))
 
     ((number, line),) = answer["reports"]
     failed = decode_report(line.encode())
     assert number == 1
     assert isinstance(failed, TransferFailed)
-    assert isinstance(from_wire(failed.error), RequestError)
+    assert isinstance(failed.error, RequestError)
 
 
 def test_a_target_is_stored_in_the_workers_own_folder(worker, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("GGLIB_MODELS_DIR", str(tmp_path / "own"))
-    engine = HostEngine(worker, "link", KEY, tmp_path / "kernel", "")
+    engine = HostEngine(worker, KEY, tmp_path / "kernel", "")
 
     assert engine._target(str(tmp_path / "kernel/o/r/sub/m.gguf")) == str(tmp_path / "own/o/r/sub/m.gguf")
-    engine.exchange(0, 0, packed([CLOSE + b"\n"]))
+    engine.exchange(0, 0, packed(CLOSE + b"\n"))
 
 
 def test_the_kernels_own_disk_need_not_be_mounted_on_a_host(engine, tmp_path) -> None:
@@ -102,7 +103,7 @@ def test_settings_that_a_worker_cannot_use_are_its_refusal(worker, tmp_path, mon
 
 
 def test_a_repeated_batch_is_executed_once(engine) -> None:
-    batch = packed([start("/outside")])
+    batch = packed(start("/outside"))
 
     engine.exchange(0, 0, batch)
     answer = engine.exchange(0, 0, batch)
@@ -111,7 +112,7 @@ def test_a_repeated_batch_is_executed_once(engine) -> None:
 
 
 def test_a_report_is_kept_until_it_is_acknowledged(engine) -> None:
-    engine.exchange(0, 0, packed([start("/outside", 1), start("/outside", 2)]))
+    engine.exchange(0, 0, packed(start("/outside", 1) + start("/outside", 2)))
 
     assert [number for number, _ in engine.exchange(1, 1, b"")["reports"]] == [2]
     assert engine.exchange(2, 2, b"")["reports"] == []
@@ -120,33 +121,34 @@ def test_a_report_is_kept_until_it_is_acknowledged(engine) -> None:
 def test_the_engine_ends_when_its_client_releases_it(worker, engine) -> None:
     del worker.data[KEY]
 
-    wait_until(lambda: engine.is_closed)
+    assert engine.closed.wait(WAIT_S)
     assert engine.exchange(0, 0, b"") is None
 
 
 def test_the_engine_ends_with_its_client_even_if_its_disk_hangs(worker, tmp_path, monkeypatch) -> None:
     hangs, may_answer = threading.Event(), threading.Event()
     monkeypatch.setattr(worker_side, "free_bytes", lambda _folder: hangs.set() or may_answer.wait(3 * WAIT_S))
-    engine = HostEngine(worker, "link", KEY, tmp_path / "models", "")
+    engine = HostEngine(worker, KEY, tmp_path / "models", "")
     assert hangs.wait(WAIT_S)
 
     del worker.data[KEY]
 
-    wait_until(lambda: engine.is_closed)
+    assert engine.closed.wait(WAIT_S)
     may_answer.set()
 
 
 def test_the_engine_ends_with_its_worker(worker, engine) -> None:
     worker.status = Status.closing
 
-    wait_until(lambda: engine.is_closed)
+    assert engine.closed.wait(WAIT_S)
 
 
 class FakeClient:
     """A client whose topics deliver nothing, as if every event were lost; the worker is called directly."""
 
-    def __init__(self, handler) -> None:
+    def __init__(self, handler, data=None) -> None:
         self.scheduler = SimpleNamespace(broadcast=None)
+        self._data = {} if data is None else data  # of the worker
         self._handler = handler
         self.failures = 0
 
@@ -157,6 +159,7 @@ class FakeClient:
         pass
 
     def scatter(self, data, workers) -> dict:
+        self._data.update(data)
         return dict(data)
 
     def sync(self, _broadcast, *, msg, workers, on_error, callback_timeout) -> dict:
@@ -169,14 +172,13 @@ class FakeClient:
 
 @pytest.mark.parametrize("failures", [0, 2])
 def test_missing_reports_are_requested_and_a_failed_exchange_is_repeated(worker, tmp_path, failures) -> None:
-    worker.data["gglib_nb-1"] = True
-    client = FakeClient(worker_side._handler(worker))
+    client = FakeClient(worker_side._handler(worker), worker.data)
     client.failures = failures
     heard, lost = [], []
     link = HostLink(
         client,
         "tcp://worker",
-        "1",
+        HOST,
         tmp_path / "models",
         lambda _link, event: (lost if isinstance(event, HostLost) else heard).append(event),
     )
@@ -196,7 +198,7 @@ def test_a_host_is_lost_if_its_worker_does_not_know_the_link(worker, tmp_path) -
     link = HostLink(
         FakeClient(lambda **_: None),
         "tcp://worker",
-        "1",
+        HOST,
         tmp_path,
         lambda _link, event: lost.append(event),
     )
@@ -211,7 +213,7 @@ def test_commands_are_not_sent_as_readable_text() -> None:
     line = encode(Configure("http://hub", "hf_a_token_that_is_secret", None, 1, (), "test"))
 
     assert b"hf_a_token" in line
-    assert b"hf_a_token" not in packed([line])
+    assert b"hf_a_token" not in packed(line)
 
 
 @pytest.mark.parametrize("report", [EngineLost("it was ended by SIGKILL"), EngineSilent(3.5), TransferStopped(4)])
@@ -291,7 +293,7 @@ def test_a_worker_that_does_not_answer_holds_up_no_other(monkeypatch, tmp_path) 
 
     workers = {"tcp://blocked": {}, "tcp://free": {}}
     client = SimpleNamespace(status="running", run=run, scheduler_info=lambda n_workers: {"workers": workers})
-    monkeypatch.setattr(dask_engine, "HostLink", lambda _client, worker, *_: linked.set() or a_link(worker))
+    monkeypatch.setattr(dask_engine, "HostLink", lambda _client, worker, host, *_: linked.set() or a_link(worker, host))
     configure = Configure("http://hub", None, None, 1, (), "test")
     engine = DaskEngine(
         configure,
@@ -336,12 +338,12 @@ def test_a_worker_that_no_thread_could_ask_is_asked_again(monkeypatch, tmp_path)
     engine.close(0.1)
 
 
-def a_link(worker: str) -> SimpleNamespace:
+def a_link(worker: str, host: ClusterHost) -> SimpleNamespace:
     nothing = lambda *_: None  # noqa: E731
     return SimpleNamespace(
         worker=worker,
+        host=host,
         heard_s=time.monotonic(),
-        free_bytes=None,
         send=nothing,
         lose=nothing,
         begin_close=nothing,

@@ -309,7 +309,7 @@ class QueueRules(RuleBasedStateMachine):
     def fail(self, pick, can_retry):
         attempt = self.one_of(self.engine.running, pick)
         self.engine.answer(attempt)
-        self.play(on.TransferFailed(attempt, ERROR, can_retry), lambda: self.model.fail(attempt))
+        self.play(reports.TransferFailed(attempt, ERROR, can_retry), lambda: self.model.fail(attempt))
 
     @precondition(lambda self: self.engine.stop_requested)
     @rule(pick=PICKS)
@@ -366,7 +366,7 @@ class QueueRules(RuleBasedStateMachine):
         late = (
             self.sample(attempt, plan, 7, is_finalizing=True, kind=None),
             reports.TransferFinished(attempt, stored(plan)),
-            on.TransferFailed(attempt, ERROR, True),
+            reports.TransferFailed(attempt, ERROR, True),
             reports.TransferStopped(attempt),
             reports.TransferWaits(attempt, "waiting"),
         )

@@ -175,7 +175,7 @@ def test_no_key_event_log_or_process_contains_the_token(separate, hub, make_mana
             client.get_worker_logs(),
             client.get_worker_logs(nanny=True),
             client.get_events(),
-            [client.story(f"gglib_nb-{link._name}") for link in manager._parts.engine._engine._links.values()],
+            [client.story(link._name) for link in manager._parts.engine._engine._links.values()],
             client.run_on_scheduler(lambda dask_scheduler: str(dask_scheduler.tasks)),
             client.run(lambda dask_worker: [str(dask_worker.data), str(dask_worker.state.tasks)]),
         ]

@@ -11,7 +11,7 @@ import pytest
 
 from gglib_nb.engine.disk import journal_path
 from gglib_nb.engine.journal import Journal
-from gglib_nb.errors import DiskFullError, StorageError, from_wire
+from gglib_nb.errors import DiskFullError, StorageError
 from tests.support.engine import LocalEngine
 from tests.support.transfers import (
     NAME,
@@ -43,7 +43,7 @@ def test_a_disk_that_fills_up_keeps_downloaded_data_and_reports_the_missing_spac
             filler.write(bytes(100_000))
 
     end = engine.log.end_of(attempt)
-    error = from_wire(end.error)
+    error = end.error
     assert isinstance(error, DiskFullError)
     assert 0 < error.needed_bytes <= SIZE - 4_000_000
     assert not end.can_retry
@@ -111,7 +111,7 @@ def test_a_transfer_does_not_write_to_the_mount_point_of_an_unmounted_disk(hub, 
     folder.mkdir()
     end = engine.log.end_of(attempt)
 
-    assert "If its disk is not mounted, mount it" in end.error["message"]
+    assert "If its disk is not mounted, mount it" in str(end.error)
     assert list(folder.iterdir()) == []
     engine.close()
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from gglib_nb.domain.reports import TransferFailed
 from gglib_nb.engine.disk import journal_path, part_path
-from gglib_nb.engine.protocol import TransferFailed
-from gglib_nb.errors import StorageError, from_wire
+from gglib_nb.errors import StorageError
 from tests.support.engine import LocalEngine, planned
 from tests.support.hub import make_repository
 
@@ -106,7 +106,7 @@ def test_nothing_is_written_to_a_folder_replaced_by_a_link_during_a_download(hub
 
     assert not [path for path in outside.rglob("*") if path.suffix == ".gguf"], "a file left the models folder"
     assert isinstance(end, TransferFailed)
-    assert isinstance(from_wire(end.error), StorageError)
+    assert isinstance(end.error, StorageError)
     assert [path.name for path in outside.iterdir()] == []
 
 

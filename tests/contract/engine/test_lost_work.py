@@ -17,12 +17,18 @@ import pytest
 
 from gglib_nb import system
 from gglib_nb.demo.refusals import refusal
-from gglib_nb.domain.reports import EngineLost, Progress, TransferFinished, TransferStopped
+from gglib_nb.domain.reports import (
+    DiscardPartials,
+    EngineLost,
+    Progress,
+    TransferFailed,
+    TransferFinished,
+    TransferStopped,
+)
 from gglib_nb.engine import disk, jobs, partial, transfer
 from gglib_nb.engine import file as file_module
 from gglib_nb.engine.disk import DiskSpace
-from gglib_nb.engine.protocol import DiscardPartials, TransferFailed
-from gglib_nb.errors import StorageError, from_wire
+from gglib_nb.errors import StorageError
 from tests.support.engine import EngineProcess, LocalEngine
 from tests.support.faulty_hub import Stall
 from tests.support.hub import make_repository
@@ -380,7 +386,7 @@ def test_a_servers_connection_limit_is_respected_while_others_receive_data(make_
     end = engine.log.end_of(engine.begin("demo/large", NAME), timeout_s=60)
 
     resolves = sum(one.origin == "hub" and one.path_in_repo == NAME for one in hub.requests)
-    assert isinstance(end, TransferFinished), from_wire(end.error)
+    assert isinstance(end, TransferFinished), end.error
     assert limit.refused <= 12
     assert resolves <= 2
     engine.close()

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.domain.reports import TransferFinished
+from gglib_nb.domain.reports import DiscardPartials, TransferFailed, TransferFinished
 from gglib_nb.engine import local
 from gglib_nb.engine.digest import check_file
 from gglib_nb.engine.disk import journal_path, part_path
 from gglib_nb.engine.lease import delete_unowned
-from gglib_nb.engine.protocol import DiscardPartials, FileToCheck, TransferFailed
-from gglib_nb.errors import StorageError, from_wire
+from gglib_nb.engine.protocol import FileToCheck
+from gglib_nb.errors import StorageError
 from tests.support.engine import LocalEngine
 from tests.support.transfers import NAME, REPO, SIZE, begin_slowly, digest_of, right_digest
 
@@ -167,7 +167,7 @@ def test_a_file_changed_before_the_others_are_complete_is_not_reported_as_finish
     end = engine.log.end_of(attempt)
 
     assert isinstance(end, TransferFailed)
-    assert str(engine.target(REPO, SMALL)) in end.error["message"]
+    assert str(engine.target(REPO, SMALL)) in str(end.error)
 
 
 # What a disk and other programs leave beside a target.
@@ -232,7 +232,7 @@ def test_the_error_names_a_file_that_is_changed_all_the_time(hub, engine, monkey
 
     end = engine.log.end_of(engine.begin(REPO, SMALL))
 
-    assert str(from_wire(end.error)).startswith(f"Another file is stored at {target}.")
+    assert str(end.error).startswith(f"Another file is stored at {target}.")
 
 
 def test_a_discard_does_not_delete_another_programs_partial_file(engine) -> None:

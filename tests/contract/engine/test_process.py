@@ -18,11 +18,19 @@ import psutil
 import pytest
 
 import gglib_nb
-from gglib_nb.domain.reports import EngineLost, EngineSilent, Progress, TransferFinished, TransferStopped
+from gglib_nb.domain.reports import (
+    DiscardPartials,
+    EngineLost,
+    EngineSilent,
+    Progress,
+    StopTransfer,
+    TransferFinished,
+    TransferStopped,
+)
 from gglib_nb.engine.disk import lease_path
 from gglib_nb.engine.local import discard_leftovers, leftovers
 from gglib_nb.engine.pieces import WRITTEN, Pieces
-from gglib_nb.engine.protocol import DiscardPartials, Ready, StopTransfer
+from gglib_nb.engine.protocol import Ready
 from tests.support.engine import EngineProcess
 from tests.support.hub import make_repository
 

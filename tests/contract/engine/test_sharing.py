@@ -6,8 +6,7 @@ import signal
 import psutil
 import pytest
 
-from gglib_nb.domain.reports import TransferFinished, TransferStopped
-from gglib_nb.engine.protocol import DiscardPartials
+from gglib_nb.domain.reports import DiscardPartials, TransferFinished, TransferStopped
 from tests.support.engine import EngineProcess, LocalEngine, configured
 from tests.support.transfers import (
     NAME,

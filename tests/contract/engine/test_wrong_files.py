@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb.domain.reports import TransferFinished
-from gglib_nb.engine.protocol import TransferFailed
-from gglib_nb.errors import IntegrityError, StorageError, from_wire
+from gglib_nb.domain.reports import TransferFailed, TransferFinished
+from gglib_nb.errors import IntegrityError, StorageError
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import NoLinkedHeaders
 from tests.support.hub import make_repository
@@ -93,7 +92,7 @@ def test_an_existing_file_is_accepted_only_after_asking_the_hub_for_a_digest(hub
     end = engine.log.end_of(engine.begin(REPO, NAME, sha256=None))
 
     assert isinstance(end, TransferFailed), "a wrong file was finished because the listing states no digest"
-    assert isinstance(from_wire(end.error), StorageError)
+    assert isinstance(end.error, StorageError)
 
 
 def test_an_existing_file_is_verified_by_the_digest_in_the_hubs_redirect(hub, engine) -> None:
@@ -111,8 +110,8 @@ def test_without_a_digest_a_file_that_is_not_gguf_is_not_finished(hub, engine, n
     end = engine.log.end_of(engine.begin(REPO, name, sha256=None))
 
     assert isinstance(end, TransferFailed)
-    assert isinstance(from_wire(end.error), IntegrityError)
-    assert "is not a GGUF file" in end.error["message"]
+    assert isinstance(end.error, IntegrityError)
+    assert "is not a GGUF file" in str(end.error)
     assert list(engine.target(REPO, name).parent.iterdir()) == []
 
 

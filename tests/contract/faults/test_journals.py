@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.domain.download import PlannedFile
-from gglib_nb.domain.reports import TransferFinished
+from gglib_nb.domain.reports import TransferFailed, TransferFinished
 from gglib_nb.engine.disk import journal_path, part_path
 from gglib_nb.engine.journal import Journal, PartIdentity, Verified
 from gglib_nb.engine.pieces import SYNCED, WRITTEN, Pieces
-from gglib_nb.engine.protocol import TransferFailed
 from tests.support.engine import LocalEngine, planned
 from tests.support.hub import make_repository
 from tests.support.transfers import digest_of

@@ -6,9 +6,10 @@ import time
 
 import pytest
 
-from gglib_nb.domain.reports import Progress, TransferStopped
+from gglib_nb.domain.reports import Progress, TransferFailed, TransferStopped
 from gglib_nb.engine.main import PipeOutbox
-from gglib_nb.engine.protocol import CheckEnded, CheckProgress, Ready, TransferFailed, decode_report
+from gglib_nb.engine.protocol import CheckEnded, CheckProgress, Ready, decode_report
+from gglib_nb.errors import NetworkError
 
 
 def progress(attempt: int, received_bytes: int) -> Progress:
@@ -48,7 +49,7 @@ def test_events_are_written_in_order(pipe) -> None:
 
     outbox.post(Ready(7))
     outbox.post(TransferStopped(1))
-    outbox.post(TransferFailed(2, {"code": "NetworkError", "message": "", "fields": {}}, True))
+    outbox.post(TransferFailed(2, NetworkError("The line was cut."), True))
 
     assert [type(one) for one in read_until(reader, 3)] == [Ready, TransferStopped, TransferFailed]
 
@@ -99,8 +100,7 @@ def test_a_closed_pipe_is_detected(pipe) -> None:
 
     outbox.post(Ready(7))
 
-    outbox.flush()
     deadline_s = time.monotonic() + 30
     while not outbox.is_lost and time.monotonic() < deadline_s:
-        outbox.flush()
+        time.sleep(0.01)
     assert outbox.is_lost

@@ -2,8 +2,8 @@
 
 import pytest
 
-from gglib_nb.domain.reports import Progress, TransferStopped
-from gglib_nb.engine.protocol import CheckEnded, CheckFiles, Ready, StartTransfer, StopTransfer, TransferFailed
+from gglib_nb.domain.reports import Progress, StopTransfer, TransferFailed, TransferStopped
+from gglib_nb.engine.protocol import CheckEnded, CheckFiles, Ready, StartTransfer
 from gglib_nb.engine.watchdog import (
     KILLED_AFTER_S,
     SILENT_AFTER_S,
@@ -12,6 +12,7 @@ from gglib_nb.engine.watchdog import (
     STOP_LIMIT_S,
     Watchdog,
 )
+from gglib_nb.errors import NetworkError
 
 START = StartTransfer(1, "owner/name", "c" * 40, (), force=False)
 
@@ -53,7 +54,9 @@ def test_every_message_ends_a_silence() -> None:
     assert (watchdog.verdict(121.0), watchdog.silent_s(121.0)) == ("well", 1.0)
 
 
-@pytest.mark.parametrize("end", [TransferFailed(1, {}, can_retry=True), TransferStopped(1)])
+@pytest.mark.parametrize(
+    "end", [TransferFailed(1, NetworkError("The line was cut."), can_retry=True), TransferStopped(1)]
+)
 def test_after_the_last_attempt_ends_silence_is_ignored(end) -> None:
     watchdog = a_running_one()
 
