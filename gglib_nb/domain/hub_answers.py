@@ -50,7 +50,8 @@ class Asked(Value, frozen=True):
     @property
     def file_url(self) -> str:
         """Address of the file's bytes on the hub."""
-        revision, path = quote(self.revision or "", safe=""), quote(self.path or "")
+        revision = quote(self.revision or "", safe="")
+        path = quote(self.path or "", errors="replace")  # a hostile listing may have half of a surrogate pair in it
         return f"{self.endpoint}/{self.repo_id}/resolve/{revision}/{path}"
 
     @property

@@ -263,6 +263,8 @@ def _files(hub: Transport, asked: Asked) -> tuple[HubFile, ...]:
         for one in entries
         if one.get("type", "file") == "file"
     }
+    if not all(isinstance(at, str) for at in found):
+        raise TypeError("a path that is not text")
     return tuple(found[at] for at in sorted(found))
 
 

@@ -5,7 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -19,6 +19,8 @@ from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
 from gglib_nb.network import client as network_client
 from gglib_nb.notebook import listings
+from gglib_nb.notebook.session import Session
+from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub, Status
 from tests.support.hub import make_repository
 from tests.support.odd_server import OddServer
@@ -114,6 +116,21 @@ def test_search_results_cannot_control_a_terminal_or_page() -> None:
 def test_a_response_of_any_form_raises_a_gglib_error(status, body) -> None:
     with hub_of(lambda _: iter([body.encode()]), status) as client, pytest.raises(GglibError):
         client.list_files(REPO)
+
+
+@pytest.mark.parametrize("path", [5, None, "\ud800-Q8_0.gguf", "a\0b-Q8_0.gguf"])
+@pytest.mark.parametrize("line", ["plan", "inspect", "queue --no-start"])
+def test_a_listing_with_an_impossible_path_ends_in_a_sentence(make_manager, path, line) -> None:
+    files = [{"type": "file", "path": path, "size": 10_000}]
+
+    def answer(at: str) -> Iterator[bytes]:
+        found = json.dumps(files if "/tree/" in at else {"id": REPO, "sha": SHA}).encode()
+        return iter([found if "/api/" in at else b"no model"])
+
+    with hub_of(answer) as client:
+        session = Session(lambda: make_manager(endpoint=client.endpoint))
+        with suppress(GglibError):
+            parse(f"{line} {REPO}").run(session).text.encode()
 
 
 def test_an_error_message_is_short_and_free_of_control_characters(hub: FaultyHub) -> None:
