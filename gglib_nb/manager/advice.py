@@ -55,14 +55,15 @@ from gglib_nb.errors import (
     RequestError,
     TransferError,
 )
+from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.calls import DaemonThreadPool, operation
 from gglib_nb.manager.hardware import bytes_to_write, machine_memory, queued_bytes, ram_bytes
+from gglib_nb.manager.library import bytes_of
 from gglib_nb.manager.model_operations import ModelOperations
 from gglib_nb.manager.resolving import pointing_to_children, registered_donors, scan_findings, shard_files
 from gglib_nb.system import device_of, free_bytes
 
 if TYPE_CHECKING:
-    from gglib_nb.hub.client import HubClient
     from gglib_nb.manager.manager import Parts
 
 DEFAULT_CONTEXT_TOKENS: Final = 8192
@@ -217,7 +218,7 @@ def _inspect_files(model: Model) -> Inspection:
     return inspection_of(str(model.id), model.size_bytes, tables, model.paths[0])
 
 
-def _inspect_on_hub(hub: "HubClient", wanted: DownloadId) -> Inspection:
+def _inspect_on_hub(hub: HubClient, wanted: DownloadId) -> Inspection:
     """The contents of a variant of a repository, without downloading it: only headers are read."""
     listing = hub.list_files(wanted.repo_id, wanted.revision)
     variants = variants_of((file.path, file.size_bytes) for file in listing.files)
@@ -253,7 +254,7 @@ class _Planning:
         context_tokens: int,
         cache_type: CacheType,
     ) -> None:
-        self._parts, self._listing = parts, listing
+        self._parts, self._listing, self._queued = parts, listing, queued
         self._context_tokens, self._cache_type = context_tokens, cache_type
         self._variants = variants_of((file.path, file.size_bytes) for file in listing.files)
         self._machine = machine_memory()  # the free memory changes
@@ -295,7 +296,7 @@ class _Planning:
         parts, listing, gate = self._parts, self._listing, self._gate
         limit_bytes = left_bytes = parts.config.storage_limit_bytes
         if limit_bytes is not None:
-            left_bytes = limit_bytes - parts.storage_use_bytes(parts.registered())
+            left_bytes = limit_bytes - bytes_of(parts.registered(), self._queued)
         return RepoPlan(
             repo_id=listing.repo_id,
             revision=revision,
@@ -377,11 +378,11 @@ def judged(
 # What is read of the files ---------------------------------------------------------------------------------------------
 
 
-def _reader(hub: "HubClient", listing: RepoListing, path: str) -> ReadBytes:
+def _reader(hub: HubClient, listing: RepoListing, path: str) -> ReadBytes:
     return partial(hub.read_range, listing.repo_id, listing.commit_sha, path)
 
 
-def _qualities(hub: "HubClient", listing: RepoListing, variants: Sequence[Variant]) -> dict[str, Quality]:
+def _qualities(hub: HubClient, listing: RepoListing, variants: Sequence[Variant]) -> dict[str, Quality]:
     """The publisher's quality figures of the variants; none if they cannot be read."""
     texts = {}
     for file in [file for file in listing.files if states_quality(file.path)][:_MOST_TEXTS]:
@@ -391,7 +392,7 @@ def _qualities(hub: "HubClient", listing: RepoListing, variants: Sequence[Varian
 
 
 def _read_headers(
-    hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]
+    hub: HubClient, listing: RepoListing, variants: Iterable[Variant]
 ) -> Mapping[tuple[str, ...], GgufHeader]:
     """The header of each model among the variants, eight at most; unreadable ones are left out."""
 
@@ -413,7 +414,7 @@ def _at_once(calls: Mapping[_Key, Callable[[], _Answer]]) -> dict[_Key, _Answer]
         workers.close()
 
 
-def _header(hub: "HubClient", listing: RepoListing, variant: Variant) -> GgufHeader | None:
+def _header(hub: HubClient, listing: RepoListing, variant: Variant) -> GgufHeader | None:
     header: GgufHeader | None = None
     if (size_bytes := variant.sizes[0]) is not None:
         with suppress(*_UNREADABLE):
@@ -426,7 +427,7 @@ def _header(hub: "HubClient", listing: RepoListing, variant: Variant) -> GgufHea
 
 
 def reusable_bytes(
-    hub: "HubClient",
+    hub: HubClient,
     models_directory: Path,
     listing: RepoListing,
     variants: Sequence[Variant],

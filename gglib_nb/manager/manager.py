@@ -21,7 +21,7 @@ from typing_extensions import override
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain import snapshot as announced
-from gglib_nb.domain.download import DownloadStatus, PlannedDownload
+from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueueEvent, QueueSnapshot
@@ -33,7 +33,7 @@ from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.followups import AccessWatch, Commands
 from gglib_nb.manager.importing import Stores
 from gglib_nb.manager.keeper import QueueKeeper
-from gglib_nb.manager.library import bytes_of, owner_folders
+from gglib_nb.manager.library import owner_folders
 from gglib_nb.manager.model_operations import path_of
 from gglib_nb.manager.operations import IdLike
 from gglib_nb.manager.queue_thread import EventListener, EventStream, Listener, QueueThread, is_open_now
@@ -119,10 +119,6 @@ class Parts:
         with suppress(CatalogError):
             return self.catalog.models()
         return []
-
-    def storage_use_bytes(self, models: Iterable[Model], *plans: PlannedDownload) -> int:
-        """The disk space of models, of the queued downloads and of more plans."""
-        return bytes_of(models, [*settled(self.queue.ask(lambda machine: machine.plans)), *plans])
 
     def note_known_folders(self, models: Iterable[Model]) -> None:
         """Makes transfers that start from now on check that the disk of the models folder is mounted."""

@@ -450,9 +450,7 @@ class ModelOperations(QueueOperations):
 
     def _homes(self, models: Iterable[Model]) -> list[Path]:
         """The models folder, and the folders of `to` that the catalog or the queue names."""
-        snapshot = self._parts.queue.snapshot
-        rows = (*snapshot.items, *snapshot.recent_failures, *snapshot.recent_cancelled)
-        asked_for = [Path(row.to) for row in rows if row.to is not None]
+        asked_for = [Path(row.to) for row in self._parts.queue.snapshot.downloads.values() if row.to is not None]
         others = filter(is_folder, (*map(self._home_of, models), *asked_for))  # not those on a dead mount
         return list(dict.fromkeys([self._parts.config.models_directory, *others]))
 

@@ -33,7 +33,7 @@ from gglib_nb.errors import (
 )
 from gglib_nb.manager.calls import Blocking, Coroutines, operation, settled
 from gglib_nb.manager.engine import engine_for
-from gglib_nb.manager.library import loss_of_folder, make_home
+from gglib_nb.manager.library import bytes_of, loss_of_folder, make_home
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import is_open_now
 from gglib_nb.manager.resolving import given_path, resolve
@@ -313,7 +313,8 @@ class QueueOperations(Blocking):
             parts.note_known_folders(models)
         if limit_bytes is None or plan.is_update:
             return
-        used_bytes, needed_bytes = (parts.storage_use_bytes(models, *plans) for plans in ((), (plan,)))
+        queued = self._ask(lambda machine: machine.plans)
+        used_bytes, needed_bytes = bytes_of(models, queued), bytes_of(models, [*queued, plan])
         if needed_bytes > max(limit_bytes, used_bytes):  # files that are already here need no more
             raise DiskFullError(
                 f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more than the "

@@ -85,9 +85,7 @@ def shown(
         nonlocal last
         if not is_awaited():  # it would draw over the user's next line
             return
-        seen = snapshot()
-        known = (*seen.items, *seen.recent_completed, *seen.recent_failures, *seen.recent_cancelled)
-        now = next((item for item in known if item.id == id_), None)
+        now = snapshot().downloads.get(str(id_))
         if now is not None and now is not last:
             last = now
             guarded(view.show, now)

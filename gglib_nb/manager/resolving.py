@@ -22,11 +22,11 @@ from gglib_nb.domain.names import DownloadId, check_length, check_repo_id, model
 from gglib_nb.domain.plan import BAD_FINDINGS, RepoListing
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import GglibError, HubUnavailableError, NoGgufFilesError, RequestError
+from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.hardware import ram_bytes
 from gglib_nb.system import LONGEST_PATH_CHARACTERS
 
 if TYPE_CHECKING:
-    from gglib_nb.hub.client import HubClient
     from gglib_nb.manager.manager import Parts
 
 _MOST_CHILDREN: Final = 5
@@ -61,7 +61,14 @@ def resolve(
         hub.check_access(listing)
     variant = choice.variant
     id_ = DownloadId(listing.repo_id, variant.key, request.revision)
-    folder = _folder(id_, request.to, models, models_directory)
+    folder = models_directory if request.to is None else Path(request.to)
+    model = next((model for model in models if model.id == id_ and model.origin == "hub" and not model.hosts), None)
+    if model is not None and folder != (home := home_of(model, models_directory)):
+        if request.to is not None:
+            raise RequestError(
+                f"{id_} is already stored in {home}. To store it in {folder}, delete it first: %gguf delete {id_}"
+            )
+        folder = home
     files = (*shard_files(folder, listing, variant), *_companions(request, listing, variants, variant, folder))
     _check_apart(listing.repo_id, files)
     of_commit = [one for one in models if one.commit_sha == listing.commit_sha]
@@ -86,19 +93,6 @@ def resolve(
     return plan
 
 
-def _folder(
-    id_: DownloadId, to: "str | os.PathLike[str] | None", models: Iterable[Model], models_directory: Path
-) -> Path:
-    wanted = models_directory if to is None else Path(to)
-    model = next((model for model in models if model.id == id_ and model.origin == "hub" and not model.hosts), None)
-    home = wanted if model is None else home_of(model, models_directory)
-    if to is not None and wanted != home:
-        raise RequestError(
-            f"{id_} is already stored in {home}. To store it in {wanted}, delete it first: %gguf delete {id_}"
-        )
-    return home
-
-
 def given_path(given: str | os.PathLike[str], what: str = "folder") -> Path:
     """The absolute path of a folder, or of `what` a user named; a `RequestError` if it is empty or its `~` is unknown."""
     text = os.fspath(given)
@@ -112,7 +106,7 @@ def given_path(given: str | os.PathLike[str], what: str = "folder") -> Path:
         raise RequestError(f"The {what} {text!r} cannot be found. Write its absolute path.") from None
 
 
-def scan_findings(hub: "HubClient", listing: RepoListing, variants: Iterable[Variant]) -> dict[str, str]:
+def scan_findings(hub: HubClient, listing: RepoListing, variants: Iterable[Variant]) -> dict[str, str]:
     """The files of variants that the Hub's security scan does not call safe, with its verdicts; none from a hub without a scan."""
     paths = [path for variant in variants for path in variant.files]
     states = hub.scan_states(listing.repo_id, listing.commit_sha, paths)
@@ -236,7 +230,7 @@ def registered_donors(models: Iterable[Model], wanted_path: str) -> tuple[str, .
 
 
 @contextmanager
-def pointing_to_children(hub: "HubClient", repo_id: str) -> Iterator[None]:
+def pointing_to_children(hub: HubClient, repo_id: str) -> Iterator[None]:
     """If a repository has no GGUF files, names repositories that were made from it. Raises `NoGgufFilesError`."""
     try:
         yield

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import PlannedDownload, StoredFile
@@ -40,14 +40,12 @@ from gglib_nb.errors import (
     RequestError,
     StorageError,
 )
+from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.library import delete_files, refuse_unrepairable
 from gglib_nb.queue.effects import RegisterModel
 from gglib_nb.queue.events import ModelRegistered
 from gglib_nb.settings import DownloadManagerConfig
 from gglib_nb.system import exists, sync_folder
-
-if TYPE_CHECKING:
-    from gglib_nb.hub.client import HubClient
 
 _SAMPLE_BYTES: Final = 4096
 _WINDOW_BYTES: Final = 1024**2
@@ -56,7 +54,7 @@ _WINDOW_BYTES: Final = 1024**2
 # --- what has changed ---
 
 
-def check_update(hub: "HubClient", catalog: Catalog, model: Model) -> ModelUpdate:
+def check_update(hub: HubClient, catalog: Catalog, model: Model) -> ModelUpdate:
     """The changes of one model, which are recorded; if the hub refuses or does not answer, that is the `problem`."""
     if model.origin == "local":
         return ModelUpdate(str(model.id), None, None, None, (), "Its repository is unknown.")
@@ -77,7 +75,7 @@ def check_update(hub: "HubClient", catalog: Catalog, model: Model) -> ModelUpdat
     return ModelUpdate(str(model.id), has_update, model.commit_sha, listing.commit_sha, tuple(files))
 
 
-def _change(hub: "HubClient", model: Model, file: StoredFile, listing: RepoListing) -> FileChange:
+def _change(hub: HubClient, model: Model, file: StoredFile, listing: RepoListing) -> FileChange:
     path = file.path_in_repo
     if listing.commit_sha == model.commit_sha:
         return FileChange(path, "same")
@@ -93,7 +91,7 @@ def _change(hub: "HubClient", model: Model, file: StoredFile, listing: RepoListi
     return FileChange(path, "same") if remote.sha256 == file.sha256 else _compared(hub, listing, remote, file)
 
 
-def _compared(hub: "HubClient", listing: RepoListing, remote: HubFile, file: StoredFile) -> FileChange:
+def _compared(hub: HubClient, listing: RepoListing, remote: HubFile, file: StoredFile) -> FileChange:
     read_remote = partial(hub.read_range, listing.repo_id, listing.commit_sha, remote.path)
     try:
         with reading(Path(file.target)) as (read, size_bytes):
