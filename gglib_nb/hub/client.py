@@ -104,7 +104,7 @@ class HubClient(Transport):
         return self._anywhere(lambda hub: _listing(hub, Asked(hub.endpoint, repo_id, revision)))
 
     def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
-        """The last commit that changed each file, by path in the repository; files of which the hub does not say it are left out."""
+        """The last commit that changed each file, by path in the repository; files for which the hub states none are left out."""
         found = self._expanded(repo_id, commit_sha, paths, "lastCommit")
         return {path: FileCommit(_text(one, "title") or "", _text(one, "date") or "") for path, one in found}
 
@@ -231,11 +231,7 @@ def _listing(hub: Transport, asked: Asked) -> RepoListing:
     try:
         info = _first_of(hub, asked, routes, (_HEAD, ()))
     except RevisionNotFoundError as error:
-        names: list[str] = []
-        with suppress(GglibError):
-            names = _revisions(hub, asked)
-        said = f" It has {listed(names, _MOST_REVISIONS)}." if names else ""
-        raise RevisionNotFoundError(f"{error}{said}") from error.__cause__
+        raise RevisionNotFoundError(f"{error}{_revisions(hub, asked)}") from error.__cause__
     repo_id, commit_sha = info.get("id") or info.get("modelId") or asked.what, info["sha"]
     check_repo_id(repo_id)
     if not _COMMIT.fullmatch(commit_sha):
@@ -282,10 +278,13 @@ def _first_of(hub: Transport, asked: Asked, routes: Iterable[str], kinds: Iterab
     raise last
 
 
-@reading()
-def _revisions(hub: Transport, asked: Asked) -> list[str]:
-    refs = hub.json(f"/api/models/{asked.repo_id}/refs", asked)
-    return [str(ref["name"]) for kind in ("branches", "tags") for ref in refs.get(kind, ())]
+def _revisions(hub: Transport, asked: Asked) -> str:
+    """The existing revision names, as a sentence; empty if the hub does not state them."""
+    names: list[str] = []
+    with suppress(GglibError), reading():
+        refs = hub.json(f"/api/models/{asked.repo_id}/refs", asked)
+        names = [str(ref["name"]) for kind in ("branches", "tags") for ref in refs.get(kind, ())]
+    return f" It has {listed(names, _MOST_REVISIONS)}." if names else ""
 
 
 def _summary(row: Json) -> RepoSummary | None:

@@ -202,7 +202,7 @@ class Transport:
         raise HubUnavailableError(
             f"{self.endpoint} did not answer like a Hub. Open it in a browser: the network may ask for a login, or "
             "HF_ENDPOINT may be wrong."
-        ) from NotImplementedError()
+        ) from NotImplementedError("no such route")
 
     def _ask(
         self, url: str, asked: Asked, params: Pairs, headers: Json, part: range | None, *, is_brief: bool
@@ -284,7 +284,7 @@ class Transport:
         error = hub_refusal(said, asked)
         if isinstance(error, GatedRepoError | InvalidTokenError | RepoNotFoundError):
             error.args = (f"{error}{self._unread_login}",)
-        raise error from (NotImplementedError() if said.status in _NO_ROUTE and not said.code else None)
+        raise error from (NotImplementedError("no such route") if said.status in _NO_ROUTE and not said.code else None)
 
     def _read(self, response: "httpx.Response", part: range | None) -> bytes:
         """A body: as far as necessary for a part of it, or, for None, all of it, if that is no more than any listing has.
