@@ -93,7 +93,7 @@ class HostLink:
     def _work(self) -> None:
         held: dict[str, Any] = {}
         try:
-            self._client.subscribe_topic(self._name, lambda event: self._take(**event[1]))
+            self._client.subscribe_topic(self._name, lambda event: self._take(event[1]["number"], event[1]["line"]))
             # The worker holds this data while the client exists; that is how it detects the client's end.
             held = self._client.scatter({self._name: True}, workers=[self.worker])
             self._exchange_all()

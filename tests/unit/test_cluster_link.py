@@ -153,7 +153,7 @@ class FakeClient:
         self.failures = 0
 
     def subscribe_topic(self, topic, handler) -> None:
-        pass
+        self.take_event = handler
 
     def unsubscribe_topic(self, topic) -> None:
         pass
@@ -191,6 +191,18 @@ def test_missing_reports_are_requested_and_a_failed_exchange_is_repeated(worker,
 
     assert [type(event) for event in heard] == [TransferFailed]
     assert lost == []
+
+
+def test_a_report_is_taken_from_an_event_as_dask_sends_it(worker, tmp_path) -> None:
+    client, heard = FakeClient(worker_side._handler(worker), worker.data), []
+    link = HostLink(client, "tcp://worker", HOST, tmp_path, lambda _link, event: heard.append(event))
+    wait_until(lambda: link._name in worker.data)
+
+    client.take_event((5.0, {"number": 1, "line": encode(TransferStopped(7)).decode(), "worker": "tcp://worker"}))
+
+    assert heard == [TransferStopped(7)]
+    link.begin_close()
+    link.wait_closed(WAIT_S)
 
 
 def test_a_host_is_lost_if_its_worker_does_not_know_the_link(worker, tmp_path) -> None:
