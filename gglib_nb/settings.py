@@ -31,9 +31,6 @@ _MOST: Final = 64  # more than 16 gained nothing on any line measured; beyond th
 _TRUE: Final = frozenset({"1", "on", "yes", "true"})  # what huggingface_hub takes for true (its constants.py)
 _FALSE: Final = frozenset({"0", "off", "no", "false"})
 
-Change = Literal["live", "when read", "next manager"]
-"""When a changed setting counts: at once in a running manager; when it is read next; for the next manager."""
-
 
 class Setting(NamedTuple):
     """One setting."""
@@ -46,7 +43,6 @@ class Setting(NamedTuple):
     read_variable: Callable[[str], Any] | None = None  # the same for a variable; None: as `read`
     show: Callable[[Any], str] = str  # the value as a user writes it
     type: type = str  # of the plain value in a profile
-    change: Change = "next manager"  # when a change counts
 
     def default_value(self) -> Any:  # noqa: ANN401 - as the setting is
         """The value that holds if nothing else is said."""
@@ -192,7 +188,7 @@ def _setting(*stated: Any, is_shown: bool = True, **how: Any) -> Any:  # noqa: A
 
 
 _FOLDER: Final = partial(_setting, check=_folder)
-_COUNT: Final = partial(_setting, read=_read_count, type=int, change="live")
+_COUNT: Final = partial(_setting, read=_read_count, type=int)
 _SECONDS: Final = partial(
     _COUNT, read=_or_unlimited(parse_seconds, 0), show=lambda seconds: duration(seconds) if seconds else "off"
 )
@@ -262,7 +258,6 @@ class DownloadManagerConfig:
         read=_or_unlimited(partial(parse_bytes, bare_unit="MB")),
         read_variable=_read_count,
         show=lambda value: "unlimited" if value is None else rate(value),
-        change="live",
     )
     download_hours: DailyHours | str | None = _setting(
         "Hours of the day in which downloads run.",
@@ -271,7 +266,6 @@ class DownloadManagerConfig:
         ("GGLIB_DOWNLOAD_HOURS",),
         read=_or_unlimited(DailyHours.parse),
         show=lambda value: "any" if value is None else str(value),
-        change="live",
     )
     hub_cache: Path = _FOLDER(
         "The Hugging Face cache; identical files in it are linked.",
@@ -287,7 +281,6 @@ class DownloadManagerConfig:
         partial(check_count, least=0, most=86_400),
         60,
         ("GGLIB_ACTIVITY_INTERVAL_S",),
-        change="when read",
     )
     is_offline: bool = _setting(
         "Offline mode: no requests are sent to the hub.",
@@ -305,7 +298,6 @@ class DownloadManagerConfig:
         None,
         ("GGLIB_ENGINE",),
         show=_show_engine,
-        change="live",
     )
     ms_endpoint: str = _setting(
         "ModelScope, for repositories of the form ms://owner/name.",

@@ -11,17 +11,13 @@ import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
-from typing import Final, Literal, get_args
+from typing import Final
 
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import parse_path
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import RequestError
 
-Program = Literal[
-    "llama-cpp-python", "llama-server", "llama-swap", "ollama", "lmstudio", "ramalama", "vllm", "transformers"
-]
-PROGRAMS: Final[tuple[Program, ...]] = get_args(Program)
 # What a Modelfile takes without quotes; a line's end in a path must not end the file.
 _PLAIN: Final = re.compile(r"[\w@%+=:,./~-]+")
 # Long options of llama-server that name a model's files, and their short forms.
@@ -127,6 +123,7 @@ _LINES: Final[Mapping[str, Callable[[Model], str]]] = {
     "vllm": _vllm,
     "transformers": _transformers,
 }
+PROGRAMS: Final = tuple(_LINES)
 
 
 # llama-server's router serves all local models from a `models.ini`, the format of `--models-preset`

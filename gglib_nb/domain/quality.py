@@ -127,11 +127,10 @@ def _json_rows(data: bytes) -> Iterator[tuple[Iterable[str], Pairs]]:
         content: Any = msgspec.json.decode(data)
     except (msgspec.MsgspecError, RecursionError, ValueError):
         return
-    rows: list[Any] = content if isinstance(content, list) else []
-    names: list[Any] = [None] * len(rows)
-    if isinstance(content, dict):
-        names, rows = list(content), list(content.values())
-    for name, row in zip(names, rows, strict=True):
+    rows: Iterable[tuple[Any, Any]] = content.items() if isinstance(content, dict) else ()
+    if isinstance(content, list):
+        rows = ((None, row) for row in content)
+    for name, row in rows:
         if isinstance(row, dict):
             texts = [text for text in row.values() if isinstance(text, str)] if name is None else [name]
             yield texts, [(_NAMES.get(_plain(key)), value) for key, value in row.items()]

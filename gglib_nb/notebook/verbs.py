@@ -52,7 +52,7 @@ _NOT_HERE: Final = (
 )
 _SPEED: Final = settings.SETTINGS["bandwidth_limit_bytes_per_second"]
 _HOURS: Final = settings.SETTINGS["download_hours"]
-_READ_LATE: Final = frozenset(name for name, setting in settings.SETTINGS.items() if setting.change == "when read")
+_READ_LATE: Final = frozenset({"activity_interval_s"})  # read again before each wait
 _FOLDERS: Final = frozenset({"models_directory", "model_stores", "state_directory", "hub_cache"})
 
 

@@ -14,6 +14,7 @@ import pytest
 from gglib_nb import DownloadManagerConfig
 from gglib_nb.domain.units import DailyHours, parse_bytes, parse_seconds
 from gglib_nb.errors import InvalidConfigError, RequestError
+from gglib_nb.manager.manager import SyncOperations
 from gglib_nb.notebook.actions import LIVE
 from gglib_nb.notebook.magic import Gglib
 from gglib_nb.settings import SET_HERE, SETTINGS, asked_for, origins_of, save_setting, saved_settings, use_profile
@@ -80,8 +81,8 @@ def test_each_setting_and_variable_has_a_table_row_a_trait_and_a_field() -> None
     assert set(Gglib.class_own_traits(config=True)) == set(SETTINGS)
 
 
-def test_live_settings_are_those_that_the_magic_changes_in_a_running_manager() -> None:
-    assert {name for name, setting in SETTINGS.items() if setting.change == "live"} == set(LIVE)
+def test_every_setting_that_a_running_manager_can_change_has_an_operation() -> None:
+    assert all(name in SETTINGS and hasattr(SyncOperations, operation) for name, (operation, _) in LIVE.items())
 
 
 def test_without_arguments_and_variables_the_defaults_apply(home: Path) -> None:
