@@ -138,6 +138,12 @@ def is_awaited() -> bool:
     return _awaiting.get()()
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Whether it is an interrupt; one that arrives as a lock is being released ends as an error about that lock."""
+    ended = error.__context__ if isinstance(error, RuntimeError) else error
+    return isinstance(ended, KeyboardInterrupt)
+
+
 def has_given_up() -> bool:
     """Whether the caller cancelled the call on this thread; for functions that work for a long time without waiting."""
     return _here.call is not None and _here.call.is_over
@@ -209,9 +215,11 @@ class DaemonThreadPool:
                 if not self._idle.acquire(blocking=False) and self._started < self._most:
                     threading.Thread(target=self._work, name=f"{self._name}-{self._started + 1}", daemon=True).start()
                     self._started += 1
-            except RuntimeError as error:  # there are too many threads, or the interpreter is ending
-                fail(call, GglibError(f"This was not done: {error}."))
-            except BaseException:
+            except BaseException as error:
+                if isinstance(error, RuntimeError) and not is_interrupt(error):
+                    # There are too many threads, or the interpreter is ending.
+                    fail(call, GglibError(f"This was not done: {error}."))
+                    return
                 call.cancel()  # an interrupted call must not run with a later one
                 raise
 
@@ -232,6 +240,11 @@ class DaemonThreadPool:
         try:
             self._start(call)
             result: _Result = settled(call)
+        except RuntimeError as error:
+            if is_interrupt(error):
+                raise KeyboardInterrupt from None
+            raise
+        else:
             return result
         finally:
             call.cancel()  # an interrupt may come between the two

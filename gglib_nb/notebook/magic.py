@@ -20,6 +20,7 @@ from typing_extensions import override
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.text import printable, redacted
 from gglib_nb.errors import CatalogError, GglibError, copy_of
+from gglib_nb.manager.calls import is_interrupt
 from gglib_nb.manager.progress import encodable, use_views
 from gglib_nb.notebook.progress import download_in_cell
 from gglib_nb.notebook.session import Answer, Screen, Session
@@ -73,8 +74,7 @@ class GgufMagics(Magics):
         try:
             return call.run(self._session)
         except (KeyboardInterrupt, RuntimeError) as error:
-            # An interrupt that arrives as a lock is being released ends as an error about that lock.
-            if not any(isinstance(one, KeyboardInterrupt) for one in (error, error.__context__)):
+            if not is_interrupt(error):
                 raise
             raise _in_one_line(KeyboardInterrupt(call.verb.interrupted)) from None
         finally:

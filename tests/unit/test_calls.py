@@ -44,3 +44,24 @@ def test_an_interrupt_while_its_thread_starts_cancels_the_operation(monkeypatch:
     pool.run(done.append, "next")
 
     assert done == ["next"]
+
+
+def interrupted_at_a_lock(*_: object) -> None:
+    """What `Condition.wait` of Python 3.13 does if an interrupt arrives as it takes its lock again."""
+    try:
+        raise KeyboardInterrupt
+    finally:
+        raise RuntimeError("cannot release un-acquired lock")
+
+
+@pytest.mark.parametrize("place", [(calls, "settled"), (threading.Thread, "start")], ids=["the wait", "the start"])
+def test_an_interrupt_at_a_lock_is_an_interrupt(monkeypatch: pytest.MonkeyPatch, place: tuple[object, str]) -> None:
+    pool, done = DaemonThreadPool("test"), list[str]()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*place, interrupted_at_a_lock)
+        with pytest.raises(KeyboardInterrupt):
+            pool.run(done.append, "interrupted")
+    pool.run(done.append, "next")
+
+    assert done[-1] == "next"
