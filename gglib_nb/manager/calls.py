@@ -19,7 +19,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import cache, partial, wraps
-from inspect import Parameter, formatannotation, signature
+from inspect import Parameter, formatannotation, iscoroutinefunction, signature
 from types import MethodType, UnionType
 from typing import (
     Any,
@@ -306,6 +306,10 @@ def _stated(body: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def _check(name: str, value: object, kind: Any) -> None:  # noqa: ANN401 - a type, in any form
+    if iscoroutinefunction(value):
+        raise InvalidConfigError(
+            f"{name} is an async function; it must be a plain one, because no event loop would run it."
+        )
     is_text = not isinstance(value, str) or value == value.encode(errors="ignore").decode()
     if not _fits(value, kind) or not is_text:
         shown = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"

@@ -25,6 +25,12 @@ from tests.support.partials import write_journal
 
 SMALL, Q4, Q8 = "demo/small-GGUF", "demo/small-GGUF:Q4_K_M", "demo/small-GGUF:Q8_0"
 HUGE = 10**30
+
+
+async def later(_: object) -> None:
+    """A callable that returns before it has done anything."""
+
+
 WRONG: list[tuple[str, dict[str, Any]]] = [
     ("queue_smart", {"repo_id": None}),
     ("queue_smart", {"repo_id": b"demo/small-GGUF"}),
@@ -42,10 +48,13 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("queue_smart", {"repo_id": SMALL, "to": b"/tmp"}),
     ("queue_smart", {"repo_id": SMALL, "to": "/tmp/\udcff"}),
     ("queue_smart", {"repo_id": SMALL, "then": 5}),
+    ("queue_smart", {"repo_id": SMALL, "then": later}),
     ("download", {"repo_id": SMALL, "progress": "bar"}),
+    ("download", {"repo_id": SMALL, "progress": later}),
     ("queue_download", {"request": SMALL}),
     ("queue_download", {"request": None}),
     ("queue_download", {"request": DownloadRequest(SMALL, force="yes")}),  # type: ignore[arg-type]
+    ("queue_download", {"request": DownloadRequest(SMALL, then=later)}),
     ("queue_and_process", {"request": DownloadRequest(5)}),  # type: ignore[arg-type]
     ("cancel_download", {"id": None}),
     ("cancel_download", {"id": 1}),
@@ -91,6 +100,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("import_folder", {"folder": 5}),
     ("import_folder", {"folder": "/tmp", "on_progress": 5}),
     ("verify", {"id": Q4, "on_progress": 5}),
+    ("verify", {"id": Q4, "on_progress": later}),
     ("prune", {"keep_bytes": -1}),
     ("prune", {"keep_bytes": "0"}),
     ("prune", {"unused_s": -1}),
@@ -234,3 +244,9 @@ def test_numbers_of_numpy_and_in_the_notation_of_floats_are_accepted(busy: Downl
     busy.sync.cancel_download(Q8, discard=np.bool_(True))  # type: ignore[arg-type]
     busy.sync.search("small", max_parameters=1e12, limit=np.int64(1))  # type: ignore[arg-type]
     assert [one.id for one in busy.sync.prune(keep_bytes=1e3, unused_s=np.float32(9)).models] == [Q4]
+
+
+@pytest.mark.parametrize("kind", ["subscribe", "subscribe_events"])
+def test_an_async_listener_is_refused(manager: DownloadManager, kind: str) -> None:
+    with pytest.raises(InvalidConfigError, match=r"^listener is an async function; it must be a plain one, "):
+        getattr(manager, kind)(later)
