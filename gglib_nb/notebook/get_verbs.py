@@ -59,7 +59,7 @@ Repository = Annotated[
 ]
 
 
-@verb("get", interrupted=CANCELLED)
+@verb("get")
 def queue(
     session: Session,
     reference: Repository,

@@ -33,7 +33,7 @@ from gglib_nb.errors import (
     QueueFullError,
     StorageError,
 )
-from gglib_nb.notebook import magic, progress
+from gglib_nb.notebook import get_verbs, magic, progress
 from tests.support.fake_manager import FakeManager
 from tests.support.sentences import is_sentence
 from tests.support.snapshots import download, snapshot
@@ -338,6 +338,18 @@ def test_an_interrupt_while_resolving_cancels_the_request(shell, manager):
     assert isinstance(error, KeyboardInterrupt)
     assert [line.partition(":")[0] for line in lines] == ["KeyboardInterrupt"]
     assert resolving.cancelled()
+
+
+def test_an_interrupt_after_a_request_was_queued_does_not_say_that_it_was_cancelled(shell, manager, monkeypatch):
+    def interrupted(_id, _session):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(get_verbs, "_first_report", interrupted)
+
+    _, lines = failure(shell, "queue owner/new")
+
+    assert lines[-1] == "KeyboardInterrupt: Interrupted. %gguf status shows the queue."
+    assert "owner/new:Q4_K_M" in run(shell, "status")
 
 
 def test_an_interrupted_wait_does_not_affect_the_download(shell, manager):
