@@ -251,10 +251,11 @@ class SyncOperations(_Operations):
     The work is done on threads of the manager, so an interrupt ends the wait. A request that is still being resolved is dropped
     then; downloads continue.
 
-    `id` is an id, a part of an id that only one has, or `#n`: the position in the queue, the number among the failures or in
-    `models()`. If no download or several match, or it is not where the operation needs it, `NotInQueueError` is raised; if no
-    model matches, `ModelNotFoundError`, and if several do, `AmbiguousQuantizationError`, whose `choices` has their ids. A limit
-    that is not valid raises `InvalidConfigError`, a models database that cannot be used `CatalogError`.
+    `id` is an id, a part of an id that only one has, or `#n`: the position in the queue, the number among the failures, among
+    the cancelled downloads, or in `models()`. If no download or several match, or it is not where the operation needs it,
+    `NotInQueueError` is raised; if no model matches, `ModelNotFoundError`, and if several do, `AmbiguousQuantizationError`, whose
+    `choices` has their ids. A limit that is not valid raises `InvalidConfigError`, a models database that cannot be used
+    `CatalogError`.
     """
 
 

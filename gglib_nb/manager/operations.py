@@ -16,7 +16,7 @@ from typing_extensions import override
 from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.references import find_download, find_failure
+from gglib_nb.domain.references import find_cancelled, find_download, find_failure
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.stored import Adoption, PastDownload, StoredLimits
 from gglib_nb.domain.units import DailyHours, plural, size
@@ -345,7 +345,8 @@ class QueueOperations(Blocking):
             QueueFullError: No more downloads may wait.
             AlreadyQueuedError: The same download, or one that writes the same files, is in the queue.
         """
-        return tuple(self._post(on.PutBackRequested(tuple(map(self._id, ids)))))
+        wanted = tuple(self._id(one, find_cancelled) for one in ids)
+        return tuple(self._post(on.PutBackRequested(wanted)))
 
     @operation
     def cancel_group(self, group_id: IdLike) -> None:

@@ -257,3 +257,17 @@ async def test_restoring_a_removed_download_restores_all_its_options(manager: Do
     assert [(item.id, item.status, item.position) for item in after] == [
         (item.id, item.status, item.position) for item in before
     ]
+
+
+async def test_a_part_of_an_id_and_a_number_restore_a_cancelled_download(
+    manager: DownloadManager, held: FaultyHub
+) -> None:
+    await manager.queue_smart(SMALL, "Q4_K_M")
+    await manager.queue_smart(SMALL, "Q8_0")
+    await manager.queue_smart(SPLIT)
+    await manager.remove_from_queue("Q8")
+
+    assert await manager.put_back("small") == (1,)
+
+    await manager.remove_from_queue("Q8")
+    assert await manager.put_back("#1") == (1,)
