@@ -300,7 +300,7 @@ class Dispatcher:
             else:
                 error = EngineLostError(
                     f"The download process on {name} ended four times in a row. Downloaded data is kept. "
-                    "Run %gguf retry to resume."
+                    "To resume: %gguf retry --all"
                 )
                 copy.end = reports.TransferFailed(copy.number, error, can_retry=True)
         return [*ended, reports.EngineLost(reason, frozenset(lost))] if lost else ended

@@ -154,7 +154,10 @@ def test_cancelling_during_registration_changes_nothing(queue):
     [
         ("complete", "owner/a:Q4_K_M is completed and no longer in the queue"),
         ("cancel", "owner/a:Q4_K_M is cancelled and no longer in the queue"),
-        ("fail", "owner/a:Q4_K_M has failed and is not in the queue. Run %gguf retry"),
+        (
+            "fail",
+            "owner/a:Q4_K_M has failed and is not in the queue. To download it again: %gguf retry owner/a:Q4_K_M$",
+        ),
     ],
 )
 def test_cancelling_an_ended_download_reports_its_outcome(queue, outcome, text):
