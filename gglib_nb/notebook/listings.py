@@ -158,7 +158,7 @@ def update_blocks(found: Sequence[ModelUpdate]) -> list[Block]:
     number = sum(update.has_update is True for update in found)
     hint = "No updates." if all(update.has_update is False for update in found) else "No updates are known."
     if number:
-        hint = f"{number} of {len(found)} have an update: %gguf update ID"
+        hint = f"{number} of {len(found)} {'has' if number == 1 else 'have'} an update: %gguf update ID"
     return [Table(_UPDATE_COLUMNS, lines, hint, folds=True), *diffs]
 
 

@@ -42,7 +42,7 @@ def _fit(placement: Placement, asked_tokens: int | None) -> Fact:
     longest = placement.longest_gpu_context
     partly = f"GPU, {placement.gpu_layers} of {placement.layer_count} layers"
     if placement.cpu_expert_layers:
-        partly = f"GPU, experts of {placement.cpu_expert_layers} layers in RAM"
+        partly = f"GPU, experts of {units.plural(placement.cpu_expert_layers, 'layer')} in RAM"
     texts: dict[FitClass, str] = {
         "gpu": "GPU" if longest is None else f"GPU, up to {_tokens(longest)}",
         "gpu_reduced": f"GPU{reductions}",

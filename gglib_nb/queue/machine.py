@@ -571,7 +571,7 @@ class QueueMachine:
         waiting, most = len(self._downloads.pending), self.limits.max_size
         if waiting + count > most:
             raise QueueFullError(
-                f"The queue is full: {waiting} of {most} downloads are waiting, so {plan.id} was not added. "
+                f"The queue is full: {waiting} of {most} downloads {'is' if waiting == 1 else 'are'} waiting, so {plan.id} was not added. "
                 "Wait for one to start, remove one, or raise the limit: %gguf limit N",
                 most,
             )

@@ -19,7 +19,15 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from gglib_nb.domain.download import DownloadStatus, StoredFile
-from gglib_nb.domain.library import CheckedFile, Deletion, ModelUse, PrunePlan, Verification, WorkProgress
+from gglib_nb.domain.library import (
+    CheckedFile,
+    Deletion,
+    ModelUpdate,
+    ModelUse,
+    PrunePlan,
+    Verification,
+    WorkProgress,
+)
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.plan import RepoSummary
@@ -310,6 +318,13 @@ def test_a_bug_keeps_its_traceback(shell, manager):
     _, lines = failure(shell, "queue owner/new")
 
     assert len(lines) > 5
+
+
+def test_one_update_is_counted_in_the_singular(shell, manager):
+    found = [ModelUpdate(f"a/b:{label}", label == "Q8_0", None, None, ()) for label in ("Q8_0", "Q4_0")]
+    manager.answers["check_updates"] = found
+
+    assert "1 of 2 has an update: %gguf update ID" in run(shell, "updates")
 
 
 # Waiting and interrupts

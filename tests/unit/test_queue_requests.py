@@ -237,6 +237,15 @@ def test_the_limit_counts_waiting_downloads_and_not_the_active_one():
     assert refusal.value.max_size == 2
 
 
+def test_one_waiting_download_is_counted_in_the_singular():
+    queue = QueueDriver(max_size=1)
+    queue.queue(a_plan(A))
+    queue.queue(a_plan(B))
+
+    with pytest.raises(QueueFullError, match="1 of 1 downloads is waiting"):
+        queue.queue(a_plan(C))
+
+
 def test_paused_downloads_count_as_waiting():
     queue = QueueDriver(max_size=1)
     queue.queue(a_plan(A))
