@@ -155,14 +155,25 @@ def _advice(plan: RepoPlan) -> Iterator[str]:
 
 
 def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
-    """The command that downloads a variant, after a space."""
+    """The command that downloads a variant, or why it cannot be downloaded, after a space."""
     if variant.scan_finding in BAD_FINDINGS:
         return " Choose another row: the Hub's security scan warns of this one."
     if variant.is_queued:
         return " It is in the queue."
     if variant.is_present:
         return " You already have it."
-    return f" Download it with: %gguf queue {number}" if plan.has_access else ""
+    if not plan.has_access:
+        return ""
+    if _is_over_limit(variant, plan):
+        return " It would exceed the storage limit."
+    if variant.free_bytes_after is not None and variant.free_bytes_after < 0:
+        return f" The disk lacks {units.size(-variant.free_bytes_after)} for it."
+    return f" Download it with: %gguf queue {number}"
+
+
+def _is_over_limit(variant: VariantPlan, plan: RepoPlan) -> bool:
+    left_bytes = plan.storage_left_bytes
+    return left_bytes is not None and not variant.is_present and (variant.size_bytes or 0) > left_bytes
 
 
 def _columns(plan: RepoPlan) -> tuple[Column, ...]:
@@ -219,15 +230,14 @@ def _here(variant: VariantPlan) -> str | Fact:
 
 def _remarks(variant: VariantPlan, plan: RepoPlan) -> tuple[Fact, ...]:
     """What else to know about a variant, in the table and in the panel."""
-    number, left_bytes, seeing = variant.shard_count, plan.storage_left_bytes, variant.placement_with_projector
-    is_over = left_bytes is not None and not variant.is_present and (variant.size_bytes or 0) > left_bytes
+    number, seeing = variant.shard_count, variant.placement_with_projector
     changes_fit = seeing is not None and seeing.fit != variant.placement.fit
     return rows.facts(
         rows.scan_fact(variant.scan_finding),
         "in the queue" if variant.is_queued else "",
         Fact(f"{len(variant.missing)} of {number} files missing" if variant.missing else "", "bad"),
         f"{number} files" if number > 1 and not variant.missing else "",
-        Fact("over the storage limit" if is_over else "", "warn"),
+        Fact("over the storage limit" if _is_over_limit(variant, plan) else "", "warn"),
         f"with mmproj: {_fit(seeing, plan.context_tokens).text}" if seeing and changes_fit else "",
     )
 

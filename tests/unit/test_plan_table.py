@@ -55,6 +55,22 @@ def test_a_queue_that_does_not_fit_the_disk_is_reported_above_the_table():
     )
 
 
+@pytest.mark.parametrize(
+    ("variant_fields", "plan_fields", "said"),
+    [
+        ({"free_bytes_after": -GB}, {}, "The disk lacks 1.0 GB for it."),
+        ({}, {"storage_limit_bytes": 9 * GB, "storage_left_bytes": GB}, "It would exceed the storage limit."),
+    ],
+)
+def test_a_download_without_space_is_not_suggested(variant_fields, plan_fields, said):
+    usual = a_variant(is_recommended=True, why="It is.", **variant_fields)
+
+    text = plan_text(a_plan(usual, **plan_fields))
+
+    assert said in text
+    assert "Download it with" not in text
+
+
 def test_an_unknown_disk_is_not_mentioned():
     assert "on the disk" not in plan_text(a_plan(a_variant(), free_bytes=None))
 
