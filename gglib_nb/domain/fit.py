@@ -61,6 +61,11 @@ class MachineMemory(Value, frozen=True):
     ram_free_bytes: int | None = None
 
     @property
+    def all_bytes(self) -> int:
+        """RAM, and the memory of GPUs of their own: llama.cpp can split a model over both."""
+        return self.ram_bytes + sum(gpu.total_bytes for gpu in self.gpus if not gpu.is_shared)
+
+    @property
     def vram_bytes(self) -> int | None:
         """Of all GPUs together; None: no GPU."""
         return sum(gpu.total_bytes for gpu in self.gpus) or None

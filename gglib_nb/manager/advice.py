@@ -57,7 +57,7 @@ from gglib_nb.errors import (
 )
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.calls import DaemonThreadPool, operation
-from gglib_nb.manager.hardware import bytes_to_write, machine_memory, queued_bytes, ram_bytes
+from gglib_nb.manager.hardware import bytes_to_write, machine_memory, memory_for, queued_bytes
 from gglib_nb.manager.library import bytes_of
 from gglib_nb.manager.model_operations import ModelOperations
 from gglib_nb.manager.resolving import pointing_to_children, registered_donors, scan_findings, shard_files
@@ -222,7 +222,8 @@ def _inspect_on_hub(hub: HubClient, wanted: DownloadId) -> Inspection:
     """The contents of a variant of a repository, without downloading it: only headers are read."""
     listing = hub.list_files(wanted.repo_id, wanted.revision)
     variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-    variant = choose(variants, wanted.quantization, ram_bytes(), repository=listing.repo_id).variant
+    memory_bytes = memory_for(one.size_bytes for one in variants.offered)
+    variant = choose(variants, wanted.quantization, memory_bytes, repository=listing.repo_id).variant
     if variant.size_bytes is None:
         raise HubUnavailableError(f"{listing.repo_id} does not state the size of {variant.files[0]}. Try again later.")
     files = list(zip(variant.files, variant.sizes, strict=True))
@@ -262,7 +263,7 @@ class _Planning:
         self._undecided = ""  # why there is no choice
         self._shown = self._variants.offered
         self._findings = {} if quantization is not None else scan_findings(parts.hub, listing, self._shown)
-        choosing = partial(choose, self._variants, quantization, self._machine.ram_bytes, repository=listing.repo_id)
+        choosing = partial(choose, self._variants, quantization, self._machine.all_bytes, repository=listing.repo_id)
         try:
             self._choice = choosing(findings=self._findings)
         except (AmbiguousQuantizationError, IncompleteShardSetError, NoGgufFilesError) as error:

@@ -53,6 +53,12 @@ def ram_bytes() -> int:
     return _ram()[0]
 
 
+def memory_for(sizes: Iterable[int | None]) -> int:
+    """Memory that a model of one of these sizes may have: RAM, and if one is larger, that of the GPUs, which takes time to query."""
+    ram = ram_bytes()
+    return ram if all((size or 0) <= ram for size in sizes) else machine_memory().all_bytes
+
+
 def _ram() -> tuple[int, int]:
     """Memory this process may have, and the part that is available without swapping; file caches count as free."""
     total, available = memory_bytes()

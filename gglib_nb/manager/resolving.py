@@ -23,7 +23,7 @@ from gglib_nb.domain.plan import BAD_FINDINGS, RepoListing
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import GglibError, HubUnavailableError, NoGgufFilesError, RequestError
 from gglib_nb.hub.client import HubClient
-from gglib_nb.manager.hardware import ram_bytes
+from gglib_nb.manager.hardware import memory_for
 from gglib_nb.system import LONGEST_PATH_CHARACTERS
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def resolve(
     with pointing_to_children(hub, request.repo_id):
         listing = hub.list_files(request.repo_id, request.revision)
         variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-        memory_bytes = None if (request.quantization or "").strip() else ram_bytes()  # only the rule looks at it
+        memory_bytes = None
+        if not (request.quantization or "").strip():  # only the rule looks at it
+            memory_bytes = memory_for(one.size_bytes for one in variants.offered)
         wanted = partial(choose, variants, request.quantization, memory_bytes, repository=listing.repo_id)
         choice = wanted()
         findings = scan_findings(hub, listing, [choice.variant])

@@ -13,7 +13,9 @@ import pytest
 from gglib_nb import DownloadManager, DownloadRequest, InvalidQuantizationError
 from gglib_nb.demo import Content
 from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
+from gglib_nb.domain.fit import Gpu
 from gglib_nb.domain.plan import RepoPlan, VariantPlan
+from gglib_nb.manager import hardware
 from tests.support.faulty_hub import Cut, FaultyHub, HangUp, Stall, Status
 from tests.support.hub import make_files, make_repository, small_gguf
 from tests.support.pieces import cut, gguf_bytes
@@ -54,6 +56,19 @@ async def test_the_recommended_variant_is_queued_for_the_same_reason(manager: Do
 
     assert plan.recommended is not None
     assert (plan.recommended.key, plan.recommended.why) == (queued.id.quantization, queued.reason)
+
+
+async def test_the_reason_for_a_choice_counts_the_memory_of_gpus(
+    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hardware, "_ram", lambda: (200_000, 200_000))
+    monkeypatch.setattr(hardware, "_nvidia", lambda *_: [Gpu("GPU", 400_000)])
+
+    plan = await manager.plan(SMALL)
+    queued = await manager.queue_smart(SMALL)
+
+    assert plan.recommended is not None
+    assert plan.recommended.why == queued.reason == "Q4_K_M is the usual choice."
 
 
 async def test_a_plan_of_one_variant_shows_only_that(manager: DownloadManager) -> None:
