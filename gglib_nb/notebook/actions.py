@@ -13,7 +13,7 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.references import parse_pasted
 from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.domain.text import printable
-from gglib_nb.errors import GglibError, RequestError
+from gglib_nb.errors import GglibError, ModelNotFoundError, RequestError
 from gglib_nb.notebook import listings, messages, plan_table, results, rows
 from gglib_nb.notebook.messages import Answer, Listing
 from gglib_nb.notebook.tables import blocks_text
@@ -113,7 +113,7 @@ def retry_all(operations: "SyncOperations") -> int:
 
 
 # By action, with the id of its row; an action on the whole queue or a list has none.
-_OPERATIONS: Final[Mapping[str, Callable[["SyncOperations", str], object]]] = {
+_OPERATIONS: Final[Mapping[str, Callable[["SyncOperations", "DownloadId | str"], object]]] = {
     "run_now": lambda operations, id_: operations.run_now(id_),
     "pause": lambda operations, id_: operations.pause(id_),
     "resume": lambda operations, id_: operations.resume(id_),
@@ -133,6 +133,7 @@ _OPERATIONS: Final[Mapping[str, Callable[["SyncOperations", str], object]]] = {
     "clear_cancelled": lambda operations, _: operations.clear_ended("cancelled"),
     "clear_earlier": lambda operations, _: operations.clear_history(),
 }
+_ON_MODEL: Final = frozenset({"verify", "repair", "update", "loading", "inspect", "export", "delete", "delete_now"})
 # The announcements for screen readers; for the other actions, the changed row is announced.
 _NEWS: Final = {
     "dismiss": "{name} was removed from the list.",
@@ -147,12 +148,14 @@ _NEWS: Final = {
 def _act(operations: "SyncOperations", request: messages.Act, send: SendProgress) -> Answer | None:
     action, id_ = request.action, request.id
     news = _NEWS.get(action, "")
+    # The row may have gone: its id must not be taken for a part of another one.
+    row = id_ if id_ in operations.get_queue_snapshot().downloads else DownloadId.parse(id_)
     if action in _OPERATIONS:
-        _OPERATIONS[action](operations, id_)
+        _OPERATIONS[action](operations, row)
     elif action in (*POSITIONS, "move"):
         where = "top" if action == "move" else action
         wanted = request.position or new_position(operations.get_queue_snapshot(), id_, where)
-        news = f"{{name}} is number {operations.reorder_queue(id_, wanted)} now."
+        news = f"{{name}} is number {operations.reorder_queue(row, wanted)} now."
     else:
         return _act_on_model(operations, action, id_, send)
     if "{name}" in news:
@@ -171,6 +174,7 @@ def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: Sen
         send(f"{units.size(progress.done_bytes)} of {units.size(progress.total_bytes)} done.")
 
     name, _, agreed = action.partition(":")
+    _check_model(operations, name, id_)
     match name:
         case "verify":
             found = operations.verify(id_, on_progress=show)
@@ -189,6 +193,12 @@ def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: Sen
             return _result(results.exported(operations.export(id_, agreed, on_progress=show)), "good")
         case _:
             return _ask_or_delete(operations, action, id_)
+
+
+def _check_model(operations: "SyncOperations", action: str, id_: str) -> None:
+    """Refuses an action on a model that has gone: its id must not be taken for a part of another one."""
+    if action in _ON_MODEL and str(operations.find_model(id_).id) != id_:
+        raise ModelNotFoundError(f"{id_} is no longer one of your models.")
 
 
 def _ask_or_delete(operations: "SyncOperations", action: str, id_: str) -> Answer:

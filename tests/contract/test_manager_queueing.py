@@ -14,12 +14,15 @@ from gglib_nb import (
     GatedRepoError,
     InvalidQuantizationError,
     InvalidTokenError,
+    ModelNotFoundError,
     NotInQueueError,
     QueueFullError,
     RepoNotFoundError,
     RevisionNotFoundError,
 )
 from gglib_nb.demo import GRANTED_TOKEN
+from gglib_nb.notebook.actions import act
+from gglib_nb.notebook.messages import Act
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 
@@ -271,3 +274,21 @@ async def test_a_part_of_an_id_and_a_number_restore_a_cancelled_download(
 
     await manager.remove_from_queue("Q8")
     assert await manager.put_back("#1") == (1,)
+
+
+def test_a_button_of_a_row_that_has_gone_acts_on_no_other_row(manager: DownloadManager, held: FaultyHub) -> None:
+    manager.sync.queue_smart(SMALL, "Q8_0")
+
+    with pytest.raises(NotInQueueError):
+        act(manager.sync, Act(cid="1", action="cancel", id=f"{SMALL}:Q8"), print)
+
+    assert manager.sync.has_download(f"{SMALL}:Q8_0")
+
+
+def test_a_button_of_a_model_that_has_gone_acts_on_no_other_model(manager: DownloadManager) -> None:
+    path = manager.sync.download(SMALL, "Q8_0")
+
+    with pytest.raises(ModelNotFoundError, match=r"^demo/small-GGUF:Q8 is no longer one of your models\.$"):
+        act(manager.sync, Act(cid="1", action="delete_now", id=f"{SMALL}:Q8"), print)
+
+    assert path.exists()
