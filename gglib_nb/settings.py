@@ -175,6 +175,14 @@ def _or_unlimited(read: Callable[[str], Any], otherwise: object = None) -> Calla
     return lambda text: otherwise if text.strip().lower() in UNLIMITED else read(text)
 
 
+def _show_seconds(seconds: int) -> str:
+    """A duration that reads back as the same; `duration` leaves out seconds beside hours, and hours beyond 99."""
+    if not seconds:
+        return "off"
+    text = duration(seconds)
+    return text if parse_seconds(text) == seconds else f"{seconds} s"
+
+
 def _show_engine(engine: object) -> str:
     return "local" if engine is None else engine if isinstance(engine, str) else f"a Dask {type(engine).__name__}"
 
@@ -189,9 +197,7 @@ def _setting(*stated: Any, is_shown: bool = True, **how: Any) -> Any:  # noqa: A
 
 _FOLDER: Final = partial(_setting, check=_folder)
 _COUNT: Final = partial(_setting, read=_read_count, type=int)
-_SECONDS: Final = partial(
-    _COUNT, read=_or_unlimited(parse_seconds, 0), show=lambda seconds: duration(seconds) if seconds else "off"
-)
+_SECONDS: Final = partial(_COUNT, read=_or_unlimited(parse_seconds, 0), show=_show_seconds)
 _BYTES: Final = partial(_setting, check=_bytes, type=int)
 
 

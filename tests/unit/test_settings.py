@@ -427,3 +427,12 @@ def test_a_setting_is_added_last_so_that_the_positions_of_the_others_stay() -> N
 
     assert names.index("max_connections") == names.index("mirrors") + 1
     assert names[-1] == "ms_endpoint"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "off"), (90, "1 min 30 s"), (86_400, "24 h 00 min"), (3_601, "3601 s"), (604_800, "604800 s")],
+)
+def test_a_time_is_shown_so_that_it_reads_back_as_the_same(seconds: int, text: str) -> None:
+    assert SETTINGS["activity_interval_s"].show(seconds) == text
+    assert SETTINGS["activity_interval_s"].read(text) == seconds
