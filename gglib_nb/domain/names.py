@@ -4,6 +4,7 @@ A quantization label is an open value: any text in the shape of a label is one, 
 """
 
 import re
+import shlex
 from functools import cached_property, lru_cache, reduce
 from pathlib import Path, PurePath, PureWindowsPath
 from typing import Final, Literal, Self, TypeVar
@@ -255,6 +256,11 @@ class DownloadId(Value, frozen=True):
     def group_id(self) -> str:
         """Its text form, by which all its shards are cancelled."""
         return str(self)
+
+    @property
+    def typed(self) -> str:
+        """Its text form in a `%gguf` line: in quotation marks if the name of its variant has a space."""
+        return shlex.quote(str(self))
 
     @override
     def __str__(self) -> str:

@@ -82,7 +82,7 @@ def export_models(
     few megabytes; if it was stopped, it raises `DownloadInterruptedError` and continues the next time.
     """
     for model in models:
-        _refuse_missing(map(Path, model.targets), f"Run %gguf repair {model.id} first.")
+        _refuse_missing(map(Path, model.targets), f"Run %gguf repair {model.id.typed} first.")
     copier = _Copier(sum(model.size_bytes for model in models), on_progress, is_stopped)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -202,7 +202,7 @@ class _Copier:
         }
         with storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            sha256 = self._right_sha256(source, file, f"Run %gguf repair {model.id}, then export again.")
+            sha256 = self._right_sha256(source, file, f"Run %gguf repair {model.id.typed}, then export again.")
             is_unnamed = not owners and target.exists() and not source.samefile(target)
             in_place = {one for id_, one in owners.items() if id_ != str(model.id)}
             in_place |= {self._sha256_of(target)} if is_unnamed else set()  # perhaps of an interrupted export
@@ -212,7 +212,7 @@ class _Copier:
                 self.linked_bytes += file.size_bytes
                 self._advance(source, file.size_bytes)
             elif not is_unnamed:
-                parts = self._copy([source], target, file.size_bytes, sha256, f"Run %gguf repair {model.id}.")
+                parts = self._copy([source], target, file.size_bytes, sha256, f"Run %gguf repair {model.id.typed}.")
         return BundledFile(file.path_in_repo, file.kind, file.size_bytes, sha256, parts, file.is_verified)
 
     def _right_sha256(self, source: Path, file: StoredFile, advice: str) -> str:

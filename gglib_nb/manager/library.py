@@ -91,7 +91,7 @@ def plan_deletion(model: Model, models: Iterable[Model]) -> Deletion:
             if is_in_hub_cache(Path(file.target)):
                 raise StorageError(
                     f"The files of {model.id} belong to the Hugging Face cache: `hf cache rm model/{model.id.repo_id}` "
-                    f"deletes them there, and `%gguf forget {model.id}` removes the model from the list."
+                    f"deletes them there, and `%gguf forget {model.id.typed}` removes the model from the list."
                 )
             deleted.append(file.target)
     return Deletion(str(model.id), tuple(deleted), sum(map(_freed_bytes, deleted)), tuple(kept), is_dry_run=True)
@@ -261,7 +261,7 @@ def _repaired(model: Model, stored: StoredFile, listing: RepoListing, models_dir
     if not is_known and stored.sha256 not in (None, found[0].sha256):
         raise RemoteChangedError(
             f"{found[0].path} is another file on the Hub now, so the file here cannot be repaired. "
-            f"Download the new version: %gguf update {model.id}"
+            f"Download the new version: %gguf update {model.id.typed}"
         )
     planned = [planned_file(models_directory, listing, found[0].path, stored.kind)]
     pieces = variants_of((file.path, file.size_bytes) for file in found).variants

@@ -205,10 +205,10 @@ class ModelOperations(QueueOperations):
             hosts = ", ".join(host.host for host in model.hosts)
             raise StorageError(
                 f"The files of {model.id} are on {hosts} and cannot be reached from here. Delete them there; "
-                f"`%gguf forget {model.id}` removes it from the list."
+                f"`%gguf forget {model.id.typed}` removes it from the list."
             )
         if not (plan.deleted or plan.kept) and (loss := library.loss_of_folder(home, models)):
-            raise StorageError(f"{loss} To take the model off the list: %gguf forget {model.id}")
+            raise StorageError(f"{loss} To take the model off the list: %gguf forget {model.id.typed}")
         return plan if dry_run else self._carry_out(plan, home)
 
     def _deletion(self, model: Model) -> Deletion:
@@ -473,7 +473,7 @@ class ModelOperations(QueueOperations):
         if plan is not None and not (may_update and plan.is_update and plan.keeps_old == keeps_old):
             raise AlreadyQueuedError(
                 f"{plan.id} is in the queue and writes files of {model.id}, so that cannot be {what} now. "
-                f"Cancel it first: %gguf cancel {plan.id}",
+                f"Cancel it first: %gguf cancel {plan.id.typed}",
                 str(plan.id),
             )
 
@@ -490,8 +490,8 @@ def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]]
     path = Path(model.paths[0])
     if not is_file(path) and not model.hosts:  # the path of a model on a cluster's host is that host's
         raise ModelNotFoundError(
-            f"The file of {model.id} is missing: {path}. To download it again: %gguf queue {model.id}. To take it off the "
-            f"list: %gguf forget {model.id}"
+            f"The file of {model.id} is missing: {path}. To download it again: %gguf queue {model.id.typed}. To take it off the "
+            f"list: %gguf forget {model.id.typed}"
         )
     if model.origin != "store":
         with suppress(CatalogError):  # a database that cannot be written must not hide a path

@@ -68,7 +68,7 @@ def resolve(
     if model is not None and folder != (home := home_of(model, models_directory)):
         if request.to is not None:
             raise RequestError(
-                f"{id_} is already stored in {home}. To store it in {folder}, delete it first: %gguf delete {id_}"
+                f"{id_} is already stored in {home}. To store it in {folder}, delete it first: %gguf delete {id_.typed}"
             )
         folder = home
     files = (*shard_files(folder, listing, variant), *_companions(request, listing, variants, variant, folder))
@@ -194,7 +194,7 @@ def _refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> Non
             if os.path.lexists(file.target) and parts[new.target] == 1:
                 raise RequestError(
                     f"The Hub has a new version of {model.id}; the one in {file.target} is kept. "
-                    f"Download the new one in its place: %gguf update {model.id}"
+                    f"Download the new one in its place: %gguf update {model.id.typed}"
                 )
 
 

@@ -149,7 +149,7 @@ def refuse_unupdatable(model: Model, models_directory: Path) -> None:
     if not _are_below(model, models_directory / model.id.repo_id):
         raise RequestError(
             f"The files of {model.id} are outside of the models folder, so they are not replaced. "
-            f"Download the new version beside them: %gguf forget {model.id}, then %gguf queue {model.id}"
+            f"Download the new version beside them: %gguf forget {model.id.typed}, then %gguf queue {model.id.typed}"
         )
 
 
@@ -221,7 +221,7 @@ def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps
     except OSError as error:
         raise StorageError(
             f"The new version of {new.id} could not replace the old one ({error.strerror or error}); it is complete at "
-            f"{new.paths[0]}. `%gguf update {new.id}` tries again."
+            f"{new.paths[0]}. `%gguf update {new.id.typed}` tries again."
         ) from error
     catalog.register(replace(new, files=final))
     in_use = {*others, *(file.target for file in final), *kept}

@@ -3,6 +3,7 @@
 Every function here blocks on the manager's operations, so the panel calls it on one of the manager's threads. Independent of the widget.
 """
 
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -221,7 +222,7 @@ def _ask_or_delete(operations: "SyncOperations", action: str, id_: str) -> Answe
             return _result(results.pruned(operations.prune(unused_s=_UNUSED_S)), "good")
         case "export":
             folder = str(Path.cwd() / "gguf-bundle")
-            question = f"Export to {units.tilde(folder)}? To another folder: %gguf export {id_} FOLDER"
+            question = f"Export to {units.tilde(folder)}? To another folder: %gguf export {shlex.quote(id_)} FOLDER"
             agreed, label = f"export:{folder}", "Export"
         case _:
             raise RequestError(f"This kernel does not know the action {action!r}. Reload the page.")

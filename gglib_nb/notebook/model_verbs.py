@@ -197,7 +197,7 @@ def delete(session: Session, reference: ModelId, *, yes: bool = False) -> Answer
     """
     id_ = reference.id
     question = results.deletion_question(session.sync.delete(id_, dry_run=True))
-    if refusal := session.refusal(question, f"%gguf delete {id_} --yes", is_confirmed=yes):
+    if refusal := session.refusal(question, f"%gguf delete {id_.typed} --yes", is_confirmed=yes):
         return refusal
     return results.deleted(session.sync.delete(id_))
 

@@ -97,14 +97,14 @@ def cancel(session: Session, reference: AnyId | None = None, *, _all: All = Fals
     cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == reference), None)
     if cancelled is not None and cancelled.notice_kind == "elsewhere":
         return f"Cancelled {reference} here; {cancelled.notice}."
-    return f"Cancelled {reference}. {'Downloaded data was deleted.' if discard else f'{_KEPT} Undo: %gguf undo {reference}'}"
+    return f"Cancelled {reference}. {'Downloaded data was deleted.' if discard else f'{_KEPT} Undo: %gguf undo {reference.typed}'}"
 
 
 @verb("queue")
 def remove(session: Session, reference: PendingId) -> str:
     """Remove a waiting download from the queue."""
     session.sync.remove_from_queue(reference)
-    return f"Removed {reference} from the queue. Undo: %gguf undo {reference}"
+    return f"Removed {reference} from the queue. Undo: %gguf undo {reference.typed}"
 
 
 @verb("queue")
@@ -144,7 +144,7 @@ def pause(session: Session, reference: AnyId | None = None, *, _all: All = False
         session.sync.pause_all()
         return _all_of("pause", number, f"Paused {units.plural(number, 'download')}. Resume: %gguf resume --all")
     session.sync.pause(reference)
-    return f"Paused {reference}. Resume: %gguf resume {reference}"
+    return f"Paused {reference}. Resume: %gguf resume {reference.typed}"
 
 
 @verb("queue")
@@ -334,7 +334,7 @@ def state_sentence(item: QueuedDownload | None) -> str:
             return "It is downloading now."
         return f"It is resuming: {units.amount(item.downloaded_bytes, item.total_bytes)} are already downloaded."
     if item.status is DownloadStatus.PAUSED:
-        return f"It is paused. Resume: %gguf resume {item.id}"
+        return f"It is paused. Resume: %gguf resume {item.id.typed}"
     if item.status is DownloadStatus.QUEUED:
         waits = "It is next." if item.position == 1 else f"It waits at position {item.position}."
         return f"It is {item.notice}." if item.notice_kind == "hours" else waits

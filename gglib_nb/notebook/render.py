@@ -7,6 +7,7 @@ No line of text is wider than requested, except paths and commands, which users 
 inline, and optional because GitHub and untrusted notebooks remove them. No script, no class, no image.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
 from typing import Final
@@ -67,7 +68,7 @@ def facts(row: Row) -> str:
 def _command(row: Row) -> str:
     """The command for the first action that has one; empty if none has."""
     found = (_COMMANDS.get(action.id, "") for action in row.actions)
-    return printable(next((text.format(id=row.id) for text in found if text), ""))
+    return printable(next((text.format(id=shlex.quote(row.id)) for text in found if text), ""))
 
 
 def _name(row: Row, view: str) -> str:

@@ -3,6 +3,7 @@
 A chat template is shown as text and never rendered.
 """
 
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -86,7 +87,7 @@ def verified(verification: Verification) -> str:
     """The result of a verification, and the next step."""
     if not verification.is_right:
         faults = " ".join(f"{file.path} {_fault(file)}." for file in verification.faults)
-        return printable(f"{verification.id} is damaged. {faults} Repair it: %gguf repair {verification.id}")
+        return printable(f"{verification.id} is damaged. {faults} Repair it: %gguf repair {shlex.quote(verification.id)}")
     has_digests = all(file.verdict == "right" for file in verification.files)
     files = units.plural(len(verification.files), "file")
     size = units.size(sum(file.size_bytes or 0 for file in verification.files))

@@ -201,7 +201,9 @@ class Downloads:
             return entry
         ended = self.find_ended(id)
         if ended is not None and ended.status is DownloadStatus.FAILED:
-            raise NotInQueueError(f"{id} has failed and is not in the queue. To download it again: %gguf retry {ended.plan.id}")
+            raise NotInQueueError(
+                f"{id} has failed and is not in the queue. To download it again: %gguf retry {ended.plan.id.typed}"
+            )
         if ended is not None:
             raise NotInQueueError(f"{id} is {ended.status} and no longer in the queue.")
         raise NotInQueueError(f"There is no download {id} in the queue. %gguf status shows the queue.")

@@ -476,7 +476,7 @@ class QueueMachine:
             return
         error = EngineLostError(
             f"The download process stopped four times without receiving data for {entry.plan.id}"
-            f"{f': {reason}' if reason else ''}. Downloaded data is kept. To resume: %gguf retry {entry.plan.id}"
+            f"{f': {reason}' if reason else ''}. Downloaded data is kept. To resume: %gguf retry {entry.plan.id.typed}"
         )
         self._fail(attempt, error, can_retry=True)
 

@@ -14,6 +14,8 @@ from gglib_nb import (
     InvalidQuantizationError,
     NotInQueueError,
 )
+from gglib_nb.notebook.session import Session
+from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub, Status
 from tests.support.hub import make_repository
 
@@ -187,3 +189,21 @@ async def test_a_plan_names_each_variant_by_an_id_that_can_be_queued(manager: Do
     assert [variant.key for variant in plan.variants] == [hash_key(FIRST), hash_key(SECOND)]
     assert [id_.quantization for id_ in queued] == [hash_key(FIRST), hash_key(SECOND)]
     assert [variant.is_queued for variant in (await manager.plan(CHECKPOINTS)).variants] == [True, True]
+
+
+def test_a_command_with_an_id_that_has_a_space_can_be_pasted(manager: DownloadManager, hub: FaultyHub) -> None:
+    hub.add_repository(make_repository("demo/words-GGUF", {"my model.gguf": 20_000, "another.gguf": 20_000}))
+    session = Session(lambda: manager)
+
+    def say(line: str) -> str:
+        return parse(line).run(session).text
+
+    say("queue 'demo/words-GGUF:my model' --no-start")
+    for line in ("remove #1", "pause #1"):
+        _, _, pasted = say(line).rpartition("%gguf ")
+        assert " demo/words-GGUF:my model" in say(pasted)
+
+    path = manager.sync.download("demo/words-GGUF", "my model")
+    path.write_bytes(b"damaged")
+    _, _, pasted = say("verify model").rpartition("%gguf ")
+    assert say(pasted).startswith("Repairing demo/words-GGUF:my model")
