@@ -60,7 +60,7 @@ def pruning_question(plan: PrunePlan) -> str:
 
 
 def nothing_pruned(plan: PrunePlan) -> str:
-    """Why models that are unused for long are kept."""
+    """Why models that should be deleted are kept."""
     return f"Nothing to delete: these models {_KEPT_WHERE}.{unmounted(plan)}"
 
 

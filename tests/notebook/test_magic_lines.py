@@ -836,6 +836,12 @@ def test_pruning_that_finds_nothing_left_says_that_nothing_was_deleted(shell, ma
     assert run(shell, "prune --unused 30d --yes") == "Nothing was deleted."
 
 
+def test_a_prune_that_cannot_free_enough_says_why(shell, manager):
+    manager.answers["prune"] = PrunePlan((), (), 5 * 10**9, 4 * 10**9)
+
+    assert run(shell, "prune --keep 1GB").startswith("Nothing to delete: these models are in the queue, ")
+
+
 def test_rows_offered_by_an_error_can_be_queued_by_number(shell, manager):
     manager.answers["queue_smart"] = NoGgufFilesError("None here.", ("owner/made-GGUF", "other/made-GGUF"))
     with pytest.raises(NoGgufFilesError):
