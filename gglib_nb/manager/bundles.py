@@ -82,7 +82,7 @@ def export_models(
     few megabytes; if it was stopped, it raises `DownloadInterruptedError` and continues the next time.
     """
     for model in models:
-        _refuse_missing(map(Path, model.targets), f"Run %gguf repair {model.id.typed} first.")
+        _refuse_missing(map(Path, model.targets), _advice(model))
     copier = _Copier(sum(model.size_bytes for model in models), on_progress, is_stopped)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
@@ -171,6 +171,10 @@ def _has_files(model: Model, bundled: BundledModel) -> bool:
     return model.origin == "hub" and wanted == recorded and all(exists(file.target) for file in model.files)
 
 
+def _advice(model: Model) -> str:
+    return "Restore it first." if model.origin == "local" else f"Run %gguf repair {model.id.typed} first."
+
+
 def _refuse_missing(paths: Iterable[Path], advice: str) -> None:
     for path in paths:
         if not is_file(path):
@@ -202,7 +206,7 @@ class _Copier:
         }
         with storage_errors(target):
             target.parent.mkdir(parents=True, exist_ok=True)
-            sha256 = self._right_sha256(source, file, f"Run %gguf repair {model.id.typed}, then export again.")
+            sha256 = self._right_sha256(source, file, _advice(model))
             is_unnamed = not owners and target.exists() and not source.samefile(target)
             in_place = {one for id_, one in owners.items() if id_ != str(model.id)}
             in_place |= {self._sha256_of(target)} if is_unnamed else set()  # perhaps of an interrupted export
@@ -212,7 +216,7 @@ class _Copier:
                 self.linked_bytes += file.size_bytes
                 self._advance(source, file.size_bytes)
             elif not is_unnamed:
-                parts = self._copy([source], target, file.size_bytes, sha256, f"Run %gguf repair {model.id.typed}.")
+                parts = self._copy([source], target, file.size_bytes, sha256, _advice(model))
         return BundledFile(file.path_in_repo, file.kind, file.size_bytes, sha256, parts, file.is_verified)
 
     def _right_sha256(self, source: Path, file: StoredFile, advice: str) -> str:

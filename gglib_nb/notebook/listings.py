@@ -89,7 +89,7 @@ def _model_row(model: ModelSummary) -> Row:
         Action("export", "Export", f"Export {model.id} for another machine"),
         *(() if model.store else rows.file_actions(model.id)),
     ]
-    if not model.store and model.state in ("wrong", "missing", "changed"):
+    if model.origin not in ("store", "local") and model.state in ("wrong", "missing", "changed"):
         actions.insert(0, Action("repair", "Repair", is_worded=True))
     if model.has_update:
         actions.insert(0, Action("update", "Update", is_worded=True))

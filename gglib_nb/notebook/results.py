@@ -11,6 +11,7 @@ from gglib_nb.domain import units
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, shown
 from gglib_nb.domain.library import CheckedFile, Deletion, PrunePlan, QueuedUpdate, Repair, SkippedFile, Verification
+from gglib_nb.domain.model import LOCAL_OWNER
 from gglib_nb.domain.names import DownloadId, source_of
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
@@ -85,14 +86,17 @@ def _counts(plan: PrunePlan) -> str:
 
 def verified(verification: Verification) -> str:
     """The result of a verification, and the next step."""
+    repo_id = DownloadId.parse(verification.id).repo_id
+    is_local = repo_id.startswith(f"{LOCAL_OWNER}/")
     if not verification.is_right:
         faults = " ".join(f"{file.path} {_fault(file)}." for file in verification.faults)
-        return printable(f"{verification.id} is damaged. {faults} Repair it: %gguf repair {shlex.quote(verification.id)}")
+        advice = "Restore it." if is_local else f"Repair it: %gguf repair {shlex.quote(verification.id)}"
+        return printable(f"{verification.id} is damaged. {faults} {advice}")
     has_digests = all(file.verdict == "right" for file in verification.files)
     files = units.plural(len(verification.files), "file")
     size = units.size(sum(file.size_bytes or 0 for file in verification.files))
-    source = source_of(DownloadId.parse(verification.id).repo_id)
-    verdict = "SHA-256 matches" if has_digests else f"{source} gives no SHA-256; a later change will be detected"
+    unknown = "its repository is unknown" if is_local else f"{source_of(repo_id)} gives no SHA-256"
+    verdict = "SHA-256 matches" if has_digests else f"{unknown}; a later change will be detected"
     return printable(f"{verification.id}: {files}, {size}, {verdict}.")
 
 

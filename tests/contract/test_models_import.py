@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb import DownloadManager, ImportReport, StorageError
+from gglib_nb import DownloadManager, GglibError, ImportReport, StorageError
 from gglib_nb.demo.gguf_writer import Tensor, Value, gguf_content
 from gglib_nb.domain.library import WorkProgress
+from gglib_nb.notebook import listings, results
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository, small_gguf
 
@@ -363,3 +364,23 @@ def test_a_circular_link_ends(manager: DownloadManager, tmp_path: Path) -> None:
     (tmp_path / "lm" / "owner" / "a" / "again").symlink_to(tmp_path / "lm")
 
     assert len(manager.sync.import_folder(tmp_path / "lm").imported) == 1
+
+
+def test_no_download_is_suggested_for_a_model_of_unknown_repository(manager: DownloadManager, tmp_path: Path) -> None:
+    path = write(tmp_path / "own", "mine.gguf")
+    manager.sync.import_folder(path.parent)
+    first = results.verified(manager.sync.verify("local/mine"))
+    path.write_bytes(b"damaged")
+    damaged = results.verified(manager.sync.verify("local/mine"))
+    row = listings.model_list(manager.sync.models(), manager.sync.disk_use()).rows[0]
+    path.unlink()
+    errors = []
+    for ask in (manager.sync.path, lambda id_: manager.sync.export(id_, tmp_path / "out")):
+        with pytest.raises(GglibError) as error:
+            ask("local/mine")
+        errors.append(str(error.value))
+
+    assert first.endswith("its repository is unknown; a later change will be detected.")
+    assert damaged.endswith(" Restore it.")
+    assert "repair" not in [action.id for action in row.actions]
+    assert not [text for text in errors if "%gguf queue" in text or "%gguf repair" in text]
