@@ -85,7 +85,7 @@ def queue(
     --then COMMAND: Run this shell command once the download is complete; write it in single quotes. $GGUF_PATH is the file.
     """
     options: dict[str, Any] = {
-        "revision": revision or reference.revision,
+        "revision": _revision(reference, revision),
         "force": force,
         "companions": with_,
         "add_to_db": not no_db,
@@ -108,6 +108,12 @@ def queue(
     size = f"{units.size(item.total_bytes)}{f', {number} files' if number > 1 else ''}"
     parts = (f"Queued {id_} ({size}).", item.reason, scan_warning(id_, item.scan_finding), state)
     return " ".join(filter(None, parts))
+
+
+def _revision(wanted: DownloadId, option: str | None) -> str | None:
+    if option and wanted.revision and option != wanted.revision:
+        raise GrammarError(f"Write either @{wanted.revision} or --revision {option}")
+    return option or wanted.revision
 
 
 def _first_report(id_: DownloadId, session: Session) -> QueuedDownload | None:
@@ -135,7 +141,7 @@ def plan(
     --context TOKENS: Context length for the memory estimate, such as 8192 or 8k (8,000).
     --kv TYPE: How the keys and values of the context are stored.
     """
-    commit = revision or reference.revision
+    commit = _revision(reference, revision)
     options: dict[str, Any] = {"revision": commit, "context": context, "cache_type": kv}
     found = session.sync.plan(reference.repo_id, reference.quantization, **options)
     session.list_rows(DownloadId(found.repo_id, variant.key, commit) for variant in found.variants)

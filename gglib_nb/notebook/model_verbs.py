@@ -115,6 +115,8 @@ def path(
     --preset FILE: Write all models to a models.ini for the router of llama-server; lines that you added are kept.
     """
     if reference is None:
+        if for_ is not None:
+            raise GrammarError("Write either --for or --preset")
         return _preset(session, preset or "models.ini")
     opened = str(session.sync.path(reference.id))
     value = opened if for_ is None else Lines(loading_lines(reference, for_))

@@ -303,6 +303,8 @@ def _add(given: dict[str, Any], one: Argument, text: str) -> None:
         value = one.read(text.lower() if one.choices else text)
     except GglibError as error:  # from a parser in the domain
         raise GrammarError(str(error)) from error
+    if one.option and not one.is_repeated and given.get(one.key, value) != value:
+        raise GrammarError(f"{one.option} is given twice")
     if one.is_repeated:
         before = given.get(one.key, ())
         value = before if one.option and value in before else (*before, value)

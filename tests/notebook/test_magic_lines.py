@@ -327,6 +327,22 @@ def test_one_update_is_counted_in_the_singular(shell, manager):
     assert "1 of 2 has an update: %gguf update ID" in run(shell, "updates")
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("queue owner/new@v1 --revision v2", "Write either @v1 or --revision v2."),
+        ("plan owner/new@v1 --revision v2", "Write either @v1 or --revision v2."),
+        ("path --preset models.ini --for ollama", "Write either --for or --preset."),
+    ],
+)
+def test_arguments_that_contradict_each_other_are_refused(shell, manager, line, said):
+    error, lines = failure(shell, line)
+
+    assert isinstance(error, UsageError)
+    assert said in lines[-1]
+    assert manager.asked == []
+
+
 # Waiting and interrupts
 
 

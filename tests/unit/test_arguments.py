@@ -136,6 +136,7 @@ MISTAKES = [
     ("bandwidth fast", "5MB"),
     ("queue a/b --forc", "Did you mean --force?"),
     ("queue a/b --with nothing", "mmproj"),
+    ("queue a/b --revision v1 --revision v2", "--revision is given twice"),
     ("ls", "%gguf models"),
     ("stop a/b", "%gguf cancel ID"),
     ("delete a/b --yes=no", "--yes takes no value"),
