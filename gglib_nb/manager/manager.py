@@ -237,7 +237,7 @@ class _Operations(AdviceOperations):
 
         Later operations raise `ManagerClosedError`. May be called again.
         """
-        self._parts.close(timeout_s)
+        self._parts.close(min(timeout_s, threading.TIMEOUT_MAX))
 
     @override
     def __dir__(self) -> list[str]:

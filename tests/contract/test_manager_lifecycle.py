@@ -272,3 +272,11 @@ def test_no_file_log_or_command_line_contains_the_token(hub: FaultyHub, tmp_path
     assert "hf_demo_granted" not in ended.stdout + ended.stderr
     assert written == []
     assert {record.headers.get("Authorization") for record in hub.requests if record.origin == "cdn"} == {None}
+
+
+def test_closing_may_take_any_time(manager: DownloadManager) -> None:
+    manager.sync.models()
+
+    manager.close(float("inf"))
+
+    assert manager.is_closed
