@@ -105,7 +105,8 @@ def queue(
     if id_ in before or item is None:
         return f"{id_} is already in the queue. {state}" if id_ in before else f"Queued {id_}. {state}"
     number = len(item.shards) + len(item.companions)
-    size = f"{units.size(item.total_bytes)}{f', {number} files' if number > 1 else ''}"
+    size = "size unknown" if item.total_bytes is None else units.size(item.total_bytes)
+    size += f", {number} files" if number > 1 else ""
     parts = (f"Queued {id_} ({size}).", item.reason, scan_warning(id_, item.scan_finding), state)
     return " ".join(filter(None, parts))
 

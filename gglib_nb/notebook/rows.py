@@ -209,7 +209,8 @@ def _facts(item: QueuedDownload, files_done: str) -> tuple[Fact | str, ...]:
     match item.status:
         case DownloadStatus.DOWNLOADING:
             pace = _pace(item.bytes_per_second, item.eta_seconds)
-            return (f"{units.size(item.downloaded_bytes)} of {total}", *pace, source, files_done)
+            done = units.size(item.downloaded_bytes)
+            return (done if item.total_bytes is None else f"{done} of {total}", *pace, source, files_done)
         case DownloadStatus.COMPLETED:
             verified = _verified(item)
             if item.was_present:

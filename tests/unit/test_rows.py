@@ -1,5 +1,7 @@
 """Rows: what users read about downloads, and the actions of each. The sentences are golden texts."""
 
+from dataclasses import replace
+
 import msgspec
 import pytest
 
@@ -104,3 +106,9 @@ def test_a_download_from_a_mirror_names_it_while_it_runs():
     row = rows.download_row(download(MODEL, "downloading", downloaded_bytes=GB, mirrors=("mirror.example",)), 0, 1)
 
     assert "from mirror.example" in [fact.text for fact in row.lines]
+
+
+def test_the_amount_of_a_download_of_unknown_size_has_no_gap():
+    item = replace(download(MODEL, "downloading", downloaded_bytes=GB), total_bytes=None)
+
+    assert rows.download_row(item, 0, 1).lines[0].text == "1.0 GB"
