@@ -157,11 +157,11 @@ class Engine:
 
         The old one ends on a thread of its own, because that takes time.
         """
-        self._fail_checks(EngineLostError(_LOST))
         with self._lock:
             if self._is_closed:
                 return
             old, self._engine, self.setting = self._engine, self._made(make), setting
+        self._fail_checks(EngineLostError(_LOST))  # only now: no more are sent to the old one
         threading.Thread(target=old.close, name="gglib-engine-change", daemon=True).start()
         self._tell(reports.EnginesChanged(1))
 

@@ -1,0 +1,48 @@
+"""The engine of a manager, replaced by another one."""
+
+from pathlib import Path
+
+import pytest
+
+from gglib_nb import DownloadManagerConfig
+from gglib_nb.engine import protocol as wire
+from gglib_nb.errors import GglibError
+from gglib_nb.manager.engine import Engine
+
+
+class Silent:
+    """An engine that answers nothing."""
+
+    pid = None
+
+    def __init__(self) -> None:
+        self.sent: list[object] = []
+
+    def start(self) -> None:
+        pass
+
+    def send(self, command: wire.EngineCommand) -> None:
+        self.sent.append(command)
+
+    def close(self, timeout_s: float = 2.0) -> None:
+        pass
+
+    def abandon(self) -> None:
+        pass
+
+
+def test_no_check_is_left_with_an_engine_that_was_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = DownloadManagerConfig(tmp_path / "models", state_directory=tmp_path / "state")
+    engine, old, new = Engine(config, lambda: "test", lambda _event: None), Silent(), Silent()
+    engine.change(None, lambda *_: old)
+    check, fail_checks = engine.check([]), engine._fail_checks
+
+    def fail_checks_and_begin_another(error: GglibError) -> None:
+        fail_checks(error)
+        engine.check([])
+
+    monkeypatch.setattr(engine, "_fail_checks", fail_checks_and_begin_another)
+    engine.change(None, lambda *_: new)
+
+    assert isinstance(check.answer.exception(0), GglibError)
+    assert [type(command) for command in new.sent if isinstance(command, wire.CheckFiles)] == [wire.CheckFiles]
