@@ -130,6 +130,14 @@ def find_model(models: Sequence[Model], text: str) -> Model:
     raise ModelNotFoundError(f"There is no model {wanted!r}. {hint}`%gguf models` lists all.")
 
 
+def is_beginning(text: str, model: Model) -> bool:
+    """Whether a text is an id that only begins that of the model, so that it may mean another one: `Q6_K` beside `Q6_K_L`."""
+    asked = DownloadId.parse(text.strip())
+    names = [name.casefold() for name in (model.id.quantization, model.label) if name is not None]
+    is_same = asked.repo_id.casefold() == model.id.repo_id.casefold()
+    return is_same and asked.quantization is not None and asked.quantization.casefold() not in names
+
+
 def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:
     """What to download: an id, a pasted address, or a row of the last table; an `InvalidRepoIdError` if it is none of these."""
     if (number := row_number(text)) is None:

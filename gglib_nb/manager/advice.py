@@ -33,7 +33,7 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId, check_repo_id, target_path
 from gglib_nb.domain.plan import RepoListing, RepoPlan, RepoSummary, VariantPlan, with_likely_fit
 from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, states_quality
-from gglib_nb.domain.references import parse_pasted
+from gglib_nb.domain.references import is_beginning, parse_pasted
 from gglib_nb.domain.units import check_count
 from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import Variant, companion_for, first_name, variants_of
@@ -192,6 +192,9 @@ class AdviceOperations(ModelOperations):
                 raise missing from None
         else:
             if not on_hub:
+                if is_beginning(str(id), model):
+                    with suppress(GglibError):
+                        return self._parts.at_hub(_inspect_on_hub, self._parts.hub, DownloadId.parse(str(id)))
                 return _inspect_files(model)
             if model.origin == "local":  # the Hub may have another user's repository of that name
                 raise RequestError(f"The repository of {model.id} is unknown, so it cannot be inspected there.")

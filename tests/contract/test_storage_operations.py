@@ -15,6 +15,7 @@ from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub
+from tests.support.hub import make_repository
 from tests.support.related import RELATED, move_to, related_repository
 
 SMALL, REPO = "demo/small-GGUF:Q4_K_M", "demo/small-GGUF"
@@ -239,6 +240,18 @@ def test_a_model_is_compared_with_the_current_version_on_the_hub(manager: Downlo
 def test_a_text_that_is_neither_a_model_nor_a_repository_is_refused(manager: DownloadManager) -> None:
     with pytest.raises(ModelNotFoundError):
         manager.sync.inspect("nothing")
+
+
+def test_a_variant_on_the_hub_is_not_taken_for_a_longer_label_on_the_disk(
+    manager: DownloadManager, hub: FaultyHub
+) -> None:
+    hub.add_repository(make_repository("demo/l-GGUF", {"l-Q6_K.gguf": 3_000, "l-Q6_K_L.gguf": 4_000}))
+    manager.sync.download("demo/l-GGUF", "Q6_K_L")
+
+    on_hub, part = manager.sync.inspect("demo/l-GGUF:Q6_K"), manager.sync.inspect("demo/l-GGUF:Q6")
+
+    assert (on_hub.name, on_hub.path) == ("demo/l-GGUF:Q6_K", None)
+    assert (part.name, part.path is None) == ("demo/l-GGUF:Q6_K_L", False)
 
 
 async def test_inspect_is_also_a_coroutine(manager: DownloadManager) -> None:
