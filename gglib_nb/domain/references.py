@@ -131,11 +131,18 @@ def find_model(models: Sequence[Model], text: str) -> Model:
 
 
 def is_beginning(text: str, model: Model) -> bool:
-    """Whether a text is an id that only begins that of the model, so that it may mean another one: `Q6_K` beside `Q6_K_L`."""
+    """Whether a text is an id of its own that only begins that of the model: `Q6_K` of `Q6_K_L`, `owner/name` of `owner/name-2`."""
     asked = DownloadId.parse(text.strip())
+    if asked.repo_id.casefold() != model.id.repo_id.casefold():
+        return "/" in asked.repo_id
     names = [name.casefold() for name in (model.id.quantization, model.label) if name is not None]
-    is_same = asked.repo_id.casefold() == model.id.repo_id.casefold()
-    return is_same and asked.quantization is not None and asked.quantization.casefold() not in names
+    return asked.quantization is not None and asked.quantization.casefold() not in names
+
+
+def refuse_beginning(text: str, model: Model) -> None:
+    """Refuses, with a `ModelNotFoundError`, to delete a model whose id the text only begins: the one it names may be gone already."""
+    if is_beginning(text, model):
+        raise ModelNotFoundError(f"There is no model {text!r}. Did you mean {model.id}?")
 
 
 def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:

@@ -27,6 +27,7 @@ from gglib_nb.domain.library import (
 from gglib_nb.domain.loading import PresetFile, loading_lines
 from gglib_nb.domain.model import Model, ModelSummary, last_use_s, state_of, summary_of
 from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.references import refuse_beginning
 from gglib_nb.domain.snapshot import ElsewhereDownload
 from gglib_nb.engine.disk import storage_errors
 from gglib_nb.engine.local import discard_leftovers, leftovers
@@ -195,6 +196,7 @@ class ModelOperations(QueueOperations):
                 or empty (perhaps its disk is not mounted). The model stays on the list.
         """
         model, models = self._own_model(id), self._parts.catalog.models()
+        refuse_beginning(str(id), model)
         if (other := self._queued_elsewhere().get(model.id)) is not None and not other.is_left:
             raise AlreadyQueuedError(
                 f"{model.id} is in the queue of {other.owner}, so it cannot be deleted now. Cancel it there first.",

@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Final, get_args
 
@@ -10,7 +11,7 @@ from typing_extensions import override
 from gglib_nb.domain import units
 from gglib_nb.domain.loading import PROGRAMS, loading_lines
 from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, selected
-from gglib_nb.domain.references import pick_row, row_number
+from gglib_nb.domain.references import pick_row, refuse_beginning, row_number
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import listings, results
@@ -55,20 +56,25 @@ def _find_model(session: Session, text: str) -> Model:
     return session.sync.find_model(text)
 
 
+def _find_deleted(session: Session, text: str) -> Model:
+    model = _find_model(session, text)
+    refuse_beginning(text, model)
+    return model
+
+
 def _row_or_text(session: Session, text: str) -> str:
     """The id of a row of the last table of models; any other text as it is."""
     return text if row_number(text) is None else str(_find_model(session, text).id)
 
 
-ModelId = Annotated[
-    Model,
-    Argument(
-        "ID",
-        "An id, or a part that matches only one model; #2 is the second row of %gguf models.",
-        find=_find_model,
-        offers=_models,
-    ),
-]
+_MODEL: Final = Argument(
+    "ID",
+    "An id, or a part that matches only one model; #2 is the second row of %gguf models.",
+    find=_find_model,
+    offers=_models,
+)
+ModelId = Annotated[Model, _MODEL]
+DeletedId = Annotated[Model, replace(_MODEL, find=_find_deleted)]
 InspectedId = Annotated[
     str, Argument(find=_row_or_text, offers=lambda tab: [*map(str, tab.models()), *map(str, tab.seen)])
 ]
@@ -190,7 +196,7 @@ def forget(session: Session, reference: ModelId) -> str:
 
 
 @verb("models")
-def delete(session: Session, reference: ModelId, *, yes: bool = False) -> Answer | str:
+def delete(session: Session, reference: DeletedId, *, yes: bool = False) -> Answer | str:
     """Delete a model's files. Shows how much space that frees, and asks first.
 
     Files that another model uses, such as a shared vision projector, are kept.

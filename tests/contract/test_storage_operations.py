@@ -254,6 +254,18 @@ def test_a_variant_on_the_hub_is_not_taken_for_a_longer_label_on_the_disk(
     assert (part.name, part.path is None) == ("demo/l-GGUF:Q6_K_L", False)
 
 
+def test_a_deletion_takes_no_id_for_the_beginning_of_another(manager: DownloadManager, hub: FaultyHub) -> None:
+    hub.add_repository(make_repository("demo/l-GGUF", {"l-Q6_K.gguf": 3_000, "l-Q6_K_L.gguf": 4_000}))
+    path = manager.sync.download("demo/l-GGUF", "Q6_K_L")
+
+    for delete in (manager.sync.delete, lambda id_: say(manager, f"delete {id_} --yes")):
+        with pytest.raises(ModelNotFoundError, match=r"Did you mean demo/l-GGUF:Q6_K_L\?$"):
+            delete("demo/l-GGUF:Q6_K")
+
+    assert path.exists()
+    assert say(manager, "delete l-gguf --yes").startswith("Deleted demo/l-GGUF:Q6_K_L")
+
+
 async def test_inspect_is_also_a_coroutine(manager: DownloadManager) -> None:
     assert (await manager.inspect(SMALL)).architecture == "llama"
 
