@@ -204,7 +204,7 @@ def history_table(past: Sequence[PastDownload]) -> Table:
 
 def partial_table(found: Sequence[Leftover]) -> Table:
     """Unfinished downloads in the models folder."""
-    return Table(_PARTIAL_COLUMNS, found, _PARTIAL_HINT)
+    return Table(_PARTIAL_COLUMNS, found, _PARTIAL_HINT, number="Row")
 
 
 # Repositories ----------------------------------------------------------------------------------------------------

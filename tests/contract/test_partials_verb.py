@@ -132,3 +132,7 @@ def test_the_suggested_command_can_be_pasted(ask: Callable[..., str], folder: Pa
     ask(said.partition("%gguf partials ")[2])
 
     assert not list((folder / "three").rglob("*.part"))
+
+
+def test_the_list_shows_the_numbers_by_which_its_rows_can_be_named(ask: Callable[..., str]) -> None:
+    assert [line.split()[0] for line in ask("").splitlines()[1:4]] == ["1", "2", "3"]
