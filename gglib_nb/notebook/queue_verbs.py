@@ -165,6 +165,9 @@ def resume(session: Session, reference: PausedId | None = None, *, _all: All = F
 def run_now(session: Session, reference: PendingId) -> str:
     """Start a waiting download now. If no slot is free, the download that started last waits."""
     session.sync.run_now(reference)
+    item = find_item(reference, session.manager.snapshot)
+    if item is not None and item.notice_kind == "hours":
+        return f"{reference} is first in the queue. {state_sentence(item)}"
     return f"{reference} is starting now."
 
 

@@ -343,6 +343,14 @@ def test_arguments_that_contradict_each_other_are_refused(shell, manager, line, 
     assert manager.asked == []
 
 
+def test_run_now_outside_the_download_hours_says_until_when_it_waits(shell, manager):
+    manager.snapshot = snapshot(
+        download("owner/first:Q8_0", position=1, notice="waiting until 22:00", notice_kind="hours")
+    )
+
+    assert run(shell, "run-now first") == "owner/first:Q8_0 is first in the queue. It is waiting until 22:00."
+
+
 # Waiting and interrupts
 
 
