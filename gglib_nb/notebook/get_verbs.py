@@ -102,6 +102,8 @@ def queue(
     session.note(id_)
     item = _first_report(id_, session)
     state = state_sentence(item)
+    if no_start and not session.manager.snapshot.is_processing:
+        state += " Start the queue: %gguf resume --all"
     if id_ in before or item is None:
         return f"{id_} is already in the queue. {state}" if id_ in before else f"Queued {id_}. {state}"
     number = len(item.shards) + len(item.companions)

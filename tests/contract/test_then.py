@@ -341,3 +341,11 @@ def test_a_kernel_killed_by_its_own_command_does_not_run_it_again(
         second.value("manager.sync.download('demo/short') and None")
 
     assert out.read_text() == "ran\n"
+
+
+def test_a_download_in_a_queue_that_does_not_run_says_how_to_start_it(manager: DownloadManager) -> None:
+    said = say(manager, f"queue {SMALL} --no-start")
+    _, _, pasted = said.rpartition("%gguf ")
+
+    assert said.endswith("It is next. Start the queue: %gguf resume --all")
+    assert say(manager, pasted) == "Started the queue."
