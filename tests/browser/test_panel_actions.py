@@ -13,6 +13,7 @@ from gglib_nb.errors import NotInQueueError, QueueFullError, RepoNotFoundError
 from tests.support import scenes
 from tests.support.fake_manager import FakeManager
 from tests.support.panelpage import PanelPage
+from tests.support.plan_values import a_plan, a_variant
 from tests.support.snapshots import GB, completed, download, shards
 
 pytestmark = pytest.mark.browser
@@ -349,6 +350,21 @@ def test_a_repository_can_be_found_opened_and_queued_with_its_projector(open_pan
         ("plan", ("bartowski/Llama-3.2-3B-Instruct-GGUF", None), {"revision": None}),
         ("queue_smart", ("ggml-org/gemma-3-12b-it-GGUF", "Q4_K_M"), {"revision": None, "companions": ("mmproj",)}),
     ]
+
+
+def test_a_variant_queued_from_one_repository_can_be_queued_from_another(open_panel):
+    manager = scenes.choosing()
+    manager.answers["plan"] = lambda repo_id, *_, **__: a_plan(a_variant("Q4_K_M"), repo_id=repo_id)
+    panel = open_panel(manager)
+
+    for repo_id in ("owner/one-GGUF", "owner/two-GGUF"):
+        panel.page.get_by_role("combobox").fill(repo_id)
+        panel.page.keyboard.press("Enter")
+        panel.pump()
+        panel.press("Download Q4_K_M")
+
+    queued = [arguments for operation, arguments, _ in panel.manager.asked if operation == "queue_smart"]
+    assert queued == [("owner/one-GGUF", "Q4_K_M"), ("owner/two-GGUF", "Q4_K_M")]
 
 
 def test_enter_shows_the_variants_even_if_the_host_swallows_line_breaks(open_panel):

@@ -92,6 +92,7 @@ class Adder {
     if (generation !== this.#generation) return this.app.requests.clear("adder");
     this.offer = offer;
     this.companions.clear();
+    for (const { id } of offer?.rows ?? []) this.app.requests.clear(offerKey(offer, id));
     this.app.schedulePaint();
   }
 
@@ -216,13 +217,15 @@ function offerOf(app, offer) {
     ]),
     warning && h("p", { class: "gglib-gate" }, warning, " ", pageLink(warning_link, texts.help_link ?? "")),
     boxes,
-    h("ul", { class: "gglib-variants", tabindex: 0, "aria-label": title }, rows.map((row) => variantOf(app, row, () => fields(row)))),
+    h("ul", { class: "gglib-variants", tabindex: 0, "aria-label": title }, rows.map((row) => variantOf(app, offerKey(offer, row.id), row, () => fields(row)))),
   ]);
 }
 
-/** @param {PanelView} app @param {Row} row @param {() => {[name: string]: unknown}} fields */
-function variantOf(app, row, fields) {
-  const at = `offer ${row.id}`;
+/** The key of a variant's feedback. @param {Listing} offer @param {string} id */
+const offerKey = ({ title }, id) => `offer ${title} ${id}`;
+
+/** @param {PanelView} app @param {string} at @param {Row} row @param {() => {[name: string]: unknown}} fields */
+function variantOf(app, at, row, fields) {
   const { id, title = "", name = "", measure = "", note, lines = [], actions = [] } = row;
   return h("li", { key: id }, [
     h("span", { class: "gglib-name", title: id }, title),
