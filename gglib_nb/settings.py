@@ -447,18 +447,23 @@ def saved_settings() -> Mapping[str, Any]:
         path.stat()
     except (OSError, InvalidConfigError):
         return {}
-    found = _read_saved(path)
-    try:
-        return {name: _stated(name, value) for name, value in found.items() if name in SETTINGS}
-    except InvalidConfigError as error:
-        raise InvalidConfigError(f"In the saved settings, {path}: {error}") from None
+    checked: dict[str, Any] = {}
+    for name, value in _read_saved(path).items():
+        try:
+            checked |= {name: _stated(name, value)} if name in SETTINGS else {}
+        except InvalidConfigError as error:
+            raise InvalidConfigError(
+                f"In the saved settings, {path}: {error} To undo it: %gguf config {name} --reset"
+            ) from None
+    return checked
 
 
 def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the setting is
     """Saves one setting for later kernels; None removes it. Returns the file."""
     path = saved_settings_path()
     kept = _read_saved(path) if exists(path) else {}
-    kept.pop(name, None)
+    if kept.pop(name, None) is None and value is None:
+        return path
     if value is not None:
         kept[name] = (
             value if isinstance(value, int) else _ALL[name].show(value) if isinstance(value, tuple) else str(value)

@@ -214,3 +214,16 @@ def test_the_settings_are_shown_beside_a_token_that_cannot_be_used(ask: Ask, mon
     monkeypatch.setenv("HF_TOKEN", "hf_abc…def")
 
     assert "cannot be used" in row(ask(""), "hf_token")
+
+
+def test_an_invalid_saved_setting_can_be_reset(ask: Ask, tmp_path: Path) -> None:
+    file = tmp_path / "config" / "settings.json"
+    file.parent.mkdir()
+    file.write_text('{"max_concurrent": 0, "max_queue_size": 30}')
+
+    with pytest.raises(InvalidConfigError) as refusal:
+        saved_settings()
+    _, _, pasted = str(refusal.value).rpartition("%gguf config ")
+    ask(pasted)
+
+    assert saved_settings() == {"max_queue_size": 30}
