@@ -44,7 +44,7 @@ def _fit(placement: Placement, asked_tokens: int | None) -> Fact:
     if placement.cpu_expert_layers:
         partly = f"GPU, experts of {units.plural(placement.cpu_expert_layers, 'layer')} in RAM"
     texts: dict[FitClass, str] = {
-        "gpu": "GPU" if longest is None else f"GPU, up to {_tokens(longest)}",
+        "gpu": "GPU" if longest is None or longest < placement.context_tokens else f"GPU, up to {_tokens(longest)}",
         "gpu_reduced": f"GPU{reductions}",
         "gpu_partly": partly,
         "ram": f"RAM{reductions}",

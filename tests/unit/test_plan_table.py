@@ -223,6 +223,7 @@ def test_the_command_that_runs_the_recommended_variant_is_shown():
     ("placement", "says"),
     [
         (Placement("gpu", 32, 32, longest_gpu_context=49_152, has_gpu=True), "GPU, up to 49k"),
+        (Placement("gpu", 32, 32, 0, 32_768, longest_gpu_context=8192, has_gpu=True), "GPU"),
         (Placement("gpu_reduced", 32, 32, 0, 8192, "q8_0", has_gpu=True), "GPU, q8_0 cache"),
         (Placement("gpu_reduced", 32, 32, 0, 6144, has_gpu=True), "GPU, 6k context"),
         (Placement("gpu_partly", 31, 48, 0, 8192, has_gpu=True), "GPU, 31 of 48 layers"),
