@@ -94,6 +94,8 @@ def cancel(session: Session, reference: AnyId | None = None, *, _all: All = Fals
             "cancel", number, f"Cancelled {units.plural(number, 'download')}. {_KEPT} Undo: %gguf undo --all"
         )
     session.sync.cancel_download(reference, discard=discard)
+    if _is_stored(reference, session):
+        return f"{reference} is already complete, so it was not cancelled."
     cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == reference), None)
     if cancelled is not None and cancelled.notice_kind == "elsewhere":
         return f"Cancelled {reference} here; {cancelled.notice}."
@@ -144,6 +146,8 @@ def pause(session: Session, reference: AnyId | None = None, *, _all: All = False
         session.sync.pause_all()
         return _all_of("pause", number, f"Paused {units.plural(number, 'download')}. Resume: %gguf resume --all")
     session.sync.pause(reference)
+    if _is_stored(reference, session):
+        return f"{reference} is already complete, so it was not paused."
     return f"Paused {reference}. Resume: %gguf resume {reference.typed}"
 
 
@@ -165,7 +169,7 @@ def resume(session: Session, reference: PausedId | None = None, *, _all: All = F
 def run_now(session: Session, reference: PendingId) -> str:
     """Start a waiting download now. If no slot is free, the download that started last waits."""
     session.sync.run_now(reference)
-    item = find_item(reference, session.manager.snapshot)
+    item = session.manager.snapshot.downloads.get(str(reference))
     if item is not None and item.notice_kind == "hours":
         return f"{reference} is first in the queue. {state_sentence(item)}"
     return f"{reference} is starting now."
@@ -323,6 +327,12 @@ def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_
 def _all_of(verb: str, number: int, text: str) -> str:
     """The answer about all downloads of a kind."""
     return text if number else f"There is nothing to {verb}."
+
+
+def _is_stored(id_: DownloadId, session: Session) -> bool:
+    """Whether a download has all its files, so that it can be neither cancelled nor paused."""
+    item = session.manager.snapshot.downloads.get(str(id_))
+    return item is not None and item.status in (DownloadStatus.REGISTERING, DownloadStatus.COMPLETED)
 
 
 def _running_commands(snapshot: QueueSnapshot) -> list[QueuedDownload]:

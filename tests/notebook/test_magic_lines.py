@@ -351,6 +351,13 @@ def test_run_now_outside_the_download_hours_says_until_when_it_waits(shell, mana
     assert run(shell, "run-now first") == "owner/first:Q8_0 is first in the queue. It is waiting until 22:00."
 
 
+@pytest.mark.parametrize(("verb", "done"), [("cancel", "cancelled"), ("pause", "paused")])
+def test_a_download_that_is_being_registered_is_not_said_to_have_stopped(shell, manager, verb, done):
+    manager.snapshot = snapshot(download("owner/active:Q4_K_M", DownloadStatus.REGISTERING))
+
+    assert run(shell, f"{verb} active") == f"owner/active:Q4_K_M is already complete, so it was not {done}."
+
+
 # Waiting and interrupts
 
 
