@@ -97,7 +97,7 @@ def _model_row(model: ModelSummary) -> Row:
         id=model.id,
         status=model.state,
         title=printable(title),
-        tag=str(model.quantization or ""),
+        tag=printable(model.quantization or ""),
         origin=printable(owner),
         name=printable(model.id),
         icon=_ICONS[mood],

@@ -5,7 +5,9 @@ from dataclasses import asdict, replace
 import pytest
 
 from gglib_nb.domain.download import HostFolder
+from gglib_nb.domain.library import DiskUse
 from gglib_nb.domain.model import FileLook, ordered, selected, summary_of
+from gglib_nb.notebook.listings import model_list
 from tests.support.catalog_models import model, stored, untouched
 
 
@@ -103,3 +105,9 @@ def test_the_last_use_is_the_latest_known_use(atime_s, recorded_s, expected_s):
     look = FileLook(1000, 111, int(atime_s * 1e9))
 
     assert summary_of(one, {one.paths[0]: look}, recorded_s).last_used_at_s == expected_s
+
+
+def test_a_row_of_the_panel_holds_no_control_characters_of_a_label() -> None:
+    summary = summary_of(model("a/b:Q8_0", label="Q8\u202e\x1b"), {})
+
+    assert model_list([summary], DiskUse(0, None, "/models")).rows[0].tag == "Q8  "
