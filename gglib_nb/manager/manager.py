@@ -9,7 +9,7 @@ import itertools
 import threading
 import time
 import weakref
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import fields, replace
@@ -115,26 +115,25 @@ class Parts:
         return self._hub_threads.submit(ask, *args, **kwargs)
 
     def registered(self) -> list[Model]:
-        """The registered models; none if the database cannot be read, which the keeper reports."""
+        """The registered models; none if the database cannot be read, which the keeper reports.
+
+        Transfers that start from now on check that the disk with their files is mounted.
+        """
         with suppress(CatalogError):
-            return self.catalog.models()
+            models = self.catalog.models()
+            if self.engine.setting is None:  # a cluster's hosts have their own folders
+                self.engine.known_folders = owner_folders(self.config.models_directory, models)
+            return models
         return []
 
-    def note_known_folders(self, models: Iterable[Model]) -> None:
-        """Makes transfers that start from now on check that the disk of the models folder is mounted."""
-        if self.engine.setting is None:  # a cluster's hosts have their own folders
-            self.engine.known_folders = owner_folders(self.config.models_directory, models)
+    def prepare(self) -> list[Model]:
+        """Makes transfers that start from now on use the current token, because the user may have logged in.
 
-    def renew_token(self) -> None:
-        """Passes the current token to attempts that start from now on, because the user may have logged in."""
+        Returns the registered models.
+        """
         with suppress(InvalidTokenError):  # the hub refuses if a token is needed
             self.engine.configure(token=self.hub.token)
-
-    def prepare(self) -> None:
-        """Passes on what downloads that were queued earlier need when they start."""
-        self.renew_token()
-        with suppress(CatalogError):
-            self.note_known_folders(self.catalog.models())
+        return self.registered()
 
     def retry(self, id_: DownloadId) -> int:
         """Queues a failed download again; returns its position."""
@@ -187,8 +186,7 @@ class Parts:
         try:
             return register_download(self.catalog, self.config, effect)
         finally:
-            if models := self.registered():  # from the first one on
-                self.note_known_folders(models)
+            self.registered()  # from the first one on, its folder is known
             self.commands.start(effect)  # also of a model that could not be registered: its files are complete
 
     def _report(self, attempt: int, registering: "Future[on.ModelRegistered]") -> None:

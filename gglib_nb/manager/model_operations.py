@@ -218,11 +218,10 @@ class ModelOperations(QueueOperations):
         return library.plan_deletion(model, self._parts.catalog.models())
 
     def _carry_out(self, plan: Deletion, home: Path) -> Deletion:
-        catalog = self._parts.catalog
         library.delete_files(plan.deleted, home)
-        catalog.forget(plan.id)
+        self._parts.catalog.forget(plan.id)
         self._post(on.FilesDeleted(frozenset(plan.deleted)))
-        self._parts.note_known_folders(catalog.models())
+        self._parts.registered()
         return replace(plan, is_dry_run=False)
 
     @operation

@@ -3,7 +3,7 @@
 Those on registered models are in `model_operations`, those before anything is queued in `advice`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
@@ -23,7 +23,6 @@ from gglib_nb.domain.units import DailyHours, plural, size
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import (
     AlreadyQueuedError,
-    CatalogError,
     DiskFullError,
     GglibError,
     InvalidConfigError,
@@ -280,10 +279,9 @@ class QueueOperations(Blocking):
         self._post(on.RequestReceived(number, text))
         try:
             planned = plan()
-            self._check_disk(planned)
+            self._check_disk(planned, parts.prepare())
             if planned.to is not None:
                 make_home(Path(planned.to), planned.id.repo_id)
-            parts.renew_token()
 
             def keep_callable(place: QueuePosition) -> QueuePosition:
                 if place.is_new:
@@ -301,16 +299,12 @@ class QueueOperations(Blocking):
             raise
         return place
 
-    def _check_disk(self, plan: PlannedDownload) -> None:
+    def _check_disk(self, plan: PlannedDownload, models: Sequence[Model]) -> None:
         """Refuses a download to a disk that is not mounted (`StorageError`) or beyond the storage limit (`DiskFullError`)."""
         parts, limit_bytes = self._parts, self._parts.config.storage_limit_bytes
-        models: list[Model] = []
-        with suppress(CatalogError):
-            models = parts.catalog.models()
-            folder = parts.config.models_directory if plan.to is None else Path(plan.to)
-            if parts.engine.setting is None and (loss := loss_of_folder(folder, models)):
-                raise StorageError(loss)
-            parts.note_known_folders(models)
+        folder = parts.config.models_directory if plan.to is None else Path(plan.to)
+        if parts.engine.setting is None and (loss := loss_of_folder(folder, models)):
+            raise StorageError(loss)
         if limit_bytes is None or plan.is_update:
             return
         queued = self._ask(lambda machine: machine.plans)
