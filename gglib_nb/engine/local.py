@@ -241,7 +241,9 @@ class TargetCheck(Struct, eq=False):
         is_suitable = len(self.files) == 1 and self._is_stated and (self._size_bytes or 0) >= least_bytes
         if command.force or not is_suitable or self._target.suffix.lower() != ".gguf":
             return ()
-        return find_donors(self._target, command.repo_id, command.donors, least_bytes, self.stop)
+        there = (path for path in map(Path, command.donors) if disk.status_of(path) is not None)
+        others = _found_in_time("\n".join(command.donors), lambda: there) if command.donors else []
+        return find_donors(self._target, command.repo_id, others, least_bytes, self.stop)
 
 
 def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int, sha256: str) -> Iterator[Path]:
@@ -266,22 +268,22 @@ def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: in
                     yield found
 
     for folder in folders:
-        yield from _found_in_time(folder, search)
+        yield from _found_in_time(folder, partial(search, Path(folder)))
 
 
-_hanging: Final[dict[str, threading.Thread]] = {}  # by folder: a search that did not end in time
+_hanging: Final[dict[str, threading.Thread]] = {}  # by place: a search that did not end in time
 
 
-def _found_in_time(folder: str, search: Callable[[Path], Iterable[Path]]) -> list[Path]:
-    """What a search finds in a folder; one whose disk hangs is left out until the search has ended."""
+def _found_in_time(place: str, search: Callable[[], Iterable[Path]]) -> list[Path]:
+    """What a search of a place finds; one whose disk hangs is left out until the search has ended."""
     found: list[Path] = []
-    if (hanging := _hanging.get(folder)) is None or not hanging.is_alive():
-        thread = threading.Thread(target=lambda: found.extend(search(Path(folder))), name="gglib-search", daemon=True)
+    if (hanging := _hanging.get(place)) is None or not hanging.is_alive():
+        thread = threading.Thread(target=lambda: found.extend(search()), name="gglib-search", daemon=True)
         with contextlib.suppress(RuntimeError):  # there are too many threads
             thread.start()
             thread.join(_SEARCH_S)
         if thread.is_alive():
-            _hanging[folder] = thread
+            _hanging[place] = thread
     return list(found)
 
 

@@ -57,7 +57,7 @@ class DonorFile(CopySource, frozen=True):
 
 
 def find_donors(
-    target: Path, repo_id: str, others: Iterable[str], least_bytes: int, stop: threading.Event
+    target: Path, repo_id: str, others: Iterable[str | Path], least_bytes: int, stop: threading.Event
 ) -> tuple[DonorFile, ...]:
     """The files that may have tensors of a target; none if all of them together could not have `least_bytes`.
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from gglib_nb.demo import bytes_content
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.reports import EngineLost, TransferFinished, TransferStopped
+from gglib_nb.engine import local
 from gglib_nb.engine.disk import journal_path, lease_path, part_path
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.partial import copy_once
@@ -162,6 +163,27 @@ def test_a_registered_file_elsewhere_is_a_donor_if_it_is_the_same_model(hub, eng
     end, _ = fetch(engine, Q4_K_M, donors=(str(elsewhere),))
 
     assert (other_end.files[0].reused_bytes, other_received) == (0, content_of(hub, Q4_K_S).size_bytes)
+    assert end.files[0].reused_from[0] == Q4_K_M
+
+
+def test_a_registered_file_on_a_disk_that_hangs_holds_up_no_download(hub, engine, tmp_path, monkeypatch) -> None:
+    elsewhere, answers = place(hub, tmp_path / "elsewhere", Q4_K_M), threading.Event()
+    (tmp_path / "hung").mkdir()
+    stat = Path.stat
+
+    def hangs(path: Path, **options: bool) -> os.stat_result:
+        if path.parent.name == "hung":
+            answers.wait(60)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", hangs)
+    monkeypatch.setattr(local, "_SEARCH_S", 0.2)
+
+    attempt = engine.begin(RELATED, Q4_K_S, donors=(str(elsewhere), str(tmp_path / "hung" / "m.gguf")))
+    end = engine.log.end_of(attempt, timeout_s=10)
+    answers.set()
+
+    assert isinstance(end, TransferFinished)
     assert end.files[0].reused_from[0] == Q4_K_M
 
 
