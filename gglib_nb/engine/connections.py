@@ -19,13 +19,13 @@ from gglib_nb.engine.http import Answer, Connection, LineError, MovedError, Sess
 from gglib_nb.engine.pacing import (
     BUFFER_BYTES,
     LONGEST_REQUEST_BYTES,
+    MEASURED_AFTER_S,
     READ_S,
     REFUSED_HOLD_S,
     SMALLEST_READ_BYTES,
     Adaptation,
     Replacement,
     Running,
-    Speed,
     choose_split,
     fair_shares,
     next_read_bytes,
@@ -314,16 +314,15 @@ class Pace:
             self._samples.popleft()
         return new
 
-    def speed(self, now_s: float) -> Speed:
-        """How fast it is, and since when."""
+    @property
+    def bytes_per_second(self) -> float:
+        """Its recent rate; 0 before its first bytes."""
         (first_s, first), (last_s, last) = self._samples[0], self._samples[-1]
-        rate = (last - first) / (last_s - first_s) if last_s > first_s else 0.0
-        return Speed(0.0 if self._warm_s is None else max(0.0, now_s - self._warm_s), rate)
+        return (last - first) / (last_s - first_s) if last_s > first_s else 0.0
 
-    def rate(self, now_s: float) -> float | None:
-        """Bytes per second; None while the connection is new."""
-        speed = self.speed(now_s)
-        return speed.bytes_per_second if speed.flowing_s >= _RATE_S else None
+    def rate(self, now_s: float, after_s: float = _RATE_S) -> float | None:
+        """Bytes per second; None until it has received bytes for so long, without its warm-up."""
+        return None if self._warm_s is None or now_s - self._warm_s < after_s else self.bytes_per_second
 
 
 class Connections:
@@ -393,7 +392,7 @@ class Connections:
             worker.assign(request, session, self._inbox)
 
     def _next_request(self, files: Sequence[DownloadFile], now_s: float) -> Request | None:
-        rates = sorted(filter(None, (one.pace.speed(now_s).bytes_per_second for one in self._busy.values())))
+        rates = sorted(filter(None, (one.pace.bytes_per_second for one in self._busy.values())))
         rate = rates[len(rates) // 2] if rates else None  # of a typical connection
         answer_s = min((wait_s for one in self._busy.values() if (wait_s := one.answer_s) is not None), default=None)
         missing = [count for file in files if (count := file.pieces.missing_bytes)]
@@ -457,16 +456,14 @@ class Connections:
         """
         # One that fetches a whole file is never closed, because the file would start again from its first byte.
         staying = {
-            one: worker.pace.speed(now_s)
-            for one, worker in self._busy.items()
-            if not one.is_whole and one not in self._closing
+            one: worker.pace for one, worker in self._busy.items() if not one.is_whole and one not in self._closing
         }
         request, is_slow = None, True
         if len(self._busy) - len(self._closing) > self.share:
             request = min(staying, key=lambda one: staying[one].bytes_per_second, default=None)
         elif self._pool.throttle.bytes_per_second is None:
             # A connection that waits for its answer is not slow.
-            begun = {one: speed for one, speed in staying.items() if one.received_bytes}
+            begun = {one: pace.rate(now_s, MEASURED_AFTER_S) for one, pace in staying.items() if one.received_bytes}
             request, is_slow = self._replacement.choose(now_s, begun) or (None, True)
         if request is None:
             return

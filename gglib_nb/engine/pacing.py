@@ -90,19 +90,12 @@ def fair_shares(wants: Mapping[int, int], total: int) -> dict[int, int]:
 
 # --- Which connection to replace --------------------------------------------------------------------------------------
 
-# A connection is measured for this long; one below this share of the best is replaced.
-_MEASURED_AFTER_S: Final = 0.8
+# The rate of a connection counts after it has received bytes for this long; one below this share of the best is replaced.
+MEASURED_AFTER_S: Final = 0.8
 _SLOW: Final = 0.4
 _BUDGET: Final = 16.0
 _BUDGET_PER_SECOND: Final = 0.5
 _PROBE_S: Final = 4.0
-
-
-class Speed(Value, frozen=True):
-    """The recent speed of one connection, and for how long it has received bytes, without its warm-up."""
-
-    flowing_s: float
-    bytes_per_second: float
 
 
 class Replacement:
@@ -112,18 +105,18 @@ class Replacement:
         self._budget = _BUDGET
         self._at_s = self._last_s = now_s
 
-    def choose(self, now_s: float, speeds: Mapping[_Key, Speed]) -> tuple[_Key, bool] | None:
+    def choose(self, now_s: float, rates: Mapping[_Key, float | None]) -> tuple[_Key, bool] | None:
         """The slowest connection, and whether it is far slower than the best; None: none is replaced now.
 
         From time to time one is replaced although it is not far slower: all may be slow. None if the budget is spent.
         """
         self._budget = min(_BUDGET, self._budget + (now_s - self._at_s) * _BUDGET_PER_SECOND)
         self._at_s = now_s
-        rates = {key: one.bytes_per_second for key, one in speeds.items() if one.flowing_s >= _MEASURED_AFTER_S}
-        if len(speeds) < 2 or not rates or self._budget < 1:
+        known = {key: rate for key, rate in rates.items() if rate is not None}
+        if len(rates) < 2 or not known or self._budget < 1:
             return None
-        slowest = min(rates, key=rates.__getitem__)
-        is_slow = rates[slowest] < max(rates.values()) * _SLOW
+        slowest = min(known, key=known.__getitem__)
+        is_slow = known[slowest] < max(known.values()) * _SLOW
         if not is_slow and now_s - self._last_s < _PROBE_S:
             return None
         self._budget -= 1

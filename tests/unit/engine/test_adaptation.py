@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gglib_nb.engine.pacing import REFUSED_HOLD_S, Adaptation, Replacement, Speed
+from gglib_nb.engine.pacing import REFUSED_HOLD_S, Adaptation, Replacement
 
 MB = 1_000_000
 
@@ -104,8 +104,8 @@ def test_a_server_that_requests_fewer_connections_gets_fewer_for_a_while() -> No
     assert set(counts) == {6}
 
 
-def paces(*rates: float, flowing_s: float = 2) -> dict[int, Speed]:
-    return {number: Speed(flowing_s, rate * MB) for number, rate in enumerate(rates)}
+def paces(*rates: float | None) -> dict[int, float | None]:
+    return {number: None if rate is None else rate * MB for number, rate in enumerate(rates)}
 
 
 def test_connections_far_slower_than_the_best_are_dropped_worst_first() -> None:
@@ -117,7 +117,7 @@ def test_connections_with_similar_rates_are_kept() -> None:
 
 
 def test_a_new_connection_is_not_compared_yet() -> None:
-    assert Replacement(0).choose(1, {0: Speed(2, 69 * MB), 1: Speed(0.5, 1 * MB)}) is None
+    assert Replacement(0).choose(1, paces(69, None)) is None
 
 
 def test_replacements_have_a_slowly_growing_budget() -> None:
