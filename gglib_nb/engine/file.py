@@ -306,7 +306,8 @@ class DownloadFile:
         if self.copy is not None and (written := self.copy.take_written()):
             for start, end in written:
                 self.pieces.settle(start, end, is_copied=True)
-            self.opened.came_from(self.copy.names)
+            journal = self.opened.journal
+            journal.donors = tuple(dict.fromkeys((*journal.donors, *self.copy.names)))
         hasher = self.opened.hasher
         hasher.allow(self.pieces.reach(hasher.digest.front))
 

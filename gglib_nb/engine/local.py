@@ -259,9 +259,8 @@ def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: in
         paths += [path for pattern in (f"*/*/{name}", f"*/*/*/{name}") for path in matching(folder, pattern)]
         for path in paths:
             with contextlib.suppress(OSError):
-                found = Path(
-                    os.path.realpath(path, strict=True)
-                )  # for a loop of links, `Path.resolve` raises another error
+                # For a loop of links, `Path.resolve` raises another error.
+                found = Path(os.path.realpath(path, strict=True))
                 status = found.stat()
                 is_candidate = status.st_size == size_bytes and stat.S_ISREG(status.st_mode)
                 if is_candidate and target not in (path, found):

@@ -9,7 +9,6 @@ import contextlib
 import os
 import queue
 import threading
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -147,10 +146,6 @@ class PartialFile:
     def is_in_place(self) -> bool:
         """Whether its path still leads to it, and it has its size: no other program may change it. Asks the filesystem."""
         return disk.is_at(self._fd, self.path, self._size_bytes)
-
-    def came_from(self, names: Iterable[str]) -> None:
-        """Record the names of files that bytes were copied from."""
-        self.journal.donors = tuple(dict.fromkeys((*self.journal.donors, *names)))
 
     def record(self) -> None:
         """Record which bytes are on the disk. The caller has just checked the lease. Raises `OSError`."""
