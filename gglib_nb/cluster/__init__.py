@@ -7,6 +7,4 @@ dask_engine   what the manager uses: finds the hosts, keeps a link to each, pass
 host_link     one host: a thread that sends, a topic on which its reports come
 worker_side   runs inside a worker: owns the engine process of its host, checks paths, ends with its client
 dispatcher    decides which host runs which attempt; pure, and the only one that does not import `distributed`
-
-`gglib_nb.manager` imports these modules when a setting asks for it.
 """

@@ -15,6 +15,7 @@ import contextlib
 import os
 import secrets
 import threading
+import time
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -29,7 +30,7 @@ from distributed.core import Status
 from msgspec import structs
 
 from gglib_nb.domain.names import target_path
-from gglib_nb.domain.reports import DiscardPartials, StopTransfer, TransferFailed
+from gglib_nb.domain.reports import DiscardPartials, Progress, StopTransfer, TransferFailed
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.client import EngineClient
 from gglib_nb.engine.disk import read_small
@@ -44,6 +45,7 @@ CLOSE: Final = b'"close"'
 """The line that ends a link's engine."""
 
 _LOOK_S: Final = 0.5
+_PROGRESS_S: Final = 0.25  # between two reports of progress: each costs the kernel a millisecond, most of it in Dask
 _FOLDER_NAME: Final = ".gglib-nb-folder"
 _RUNNING: Final = (Status.init, Status.running, Status.paused, Status.closing_gracefully)
 
@@ -139,6 +141,7 @@ class HostEngine:
         self._client: EngineClient | None = None
         self._taken = -1
         self._last_report = 0
+        self._next_progress_s: dict[int, float] = {}
         self._kept: Final[deque[tuple[int, str]]] = deque()
         self._free_bytes: int | None = None
         self.closed: Final = threading.Event()  # its engine has ended permanently, or is ending
@@ -215,6 +218,11 @@ class HostEngine:
         return str(target_path(self._folder, f"{owner}/{name}", "/".join(rest)))
 
     def _report(self, report: wire.ProcessReport) -> None:
+        if isinstance(report, Progress) and not report.is_finalizing:  # the last one of an attempt is
+            now_s = time.monotonic()
+            if now_s < self._next_progress_s.get(report.attempt, 0.0):
+                return
+            self._next_progress_s[report.attempt] = now_s + _PROGRESS_S
         line = wire.encode(report).decode()
         with self._lock:
             self._last_report += 1

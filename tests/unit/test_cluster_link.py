@@ -19,7 +19,7 @@ from gglib_nb.cluster.dispatcher import ClusterHost
 from gglib_nb.cluster.host_link import HostLink, HostLost
 from gglib_nb.cluster.worker_side import CLOSE, HostEngine, existing_folder_id, folder_id, package_version, packed
 from gglib_nb.domain.download import PlannedFile
-from gglib_nb.domain.reports import EngineLost, EngineSilent, TransferFailed, TransferStopped
+from gglib_nb.domain.reports import EngineLost, EngineSilent, Progress, TransferFailed, TransferStopped
 from gglib_nb.engine.protocol import Configure, StartTransfer, decode_report, encode
 from gglib_nb.errors import InvalidConfigError, RequestError
 
@@ -116,6 +116,19 @@ def test_a_report_is_kept_until_it_is_acknowledged(engine) -> None:
 
     assert [number for number, _ in engine.exchange(1, 1, b"")["reports"]] == [2]
     assert engine.exchange(2, 2, b"")["reports"] == []
+
+
+def test_a_host_reports_progress_a_few_times_a_second_and_always_the_last(worker, engine) -> None:
+    def reported() -> list[Progress]:
+        return [decode_report(message["line"].encode()) for _, message in worker.logged]
+
+    first, last = Progress(1, 0.0, (), 0), Progress(1, 0.2, (), 9, is_finalizing=True)
+
+    for progress in (first, Progress(1, 0.1, (), 5), Progress(2, 0.1, (), 0), last):
+        engine._report(progress)
+
+    assert reported() == [first, Progress(2, 0.1, (), 0), last]
+    wait_until(lambda: engine._report(Progress(1, 0.3, (), 9)) or len(reported()) == 4)
 
 
 def test_the_engine_ends_when_its_client_releases_it(worker, engine) -> None:
