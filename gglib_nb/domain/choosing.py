@@ -1,7 +1,5 @@
 """Which variant a request means, and which one is taken if the request names none."""
 
-import difflib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final, Literal
@@ -10,6 +8,7 @@ from msgspec.structs import replace
 
 from gglib_nb.domain.names import Quantization, read_label
 from gglib_nb.domain.plan import BAD_FINDINGS
+from gglib_nb.domain.text import did_you_mean, similar
 from gglib_nb.domain.units import listed
 from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, preferred
@@ -104,11 +103,10 @@ def _requested(variants: Variants, requested: str, repository: str) -> Variant:
         if found := rule(among, requested):
             return _single(found, f"{repository} has {len(found)} variants named {requested}.")
     choices = _best_first(offered)
-    near = _near_miss(requested, _keys(choices))
-    question = f"Did you mean {near}? " if near else ""
-    choices.sort(key=lambda variant: variant.key != near)
+    near = similar(requested, reversed(_keys(choices)))
+    choices.sort(key=lambda variant: variant.key not in near)
     raise InvalidQuantizationError(
-        f"{repository} has no {requested}. {question}Available: {_listed(choices)}.", _keys(choices)
+        f"{repository} has no {requested}. {did_you_mean(near)}Available: {_listed(choices)}.", _keys(choices)
     )
 
 
@@ -143,17 +141,6 @@ def _ending_in(variants: Sequence[Variant], requested: str) -> list[Variant]:
         return []
     endings = tuple(separator + requested.casefold() for separator in "-.")
     return [variant for variant in variants if variant.stem.casefold().endswith(endings)]
-
-
-def _near_miss(requested: str, choices: tuple[str, ...]) -> str | None:
-    """The choice with the most similar letters and digits."""
-
-    def squeeze(text: str) -> str:
-        return re.sub(r"[\W_]", "", text.casefold())
-
-    squeezed = {squeeze(choice): choice for choice in reversed(choices)}
-    close = difflib.get_close_matches(squeeze(requested), squeezed, n=1, cutoff=0.7)
-    return squeezed[close[0]] if close else None
 
 
 # Nothing was asked for

@@ -4,9 +4,8 @@ One rule for all: `#2` or `2` is the second row of the verb's list; any other te
 matches only one, in any case. A repository may also be pasted as an address or as a command of another program.
 """
 
-import difflib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Final, TypeVar
@@ -15,6 +14,7 @@ from urllib.parse import parse_qs, unquote
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import REPO_ID, DownloadId, canonical, check_repo_id, modelscope_name
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
+from gglib_nb.domain.text import did_you_mean, similar
 from gglib_nb.domain.units import listed, plural
 from gglib_nb.errors import (
     AmbiguousQuantizationError,
@@ -69,12 +69,6 @@ def _names(id_: DownloadId, label: str | None) -> tuple[set[str] | str, ...]:
     return {whole}, names, whole
 
 
-def _did_you_mean(text: str, ids: Iterable[DownloadId], most: int, cutoff: float) -> str:
-    folded = {str(id_).casefold(): str(id_) for id_ in ids}
-    near = [folded[one] for one in difflib.get_close_matches(text.casefold(), folded, n=most, cutoff=cutoff)]
-    return f"Did you mean {' or '.join(near)}? " if near else ""
-
-
 _GROUPS: Final = {"items": "is waiting", "recent_failures": "has failed", "recent_cancelled": "was cancelled"}
 
 
@@ -95,7 +89,7 @@ def find_download(text: str, snapshot: QueueSnapshot, group: str = "items") -> D
     if found:
         named = listed(found, _MOST_NAMED)
         raise NotInQueueError(f"{text!r} matches {len(found)} downloads: {named}. Write more of the id.")
-    hint = _did_you_mean(text, known[1], 1, 0.8)
+    hint = did_you_mean(similar(text, map(str, known[1]), cutoff=0.8))
     raise NotInQueueError(f"No download matches {text!r}. {hint}%gguf status lists them.")
 
 
@@ -126,7 +120,7 @@ def find_model(models: Sequence[Model], text: str) -> Model:
         raise ModelNotFoundError(
             f"There is no model {wanted!r}: none is registered yet. `%gguf queue owner/repo` downloads one."
         )
-    hint = _did_you_mean(wanted, by_id, 3, 0.5)
+    hint = did_you_mean(similar(wanted, map(str, by_id), 3, 0.5))
     raise ModelNotFoundError(f"There is no model {wanted!r}. {hint}`%gguf models` lists all.")
 
 

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 # Categories of characters that move the cursor, start a terminal's escape sequence, or turn the direction of a line.
@@ -14,6 +14,22 @@ def printable(text: str) -> str:
     if text.isprintable():
         return str(text)  # also of a subclass, which could not be sent to the page
     return "".join(" " if unicodedata.category(character) in _UNPRINTABLE else character for character in text)
+
+
+def similar(text: str, choices: Iterable[str], most: int = 1, cutoff: float = 0.7) -> list[str]:
+    """The choices with the most similar letters and digits, the most similar first."""
+    import difflib  # rarely needed
+
+    def squeezed(one: str) -> str:
+        return re.sub(r"[\W_]", "", one.casefold())
+
+    known = {squeezed(one): one for one in choices}
+    return [known[one] for one in difflib.get_close_matches(squeezed(text), known, n=most, cutoff=cutoff)]
+
+
+def did_you_mean(near: Sequence[str]) -> str:
+    """A question that names similar choices, and a space; empty without any."""
+    return f"Did you mean {' or '.join(near)}? " if near else ""
 
 
 HIDDEN: Final = "…"
