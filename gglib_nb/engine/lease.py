@@ -24,7 +24,7 @@ import stat
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Final, Self
+from typing import Annotated, Final, Self
 
 import msgspec
 
@@ -87,7 +87,7 @@ class LeaseState(msgspec.Struct, frozen=True):
 
     owner: str  # unique to one holder at one time
     place: str  # of the owner's process
-    pid: int
+    pid: Annotated[int, msgspec.Meta(ge=0, lt=2**31)]  # the file may be another user's, and psutil raises for others
     beat: int  # grows with every heartbeat
     downloaded_bytes: int  # how many bytes it has
     has_other_writer: bool = False  # a process before the owner may still have the partial file open for writing

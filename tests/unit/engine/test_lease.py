@@ -1,17 +1,19 @@
 """Which process may write a partial file, with real files and without waiting for real processes to end."""
 
 import errno
+import json
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from gglib_nb.engine.lease import Lease, SeenLease, read_lease
-from gglib_nb.system import clock_s
+from gglib_nb.system import clock_s, process_place
 from tests.support.rights import as_ordinary_user
 
 
@@ -131,7 +133,12 @@ def test_silence_since_an_earlier_check_counts(path) -> None:
     watcher.release()
 
 
-@pytest.mark.parametrize("content", ["", "half a li", '{"owner": 7}'])
+IMPOSSIBLE: dict[str, Any] = {"owner": "x", "place": process_place(), "beat": 1, "downloaded_bytes": 0}
+
+
+@pytest.mark.parametrize(
+    "content", ["", "half a li", '{"owner": 7}', *(json.dumps({**IMPOSSIBLE, "pid": pid}) for pid in (-5, 2**40))]
+)
 def test_an_unreadable_lease_is_free_after_the_timeout(path, content) -> None:
     path.write_text(content)
     watcher = Lease(path, 0.0)
