@@ -25,7 +25,6 @@ from gglib_nb.queue.effects import RegisterModel
 _TAIL_BYTES: Final = 4096
 _MOST_CHARACTERS: Final = 200
 
-Report = Callable[[DownloadId, Then], None]
 Finish = Callable[[FinishedDownload], object]
 
 
@@ -37,7 +36,7 @@ class Commands:
         report: Shows the state of a download's command; must not wait.
     """
 
-    def __init__(self, catalog: Catalog, report: Report) -> None:
+    def __init__(self, catalog: Catalog, report: Callable[[DownloadId, Then], None]) -> None:
         self._catalog: Final = catalog
         self._report: Final = report
         self._callables: Final[dict[DownloadId, list[Finish]]] = {}

@@ -79,7 +79,7 @@ class QueueKeeper:
         self._beat_at_s = self._look_at_s = self._retry_at_s = self._watch_until_s = 0.0
         self._beats: dict[str, tuple[float, float]] = {}  # the last one of each kernel, and when it was first seen here
         self._is_unsure = False  # a kernel could not be checked; its heartbeats will show whether it runs
-        self.targets_elsewhere: frozenset[str] = frozenset()  # what other kernels' queues write, as of the last `look`
+        self._targets_elsewhere: frozenset[str] = frozenset()  # what the queues of other kernels write
         self._trouble = ""
 
     # From any thread ---------------------------------------------------------------------------------------------
@@ -101,8 +101,8 @@ class QueueKeeper:
         self._hands_on = True
         return self._ask(adopts=True)
 
-    def look(self) -> "Future[None]":
-        """Records ended downloads, and reads the queues of other kernels; done when the snapshot has them."""
+    def look(self) -> "Future[frozenset[str]]":
+        """Records ended downloads, and reads the queues of other kernels into the snapshot; the paths that they write."""
         return self._ask(adopts=False)
 
     def close(self, timeout_s: float) -> None:
@@ -150,7 +150,7 @@ class QueueKeeper:
                 with self._woken:
                     del self._asked[: len(asked)]
                 for future, adopts in asked:  # also if the database could not be used
-                    succeed(future, self._adopted if adopts else None)
+                    succeed(future, self._adopted if adopts else self._targets_elsewhere)
             self._try(self._finish)  # also after an error, which may be over
         finally:
             with self._woken:
@@ -212,7 +212,7 @@ class QueueKeeper:
                 self._store()
         self._remember()
         if False in asked:
-            self.targets_elsewhere = self._queues.targets()
+            self._targets_elsewhere = self._queues.targets()
         if False in asked or (self._wants_to_look() and time.monotonic() >= self._look_at_s):
             self._look()
 
@@ -225,13 +225,13 @@ class QueueKeeper:
                 self._say("folder_missing", lost)
             elif (left := self._queues.adopt(self._is_gone)) is not None:
                 self._is_kept = True
-                self._take_up(left)
+                self._take_up(left, known_files(models))
             elif is_asked and self._is_unsure:
                 self._watch_until_s = time.monotonic() + SILENT_S + 2 * _SLOW_BEAT_S
         if is_asked:
             self._offer_partials()
 
-    def _take_up(self, left: StoredQueue) -> None:
+    def _take_up(self, left: StoredQueue, known: Mapping[str, StoredFile]) -> None:
         downloads = left.downloads
         if any(one.plan.then for one in downloads) and others_may_write(self._database.path):
             # A command runs as this user: it must not come from another one.
@@ -241,7 +241,6 @@ class QueueKeeper:
                 "The commands of resumed downloads will not run, because other users can write to "
                 f"{self._database.path}. Make it yours alone, or set GGLIB_STATE_DIR to a folder of your own.",
             )
-        known = known_files(self._catalog.models())
         restored = self._of_disk(
             lambda: tuple(
                 RestoredDownload(one, _bytes_on_disk(one.plan))

@@ -441,8 +441,8 @@ class ModelOperations(QueueOperations):
 
     def _wanted_targets(self) -> frozenset[str]:
         """What the queues of this kernel and of others write."""
-        settled(self._parts.keeper.look())
-        return self._ask(lambda machine: machine.wanted_targets) | self._parts.keeper.targets_elsewhere
+        elsewhere = settled(self._parts.keeper.look())
+        return self._ask(lambda machine: machine.wanted_targets) | elsewhere
 
     def _queued_elsewhere(self) -> dict[DownloadId, ElsewhereDownload]:
         """The downloads in the queues of other kernels."""
