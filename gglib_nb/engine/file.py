@@ -413,11 +413,11 @@ class DownloadFile:
     # Tensors of other files ------------------------------------------------------------------------------------------
 
     def begin_copy(self, donors: Sequence[CopySource], copies: Iterable[Copy]) -> TensorCopy:
-        """A copying of those bytes of them that are neither on the disk nor being fetched."""
-        self.copy = copying = TensorCopy(self._partial, donors, copies)
-        for copy in copying.copies:
+        """Reserve, for a copy, those bytes of them that are neither on the disk nor being fetched; a job runs it."""
+        self.copy = TensorCopy(self._partial, donors, copies)
+        for copy in self.copy.copies:
             self.pieces.claim(copy.target_offset, copy.target_end)
-        return copying
+        return self.copy
 
     def end_copy(self) -> None:
         """Stop copying and keep the copied bytes; connections may fetch the rest."""

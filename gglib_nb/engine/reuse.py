@@ -191,10 +191,10 @@ _LOOK_S: Final = 0.01
 
 
 class TensorCopy:
-    """The copying into one partial file, a job of the transfer. The coordinator creates, revokes and queries it.
+    """The copying into one partial file; `run` is a job of the transfer, whose thread calls the rest.
 
-    It works like a very fast connection: it writes under its lock and only while it is not revoked, and the coordinator collects
-    the written ranges. It decides nothing; bytes that it did not copy are fetched.
+    It works like a very fast connection: it writes under its lock and only while it is not revoked, and the transfer collects the
+    written ranges. Bytes that it did not copy are fetched.
     """
 
     def __init__(self, opened: PartialFile, donors: Sequence[CopySource], copies: Iterable[Copy]) -> None:
@@ -216,12 +216,12 @@ class TensorCopy:
         self._revoked: Final = threading.Event()
 
     def revoke(self) -> None:
-        """Stop writing: once this returns, it writes nothing more. Called by the coordinator."""
+        """Stop writing: once this returns, it writes nothing more."""
         with self._lock:
             self._revoked.set()
 
     def take_written(self) -> list[Range]:
-        """The ranges copied since the last call. Called by the coordinator."""
+        """The ranges copied since the last call."""
         with self._lock:
             written, self._written = self._written, []
         return written

@@ -526,7 +526,7 @@ class Transfer:
             self._do("compare", file, comparison.step, opened.pieces.only(WRITTEN, SYNCED))
 
     def _reuse(self, file: DownloadFile, ended: Comparison | TensorCopy, now_s: float) -> None:
-        """Copy what a comparison has found, or the rest if a copying ended because the lease was not checked for too long."""
+        """Copy what a comparison has found, or the rest if a copy ended because the lease was not checked for too long."""
         if isinstance(ended, TensorCopy):
             file.end_copy()
             is_next = ended.is_lease_stale and self._renew(file, now_s)
