@@ -80,16 +80,11 @@ def engine_for(config: DownloadManagerConfig) -> MakeEngine:
 
 @dataclass(slots=True, eq=False)
 class FileCheck:
-    """One run of the engine's hashing.
-
-    Attributes:
-        answer: The results for each file; cancelling it ends the run. Fails with `EngineLostError` when the engine ends.
-        reading: Index of the file being read, and the bytes read of all files; None before the first report.
-    """
+    """One run of the engine's hashing. Cancelling its answer ends it; the answer is an `EngineLostError` if the engine ends."""
 
     file_count: int
-    answer: "Future[tuple[CheckedFile, ...]]" = field(default_factory=Future)
-    reading: tuple[int, int] | None = None
+    answer: "Future[tuple[CheckedFile, ...]]" = field(default_factory=Future)  # the results for each file
+    reading: tuple[int, int] | None = None  # which file, and the bytes read of all files; None before the first report
 
 
 class Engine:
@@ -98,12 +93,7 @@ class Engine:
     Args:
         config: Of the manager.
         user_agent: Returns the `User-Agent` for the hub; called before the first command, because it loads huggingface_hub.
-        tell: Receives the events made from reports.
-
-    Attributes:
-        setting: Where it runs: None: on this machine, else as configured.
-        known_folders: Folders of registered models in the models folder: if none exists when a transfer starts, its disk is
-            not mounted.
+        tell: Receives the reports for the queue.
 
     Raises:
         InvalidConfigError: There is no such engine, or Dask is needed and not installed.
@@ -112,7 +102,8 @@ class Engine:
     def __init__(
         self, config: DownloadManagerConfig, user_agent: Callable[[], str], tell: Callable[[on.Event], None]
     ) -> None:
-        self.setting = config.engine
+        self.setting = config.engine  # where it runs; None: on this machine
+        # Of registered models in the models folder: if none exists when a transfer starts, its disk is not mounted.
         self.known_folders: tuple[str, ...] = ()
         self._user_agent: Final = user_agent
         self._tell: Final = tell
