@@ -168,7 +168,7 @@ def _read_flag(text: str) -> bool:
 
 
 def _read_list(text: str, separator: str | None = None) -> Sequence[str]:
-    return () if text.strip().lower() == "none" else text.strip().split(separator)
+    return () if text.strip().lower() == "none" else [one for one in text.strip().split(separator) if one.strip()]
 
 
 def _or_unlimited(read: Callable[[str], Any], otherwise: object = None) -> Callable[[str], Any]:

@@ -137,7 +137,8 @@ def test_a_pipe_among_ollamas_manifests_blocks_nothing(ollama: Path) -> None:
 def test_a_store_can_be_set_by_a_variable(monkeypatch: pytest.MonkeyPatch, lmstudio: Path, ollama: Path) -> None:
     from gglib_nb import DownloadManagerConfig
 
-    monkeypatch.setenv("GGLIB_MODEL_STORES", f"{lmstudio}{os.pathsep}{ollama}")
+    # With an empty entry, as `$OTHERS:folder` has while OTHERS is not set.
+    monkeypatch.setenv("GGLIB_MODEL_STORES", f"{os.pathsep}{lmstudio}{os.pathsep}{ollama}{os.pathsep}")
 
     assert DownloadManagerConfig().model_stores == (lmstudio, ollama)
 
