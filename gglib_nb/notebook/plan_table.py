@@ -172,8 +172,8 @@ def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
 
 
 def _is_over_limit(variant: VariantPlan, plan: RepoPlan) -> bool:
-    left_bytes = plan.storage_left_bytes
-    return left_bytes is not None and not variant.is_present and (variant.size_bytes or 0) > left_bytes
+    left_bytes, is_counted = plan.storage_left_bytes, variant.is_present or variant.is_queued
+    return left_bytes is not None and not is_counted and (variant.size_bytes or 0) > left_bytes
 
 
 def _columns(plan: RepoPlan) -> tuple[Column, ...]:

@@ -71,6 +71,14 @@ def test_a_download_without_space_is_not_suggested(variant_fields, plan_fields, 
     assert "Download it with" not in text
 
 
+def test_a_queued_variant_is_not_over_the_limit_that_counts_it_already():
+    queued = a_variant(size_gb=6, is_queued=True)
+
+    assert "over the storage limit" not in plan_text(
+        a_plan(queued, storage_limit_bytes=10 * GB, storage_left_bytes=4 * GB)
+    )
+
+
 def test_an_unknown_disk_is_not_mentioned():
     assert "on the disk" not in plan_text(a_plan(a_variant(), free_bytes=None))
 
@@ -279,9 +287,12 @@ def test_the_panel_says_what_access_lacks():
 
 
 def test_the_panel_has_the_remarks_of_the_table():
-    plan = a_plan(a_variant("Q4_K_M", 5, shard_count=3, missing=(2,), is_queued=True), storage_left_bytes=GB)
+    queued, incomplete = a_variant("Q3_K_M", 4, is_queued=True), a_variant("Q4_K_M", 5, shard_count=3, missing=(2,))
+    plan = a_plan(queued, incomplete, storage_left_bytes=GB)
 
-    said = [fact.text for fact in offer(plan).rows[0].lines]
+    first, second = ([fact.text for fact in row.lines] for row in offer(plan).rows)
 
-    assert all(text in said for text in ("in the queue", "1 of 3 files missing", "over the storage limit"))
-    assert "in the queue, 1 of 3 files missing, over the storage limit" in plan_text(plan)
+    assert "in the queue" in first
+    assert all(text in second for text in ("1 of 3 files missing", "over the storage limit"))
+    assert "1 of 3 files missing, over the storage limit" in plan_text(plan)
+    assert rows_of(plan_text(plan))[0].endswith("in the queue")
