@@ -276,8 +276,8 @@ class QueueOperations(Blocking):
         """
         parts = self._parts
         number = next(parts.requests)
-        self._post(on.RequestReceived(number, text))
         try:
+            self._post(on.RequestReceived(number, text))
             planned = plan()
             self._check_disk(planned, parts.prepare())
             if planned.to is not None:

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import CancelledError, Future, wait
 from contextlib import closing, suppress
 from datetime import datetime
 from pathlib import Path
@@ -30,6 +30,7 @@ from gglib_nb.catalog.queues import Queues
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import DownloadInterruptedError
 from gglib_nb.manager.manager import SyncOperations
+from gglib_nb.manager.operations import QueueOperations
 from gglib_nb.manager.queue_thread import QueueThread
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
@@ -506,3 +507,20 @@ def test_an_export_does_not_wait_for_slow_listings(manager: DownloadManager, hub
 
     assert not any(is_listed)
     assert (tmp_path / "bundle" / SMALL / "README.md").exists()
+
+
+def test_a_request_cancelled_while_it_is_announced_is_dropped(
+    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    post = QueueOperations._post
+
+    def post_and_cancel(operations: QueueOperations, event: Any) -> None:
+        post(operations, event)
+        raise CancelledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(QueueOperations, "_post", post_and_cancel)
+        with pytest.raises(CancelledError):
+            manager.sync.queue_smart(SMALL)
+
+    assert manager.sync.get_queue_snapshot().resolving == ()
