@@ -23,7 +23,7 @@ from gglib_nb.domain import reports
 from gglib_nb.domain.download import HostFolder, HostProgress, ShardStatus
 from gglib_nb.domain.values import Value, known_sum
 from gglib_nb.engine import protocol as wire
-from gglib_nb.errors import EngineLostError, GglibError
+from gglib_nb.errors import EngineLostError, GglibError, copy_of
 
 NO_HOST: Final = "waiting for a worker of the cluster"
 _NO_SLOT: Final = "waiting for a free host"
@@ -205,7 +205,7 @@ class Dispatcher:
         waiting = [number for number, attempt in self._attempts.items() if not attempt.running]
         for number in waiting:
             del self._attempts[number]
-        return [reports.TransferFailed(number, error, can_retry=True) for number in waiting]
+        return [reports.TransferFailed(number, copy_of(error), can_retry=True) for number in waiting]
 
     def say_absence(self, reason: str) -> list[Action]:
         """Reports why there is no host, for attempts that wait for one."""

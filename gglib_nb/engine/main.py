@@ -48,13 +48,10 @@ class Engine:
     """Executes commands; for the command loop's thread. Idle until the first `Configure`."""
 
     def __init__(
-        self,
-        report: Callable[[wire.Event], None],
-        timeouts: Timeouts | None = None,
-        reuse_limits: ReuseLimits | None = None,
+        self, report: Callable[[wire.Event], None], timeouts: Timeouts, reuse_limits: ReuseLimits | None = None
     ) -> None:
         self._report = report
-        self._timeouts = timeouts or Timeouts()
+        self._timeouts = timeouts
         self._reuse_limits = reuse_limits or ReuseLimits()
         self._settings: tuple[object, ...] = ()  # of the session
         self._shared: Shared | None = None  # until the first `Configure`
