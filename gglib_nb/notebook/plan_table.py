@@ -146,7 +146,8 @@ def _advice(plan: RepoPlan) -> Iterator[str]:
     yield f"★ {variant.why} {size}{_how(plan, number, variant)}"
     if (best := _better_fit(plan)) is not None:
         place = f"{units.memory(plan.machine.vram_bytes)} of GPU memory" if best.placement.fit == "gpu" else "RAM"
-        as_well = "as well" if placement.fit == best.placement.fit else "entirely"
+        ways = [(one.fit, one.context_tokens) for one in (placement, best.placement)]
+        as_well = "as well" if ways[0] == ways[1] else "entirely"
         name, row_number = best.name or best.key, plan.variants.index(best) + 1
         yield f"{name} ({units.size(best.size_bytes)}) fits your {place} {as_well}: %gguf queue {row_number}"
     if placement.arguments:

@@ -221,6 +221,14 @@ def test_a_smaller_variant_is_shown_if_the_preferred_one_does_not_fit_entirely()
     assert "Q2_K (9.0 GB) fits your 12.0 GiB of GPU memory entirely: %gguf queue 1" in plan_text(plan).splitlines()
 
 
+def test_a_variant_that_fits_ram_only_with_less_context_does_not_fit_as_well():
+    short, whole = (Placement("ram", layer_count=32, context_tokens=tokens) for tokens in (4096, 8192))
+    usual = a_variant("Q4_K_M", 14, is_recommended=True, why="It is.", placement=short)
+    plan = a_plan(a_variant("Q3_K_M", 13, placement=whole), usual, machine=MachineMemory(16 * GIB))
+
+    assert "Q3_K_M (13.0 GB) fits your RAM entirely: %gguf queue 1" in plan_text(plan).splitlines()
+
+
 def test_the_command_that_runs_the_recommended_variant_is_shown():
     usual = a_variant("Q4_K_M", 16, is_recommended=True, why="Q4_K_M is the usual choice.")
 
