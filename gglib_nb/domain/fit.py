@@ -82,8 +82,11 @@ class MachineMemory(Value, frozen=True):
 
     @property
     def gpu_budget_bytes(self) -> int:
-        """What models may take of the GPUs."""
-        return sum(gpu.total_bytes - (0 if gpu.is_shared else _GPU_RESERVE_BYTES) for gpu in self.gpus)
+        """What models may take of the GPUs; of shared ones no more than of RAM."""
+        return sum(
+            min(gpu.total_bytes, self.ram_budget_bytes) if gpu.is_shared else gpu.total_bytes - _GPU_RESERVE_BYTES
+            for gpu in self.gpus
+        )
 
     @property
     def ram_budget_bytes(self) -> int:

@@ -84,6 +84,15 @@ def test_free_memory_decides_whether_a_model_fits_now() -> None:
     assert place(shape, busy, 8192).fit == "gpu"
 
 
+def test_a_gpu_that_may_use_all_ram_leaves_some_to_the_system() -> None:
+    jetson = MachineMemory(8 * GIB, (Gpu("Orin", 8 * GIB, is_shared=True),))
+
+    found = place(model_shape(LLAMA_3_8B, int(6.6 * GB)), jetson, 8192)
+
+    assert found.fit != "gpu"
+    assert found.gpu_bytes <= jetson.ram_budget_bytes
+
+
 def test_an_incomplete_header_makes_the_fit_unknown() -> None:
     assert place(model_shape(header("llama"), GB), MACHINES["8 GB"], 8192).fit == "unknown"
 
