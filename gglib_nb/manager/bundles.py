@@ -28,7 +28,7 @@ from gglib_nb.domain.importing import (
     encode_manifest,
 )
 from gglib_nb.domain.library import OnWorkProgress, WorkProgress
-from gglib_nb.domain.model import Model
+from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
 from gglib_nb.domain.names import target_path
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import DiskSpace, reading, status_of, storage_errors, write_all
@@ -94,7 +94,7 @@ def export_models(
             sizes = {place: _left_bytes(place, file.size_bytes) for file, place in copied}
             DiskSpace().reserve(0, sizes, are_replaced=False)
             files = tuple(copier.export(model, file, place, manifest) for file, place in pairs)
-            card = None if repo_id.startswith("local/") else read_card(model)
+            card = None if repo_id.startswith(f"{LOCAL_OWNER}/") else read_card(model)
             licence, card_path = model.fact("licence", str), None if card is None else CARD
             entry = BundledModel(str(model.id), model.commit_sha, model.label, licence, card_path, files)
             with _MANIFEST:
@@ -160,7 +160,8 @@ def import_models(
         files = tuple(copier.take(repository, file, places[file.path_in_repo]) for file in bundled.files)
         check_split_set(files)
         if model is None:
-            model = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin="import")
+            origin: ModelOrigin = "local" if id_.repo_id.startswith(f"{LOCAL_OWNER}/") else "import"
+            model = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin)
         imported.append(replace(model, files=files))
         register(imported[-1])
     return tuple(imported)

@@ -71,6 +71,15 @@ def test_a_model_is_moved_to_another_machine(tmp_path: Path, other_disk: Path) -
     assert imported.facts["architecture"]
 
 
+def test_the_repository_of_a_local_model_stays_unknown_on_another_machine(tmp_path: Path) -> None:
+    model = replace(a_model(tmp_path / "models", "local/mine", "mine.gguf"), commit_sha=None, origin="local")
+
+    export_models([model], tmp_path / "bundle")
+    (imported,) = import_models(tmp_path / "bundle", tmp_path / "there", lambda _: None)
+
+    assert (imported.id, imported.origin) == (model.id, "local")
+
+
 def test_a_disk_that_cannot_sync_gets_a_bundle(
     tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
