@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from glob import escape
 from pathlib import Path
 from typing import Final
@@ -39,6 +39,8 @@ _MOST_READ_BYTES: Final = 1024 * 1024
 _FOR_NOW: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 # A name may have 255 bytes, and `.part.lease.` with 16 digits is the longest suffix.
 _LONGEST_STEM_BYTES: Final = 255 - len(".part.lease.") - 16
+# A search of a cache takes milliseconds, on a slow network disk perhaps seconds.
+_SEARCH_S: Final = 10.0
 # A temporary file older than this belongs to a process that was killed.
 _ABANDONED_S: Final = 60.0
 
@@ -226,6 +228,22 @@ def check_way(target: Path) -> None:
 def is_disk_gone(known_folders: Collection[Path | str]) -> bool:
     """Whether the disk of folders that existed before is not mounted: none of them exists, so nothing may be created there."""
     return bool(known_folders) and not any(map(os.path.lexists, known_folders))
+
+
+_hanging: Final[dict[str, threading.Thread]] = {}  # by place: a search that did not end in time
+
+
+def found_in_time(place: str, search: Callable[[], Iterable[Path]]) -> list[Path]:
+    """What a search of a place finds; one whose disk hangs is left out until the search has ended."""
+    found: list[Path] = []
+    if (hanging := _hanging.get(place)) is None or not hanging.is_alive():
+        thread = threading.Thread(target=lambda: found.extend(search()), name="gglib-search", daemon=True)
+        with contextlib.suppress(RuntimeError):  # there are too many threads
+            thread.start()
+            thread.join(_SEARCH_S)
+        if thread.is_alive():
+            _hanging[place] = thread
+    return list(found)
 
 
 # --- Reading, writing, syncing ----------------------------------------------------------------------------------------

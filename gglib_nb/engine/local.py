@@ -8,7 +8,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from glob import escape
 from pathlib import Path
@@ -36,8 +36,6 @@ from gglib_nb.errors import GgufError, StorageError
 from gglib_nb.system import allocated_bytes, matching, read_at, sync_folder
 
 _LOOK_S: Final = 0.5
-# A search of a cache takes milliseconds, on a slow network disk perhaps seconds.
-_SEARCH_S: Final = 10.0
 
 
 class StoppedError(Exception):
@@ -241,9 +239,7 @@ class TargetCheck(Struct, eq=False):
         is_suitable = len(self.files) == 1 and self._is_stated and (self._size_bytes or 0) >= least_bytes
         if command.force or not is_suitable or self._target.suffix.lower() != ".gguf":
             return ()
-        there = (path for path in map(Path, command.donors) if disk.status_of(path) is not None)
-        others = _found_in_time("\n".join(command.donors), lambda: there) if command.donors else []
-        return find_donors(self._target, command.repo_id, others, least_bytes, self.stop)
+        return find_donors(self._target, command.repo_id, command.donors, least_bytes, self.stop)
 
 
 def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int, sha256: str) -> Iterator[Path]:
@@ -267,23 +263,7 @@ def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: in
                     yield found
 
     for folder in folders:
-        yield from _found_in_time(folder, partial(search, Path(folder)))
-
-
-_hanging: Final[dict[str, threading.Thread]] = {}  # by place: a search that did not end in time
-
-
-def _found_in_time(place: str, search: Callable[[], Iterable[Path]]) -> list[Path]:
-    """What a search of a place finds; one whose disk hangs is left out until the search has ended."""
-    found: list[Path] = []
-    if (hanging := _hanging.get(place)) is None or not hanging.is_alive():
-        thread = threading.Thread(target=lambda: found.extend(search()), name="gglib-search", daemon=True)
-        with contextlib.suppress(RuntimeError):  # there are too many threads
-            thread.start()
-            thread.join(_SEARCH_S)
-        if thread.is_alive():
-            _hanging[place] = thread
-    return list(found)
+        yield from disk.found_in_time(folder, partial(search, Path(folder)))
 
 
 # --- Headers ----------------------------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ from gglib_nb.domain.gguf_reuse import (
 )
 from gglib_nb.domain.names import parse_path
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import Identity, identity, open_regular, prefix_reader, reading, status_of
+from gglib_nb.engine.disk import Identity, found_in_time, identity, open_regular, prefix_reader, reading, status_of
 from gglib_nb.engine.lease import LeaseLostError
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range
@@ -57,17 +57,19 @@ class DonorFile(CopySource, frozen=True):
 
 
 def find_donors(
-    target: Path, repo_id: str, others: Iterable[str | Path], least_bytes: int, stop: threading.Event
+    target: Path, repo_id: str, others: Sequence[str], least_bytes: int, stop: threading.Event
 ) -> tuple[DonorFile, ...]:
     """The files that may have tensors of a target; none if all of them together could not have `least_bytes`.
 
-    They are in the folder of the repository, among them a file of another commit at the target, or `others`, if they still exist.
+    They are in the folder of the repository, among them a file of another commit at the target, or `others`, if they still exist
+    and their disk does not hang.
     """
     names = tuple(repo_id.split("/"))
     folder = next((folder for folder in target.parents if folder.parts[-2:] == names), None)
     files: dict[Identity, Path] = {}
     own = () if folder is None else (path for pattern in _PATTERNS for path in sorted(matching(folder, pattern)))
-    for path in (*own, *map(Path, others)):
+    there = (path for path in map(Path, others) if status_of(path) is not None)
+    for path in (*own, *(found_in_time("\n".join(others), lambda: there) if others else ())):
         found = status_of(path)
         if found is not None and stat.S_ISREG(found.st_mode) and len(files) < _MOST_FILES:
             files.setdefault(identity(found), path)

@@ -1,5 +1,7 @@
 """The reuse estimate in a plan, the requests it costs, and a second variant downloaded by a manager."""
 
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import pytest
 from gglib_nb import DownloadManager
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.variants import variants_of
+from gglib_nb.engine import disk
+from gglib_nb.engine.reuse import find_donors
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import reusable_bytes
 from gglib_nb.manager.resolving import registered_donors
@@ -68,6 +72,27 @@ def test_a_plan_gives_an_upper_bound_of_reusable_bytes_per_variant(hub, client, 
     assert found[Q4_K_M,] == shared_bytes(hub, Q4_K_M, Q4_K_S)
     assert found[Q8_0,] == 0  # its norms are the same, but too small to be sampled
     assert found[tuple(SPLIT)] == sum(shared_bytes(hub, path, Q4_K_S) for path in SPLIT)
+
+
+def test_a_registered_model_on_a_disk_that_hangs_holds_up_no_plan(tmp_path: Path, monkeypatch) -> None:
+    answers, stat = threading.Event(), Path.stat
+
+    def hangs(path: Path, **options: bool) -> os.stat_result:
+        if path.parent.name == "hung":
+            answers.wait(60)
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", hangs)
+    monkeypatch.setattr(disk, "_SEARCH_S", 0.2, raising=False)
+    others = (str(tmp_path / "hung" / "m.gguf"),)
+    search = threading.Thread(target=find_donors, args=(tmp_path / "o/r/m.gguf", "o/r", others, 1, threading.Event()))
+    search.start()
+
+    search.join(5)
+    is_over = not search.is_alive()
+    answers.set()
+
+    assert is_over
 
 
 def test_the_reuse_estimate_costs_two_short_requests_per_file(hub, client, models) -> None:

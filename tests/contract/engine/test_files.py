@@ -12,7 +12,7 @@ from gglib_nb.demo.gguf_writer import Tensor, gguf_content
 from gglib_nb.demo.llama import split_metadata
 from gglib_nb.domain.download import ShardStatus
 from gglib_nb.domain.reports import TransferFinished
-from gglib_nb.engine import local
+from gglib_nb.engine import disk, local
 from gglib_nb.errors import IncompleteShardSetError, IntegrityError, StorageError
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import Cut, WrongBytes
@@ -186,7 +186,7 @@ def test_a_cache_on_a_disk_that_hangs_holds_up_no_download(hub, tmp_path, monkey
         return matching(folder, pattern)
 
     monkeypatch.setattr(local, "matching", hangs)
-    monkeypatch.setattr(local, "_SEARCH_S", 0.2, raising=False)
+    monkeypatch.setattr(disk, "_SEARCH_S", 0.2)
     engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(tmp_path / "dead"),))
 
     ends = [engine.log.end_of(engine.begin(REPO, name), timeout_s=10) for name in ("small.gguf", "other.gguf")]

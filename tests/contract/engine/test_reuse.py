@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from gglib_nb.demo import bytes_content
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.reports import EngineLost, TransferFinished, TransferStopped
-from gglib_nb.engine import local
+from gglib_nb.engine import disk
 from gglib_nb.engine.disk import journal_path, lease_path, part_path
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.partial import copy_once
@@ -177,7 +177,7 @@ def test_a_registered_file_on_a_disk_that_hangs_holds_up_no_download(hub, engine
         return stat(path, **options)
 
     monkeypatch.setattr(Path, "stat", hangs)
-    monkeypatch.setattr(local, "_SEARCH_S", 0.2)
+    monkeypatch.setattr(disk, "_SEARCH_S", 0.2)
 
     attempt = engine.begin(RELATED, Q4_K_S, donors=(str(elsewhere), str(tmp_path / "hung" / "m.gguf")))
     end = engine.log.end_of(attempt, timeout_s=10)
