@@ -373,6 +373,7 @@ def leftovers(models_directory: Path) -> list[Leftover]:
 
 def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
     """Delete the partial files of these targets, except those in use; returns the targets of which nothing is left."""
+    targets = [target for target in targets if Path(target).name]  # `/` and an empty text name no file
     for target in targets:
         with contextlib.suppress(OSError):
             delete_unowned(Path(target), Timeouts().lease_s)

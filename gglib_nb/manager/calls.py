@@ -310,8 +310,7 @@ def _check(name: str, value: object, kind: Any) -> None:  # noqa: ANN401 - a typ
         raise InvalidConfigError(
             f"{name} is an async function; it must be a plain one, because no event loop would run it."
         )
-    is_text = not isinstance(value, str) or value == value.encode(errors="ignore").decode()
-    if not _fits(value, kind) or not is_text:
+    if not _fits(value, kind):
         shown = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
         possible = re.sub(r"\w+\.", "", formatannotation(kind))
         raise InvalidConfigError(f"{name} is {shown}; it must be {possible}.")
@@ -335,7 +334,8 @@ def _fits(value: Any, kind: Any) -> bool:  # noqa: ANN401 - any argument, and wh
         elements = value if isinstance(value, Collection) else ()
         is_list = isinstance(value, Iterable) and not isinstance(value, str | bytes)
         return is_list and all(_fits(one, parts[0]) for one in elements)
-    return isinstance(value, origin)
+    is_text = not isinstance(value, str) or value == value.encode(errors="ignore").decode()
+    return isinstance(value, origin) and is_text
 
 
 # Each operation once, as a call that waits and as a coroutine -----------------------------------------------------------

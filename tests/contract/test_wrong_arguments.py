@@ -111,6 +111,8 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("update", {"id": Q4, "keep": "yes"}),
     ("discard_partials", {"targets": "x"}),
     ("discard_partials", {"targets": [5]}),
+    ("discard_partials", {"targets": ["\ud800"]}),
+    ("queue_partials", {"targets": ["\ud800"]}),
     ("queue_partials", {"targets": "x"}),
     ("log_in", {"token": b"hf_secretsecret"}),
     ("close", {"timeout_s": math.nan}),
@@ -167,6 +169,7 @@ def test_a_partial_file_of_a_queued_download_is_kept_whatever_names_it(busy: Dow
 
     with pytest.raises(InvalidConfigError):
         busy.sync.discard_partials([target])  # type: ignore[list-item]
+    assert busy.sync.discard_partials(["", "/"]) == frozenset()
     busy.sync.discard_partials([str(target)])
 
     assert part.exists()
