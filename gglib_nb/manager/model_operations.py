@@ -368,7 +368,7 @@ class ModelOperations(QueueOperations):
         model = self._own_model(id)
         home, wanted = self._home_of(model), model.id
         updating.refuse_unupdatable(model, home)
-        self._refuse_if_queued(model, "updated", may_update=True, keeps_old=keep)
+        self._refuse_if_queued(model, "updated", may_update=True)
         request = DownloadRequest(
             wanted.repo_id,
             wanted.quantization,
@@ -377,7 +377,7 @@ class ModelOperations(QueueOperations):
             to=str(home),
         )
         try:
-            fresh = parts.at_hub(resolve, parts, request, parts.registered(), is_update=True)
+            fresh = parts.at_hub(resolve, parts, request, parts.registered())
         except RequestError:
             listing = parts.at_hub(parts.hub.list_files, wanted.repo_id, wanted.revision)
             if not all(listing.with_content(file.sha256) for file in model.files):
@@ -469,9 +469,9 @@ class ModelOperations(QueueOperations):
             "Check, update or delete it with that program."
         )
 
-    def _refuse_if_queued(self, model: Model, what: str, *, may_update: bool = False, keeps_old: bool = False) -> None:
+    def _refuse_if_queued(self, model: Model, what: str, *, may_update: bool = False) -> None:
         plan = self._ask(lambda machine: machine.plan_about(model.id, model.targets))
-        if plan is not None and not (may_update and plan.is_update and plan.keeps_old == keeps_old):
+        if plan is not None and not (may_update and plan.is_update):
             raise AlreadyQueuedError(
                 f"{plan.id} is in the queue and writes files of {model.id}, so that cannot be {what} now. "
                 f"Cancel it first: %gguf cancel {plan.id.typed}",

@@ -35,7 +35,7 @@ from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.library import bytes_of, loss_of_folder, make_home
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import is_open_now
-from gglib_nb.manager.resolving import given_path, resolve
+from gglib_nb.manager.resolving import given_path, refuse_other_version, resolve
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -247,10 +247,12 @@ class QueueOperations(Blocking):
         request = structs.replace(request, revision=request.revision or None, to=to)
 
         def plan() -> PlannedDownload:
-            resolving = parts.ask_hub(resolve, parts, request, parts.registered())
+            models = parts.registered()
+            resolving = parts.ask_hub(resolve, parts, request, models)
             if starts:
                 parts.engine.start()  # it is ready when the files are known
             planned = settled(resolving)
+            refuse_other_version(models, planned)
             live = None if to is None else self._ask(lambda machine: machine.find(planned.id))
             if live is not None and live.to not in (None, planned.to):
                 raise AlreadyQueuedError(

@@ -37,13 +37,10 @@ _MOST_DONORS: Final = 32
 _MOST_FILES: Final = 10_000  # the largest sets have 1,800 shards, and each costs a row, a journal and a lease
 
 
-def resolve(
-    parts: "Parts", request: DownloadRequest, models: Sequence[Model], *, is_update: bool = False
-) -> PlannedDownload:
+def resolve(parts: "Parts", request: DownloadRequest, models: Sequence[Model]) -> PlannedDownload:
     """The plan for a request; one of the registered `models` is downloaded to its own folder again.
 
-    Raises `HubError`, and `RequestError` if it names no variant or several, another folder than the model's, or, unless
-    `is_update`, a file of which another version is registered.
+    Raises `HubError`, and `RequestError` if it names no variant or several, or another folder than the model's.
     """
     check_repo_id(request.repo_id)
     hub, models_directory = parts.hub, parts.config.models_directory
@@ -75,7 +72,7 @@ def resolve(
     _check_apart(listing.repo_id, files)
     of_commit = [one for one in models if one.commit_sha == listing.commit_sha]
     donors = () if request.force else registered_donors([*models, *parts.stores.models()], variant.files[0])
-    plan = PlannedDownload(
+    return PlannedDownload(
         id=id_,
         commit_sha=listing.commit_sha,
         label=variant.quantization,
@@ -90,9 +87,6 @@ def resolve(
         donors=donors,
         scan_finding=finding_of(variant, findings),
     )
-    if not is_update:
-        _refuse_other_version(models, plan)
-    return plan
 
 
 def given_path(given: str | os.PathLike[str], what: str = "folder") -> Path:
@@ -181,9 +175,9 @@ def _check_apart(repo_id: str, files: Iterable[PlannedFile]) -> None:
             )
 
 
-def _refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> None:
-    """Refuses a download to the path of another version of a registered file, which would fail at the end."""
-    if plan.force or plan.replaces:
+def refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> None:
+    """Refuses, unless forced, a download to the path of another version of a registered file: it would fail at the end."""
+    if plan.force:
         return
     wanted, parts = {file.target: file for file in plan.files}, Counter(file.target for file in plan.files)
     for model in models:
