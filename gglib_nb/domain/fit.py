@@ -239,10 +239,10 @@ def _split(
         layers = [shape.block_bytes + cache for cache in [*reversed(caches), *[0] * (blocks - len(caches))]]
         sums = accumulate(layers, initial=gpus * overhead_bytes(shape.header, context_tokens))
         fitting = list(takewhile(lambda taken: taken <= budget_bytes, sums))
-        count, cpu_expert_layers = len(fitting) - 1, 0
-        if not 0 < count < blocks:
+        count, cpu_expert_layers = min(len(fitting), blocks) - 1, 0  # all layers would fit, but not the output
+        if count < 1:
             return None
-        on_gpus, in_ram = fitting[-1], max(0, everything - fitting[-1])
+        on_gpus, in_ram = fitting[count], everything - fitting[count]
     # Shared GPUs use part of RAM.
     if in_ram + (on_gpus if machine.is_unified else 0) > machine.ram_budget_bytes:
         return None

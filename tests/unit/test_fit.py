@@ -93,6 +93,12 @@ def test_a_gpu_that_may_use_all_ram_leaves_some_to_the_system() -> None:
     assert found.gpu_bytes <= jetson.ram_budget_bytes
 
 
+def test_a_model_whose_layers_fit_the_gpu_without_its_output_is_not_placed_in_ram() -> None:
+    found = place(model_shape(LLAMA_3_8B, int(7.3 * GB)), MACHINES["8 GB"], 8192)
+
+    assert (found.fit, found.gpu_layers) == ("gpu_partly", 31)
+
+
 def test_an_incomplete_header_makes_the_fit_unknown() -> None:
     assert place(model_shape(header("llama"), GB), MACHINES["8 GB"], 8192).fit == "unknown"
 
