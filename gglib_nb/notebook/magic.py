@@ -67,20 +67,22 @@ class GgufMagics(Magics):
             raise UsageError(redacted(str(error))) from None  # a token typed as an argument
         except GglibError as error:
             raise _in_one_line(error) from error.__cause__
-        self._screen.show(answer)
         return answer.value
 
     def _answer(self, call: Call) -> Answer:
         try:
-            return call.run(self._session)
+            try:
+                answer = call.run(self._session)
+            finally:
+                if (manager := self._session.known_manager) is not None:
+                    for notice in self._session.new_notices(manager):
+                        self._screen.print(printable(notice.text))
+            self._screen.show(answer)
         except (KeyboardInterrupt, RuntimeError) as error:
             if not is_interrupt(error):
                 raise
             raise _in_one_line(KeyboardInterrupt(call.verb.interrupted)) from None
-        finally:
-            if (manager := self._session.known_manager) is not None:
-                for notice in self._session.new_notices(manager):
-                    self._screen.print(printable(notice.text))
+        return answer
 
     def install(self) -> None:
         """Registers `%gguf` and its completions."""

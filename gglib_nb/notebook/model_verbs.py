@@ -179,7 +179,7 @@ def updates(session: Session, reference: ModelId | None = None) -> Answer | str:
     return session.answer(*listings.update_blocks(found))
 
 
-@verb("models", interrupted=CANCELLED)
+@verb("models")
 def update(session: Session, reference: ModelId, *, keep: bool = False) -> str:
     """Download the new version of a model. It replaces the old one once it is verified.
 

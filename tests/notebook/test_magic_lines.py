@@ -42,6 +42,7 @@ from gglib_nb.errors import (
     StorageError,
 )
 from gglib_nb.notebook import get_verbs, magic, progress
+from gglib_nb.notebook.session import Screen
 from tests.support.fake_manager import FakeManager
 from tests.support.sentences import is_sentence
 from tests.support.snapshots import download, snapshot
@@ -424,6 +425,22 @@ def test_an_interrupt_of_a_lock_that_is_being_released_is_an_interrupt(shell, ma
 
     assert isinstance(error, KeyboardInterrupt)
     assert lines[-1] == "KeyboardInterrupt: Stopped waiting. The downloads continue."
+
+
+@pytest.mark.parametrize("output", ["show", "print"])
+def test_an_interrupt_of_the_output_is_an_interrupt(shell, manager, monkeypatch, output):
+    def interrupted(*_):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("release unlocked lock")
+
+    monkeypatch.setattr(Screen, output, interrupted)
+
+    error, lines = failure(shell, "limit")
+
+    assert isinstance(error, KeyboardInterrupt)
+    assert lines[-1] == "KeyboardInterrupt: Interrupted. %gguf status shows the queue."
 
 
 def test_wait_reports_the_milestones_of_awaited_downloads(shell, manager):
