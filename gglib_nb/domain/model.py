@@ -46,6 +46,11 @@ class Model(Value, frozen=True):
     hosts: tuple[HostFolder, ...] = ()
 
     @property
+    def has_repository(self) -> bool:
+        """Whether the repository of its files is known: the Hub's `local/<name>` is another user's."""
+        return self.origin == "hub" or not self.id.repo_id.startswith(f"{LOCAL_OWNER}/")
+
+    @property
     def shards(self) -> tuple[StoredFile, ...]:
         """Files of the model itself, in order."""
         return tuple(file for file in self.files if file.kind == "shard")

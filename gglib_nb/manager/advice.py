@@ -196,7 +196,7 @@ class AdviceOperations(ModelOperations):
                     with suppress(GglibError):
                         return self._parts.at_hub(_inspect_on_hub, self._parts.hub, DownloadId.parse(str(id)))
                 return _inspect_files(model)
-            if model.origin == "local":  # the Hub may have another user's repository of that name
+            if not model.has_repository:
                 raise RequestError(f"The repository of {model.id} is unknown, so it cannot be inspected there.")
             wanted = model.id
         return self._parts.at_hub(_inspect_on_hub, self._parts.hub, wanted)

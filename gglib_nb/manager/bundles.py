@@ -94,7 +94,7 @@ def export_models(
             sizes = {place: _left_bytes(place, file.size_bytes) for file, place in copied}
             DiskSpace().reserve(0, sizes, are_replaced=False)
             files = tuple(copier.export(model, file, place, manifest) for file, place in pairs)
-            card = None if repo_id.startswith(f"{LOCAL_OWNER}/") else read_card(model)
+            card = read_card(model) if model.has_repository else None
             licence, card_path = model.fact("licence", str), None if card is None else CARD
             entry = BundledModel(str(model.id), model.commit_sha, model.label, licence, card_path, files)
             with _MANIFEST:
@@ -173,7 +173,8 @@ def _has_files(model: Model, bundled: BundledModel) -> bool:
 
 
 def _advice(model: Model) -> str:
-    return "Restore it first." if model.origin == "local" else f"Run %gguf repair {model.id.typed} first."
+    can_repair = model.has_repository and model.origin != "store"
+    return f"Run %gguf repair {model.id.typed} first." if can_repair else "Restore it first."
 
 
 def _refuse_missing(paths: Iterable[Path], advice: str) -> None:

@@ -184,7 +184,7 @@ class Importer:
             revision = None if group.is_main else group.commit_sha
             return DownloadId(group.repo_id, variant.key, revision), group.commit_sha, "import"
         twin = self._by_sha256.get(sha256 or "")
-        if twin is not None and twin.origin != "local":
+        if twin is not None and twin.has_repository:
             return DownloadId(twin.id.repo_id, variant.key, twin.id.revision), twin.commit_sha, "import"
         taken = (model.id.repo_id.removeprefix(f"{LOCAL_OWNER}/") for model in self._by_id.values())
         return DownloadId(f"{LOCAL_OWNER}/{local_name(variant.stem, taken)}"), None, "local"

@@ -290,7 +290,7 @@ def bytes_to_fetch(plan: PlannedDownload, looks: Looks) -> int | None:
 
 def refuse_unrepairable(model: Model) -> None:
     """Refuses, with a `RequestError`, a model of unknown repository or in the Hugging Face cache."""
-    if model.origin == "local":
+    if not model.has_repository:
         raise RequestError(f"The repository of {model.id} is unknown, so nothing can be downloaded for it.")
     if any(is_in_hub_cache(Path(file.target)) for file in model.files):
         raise RequestError(

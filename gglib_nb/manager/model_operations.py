@@ -490,10 +490,9 @@ def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]]
     model = catalog.find(id_, stored)
     path = Path(model.paths[0])
     if not is_file(path) and not model.hosts:  # the path of a model on a cluster's host is that host's
-        again = "" if model.origin == "local" else f"To download it again: %gguf queue {model.id.typed}. "
-        raise ModelNotFoundError(
-            f"The file of {model.id} is missing: {path}. {again}To take it off the list: %gguf forget {model.id.typed}"
-        )
+        again = f" To download it again: %gguf queue {model.id.typed}." if model.has_repository else ""
+        off = "" if model.origin == "store" else f" To take it off the list: %gguf forget {model.id.typed}"
+        raise ModelNotFoundError(f"The file of {model.id} is missing: {path}.{again}{off}")
     if model.origin != "store":
         with suppress(CatalogError):  # a database that cannot be written must not hide a path
             catalog.note_use(model.id, time.time())

@@ -56,7 +56,7 @@ _WINDOW_BYTES: Final = 1024**2
 
 def check_update(hub: HubClient, catalog: Catalog, model: Model) -> ModelUpdate:
     """The changes of one model, which are recorded; if the hub refuses or does not answer, that is the `problem`."""
-    if model.origin == "local":
+    if not model.has_repository:
         return ModelUpdate(str(model.id), None, None, None, (), "Its repository is unknown.")
     try:
         listing = hub.list_files(model.id.repo_id, model.id.revision)

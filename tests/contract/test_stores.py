@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb import DiskFullError, DownloadManager, ModelNotFoundError, StorageError
+from gglib_nb import DiskFullError, DownloadManager, ModelNotFoundError, RequestError, StorageError
 from gglib_nb.domain.model import Model
 from gglib_nb.manager.importing import Stores
 from gglib_nb.notebook.session import Session
@@ -67,6 +68,25 @@ def test_models_of_stores_are_listed_found_and_loaded_and_never_registered(
     assert manager.sync.inspect("tiny").architecture == "llama"
     assert manager.catalog.models() == []
     assert (listing(lmstudio), listing(ollama)) == before
+
+
+def test_the_hub_is_not_asked_about_a_model_of_ollamas_own(
+    make_manager: Callable[..., DownloadManager], ollama: Path, hub: FaultyHub, tmp_path: Path
+) -> None:
+    manager = make_manager(model_stores=(ollama,))
+    model = manager.sync.find_model("llama3.2")
+
+    with pytest.raises(RequestError, match=r"repository of local/llama3\.2:3b is unknown"):
+        manager.sync.compare("llama3.2")
+    manager.sync.export("llama3.2", tmp_path / "bundle")
+    Path(model.paths[0]).unlink()
+    with pytest.raises(StorageError, match="Restore it first"):
+        manager.sync.export("llama3.2", tmp_path / "bundle")
+    with pytest.raises(ModelNotFoundError) as missing:
+        manager.sync.path("llama3.2")
+
+    assert not re.search("download|forget", str(missing.value))
+    assert not hub.requests
 
 
 def test_a_model_of_a_store_is_never_deleted(make_manager: Callable[..., DownloadManager], lmstudio: Path) -> None:
