@@ -80,13 +80,13 @@ class Part:
         return replace(self.planned, size_bytes=self.size_bytes, sha256=self.sha256)
 
     def resolved(self, remote: Remote) -> None:
-        """Record the hub's answer: where its bytes are, and perhaps how many."""
+        """Record the hub's answer: where its bytes are, and the first time perhaps how many."""
         self.remote = remote
-        self.is_asked = True
         if self.sha256 is None and remote.sha256 is not None:
             self.sha256, self._is_guessed = remote.sha256, remote.has_guessed_sha256
-        if self.size_bytes is None and remote.size_bytes is not None:
+        if not self.is_asked and self.size_bytes is None and remote.size_bytes is not None:
             self.end = self.start + remote.size_bytes
+        self.is_asked = True
         self.is_whole = self.is_whole or not remote.takes_ranges or self.size_bytes is None
 
     def is_right(self, actual: str) -> bool:

@@ -29,6 +29,7 @@ from tests.support.faulty_hub import (
     NoLinkedHeaders,
     RateLimited,
     Stall,
+    Status,
     WrongBytes,
 )
 from tests.support.hub import make_repository
@@ -83,6 +84,17 @@ def test_other_hub_implementations_are_supported(hub, engine, faults) -> None:
 
     assert is_right(hub, end)
     assert end.files[0].is_verified
+
+
+def test_a_size_that_the_hub_states_only_after_the_download_has_begun_does_not_keep_it_from_ending(hub, engine) -> None:
+    for fault in (Direct(), IgnoreRange()):
+        hub.faults.add(fault, path=NAME, origin="hub", times=None)
+    hub.faults.add(NoContentLength(framing="chunked"), path=NAME, origin="hub", times=2)
+    hub.faults.add(Status(403), path=NAME, origin="hub", skip=1)  # it is asked for another address
+
+    end = engine.fetch(REPO, NAME, sha256=None, size_bytes=None)
+
+    assert is_right(hub, end)
 
 
 def test_ranges_are_not_requested_again_after_being_ignored_once(hub, engine) -> None:
