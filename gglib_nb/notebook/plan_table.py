@@ -149,7 +149,7 @@ def _advice(plan: RepoPlan) -> Iterator[str]:
         ways = [(one.fit, one.context_tokens) for one in (placement, best.placement)]
         as_well = "as well" if ways[0] == ways[1] else "entirely"
         name, row_number = best.name or best.key, plan.variants.index(best) + 1
-        yield f"{name} ({units.size(best.size_bytes)}) fits your {place} {as_well}: %gguf queue {row_number}"
+        yield f"{name} ({units.size(best.size_bytes)}) fits your {place} {as_well}.{_how(plan, row_number, best)}"
     if placement.arguments:
         now = " Less than that is free now." if placement.fits_now is False else ""
         yield f"Run it with: llama-server -m FILE {' '.join(placement.arguments)}{now}"

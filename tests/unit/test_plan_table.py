@@ -211,14 +211,31 @@ def test_the_best_variant_that_fits_entirely_is_shown_with_the_preferred_one():
     usual = a_variant("Q4_K_M", 5, is_recommended=True, why="Q4_K_M is the usual choice.")
     plan = a_plan(usual, a_variant("Q6_K", 6.6), a_variant("Q8_0", 16), a_variant("F16", 30))
 
-    assert "Q6_K (6.6 GB) fits your 12.0 GiB of GPU memory as well: %gguf queue 2" in plan_text(plan).splitlines()
+    said = "Q6_K (6.6 GB) fits your 12.0 GiB of GPU memory as well. Download it with: %gguf queue 2"
+    assert said in plan_text(plan).splitlines()
 
 
 def test_a_smaller_variant_is_shown_if_the_preferred_one_does_not_fit_entirely():
     usual = a_variant("Q4_K_M", 16, is_recommended=True, why="Q4_K_M is the usual choice.")
     plan = a_plan(a_variant("Q2_K", 9), usual)
 
-    assert "Q2_K (9.0 GB) fits your 12.0 GiB of GPU memory entirely: %gguf queue 1" in plan_text(plan).splitlines()
+    said = "Q2_K (9.0 GB) fits your 12.0 GiB of GPU memory entirely. Download it with: %gguf queue 1"
+    assert said in plan_text(plan).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("of_variant", "of_plan", "says"),
+    [
+        ({"free_bytes_after": -2 * GB}, {}, " The disk lacks 2.0 GB for it."),
+        ({"is_queued": True}, {}, " It is in the queue."),
+        ({}, {"has_access": False}, ""),
+    ],
+)
+def test_another_variant_that_fits_is_suggested_only_if_it_can_be_downloaded(of_variant, of_plan, says):
+    usual = a_variant("Q4_K_M", 5, is_recommended=True, why="Q4_K_M is the usual choice.")
+    plan = a_plan(usual, a_variant("Q6_K", 6.6, **of_variant), **of_plan)
+
+    assert f"Q6_K (6.6 GB) fits your 12.0 GiB of GPU memory as well.{says}" in plan_text(plan).splitlines()
 
 
 def test_a_variant_that_fits_ram_only_with_less_context_does_not_fit_as_well():
@@ -226,7 +243,7 @@ def test_a_variant_that_fits_ram_only_with_less_context_does_not_fit_as_well():
     usual = a_variant("Q4_K_M", 14, is_recommended=True, why="It is.", placement=short)
     plan = a_plan(a_variant("Q3_K_M", 13, placement=whole), usual, machine=MachineMemory(16 * GIB))
 
-    assert "Q3_K_M (13.0 GB) fits your RAM entirely: %gguf queue 1" in plan_text(plan).splitlines()
+    assert "Q3_K_M (13.0 GB) fits your RAM entirely. Download it with: %gguf queue 1" in plan_text(plan).splitlines()
 
 
 def test_the_command_that_runs_the_recommended_variant_is_shown():
