@@ -179,9 +179,11 @@ class Worker:
 
     def _read(self, connection: Connection, answer: Answer, request: Request) -> None:
         took_s = READ_S
-        while not request.is_over and not self._is_narrowed_in_vain:
+        while not request.is_over and (answer.is_whole or not self._is_narrowed_in_vain):
             if (limit := self._pool.throttle.bytes_per_second) is not None:  # keeps the system from receiving far more
                 connection.narrow(max(16 * 1024, min(BUFFER_BYTES, int(limit * READ_S))))
+            elif self._is_narrowed_in_vain:
+                connection.narrow(BUFFER_BYTES)  # the system may still widen it a little
             self._read_bytes = next_read_bytes(self._read_bytes, took_s, limit)
             wanted = min(self._read_bytes, request.end - request.position)
             began_s = time.monotonic()

@@ -253,6 +253,7 @@ class Answer:
         self, connection: "Connection", response: http.client.HTTPResponse, start: int, end: int | None
     ) -> None:
         self.end = end
+        self.is_whole = response.status == 200  # a server that ignored a range sends the rest only with all of it
         self._connection = connection
         self._response = response
         self._left = None if end is None else end - start

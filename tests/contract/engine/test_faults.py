@@ -27,6 +27,7 @@ from tests.support.faulty_hub import (
     IgnoreRange,
     NoContentLength,
     NoLinkedHeaders,
+    RangeNotSatisfiable,
     RateLimited,
     Stall,
     Status,
@@ -118,6 +119,22 @@ def test_a_file_of_unknown_size_is_whole_although_a_bandwidth_limit_is_lifted_me
     engine.send(configured(hub))
 
     assert is_right(hub, engine.log.end_of(attempt))
+
+
+@pytest.mark.parametrize("refusals", [0, 2], ids=["asked for a range", "asked for the whole"])
+def test_a_server_that_sends_only_the_whole_sends_it_once_although_a_bandwidth_limit_is_lifted(
+    hub, engine, refusals
+) -> None:
+    hub.faults.add(IgnoreRange(), path=NAME, origin="cdn", times=None)
+    hub.faults.add(RangeNotSatisfiable(), path=NAME, origin="cdn", times=refusals)
+    engine.send(configured(hub, bandwidth_limit_bytes_per_second=2_000_000))
+    attempt = engine.begin(REPO, NAME)
+    engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > SIZE / 2)
+
+    engine.send(configured(hub))
+
+    assert is_right(hub, engine.log.end_of(attempt))
+    assert engine.log.progress_of(attempt)[-1].received_bytes == SIZE
 
 
 @pytest.mark.slow
