@@ -60,7 +60,7 @@ from gglib_nb.manager.calls import DaemonThreadPool, operation
 from gglib_nb.manager.hardware import bytes_to_write, machine_memory, memory_for, queued_bytes
 from gglib_nb.manager.library import bytes_of
 from gglib_nb.manager.model_operations import ModelOperations
-from gglib_nb.manager.resolving import pointing_to_children, registered_donors, scan_findings, shard_files
+from gglib_nb.manager.resolving import folder_of, pointing_to_children, registered_donors, scan_findings, shard_files
 from gglib_nb.system import device_of, free_bytes
 
 if TYPE_CHECKING:
@@ -276,6 +276,7 @@ class _Planning:
         if quantization is not None and self._choice is not None:
             self._shown = (self._choice.variant,)
             self._findings = scan_findings(parts.hub, listing, self._shown)
+        self._models = parts.registered()
         folder = parts.config.models_directory
         home = folder / listing.repo_id
         self._free_bytes = free_bytes(home)
@@ -293,14 +294,15 @@ class _Planning:
         else:
             self._headers = _read_headers(parts.hub, listing, self._shown)
             self._qualities = _qualities(parts.hub, listing, self._variants.variants)
-            self._reusable_bytes = reusable_bytes(parts.hub, folder, listing, self._shown, parts.registered())
+            self._reusable_bytes = reusable_bytes(parts.hub, folder, listing, self._shown, self._models)
 
     def plan(self, revision: str | None) -> RepoPlan:
         """The plan, with a row for each variant."""
         parts, listing, gate = self._parts, self._listing, self._gate
+        rows = [self._row(variant, revision) for variant in self._shown]
         limit_bytes = left_bytes = parts.config.storage_limit_bytes
         if limit_bytes is not None:
-            left_bytes = limit_bytes - bytes_of(parts.registered(), self._queued)
+            left_bytes = limit_bytes - bytes_of(self._models, self._queued)
         return RepoPlan(
             repo_id=listing.repo_id,
             revision=revision,
@@ -309,7 +311,7 @@ class _Planning:
             has_access=gate is None,
             accept_url=gate.accept_url if gate is not None else None,
             is_private=listing.is_private,
-            variants=tuple(sorted(map(self._row, self._shown), key=lambda plan: (plan.size_bytes or 0, plan.key))),
+            variants=tuple(sorted(rows, key=lambda plan: (plan.size_bytes or 0, plan.key))),
             companions=self._variants.companions,
             context_tokens=self._context_tokens if self._headers else None,
             models_directory=str(parts.config.models_directory),
@@ -324,10 +326,13 @@ class _Planning:
             storage_left_bytes=left_bytes,
         )
 
-    def _row(self, variant: Variant) -> VariantPlan:
+    def _row(self, variant: Variant, revision: str | None) -> VariantPlan:
         files: list[PlannedFile] = []
+        models_directory = self._parts.config.models_directory
+        id_ = DownloadId(self._listing.repo_id, variant.key, revision)
+        folder = folder_of(id_, self._models, models_directory) or models_directory
         with suppress(HubUnavailableError):  # parts of unknown length: none of them can be on the disk
-            files = shard_files(self._parts.config.models_directory, self._listing, variant)
+            files = shard_files(folder, self._listing, variant)
         found = (companion_for(self._variants, variant, kind) for kind in COMPANION_KINDS)
         companions = tuple(companion for companion in found if companion is not None)
         projector = next((one for one in companions if one.kind == "mmproj"), None)

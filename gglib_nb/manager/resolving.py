@@ -61,8 +61,8 @@ def resolve(parts: "Parts", request: DownloadRequest, models: Sequence[Model]) -
     variant = choice.variant
     id_ = DownloadId(listing.repo_id, variant.key, request.revision)
     folder = models_directory if request.to is None else Path(request.to)
-    model = next((model for model in models if model.id == id_ and model.origin == "hub" and not model.hosts), None)
-    if model is not None and folder != (home := home_of(model, models_directory)):
+    home = folder_of(id_, models, models_directory)
+    if home is not None and folder != home:
         if request.to is not None:
             raise RequestError(
                 f"{id_} is already stored in {home}. To store it in {folder}, delete it first: %gguf delete {id_.typed}"
@@ -107,6 +107,12 @@ def scan_findings(hub: HubClient, listing: RepoListing, variants: Iterable[Varia
     paths = [path for variant in variants for path in variant.files]
     states = hub.scan_states(listing.repo_id, listing.commit_sha, paths)
     return {path: state for path, state in states.items() if state not in _NO_FINDING}
+
+
+def folder_of(id_: DownloadId, models: Iterable[Model], models_directory: Path) -> Path | None:
+    """The folder that a registered model was downloaded to, and is downloaded to again; None: there is no such model."""
+    found = (model for model in models if model.id == id_ and model.origin == "hub" and not model.hosts)
+    return next((home_of(model, models_directory) for model in found), None)
 
 
 def home_of(model: Model, models_directory: Path) -> Path:

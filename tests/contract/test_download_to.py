@@ -41,6 +41,14 @@ def test_the_model_is_stored_and_found_in_the_folder(manager: DownloadManager, d
     assert [row.state for row in manager.sync.models()] == ["verified"]
 
 
+def test_a_plan_knows_that_the_model_is_in_the_folder(manager: DownloadManager, disk: Path) -> None:
+    downloaded(manager, disk)
+
+    plan = manager.sync.plan(REPO)
+
+    assert [row.key for row in plan.variants if row.is_present] == ["Q4_K_M"]
+
+
 def test_companions_and_shards_are_stored_in_the_folder(manager: DownloadManager, disk: Path) -> None:
     manager.sync.download("demo/vision-GGUF", to=str(disk), companions=("mmproj",))
     manager.sync.download("demo/split-GGUF", to=disk)
