@@ -110,6 +110,7 @@ class VariantPlan(Value, frozen=True):
         reusable_bytes: Most bytes that could be copied from files on this machine, before samples confirm them.
         quality: What the publisher states of it.
         scan_finding: The verdict of the Hub's security scan on one of its files, such as `unsafe`; empty: no finding.
+        is_big_endian: Whether it is for big-endian machines.
     """
 
     key: str
@@ -131,6 +132,7 @@ class VariantPlan(Value, frozen=True):
     placement_with_projector: Placement | None = None
     quality: Quality | None = None
     scan_finding: str = ""
+    is_big_endian: bool = False
 
     @property
     def bytes_to_go(self) -> int | None:
@@ -201,7 +203,8 @@ class RepoPlan(Value, frozen=True):
         Entirely: on the GPUs with the requested context and cache; on a machine without one, in RAM.
         """
         wanted = ("gpu" if self.machine.gpus else "ram"), self.context_tokens
-        usable = (one for one in self.variants if one.is_complete and one.scan_finding not in BAD_FINDINGS)
+        complete = (one for one in self.variants if one.is_complete and not one.is_big_endian)
+        usable = (one for one in complete if one.scan_finding not in BAD_FINDINGS)
         fitting = [one for one in usable if (one.placement.fit, one.placement.context_tokens) == wanted]
         usual = [one for one in fitting if (one.bits_per_weight or _ENOUGH_BITS) <= _ENOUGH_BITS]
         return max(usual or fitting, key=lambda one: one.size_bytes or 0, default=None)

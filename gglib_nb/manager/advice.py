@@ -367,6 +367,7 @@ class _Planning:
             reusable_bytes=self._reusable_bytes.get(variant.key),
             quality=self._qualities.get(variant.key),
             scan_finding=finding_of(variant, self._findings),
+            is_big_endian=variant.is_big_endian,
         )
 
     def _placement(self, header: GgufHeader | None, size_bytes: int | None, beside_bytes: int) -> Placement:

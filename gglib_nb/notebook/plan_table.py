@@ -238,6 +238,7 @@ def _remarks(variant: VariantPlan, plan: RepoPlan) -> tuple[Fact, ...]:
         "in the queue" if variant.is_queued else "",
         Fact(f"{len(variant.missing)} of {number} files missing" if variant.missing else "", "bad"),
         f"{number} files" if number > 1 and not variant.missing else "",
+        Fact("for big-endian machines" if variant.is_big_endian else "", "warn"),
         Fact("over the storage limit" if _is_over_limit(variant, plan) else "", "warn"),
         f"with mmproj: {_fit(seeing, plan.context_tokens).text}" if seeing and changes_fit else "",
     )

@@ -238,6 +238,14 @@ def test_another_variant_that_fits_is_suggested_only_if_it_can_be_downloaded(of_
     assert f"Q6_K (6.6 GB) fits your 12.0 GiB of GPU memory as well.{says}" in plan_text(plan).splitlines()
 
 
+def test_a_build_for_other_machines_is_marked_and_not_the_best_that_fits():
+    usual = a_variant("Q4_K_M", 5, is_recommended=True, why="Q4_K_M is the usual choice.")
+    plan = a_plan(usual, a_variant("Q6_K", 6.6, is_big_endian=True))
+
+    assert "as well" not in plan_text(plan)
+    assert "for big-endian machines" in rows_of(plan_text(plan))[1]
+
+
 def test_a_variant_that_fits_ram_only_with_less_context_does_not_fit_as_well():
     short, whole = (Placement("ram", layer_count=32, context_tokens=tokens) for tokens in (4096, 8192))
     usual = a_variant("Q4_K_M", 14, is_recommended=True, why="It is.", placement=short)
