@@ -240,9 +240,11 @@ class PartialFile:
             raise LeaseLostError("the file was moved") from None
         with contextlib.ExitStack() as failure:
             failure.callback(_put_back, own, self.path)
-            # Mounts of an object store copy a file to rename it, so there its content decides.
-            if not disk.is_at(self._fd, own, self._size_bytes) and not has_digest(own, sha256, stop):
-                raise LeaseLostError("another process has the name of the file")
+            if not disk.is_at(self._fd, own, self._size_bytes):
+                self._check_owner()  # else it may be open in another process, which still writes it
+                # Mounts of an object store copy a file to rename it, so there its content decides.
+                if not has_digest(own, sha256, stop):
+                    raise LeaseLostError("another process has the name of the file")
             if not may_replace and os.path.lexists(target) and not target.is_symlink():
                 raise StorageError(f"Another file was created at {target}; move it, then retry.")
             own.replace(target)

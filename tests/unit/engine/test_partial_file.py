@@ -261,6 +261,28 @@ def test_a_file_whose_lease_is_released_while_it_is_opened_changes_neither_its_b
     assert not list(target.parent.glob(f"{part_path(target).name}.{lease.owner}"))
 
 
+def test_a_file_that_another_process_took_over_before_the_rename_is_left_to_it_although_its_bytes_are_right(
+    target, monkeypatch
+) -> None:
+    first, rename, others = opened(target, acquired(target)), Path.rename, list[PartialFile]()
+    first.write(0, memoryview(DATA))
+
+    def takes_long(path: Path, new: Path) -> Path:
+        if not others:
+            others.append(opened(target, taken_from(target, os.getpid()), "b" * 64))
+            others[0].write(0, memoryview(DATA))
+        return rename(path, new)
+
+    monkeypatch.setattr(Path, "rename", takes_long)
+    with pytest.raises(LeaseLostError):
+        first.finish(target, hashlib.sha256(DATA).hexdigest(), threading.Event(), threading.Lock(), may_replace=False)
+
+    assert others[0].is_in_place
+    assert not target.exists()
+    first.close(is_ours=False)
+    others[0].close(is_ours=True)
+
+
 def test_a_complete_file_left_between_two_renames_is_resumed(target, lease) -> None:
     first = opened(target, lease)
     first.write(0, memoryview(DATA))
