@@ -68,7 +68,8 @@ class RepoSummary(Value, frozen=True):
         gate: How access is granted; None: open.
         modified_at: ISO date of the last change.
         likely_size_bytes: Estimated size of the recommended variant.
-        fit: Where this machine would probably hold that, as in `Placement`: `gpu`, `ram`, `too_large` or `unknown`.
+        fit: Where this machine would probably hold that, as in `Placement`: `gpu`, `ram`, `gpu_partly` (only both together),
+            `too_large` or `unknown`.
         is_here: Whether a model of it is registered.
     """
 
@@ -211,10 +212,12 @@ class RepoPlan(Value, frozen=True):
 
 
 def with_likely_fit(row: RepoSummary, memory: MachineMemory) -> RepoSummary:
-    """The row with about the size of the model's Q4_K_M, and whether that fits the GPUs, else the machine's memory."""
+    """The row with about the size of the model's Q4_K_M, and whether that fits the GPUs, else RAM, else both together."""
     if row.parameter_count is None:
         return row
     size_bytes = int(row.parameter_count * _LIKELY_BITS / 8)
     budgets: dict[FitClass, int] = {"gpu": memory.gpu_budget_bytes, "ram": memory.ram_budget_bytes}
+    if not memory.is_unified:
+        budgets["gpu_partly"] = sum(budgets.values())
     fitting = (fit for fit, budget_bytes in budgets.items() if size_bytes + _LIKELY_CONTEXT_BYTES <= budget_bytes)
     return replace(row, likely_size_bytes=size_bytes, fit=next(fitting, "too_large"))

@@ -212,6 +212,7 @@ def partial_table(found: Sequence[Leftover]) -> Table:
 _FITS: Final[dict[FitClass, tuple[str, Fact]]] = {
     "gpu": ("GPU", Fact("fits the GPU", "good")),
     "ram": ("RAM", Fact("fits in RAM", "good")),
+    "gpu_partly": ("GPU and RAM", Fact("fits the GPU and RAM together", "slow")),
     "too_large": ("no", Fact("too large for memory", "bad")),
     "unknown": ("", Fact("")),
 }

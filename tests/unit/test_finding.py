@@ -21,6 +21,8 @@ def found(parameter_count):
         (8_030_261_248, 4, None, "too_large"),
         (8_030_261_248, 4, 8, "gpu"),
         (8_030_261_248, 16, 4, "ram"),
+        (32_763_876_352, 13, 15, "gpu_partly"),
+        (32_763_876_352, 13, 8, "too_large"),
         (None, 16, None, "unknown"),
     ],
 )
