@@ -147,6 +147,10 @@ def import_models(
     for bundled in manifest.models:
         id_ = bundled.download_id
         model = present.get(id_)
+        if model is not None and model.origin == "local" and not _is_same(model, bundled):
+            raise RequestError(
+                f"A model is already registered as {id_}. Remove it from the list first: %gguf forget {id_.typed}"
+            )
         if model is not None and _has_files(model, bundled):
             places = {file.path_in_repo: Path(file.target) for file in model.files}
         else:
@@ -168,8 +172,12 @@ def import_models(
 
 
 def _has_files(model: Model, bundled: BundledModel) -> bool:
+    return model.origin == "hub" and _is_same(model, bundled) and all(exists(file.target) for file in model.files)
+
+
+def _is_same(model: Model, bundled: BundledModel) -> bool:
     wanted, recorded = ({file.path_in_repo: file.sha256 for file in one.files} for one in (bundled, model))
-    return model.origin == "hub" and wanted == recorded and all(exists(file.target) for file in model.files)
+    return wanted == recorded
 
 
 def _advice(model: Model) -> str:

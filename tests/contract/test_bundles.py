@@ -80,6 +80,20 @@ def test_the_repository_of_a_local_model_stays_unknown_on_another_machine(tmp_pa
     assert (imported.id, imported.origin) == (model.id, "local")
 
 
+def test_a_local_model_does_not_replace_another_of_the_same_name(tmp_path: Path) -> None:
+    model, own = (
+        replace(a_model(tmp_path / place, "local/mine", name), commit_sha=None, origin="local")
+        for place, name in (("models", "mine.gguf"), ("own", "other.gguf"))
+    )
+    export_models([model], tmp_path / "bundle")
+    registered: list[Model] = []
+
+    with pytest.raises(RequestError, match="A model is already registered as local/mine"):
+        import_models(tmp_path / "bundle", tmp_path / "there", registered.append, registered=[own])
+
+    assert registered == []
+
+
 def test_a_disk_that_cannot_sync_gets_a_bundle(
     tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
