@@ -110,7 +110,7 @@ class HostLink:
         for number in itertools.count():
             lines: list[bytes] = []
             with contextlib.suppress(queue.Empty):
-                lines.append(self._lines.get(timeout=_EXCHANGE_S if number else 0))
+                lines.append(self._lines.get(timeout=0 if self._is_over or not number else _EXCHANGE_S))
                 while True:
                     lines.append(self._lines.get_nowait())
             data = packed(b"".join(lines))

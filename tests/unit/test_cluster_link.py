@@ -13,7 +13,7 @@ pytest.importorskip("distributed", reason="the extra `dask` is not installed")
 
 from distributed.core import Status
 
-from gglib_nb.cluster import dask_engine, worker_side
+from gglib_nb.cluster import dask_engine, host_link, worker_side
 from gglib_nb.cluster.dask_engine import DaskEngine, _refusal_of
 from gglib_nb.cluster.dispatcher import ClusterHost
 from gglib_nb.cluster.host_link import HostLink, HostLost
@@ -216,6 +216,19 @@ def test_a_report_is_taken_from_an_event_as_dask_sends_it(worker, tmp_path) -> N
     assert heard == [TransferStopped(7)]
     link.begin_close()
     link.wait_closed(WAIT_S)
+
+
+def test_a_link_ends_as_soon_as_its_last_command_is_delivered(worker, tmp_path) -> None:
+    is_opening, may_open, handler = threading.Event(), threading.Event(), worker_side._handler(worker)
+    client = FakeClient(lambda **fields: is_opening.set() or (may_open.wait(WAIT_S) and handler(**fields)), worker.data)
+    link = HostLink(client, "tcp://worker", HOST, tmp_path, lambda *_: None)
+    assert is_opening.wait(WAIT_S)
+
+    link.begin_close()
+    may_open.set()
+    link.wait_closed(host_link._EXCHANGE_S / 2)
+
+    assert not link._thread.is_alive()
 
 
 def test_a_host_is_lost_if_its_worker_does_not_know_the_link(worker, tmp_path) -> None:
