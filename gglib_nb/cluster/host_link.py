@@ -121,7 +121,8 @@ class HostLink:
                 self.lose("its worker dropped it")
                 return
             self.heard_s = time.monotonic()
-            self.host.free_bytes = answer["free_bytes"]
+            if answer["free_bytes"] is not None:  # else it has yet to be measured there
+                self.host.free_bytes = answer["free_bytes"]
             for report_number, line in answer["reports"]:
                 self._take(report_number, line)
 

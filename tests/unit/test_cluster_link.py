@@ -231,6 +231,19 @@ def test_a_link_ends_as_soon_as_its_last_command_is_delivered(worker, tmp_path) 
     assert not link._thread.is_alive()
 
 
+def test_free_space_that_a_host_has_not_measured_yet_is_as_introduced(worker, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(worker_side, "_LOOK_S", WAIT_S)
+    host, client = ClusterHost("host", "shared", "/models", 7), FakeClient(worker_side._handler(worker), worker.data)
+    link = HostLink(client, "tcp://worker", host, tmp_path, lambda *_: None)
+    started_s = link.heard_s
+
+    wait_until(lambda: link.heard_s > started_s)
+
+    link.begin_close()
+    link.wait_closed(WAIT_S)
+    assert host.free_bytes == 7
+
+
 def test_a_host_is_lost_if_its_worker_does_not_know_the_link(worker, tmp_path) -> None:
     lost = []
     link = HostLink(
