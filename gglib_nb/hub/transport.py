@@ -293,7 +293,7 @@ class Transport:
         """
         most_bytes, longest_s = _LARGEST_ANSWER_BYTES, _LONGEST_ANSWER_S
         if part is not None:
-            most_bytes = len(part) if response.status_code == 206 else part.stop
+            most_bytes = len(part) if response.status_code in (206, _BEYOND_THE_END) else part.stop
             longest_s += most_bytes / _SLOWEST_BYTES_PER_SECOND
         if most_bytes > _LARGEST_ANSWER_BYTES:  # the bytes before the part would have to be read and stored
             raise HubUnavailableError("The Hub's storage sends only whole files, not parts of them.")

@@ -290,6 +290,11 @@ def test_samples_from_the_middle_of_a_large_file_are_read(mirror: Mirror) -> Non
     assert read(mirror(lambda _: part), start, 1000) == b"x" * 1000
 
 
+def test_beyond_the_end_of_a_file_are_no_bytes_however_far(mirror: Mirror, asked: list[str]) -> None:
+    assert read(mirror(ranges), 200_000_000, 100) == b""
+    assert len(asked) == 1
+
+
 def test_an_empty_range_response_raises_an_error(mirror: Mirror) -> None:
     empty = Answer(206, b"", {"Content-Range": f"bytes 0-99/{len(DATA)}"})
 
