@@ -249,7 +249,8 @@ class Transport:
                 raise httpx.ReadError("the shared session was closed") from error
             with closing(response):
                 if not response.has_redirect_location:
-                    self._check_status(response, asked)
+                    if part is None or response.status_code != _BEYOND_THE_END:
+                        self._check_status(response, asked)
                     return response, self._read(response, part)
                 url, params = redirected(url, response.headers["location"], asked), ()
         raise HubUnavailableError(f"{self.endpoint} redirects too many times. Try again later.")
@@ -275,7 +276,7 @@ class Transport:
 
     def _check_status(self, response: "httpx.Response", asked: Asked) -> None:
         """Raises the error that a refusal means; reads only as much of its body as a message needs."""
-        if response.is_success or response.status_code == _BEYOND_THE_END:
+        if response.is_success:
             return
         if not self._is_own(str(response.url)):
             # From a storage; not chained to httpx's error, whose text has the signed URL. A retry gets another one.

@@ -125,7 +125,7 @@ MISSING: dict[str, Callable[[Asked], bool]] = {
 }
 
 
-@pytest.mark.parametrize("status", [400, 404, 405, 406, 410, 414, 422, 501])
+@pytest.mark.parametrize("status", [400, 404, 405, 406, 410, 414, 416, 422, 501])
 @pytest.mark.parametrize("missing", MISSING.values(), ids=MISSING)
 def test_a_repository_is_listed_with_the_available_routes(mirror: Mirror, missing, status: int) -> None:
     listing = mirror(without(missing, status)).list_files(REPO)
@@ -206,8 +206,9 @@ def test_only_the_status_of_an_access_check_counts(mirror: Mirror, body: bytes) 
     mirror(lambda _: Answer(200, body)).check_access(REPO)
 
 
-def test_a_refused_access_check_raises(mirror: Mirror) -> None:
-    gated = Answer(403, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
+@pytest.mark.parametrize("status", [403, 416])
+def test_a_refused_access_check_raises(mirror: Mirror, status: int) -> None:
+    gated = Answer(status, {"error": "gated"}, {"X-Error-Code": "GatedRepo"})
 
     with pytest.raises(GatedRepoError):
         mirror(lambda _: gated, "hf_x").check_access(REPO)
