@@ -249,8 +249,7 @@ class Transport:
                 raise httpx.ReadError("the shared session was closed") from error
             with closing(response):
                 if not response.has_redirect_location:
-                    if part is None or response.status_code != _BEYOND_THE_END:
-                        self._check_status(response, asked)
+                    self._check_status(response, asked, part)
                     return response, self._read(response, part)
                 url, params = redirected(url, response.headers["location"], asked), ()
         raise HubUnavailableError(f"{self.endpoint} redirects too many times. Try again later.")
@@ -274,18 +273,20 @@ class Transport:
         """Whether the address is of the hub's own origin, the only one that gets the token."""
         return origin_of(url) == origin_of(self.endpoint)
 
-    def _check_status(self, response: "httpx.Response", asked: Asked) -> None:
+    def _check_status(self, response: "httpx.Response", asked: Asked, part: range | None) -> None:
         """Raises the error that a refusal means; reads only as much of its body as a message needs."""
-        if response.is_success:
+        status = response.status_code
+        if response.is_success or (part is not None and status == _BEYOND_THE_END):
             return
+        no_route = part is None and status in _NO_ROUTE and "x-error-code" not in response.headers
+        cause = NotImplementedError("no such route") if no_route else None
         if not self._is_own(str(response.url)):
             # From a storage; not chained to httpx's error, whose text has the signed URL. A retry gets another one.
-            raise HubUnavailableError(f"The Hub's storage refused the Hub's own link ({response.status_code}).")
-        said = refusal(response, self._read(response, range(_LARGEST_REFUSAL_BYTES)))
-        error = hub_refusal(said, asked)
+            raise HubUnavailableError(f"The Hub's storage refused the Hub's own link ({status}).") from cause
+        error = hub_refusal(refusal(response, self._read(response, range(_LARGEST_REFUSAL_BYTES))), asked)
         if isinstance(error, GatedRepoError | InvalidTokenError | RepoNotFoundError):
             error.args = (f"{error}{self._unread_login}",)
-        raise error from (NotImplementedError("no such route") if said.status in _NO_ROUTE and not said.code else None)
+        raise error from cause
 
     def _read(self, response: "httpx.Response", part: range | None) -> bytes:
         """A body: as far as necessary for a part of it, or, for None, all of it, if that is no more than any listing has.

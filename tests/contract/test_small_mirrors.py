@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from typing_extensions import override
@@ -226,6 +226,21 @@ def test_a_redirect_to_the_hub_is_followed_on_the_mirror(mirror: Mirror, asked: 
 
     assert mirror(renamed).list_files(REPO).files == LISTED
     assert asked[1] == "/api/models/demo/new-name/revision/main?expand"
+
+
+@pytest.mark.parametrize("missing", MISSING.values(), ids=MISSING)
+def test_a_route_may_be_missing_at_another_address_of_the_mirror(mirror: Mirror, asked: list[str], missing) -> None:
+    """Many mirrors redirect from `http` to `https`, or to a host behind them."""
+    other = mirror(without(missing)).endpoint
+
+    def moved(one: Asked) -> Answer:
+        query = urlencode(one.params, doseq=True)
+        return Answer(307, {}, {"Location": f"{other}{one.path}?{query}"})
+
+    client = mirror(moved, "hf_x")
+
+    assert client.list_files(REPO).files == LISTED
+    assert len(asked) <= 16  # a refusal is not retried
 
 
 def test_an_unreachable_address_is_named(mirror: Mirror) -> None:
