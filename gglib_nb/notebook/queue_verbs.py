@@ -273,7 +273,10 @@ def partials(
     """
     if queue and discard:
         raise GrammarError("Write either --queue or --discard")
-    if discard and all_ == (text is not None and has_word(text)):
+    has_text = text is not None and has_word(text)
+    if all_ and has_text:
+        raise GrammarError("Write either TEXT or --all")
+    if discard and not (all_ or has_text):
         raise GrammarError("Name what to delete: part of a path, or --all")
     found = _selected(session, text)
     if queue:

@@ -334,6 +334,7 @@ def test_one_update_is_counted_in_the_singular(shell, manager):
         ("queue owner/new@v1 --revision v2", "Write either @v1 or --revision v2."),
         ("plan owner/new@v1 --revision v2", "Write either @v1 or --revision v2."),
         ("path --preset models.ini --for ollama", "Write either --for or --preset."),
+        ("partials Q4_K_M --queue --all", "Write either TEXT or --all."),
     ],
 )
 def test_arguments_that_contradict_each_other_are_refused(shell, manager, line, said):
