@@ -210,6 +210,10 @@ def _of_command(words: list[str]) -> DownloadId:
     named = next((values[option] for option in _REPO_OPTIONS if option in values), next(iter(paths), " ".join(words)))
     found = _of_reference(named)
     files = [word for word in plain if word.lower().endswith(".gguf") and word != named]
+    included = values.get("--include", "")
+    if "*" in included:  # `*Q4_K_M*`, `*-Q4_K_M.gguf`, `Q4_K_M/*`
+        included = re.sub(r"\*|\.gguf$", "", included).strip("/._-")
+    files += filter(None, [included])
     tag = next((values[option] for option in _FILE_OPTIONS if option in values), next(iter(files), found.quantization))
     revision = values.get("--revision", found.revision)
     return DownloadId(found.repo_id, None if tag == "latest" else tag, None if revision == "main" else revision)

@@ -111,6 +111,10 @@ def test_a_page_address_gives_repository_revision_and_file(pasted, text):
         ("$ ollama run --verbose 'hf.co/owner/repo:latest'", "owner/repo"),
         ("hf download owner/repo sub/file-Q4_0.gguf --local-dir models/here", "owner/repo:sub/file-Q4_0.gguf"),
         ("huggingface-cli download owner/repo --revision v2 --include *.gguf", "owner/repo@v2"),
+        ('huggingface-cli download owner/repo --include "m-Q8_0.gguf" --local-dir ./', "owner/repo:m-Q8_0.gguf"),
+        ("hf download owner/repo --include '*Q5_K_M*' --local-dir here", "owner/repo:Q5_K_M"),
+        ("hf download owner/repo --include=*-Q5_K_M.gguf", "owner/repo:Q5_K_M"),
+        ("hf download owner/repo --include m-UD-IQ1_S/*", "owner/repo:m-UD-IQ1_S"),
         ("docker model run hf.co/owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
     ],
 )
