@@ -209,6 +209,8 @@ def _of_command(words: list[str]) -> DownloadId:
     paths = [word for word in (*plain, *parts[1:]) if "/" in word]
     named = next((values[option] for option in _REPO_OPTIONS if option in values), next(iter(paths), " ".join(words)))
     found = _of_reference(named)
+    if words[words[0] == "$"].rpartition("/")[2].lower() == "lms" and found.revision:  # `owner/name@q4_k_m`
+        found = DownloadId(found.repo_id, found.revision)
     files = [word for word in plain if word.lower().endswith(".gguf") and word != named]
     included = values.get("--include", "")
     if "*" in included:  # `*Q4_K_M*`, `*-Q4_K_M.gguf`, `Q4_K_M/*`

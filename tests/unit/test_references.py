@@ -115,6 +115,8 @@ def test_a_page_address_gives_repository_revision_and_file(pasted, text):
         ("hf download owner/repo --include '*Q5_K_M*' --local-dir here", "owner/repo:Q5_K_M"),
         ("hf download owner/repo --include=*-Q5_K_M.gguf", "owner/repo:Q5_K_M"),
         ("hf download owner/repo --include m-UD-IQ1_S/*", "owner/repo:m-UD-IQ1_S"),
+        ("lms get owner/repo@q4_k_m", "owner/repo:q4_k_m"),
+        ("$ lms get https://huggingface.co/owner/repo@Q8_0 --yes", "owner/repo:Q8_0"),
         ("docker model run hf.co/owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
     ],
 )
