@@ -46,6 +46,7 @@ _BLOBS: Final = (("blobs", "true"),)  # with sizes and digests
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
 _MOST_ENTRIES: Final = 250_000  # more than any repository has; each stored entry takes a few hundred bytes
 _MOST_EXPANDED: Final = 200  # entries of a folder; the Hub sends fifty at a time, and slowly
+_MOST_FAILURES: Final = 3  # of folders that cannot be read; a hub that is down costs seconds for each
 _MOST_REVISIONS: Final = 10
 _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
 _COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")  # SHA-1 on the Hub, SHA-256 on others
@@ -116,10 +117,10 @@ class HubClient(Transport):
     def _expanded(self, repo_id: str, commit_sha: str, paths: Iterable[str], field: str) -> Iterator[tuple[str, Json]]:
         """What the expanded trees of their folders say of files. Raises nothing.
 
-        Left out are files after the first 200 of a folder, those in folders that cannot be read, and all of ModelScope, which has
-        no such trees.
+        Left out are files after the first 200 of a folder, those in folders that cannot be read, all after the third such folder,
+        and all of ModelScope, which has no such trees.
         """
-        wanted = set(paths)
+        wanted, failures = set(paths), 0
         for folder in [] if modelscope_name(repo_id) else sorted({path.rpartition("/")[0] for path in wanted}):
             route = f"/api/models/{repo_id}/tree/{commit_sha}/{quote(folder)}".removesuffix("/")
 
@@ -131,10 +132,10 @@ class HubClient(Transport):
 
             try:
                 yield from self._anywhere(read)
-            except TRANSIENT:  # a hub that is down costs seconds for each folder
-                return
             except GglibError:
-                continue
+                failures += 1
+                if failures == _MOST_FAILURES:
+                    return
 
     def check_access(self, repository: RepoListing | str) -> None:
         """Checks whether the files of a listing or id may be downloaded, before anything is queued. Only the hub decides it, no mirror.

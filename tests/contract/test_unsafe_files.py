@@ -6,10 +6,11 @@ import pytest
 
 from gglib_nb import DownloadManager
 from gglib_nb.hub.client import HubClient
+from gglib_nb.hub.transport import Patience
 from gglib_nb.notebook.rows import download_row
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
-from tests.support.faulty_hub import FaultyHub, Status
+from tests.support.faulty_hub import CaptivePortal, Fault, FaultyHub, Status
 from tests.support.hub import make_repository
 
 REPO = "demo/small-GGUF"
@@ -61,15 +62,24 @@ def test_a_failed_second_scan_keeps_what_the_first_one_found(
     assert scans == []
 
 
-def test_a_folder_that_cannot_be_read_does_not_hide_the_findings_of_others(
-    hub: FaultyHub,
-) -> None:
+@pytest.mark.parametrize("fault", [Status(404), Status(503), CaptivePortal()])
+def test_a_folder_that_cannot_be_read_does_not_hide_the_findings_of_others(hub: FaultyHub, fault: Fault) -> None:
     first, second = "a/small-Q8_0.gguf", "b/small-Q4_K_M.gguf"
     hub.add_repository(make_repository(REPO, {first: 300_000, second: 310_000}, unsafe=frozenset({first, second})))
-    hub.faults.add(Status(404), path="*/a", times=None)
+    hub.faults.add(fault, path="*/a", times=None)
     client = HubClient(hub.url)
 
     assert client.scan_states(REPO, client.list_files(REPO).commit_sha, [first, second]) == {second: "unsafe"}
+
+
+def test_a_hub_that_is_down_is_not_asked_for_the_scan_of_every_folder(hub: FaultyHub) -> None:
+    hub.faults.add(Status(503), times=None)
+
+    assert (
+        HubClient(hub.url, patience=Patience(tries=1)).scan_states(REPO, "c" * 40, [f"{n}/m.gguf" for n in range(9)])
+        == {}
+    )
+    assert len(hub.requests) == 3
 
 
 @pytest.mark.parametrize(
