@@ -122,7 +122,7 @@ class HubClient(Transport):
         """
         wanted, failures = set(paths), 0
         for folder in [] if modelscope_name(repo_id) else sorted({path.rpartition("/")[0] for path in wanted}):
-            route = f"/api/models/{repo_id}/tree/{commit_sha}/{quote(folder)}".removesuffix("/")
+            route = f"/api/models/{repo_id}/tree/{commit_sha}/{quote(folder, errors='replace')}".removesuffix("/")
 
             @reading()
             def read(hub: Transport, route: str = route) -> list[tuple[str, Json]]:

@@ -118,7 +118,7 @@ def test_a_response_of_any_form_raises_a_gglib_error(status, body) -> None:
         client.list_files(REPO)
 
 
-@pytest.mark.parametrize("path", [5, None, "\ud800-Q8_0.gguf", "a\0b-Q8_0.gguf"])
+@pytest.mark.parametrize("path", [5, None, "\ud800-Q8_0.gguf", "\ud800/m-Q8_0.gguf", "a\0b-Q8_0.gguf"])
 @pytest.mark.parametrize("line", ["plan", "inspect", "queue --no-start"])
 def test_a_listing_with_an_impossible_path_ends_in_a_sentence(make_manager, path, line) -> None:
     files = [{"type": "file", "path": path, "size": 10_000}]
