@@ -256,7 +256,7 @@ def _files(hub: Transport, asked: Asked) -> tuple[HubFile, ...]:
     if len(entries) > _MOST_ENTRIES:
         raise HubError(f"{asked.repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
     found = {
-        one[path]: HubFile(one[path], size_in(str(one.get("size"))), sha256_of((one.get("lfs") or {}).get(digest)))
+        one[path]: HubFile(one[path], size_in(str(one.get("size"))), sha256_of(str((one.get("lfs") or {}).get(digest))))
         for one in entries
         if one.get("type", "file") == "file"
     }

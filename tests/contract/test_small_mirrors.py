@@ -256,6 +256,15 @@ def test_a_redirect_without_an_address_raises_a_gglib_error(mirror: Mirror, loca
         mirror(lambda _: Answer(302, {}, {"Location": location})).list_files(REPO)
 
 
+@pytest.mark.parametrize("digest", [5, True, ["a"], "*" * 64, None])
+def test_an_invalid_digest_is_unknown(mirror: Mirror, digest: object) -> None:
+    tree = [{"type": "file", "path": NAME, "size": 1, "lfs": {"oid": digest}}]
+
+    assert (
+        mirror(lambda one: Answer(body=tree if "/tree/" in one.path else INFO)).list_files(REPO).files[0].sha256 is None
+    )
+
+
 def test_an_invalid_size_is_unknown(mirror: Mirror) -> None:
     tree = [{"type": "file", "path": NAME, "size": 2**63}, {"type": "file", "path": "b.gguf", "size": True}]
 
