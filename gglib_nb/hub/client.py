@@ -283,7 +283,7 @@ def _revisions(hub: Transport, asked: Asked) -> str:
     """The existing revision names, as a sentence; empty if the hub does not state them."""
     names: list[str] = []
     with suppress(GglibError), reading():
-        refs = hub.json(f"/api/models/{asked.repo_id}/refs", asked)
+        refs = hub.json(f"/api/models/{asked.repo_id}/refs", asked, is_brief=True)
         names = [str(ref["name"]) for kind in ("branches", "tags") for ref in refs.get(kind, ())]
     return f" It has {listed(names, _MOST_REVISIONS)}." if names else ""
 

@@ -142,9 +142,9 @@ class Transport:
         """Ends the waits of requests in progress, which raise `ManagerClosedError`, as do later ones."""
         self._closing.set()
 
-    def json(self, route: str, asked: Asked, params: Pairs = ()) -> Json:
+    def json(self, route: str, asked: Asked, params: Pairs = (), *, is_brief: bool = False) -> Json:
         """The JSON object in the answer of a route below the endpoint."""
-        return self._page(dict, self.endpoint + route, asked, params)[0]
+        return self._page(dict, self.endpoint + route, asked, params, is_brief=is_brief)[0]
 
     def pages(self, route: str, asked: Asked, params: Pairs, *, is_brief: bool = False) -> Iterator[Json]:
         """The rows of a listing; further pages are requested when their rows are needed."""
@@ -190,7 +190,7 @@ class Transport:
     # One request -----------------------------------------------------------------------------------------------------
 
     def _page(
-        self, kind: type[_Kind], url: str, asked: Asked, params: Pairs, *, is_brief: bool = False
+        self, kind: type[_Kind], url: str, asked: Asked, params: Pairs, *, is_brief: bool
     ) -> tuple[_Kind, str | None]:
         """An answer's JSON, which must be of this kind, and the address of the next page."""
         response, text = self._ask(url, asked, params, {}, None, is_brief=is_brief)

@@ -20,6 +20,7 @@ from gglib_nb.errors import (
     NetworkError,
     RateLimitedError,
     RepoNotFoundError,
+    RevisionNotFoundError,
 )
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
@@ -176,6 +177,14 @@ def test_an_early_listing_is_requested_again(hub: FaultyHub, client: HubClient) 
 
     assert client.list_files("demo/small-GGUF").files
     assert [one.status for one in hub.requests] == [425, 200, 200]
+
+
+def test_names_of_revisions_are_not_waited_for_long(hub: FaultyHub) -> None:
+    hub.faults.add(Status(503), path="*/refs", times=None)
+
+    with pytest.raises(RevisionNotFoundError):
+        HubClient(hub.url).list_files("demo/small-GGUF", "v1")
+    assert [one.status for one in hub.requests] == [404, 503, 503]
 
 
 def test_a_refusal_is_not_retried(hub: FaultyHub, client: HubClient) -> None:
