@@ -37,6 +37,11 @@ def _made(named: tuple[str, ...]) -> ssl.SSLContext:
             is_folder = Path(bundle).is_dir()
             context.load_verify_locations(capath=bundle if is_folder else None, cafile=None if is_folder else bundle)
     except OSError as error:
+        if error.filename and error.filename == os.environ.get("SSLKEYLOGFILE"):
+            raise InvalidConfigError(
+                f"The file set as SSLKEYLOGFILE ({error.filename}) cannot be written: {error.strerror}. Unset it, or set it to "
+                "another file, then restart the kernel."
+            ) from error
         places = ", ".join(f"{name}={place}" for name, place in by_variable.items() if place)
         raise InvalidConfigError(
             f"The certificates set in the environment ({places}) cannot be read: {error.strerror or error}. "

@@ -1,5 +1,6 @@
 """Behind a proxy with a company's own certificates: a real CONNECT proxy and a hub over TLS, for listing and downloading."""
 
+import shutil
 import ssl
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -210,6 +211,19 @@ def test_a_missing_certificate_file_is_reported_by_name(hub, tmp_path, monkeypat
     assert isinstance(listing, InvalidConfigError)
     assert f"{variable}={tmp_path}/gone.pem" in str(listing)
     assert str(downloading) == str(listing)
+
+
+def test_a_file_for_tls_keys_that_cannot_be_written_is_not_reported_as_certificates(
+    hub, company, tmp_path, monkeypatch
+) -> None:
+    shutil.copy(company.bundle, tmp_path / "own.pem")  # a context that no test has created before
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "own.pem"))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "gone" / "keys"))
+
+    listing = listing_error(hub.url)
+
+    assert f"SSLKEYLOGFILE ({tmp_path}/gone/keys) cannot be written" in str(listing)
+    assert str(download_failure(hub, tmp_path).error) == str(listing)
 
 
 def test_a_file_without_certificates_is_reported(hub, tmp_path, monkeypatch) -> None:
