@@ -163,6 +163,7 @@ class Worker:
             asked_s = time.monotonic()
             answer = self._ask(self._connection, request)
             self.answer_s = time.monotonic() - asked_s
+            request.accept(answer.version)
             self._read(self._connection, answer, request)
             if request.is_whole or self._is_narrowed_in_vain:
                 return

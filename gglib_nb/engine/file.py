@@ -17,6 +17,7 @@ from gglib_nb.domain.gguf_reuse import Copy
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.reports import FileProgress
 from gglib_nb.engine.disk import journal_path, part_path, storage_error
+from gglib_nb.engine.http import WrongRangeError
 from gglib_nb.engine.journal import PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, SeenLease
 from gglib_nb.engine.local import CheckResult, TargetCheck, may_be_gguf
@@ -139,6 +140,20 @@ class Request:
         """Reset the part's failures if a byte arrived. Those of a server that sends only the whole count once all have arrived."""
         if self.position == self.end or (self.received_bytes and not self.is_whole):
             self.part.troubles.received()
+
+    def accept(self, version: str) -> None:
+        """Refuse, with a `WrongRangeError`, bytes of another version than those on the disk, if no digest would show it.
+
+        For the connection's thread, before it writes bytes of an answer.
+        """
+        with self._lock:
+            if self.part.sha256 is not None or self._is_revoked:
+                return
+            versions, path = self._opened.journal.versions, self.part.planned.path_in_repo
+            if self.is_whole:
+                versions[path] = version
+            elif version and versions.setdefault(path, version) != version:
+                raise WrongRangeError("a range of another version of the file")
 
     def write(self, view: memoryview) -> None:
         """Write and hash the next bytes up to the end; raises `LeaseLostError` or `TransferError`. For the connection's thread."""
@@ -463,6 +478,7 @@ class DownloadFile:
     def forget(self, part: Part) -> None:
         """Make all bytes of a part missing again: it is wrong or has to be fetched whole, and has no request. Raises `OSError`."""
         self.end_copy()
+        self._partial.journal.versions.pop(part.planned.path_in_repo, None)
         self._partial.forget(part.start, part.end)
         self._hash_again()
 

@@ -247,13 +247,17 @@ class Session:
 
 
 class Answer:
-    """The body of a checked answer; it ends at `end` of the remote file, maybe before the requested end; None if unknown."""
+    """The body of a checked answer; it ends at `end` of the remote file, maybe before the requested end; None if unknown.
+
+    `version` is what the server states of the file's content: its `ETag`, or when it was changed; empty if neither.
+    """
 
     def __init__(
         self, connection: "Connection", response: http.client.HTTPResponse, start: int, end: int | None
     ) -> None:
         self.end = end
         self.is_whole = response.status == 200  # a server that ignored a range sends the rest only with all of it
+        self.version = (response.getheader("etag") or response.getheader("last-modified") or "").removeprefix("W/")
         self._connection = connection
         self._response = response
         self._left = None if end is None else end - start

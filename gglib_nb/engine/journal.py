@@ -77,6 +77,7 @@ class Record(msgspec.Struct, frozen=True):
     donors: tuple[str, ...] = ()  # names of the files that bytes were copied from, the one with most bytes first
     is_copy_wrong: bool = False  # the digest was wrong with copied bytes: nothing more is copied
     verified: Verified | None = None  # once the digest is verified
+    versions: dict[str, str] = {}  # by path in the repository: what the server stated of its content, if no digest was known
 
 
 class JournalState(Value, frozen=True):
@@ -130,6 +131,7 @@ class Journal:
         self.fd = -1  # while it is not open
         self.donors: tuple[str, ...] = ()  # for the next records
         self.is_copy_wrong = False  # as above
+        self.versions: dict[str, str] = {}  # as above; connections add to it
         self._parts = parts
         self._boot = boot_id()
         self._number = 0
@@ -163,7 +165,8 @@ class Journal:
     def record(self, pieces: Pieces, verified: Verified | None = None) -> None:
         """Write a record with this state, unless the newest one is the same; raises `OSError`."""
         runs = encode_runs(pieces, _RUNS_BYTES)
-        body = _encoder.encode(Record(self._boot, self._parts, runs, self.donors[:8], self.is_copy_wrong, verified))
+        donors, versions = self.donors[:8], self.versions.copy()
+        body = _encoder.encode(Record(self._boot, self._parts, runs, donors, self.is_copy_wrong, verified, versions))
         if body == self._newest:
             return
         number = self._number + 1

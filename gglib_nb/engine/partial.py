@@ -55,6 +55,7 @@ class PartialFile:
         runs: list[Run] = []
         if state is not None and state.record.parts == parts and size_bytes is not None:
             runs, journal.donors, journal.is_copy_wrong = state.runs, state.record.donors, state.record.is_copy_wrong
+            journal.versions = state.record.versions
         self._fd, runs = self._open(runs)
         lease.has_other_writer = False
         self.pieces = Pieces(size_bytes, runs)  # for the transfer's thread

@@ -3,14 +3,17 @@
 import hashlib
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
+from gglib_nb.demo.messages import Request, Response
 from gglib_nb.domain.reports import TransferFailed, TransferFinished
 from gglib_nb.errors import IntegrityError, StorageError
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import NoLinkedHeaders
+from tests.support.faulty_hub.fault_kinds import altered_content
 from tests.support.hub import make_repository
 
 REPO, NAME = "demo/model", "model.gguf"
@@ -142,3 +145,47 @@ def test_a_known_file_without_a_stated_digest_stays_unverified(hub, engine) -> N
     end = engine.fetch(REPO, NAME, sha256=None, known_mtime_ns=target.stat().st_mtime_ns)
 
     assert (end.files[0].was_present, end.files[0].is_verified) == (True, False)
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """The storage has another version of the file, of the same size, as its `ETag` or its date shows."""
+
+    header: str
+
+    def apply(self, request: Request, response: Response) -> Response:
+        content = altered_content(altered_content(response.content, 100_000), SIZE - 1)
+        return replace(response, content=content).having(**{"ETag": None, self.header: "another version"})
+
+
+@pytest.mark.parametrize("header", ["ETag", "Last-Modified"])
+def test_without_a_digest_the_bytes_of_two_versions_are_not_mixed_by_a_resume(hub, tmp_path, header) -> None:
+    old = hub.repositories[REPO].commit().files[NAME].content
+    hub.faults.add(NoLinkedHeaders(), origin="hub", times=None)
+    hub.set_speed(2_000_000)
+    for _ in range(2):  # the second engine finds only what is on the disk
+        engine = LocalEngine(hub, tmp_path / "models")
+        attempt = engine.begin(REPO, NAME, sha256=None)
+        engine.log.wait_for_progress(attempt, lambda one: one.files[0].downloaded_bytes > SIZE // 2)
+        engine.stop(attempt)
+        engine.close()
+    hub.faults.add(NewVersion(header), origin="cdn", times=None)
+    hub.set_speed()
+    engine = LocalEngine(hub, tmp_path / "models")
+
+    engine.fetch(REPO, NAME, sha256=None)
+
+    engine.close()
+    assert digest_of(engine.target(REPO, NAME)) == altered_content(altered_content(old, 100_000), SIZE - 1).sha256
+
+
+def test_without_a_digest_the_bytes_of_two_versions_are_not_mixed_within_a_download(hub, engine) -> None:
+    old = hub.repositories[REPO].commit().files[NAME].content
+    hub.faults.add(NoLinkedHeaders(), origin="hub", times=None)
+    hub.faults.add(NewVersion("ETag"), origin="cdn", times=None, skip=1)
+    hub.set_speed(per_connection=1_000_000)
+
+    engine.fetch(REPO, NAME, sha256=None)
+
+    new = altered_content(altered_content(old, 100_000), SIZE - 1)
+    assert digest_of(engine.target(REPO, NAME)) in (old.sha256, new.sha256)
