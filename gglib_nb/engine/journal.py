@@ -77,7 +77,7 @@ class Record(msgspec.Struct, frozen=True):
     donors: tuple[str, ...] = ()  # names of the files that bytes were copied from, the one with most bytes first
     is_copy_wrong: bool = False  # the digest was wrong with copied bytes: nothing more is copied
     verified: Verified | None = None  # once the digest is verified
-    versions: dict[str, str] = {}  # by path in the repository: what the server stated of its content, if no digest was known
+    versions: dict[str, str] = {}  # by path in the repository: the version of its bytes, if no digest was known
 
 
 class JournalState(Value, frozen=True):
