@@ -15,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Final
 
-from gglib_nb.domain.companions import Companion, HeaderKind, headers_agree, kind_of_header
+from gglib_nb.domain.companions import COMPANION_KINDS, Companion, HeaderKind, headers_agree, kind_of_header
 from gglib_nb.domain.download import Facts, StoredFile
 from gglib_nb.domain.gguf import read_header
 from gglib_nb.domain.gguf_header import GgufHeader, header_facts
@@ -151,10 +151,10 @@ class Importer:
             self._refuse(variant, paths[0])
             files = [_stored(group.files[path], path, "shard", headers) for path in variant.files]
             check_split_set(files)
-            projector = companion_for(variants, variant, "mmproj", agree)
-            if projector is not None:
-                files.append(_stored(group.files[projector.path], projector.path, "mmproj", headers))
-                self._used.add(group.files[projector.path])
+            for companion in (companion_for(variants, variant, kind, agree) for kind in COMPANION_KINDS):
+                if companion is not None:
+                    files.append(_stored(group.files[companion.path], companion.path, companion.kind, headers))
+                    self._used.add(group.files[companion.path])
             id_, commit_sha, origin = self._identity(group, variant, files[0].sha256)
             model = Model(id_, commit_sha, variant.quantization, tuple(files), self._at_s, origin)
             other = self._by_id.get(str(id_).casefold())

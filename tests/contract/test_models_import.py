@@ -97,6 +97,18 @@ def test_models_of_a_moved_folder_are_found_in_their_new_place(manager: Download
     assert manager.sync.models()[0].state == "verified"
 
 
+def test_a_moved_model_keeps_its_draft(manager: DownloadManager, hub: FaultyHub, tmp_path: Path) -> None:
+    hub.add_repository(make_repository("demo/draft-GGUF", {"m-7B-Q4_K_M.gguf": 60_000, "mtp-m-7B.gguf": 20_000}))
+    manager.sync.download("demo/draft-GGUF", companions=("draft",))
+    manager.config.models_directory.rename(tmp_path / "moved")
+
+    report = manager.sync.import_folder(tmp_path / "moved")
+
+    [model] = manager.catalog.models()
+    assert report.skipped == ()
+    assert model.draft_path == str(tmp_path / "moved/demo/draft-GGUF/mtp-m-7B.gguf")
+
+
 def test_a_kept_version_does_not_change_the_id_of_the_current_one(
     manager: DownloadManager, make_manager: Callable[..., DownloadManager], hub: FaultyHub, tmp_path: Path
 ) -> None:
