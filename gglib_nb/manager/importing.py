@@ -194,11 +194,15 @@ class Importer:
 
 
 def _moved(model: Model, files: Sequence[StoredFile]) -> Model | None:
-    """A registered model whose files were moved here; None: these are other files."""
-    known = {(file.path_in_repo, file.size_bytes, file.mtime_ns): file for file in model.files}
-    found = [known.get((file.path_in_repo, file.size_bytes, file.mtime_ns)) for file in files]
-    here = [replace(old, target=file.target) for old, file in zip(found, files, strict=True) if old is not None]
-    return replace(model, files=tuple(here)) if len(here) == len(files) else None
+    """A registered model whose files were moved here, without companions that were not; None: these are other files."""
+
+    def key(file: StoredFile) -> tuple[str, int, int]:
+        return file.path_in_repo, file.size_bytes, file.mtime_ns
+
+    places = {key(file): file.target for file in files}
+    found = tuple(replace(old, target=places[key(old)]) for old in model.files if key(old) in places)
+    moved = replace(model, files=found)
+    return moved if len(moved.shards) == len(model.shards) else None
 
 
 def _read_header(path: Path) -> GgufHeader:

@@ -109,6 +109,22 @@ def test_a_moved_model_keeps_its_draft(manager: DownloadManager, hub: FaultyHub,
     assert model.draft_path == str(tmp_path / "moved/demo/draft-GGUF/mtp-m-7B.gguf")
 
 
+def test_a_moved_model_is_recognised_beside_the_projector_of_another(
+    manager: DownloadManager, hub: FaultyHub, tmp_path: Path
+) -> None:
+    files = {"m-Q4_K_M.gguf": 60_000, "m-Q8_0.gguf": 90_000, "mmproj-F16.gguf": 20_000}
+    hub.add_repository(make_repository("demo/two-GGUF", files))
+    manager.sync.download("demo/two-GGUF", "Q4_K_M")
+    manager.sync.download("demo/two-GGUF", "Q8_0", companions=("mmproj",))
+    manager.config.models_directory.rename(tmp_path / "moved")
+
+    manager.sync.import_folder(tmp_path / "moved")
+
+    models = {model.label: model for model in manager.catalog.models()}
+    assert [(model.origin, model.is_verified) for model in models.values()] == [("hub", True)] * 2
+    assert [models[label].projector_path is None for label in ("Q4_K_M", "Q8_0")] == [True, False]
+
+
 def test_a_kept_version_does_not_change_the_id_of_the_current_one(
     manager: DownloadManager, make_manager: Callable[..., DownloadManager], hub: FaultyHub, tmp_path: Path
 ) -> None:
