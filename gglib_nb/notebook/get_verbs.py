@@ -7,7 +7,7 @@ from typing import Annotated, Any, Final, Literal
 
 from gglib_nb.domain import units
 from gglib_nb.domain.companions import COMPANION_KINDS
-from gglib_nb.domain.download import DownloadRequest
+from gglib_nb.domain.download import DownloadRequest, DownloadStatus
 from gglib_nb.domain.memory import CacheType
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.references import find_repository, is_command
@@ -102,7 +102,8 @@ def queue(
     session.note(id_)
     item = _first_report(id_, session)
     state = state_sentence(item)
-    if no_start and not session.manager.snapshot.is_processing:
+    is_waiting = item is not None and item.status is DownloadStatus.QUEUED
+    if no_start and is_waiting and not session.manager.snapshot.is_processing:
         state += " Start the queue: %gguf resume --all"
     if id_ in before or item is None:
         return f"{id_} is already in the queue. {state}" if id_ in before else f"Queued {id_}. {state}"

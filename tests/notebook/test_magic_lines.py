@@ -151,6 +151,14 @@ def test_queue_without_start_uses_the_operation_that_does_not_start(shell, manag
     assert manager.asked[0][0] == "queue_download"
 
 
+def test_a_paused_download_that_is_queued_again_is_answered_with_the_command_that_resumes_it(shell, manager):
+    manager.snapshot = snapshot(download("owner/new:Q8_0", DownloadStatus.PAUSED))
+
+    said = run(shell, "queue owner/new:Q8_0 --no-start")
+
+    assert said.endswith(" It is paused. Resume: %gguf resume owner/new:Q8_0")
+
+
 def test_a_pasted_address_is_queued(shell, manager):
     run(shell, "queue https://huggingface.co/owner/new/tree/main")
 
