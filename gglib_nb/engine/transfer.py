@@ -31,7 +31,7 @@ from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
 from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck, check_in_place, check_split_set, facts_of
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
 from gglib_nb.engine.partial import PartialFile
-from gglib_nb.engine.pieces import SYNCED, WRITTEN
+from gglib_nb.engine.pieces import SYNCED, UNKNOWN_END, WRITTEN
 from gglib_nb.engine.progress import progress_of, reports_of
 from gglib_nb.engine.protocol import Event as Report
 from gglib_nb.engine.protocol import StartTransfer
@@ -410,6 +410,9 @@ class Transfer:
             )
         part.is_refetched = True
         part.remote = None
+        if part.planned.size_bytes is None:  # its body may have ended early
+            part.end, part.is_asked = UNKNOWN_END, False
+            self._lose(file, now_s)
 
     def _forget(self, file: DownloadFile, part: Part, now_s: float) -> None:
         self._connections.abandon_part(part, now_s)

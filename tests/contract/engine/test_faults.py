@@ -29,6 +29,7 @@ from tests.support.faulty_hub import (
     NoLinkedHeaders,
     RangeNotSatisfiable,
     RateLimited,
+    ShortBody,
     Stall,
     Status,
     WrongBytes,
@@ -96,6 +97,18 @@ def test_a_size_that_the_hub_states_only_after_the_download_has_begun_does_not_k
     end = engine.fetch(REPO, NAME, sha256=None, size_bytes=None)
 
     assert is_right(hub, end)
+
+
+def test_a_body_of_unknown_length_that_ended_early_is_fetched_again_to_its_real_end(hub, engine) -> None:
+    hub.faults.add(NoLinkedHeaders(), path=NAME, origin="hub", times=None)
+    hub.faults.add(ShortBody(missing_bytes=1_000_000), path=NAME, origin="cdn")
+    for fault in (IgnoreRange(), NoContentLength()):
+        hub.faults.add(fault, path=NAME, origin="cdn", times=None)
+
+    end = engine.fetch(REPO, NAME, size_bytes=None)
+
+    assert is_right(hub, end)
+    assert end.files[0].is_verified
 
 
 def test_ranges_are_not_requested_again_after_being_ignored_once(hub, engine) -> None:
