@@ -169,6 +169,7 @@ class ModelSummary(Value, frozen=True):
         context_length: Tokens it was trained for.
         file_count: Shards and companions.
         state: `verified`, `unverified`, `changed`, `wrong` or `missing`.
+        verified_at_s: The oldest verification of its files; None: one was never verified.
         path: Its first file, which programs open.
         hosts: The hosts of a cluster that have it, separated by commas; empty: this machine.
         store: The folder of another program that it is in; empty: none.
