@@ -458,16 +458,15 @@ def saved_settings() -> Mapping[str, Any]:
     return checked
 
 
-def save_setting(name: str, value: Any) -> Path:  # noqa: ANN401 - as the setting is
-    """Saves one setting for later kernels; None removes it. Returns the file."""
+def save_setting(name: str, value: Any = _OPEN) -> Path:  # noqa: ANN401 - as the setting is
+    """Saves one setting for later kernels; without a value, removes it. Returns the file."""
     path = saved_settings_path()
     kept = _read_saved(path) if exists(path) else {}
-    if kept.pop(name, None) is None and value is None:
+    if kept.pop(name, _OPEN) is _OPEN and value is _OPEN:
         return path
-    if value is not None:
-        kept[name] = (
-            value if isinstance(value, int) else _ALL[name].show(value) if isinstance(value, tuple) else str(value)
-        )
+    if value is not _OPEN:
+        is_plain = isinstance(value, int | None)
+        kept[name] = value if is_plain else _ALL[name].show(value) if isinstance(value, tuple) else str(value)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n", mode=0o600)

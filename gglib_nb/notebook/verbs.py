@@ -186,7 +186,7 @@ def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
 
 
 def _reset(name: str, session: Session) -> str:
-    settings.save_setting(name, None)
+    settings.save_setting(name)
     settings.SET_HERE.pop(name, None)
     asked = settings.asked_for(name)
     value = settings.default_of(name) if asked is None else asked[0]

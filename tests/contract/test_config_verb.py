@@ -101,6 +101,17 @@ def test_a_saved_setting_applies_to_every_later_kernel(ask: Ask, kernel: Downloa
     assert DownloadManagerConfig.of_kernel().max_concurrent == 3
 
 
+def test_a_limit_that_is_switched_off_for_good_outranks_the_environment(
+    ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GGLIB_BANDWIDTH_BYTES_PER_SECOND", "5000000")
+    ask("bandwidth off --save")
+    SET_HERE.clear()
+
+    assert DownloadManagerConfig.of_kernel().bandwidth_limit_bytes_per_second is None
+    assert "unlimited (saved: " in ask("bandwidth")
+
+
 def test_a_folder_cannot_change_under_a_running_manager_and_the_message_says_what_to_do(
     ask: Ask, tmp_path: Path
 ) -> None:

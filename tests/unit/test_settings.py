@@ -220,7 +220,7 @@ def test_saving_one_setting_keeps_the_others_and_unknown_ones(file: Path) -> Non
     file.write_text(json.dumps({"colour": "red", "max_concurrent": 2}))
 
     save_setting("max_queue_size", 30)
-    save_setting("max_concurrent", None)
+    save_setting("max_concurrent")
 
     assert json.loads(file.read_text()) == {"colour": "red", "max_queue_size": 30}
     assert saved_settings() == {"max_queue_size": 30}
