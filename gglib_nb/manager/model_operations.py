@@ -377,7 +377,8 @@ class ModelOperations(QueueOperations):
             to=str(home),
         )
         try:
-            fresh = parts.at_hub(resolve, parts, request, parts.registered())
+            without = f"Download the new version without it: %gguf queue {wanted.typed} --force"
+            fresh = parts.at_hub(resolve, parts, request, parts.registered(), without)
         except RequestError:
             listing = parts.at_hub(parts.hub.list_files, wanted.repo_id, wanted.revision)
             if not all(listing.with_content(file.sha256) for file in model.files):

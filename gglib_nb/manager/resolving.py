@@ -37,8 +37,12 @@ _MOST_DONORS: Final = 32
 _MOST_FILES: Final = 10_000  # the largest sets have 1,800 shards, and each costs a row, a journal and a lease
 
 
-def resolve(parts: "Parts", request: DownloadRequest, models: Sequence[Model]) -> PlannedDownload:
+def resolve(
+    parts: "Parts", request: DownloadRequest, models: Sequence[Model], without: str = "Leave out --with."
+) -> PlannedDownload:
     """The plan for a request; one of the registered `models` is downloaded to its own folder again.
+
+    `without` advises what to do if the repository has no such companion.
 
     Raises `HubError`, and `RequestError` if it names no variant or several, or another folder than the model's.
     """
@@ -68,7 +72,8 @@ def resolve(parts: "Parts", request: DownloadRequest, models: Sequence[Model]) -
                 f"{id_} is already stored in {home}. To store it in {folder}, delete it first: %gguf delete {id_.typed}"
             )
         folder = home
-    files = (*shard_files(folder, listing, variant), *_companions(request, listing, variants, variant, folder))
+    companions = _companions(request, listing, variants, variant, folder, without)
+    files = (*shard_files(folder, listing, variant), *companions)
     _check_apart(listing.repo_id, files)
     of_commit = [one for one in models if one.commit_sha == listing.commit_sha]
     donors = () if request.force else registered_donors([*models, *parts.stores.models()], variant.files[0])
@@ -126,7 +131,7 @@ def home_of(model: Model, models_directory: Path) -> Path:
 
 
 def _companions(
-    request: DownloadRequest, listing: RepoListing, variants: Variants, variant: Variant, folder: Path
+    request: DownloadRequest, listing: RepoListing, variants: Variants, variant: Variant, folder: Path, without: str
 ) -> list[PlannedFile]:
     files = []
     for wanted in dict.fromkeys(request.companions):
@@ -136,7 +141,7 @@ def _companions(
                 f"{wanted!r} cannot be downloaded as a companion; only {', '.join(COMPANION_KINDS)} can."
             )
         if (companion := companion_for(variants, variant, kind)) is None:
-            raise RequestError(f"{listing.repo_id} has no {kind} for {variant.key}. Leave out --with.")
+            raise RequestError(f"{listing.repo_id} has no {kind} for {variant.key}. {without}")
         files.append(planned_file(folder, listing, companion.path, kind))
     return files
 

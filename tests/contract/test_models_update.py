@@ -252,6 +252,19 @@ def test_an_update_of_a_removed_variant_is_refused_with_the_choices(
 
 
 @pytest.mark.slow
+def test_an_update_without_the_projector_that_was_removed_says_how(manager: DownloadManager, hub: FaultyHub) -> None:
+    hub.add_repository(make_repository(REPO, {NAME: gguf(), "mmproj-F16.gguf": 20_000}))
+    manager.sync.download(REPO, companions=("mmproj",))
+    publish(hub, gguf("{{ b }}"))
+
+    with pytest.raises(RequestError, match=f"has no mmproj for Q4_K_M.*: %gguf queue {ID} --force"):
+        manager.sync.update("mended")
+
+    manager.sync.download(REPO, force=True)
+    [now] = manager.sync.check_updates()
+    assert now.has_update is False
+
+
 def test_a_running_update_is_not_started_twice(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     publish(hub, gguf(weights="second"))
     hub.set_speed(bytes_per_second=0)
