@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from gglib_nb.domain.library import SkippedFile
 from gglib_nb.domain.model import LOCAL_OWNER, ModelSummary
-from gglib_nb.domain.names import DownloadId, check_repo_id, target_path
+from gglib_nb.domain.names import DownloadId, check_repo_id, parse_path, target_path
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import InvalidRepoIdError, RequestError
 
@@ -143,7 +143,7 @@ _Sizes = Annotated[tuple[Annotated[int, Meta(gt=0)], ...], Meta(max_length=10_00
 class BundledFile(Struct, frozen=True):
     """One file of a model."""
 
-    path_in_repo: str  # its path in the repository; in the bundle it has the same below `<owner>/<repo>/`
+    path_in_repo: str  # its path in the repository; in the bundle it has its usual place below `<owner>/<repo>/`
     kind: _Kind  # `shard`, or the kind of companion
     size_bytes: _Size
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
@@ -155,9 +155,8 @@ class BundledFile(Struct, frozen=True):
     @property
     def stored_paths(self) -> tuple[str, ...]:
         """Paths in the repository's folder under which it is stored, in order."""
-        count = len(self.part_bytes)
-        names = tuple(f"{self.path_in_repo}.part{number + 1}of{count}" for number in range(count))
-        return names or (self.path_in_repo,)
+        place, count = parse_path(self.path_in_repo).place, len(self.part_bytes)
+        return tuple(f"{place}.part{number + 1}of{count}" for number in range(count)) or (place,)
 
 
 class BundledModel(Struct, frozen=True):

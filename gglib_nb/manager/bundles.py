@@ -29,7 +29,7 @@ from gglib_nb.domain.importing import (
 )
 from gglib_nb.domain.library import OnWorkProgress, WorkProgress
 from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
-from gglib_nb.domain.names import target_path
+from gglib_nb.domain.names import parse_path, target_path
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.disk import DiskSpace, reading, status_of, storage_errors, write_all
 from gglib_nb.engine.local import check_split_set
@@ -88,7 +88,7 @@ def export_models(
         folder.mkdir(parents=True, exist_ok=True)
         for model in models:
             repo_id, manifest = model.id.repo_id, _present_manifest(folder)
-            pairs = [(file, target_path(folder, repo_id, file.path_in_repo)) for file in model.files]
+            pairs = [(file, target_path(folder, repo_id, parse_path(file.path_in_repo).place)) for file in model.files]
             device = folder.stat().st_dev
             copied = [(file, place) for file, place in pairs if Path(file.target).stat().st_dev != device]
             sizes = {place: _left_bytes(place, file.size_bytes) for file, place in copied}
@@ -156,7 +156,7 @@ def import_models(
         else:
             model = None
             paths = [file.path_in_repo for file in bundled.files]
-            places = {path: target_path(models_directory, id_.repo_id, path) for path in paths}
+            places = {path: target_path(models_directory, id_.repo_id, parse_path(path).place) for path in paths}
         pairs = [(places[file.path_in_repo], file.size_bytes) for file in bundled.files]
         sizes = {place: _left_bytes(place, size_bytes) for place, size_bytes in pairs}
         DiskSpace().reserve(0, sizes, are_replaced=False)

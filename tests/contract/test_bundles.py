@@ -94,6 +94,18 @@ def test_a_local_model_does_not_replace_another_of_the_same_name(tmp_path: Path)
     assert registered == []
 
 
+def test_a_model_that_was_joined_from_parts_keeps_the_name_that_programs_open(tmp_path: Path) -> None:
+    model = a_model(tmp_path / "models", name="m-Q4_K_M.gguf")
+    model = replace(model, files=(replace(model.files[0], path_in_repo="m-Q4_K_M.gguf.part1of2"),))
+
+    export_models([model], tmp_path / "bundle")
+    (imported,) = import_models(tmp_path / "bundle", tmp_path / "there", lambda _: None)
+
+    assert (tmp_path / "bundle/owner/repo/m-Q4_K_M.gguf").is_file()
+    assert imported.paths == (str(tmp_path / "there/owner/repo/m-Q4_K_M.gguf"),)
+    assert imported.files[0].path_in_repo == "m-Q4_K_M.gguf.part1of2"
+
+
 def test_a_disk_that_cannot_sync_gets_a_bundle(
     tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
