@@ -75,13 +75,15 @@ _GROUPS: Final = {"items": "is waiting", "recent_failures": "has failed", "recen
 def find_download(text: str, snapshot: QueueSnapshot, group: str = "items") -> DownloadId:
     """The download that a text names: `#2` is the second of a group as `%gguf status` numbers them, of `items` a position.
 
-    Parts are looked for in the group, then in all lists. A `NotInQueueError` names several matches, or a similar id.
+    An id is looked for in all lists; a part of one in the group, then in all lists. A `NotInQueueError` names several matches, or a similar id.
     """
     first: Sequence[QueuedDownload] = getattr(snapshot, group)
     if (number := row_number(text)) is not None:
         rows = [item for item in first if group != "items" or item.status.is_pending]
         said = f"{len(rows)} {_GROUPS[group].split()[1]}" if rows else f"Nothing {_GROUPS[group]}"
         return pick_row(number, rows, NotInQueueError, f"{said}. %gguf status lists downloads.").id
+    if (exact := snapshot.downloads.get(canonical(text.strip()))) is not None:
+        return exact.id
     known = [dict.fromkeys(item.id for item in each) for each in (first, snapshot.downloads.values())]
     found = next(filter(None, (_matching(text, ids) for ids in known)), [])
     if len(found) == 1:
@@ -124,19 +126,27 @@ def find_model(models: Sequence[Model], text: str) -> Model:
     raise ModelNotFoundError(f"There is no model {wanted!r}. {hint}`%gguf models` lists all.")
 
 
-def is_beginning(text: str, model: Model) -> bool:
-    """Whether a text is an id of its own that only begins that of the model: `Q6_K` of `Q6_K_L`, `owner/name` of `owner/name-2`."""
+def is_beginning(text: str, id_: DownloadId, label: str | None = None) -> bool:
+    """Whether a text is an id of its own that only begins another: `Q6_K` of `Q6_K_L`, `owner/name` of `owner/name-2`."""
     asked = DownloadId.parse(text.strip())
-    if asked.repo_id.casefold() != model.id.repo_id.casefold():
+    if asked.repo_id.casefold() != id_.repo_id.casefold():
         return "/" in asked.repo_id
-    names = [name.casefold() for name in (model.id.quantization, model.label) if name is not None]
+    names = [name.casefold() for name in (id_.quantization, label) if name is not None]
     return asked.quantization is not None and asked.quantization.casefold() not in names
 
 
 def refuse_beginning(text: str, model: Model) -> None:
     """Refuses, with a `ModelNotFoundError`, to delete a model whose id the text only begins: the one it names may be gone already."""
-    if is_beginning(text, model):
+    if is_beginning(text, model.id, model.label):
         raise ModelNotFoundError(f"There is no model {text!r}. Did you mean {model.id}?")
+
+
+def find_discarded(text: str, snapshot: QueueSnapshot) -> DownloadId:
+    """The download to be discarded: as `find_download`, but no other one whose id the text only begins."""
+    id_ = find_download(text, snapshot)
+    if is_beginning(text, id_, snapshot.downloads[str(id_)].label):
+        raise NotInQueueError(f"No download matches {text!r}. Did you mean {id_}?")
+    return id_
 
 
 def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:

@@ -192,7 +192,7 @@ class AdviceOperations(ModelOperations):
                 raise missing from None
         else:
             if not on_hub:
-                if is_beginning(str(id), model):
+                if is_beginning(str(id), model.id, model.label):
                     with suppress(GglibError):
                         return self._parts.at_hub(_inspect_on_hub, self._parts.hub, DownloadId.parse(str(id)))
                 return _inspect_files(model)

@@ -16,7 +16,7 @@ from typing_extensions import override
 from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.references import find_cancelled, find_download, find_failure
+from gglib_nb.domain.references import find_cancelled, find_discarded, find_download, find_failure
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.stored import Adoption, PastDownload, StoredLimits
 from gglib_nb.domain.units import DailyHours, plural, size
@@ -329,7 +329,7 @@ class QueueOperations(Blocking):
         With `discard`, it is deleted, also for a cancelled or failed download, which is then removed from its list. A download
         that is being registered is complete, so cancelling it changes nothing.
         """
-        self._post(on.CancelRequested(self._id(id), discard))
+        self._post(on.CancelRequested(self._id(id, find_discarded if discard else find_download), discard))
 
     @operation
     def put_back(self, *ids: IdLike) -> tuple[int, ...]:

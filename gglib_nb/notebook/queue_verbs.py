@@ -4,6 +4,7 @@ import shlex
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from gglib_nb.domain import units
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.references import find_download, has_word, pick_row, row_number
+from gglib_nb.domain.references import find_discarded, find_download, has_word, pick_row, row_number
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
@@ -45,6 +46,7 @@ def _id(group: str, what: str, is_wanted: Callable[[DownloadStatus], bool] = lam
 
 _QUEUED: Final = "download; #2 is the second in the queue"
 AnyId = Annotated[DownloadId, _id("items", _QUEUED)]
+AnyText = Annotated[str, replace(_id("items", _QUEUED), find=None)]
 PendingId = Annotated[DownloadId, _id("items", _QUEUED, lambda status: status.is_pending)]
 PausedId = Annotated[DownloadId, _id("items", _QUEUED, lambda status: status is DownloadStatus.PAUSED)]
 FailedId = Annotated[DownloadId, _id("recent_failures", "failed download; #2 is the second of them")]
@@ -79,13 +81,13 @@ def _show_queue(session: Session) -> Answer:
 
 
 @verb("queue")
-def cancel(session: Session, reference: AnyId | None = None, *, _all: All = False, discard: bool = False) -> str:
+def cancel(session: Session, text: AnyText | None = None, *, _all: All = False, discard: bool = False) -> str:
     """Cancel a download. Downloaded data is kept unless you add --discard.
 
     --discard: Also delete the downloaded data.
     """
     manager = session.manager
-    if reference is None:
+    if text is None:
         if discard:
             raise GrammarError("--discard deletes the data of one download; give its id")
         number = len(manager.snapshot.items) + len(manager.snapshot.resolving)
@@ -93,6 +95,7 @@ def cancel(session: Session, reference: AnyId | None = None, *, _all: All = Fals
         return _all_of(
             "cancel", number, f"Cancelled {units.plural(number, 'download')}. {_KEPT} Undo: %gguf undo --all"
         )
+    reference = (find_discarded if discard else find_download)(text, manager.snapshot)
     session.sync.cancel_download(reference, discard=discard)
     if _is_stored(reference, session):
         return f"{reference} is already complete, so it was not cancelled."

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,18 @@ from gglib_nb import (
 from gglib_nb.demo import GRANTED_TOKEN
 from gglib_nb.notebook.actions import act
 from gglib_nb.notebook.messages import Act
+from gglib_nb.notebook.session import Session
+from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 
 SMALL = "demo/small-GGUF"
 SPLIT = "demo/split-GGUF"
 VISION = "demo/vision-GGUF"
+
+
+def say(manager: DownloadManager, line: str) -> str:
+    return parse(line).run(Session(lambda: manager)).text
 
 
 def sha256_of(path: Path) -> str:
@@ -283,6 +290,28 @@ def test_a_button_of_a_row_that_has_gone_acts_on_no_other_row(manager: DownloadM
         act(manager.sync, Act(cid="1", action="cancel", id=f"{SMALL}:Q8"), print)
 
     assert manager.sync.has_download(f"{SMALL}:Q8_0")
+
+
+def test_a_cancellation_that_is_run_again_takes_no_id_for_the_beginning_of_another(
+    manager: DownloadManager, held: FaultyHub
+) -> None:
+    held.add_repository(make_repository("demo/l-GGUF", {"l-Q6_K.gguf": 3_000, "l-Q6_K_L.gguf": 4_000}))
+    for label in ("Q6_K", "Q6_K_L"):
+        manager.sync.queue_smart("demo/l-GGUF", label)
+    say(manager, "cancel demo/l-GGUF:Q6_K")
+
+    with pytest.raises(NotInQueueError):
+        say(manager, "cancel demo/l-GGUF:Q6_K")
+    say(manager, "cancel demo/l-GGUF:Q6_K --discard")
+    for cancel in (
+        partial(manager.sync.cancel_download, discard=True),
+        lambda id_: say(manager, f"cancel {id_} --discard"),
+    ):
+        with pytest.raises(NotInQueueError, match=r"Did you mean demo/l-GGUF:Q6_K_L\?$"):
+            cancel("demo/l-GGUF:Q6_K")
+
+    assert manager.sync.has_download("demo/l-GGUF:Q6_K_L")
+    assert say(manager, "cancel l-gguf --discard") == "Cancelled demo/l-GGUF:Q6_K_L. Downloaded data was deleted."
 
 
 def test_a_button_of_a_model_that_has_gone_acts_on_no_other_model(manager: DownloadManager) -> None:

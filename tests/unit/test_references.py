@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from gglib_nb.domain.names import DownloadId, check_repo_id
 from gglib_nb.domain.references import is_beginning, parse_pasted
 from gglib_nb.errors import InvalidRepoIdError
-from tests.support.catalog_models import model
 
 NAMES = st.from_regex(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,20}[A-Za-z0-9_])?", fullmatch=True)
 REPO_IDS = st.tuples(NAMES, NAMES).map("/".join)
@@ -181,4 +180,4 @@ def test_an_id_that_the_hub_would_reject_is_refused_without_a_request(repo_id):
     ],
 )
 def test_an_id_that_only_begins_another_is_recognized(text, is_other):
-    assert is_beginning(text, model("owner/name-2:Q6_K_L")) is is_other
+    assert is_beginning(text, DownloadId.parse("owner/name-2:Q6_K_L")) is is_other
