@@ -96,7 +96,9 @@ def _call_all(callables: Iterable[Finish], download: QueuedDownload) -> str:
         try:
             call(FinishedDownload.of(download))
         except BaseException as error:  # noqa: BLE001 - the row shows it
-            errors.append(f"{type(error).__name__}: {error}")
+            errors.append(type(error).__name__)
+            with suppress(Exception):  # making its text may fail, too
+                errors[-1] += f": {error}"
     return "; ".join(errors)[:_MOST_CHARACTERS]
 
 

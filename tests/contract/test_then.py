@@ -273,6 +273,22 @@ def test_an_error_in_a_callable_is_shown_and_the_download_completes(manager: Dow
     assert "failed: start_server" in say(manager, "status")
 
 
+def test_an_error_without_a_text_ends_a_callable_and_not_the_following_one(manager: DownloadManager) -> None:
+    class BrokenError(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no text")
+
+    def fail(_finished: object) -> None:
+        raise BrokenError
+
+    calls: list[object] = []
+    manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M", then=fail))
+    manager.sync.queue_smart(REPO, "Q4_K_M", then=calls.append)
+
+    assert ran(manager) == ("failed", "BrokenError")
+    assert len(calls) == 1
+
+
 def test_a_callable_is_called_for_a_stored_model(manager: DownloadManager) -> None:
     manager.sync.download(REPO, "Q4_K_M")
     calls: list[object] = []
