@@ -362,7 +362,8 @@ def complete(words: Sequence[str], known: Tab) -> list[str]:
     if has_value and option is not None and option.has_value:
         return [f"{name}={text}" for text in complete([*given, name, begun], known)]
     offered = _offered(VERBS[given[0]], given[1:], replace(known, fragment=fragment))
-    return [text for text in dict.fromkeys(offered) if _continues(fragment, text)]
+    found = (text for text in dict.fromkeys(offered) if _continues(fragment, text))
+    return [shlex.quote(text) if re.search(r"[\s'\"\\]", text) else text for text in found]
 
 
 def _continues(fragment: str, text: str) -> bool:

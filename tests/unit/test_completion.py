@@ -5,7 +5,7 @@ import pytest
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.notebook import verbs
-from gglib_nb.notebook.verb import Tab, complete, words_before
+from gglib_nb.notebook.verb import Tab, complete, split_words, words_before
 from tests.support.snapshots import download, snapshot
 
 SNAPSHOT = snapshot(
@@ -67,6 +67,14 @@ def test_completion_offers_matching_words(line, fragment, offered):
 
     assert words is not None
     assert (words[-1], complete(words, KNOWN)) == (fragment, offered)
+
+
+def test_an_offered_id_with_a_space_or_a_quotation_mark_is_one_word():
+    ids = [DownloadId("a/b", "my model-Q8_0"), DownloadId("a/b", "it's-Q8_0")]
+
+    offered = complete(["export", "a/"], Tab(models=lambda: ids))
+
+    assert [split_words(text) for text in offered] == [[str(id_)] for id_ in ids]
 
 
 @pytest.mark.parametrize("line", ["print(%gguf", "x = 1", "gguf = st", "gguf in st", "gguf . st", "gguf x"])
