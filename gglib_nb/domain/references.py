@@ -136,7 +136,7 @@ def is_beginning(text: str, id_: DownloadId, label: str | None = None) -> bool:
 
 
 def refuse_beginning(text: str, model: Model) -> None:
-    """Refuses, with a `ModelNotFoundError`, to delete a model whose id the text only begins: the one it names may be gone already."""
+    """Refuses, with a `ModelNotFoundError`, to delete or forget a model whose id the text only begins: the one it names may be gone already."""
     if is_beginning(text, model.id, model.label):
         raise ModelNotFoundError(f"There is no model {text!r}. Did you mean {model.id}?")
 

@@ -182,7 +182,9 @@ class ModelOperations(QueueOperations):
     @operation
     def forget(self, id: IdLike) -> None:  # noqa: A002 - the port's word
         """Removes a model from the list; its files stay."""
-        self._parts.catalog.forget(id)
+        catalog = self._parts.catalog
+        refuse_beginning(str(id), catalog.find(id))
+        catalog.forget(id)
 
     @operation
     def delete(self, id: IdLike, *, dry_run: bool = False) -> Deletion:  # noqa: A002 - the port's word

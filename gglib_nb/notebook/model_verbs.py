@@ -189,7 +189,7 @@ def update(session: Session, reference: ModelId, *, keep: bool = False) -> str:
 
 
 @verb("models")
-def forget(session: Session, reference: ModelId) -> str:
+def forget(session: Session, reference: DeletedId) -> str:
     """Remove a model from the list. Its files are kept."""
     session.sync.forget(reference.id)
     return f"Removed {reference.id} from the list. Its files are kept: {reference.paths[0]}"

@@ -258,7 +258,8 @@ def test_a_deletion_takes_no_id_for_the_beginning_of_another(manager: DownloadMa
     hub.add_repository(make_repository("demo/l-GGUF", {"l-Q6_K.gguf": 3_000, "l-Q6_K_L.gguf": 4_000}))
     path = manager.sync.download("demo/l-GGUF", "Q6_K_L")
 
-    for delete in (manager.sync.delete, lambda id_: say(manager, f"delete {id_} --yes")):
+    by_verb = (lambda id_, line=line: say(manager, line.format(id_)) for line in ("delete {} --yes", "forget {}"))
+    for delete in (manager.sync.delete, manager.sync.forget, *by_verb):
         with pytest.raises(ModelNotFoundError, match=r"Did you mean demo/l-GGUF:Q6_K_L\?$"):
             delete("demo/l-GGUF:Q6_K")
 
