@@ -306,7 +306,7 @@ def _stated(body: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
 
 
 def _check(name: str, value: object, kind: Any) -> None:  # noqa: ANN401 - a type, in any form
-    if iscoroutinefunction(value):
+    if iscoroutinefunction(value) or iscoroutinefunction(getattr(type(value), "__call__", None)):  # noqa: B004 - its code
         raise InvalidConfigError(
             f"{name} is an async function; it must be a plain one, because no event loop would run it."
         )

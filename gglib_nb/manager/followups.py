@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from inspect import iscoroutine
 from typing import Final
 
 from gglib_nb.catalog.store import Catalog
@@ -94,7 +95,9 @@ def _call_all(callables: Iterable[Finish], download: QueuedDownload) -> str:
     errors: list[str] = []
     for call in callables:
         try:
-            call(FinishedDownload.of(download))
+            if iscoroutine(result := call(FinishedDownload.of(download))):
+                result.close()
+                raise TypeError("it is async, so it was not run")  # noqa: TRY301 - the row shows it
         except BaseException as error:  # noqa: BLE001 - the row shows it
             errors.append(type(error).__name__)
             with suppress(Exception):  # making its text may fail, too

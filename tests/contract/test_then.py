@@ -289,6 +289,15 @@ def test_an_error_without_a_text_ends_a_callable_and_not_the_following_one(manag
     assert len(calls) == 1
 
 
+def test_a_callable_that_returns_a_coroutine_fails(manager: DownloadManager) -> None:
+    async def later(_finished: object) -> None:
+        pass
+
+    manager.sync.download(REPO, "Q4_K_M", then=lambda finished: later(finished))  # noqa: PLW0108 - it is no async function
+
+    assert ran(manager) == ("failed", "TypeError: it is async, so it was not run")
+
+
 def test_a_callable_is_called_for_a_stored_model(manager: DownloadManager) -> None:
     manager.sync.download(REPO, "Q4_K_M")
     calls: list[object] = []

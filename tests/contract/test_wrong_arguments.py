@@ -31,6 +31,13 @@ async def later(_: object) -> None:
     """A callable that returns before it has done anything."""
 
 
+class Later:
+    """An object whose call does the same."""
+
+    async def __call__(self, _: object) -> None:
+        pass
+
+
 WRONG: list[tuple[str, dict[str, Any]]] = [
     ("queue_smart", {"repo_id": None}),
     ("queue_smart", {"repo_id": b"demo/small-GGUF"}),
@@ -50,7 +57,9 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("queue_smart", {"repo_id": SMALL, "then": 5}),
     ("queue_smart", {"repo_id": SMALL, "then": later}),
     ("download", {"repo_id": SMALL, "progress": "bar"}),
+    ("queue_smart", {"repo_id": SMALL, "then": Later()}),
     ("download", {"repo_id": SMALL, "progress": later}),
+    ("download", {"repo_id": SMALL, "progress": Later()}),
     ("queue_download", {"request": SMALL}),
     ("queue_download", {"request": None}),
     ("queue_download", {"request": DownloadRequest(SMALL, force="yes")}),  # type: ignore[arg-type]
