@@ -570,8 +570,11 @@ class QueueMachine:
         """Refuses `count` more downloads, of which this is the first, if too many wait."""
         waiting, most = len(self._downloads.pending), self.limits.max_size
         if waiting + count > most:
+            head, end = "The queue is full", f"{plan.id} was not added"
+            if count > 1:
+                head, end = f"The queue has no room for {count} more downloads", "none of them was added"
             raise QueueFullError(
-                f"The queue is full: {waiting} of {most} downloads {'is' if waiting == 1 else 'are'} waiting, so {plan.id} was not added. "
+                f"{head}: {waiting} of {most} downloads {'is' if waiting == 1 else 'are'} waiting, so {end}. "
                 "Wait for one to start, remove one, or raise the limit: %gguf limit N",
                 most,
             )
