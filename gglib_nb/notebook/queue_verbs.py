@@ -282,12 +282,14 @@ def partials(
     if discard and not (all_ or has_text):
         raise GrammarError("Name what to delete: part of a path, or --all")
     found = _selected(session, text)
+    if text is not None and not found:
+        return f"No unfinished download matches {text!r}."
     if queue:
         queued = session.sync.queue_partials([one.target for one in found]) if found else []
         nothing = "Nothing was queued: there are no unfinished downloads outside of the queue."
         return f"Queued {', '.join(map(str, queued))}. Downloaded data is reused." if queued else nothing
     if not found:
-        return "There are no unfinished downloads." if text is None else f"No unfinished download matches {text!r}."
+        return "There are no unfinished downloads."
     if discard:
         return _discard(session, found, text, is_confirmed=all_ or yes)
     session.partials = tuple(one.target for one in found)

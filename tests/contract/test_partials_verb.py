@@ -134,5 +134,10 @@ def test_the_suggested_command_can_be_pasted(ask: Callable[..., str], folder: Pa
     assert not list((folder / "three").rglob("*.part"))
 
 
+def test_a_text_without_a_match_does_not_say_that_there_are_no_unfinished_downloads(ask: Callable[..., str]) -> None:
+    for option in ("", "--queue", "--discard"):
+        assert ask(f"three {option}") == "No unfinished download matches 'three'."
+
+
 def test_the_list_shows_the_numbers_by_which_its_rows_can_be_named(ask: Callable[..., str]) -> None:
     assert [line.split()[0] for line in ask("").splitlines()[1:4]] == ["1", "2", "3"]
