@@ -4,6 +4,7 @@ The token is not a setting: whether there is one is shown, never its value, and 
 """
 
 import difflib
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -167,11 +168,11 @@ def config(
 
 def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
     value = settings.checked_setting(name, settings.SETTINGS[name].read(text))
+    command = f"%gguf config {name} {shlex.quote(text)} --save"
     is_now = name in LIVE or name in _READ_LATE or not session.has_manager
     if not is_now and not saves:
         raise InvalidConfigError(
-            f"{name} cannot change while this kernel's manager runs. To set it for future kernels: "
-            f"%gguf config {name} {text} --save"
+            f"{name} cannot change while this kernel's manager runs. To set it for future kernels: {command}"
         )
     if name in LIVE:  # before it is saved, because the manager may refuse it
         getattr(session.sync, LIVE[name][0])(value)
@@ -181,7 +182,7 @@ def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
         held = settings.SETTINGS[name].show(_held(name, session.manager))
         return f"{name} is {shown}{where}. This kernel still uses {held}; restart it to apply the change."
     settings.SET_HERE[name] = value
-    more = "" if saves else f" For all future kernels: %gguf config {name} {text} --save"
+    more = "" if saves else f" For all future kernels: {command}"
     return f"{name} is {shown}{where}.{more}"
 
 

@@ -190,6 +190,15 @@ def test_an_invalid_setting_is_refused_in_one_line_and_changes_nothing(
     assert (kernel.snapshot, SET_HERE, saved_settings()) == (before, {}, {})
 
 
+def test_the_suggested_command_can_be_pasted(ask: Ask) -> None:
+    with pytest.raises(InvalidConfigError) as refusal:
+        ask('models_directory "/it\'s  my disk"')
+
+    ask(str(refusal.value).partition("%gguf config ")[2])
+
+    assert saved_settings() == {"models_directory": Path("/it's  my disk")}
+
+
 def test_a_setting_that_the_manager_refuses_is_not_saved(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_config: DownloadManagerConfig) -> None:
         raise InvalidConfigError("Downloads on a Dask cluster need Dask here.")
