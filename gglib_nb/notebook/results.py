@@ -21,7 +21,9 @@ from gglib_nb.notebook.tables import STRONG, Block, Column, Diff, Fold, Line, Ta
 
 _MOST_RANGES: Final = 5
 _MOST_KEYS: Final = 500
-_KEPT_WHERE: Final = "are in the queue, in a folder that does not exist, or belong to another program"
+_KEPT_WHERE: Final = (
+    "are in the queue, in a folder that does not exist, were imported from another folder, or belong to another program"
+)
 _BAR_CELLS: Final = 20
 _TEXT_TEMPLATE_LINES: Final = 25
 _KEY: Final = Column("Key", is_code=True)

@@ -254,6 +254,17 @@ def test_a_variant_on_the_hub_is_not_taken_for_a_longer_label_on_the_disk(
     assert (part.name, part.path is None) == ("demo/l-GGUF:Q6_K_L", False)
 
 
+def test_a_prune_says_that_models_of_other_folders_are_kept(manager: DownloadManager, tmp_path: Path) -> None:
+    own = tmp_path / "own" / "own-Q8_0.gguf"
+    own.parent.mkdir()
+    own.write_bytes(manager.sync.download(REPO, "Q4_K_M").read_bytes())
+    say(manager, "delete small --yes")
+    manager.sync.import_folder(own.parent)
+
+    assert "were imported from another folder" in say(manager, "prune --keep 1kB --yes")
+    assert own.exists()
+
+
 def test_a_deletion_takes_no_id_for_the_beginning_of_another(manager: DownloadManager, hub: FaultyHub) -> None:
     hub.add_repository(make_repository("demo/l-GGUF", {"l-Q6_K.gguf": 3_000, "l-Q6_K_L.gguf": 4_000}))
     path = manager.sync.download("demo/l-GGUF", "Q6_K_L")
