@@ -19,6 +19,7 @@ from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import CANCELLED, All, Argument, GrammarError, Tab, read_age, verb
 
 _NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"
+_DELETING: Final = "Interrupted. %gguf models lists the models that are left."
 _STOPPED: Final = "Stopped checking. Earlier results are kept."
 _STOPPED_COPY: Final = "Stopped. Copied files are kept. Run it again to continue."
 
@@ -195,7 +196,7 @@ def forget(session: Session, reference: DeletedId) -> str:
     return f"Removed {reference.id} from the list. Its files are kept: {reference.paths[0]}"
 
 
-@verb("models")
+@verb("models", interrupted=_DELETING)
 def delete(session: Session, reference: DeletedId, *, yes: bool = False) -> Answer | str:
     """Delete a model's files. Shows how much space that frees, and asks first.
 
@@ -250,7 +251,7 @@ def export(session: Session, words: Annotated[tuple[str, ...], _EXPORTED]) -> st
     return results.exported(report)
 
 
-@verb("models")
+@verb("models", interrupted=_DELETING)
 def prune(
     session: Session,
     *,

@@ -607,6 +607,21 @@ def test_without_an_answer_nothing_is_deleted(shell, manager, monkeypatch, error
     assert run(shell, "login") == "No token was entered; nothing has changed."
 
 
+def test_an_interrupt_at_the_question_of_a_deletion_says_how_to_see_what_is_left(shell, manager, monkeypatch):
+    def interrupted(_question):
+        raise KeyboardInterrupt
+
+    manager.registered = [MODEL]
+    manager.answers["delete"] = lambda _id, dry_run=False: PLAN
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("builtins.input", interrupted)
+
+    _, lines = failure(shell, "delete a/b")
+
+    assert lines[-1] == "KeyboardInterrupt: Interrupted. %gguf models lists the models that are left."
+    assert [keywords for _, _, keywords in manager.asked] == [{"dry_run": True}]
+
+
 def test_cancelled_downloads_are_put_back(shell, manager):
     gone = [download(f"owner/gone-{number}:Q8_0", DownloadStatus.CANCELLED) for number in (1, 2)]
     manager.snapshot = snapshot(recent_cancelled=tuple(gone))
