@@ -392,9 +392,11 @@ class QueueMachine:
     def _take_up(self, restored: RestoredDownload, place: int) -> str | None:
         """The result for one download, as a field of `Adoption`; None if this queue has already decided about it."""
         plan, was_active, entry = restored.stored.plan, restored.stored.was_active, Entry.restored(restored)
-        is_ended = any(ended.is_same(plan) for ended in self._downloads.ended)
+        same = [ended for ended in self._downloads.ended if ended.is_same(plan)]
+        is_ended = any(ended.row.notice_kind != "elsewhere" for ended in same)  # the others left it to that kernel
         if is_ended or self._downloads.same(plan) or self._downloads.same_stopping(plan):
             return None
+        self._downloads.forget(lambda ended: ended in same)
         if entry.status is not DownloadStatus.FAILED:
             try:
                 self._downloads.check_targets(plan)

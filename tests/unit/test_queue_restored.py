@@ -176,6 +176,10 @@ def test_cancelling_a_download_of_another_kernel_drops_only_this_request_with_a_
     [cancelled] = queue.snapshot.recent_cancelled
     assert (cancelled.notice_kind, cancelled.notice) == ("elsewhere", "a.ipynb continues it")
 
+    assert queue.restore(left(A, was_active=True)) == Adoption(going_on=1)  # when that kernel has stopped
+    assert queue.rows == [f"{A} downloading 0"]
+    assert not queue.snapshot.recent_cancelled
+
 
 def test_an_alias_of_a_download_is_restored_in_the_next_kernel():
     queue = QueueDriver()
