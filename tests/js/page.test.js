@@ -8,7 +8,7 @@ import { after, before, beforeEach, test } from "node:test";
 import { Window } from "happy-dom";
 
 const FOLDER = new URL("../../gglib_nb/notebook/static/", import.meta.url);
-const NAMES = ["h", "patch", "unlessSame", "applied", "entriesOf", "heldOrder", "segmentsOf", "mapOf", "graphOf", "folderAddress", "Kernel", "pageLink"];
+const NAMES = ["h", "patch", "unlessSame", "applied", "entriesOf", "heldOrder", "segmentsOf", "mapOf", "graphOf", "folderAddress", "Kernel", "Requests", "pageLink"];
 const BROWSER = [
   "document", "Node", "Element", "HTMLElement", "HTMLInputElement", "IntersectionObserver", "MutationObserver", "ResizeObserver",
   "matchMedia", "navigator", "CSS", "sessionStorage", "localStorage",
@@ -174,6 +174,18 @@ test("a kernel that cannot receive messages answers no pending request", async (
 
   await assert.rejects(kernel.ask("act"), { message: "It stopped." });
   assert.equal(isLost, true);
+});
+
+test("a refusal disappears once its row has another state or place", async () => {
+  const app = { texts: {}, schedulePaint() {}, kernel: { ask: () => Promise.reject(new Error("The queue is full.")) } };
+  const requests = new page.Requests(app);
+  await requests.send("failed a", "retry", {});
+
+  for (const position of [0, 0]) requests.clearOutdated("failed a", row("a", { status: "failed", position }));
+  assert.equal(requests.feedback("failed a").text, "The queue is full.");
+
+  requests.clearOutdated("pending a", row("a", { status: "queued", position: 1 }));
+  assert.equal(requests.feedback("failed a").text, "");
 });
 
 // The order of rows

@@ -9,7 +9,7 @@ const MOVES_ROWS = ["top", "up", "down", "undo", "resume", "run_now"];
 const CHANGES_MODELS = ["delete_now", "prune_now", "repair", "update", "verify"];
 
 /** @type {Feedback} */
-const NO_FEEDBACK = { text: "", mood: "", busy: [], confirm: null, opener: "", code: [], shown: "", done: [], alternatives: [] };
+const NO_FEEDBACK = { text: "", mood: "", busy: [], confirm: null, opener: "", code: [], shown: "", done: [], alternatives: [], refusedIn: null };
 
 /** Sends the requests of one view and stores their feedback. */
 class Requests {
@@ -23,6 +23,12 @@ class Requests {
   /** @param {string} at @returns {Feedback} */
   feedback(at) {
     return this.#feedback.get(at) ?? NO_FEEDBACK;
+  }
+
+  /** Clears a refusal once its row has another state or place. @param {string} at @param {Row} row */
+  clearOutdated(at, { id, status, position }, now = `${at} ${status} ${position}`) {
+    const refused = [...this.#feedback].filter(([key, { refusedIn }]) => refusedIn !== null && key.endsWith(` ${id}`));
+    for (const [key, feedback] of refused) if ((feedback.refusedIn ||= now) !== now) this.#feedback.delete(key);
   }
 
   /** @param {string} at @param {Partial<Feedback>} fields */
@@ -50,7 +56,7 @@ class Requests {
    */
   async send(at, id, fields, kind = "act") {
     if (this.feedback(at).busy.includes(id)) return null;
-    this.#update(at, { busy: [...this.feedback(at).busy, id], text: "", mood: "", alternatives: [] });
+    this.#update(at, { busy: [...this.feedback(at).busy, id], text: "", mood: "", alternatives: [], refusedIn: null });
     const slow = setTimeout(() => this.#update(at, { text: this.app.texts.slow ?? "" }), SLOW_MS);
     const onProgress = (/** @type {string} */ text) => {
       clearTimeout(slow);
@@ -63,7 +69,7 @@ class Requests {
       return answer;
     } catch (error) {
       const { message, alternatives = [] } = /** @type {Error & {alternatives?: string[]}} */ (error);
-      this.#update(at, { text: message, mood: "bad", alternatives });
+      this.#update(at, { text: message, mood: "bad", alternatives, refusedIn: "" });
       return null;
     } finally {
       clearTimeout(slow);

@@ -159,9 +159,9 @@ function fileLine(app, bar, at) {
 /** A row; rendered only when its data has changed. @param {PanelView} app @param {string} list The id of its list. @param {Row} row */
 function rowOf(app, list, row) {
   const at = `${list} ${row.id}`;
-  const { name = "" } = row;
+  app.requests.clearOutdated(at, row);
   const isOpen = Boolean(row.reason || row.code || row.bars?.length) && app.isOpen(row);
-  const memo = [row, list, app.requests.feedback(at), isOpen, app.isLive, app.isFresh, app.copied.endsWith(name) && app.copied];
+  const memo = [row, list, app.requests.feedback(at), isOpen, app.isLive, app.isFresh, app.copied.endsWith(row.name ?? "") && app.copied];
   return unlessSame("div", row.id, memo, () => drawnRow(app, list, row, at, isOpen), row.status === "downloading" ? UNSEEN_MS : 0);
 }
 

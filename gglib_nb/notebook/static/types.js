@@ -31,8 +31,8 @@
  *   off: (event: string, listener: (message: any) => void) => void}} Model */
 /**
  * The feedback shown beside one row, list or field: its text, the pending actions (busy), the action to confirm and the button that
- * requested it (opener), the code blocks and the action that opened them (shown), and the actions that are completed (done).
+ * requested it (opener), the code blocks and the action that opened them (shown), the completed actions (done), and where its row was refused (refusedIn).
  * @typedef {{text: string, mood: string, busy: string[], confirm: Action|null, opener: string, code: [string, string][], shown: string, done: string[],
- *   alternatives: string[]}} Feedback
+ *   alternatives: string[], refusedIn: string|null}} Feedback
  */
 /** @typedef {{tag: string, props: Record<string, any>, children: (TreeNode|string)[], draw?: () => TreeNode, restMs?: number}} TreeNode */
