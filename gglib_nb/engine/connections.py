@@ -363,10 +363,9 @@ class Connections:
         """Ask for the wanted number of workers, or for one if there is no work."""
         self.share = self._pool.share(self._attempt, self._adaptation.wanted if has_work else 1)
 
-    @property
-    def are_busy(self) -> bool:
-        """Whether any connection fetches a request."""
-        return bool(self._busy)
+    def are_busy(self, now_s: float) -> bool:
+        """Whether any connection fetches a request, or received bytes lately: a server may still count it."""
+        return bool(self._busy) or (self.received_bytes > 0 and now_s - self.moved_s < _FLOWING_LATELY_S)
 
     def others_receive(self, now_s: float) -> bool:
         """Whether any connection received bytes lately."""

@@ -322,7 +322,7 @@ class Transfer:
                 part.resolved(answer)
             case ExchangeError():
                 self._trouble(part, answer, now_s)
-            case _ if self._connections.are_busy:
+            case _ if self._connections.are_busy(now_s):
                 # As in `_ended`; and a 403 of a hub that sends the files itself may be its limit of connections.
                 part.troubles.retry_at_s = now_s + _ASK_AGAIN_S
             case _:
@@ -458,7 +458,7 @@ class Transfer:
                 self._renew(file, now_s)
             case ExchangeError():
                 self._failed(request, error, now_s)
-            case InvalidConfigError() if self._connections.are_busy:
+            case InvalidConfigError() if self._connections.are_busy(now_s):
                 # A proxy that allows no more tunnels, or one of many servers with a wrong certificate.
                 self._failed(request, LineError(str(error), may_be_limit=True), now_s)
             case _:

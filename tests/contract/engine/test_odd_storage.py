@@ -13,6 +13,7 @@ from gglib_nb.errors import StalledError
 from tests.support.engine import HASTY, LocalEngine
 from tests.support.faulty_hub import (
     CaptivePortal,
+    Cut,
     Direct,
     Fault,
     FaultyHub,
@@ -82,6 +83,18 @@ def test_a_mirror_that_sends_the_files_itself_may_limit_its_connections(
     engine = LocalEngine(hub, tmp_path)
 
     assert all(file.is_verified for file in engine.fetch(REPO, *names).files)
+    engine.close()
+
+
+def test_a_mirror_that_still_counts_a_broken_connection_does_not_end_the_download(
+    hub: FaultyHub, tmp_path: Path
+) -> None:
+    engine = LocalEngine(hub, tmp_path, max_connections=1)
+    hub.faults.add(Direct(), origin="hub", path=NAME, times=None)
+    hub.faults.add(Cut(after_bytes=1_000_000), origin="hub", path=NAME, skip=1)
+    hub.faults.add(Status(403), origin="hub", path=NAME, skip=2, times=2)  # the rest of the file, and its address
+
+    assert engine.fetch(REPO, NAME).files[0].is_verified
     engine.close()
 
 
