@@ -402,9 +402,15 @@ class ModelOperations(QueueOperations):
 
         Raises:
             InvalidTokenError: The Hub does not accept it; nothing is stored.
+            InvalidConfigError: It is stored, but this kernel has another token, which is used instead; or it cannot be stored.
             HubUnavailableError: The Hub cannot be reached; nothing is stored.
         """
         self._parts.at_hub(log_in, token)
+        if self._parts.at_hub(lambda: self._parts.hub.token) not in (None, token.strip()):
+            raise InvalidConfigError(
+                "The token is stored, but this kernel uses another one, from HF_TOKEN or hf_token. Remove that (in a cell: import os; "
+                "del os.environ['HF_TOKEN']), then retry what failed: %gguf retry ID"
+            )
         return self._parts.at_hub(self._parts.access.retry)
 
     # Partial downloads -------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from gglib_nb import DownloadManager, GatedRepoError
 from gglib_nb.demo import GRANTED_TOKEN
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.errors import InvalidTokenError, NetworkError
+from gglib_nb.errors import InvalidConfigError, InvalidTokenError, NetworkError
 from gglib_nb.manager.followups import AccessWatch, waiting_for_access
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verbs import parse
@@ -185,6 +185,19 @@ def test_the_verb_neither_shows_nor_stores_the_token(manager: DownloadManager, m
     assert given == ["hf_secretsecret"]
     assert "secret" not in answer.text
     assert "secret" not in repr(vars(session))
+
+
+def test_a_login_says_that_the_kernel_uses_another_token(
+    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gglib_nb.manager.model_operations.log_in", lambda _token: None)
+    monkeypatch.setenv("HF_TOKEN", "hf_otherother")
+
+    with pytest.raises(InvalidConfigError, match="HF_TOKEN") as caught:
+        parse("login").run(Session(lambda: manager, Typing("hf_secretsecret")))
+
+    assert "secret" not in str(caught.value)
+    assert "otherother" not in str(caught.value)
 
 
 def test_the_verb_without_a_user_or_a_token_changes_nothing(manager: DownloadManager) -> None:
