@@ -241,7 +241,10 @@ def _keep(catalog: Catalog, old: Model, folder: Path) -> frozenset[str]:
     files = tuple(
         _moved(file, version / _usual_path(folder, Path(file.target)).relative_to(folder)) for file in old.files
     )
-    kept = replace(old, id=DownloadId(old.id.repo_id, old.id.quantization, old.commit_sha), files=files)
+    id_ = DownloadId(old.id.repo_id, old.id.quantization, old.commit_sha)
+    kept = replace(
+        old, id=id_, files=files, latest_commit_sha=old.commit_sha, has_update=False
+    )  # a commit never changes
     catalog.register(kept)
     if not all(exists(Path(file.target)) for file in old.files):  # on filesystems without links, the files have moved
         catalog.register(replace(old, files=files))

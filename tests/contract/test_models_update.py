@@ -207,6 +207,15 @@ def test_with_keep_both_versions_are_stored(manager: DownloadManager, hub: Fault
     assert manager.sync.path(ID) == path
 
 
+def test_a_kept_version_has_no_update(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+    publish(hub, gguf("{{ b }}"))
+    manager.sync.check_updates()
+
+    update(manager, keep=True)
+
+    assert [model.has_update for model in manager.catalog.models()] == [False, False]
+
+
 @pytest.mark.slow
 def test_a_split_model_is_replaced_as_a_whole_and_loses_obsolete_shards(
     manager: DownloadManager, hub: FaultyHub
