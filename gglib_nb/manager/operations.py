@@ -301,15 +301,26 @@ class QueueOperations(Blocking):
             raise
         return place
 
-    def _check_disk(self, plan: PlannedDownload, models: Sequence[Model]) -> None:
-        """Refuses a download to a disk that is not mounted (`StorageError`) or beyond the storage limit (`DiskFullError`)."""
+    def _check_disk_again(self, ids: Sequence[DownloadId], status: DownloadStatus) -> None:
+        """As `_check_disk`, for ended downloads that return to the queue together."""
+        plans, models = self._ask(lambda machine: machine.plans_of_ended(ids, status)), self._parts.prepare()
+        for number, plan in enumerate(plans):
+            self._check_disk(plan, models, plans[:number])
+
+    def _check_disk(
+        self, plan: PlannedDownload, models: Sequence[Model], others: Sequence[PlannedDownload] = ()
+    ) -> None:
+        """Refuses a download to a disk that is not mounted (`StorageError`) or beyond the storage limit (`DiskFullError`).
+
+        `others` are queued together with it.
+        """
         parts, limit_bytes = self._parts, self._parts.config.storage_limit_bytes
         folder = parts.config.models_directory if plan.to is None else Path(plan.to)
         if parts.engine.setting is None and (loss := loss_of_folder(folder, models)):
             raise StorageError(loss)
         if limit_bytes is None or plan.is_update:
             return
-        queued = self._ask(lambda machine: machine.plans)
+        queued = [*self._ask(lambda machine: machine.plans), *others]
         used_bytes, needed_bytes = bytes_of(models, queued), bytes_of(models, [*queued, plan])
         if needed_bytes > max(limit_bytes, used_bytes):  # files that are already here need no more
             raise DiskFullError(
@@ -340,8 +351,10 @@ class QueueOperations(Blocking):
         Raises:
             QueueFullError: No more downloads may wait.
             AlreadyQueuedError: The same download, or one that writes the same files, is in the queue.
+            StorageError: Its disk is not mounted, or, as a `DiskFullError`, it exceeds the storage limit.
         """
         wanted = tuple(self._id(one, find_cancelled) for one in ids)
+        self._check_disk_again(wanted, DownloadStatus.CANCELLED)
         return tuple(self._post(on.PutBackRequested(wanted)))
 
     @operation
@@ -403,7 +416,9 @@ class QueueOperations(Blocking):
     @operation
     def retry(self, id: IdLike) -> int:  # noqa: A002
         """Queues a failed download again and starts the processor."""
-        return self._parts.retry(self._id(id, find_failure))
+        wanted = self._id(id, find_failure)
+        self._check_disk_again((wanted,), DownloadStatus.FAILED)
+        return self._parts.retry(wanted)
 
     @operation
     def clear_failed(self, id: IdLike | None = None) -> None:  # noqa: A002

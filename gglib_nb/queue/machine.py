@@ -628,6 +628,11 @@ class QueueMachine:
         entry = self._downloads.find_ended(id)
         return None if entry is None else entry.view()
 
+    def plans_of_ended(self, ids: Sequence[DownloadId], status: DownloadStatus) -> list[PlannedDownload]:
+        """The plans of the newest downloads with these ids that ended with this status."""
+        found = (self._downloads.find_ended(id_, status) for id_ in dict.fromkeys(ids))
+        return [entry.plan for entry in found if entry is not None]
+
     def snapshot(self) -> QueueSnapshot:
         """The whole queue as it is now; items that did not change are the same objects as last time."""
         active, pending = self._downloads.active.values(), enumerate(self._downloads.pending, start=1)

@@ -217,6 +217,20 @@ def test_a_download_over_the_limit_is_refused_with_the_limit(
     assert manager.snapshot.items == ()
 
 
+def test_downloads_that_return_to_the_queue_are_refused_like_new_ones(
+    make_manager: Callable[..., DownloadManager],
+) -> None:
+    manager = make_manager(storage_limit_bytes=500_000)
+    manager.sync.queue_download(_request())
+    manager.sync.cancel_download("small")
+    manager.sync.download("demo/small-GGUF", "Q8_0")
+
+    with pytest.raises(DiskFullError, match=r"more than the\s+storage limit of 500"):
+        manager.sync.put_back("Q4")
+
+    assert manager.snapshot.items == ()
+
+
 def test_the_plan_shows_the_space_left_by_the_limit(make_manager: Callable[..., DownloadManager]) -> None:
     manager = make_manager(storage_limit_bytes=500_000)
     manager.sync.download("demo/small-GGUF", "Q4_K_M")
