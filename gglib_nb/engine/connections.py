@@ -483,8 +483,11 @@ class Connections:
         stall_s = max(timeouts.stall_s, min(timeouts.answer_s, timeouts.stall_s * 2.0**self._silences))
         found = []
         for request, worker in self._busy.items():
+            if worker.is_waiting:
+                continue
+            self._sample(request, now_s)  # it may have waited until a moment ago
             limit_s = stall_s if request.received_bytes else timeouts.answer_s
-            if not worker.is_waiting and now_s - worker.pace.moved_s > limit_s:
+            if now_s - worker.pace.moved_s > limit_s:
                 found.append((request, limit_s))
         self._silences = min(_MOST_SILENCES, self._silences + any(one.received_bytes for one, _ in found))
         return found

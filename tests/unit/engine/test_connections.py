@@ -160,6 +160,16 @@ def test_a_line_that_becomes_silent_for_days_is_still_measured() -> None:
     assert {limit_s for _, limit_s in silent} == {15}
 
 
+def test_a_slow_write_that_ends_just_before_the_search_for_silent_lines_is_no_silence() -> None:
+    connections = Connections(1, 1, FakePool(), queue.SimpleQueue(), 0.0)
+    connections.assign_all([FakeFile()], None, 0.0)
+    connections.measure(100.0)
+    for request in connections._busy:
+        request.position = 1
+
+    assert connections.stalled(100.0, Timeouts()) == []
+
+
 class WarmPool(FakePool):
     """Keeps its workers, as the engine's pool does."""
 
