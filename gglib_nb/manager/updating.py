@@ -192,6 +192,7 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
         home = config.models_directory if plan.to is None else Path(plan.to)
         files = settle_update(catalog, model, home, keeps_old=plan.keeps_old)
     else:
+        model = replace(model, files=(*model.files, *_other_companions(catalog, model)))
         try:
             catalog.register(model)
         except CatalogDamagedError:
@@ -200,6 +201,15 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
         with contextlib.suppress(CatalogError):
             remark = remark_on(model, catalog.models())
     return ModelRegistered(effect.attempt, files, remark)
+
+
+def _other_companions(catalog: Catalog, new: Model) -> list[StoredFile]:
+    """The companions that the registered model has, and this download of it was not asked for."""
+    kinds = {file.kind for file in new.files}
+    with contextlib.suppress(CatalogError):
+        files = [file for model in catalog.models() if model.id == new.id for file in model.files]
+        return [file for file in files if file.kind not in kinds and exists(Path(file.target))]
+    return []
 
 
 def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps_old: bool) -> tuple[StoredFile, ...]:

@@ -163,3 +163,13 @@ async def test_a_draft_is_downloaded_with_its_model(manager: DownloadManager, hu
         "m-7B-Q4_K_M.gguf": "shard",
         "mtp-m-7B.gguf": "draft",
     }
+
+
+def test_a_later_download_without_the_projector_keeps_it(manager: DownloadManager) -> None:
+    manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
+    projector = manager.sync.find_model("vision").projector_path
+
+    manager.sync.download("demo/vision-GGUF")
+
+    assert projector is not None
+    assert manager.sync.find_model("vision").projector_path == projector
