@@ -141,12 +141,15 @@ def refuse_beginning(text: str, model: Model) -> None:
         raise ModelNotFoundError(f"There is no model {text!r}. Did you mean {model.id}?")
 
 
-def find_discarded(text: str, snapshot: QueueSnapshot) -> DownloadId:
-    """The download to be discarded: as `find_download`, but no other one whose id the text only begins."""
-    id_ = find_download(text, snapshot)
+def find_discarded(text: str, snapshot: QueueSnapshot, group: str = "items") -> DownloadId:
+    """The download to be deleted or taken off a list: as `find_download`, but no other one whose id the text only begins."""
+    id_ = find_download(text, snapshot, group)
     if is_beginning(text, id_, snapshot.downloads[str(id_)].label):
         raise NotInQueueError(f"No download matches {text!r}. Did you mean {id_}?")
     return id_
+
+
+find_cleared = partial(find_discarded, group="recent_failures")
 
 
 def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:

@@ -16,7 +16,7 @@ from typing_extensions import override
 from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.references import find_cancelled, find_discarded, find_download, find_failure
+from gglib_nb.domain.references import find_cancelled, find_cleared, find_discarded, find_download, find_failure
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.stored import Adoption, PastDownload, StoredLimits
 from gglib_nb.domain.units import DailyHours, plural, size
@@ -424,7 +424,7 @@ class QueueOperations(Blocking):
     def clear_failed(self, id: IdLike | None = None) -> None:  # noqa: A002
         """Removes one failed download from the list; None: all of them."""
         failed = on.EndedCleared(DownloadStatus.FAILED)
-        self._post(failed if id is None else on.FailureCleared(self._id(id, find_failure)))
+        self._post(failed if id is None else on.FailureCleared(self._id(id, find_cleared)))
 
     # Limits ------------------------------------------------------------------------------------------------------
 

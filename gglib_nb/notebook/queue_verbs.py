@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from gglib_nb.domain import units
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.references import find_discarded, find_download, has_word, pick_row, row_number
+from gglib_nb.domain.references import find_cleared, find_discarded, find_download, has_word, pick_row, row_number
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
@@ -49,7 +49,11 @@ AnyId = Annotated[DownloadId, _id("items", _QUEUED)]
 AnyText = Annotated[str, replace(_id("items", _QUEUED), find=None)]
 PendingId = Annotated[DownloadId, _id("items", _QUEUED, lambda status: status.is_pending)]
 PausedId = Annotated[DownloadId, _id("items", _QUEUED, lambda status: status is DownloadStatus.PAUSED)]
-FailedId = Annotated[DownloadId, _id("recent_failures", "failed download; #2 is the second of them")]
+_FAILED: Final = _id("recent_failures", "failed download; #2 is the second of them")
+FailedId = Annotated[DownloadId, _FAILED]
+ClearedId = Annotated[
+    DownloadId, replace(_FAILED, find=lambda session, text: find_cleared(text, session.manager.snapshot))
+]
 CancelledId = Annotated[DownloadId, _id("recent_cancelled", "cancelled download")]
 
 
@@ -192,7 +196,7 @@ def retry(session: Session, reference: FailedId | None = None, *, _all: All = Fa
 
 
 @verb("queue")
-def clear_failed(session: Session, reference: FailedId | None = None) -> str:
+def clear_failed(session: Session, reference: ClearedId | None = None) -> str:
     """Clear the list of failed downloads, or remove one from it. Downloaded data is kept."""
     failures = session.manager.snapshot.recent_failures
     if reference is None:

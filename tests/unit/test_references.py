@@ -4,9 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId, check_repo_id
-from gglib_nb.domain.references import is_beginning, parse_pasted
-from gglib_nb.errors import InvalidRepoIdError
+from gglib_nb.domain.references import find_cleared, is_beginning, parse_pasted
+from gglib_nb.errors import InvalidRepoIdError, NotInQueueError
+from tests.support.snapshots import download, snapshot
 
 NAMES = st.from_regex(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,20}[A-Za-z0-9_])?", fullmatch=True)
 REPO_IDS = st.tuples(NAMES, NAMES).map("/".join)
@@ -181,3 +183,11 @@ def test_an_id_that_the_hub_would_reject_is_refused_without_a_request(repo_id):
 )
 def test_an_id_that_only_begins_another_is_recognized(text, is_other):
     assert is_beginning(text, DownloadId.parse("owner/name-2:Q6_K_L")) is is_other
+
+
+def test_an_id_that_only_begins_that_of_a_failure_clears_none():
+    failed = snapshot(recent_failures=(download("owner/name:Q6_K_L", DownloadStatus.FAILED),))
+
+    with pytest.raises(NotInQueueError, match=r"Did you mean owner/name:Q6_K_L\?$"):
+        find_cleared("owner/name:Q6_K", failed)
+    assert find_cleared("name", failed) == find_cleared("#1", failed) == DownloadId("owner/name", "Q6_K_L")
