@@ -204,10 +204,11 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
 
 
 def _other_companions(catalog: Catalog, new: Model) -> list[StoredFile]:
-    """The companions that the registered model has, and this download of it was not asked for."""
+    """The companions that the registered model has in this place, and this download of it was not asked for."""
     kinds = {file.kind for file in new.files}
     with contextlib.suppress(CatalogError):
-        files = [file for model in catalog.models() if model.id == new.id for file in model.files]
+        same = (model for model in catalog.models() if (model.id, model.paths) == (new.id, new.paths))
+        files = [file for model in same for file in model.files]
         return [file for file in files if file.kind not in kinds and exists(Path(file.target))]
     return []
 

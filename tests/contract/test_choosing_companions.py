@@ -173,3 +173,16 @@ def test_a_later_download_without_the_projector_keeps_it(manager: DownloadManage
 
     assert projector is not None
     assert manager.sync.find_model("vision").projector_path == projector
+
+
+def test_a_download_to_the_models_folder_takes_no_projector_of_another_program(
+    manager: DownloadManager, tmp_path: Path
+) -> None:
+    manager.sync.download("demo/vision-GGUF", companions=("mmproj",))
+    manager.sync.forget("vision")
+    manager.config.models_directory.rename(tmp_path / "lmstudio")
+    manager.sync.import_folder(tmp_path / "lmstudio")
+
+    manager.sync.download("demo/vision-GGUF")
+
+    assert manager.sync.find_model("vision").projector_path is None
