@@ -12,10 +12,10 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from glob import escape
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from gglib_nb.domain import units
 from gglib_nb.domain.values import Value
@@ -230,17 +230,23 @@ def is_disk_gone(known_folders: Collection[Path | str]) -> bool:
     return bool(known_folders) and not any(map(os.path.lexists, known_folders))
 
 
+_Found = TypeVar("_Found")
 _hanging: Final[dict[str, threading.Thread]] = {}  # by place: a search that did not end in time
 
 
-def found_in_time(place: str, search: Callable[[], Iterable[Path]]) -> list[Path]:
-    """What a search of a place finds; one whose disk hangs is left out until the search has ended."""
-    found: list[Path] = []
-    if (hanging := _hanging.get(place)) is None or not hanging.is_alive():
-        thread = threading.Thread(target=lambda: found.extend(search()), name="gglib-search", daemon=True)
-        with contextlib.suppress(RuntimeError):  # there are too many threads
-            thread.start()
-            thread.join(_SEARCH_S)
+def found_in_time(searches: Mapping[str, Callable[[], Iterable[_Found]]]) -> list[_Found]:
+    """What searches, by their place, find at the same time; a place whose disk hangs is left out until its search has ended."""
+    found: list[_Found] = []
+    begun: dict[str, threading.Thread] = {}
+    deadline_s = time.monotonic() + _SEARCH_S
+    for place, search in searches.items():
+        if (hanging := _hanging.get(place)) is None or not hanging.is_alive():
+            thread = threading.Thread(target=lambda one: found.extend(one()), args=[search], name="gglib-search", daemon=True)
+            with contextlib.suppress(RuntimeError):  # there are too many threads
+                thread.start()
+                begun[place] = thread
+    for place, thread in begun.items():
+        thread.join(max(0.0, deadline_s - time.monotonic()))
         if thread.is_alive():
             _hanging[place] = thread
     return list(found)

@@ -263,7 +263,7 @@ def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: in
                     yield found
 
     for folder in folders:
-        yield from disk.found_in_time(folder, partial(search, Path(folder)))
+        yield from disk.found_in_time({folder: partial(search, Path(folder))})
 
 
 # --- Headers ----------------------------------------------------------------------------------------------------------

@@ -69,7 +69,7 @@ def find_donors(
     files: dict[Identity, Path] = {}
     own = () if folder is None else (path for pattern in _PATTERNS for path in sorted(matching(folder, pattern)))
     there = (path for path in map(Path, others) if status_of(path) is not None)
-    for path in (*own, *(found_in_time("\n".join(others), lambda: there) if others else ())):
+    for path in (*own, *(found_in_time({"\n".join(others): lambda: there}) if others else ())):
         found = status_of(path)
         if found is not None and stat.S_ISREG(found.st_mode) and len(files) < _MOST_FILES:
             files.setdefault(identity(found), path)

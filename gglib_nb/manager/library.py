@@ -3,9 +3,10 @@
 import os
 import time
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from gglib_nb.catalog.store import Catalog
@@ -18,7 +19,7 @@ from gglib_nb.domain.names import DownloadId, parse_path
 from gglib_nb.domain.plan import RepoListing
 from gglib_nb.domain.values import known_sum
 from gglib_nb.domain.variants import variants_of
-from gglib_nb.engine.disk import is_disk_gone, status_of, storage_errors
+from gglib_nb.engine.disk import found_in_time, status_of, storage_errors
 from gglib_nb.engine.local import leftovers
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.errors import RemoteChangedError, RequestError, StorageError
@@ -30,18 +31,27 @@ from gglib_nb.system import allocated_bytes, exists, is_file, is_folder, replace
 
 
 def look_at(paths: Iterable[str]) -> dict[str, FileLook | None]:
-    """Size and times of files, of a link those of its target; None: there is no such file."""
-    found = {path: status_of(Path(path)) for path in paths}
-    return {
-        path: None if one is None else FileLook(one.st_size, one.st_mtime_ns, one.st_atime_ns)
-        for path, one in found.items()
-    }
+    """Size and times of files, of a link those of its target; None: there is no such file, or its disk hangs."""
+    looks: dict[str, FileLook | None] = dict.fromkeys(paths)
+    folders: dict[str, list[str]] = defaultdict(list)
+    for path in looks:
+        folders[os.path.dirname(path)].append(path)  # noqa: PTH120 - texts
+    for path, found in found_in_time({folder: partial(_statuses, inside) for folder, inside in folders.items()}):
+        looks[path] = FileLook(found.st_size, found.st_mtime_ns, found.st_atime_ns)
+    return looks
+
+
+def _statuses(paths: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
+    for path in paths:
+        if (found := status_of(Path(path))) is not None:
+            yield path, found
 
 
 def bytes_of(models: Iterable[Model], plans: Iterable[PlannedDownload] = ()) -> int:
     """The disk space of models, and of downloads once they are complete; a file of several is counted once, a missing one not."""
-    files = (file for model in models for file in model.files)
-    sizes = {file.target: file.size_bytes for file in files if os.path.lexists(file.target)}
+    files = {file.target: file.size_bytes for model in models for file in model.files}
+    looks = look_at(files)
+    sizes = {target: size_bytes for target, size_bytes in files.items() if looks[target] is not None}
     for plan in plans:
         sizes |= sizes_by_target(plan.files)
     return sum(sizes.values())
@@ -53,9 +63,10 @@ def loss_of_folder(models_directory: Path, models: Iterable[Model]) -> str:
     It is not mounted if models are registered in it and none of their owners' folders exists.
     """
     owners = owner_folders(models_directory, models)
-    if not is_disk_gone(owners):
+    looks = look_at([*owners, str(models_directory)])
+    if not owners or any(looks[owner] is not None for owner in owners):
         return ""
-    is_missing = not os.path.lexists(models_directory)
+    is_missing = looks[str(models_directory)] is None
     return (
         f"The models folder {models_directory} {'does not exist' if is_missing else 'has none of its models'}. If its disk is "
         "not mounted, mount it and try again. If its files were deleted on purpose, create the folder "

@@ -498,7 +498,8 @@ def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]]
     """Does what `path` does; `stored` returns the models of other programs. Counts as a use of the model."""
     model = catalog.find(id_, stored)
     path = Path(model.paths[0])
-    if not is_file(path) and not model.hosts:  # the path of a model on a cluster's host is that host's
+    is_there = library.look_at([str(path)])[str(path)] is not None and is_file(path)
+    if not is_there and not model.hosts:  # the path of a model on a cluster's host is that host's
         again = f" To download it again: %gguf queue {model.id.typed}." if model.has_repository else ""
         off = "" if model.origin == "store" else f" To take it off the list: %gguf forget {model.id.typed}"
         raise ModelNotFoundError(f"The file of {model.id} is missing: {path}.{again}{off}")

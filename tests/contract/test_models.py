@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ import gglib_nb
 from gglib_nb import AlreadyQueuedError, DownloadManager, ModelNotFoundError, StorageError
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
-from tests.support.catalog_models import stored
+from gglib_nb.engine import disk
+from tests.support.catalog_models import model, stored
 from tests.support.faulty_hub import FaultyHub
 
 SMALL = "demo/small-GGUF:Q4_K_M"
@@ -41,6 +43,30 @@ async def test_a_touched_or_removed_file_is_shown_in_its_row(manager: DownloadMa
     [removed] = await manager.models()
 
     assert (touched.state, removed.state) == ("changed", "missing")
+
+
+async def test_a_model_on_a_disk_that_hangs_holds_up_no_list_of_models(
+    manager: DownloadManager, tmp_path: Path, monkeypatch
+) -> None:
+    answers, stat = threading.Event(), Path.stat
+
+    def hangs(path: Path, **options: bool) -> os.stat_result:
+        if path.parent.name == "hung":
+            answers.wait(60)
+        return stat(path, **options)
+
+    await manager.download("demo/small-GGUF", "Q4_K_M")
+    manager.catalog.register(model("demo/hung-GGUF:Q4_K_M", stored(str(tmp_path / "hung" / "m.gguf"))))
+    monkeypatch.setattr(Path, "stat", hangs)
+    monkeypatch.setattr(disk, "_SEARCH_S", 0.3)
+
+    rows = await asyncio.wait_for(manager.models(), 20)
+    with pytest.raises(ModelNotFoundError):
+        await asyncio.wait_for(manager.path("demo/hung-GGUF:Q4_K_M"), 20)
+    await asyncio.wait_for(manager.prune(keep_bytes=0, dry_run=True), 20)
+
+    answers.set()
+    assert {row.id: row.state for row in rows} == {SMALL: "verified", "demo/hung-GGUF:Q4_K_M": "missing"}
 
 
 @pytest.mark.slow
