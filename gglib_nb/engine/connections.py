@@ -114,6 +114,11 @@ class Worker:
         self._read_bytes = SMALLEST_READ_BYTES
         threading.Thread(target=self._run, name="gglib-connection", daemon=True).start()
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether it has a connection."""
+        return self._connection is not None
+
     def assign(self, request: Request, session: Session, inbox: "queue.SimpleQueue[Any]") -> None:
         """Fetch the request; its end is put into the inbox."""
         self.origin = origin_of(request.remote.url)
@@ -266,6 +271,16 @@ class Pool:
             self._count -= len(surplus)
         for worker in surplus:
             worker.close()
+
+    def make_room(self) -> bool:
+        """Close the idle workers; False if none of them had a connection, and none is busy."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+            self._count -= len(idle)
+            has_connections = self._count > 0 or any(worker.is_connected for worker in idle)
+        for worker in idle:
+            worker.close()
+        return has_connections
 
     def discard(self, worker: Worker) -> None:
         """Close a worker that is not idle; the caller has revoked its request, if any."""

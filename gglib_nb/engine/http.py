@@ -196,12 +196,16 @@ class Session:
         self.proxies = Proxies.from_environment()
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
+        self._in_use = 0  # connections that are not idle
 
-    def close(self) -> None:
-        """Close the idle connections."""
+    def close(self) -> bool:
+        """Close the idle connections; False if there were none, and none is in use."""
         with self._lock:
-            while self._idle:
-                self._idle.pop().close()
+            idle, self._idle = self._idle, []
+            has_connections = bool(idle) or self._in_use > 0
+        for connection in idle:
+            connection.close()
+        return has_connections
 
     def check(self) -> None:
         """Raises `InvalidTokenError` or `InvalidConfigError` if no header can carry the token, or the endpoint is no address."""
@@ -231,9 +235,14 @@ class Session:
         """Status and headers of one answer, without its body, on a kept connection; raises as `Connection.request`."""
         with self._lock:
             connection = self._idle.pop() if self._idle else Connection(self)
-        found = connection.head(url, extra, method)
-        with self._lock:  # not after an error: what it left unread would be the next answer
-            self._idle.append(connection)
+            self._in_use += 1
+        try:
+            found = connection.head(url, extra, method)
+            with self._lock:  # not after an error: what it left unread would be the next answer
+                self._idle.append(connection)
+        finally:
+            with self._lock:
+                self._in_use -= 1
         return found
 
     def can_reach_hub(self) -> bool:

@@ -47,6 +47,7 @@ from gglib_nb.errors import (
     NetworkError,
     StorageError,
 )
+from gglib_nb.network.tunnels import ProxyRefusedError
 from gglib_nb.system import free_bytes, log_path
 
 _TICK_S: Final = 0.1
@@ -320,6 +321,8 @@ class Transfer:
         match answer:
             case Remote():
                 part.resolved(answer)
+            case Exception() if self._may_get_a_tunnel(answer):
+                part.troubles.retry_at_s = now_s + _ASK_AGAIN_S
             case ExchangeError():
                 self._trouble(part, answer, now_s)
             case _ if self._connections.are_busy(now_s):
@@ -327,6 +330,13 @@ class Transfer:
                 part.troubles.retry_at_s = now_s + _ASK_AGAIN_S
             case _:
                 raise answer
+
+    def _may_get_a_tunnel(self, error: Exception) -> bool:
+        """Whether a proxy refused a tunnel, and other connections may have all that it allows; the idle ones are closed."""
+        if not isinstance(error.__cause__, ProxyRefusedError):
+            return False
+        had_idle = self._shared.session.close()
+        return self._shared.pool.make_room() or had_idle
 
     def _trouble(
         self, part: Part, error: ExchangeError, now_s: float, *, others_receive: bool = False, has_bytes: bool = False
@@ -456,6 +466,8 @@ class Transfer:
                 pass
             case LeaseLostError():
                 self._renew(file, now_s)
+            case Exception() if not self._connections.are_busy and self._may_get_a_tunnel(error):
+                part.troubles.retry_at_s = now_s + _ASK_AGAIN_S
             case ExchangeError():
                 self._failed(request, error, now_s)
             case InvalidConfigError() if self._connections.are_busy(now_s):

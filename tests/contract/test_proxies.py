@@ -174,14 +174,15 @@ def test_a_proxy_that_blocks_the_storage_host_is_reported_with_the_host(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("refusal", ["403 Forbidden", "407 Proxy Authentication Required", "503 Service Unavailable"])
+@pytest.mark.parametrize("most", [1, 3])
 def test_a_proxy_that_allows_few_tunnels_is_used_with_few_connections(
-    make_hub, company, tmp_path, monkeypatch, refusal
+    make_hub, company, tmp_path, monkeypatch, most, refusal
 ) -> None:
     names = [f"m-{number:05}-of-00002.gguf" for number in (1, 2)]
     hub = make_hub([make_repository(REPO, dict.fromkeys(names, 20_000_000))], tls=company.server())
-    hub.set_speed(per_connection=4_000_000)
+    hub.set_speed(per_connection=8_000_000)
     trust(monkeypatch, company)
-    with FewTunnels(3, refusal) as proxy:
+    with FewTunnels(most, refusal) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", proxy.url)
         engine = LocalEngine(hub, tmp_path)
 
