@@ -241,7 +241,9 @@ def found_in_time(searches: Mapping[str, Callable[[], Iterable[_Found]]]) -> lis
     deadline_s = time.monotonic() + _SEARCH_S
     for place, search in searches.items():
         if (hanging := _hanging.get(place)) is None or not hanging.is_alive():
-            thread = threading.Thread(target=lambda one: found.extend(one()), args=[search], name="gglib-search", daemon=True)
+            thread = threading.Thread(
+                target=lambda one: found.extend(one()), args=[search], name="gglib-search", daemon=True
+            )
             with contextlib.suppress(RuntimeError):  # there are too many threads
                 thread.start()
                 begun[place] = thread
