@@ -466,7 +466,7 @@ class Transfer:
                 pass
             case LeaseLostError():
                 self._renew(file, now_s)
-            case Exception() if not self._connections.are_busy and self._may_get_a_tunnel(error):
+            case Exception() if not self._connections.are_busy(now_s) and self._may_get_a_tunnel(error):
                 part.troubles.retry_at_s = now_s + _ASK_AGAIN_S
             case ExchangeError():
                 self._failed(request, error, now_s)
