@@ -60,6 +60,8 @@ _DISCARD_S: Final = 1.0
 # A router may have dropped a connection that was idle for longer, which shows only after a timeout.
 _IDLE_S: Final = 30.0
 _ENCODED_PIECE_BYTES: Final = 64 * 1024
+# A journal has little room for what a server sends.
+_VERSION_LENGTH: Final = 100
 
 # The errors of a kept connection that the server has closed.
 _SIGNS_OF_DEATH: Final = (ConnectionError, http.client.BadStatusLine, ssl.SSLError)
@@ -266,7 +268,8 @@ class Answer:
     ) -> None:
         self.end = end
         self.is_whole = response.status == 200  # a server that ignored a range sends the rest only with all of it
-        self.version = (response.getheader("etag") or response.getheader("last-modified") or "").removeprefix("W/")
+        version = response.getheader("etag") or response.getheader("last-modified") or ""
+        self.version = version.removeprefix("W/")[:_VERSION_LENGTH]
         self._connection = connection
         self._response = response
         self._left = None if end is None else end - start
