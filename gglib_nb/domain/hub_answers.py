@@ -30,7 +30,8 @@ _LONGEST_REASON: Final = 2000
 _WRONG_TIME: Final = ("has expired", "not yet valid")
 _WRONG_NAME: Final = ("ostname mismatch", "IP address mismatch", "doesn't match")
 
-_COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
+COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")
+"""The id of a commit; any other revision is a branch or a tag."""
 
 
 class Asked(Value, frozen=True):
@@ -190,7 +191,7 @@ def _no_repository(refusal: Refusal, asked: Asked) -> HubError:
 def _no_revision(asked: Asked) -> HubError:
     if asked.revision is None:
         return RevisionNotFoundError(f"{asked.repo_id} has no default branch yet; choose another repository.")
-    if _COMMIT.fullmatch(asked.revision):
+    if COMMIT.fullmatch(asked.revision):
         return RevisionNotFoundError(
             f"{asked.repo_id} has no commit {asked.revision}: its owner may have rewritten its history. "
             "Queue it again to get the current files."

@@ -26,7 +26,7 @@ from gglib_nb.domain.http_rules import (
     size_in,
     web_address,
 )
-from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal, redirected
+from gglib_nb.domain.hub_answers import COMMIT, Asked, Refusal, hub_refusal, redirected
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.http import BusyError, ExchangeError, Session, WrongAnswerError
 from gglib_nb.errors import GatedRepoError, GglibError, HubUnavailableError, InvalidTokenError, RemoteChangedError
@@ -69,9 +69,15 @@ def resolve(session: Session, asked: Asked, planned: PlannedFile, failures: int 
 
 def _resolve_at(session: Session, asked: Asked, planned: PlannedFile) -> Remote:
     session.check()
-    url = web_address(asked.file_url)
+    url, stated = web_address(asked.file_url), dict[str, str]()
     for _ in range(MOST_REDIRECTS):
         status, headers = session.head(url, {"Range": "bytes=0-0"})
+        # A redirect to the same origin may state what the next answer does not.
+        stated |= {name: text for name, text in headers.items() if name.startswith("x-linked-")}
+        headers = {**headers, **stated}
+        commit_sha = headers.get("x-repo-commit", "")
+        if planned.sha256 is None and COMMIT.fullmatch(commit_sha) and contradict(commit_sha, asked.revision):
+            raise _changed(planned)
         if status not in REDIRECT_STATUSES:
             return _as_planned(_served_by_the_hub(session, url, status, headers, asked), planned)
         size_bytes, sha256 = size_in(headers.get("x-linked-size")), sha256_of(headers.get("x-linked-etag"))
@@ -137,7 +143,9 @@ def _as_planned(remote: Remote, planned: PlannedFile) -> Remote:
     """The remote file, if it can be the planned one. A guessed digest never contradicts a known one."""
     is_other_file = contradict(planned.sha256, remote.sha256) and not remote.has_guessed_sha256
     if is_other_file or contradict(planned.size_bytes, remote.size_bytes):
-        raise RemoteChangedError(
-            f"{planned.path_in_repo} has changed on the hub since it was listed. Download it again."
-        )
+        raise _changed(planned)
     return replace(remote, sha256=planned.sha256, has_guessed_sha256=False) if planned.sha256 else remote
+
+
+def _changed(planned: PlannedFile) -> RemoteChangedError:
+    return RemoteChangedError(f"{planned.path_in_repo} has changed on the hub since it was listed. Download it again.")

@@ -431,6 +431,24 @@ def test_a_hub_digest_other_than_the_planned_one_is_refused(serving) -> None:
         resolved(server.url, DIGEST)
 
 
+def test_the_facts_of_a_redirect_count_although_the_next_answer_of_the_hub_does_not_state_them(serving) -> None:
+    first = response("302 Found", location="/files/x", x_linked_size="10", x_linked_etag=f'"{DIGEST}"')
+    server = serving(first, response(body=b"x" * 10, content_encoding="gzip", etag=f'"{OTHER}"'))
+
+    remote = resolved(server.url)
+
+    assert (remote.size_bytes, remote.sha256, remote.has_guessed_sha256) == (10, DIGEST, False)
+
+
+def test_a_file_of_another_commit_is_refused_if_no_digest_would_show_it(serving) -> None:
+    moved = response("302 Found", location="https://cdn.example/x", x_repo_commit="d" * 40)
+
+    with pytest.raises(RemoteChangedError):
+        resolved(serving(moved).url)
+
+    assert resolved(serving(moved).url, DIGEST).sha256 == DIGEST
+
+
 def test_an_invalid_size_is_unknown(serving) -> None:
     server = serving(response("302 Found", location="https://cdn.example/x", x_linked_size="9" * 30))
 
