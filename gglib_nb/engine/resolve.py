@@ -75,8 +75,8 @@ def _resolve_at(session: Session, asked: Asked, planned: PlannedFile) -> Remote:
         # A redirect to the same origin may state what the next answer does not.
         stated |= {name: text for name, text in headers.items() if name.startswith("x-linked-")}
         headers = {**headers, **stated}
-        commit_sha = headers.get("x-repo-commit", "")
-        if planned.sha256 is None and COMMIT.fullmatch(commit_sha) and contradict(commit_sha, asked.revision):
+        commits = {headers.get("x-repo-commit", ""), asked.revision or ""}  # on some mirrors a branch
+        if planned.sha256 is None and len(commits) > 1 and all(map(COMMIT.fullmatch, commits)):
             raise _changed(planned)
         if status not in REDIRECT_STATUSES:
             return _as_planned(_served_by_the_hub(session, url, status, headers, asked), planned)
