@@ -152,7 +152,7 @@ class Engine:
             if self._is_closed:
                 return
             old, self._engine, self.setting = self._engine, self._made(make), setting
-        self._fail_checks(EngineLostError(_LOST))  # only now: no more are sent to the old one
+            self._fail_checks(EngineLostError(_LOST))  # only now: no more are sent to the old one
         threading.Thread(target=old.close, name="gglib-engine-change", daemon=True).start()
         self._tell(reports.EnginesChanged(1))
 

@@ -1,5 +1,6 @@
 """The engine of a manager, replaced by another one."""
 
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from gglib_nb import DownloadManagerConfig
 from gglib_nb.engine import protocol as wire
 from gglib_nb.errors import GglibError
-from gglib_nb.manager.engine import Engine
+from gglib_nb.manager.engine import Engine, FileCheck
 
 
 class Silent:
@@ -46,3 +47,22 @@ def test_no_check_is_left_with_an_engine_that_was_replaced(tmp_path: Path, monke
 
     assert isinstance(check.answer.exception(0), GglibError)
     assert [type(command) for command in new.sent if isinstance(command, wire.CheckFiles)] == [wire.CheckFiles]
+
+
+def test_a_check_of_the_new_engine_does_not_fail_with_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = DownloadManagerConfig(tmp_path / "models", state_directory=tmp_path / "state")
+    engine, checks = Engine(config, lambda: "test", lambda _event: None), list[FileCheck]()
+    fail_checks, beginning = engine._fail_checks, threading.Thread(target=lambda: checks.append(engine.check([])))
+
+    def begin_another_and_fail_checks(error: GglibError) -> None:
+        beginning.start()
+        beginning.join(0.2)
+        fail_checks(error)
+
+    monkeypatch.setattr(engine, "_fail_checks", begin_another_and_fail_checks)
+    engine.change(None, lambda *_: Silent())
+    beginning.join(10)
+
+    assert not checks[0].answer.done()
