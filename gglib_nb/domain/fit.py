@@ -250,7 +250,9 @@ def _split(
 
 
 def _with_free(found: Placement, machine: MachineMemory) -> Placement:
-    parts = ((found.gpu_bytes, machine.vram_free_bytes), (found.ram_bytes, machine.ram_free_bytes))
+    # What is beside shared GPUs has the same free memory.
+    in_ram = found.ram_bytes + (found.gpu_bytes if machine.is_unified and found.ram_bytes else 0)
+    parts = ((found.gpu_bytes, machine.vram_free_bytes), (in_ram, machine.ram_free_bytes))
     is_unknown = any(needed and free is None for needed, free in parts)
     fits_now = None if is_unknown else all(needed <= (free or 0) for needed, free in parts)
     return replace(found, fits_now=fits_now, has_gpu=bool(machine.gpus))

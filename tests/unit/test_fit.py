@@ -99,6 +99,15 @@ def test_a_model_whose_layers_fit_the_gpu_without_its_output_is_not_placed_in_ra
     assert (found.fit, found.gpu_layers) == ("gpu_partly", 31)
 
 
+def test_the_parts_of_a_model_on_and_beside_a_shared_gpu_share_the_free_memory() -> None:
+    mac = MachineMemory(16 * GIB, (Gpu("Apple", 10 * GIB, 10 * GIB, is_shared=True),), 10 * GIB)
+
+    found = place(model_shape(LLAMA_3_8B, int(11 * GB)), mac, 8192)
+
+    assert (found.fit, found.fits_now) == ("gpu_partly", False)
+    assert max(found.gpu_bytes, found.ram_bytes) < 10 * GIB < found.gpu_bytes + found.ram_bytes
+
+
 def test_an_incomplete_header_makes_the_fit_unknown() -> None:
     assert place(model_shape(header("llama"), GB), MACHINES["8 GB"], 8192).fit == "unknown"
 
