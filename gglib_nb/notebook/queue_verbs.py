@@ -94,11 +94,12 @@ def cancel(session: Session, text: AnyText | None = None, *, _all: All = False, 
     if text is None:
         if discard:
             raise GrammarError("--discard deletes the data of one download; give its id")
-        number = len(manager.snapshot.items) + len(manager.snapshot.resolving)
+        snapshot = manager.snapshot
+        queued = sum(item.status is not DownloadStatus.REGISTERING for item in snapshot.items)
+        number = queued + len(snapshot.resolving)
         session.sync.cancel_all()
-        return _all_of(
-            "cancel", number, f"Cancelled {units.plural(number, 'download')}. {_KEPT} Undo: %gguf undo --all"
-        )
+        undo = f" {_KEPT} Undo: %gguf undo --all" if queued else ""
+        return _all_of("cancel", number, f"Cancelled {units.plural(number, 'download')}.{undo}")
     reference = (find_discarded if discard else find_download)(text, manager.snapshot)
     session.sync.cancel_download(reference, discard=discard)
     if _is_stored(reference, session):
@@ -149,7 +150,8 @@ def pause(session: Session, reference: AnyId | None = None, *, _all: All = False
     """Pause a download, or all."""
     snapshot = session.manager.snapshot
     if reference is None:
-        number = sum(item.status is not DownloadStatus.PAUSED for item in snapshot.items) + len(snapshot.resolving)
+        stays = (DownloadStatus.PAUSED, DownloadStatus.REGISTERING)
+        number = sum(item.status not in stays for item in snapshot.items) + len(snapshot.resolving)
         session.sync.pause_all()
         return _all_of("pause", number, f"Paused {units.plural(number, 'download')}. Resume: %gguf resume --all")
     session.sync.pause(reference)

@@ -622,6 +622,13 @@ def test_an_interrupt_at_the_question_of_a_deletion_says_how_to_see_what_is_left
     assert [keywords for _, _, keywords in manager.asked] == [{"dry_run": True}]
 
 
+def test_what_is_complete_or_still_listed_is_not_said_to_be_cancelled_or_restored(shell, manager):
+    manager.snapshot = snapshot(download("owner/stored:Q8_0", DownloadStatus.REGISTERING), resolving=("owner/listed",))
+
+    assert run(shell, "cancel --all") == "Cancelled 1 download."
+    assert run(shell, "pause --all").startswith("Paused 1 download.")
+
+
 def test_cancelled_downloads_are_put_back(shell, manager):
     gone = [download(f"owner/gone-{number}:Q8_0", DownloadStatus.CANCELLED) for number in (1, 2)]
     manager.snapshot = snapshot(recent_cancelled=tuple(gone))
