@@ -15,6 +15,7 @@ file and the function of llama.cpp that makes it; `benchmarks/llama_memory.py` c
 from typing import Final, Literal, NamedTuple, get_args
 
 from gglib_nb.domain.gguf_header import ENCODERS, GgufHeader
+from gglib_nb.domain.units import plural
 from gglib_nb.domain.values import Value, known_sum
 
 CacheType = Literal["f16", "q8_0", "q4_0"]
@@ -158,7 +159,7 @@ def estimate_memory(
         "The header does not say which layers have a sliding window; none is assumed.": is_unclear and not is_known,
     }
     is_too_long = header.context_length is not None and context_tokens > header.context_length
-    remarks = doubts | {f"The model was trained for {header.context_length} tokens.": is_too_long}
+    remarks = doubts | {f"The model was trained for {plural(header.context_length or 0, 'token')}.": is_too_long}
     return MemoryEstimate(
         weights_bytes,
         None if layout is None else sum(layout.layer_bytes(context_tokens, sequences, cache_type)),

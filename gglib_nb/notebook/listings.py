@@ -48,7 +48,12 @@ _MODEL_COLUMNS: Final = (
     Column("Quantization", lambda model: model.quantization or units.UNKNOWN, importance=4),
     Column("With", lambda model: "mmproj" if model.projector_path else "", importance=3),
     Column("Architecture", lambda model: model.architecture or units.UNKNOWN, importance=5),
-    Column("Context", lambda model: str(model.context_length or units.UNKNOWN), is_number=True, importance=6),
+    Column(
+        "Context",
+        lambda model: f"{model.context_length:,}" if model.context_length else units.UNKNOWN,
+        is_number=True,
+        importance=6,
+    ),
     Column("Used", lambda model: units.day(model.last_used_at_s), importance=5),
     Column("Verified", lambda model: units.day(model.verified_at_s), importance=7),
     Column("Checked", lambda model: units.day(model.checked_at_s), importance=8),

@@ -307,7 +307,7 @@ async def test_more_context_takes_more_memory_and_exceeding_the_training_is_repo
     assert usual.variants[0].memory is not None
     assert longer.variants[0].memory is not None
     assert longer.variants[0].memory.kv_cache_bytes == 8 * (usual.variants[0].memory.kv_cache_bytes or 0)
-    assert longer.variants[0].memory.notes == ("The model was trained for 32768 tokens.",)
+    assert longer.variants[0].memory.notes == ("The model was trained for 32,768 tokens.",)
 
 
 async def test_an_unknown_architecture_is_marked_rough(manager: DownloadManager, hub: FaultyHub) -> None:

@@ -226,7 +226,7 @@ def test_a_hostile_layer_count_is_ignored(block_count: Scalar) -> None:
 def test_more_context_than_trained_for_is_reported_and_not_marked_rough() -> None:
     estimate = estimate_memory(LLAMA_3_8B, 0, 16_384)
 
-    assert estimate.notes == ("The model was trained for 8192 tokens.",)
+    assert estimate.notes == ("The model was trained for 8,192 tokens.",)
     assert not estimate.is_rough
 
 
