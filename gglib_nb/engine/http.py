@@ -50,6 +50,7 @@ from gglib_nb.network.tunnels import (
     read_head,
     request_head,
 )
+from gglib_nb.system import clock_s
 
 REFUSED_STATUSES: Final = frozenset({400, 401, 403, 404, 410})
 """The CDN's answer to an expired signed URL, and to more connections than it allows."""
@@ -57,7 +58,7 @@ REFUSED_STATUSES: Final = frozenset({400, 401, 403, 404, 410})
 # An unwanted body is read up to this length to keep its connection; after that the connection is closed.
 _DISCARDED_BYTES: Final = 64 * 1024
 _DISCARD_S: Final = 1.0
-# A router may have dropped a connection that was idle for longer, which shows only after a timeout.
+# A router may have dropped a connection that was idle for longer, also in sleep, which shows only after a timeout.
 _IDLE_S: Final = 30.0
 _ENCODED_PIECE_BYTES: Final = 64 * 1024
 # A journal has little room for what a server sends.
@@ -388,7 +389,7 @@ class Connection:
                 response.read(_DISCARDED_BYTES)
                 is_over = response.isclosed()
         response.close()
-        self._used_s = time.monotonic()
+        self._used_s = clock_s()
         if not is_over or self._is_aborted:
             self.close()
 
@@ -405,7 +406,7 @@ class Connection:
             route = (origin_of(url), None if found is None else Proxy.at(found))
         except ValueError:
             raise WrongAnswerError("the address cannot be used") from None
-        if self._route != route or time.monotonic() - self._used_s >= _IDLE_S:
+        if self._route != route or clock_s() - self._used_s >= _IDLE_S:
             self.close()
         is_kept = self._stream is not None
         try:

@@ -14,8 +14,10 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
+from gglib_nb import system
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.engine import http
 from gglib_nb.engine.http import (
     BusyError,
     Connection,
@@ -429,6 +431,18 @@ def test_a_hub_digest_other_than_the_planned_one_is_refused(serving) -> None:
 
     with pytest.raises(RemoteChangedError):
         resolved(server.url, DIGEST)
+
+
+def test_a_connection_that_the_machine_slept_through_is_not_used_again(serving, connect, monkeypatch) -> None:
+    made: list[OddServer] = []
+    made.append(serving(answering(made, response(body=b"x"), response(body=b"x"))))
+    connection = connect(made[0].url)
+    connection.head(f"{made[0].url}/x", {})
+
+    monkeypatch.setattr(http, "clock_s", lambda: system.clock_s() + 3600, raising=False)
+    connection.head(f"{made[0].url}/x", {})
+
+    assert made[0].connections == 2
 
 
 def test_the_facts_of_a_redirect_count_although_the_next_answer_of_the_hub_does_not_state_them(serving) -> None:
