@@ -36,6 +36,7 @@ from gglib_nb.engine.local import check_split_set
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
 from gglib_nb.manager.calls import has_given_up
 from gglib_nb.manager.importing import stored_file
+from gglib_nb.manager.library import with_companions
 from gglib_nb.system import (
     allocated_bytes,
     exists,
@@ -166,7 +167,7 @@ def import_models(
         if model is None:
             origin: ModelOrigin = "local" if id_.repo_id.startswith(f"{LOCAL_OWNER}/") else "import"
             model = Model(id_, bundled.commit_sha, bundled.label, files, time.time(), origin)
-        imported.append(replace(model, files=files))
+        imported.append(with_companions(replace(model, files=files), present.values()))
         register(imported[-1])
     return tuple(imported)
 

@@ -41,7 +41,7 @@ from gglib_nb.errors import (
     StorageError,
 )
 from gglib_nb.hub.client import HubClient
-from gglib_nb.manager.library import delete_files, refuse_unrepairable
+from gglib_nb.manager.library import delete_files, refuse_unrepairable, with_companions
 from gglib_nb.queue.effects import RegisterModel
 from gglib_nb.queue.events import ModelRegistered
 from gglib_nb.settings import DownloadManagerConfig
@@ -192,7 +192,8 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
         home = config.models_directory if plan.to is None else Path(plan.to)
         files = settle_update(catalog, model, home, keeps_old=plan.keeps_old)
     else:
-        model = replace(model, files=(*model.files, *_other_companions(catalog, model)))
+        with contextlib.suppress(CatalogError):
+            model = with_companions(model, catalog.models())
         try:
             catalog.register(model)
         except CatalogDamagedError:
@@ -201,16 +202,6 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
         with contextlib.suppress(CatalogError):
             remark = remark_on(model, catalog.models())
     return ModelRegistered(effect.attempt, files, remark)
-
-
-def _other_companions(catalog: Catalog, new: Model) -> list[StoredFile]:
-    """The companions that the registered model has in this place, and this download of it was not asked for."""
-    kinds = {file.kind for file in new.files}
-    with contextlib.suppress(CatalogError):
-        same = (model for model in catalog.models() if (model.id, model.paths) == (new.id, new.paths))
-        files = [file for model in same for file in model.files]
-        return [file for file in files if file.kind not in kinds and exists(Path(file.target))]
-    return []
 
 
 def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps_old: bool) -> tuple[StoredFile, ...]:

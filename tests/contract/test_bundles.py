@@ -106,6 +106,17 @@ def test_a_model_that_was_joined_from_parts_keeps_the_name_that_programs_open(tm
     assert imported.files[0].path_in_repo == "m-Q4_K_M.gguf.part1of2"
 
 
+def test_an_import_without_the_projector_keeps_that_of_the_model(tmp_path: Path) -> None:
+    model = a_model(tmp_path / "models")
+    export_models([model], tmp_path / "bundle")
+    projector = replace(a_model(tmp_path / "models", name="mmproj-F16.gguf").files[0], kind="mmproj")
+    seeing = replace(model, files=(*model.files, projector))
+
+    (imported,) = import_models(tmp_path / "bundle", tmp_path / "models", lambda _: None, registered=[seeing])
+
+    assert imported.projector_path == projector.target
+
+
 def test_a_disk_that_cannot_sync_gets_a_bundle(
     tmp_path: Path, other_disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
