@@ -68,7 +68,8 @@ def find_donors(
     folder = next((folder for folder in target.parents if folder.parts[-2:] == names), None)
     files: dict[Identity, Path] = {}
     own = () if folder is None else (path for pattern in _PATTERNS for path in sorted(matching(folder, pattern)))
-    there = (path for path in map(Path, others) if status_of(path) is not None)
+    # A network disk that hangs may still state a file's status, so the header is read within the time too.
+    there = (path for path in map(Path, others) if (found := status_of(path)) and _table(path, identity(found)))
     for path in (*own, *(found_in_time({"\n".join(others): lambda: there}) if others else ())):
         found = status_of(path)
         if found is not None and stat.S_ISREG(found.st_mode) and len(files) < _MOST_FILES:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from gglib_nb.demo import bytes_content
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.reports import EngineLost, TransferFinished, TransferStopped
-from gglib_nb.engine import disk
+from gglib_nb.engine import disk, reuse
 from gglib_nb.engine.disk import journal_path, lease_path, part_path
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.partial import copy_once
@@ -166,17 +167,21 @@ def test_a_registered_file_elsewhere_is_a_donor_if_it_is_the_same_model(hub, eng
     assert end.files[0].reused_from[0] == Q4_K_M
 
 
-def test_a_registered_file_on_a_disk_that_hangs_holds_up_no_download(hub, engine, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("place_of_call", [(Path, "stat"), (reuse, "reading")], ids=["at once", "when it is read"])
+def test_a_registered_file_on_a_disk_that_hangs_holds_up_no_download(
+    hub, engine, tmp_path, monkeypatch, place_of_call
+) -> None:
     elsewhere, answers = place(hub, tmp_path / "elsewhere", Q4_K_M), threading.Event()
     (tmp_path / "hung").mkdir()
-    stat = Path.stat
+    (tmp_path / "hung" / "m.gguf").write_bytes(bytes(1000))
+    call = getattr(*place_of_call)
 
-    def hangs(path: Path, **options: bool) -> os.stat_result:
+    def hangs(path: Path, **options: bool) -> Any:
         if path.parent.name == "hung":
             answers.wait(60)
-        return stat(path, **options)
+        return call(path, **options)
 
-    monkeypatch.setattr(Path, "stat", hangs)
+    monkeypatch.setattr(*place_of_call, hangs)
     monkeypatch.setattr(disk, "_SEARCH_S", 0.2)
 
     attempt = engine.begin(RELATED, Q4_K_S, donors=(str(elsewhere), str(tmp_path / "hung" / "m.gguf")))
