@@ -151,8 +151,9 @@ def _advice(plan: RepoPlan) -> Iterator[str]:
         name, row_number = best.name or best.key, plan.variants.index(best) + 1
         yield f"{name} ({units.size(best.size_bytes)}) fits your {place} {as_well}.{_how(plan, row_number, best)}"
     if placement.arguments:
-        now = " Less than that is free now." if placement.fits_now is False else ""
-        yield f"Run it with: llama-server -m FILE {' '.join(placement.arguments)}{now}"
+        yield f"Run it with: llama-server -m FILE {' '.join(placement.arguments)}"
+        if placement.fits_now is False:
+            yield "That needs more memory than is free now."
 
 
 def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:

@@ -9,7 +9,18 @@ from gglib_nb.domain.companions import Companion
 from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.notebook.plan_table import offer
-from tests.support.plan_values import GB, GIB, a_plan, a_plan_of_25, a_variant, plan_html, plan_text
+from tests.support.plan_values import (
+    GB,
+    GIB,
+    RAM_BYTES,
+    VRAM_BYTES,
+    a_plan,
+    a_plan_of_25,
+    a_variant,
+    placed,
+    plan_html,
+    plan_text,
+)
 
 
 def rows_of(text):
@@ -244,6 +255,15 @@ def test_a_build_for_other_machines_is_marked_and_not_the_best_that_fits():
 
     assert "as well" not in plan_text(plan)
     assert "for big-endian machines" in rows_of(plan_text(plan))[1]
+
+
+def test_the_command_ends_its_line_if_it_needs_more_memory_than_is_free():
+    placement = replace(placed(5 * GB, RAM_BYTES, VRAM_BYTES), fits_now=False)
+    lines = plan_text(a_plan(a_variant(is_recommended=True, why="It is.", placement=placement))).splitlines()
+
+    command = next(at for at, line in enumerate(lines) if line.startswith("Run it with"))
+    assert lines[command].endswith("-np 1")
+    assert lines[command + 1] == "That needs more memory than is free now."
 
 
 def test_a_variant_that_fits_ram_only_with_less_context_does_not_fit_as_well():
