@@ -3,6 +3,7 @@
 import errno
 import os
 import queue
+import threading
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,23 @@ def test_a_revoked_copy_writes_nothing(copying) -> None:
 
     assert copy.take_written() == []
     assert copying.written(0, SIZE) == bytes(SIZE)
+
+
+def test_a_donor_on_a_disk_that_hangs_does_not_stop_the_transfers_thread(copying, monkeypatch) -> None:
+    hangs, answers = threading.Event(), threading.Event()
+    meddle(monkeypatch, lambda: hangs.set() or answers.wait(30))
+    copy = copying.copy(Copy(0, 0, 0, SIZE))
+    copier, transfer = threading.Thread(target=copy.run), threading.Thread(target=copy.take_written)
+    copier.start()
+    hangs.wait(30)
+
+    transfer.start()
+    transfer.join(5)
+    is_over = not transfer.is_alive()
+    answers.set()
+    copier.join(30)
+
+    assert is_over
 
 
 @pytest.mark.parametrize("change", ["grows", "is touched", "is cut short"])
