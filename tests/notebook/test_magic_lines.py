@@ -622,6 +622,13 @@ def test_an_interrupt_at_the_question_of_a_deletion_says_how_to_see_what_is_left
     assert [keywords for _, _, keywords in manager.asked] == [{"dry_run": True}]
 
 
+def test_a_wait_for_paused_downloads_only_says_so(shell, manager):
+    manager.snapshot = snapshot(download("owner/one:Q8_0", DownloadStatus.PAUSED, position=1))
+
+    assert run(shell, "wait") == "Everything in the queue is paused. Resume: %gguf resume --all"
+    assert asked(manager) == []
+
+
 def test_what_is_complete_or_still_listed_is_not_said_to_be_cancelled_or_restored(shell, manager):
     manager.snapshot = snapshot(download("owner/stored:Q8_0", DownloadStatus.REGISTERING), resolving=("owner/listed",))
 
