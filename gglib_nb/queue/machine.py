@@ -148,7 +148,7 @@ class QueueMachine:
                 self._held.clear()
                 self._resume(downloads.pending)
             case on.RetryRequested():
-                self._retry(downloads.failure(event.id, "retried", "%gguf queue starts it again."))
+                self._retry(downloads.failure(event.id, "retried", f"To download it: %gguf queue {event.id.typed}"))
             case on.EndedCleared():
                 downloads.forget(lambda entry: entry.status is event.status)
             case on.FilesDeleted():

@@ -183,7 +183,8 @@ def test_only_a_failed_download_can_be_retried(queue):
 
 def test_retrying_an_unknown_id_suggests_the_command_that_queues_it(queue):
     with pytest.raises(
-        NotInQueueError, match=r"There is no failed download owner/nobody:Q4. %gguf queue starts it again"
+        NotInQueueError,
+        match=r"There is no failed download owner/nobody:Q4. To download it: %gguf queue owner/nobody:Q4$",
     ):
         queue.retry("owner/nobody:Q4")
 
