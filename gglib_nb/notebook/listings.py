@@ -209,7 +209,8 @@ def history_table(past: Sequence[PastDownload]) -> Table:
 
 def partial_table(found: Sequence[Leftover]) -> Table:
     """Unfinished downloads in the models folder."""
-    return Table(_PARTIAL_COLUMNS, found, _PARTIAL_HINT, number="Row")
+    hint = _PARTIAL_HINT if any(not one.is_in_use for one in found) else ""
+    return Table(_PARTIAL_COLUMNS, found, hint, number="Row")
 
 
 # Repositories ----------------------------------------------------------------------------------------------------

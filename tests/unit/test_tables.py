@@ -1,5 +1,9 @@
 """Tables: columns that do not fit are folded below the row, the least important first."""
 
+import pytest
+
+from gglib_nb.domain.library import Leftover
+from gglib_nb.notebook.listings import partial_table
 from gglib_nb.notebook.tables import Column, Table
 
 COLUMNS = (Column("Name", is_code=True), Column("Size"), Column("Kind", importance=2), Column("Folder", importance=3))
@@ -42,3 +46,10 @@ def test_html_shows_folded_columns_below_the_name() -> None:
 
 def test_folded_columns_are_escaped_in_html() -> None:
     assert "<b>" not in Table(COLUMNS, [("a", "b", "<b>", "d")], folds=True).html()
+
+
+@pytest.mark.parametrize("is_in_use", [True, False])
+def test_no_command_is_suggested_for_unfinished_downloads_that_are_all_in_use(is_in_use):
+    one = Leftover("/models/o/n/n.gguf", 10, 5, 10, 0.0, is_in_use=is_in_use)
+
+    assert ("%gguf" in partial_table([one]).text(None)) is not is_in_use
