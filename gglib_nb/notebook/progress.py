@@ -122,7 +122,8 @@ class TextQueue(_TextOutput):
             return ""
         self._reached[item.id] = reached
         if reached == _STARTED:
-            return printable(f"{item.id} started, {units.size(item.total_bytes)}")
+            size = "" if item.total_bytes is None else f", {units.size(item.total_bytes)}"
+            return printable(f"{item.id} started{size}")
         return printable(f"{item.id} {units.percent(reached / 4)}  {render.facts(rows.download_row(item, 0, 1))}")
 
     def _bars(self, snapshot: QueueSnapshot) -> list[str]:

@@ -182,7 +182,7 @@ class Verb:
             elif option is None:
                 near = difflib.get_close_matches(name, self.options, n=1)
                 hint = f". Did you mean {near[0]}?" if near else ""
-                raise GrammarError(f"{self.name} has no option {name}{hint}")
+                raise GrammarError(f"%gguf {self.name} has no option {name}{hint}")
             elif option.has_value:
                 value = text if has_value else next(left, "--")
                 if not has_value and _DASHED.match(value):

@@ -576,7 +576,7 @@ class QueueMachine:
             if count > 1:
                 head, end = f"The queue has no room for {count} more downloads", "none of them was added"
             raise QueueFullError(
-                f"{head}: {waiting} of {most} downloads {'is' if waiting == 1 else 'are'} waiting, so {end}. "
+                f"{head}: {waiting} {'is' if waiting == 1 else 'are'} waiting, and its limit is {most}, so {end}. "
                 "Wait for one to start, remove one, or raise the limit: %gguf limit N",
                 most,
             )

@@ -5,6 +5,7 @@ import os
 from unittest import mock
 
 import pytest
+from msgspec.structs import replace
 
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
@@ -29,6 +30,12 @@ def written(snapshots, *, only=None, is_terminal=False, size=(80, 24)):
             progress.show(one)
         progress.close()
     return stream.getvalue()
+
+
+def test_a_download_of_unknown_size_starts_without_a_size_in_a_log():
+    item = replace(download(status=DownloadStatus.DOWNLOADING), total_bytes=None)
+
+    assert written([snapshot(item)]) == "owner/model:Q4_K_M started\n"
 
 
 def test_a_log_gets_a_line_at_every_quarter_and_at_both_ends():

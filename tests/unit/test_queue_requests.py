@@ -232,7 +232,7 @@ def test_the_limit_counts_waiting_downloads_and_not_the_active_one():
     for name in (A, B, C):
         queue.queue(a_plan(name))
 
-    with pytest.raises(QueueFullError, match="2 of 2 downloads are waiting, so owner/d:Q4 was not added") as refusal:
+    with pytest.raises(QueueFullError, match="2 are waiting, and its limit is 2, so owner/d:Q4 was not added") as refusal:
         queue.queue(a_plan("owner/d:Q4"))
     assert refusal.value.max_size == 2
 
@@ -242,7 +242,7 @@ def test_one_waiting_download_is_counted_in_the_singular():
     queue.queue(a_plan(A))
     queue.queue(a_plan(B))
 
-    with pytest.raises(QueueFullError, match="1 of 1 downloads is waiting"):
+    with pytest.raises(QueueFullError, match="1 is waiting, and its limit is 1"):
         queue.queue(a_plan(C))
 
 
