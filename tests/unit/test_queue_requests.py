@@ -232,7 +232,9 @@ def test_the_limit_counts_waiting_downloads_and_not_the_active_one():
     for name in (A, B, C):
         queue.queue(a_plan(name))
 
-    with pytest.raises(QueueFullError, match="2 are waiting, and its limit is 2, so owner/d:Q4 was not added") as refusal:
+    with pytest.raises(
+        QueueFullError, match="2 are waiting, and its limit is 2, so owner/d:Q4 was not added"
+    ) as refusal:
         queue.queue(a_plan("owner/d:Q4"))
     assert refusal.value.max_size == 2
 
