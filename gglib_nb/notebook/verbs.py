@@ -271,7 +271,7 @@ def unknown_verb(name: str) -> str:
     if (meant := _OTHER_WORDS.get(name.lower())) is not None:
         hint = f"Write: {meant}"
     elif "/" in name:
-        hint = f"To download it: %gguf queue {name}"
+        hint = f"To download it: %gguf queue {shlex.quote(name)}"
     elif near:
         hint = f"Did you mean {' or '.join(f'%gguf {each}' for each in near)}?"
     return f"{name!r} is not a verb. {hint}"

@@ -235,3 +235,9 @@ def test_on_windows_a_backslash_is_part_of_a_path():
         r"D:\my\models",
         r"\\host\a b",
     ]
+
+
+def test_the_command_suggested_for_an_id_can_be_pasted():
+    command = mistake("'owner/name:my model-Q8_0'").partition("%gguf ")[2]
+
+    assert parse(command).arguments["reference"] == "owner/name:my model-Q8_0"
