@@ -85,13 +85,13 @@ def _show_queue(session: Session) -> Answer:
 
 
 @verb("queue")
-def cancel(session: Session, text: AnyText | None = None, *, _all: All = False, discard: bool = False) -> str:
+def cancel(session: Session, reference: AnyText | None = None, *, _all: All = False, discard: bool = False) -> str:
     """Cancel a download. Downloaded data is kept unless you add --discard.
 
     --discard: Also delete the downloaded data.
     """
     manager = session.manager
-    if text is None:
+    if reference is None:
         if discard:
             raise GrammarError("--discard deletes the data of one download; give its id")
         snapshot = manager.snapshot
@@ -100,14 +100,14 @@ def cancel(session: Session, text: AnyText | None = None, *, _all: All = False, 
         session.sync.cancel_all()
         undo = f" {_KEPT} Undo: %gguf undo --all" if queued else ""
         return _all_of("cancel", number, f"Cancelled {units.plural(number, 'download')}.{undo}")
-    reference = (find_discarded if discard else find_download)(text, manager.snapshot)
-    session.sync.cancel_download(reference, discard=discard)
-    if _is_stored(reference, session):
-        return f"{reference} is already complete, so it was not cancelled."
-    cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == reference), None)
+    id_ = (find_discarded if discard else find_download)(reference, manager.snapshot)
+    session.sync.cancel_download(id_, discard=discard)
+    if _is_stored(id_, session):
+        return f"{id_} is already complete, so it was not cancelled."
+    cancelled = next((item for item in manager.snapshot.recent_cancelled if item.id == id_), None)
     if cancelled is not None and cancelled.notice_kind == "elsewhere":
-        return f"Cancelled {reference} here; {cancelled.notice}."
-    return f"Cancelled {reference}. {'Downloaded data was deleted.' if discard else f'{_KEPT} Undo: %gguf undo {reference.typed}'}"
+        return f"Cancelled {id_} here; {cancelled.notice}."
+    return f"Cancelled {id_}. {'Downloaded data was deleted.' if discard else f'{_KEPT} Undo: %gguf undo {id_.typed}'}"
 
 
 @verb("queue")
