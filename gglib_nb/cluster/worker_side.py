@@ -41,8 +41,7 @@ from gglib_nb.system import free_bytes
 OPERATION: Final = "gglib_nb"
 """The handler's name on a worker."""
 
-CLOSE: Final = b'"close"'
-"""The line that ends a link's engine."""
+CLOSE: Final = b'"close"'  # the line that ends a link's engine
 
 _LOOK_S: Final = 0.5
 _PROGRESS_S: Final = 0.25  # between two reports of progress: each costs the kernel a millisecond, most of it in Dask
