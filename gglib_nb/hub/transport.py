@@ -199,10 +199,12 @@ class Transport:
                 return found, response.links.get("next", {}).get("url")
         if asked.repo_id is None:
             raise no_search(asked, "or check HF_ENDPOINT")
-        raise HubUnavailableError(
-            f"{self.endpoint} did not answer like a Hub. Open it in a browser: the network may ask for a login, or "
-            "HF_ENDPOINT may be wrong."
-        ) from NotImplementedError("no such route")
+        raise _of_no_route(
+            HubUnavailableError(
+                f"{self.endpoint} did not answer like a Hub. Open it in a browser: the network may ask for a login, or "
+                "HF_ENDPOINT may be wrong."
+            )
+        )
 
     def _ask(
         self, url: str, asked: Asked, params: Pairs, headers: Json, part: range | None, *, is_brief: bool
@@ -278,15 +280,15 @@ class Transport:
         status = response.status_code
         if response.is_success or (part is not None and status == _BEYOND_THE_END):
             return
-        no_route = part is None and status in _NO_ROUTE and "x-error-code" not in response.headers
-        cause = NotImplementedError("no such route") if no_route else None
-        if not self._is_own(str(response.url)):
-            # From a storage; not chained to httpx's error, whose text has the signed URL. A retry gets another one.
-            raise HubUnavailableError(f"The Hub's storage refused the Hub's own link ({status}).") from cause
-        error = hub_refusal(refusal(response, self._read(response, range(_LARGEST_REFUSAL_BYTES))), asked)
-        if isinstance(error, GatedRepoError | InvalidTokenError | RepoNotFoundError):
-            error.args = (f"{error}{self._unread_login}",)
-        raise error from cause
+        if self._is_own(str(response.url)):
+            error = hub_refusal(refusal(response, self._read(response, range(_LARGEST_REFUSAL_BYTES))), asked)
+            if isinstance(error, GatedRepoError | InvalidTokenError | RepoNotFoundError):
+                error.args = (f"{error}{self._unread_login}",)
+        else:  # from a storage; not httpx's error, whose text has the signed URL. A retry gets another one.
+            error = HubUnavailableError(f"The Hub's storage refused the Hub's own link ({status}).")
+        if part is None and status in _NO_ROUTE and "x-error-code" not in response.headers:
+            raise _of_no_route(error)
+        raise error
 
     def _read(self, response: "httpx.Response", part: range | None) -> bytes:
         """A body: as far as necessary for a part of it, or, for None, all of it, if that is no more than any listing has.
@@ -313,6 +315,11 @@ class Transport:
         return bytes(data[:most_bytes])
 
 
-def is_no_route(error: BaseException) -> bool:
+def is_no_route(error: GglibError) -> bool:
     """Whether an error may only mean that the hub has no such route, which says nothing about the repository."""
-    return isinstance(error.__cause__, NotImplementedError)
+    return hasattr(error, "_is_no_route")
+
+
+def _of_no_route(error: GglibError) -> GglibError:
+    vars(error)["_is_no_route"] = True  # private, so that no user and no report of the error sees it
+    return error

@@ -118,6 +118,15 @@ def test_a_response_of_any_form_raises_a_gglib_error(status, body) -> None:
         client.list_files(REPO)
 
 
+@pytest.mark.parametrize("status", [200, 404])
+def test_an_answer_without_the_route_is_an_error_without_a_foreign_cause(status) -> None:
+    with hub_of(lambda _: iter([b"<html>"]), status) as client, pytest.raises(GglibError) as refusal:
+        client.list_files(REPO)
+
+    cause = refusal.value.__cause__
+    assert cause is None or isinstance(cause, GglibError)
+
+
 @pytest.mark.parametrize("path", [5, None, "\ud800-Q8_0.gguf", "\ud800/m-Q8_0.gguf", "a\0b-Q8_0.gguf"])
 @pytest.mark.parametrize("line", ["plan", "inspect", "queue --no-start"])
 def test_a_listing_with_an_impossible_path_ends_in_a_sentence(make_manager, path, line) -> None:
