@@ -47,6 +47,7 @@ def test_loading_code_is_shown_for_each_program(open_panel: OpenPanel) -> None:
 
 def test_a_deletion_shows_the_freed_space_asks_and_keeps_the_focus(open_panel: OpenPanel) -> None:
     panel = open_panel(FakeManager(completed(MODEL)))
+    panel.manager.registered = scenes.models().registered
     panel.manager.answers["delete"] = scenes.models().answers["delete"]
 
     panel.press("Delete SmolLM3-3B-GGUF Q4_K_M from the disk")
