@@ -5,7 +5,7 @@ A chat template is shown as text and never rendered.
 
 import shlex
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain import units
 from gglib_nb.domain.importing import ImportReport
@@ -15,9 +15,11 @@ from gglib_nb.domain.model import LOCAL_OWNER
 from gglib_nb.domain.names import DownloadId, source_of
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
-from gglib_nb.manager.bundles import BundleReport
 from gglib_nb.notebook.rows import scan_warning
 from gglib_nb.notebook.tables import STRONG, Block, Column, Diff, Fold, Line, Table
+
+if TYPE_CHECKING:
+    from gglib_nb.manager.bundles import BundleReport
 
 _MOST_RANGES: Final = 5
 _MOST_KEYS: Final = 500
@@ -46,7 +48,7 @@ def deleted(deletion: Deletion) -> str:
     return printable(f"Deleted {deletion.id}: {files}; {freed} freed.{_kept(deletion.kept)}")
 
 
-def exported(report: BundleReport) -> str:
+def exported(report: "BundleReport") -> str:
     """The result of an export, and the next step."""
     linked = " (linked)" if report.linked_bytes == report.size_bytes else ""
     models = report.models[0] if len(report.models) == 1 else units.plural(len(report.models), "model")

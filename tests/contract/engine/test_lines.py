@@ -201,7 +201,7 @@ def test_a_slow_disk_is_not_a_silent_host(hub, tmp_path, monkeypatch) -> None:
         write_all(fd, data, offset)
 
     monkeypatch.setattr(disk, "write_all", slowly)
-    engine = LocalEngine(hub, tmp_path, HASTY)
+    engine = LocalEngine(hub, tmp_path, replace(HASTY, answer_s=10))
 
     engine.fetch(REPO, SMALL)
 
