@@ -7,6 +7,9 @@ import xxhash
 
 from gglib_nb.domain.values import Value
 
+SEE_DELETABLE: Final = "See what could be deleted: %gguf prune --unused 30d --dry-run"
+"""What a user can do if there is no room for a download."""
+
 FileVerdict = Literal["right", "unstated", "wrong", "changed", "missing", "unreadable"]
 """right: it has the SHA-256 that the Hub states, or the one it had when it was registered. unstated: hashed for the
 first time, and no source states what it should be. wrong: it has other bytes. changed: it was changed while it was

@@ -75,7 +75,8 @@ _GROUPS: Final = {"items": "is waiting", "recent_failures": "has failed", "recen
 def find_download(text: str, snapshot: QueueSnapshot, group: str = "items") -> DownloadId:
     """The download that a text names: `#2` is the second of a group as `%gguf status` numbers them, of `items` a position.
 
-    An id is looked for in all lists; a part of one in the group, then in all lists. A `NotInQueueError` names several matches, or a similar id.
+    An id is looked for in all lists; a part of one in the group, then in all lists. A `NotInQueueError` names several
+    matches, or a similar id.
     """
     first: Sequence[QueuedDownload] = getattr(snapshot, group)
     if (number := row_number(text)) is not None:
@@ -136,7 +137,10 @@ def is_beginning(text: str, id_: DownloadId, label: str | None = None) -> bool:
 
 
 def refuse_beginning(text: str, model: Model) -> None:
-    """Refuses, with a `ModelNotFoundError`, to delete or forget a model whose id the text only begins: the one it names may be gone already."""
+    """Refuses, with a `ModelNotFoundError`, to delete or forget a model whose id the text only begins.
+
+    The one that it names may have been deleted already.
+    """
     if is_beginning(text, model.id, model.label):
         raise ModelNotFoundError(f"There is no model {text!r}. Did you mean {model.id}?")
 

@@ -14,6 +14,7 @@ from msgspec import convert, structs
 from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload
+from gglib_nb.domain.library import SEE_DELETABLE
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.references import find_cancelled, find_cleared, find_discarded, find_download, find_failure
@@ -325,7 +326,7 @@ class QueueOperations(Blocking):
         if needed_bytes > max(limit_bytes, used_bytes):  # files that are already here need no more
             raise DiskFullError(
                 f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more than the "
-                f"storage limit of {size(limit_bytes)}. See what could be deleted: %gguf prune --unused 30d --dry-run. Or change the "
+                f"storage limit of {size(limit_bytes)}. {SEE_DELETABLE}. Or change the "
                 "limit: %gguf config storage_limit_bytes SIZE --save, then restart the kernel",
                 needed_bytes - used_bytes,
                 max(0, limit_bytes - used_bytes),

@@ -9,6 +9,7 @@ from typing import Final
 
 from gglib_nb.domain import units
 from gglib_nb.domain.fit import FitClass, MachineMemory, Placement
+from gglib_nb.domain.library import SEE_DELETABLE
 from gglib_nb.domain.plan import BAD_FINDINGS, RepoPlan, VariantPlan
 from gglib_nb.domain.quality import Quality
 from gglib_nb.domain.text import printable
@@ -167,9 +168,9 @@ def _how(plan: RepoPlan, number: int, variant: VariantPlan) -> str:
     if not plan.has_access:
         return ""
     if _is_over_limit(variant, plan):
-        return " It would exceed the storage limit."
+        return f" It would exceed the storage limit. {SEE_DELETABLE}"
     if variant.free_bytes_after is not None and variant.free_bytes_after < 0:
-        return f" The disk lacks {units.size(-variant.free_bytes_after)} for it."
+        return f" The disk lacks {units.size(-variant.free_bytes_after)} for it. {SEE_DELETABLE}"
     return f" Download it with: %gguf queue {number}"
 
 

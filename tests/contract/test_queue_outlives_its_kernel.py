@@ -203,7 +203,7 @@ def test_eight_kernels_that_request_two_models_share_the_transfers(
 ) -> None:
     files = fill(hub)
     total_bytes = (SHARDS + 8) * MB
-    hub.set_speed(LINE_BYTES_PER_SECOND)
+    hub.set_speed(LINE_BYTES_PER_SECOND / 4)  # so that it still fetches when it is looked for, also on a busy machine
     with ExitStack() as stack:
         kernels = [stack.enter_context(QueueProcess(tmp_path, hub.url)) for _ in range(8)]
         for kernel in kernels:
@@ -214,6 +214,7 @@ def test_eight_kernels_that_request_two_models_share_the_transfers(
             hub.wait_for(lambda _records: hub.bytes_sent() > total_bytes / 2, timeout_s=60)
             owner = who_fetches(kernels)
             kernels.remove(owner)
+            hub.set_speed(LINE_BYTES_PER_SECOND)
             sent = hub.bytes_sent()
             owner.kill()
             wait_until(lambda: hub.bytes_sent() > sent + MB, TAKEN_OVER_WITHIN_S * 3, "another one's bytes")
@@ -221,7 +222,8 @@ def test_eight_kernels_that_request_two_models_share_the_transfers(
             kernel.submit("manager.sync.join()")
         for kernel in kernels:
             kernel.answer(120)
-        assert all(kernel.failures == [] for kernel in kernels)
+        errors = "[str(item.error) for item in manager.snapshot.recent_failures]"
+        assert [error for kernel in kernels for error in kernel.value(errors)] == []
 
     assert wrong_files(tmp_path, files, SPLIT, PLAIN) == []
     assert hub.bytes_sent() <= total_bytes * 1.02 + (MOST_LOST_BYTES if owner_dies else 0)

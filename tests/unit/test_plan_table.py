@@ -7,6 +7,7 @@ import pytest
 
 from gglib_nb.domain.companions import Companion
 from gglib_nb.domain.fit import Gpu, MachineMemory, Placement
+from gglib_nb.domain.library import SEE_DELETABLE
 from gglib_nb.domain.memory import MemoryEstimate
 from gglib_nb.notebook.plan_table import offer
 from tests.support.plan_values import (
@@ -69,8 +70,12 @@ def test_a_queue_that_does_not_fit_the_disk_is_reported_above_the_table():
 @pytest.mark.parametrize(
     ("variant_fields", "plan_fields", "said"),
     [
-        ({"free_bytes_after": -GB}, {}, "The disk lacks 1.0 GB for it."),
-        ({}, {"storage_limit_bytes": 9 * GB, "storage_left_bytes": GB}, "It would exceed the storage limit."),
+        ({"free_bytes_after": -GB}, {}, f"The disk lacks 1.0 GB for it. {SEE_DELETABLE}"),
+        (
+            {},
+            {"storage_limit_bytes": 9 * GB, "storage_left_bytes": GB},
+            f"It would exceed the storage limit. {SEE_DELETABLE}",
+        ),
     ],
 )
 def test_a_download_without_space_is_not_suggested(variant_fields, plan_fields, said):
@@ -237,7 +242,7 @@ def test_a_smaller_variant_is_shown_if_the_preferred_one_does_not_fit_entirely()
 @pytest.mark.parametrize(
     ("of_variant", "of_plan", "says"),
     [
-        ({"free_bytes_after": -2 * GB}, {}, " The disk lacks 2.0 GB for it."),
+        ({"free_bytes_after": -2 * GB}, {}, f" The disk lacks 2.0 GB for it. {SEE_DELETABLE}"),
         ({"is_queued": True}, {}, " It is in the queue."),
         ({}, {"has_access": False}, ""),
     ],
