@@ -1,4 +1,4 @@
-"""Makes the pictures of the panel in this folder.
+"""Makes the pictures of the panel and of a plan in this folder.
 
     python -m docs.make_screenshots [name ...]
 
@@ -24,6 +24,7 @@ from tests.support.faulty_hub import FaultyHub
 from tests.support.hostpages import HostName, HostPage, Theme
 from tests.support.jserver import JupyterServer
 from tests.support.panelpage import DARK, PanelPage
+from tests.support.plan_values import a_plan_of_25, plan_html
 
 FOLDER = Path(__file__).parent
 SECONDS_OF_RATE = 90
@@ -112,6 +113,15 @@ def take(browser: Browser, picture: Picture) -> None:
     context.close()
 
 
+def take_plan(browser: Browser) -> None:
+    """Shows the output of `%gguf plan` alone, and writes `plan.png`."""
+    page = browser.new_page(viewport={"width": 1200, "height": 900}, device_scale_factor=1.5)
+    style = "width: fit-content; padding: 16px; font: 13px sans-serif"  # as in an output of JupyterLab
+    page.set_content(f'<!doctype html><div id="plan" style="{style}">{plan_html(a_plan_of_25())}</div>')
+    page.locator("#plan").screenshot(path=FOLDER / "plan.png")
+    page.close()
+
+
 HOSTS: tuple[tuple[HostName, Theme], ...] = (
     ("vscode", "light"), ("vscode", "dark"), ("colab", "light"), ("colab", "dark"),
 )  # fmt: skip
@@ -146,6 +156,8 @@ def main(names: list[str]) -> None:
         for picture in PICTURES:
             if not names or picture.name in names:
                 take(browser, picture)
+        if not names or "plan" in names:
+            take_plan(browser)
         browser.close()
 
 
