@@ -236,6 +236,8 @@ def test_a_session_with_only_the_keyboard_never_loses_the_focus(
     # … cancels the active one and undoes that …
     go_to(panel, "Details of first Q4_K_M", "ArrowUp")
     enter(panel, "Cancel first Q4_K_M", "ArrowLeft", lambda: is_said("first Q4_K_M was cancelled."))
+    # Before the next one has started, the first would start again at once instead of waiting.
+    panel.until(lambda: is_said("third Q4_K_M started."), "the start of the third")
     enter(panel, "Undo first Q4_K_M", "ArrowLeft", lambda: is_said("first Q4_K_M is waiting in the queue again."))
     hub.set_speed(None)
     manager.sync.join()
