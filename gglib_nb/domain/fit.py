@@ -14,7 +14,7 @@ Amounts are for one conversation at a time, so the arguments of llama-server say
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import accumulate, takewhile
+from itertools import accumulate, pairwise, takewhile
 from typing import Final, Literal, NamedTuple
 
 from msgspec.structs import replace
@@ -83,10 +83,9 @@ class MachineMemory(Value, frozen=True):
     @property
     def gpu_budget_bytes(self) -> int:
         """What models may take of the GPUs; of shared ones no more than of RAM."""
-        return sum(
-            min(gpu.total_bytes, self.ram_budget_bytes) if gpu.is_shared else gpu.total_bytes - _GPU_RESERVE_BYTES
-            for gpu in self.gpus
-        )
+        most = self.ram_budget_bytes
+        each = ((gpu.is_shared, gpu.total_bytes) for gpu in self.gpus)
+        return sum(min(total, most) if shared else max(0, total - _GPU_RESERVE_BYTES) for shared, total in each)
 
     @property
     def ram_budget_bytes(self) -> int:
@@ -99,11 +98,12 @@ class Placement(Value, frozen=True):
 
     Attributes:
         fit: `gpu`, `gpu_reduced`, `gpu_partly`, `ram`, `too_large` or `unknown`.
-        gpu_layers: Layers on the GPUs, completely or except for their experts.
+        gpu_layers: Layers on the GPUs, completely or except for their experts; of not all of them, one is the output.
         cpu_expert_layers: Layers of a mixture whose experts are in RAM.
         longest_gpu_context: The longest context that the GPUs hold with the requested cache; None: less than 4,096 tokens.
         fits_now: Whether it fits the memory that is free now; None: unknown.
         has_gpu: Whether the machine has a GPU.
+        gpu_shares: Layers for each of several equal GPUs (`-ts`); empty: llama.cpp divides them well by itself.
     """
 
     fit: FitClass
@@ -117,6 +117,7 @@ class Placement(Value, frozen=True):
     longest_gpu_context: int | None = None
     fits_now: bool | None = None
     has_gpu: bool = False
+    gpu_shares: tuple[int, ...] = ()
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -124,10 +125,12 @@ class Placement(Value, frozen=True):
         if self.fit in ("too_large", "unknown"):
             return ()
         whole = self.gpu_layers == self.layer_count > 0
-        layers = ("-ngl", str(_ALL_LAYERS if whole else self.gpu_layers)) if self.has_gpu else ()
+        most = max(_ALL_LAYERS, self.layer_count + 1)  # with the output
+        layers = ("-ngl", str(most if whole else self.gpu_layers)) if self.has_gpu else ()
         experts = ("--n-cpu-moe", str(self.cpu_expert_layers)) if self.cpu_expert_layers else ()
+        shares = ("-ts", ",".join(map(str, self.gpu_shares))) if self.gpu_shares else ()
         cache = () if self.cache_type == "f16" else ("-ctk", self.cache_type, "-ctv", self.cache_type, "-fa", "on")
-        return (*layers, *experts, "-c", str(self.context_tokens), *cache, "-np", "1")
+        return (*layers, *experts, *shares, "-c", str(self.context_tokens), *cache, "-np", "1")
 
 
 class ModelShape(NamedTuple):
@@ -140,6 +143,8 @@ class ModelShape(NamedTuple):
     block_bytes: int  # weights of one layer, about
     expert_bytes: int  # of that the experts of a mixture; 0 without
     dense_blocks: int  # layers at the front that have no experts
+    # On the GPUs before any layer: the output (`get_layer_buft_list` in src/llama-model.cpp), and a projector.
+    first_bytes: int
 
     def block_cache(self, context_tokens: int, cache_type: CacheType) -> list[int]:
         """Cache and state of each layer."""
@@ -160,11 +165,19 @@ def model_shape(header: GgufHeader, weights_bytes: int, beside_bytes: int = 0) -
     width, dense_blocks = header.embedding_length or 0, header.of_model("leading_dense_block_count") or 0
     expert_blocks = max(0, blocks - dense_blocks)
     embeddings = 2 * width * (header.vocabulary_size or 0)
-    experts = (header.expert_count or 0) * 3 * width * (header.at_layer("expert_feed_forward_length", blocks - 1) or 0)
+    experts = (header.expert_count or 0) * 3 * width * _expert_width(header)
     total = embeddings + blocks * _rest_parameters(header, width) + expert_blocks * experts
     expert_bytes, embedding_bytes = (int(weights_bytes * one / total) if total else 0 for one in (experts, embeddings))
     block_bytes = max(0, weights_bytes - embedding_bytes - expert_bytes * expert_blocks) // blocks + expert_bytes
-    return ModelShape(header, weights_bytes + beside_bytes, layout, blocks, block_bytes, expert_bytes, dense_blocks)
+    first_bytes = embedding_bytes // 2 + beside_bytes
+    whole_bytes = weights_bytes + beside_bytes
+    return ModelShape(header, whole_bytes, layout, blocks, block_bytes, expert_bytes, dense_blocks, first_bytes)
+
+
+def _expert_width(header: GgufHeader) -> int:
+    """Of the feed-forward part of one expert; older mixtures, such as Mixtral, state no other than that of a layer."""
+    keys = ("expert_feed_forward_length", "feed_forward_length")
+    return next(filter(None, (header.at_layer(key, (header.block_count or 0) - 1) for key in keys)), 0)
 
 
 def _rest_parameters(header: GgufHeader, width: int) -> int:
@@ -172,7 +185,8 @@ def _rest_parameters(header: GgufHeader, width: int) -> int:
     heads = header.at_layer("attention.head_count", 0) or 1
     heads_kv = header.at_layer("attention.head_count_kv", 0) or heads
     head = header.key_length or width // heads
-    feed = header.of_model("expert_shared_feed_forward_length") or 0
+    shared = (header.of_model("expert_shared_count") or 0) * _expert_width(header)
+    feed = header.of_model("expert_shared_feed_forward_length") or shared
     if not header.expert_count:
         feed = header.at_layer("feed_forward_length", 0) or 4 * width
     return 2 * width * head * (heads + heads_kv) + 3 * width * feed
@@ -194,7 +208,12 @@ def place(
             return _with_free(
                 Placement(fit, blocks, blocks, 0, *fitting, shape.total(*fitting, gpus), 0, longest), machine
             )
-        if (partly := _split(shape, machine, budget, context_tokens, cache_type)) is not None:
+        asked = [(context_tokens, cache_type)]
+        if shape.total(*asked[0]) > machine.ram_budget_bytes:
+            # Of both memories together, less a layer, because layers are not divided.
+            both = machine.ram_budget_bytes + (0 if machine.is_unified else budget) - shape.block_bytes
+            asked += _reductions(shape, both, gpus, context_tokens, cache_type)
+        if (partly := next(filter(None, (_split(shape, machine, budget, *one) for one in asked)), None)) is not None:
             return _with_free(partly, machine)
     if (fitting := next(_reductions(shape, machine.ram_budget_bytes, 1, context_tokens, cache_type), None)) is not None:
         return _with_free(Placement("ram", 0, blocks, 0, *fitting, 0, shape.total(*fitting)), machine)
@@ -227,26 +246,48 @@ def _reductions(
 def _split(
     shape: ModelShape, machine: MachineMemory, budget_bytes: int, context_tokens: int, cache_type: CacheType
 ) -> Placement | None:
-    """All but some experts on the GPUs; else some layers, the last ones; None: RAM cannot hold the rest."""
+    """All but some experts on the GPUs; else the output and the last layers; None: RAM cannot hold the rest."""
     blocks, gpus = shape.block_count, len(machine.gpus)
     everything = shape.total(context_tokens, cache_type, gpus)
+    caches = shape.block_cache(context_tokens, cache_type)
+    layers = [shape.block_bytes + cache for cache in [*caches, *[0] * (blocks - len(caches))]]
     moved = -(-(everything - budget_bytes) // shape.expert_bytes) if shape.expert_bytes else blocks
+    shares: tuple[int, ...] = ()
     if shape.expert_bytes and shape.dense_blocks + moved <= blocks:
         count, cpu_expert_layers = blocks, shape.dense_blocks + moved
-        on_gpus, in_ram = everything - moved * shape.expert_bytes, moved * shape.expert_bytes
+        on_gpus = everything - moved * shape.expert_bytes
+        for number in range(shape.dense_blocks, cpu_expert_layers):
+            layers[number] -= shape.expert_bytes
+        shares = _shares([*layers, shape.first_bytes], machine.gpus)
     else:
-        caches = shape.block_cache(context_tokens, cache_type)
-        layers = [shape.block_bytes + cache for cache in [*reversed(caches), *[0] * (blocks - len(caches))]]
-        sums = accumulate(layers, initial=gpus * overhead_bytes(shape.header, context_tokens))
+        buffers = gpus * overhead_bytes(shape.header, context_tokens)
+        sums = accumulate(reversed(layers), initial=buffers + shape.first_bytes)
         fitting = list(takewhile(lambda taken: taken <= budget_bytes, sums))
-        count, cpu_expert_layers = min(len(fitting), blocks) - 1, 0  # all layers would fit, but not the output
-        if count < 1:
+        count, cpu_expert_layers = min(len(fitting), blocks - 1), 0  # with the output, which counts as one
+        if count < 2:
             return None
-        on_gpus, in_ram = fitting[count], everything - fitting[count]
+        on_gpus = fitting[count - 1]
+    in_ram = everything - on_gpus
     # Shared GPUs use part of RAM.
     if in_ram + (on_gpus if machine.is_unified else 0) > machine.ram_budget_bytes:
         return None
-    return Placement("gpu_partly", count, blocks, cpu_expert_layers, context_tokens, cache_type, on_gpus, in_ram)
+    amounts = on_gpus, in_ram
+    return Placement(
+        "gpu_partly", count, blocks, cpu_expert_layers, context_tokens, cache_type, *amounts, gpu_shares=shares
+    )
+
+
+def _shares(layers_bytes: list[int], gpus: tuple[Gpu, ...]) -> tuple[int, ...]:
+    """Numbers of layers, and the output, that take the same memory of each GPU; empty without several equal ones.
+
+    llama.cpp gives equal GPUs equal numbers of layers, but layers whose experts are in RAM are small. CUDA numbers
+    different GPUs otherwise than the driver's tool does.
+    """
+    if len(gpus) < 2 or len({gpu.total_bytes for gpu in gpus}) > 1:
+        return ()
+    sums = list(accumulate(layers_bytes))
+    ends = [bisect_right(sums, sums[-1] * number // len(gpus)) for number in range(len(gpus) + 1)]
+    return tuple(end - start for start, end in pairwise(ends))
 
 
 def _with_free(found: Placement, machine: MachineMemory) -> Placement:

@@ -22,12 +22,13 @@ from gglib_nb.system import device_of, memory_bytes
 _CGROUPS: Final = Path("/sys/fs/cgroup")
 _OWN_CGROUPS: Final = Path("/proc/self/cgroup")
 _DRM: Final = Path("/sys/class/drm")
+_NODES: Final = Path("/dev/dri")
 # Files with a group's limit and use, and the name of its file caches in `memory.stat`.
 _CGROUP_2: Final = ("memory.max", "memory.current", "inactive_file")
 _CGROUP_1: Final = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
 # A driver that has to wake up answers in about one second; a broken one hangs.
 _PROGRAM_TIMEOUT_S: Final = 3.0
-_NVIDIA_QUERY: Final = "index,uuid,name,memory.total,memory.free"
+_NVIDIA_QUERY: Final = "index,uuid,name,memory.total,memory.free,mig.mode.current"
 # A line of `nvidia-smi -L` about an instance of a GPU (MIG), such as `MIG 1g.10gb  Device  0: (UUID: MIG-...)`.
 _MIG: Final = re.compile(r"MIG (\S*?(\d+)gb\S*) .*\(UUID: (MIG-[^)]+)\)")
 # Metal's default limit of the unified memory on machines of 36 GB and more; smaller ones have two thirds.
@@ -93,16 +94,17 @@ def _cgroup_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
 def _nvidia(ram: int, ram_free: int) -> list[Gpu]:
     """Every visible GPU, from the driver's own tool."""
     lines = _answer("nvidia-smi", f"--query-gpu={_NVIDIA_QUERY}", "--format=csv,noheader,nounits").splitlines()
-    rows = [cells for line in lines if len(cells := [cell.strip() for cell in line.split(",")]) == 5]
+    rows = [cells for line in lines if len(cells := [cell.strip() for cell in line.split(",")]) >= 5]
     stated = os.environ.get("CUDA_VISIBLE_DEVICES")
-    shown = _visible([(index, uuid) for index, uuid, *_ in rows], stated)
+    shown = _visible([(cells[0], cells[1]) for cells in rows], stated)
     is_instance = (stated or "").strip().startswith("MIG-")
-    if (is_instance or not all(total.isdecimal() for *_, total, _ in rows)) and (instances := _instances()):
+    is_divided = any("Enabled" in cells[5:] or not cells[3].isdecimal() for cells in rows)
+    if (is_instance or is_divided) and (instances := _instances()):
         named = _visible([("", uuid) for uuid, _ in instances], stated) if is_instance else shown and [0]
         return [instances[number][1] for number in named[:1]]  # CUDA uses only one
     found = []
     for row in shown:
-        _, _, name, total, free = rows[row]
+        name, total, free = rows[row][2:5]
         if total.isdecimal():
             found.append(Gpu(name, int(total) * 1024**2, int(free) * 1024**2 if free.isdecimal() else None))
         elif total == "[N/A]" and name:  # NVIDIA Grace and Jetson use the machine's RAM
@@ -140,7 +142,9 @@ def _amd(root: Path, ram_free: int) -> list[Gpu]:
     cards = root.glob("card[0-9]*/device/mem_info_vram_total")
     for path in sorted(cards, key=lambda path: (len(path.parts[-3]), path)):  # card10 is after card9
         total, used, mapped, in_use = (_number_in(path.with_name(f"mem_info_{name}")) for name in _AMD_FILES)
-        if not total:
+        # A container sees every GPU of the machine here, but opens only those that it was given.
+        nodes = [_NODES / node.name for node in path.parent.glob("drm/renderD*")]
+        if not total or (nodes and not any(os.access(node, os.R_OK | os.W_OK) for node in nodes)):
             continue
         free = None if used is None else max(0, total - used)
         is_shared = total < _LEAST_OWN_BYTES

@@ -47,7 +47,7 @@ def _fit(placement: Placement, asked_tokens: int | None) -> Fact:
     texts: dict[FitClass, str] = {
         "gpu": "GPU" if longest is None or longest < placement.context_tokens else f"GPU, up to {_tokens(longest)}",
         "gpu_reduced": f"GPU{reductions}",
-        "gpu_partly": partly,
+        "gpu_partly": f"{partly}{reductions}",
         "ram": f"RAM{reductions}",
         "too_large": "too large",
         "unknown": "",

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gglib_nb.domain.fit import FitClass, Gpu, MachineMemory, model_shape, place
 from gglib_nb.domain.gguf_header import GgufHeader
-from tests.support.headers import GPT_OSS_120B, LLAMA_3_8B, QWEN3_30B_A3B, header
+from tests.support.headers import GPT_OSS_120B, LLAMA_3_8B, QWEN3_30B_A3B, attention, header
 
 GB, GIB = 10**9, 1024**3
 MACHINES = {
@@ -30,13 +30,13 @@ MODELS: dict[str, tuple[GgufHeader, float]] = {
     [
         ("8 GB", "8B Q4_K_M", "gpu", "-ngl 99 -c 8192 -np 1"),
         ("8 GB", "8B Q6_K", "gpu_reduced", "-ngl 99 -c 8192 -ctk q8_0 -ctv q8_0 -fa on -np 1"),
-        ("8 GB", "8B Q8_0", "gpu_partly", "-ngl 28 -c 8192 -np 1"),
+        ("8 GB", "8B Q8_0", "gpu_partly", "-ngl 27 -c 8192 -np 1"),
         ("8 GB", "30B-A3B Q4_K_M", "gpu_partly", "-ngl 99 --n-cpu-moe 33 -c 8192 -np 1"),
         ("8 GB", "30B-A3B Q8_0", "gpu_partly", "-ngl 99 --n-cpu-moe 41 -c 8192 -np 1"),
         ("8 GB", "gpt-oss-120b", "too_large", ""),
         ("2 x 24 GB", "8B Q8_0", "gpu", "-ngl 99 -c 8192 -np 1"),
         ("2 x 24 GB", "30B-A3B Q8_0", "gpu", "-ngl 99 -c 8192 -np 1"),
-        ("2 x 24 GB", "gpt-oss-120b", "gpu_partly", "-ngl 99 --n-cpu-moe 10 -c 8192 -np 1"),
+        ("2 x 24 GB", "gpt-oss-120b", "gpu_partly", "-ngl 99 --n-cpu-moe 10 -ts 23,14 -c 8192 -np 1"),
         ("64 GB Mac", "8B Q8_0", "gpu", "-ngl 99 -c 8192 -np 1"),
         ("64 GB Mac", "30B-A3B Q8_0", "gpu", "-ngl 99 -c 8192 -np 1"),
         ("64 GB Mac", "gpt-oss-120b", "too_large", ""),
@@ -106,6 +106,74 @@ def test_the_parts_of_a_model_on_and_beside_a_shared_gpu_share_the_free_memory()
 
     assert (found.fit, found.fits_now) == ("gpu_partly", False)
     assert max(found.gpu_bytes, found.ram_bytes) < 10 * GIB < found.gpu_bytes + found.ram_bytes
+
+
+def test_all_of_more_than_99_layers_are_requested() -> None:
+    goliath = header("llama", 32_000, **attention(137, 8, 128, embedding_length=8192))
+    workstation = MachineMemory(256 * GIB, (Gpu("H100", 80 * GIB),) * 2)
+
+    found = place(model_shape(goliath, 70 * GB), workstation, 8192)
+
+    assert found.arguments[:2] == ("-ngl", "138")
+
+
+def test_a_model_in_part_on_the_gpu_has_its_output_there_first() -> None:
+    """As llama.cpp counts for `-ngl`; of a large vocabulary it is larger than any layer."""
+    gemma = header("gemma3", 262_144, **attention(62, 16, 128, embedding_length=5376, feed_forward_length=21_504))
+    shape = model_shape(gemma, int(28.7 * GB))
+    assert shape is not None
+
+    found = place(shape, MachineMemory(64 * GIB, (Gpu("GPU", 16 * GIB),)), 8192)
+
+    layers = (found.gpu_layers - 1) * shape.block_bytes
+    assert found.fit == "gpu_partly"
+    assert shape.first_bytes > 1.4 * GB
+    assert found.gpu_bytes >= layers + shape.first_bytes
+
+
+def test_a_projector_is_on_the_gpu_beside_a_part_of_the_model() -> None:
+    alone, seeing = (place(model_shape(LLAMA_3_8B, 8 * GB, beside), MACHINES["8 GB"], 8192) for beside in (0, GB))
+
+    assert seeing.gpu_layers <= alone.gpu_layers - 3
+    assert seeing.ram_bytes > alone.ram_bytes
+
+
+def test_the_experts_of_an_older_mixture_have_the_width_of_its_layers() -> None:
+    keys = attention(32, 8, 128, feed_forward_length=14_336, expert_count=8)
+
+    found = place(model_shape(header("llama", 32_000, **keys), int(26.4 * GB)), MACHINES["8 GB"], 8192)
+
+    assert (found.fit, found.gpu_layers, found.cpu_expert_layers) == ("gpu_partly", 32, 25)
+
+
+def test_a_context_that_gpu_and_ram_together_do_not_hold_is_shortened() -> None:
+    llama_70b = header("llama", 128_256, **attention(80, 8, 128, embedding_length=8192, feed_forward_length=28_672))
+    machine = MachineMemory(32 * GIB, (Gpu("GPU", 24 * GIB),))
+
+    found = place(model_shape(llama_70b, int(42.5 * GB)), machine, 131_072)
+
+    assert found.fit == "gpu_partly"
+    assert 32_768 <= found.context_tokens < 65_536
+
+
+def test_several_gpus_get_the_layers_of_a_mixture_by_their_size() -> None:
+    """The first ones are small, as their experts are in RAM, and llama.cpp divides by the number of layers."""
+    shape = model_shape(GPT_OSS_120B, int(63.4 * GB))
+    assert shape is not None
+
+    found = place(shape, MACHINES["2 x 24 GB"], 8192)
+
+    small, large = shape.block_bytes - shape.expert_bytes, shape.block_bytes
+    first = found.cpu_expert_layers * small + (found.gpu_shares[0] - found.cpu_expert_layers) * large
+    second = (found.gpu_shares[1] - 1) * large + shape.first_bytes
+    assert sum(found.gpu_shares) == found.layer_count + 1
+    assert max(first, second) < 24 * GIB - GIB // 2
+
+
+def test_a_gpu_smaller_than_its_drivers_share_takes_nothing_from_another() -> None:
+    machine = MachineMemory(32 * GIB, (Gpu("GT 610", GIB // 2), Gpu("RTX 3090", 24 * GIB)))
+
+    assert machine.gpu_budget_bytes > 23 * GIB
 
 
 def test_an_incomplete_header_makes_the_fit_unknown() -> None:

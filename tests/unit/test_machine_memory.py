@@ -17,7 +17,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A fake root for system files; no program on the path, and no GPU."""
     for name in ("CUDA_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
-    for name, place in (("_CGROUPS", "cgroup"), ("_OWN_CGROUPS", "own"), ("_DRM", "drm")):
+    for name, place in (("_CGROUPS", "cgroup"), ("_OWN_CGROUPS", "own"), ("_DRM", "drm"), ("_NODES", "dri")):
         monkeypatch.setattr(asked, name, tmp_path / place)
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}")
@@ -114,11 +114,11 @@ def test_free_memory_is_what_the_limit_leaves_and_includes_file_caches(machine: 
 
 # GPUs
 
-TWO = "echo '0, GPU-aa1, NVIDIA RTX 4060, 8192, 8000'; echo '1, GPU-bb2, NVIDIA RTX 3090, 24576, 1024'"
+TWO = "echo '0, GPU-aa1, NVIDIA RTX 4060, 8192, 8000, [N/A]'; echo '1, GPU-bb2, NVIDIA RTX 3090, 24576, 1024, [N/A]'"
 
 
 def test_every_gpu_counts_with_its_free_memory(machine: Path) -> None:
-    install(machine, f'test "$1" = --query-gpu=index,uuid,name,memory.total,memory.free && {TWO}')
+    install(machine, f'test "$1" = --query-gpu=index,uuid,name,memory.total,memory.free,mig.mode.current && {TWO}')
 
     found = machine_memory()
 
@@ -144,7 +144,7 @@ def test_hidden_gpus_do_not_count(
 
 
 def test_a_gpu_without_memory_of_its_own_uses_ram(machine: Path) -> None:
-    install(machine, "echo '0, GPU-aa1, NVIDIA GB10, [N/A], [N/A]'")
+    install(machine, "echo '0, GPU-aa1, NVIDIA GB10, [N/A], [N/A], [N/A]'")
 
     found = machine_memory()
 
@@ -157,7 +157,7 @@ if test "$1" = -L; then
     echo '  MIG 1g.10gb     Device  0: (UUID: MIG-cc1)'
     echo '  MIG 1c.3g.40gb+me  Device  1: (UUID: MIG-dd2)'
 else
-    echo '0, GPU-aa1, NVIDIA A100-SXM4-80GB, [N/A], [N/A]'
+    echo '0, GPU-aa1, NVIDIA A100-SXM4-80GB, [N/A], [N/A], [N/A]'
 fi
 """
 
@@ -177,6 +177,13 @@ def test_of_a_divided_gpu_only_one_instance_counts(
     found = machine_memory()
 
     assert (found.vram_bytes, found.is_unified) == (gigabytes and gigabytes * 10**9, False)
+
+
+def test_an_instance_counts_although_the_driver_states_the_memory_of_the_divided_gpu(machine: Path) -> None:
+    """As on the machine itself, where CUDA uses the first instance."""
+    install(machine, DIVIDED.replace("[N/A], [N/A], [N/A]", "81920, 81000, Enabled"))
+
+    assert machine_memory().vram_bytes == 10 * 10**9
 
 
 @pytest.mark.parametrize(
@@ -223,6 +230,17 @@ def test_an_integrated_amd_gpu_uses_ram(machine: Path) -> None:
     assert (found.is_unified, found.vram_bytes) == (True, 16 * GIB + GIB // 2)
 
 
+def test_an_amd_gpu_that_a_container_was_not_given_does_not_count(machine: Path) -> None:
+    for number, gib in enumerate((16, 24)):
+        write(machine / "drm" / f"card{number}" / "device" / "mem_info_vram_total", f"{gib * GIB}\n")
+        (machine / "drm" / f"card{number}" / "device" / "drm" / f"renderD{128 + number}").mkdir(parents=True)
+    assert machine_memory().vram_bytes is None
+
+    write(machine / "dri" / "renderD129", "")
+
+    assert machine_memory().vram_bytes == 24 * GIB
+
+
 @pytest.mark.parametrize(
     ("visible", "gib"), [("0", 4), ("10", 14), ("GPU-a10", 14), ("GPU-a2,GPU-a0", 10), ("GPU-b", None)]
 )
@@ -238,7 +256,7 @@ def test_amd_gpus_are_named_by_number_or_uuid(
 
 
 def test_gpus_of_two_vendors_are_added(machine: Path) -> None:
-    install(machine, "echo '0, GPU-aa1, NVIDIA RTX 4060, 8192, 8000'")
+    install(machine, "echo '0, GPU-aa1, NVIDIA RTX 4060, 8192, 8000, [N/A]'")
     write(machine / "drm" / "card1" / "device" / "mem_info_vram_total", f"{16 * GIB}\n")
 
     assert machine_memory().vram_bytes == 24 * GIB

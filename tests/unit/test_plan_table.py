@@ -295,6 +295,7 @@ def test_the_command_that_runs_the_recommended_variant_is_shown():
         (Placement("gpu_partly", 31, 48, 0, 8192, has_gpu=True), "GPU, 31 of 48 layers"),
         (Placement("gpu_partly", 48, 48, 33, 8192, has_gpu=True), "GPU, experts of 33 layers in RAM"),
         (Placement("gpu_partly", 48, 48, 1, 8192, has_gpu=True), "GPU, experts of 1 layer in RAM"),
+        (Placement("gpu_partly", 31, 48, 0, 6144, has_gpu=True), "GPU, 31 of 48 layers, 6k context"),
         (Placement("ram", 0, 32, 0, 8192), "RAM"),
         (Placement("too_large", 0, 32, 0, 8192), "too large"),
     ],
