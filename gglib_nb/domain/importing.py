@@ -55,7 +55,7 @@ def origin_of(relative: PurePath, folder: PurePath, siblings: Iterable[str]) -> 
         prefix = f"{found[1]}_{found[2]}_"
         if relative.name.startswith(prefix) and (repo_id := _checked(*found.groups())):
             return FileOrigin(repo_id, None, relative.name.removeprefix(prefix))
-    parts = relative.parts[1:] if relative.parts[0] == "models" and len(relative.parts) > 3 else relative.parts
+    parts = relative.parts[relative.parts[0] == "models" :]
     if len(parts) > 2 and (repo_id := _checked(*parts[:2])):
         version = VERSION.fullmatch(parts[2]) if len(parts) > 3 else None
         inside = parts[2:] if version is None else parts[3:]

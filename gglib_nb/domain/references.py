@@ -168,7 +168,8 @@ def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:
 
 _WITH_PATH: Final = re.compile(rf"(?P<repo_id>{REPO_ID})(?:@(?P<at>[^:]+))?:(?P<path>[^:]*/[^:]+)")
 _PASTED_PREFIX: Final = re.compile(
-    r"^(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/|(?:hf|huggingface)://)(?:models/)?", re.IGNORECASE
+    r"^(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/|(?:hf|huggingface)://)(?:models/)?",
+    re.IGNORECASE,
 )
 _PASTED_PAGE: Final = re.compile(
     r"(?P<repo_id>[^/@:?#]+/[^/@:?#]+)"
@@ -179,10 +180,12 @@ _PASTED_PAGE: Final = re.compile(
     r"(?:#[^:]*)?"
     r"(?::(?P<tail>[^/:]+))?"
 )
-# Options of llama.cpp, and the commands of programs that take a repository of the Hub.
+# Options of llama.cpp, and the commands of programs that take a repository or an address of the Hub.
 _REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo")
 _FILE_OPTIONS: Final = ("-hff", "--hf-file")
-_COMMANDS: Final = re.compile(r"(?:llama|ollama|hf|huggingface-cli|lms|ramalama|docker)(?:[-.].*)?", re.IGNORECASE)
+_COMMANDS: Final = re.compile(
+    r"(?:llama|ollama|hf|huggingface-cli|lms|ramalama|docker|vllm|git|wget|curl|aria2c)(?:[-.].*)?", re.IGNORECASE
+)
 
 
 def parse_pasted(text: str) -> DownloadId:
@@ -224,6 +227,7 @@ def _of_command(words: list[str]) -> DownloadId:
     values = dict(pairwise(parts))
     plain = [word for before, word in pairwise(parts) if not word.startswith("-") and not before.startswith("-")]
     paths = [word for word in (*plain, *parts[1:]) if "/" in word]
+    paths.sort(key=lambda word: "://" not in word)
     named = next((values[option] for option in _REPO_OPTIONS if option in values), next(iter(paths), " ".join(words)))
     found = _of_reference(named)
     if words[words[0] == "$"].rpartition("/")[2].lower() == "lms" and found.revision:  # `owner/name@q4_k_m`

@@ -206,6 +206,15 @@ def test_lm_studios_folder_gives_the_repository(manager: DownloadManager, tmp_pa
     assert row.state == "unverified"
 
 
+def test_a_models_folder_without_owners_names_no_repository(manager: DownloadManager, tmp_path: Path) -> None:
+    """ComfyUI has `models/unet`, text-generation-webui `models/<name>`."""
+    write(tmp_path / "program", "models/unet/name-Q8_0.gguf")
+
+    report = manager.sync.import_folder(tmp_path / "program")
+
+    assert ids(report) == ["local/name-Q8_0"]
+
+
 def test_the_manifests_in_llama_cpps_folder_give_the_repository(manager: DownloadManager, tmp_path: Path) -> None:
     write(tmp_path / "llama.cpp", "owner_name-GGUF_name-Q4_K_M.gguf")
     (tmp_path / "llama.cpp" / "manifest=owner=name-GGUF=Q4_K_M.json").write_text("{}")

@@ -90,6 +90,7 @@ def test_an_id_can_be_pasted(id_):
         ("https://huggingface.co/owner/repo?show_file_info=repo-Q8_0.gguf", "owner/repo:repo-Q8_0.gguf"),
         ("https://huggingface.co/owner/repo/tree/v1?show_file_info=Q8%2Fa.gguf", "owner/repo@v1:Q8/a.gguf"),
         ("hf://owner/repo", "owner/repo"),
+        ("https://hf-mirror.com/owner/repo/resolve/main/repo-Q4_0.gguf", "owner/repo:repo-Q4_0.gguf"),
         ("owner/repo:sub/file.gguf", "owner/repo:sub/file.gguf"),
         ("owner/repo@v1:sub/file.gguf", "owner/repo@v1:sub/file.gguf"),
         ("hf://owner/repo/file.gguf", "owner/repo:file.gguf"),
@@ -119,6 +120,10 @@ def test_a_page_address_gives_repository_revision_and_file(pasted, text):
         ("lms get owner/repo@q4_k_m", "owner/repo:q4_k_m"),
         ("$ lms get https://huggingface.co/owner/repo@Q8_0 --yes", "owner/repo:Q8_0"),
         ("docker model run hf.co/owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
+        ("vllm serve owner/repo:Q4_K_M --tokenizer other/base", "owner/repo:Q4_K_M"),
+        ("git clone https://huggingface.co/owner/repo", "owner/repo"),
+        ("wget -c https://huggingface.co/owner/repo/resolve/main/m-Q8_0.gguf", "owner/repo:m-Q8_0.gguf"),
+        ("curl -o models/m.gguf -L https://hf.co/owner/repo/resolve/v1/m-Q8_0.gguf", "owner/repo@v1:m-Q8_0.gguf"),
     ],
 )
 def test_a_command_of_another_program_gives_its_repository(command, text):
