@@ -18,6 +18,7 @@ from gglib_nb.errors import GglibError, ModelNotFoundError, RequestError
 from gglib_nb.notebook import listings, messages, plan_table, results, rows
 from gglib_nb.notebook.messages import Answer, Listing
 from gglib_nb.notebook.tables import blocks_text
+from gglib_nb.notebook.verb import as_typed
 from gglib_nb.settings import SETTINGS, checked_setting
 
 if TYPE_CHECKING:
@@ -63,16 +64,9 @@ def act(operations: "SyncOperations", request: messages.Request, send: SendProgr
         case messages.ListEarlier():
             return listings.earlier_list(operations.history())
         case messages.Search():
-            found = operations.search(
-                request.text,
-                max_parameters=int(request.max_parameters) if request.max_parameters.isdecimal() else None,
-                licence=request.licence.strip() or None,
-                task=request.task or None,
-                limit=_MOST_SUGGESTIONS,
-            )
-            return listings.suggestions(found)
+            return _search(operations, request)
         case messages.Offer():
-            wanted = parse_pasted(request.repo_id)
+            wanted = parse_pasted(as_typed(request.repo_id))
             return plan_table.offer(operations.plan(wanted.repo_id, wanted.quantization, revision=wanted.revision))
         case messages.Add():
             operations.queue_smart(request.repo_id, request.key, revision=request.revision, companions=request.choices)
@@ -80,6 +74,19 @@ def act(operations: "SyncOperations", request: messages.Request, send: SendProgr
             return Answer(text="In the queue", mood="good", news=news, is_queued=True)
         case _:
             return None
+
+
+def _search(operations: "SyncOperations", request: messages.Search) -> Listing:
+    found = operations.search(
+        request.text,
+        max_parameters=int(request.max_parameters) if request.max_parameters.isdecimal() else None,
+        licence=request.licence.strip() or None,
+        task=request.task or None,
+        limit=_MOST_SUGGESTIONS,
+    )
+    if not found:
+        raise RequestError(listings.nothing_found(request.text))
+    return listings.suggestions(found)
 
 
 # Limits ----------------------------------------------------------------------------------------------------------
@@ -134,7 +141,6 @@ _OPERATIONS: Final[Mapping[str, Callable[["SyncOperations", "DownloadId | str"],
     "clear_cancelled": lambda operations, _: operations.clear_ended("cancelled"),
     "clear_earlier": lambda operations, _: operations.clear_history(),
 }
-_ON_MODEL: Final = frozenset({"verify", "repair", "update", "loading", "inspect", "export", "delete", "delete_now"})
 # The announcements for screen readers; for the other actions, the changed row is announced.
 _NEWS: Final = {
     "dismiss": "{name} was removed from the list.",
@@ -175,7 +181,7 @@ def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: Sen
         send(f"{units.size(progress.done_bytes)} of {units.size(progress.total_bytes)} done.")
 
     name, _, agreed = action.partition(":")
-    _check_model(operations, name, id_)
+    _check_model(operations, id_)
     match name:
         case "verify":
             found = operations.verify(id_, on_progress=show)
@@ -196,9 +202,9 @@ def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: Sen
             return _ask_or_delete(operations, action, id_)
 
 
-def _check_model(operations: "SyncOperations", action: str, id_: str) -> None:
-    """Refuses an action on a model that has gone: its id must not be taken for a part of another one."""
-    if action in _ON_MODEL and str(operations.find_model(id_).id) != id_:
+def _check_model(operations: "SyncOperations", id_: str) -> None:
+    """Refuses a model that has gone: its id must not be taken for a part of another one. A prune has no id."""
+    if id_ and str(operations.find_model(id_).id) != id_:
         raise ModelNotFoundError(f"{id_} is no longer one of your models.")
 
 

@@ -176,5 +176,5 @@ def search(
     found = session.sync.search(words, max_parameters=max_size, licence=licence, task=task, sort=sort, limit=limit)
     session.list_rows(DownloadId(repo.repo_id) for repo in found)
     if not found:
-        return f"No repository with GGUF files matches {words!r}. Try fewer or other words."
+        return listings.nothing_found(words)
     return session.answer(listings.search_table(found))

@@ -256,7 +256,12 @@ _SEARCH_HINT: Final = "~: estimated for Q4_K_M. See the variants: %gguf plan ROW
 def suggestions(found: Sequence[RepoSummary]) -> Listing:
     """Repositories that a search found, for the panel."""
     number = "1 repository found." if len(found) == 1 else f"{len(found)} repositories found."
-    return Listing(rows=tuple(map(_suggestion_row, found)), news=number if found else "")
+    return Listing(rows=tuple(map(_suggestion_row, found)), news=number)
+
+
+def nothing_found(words: str) -> str:
+    """The answer to a search without results."""
+    return f"No repository with GGUF files matches {words!r}. Try fewer or other words."
 
 
 def _suggestion_row(repo: RepoSummary) -> Row:

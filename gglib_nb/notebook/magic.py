@@ -140,9 +140,10 @@ class GgufMagics(Magics):
 
 
 def _in_one_line(error: BaseException) -> BaseException:
-    """A copy that IPython shows as `Name: message`; keeps its class and attributes."""
-    shown = copy_of(error)
-    line = encodable(f"{type(error).__name__}: {printable(str(error))}", sys.stdout)
+    """A copy that IPython shows as `Name: message`, without tokens; keeps its class and attributes."""
+    shown, text = copy_of(error), redacted(str(error))
+    shown.args = (text, *error.args[1:])  # the kernel sends it beside the line
+    line = encodable(f"{type(error).__name__}: {printable(text)}", sys.stdout)
     vars(shown)["_render_traceback_"] = lambda: [line]
     return shown
 

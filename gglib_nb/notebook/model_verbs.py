@@ -34,11 +34,6 @@ class Lines(str):
         return str(self)
 
 
-def _models(tab: Tab) -> Iterable[str]:
-    completed = getattr(tab.snapshot, "recent_completed", ())
-    return [*map(str, tab.models()), *(str(item.id) for item in completed)]
-
-
 def folders(tab: Tab) -> Iterable[str]:
     """Folders whose path starts with this text. Names with a space are left out: they would be read as two words."""
     above, slash, begun = tab.fragment.rpartition("/")
@@ -72,7 +67,7 @@ _MODEL: Final = Argument(
     "ID",
     "An id, or a part that matches only one model; #2 is the second row of %gguf models.",
     find=_find_model,
-    offers=_models,
+    offers=lambda tab: map(str, tab.models()),
 )
 ModelId = Annotated[Model, _MODEL]
 DeletedId = Annotated[Model, replace(_MODEL, find=_find_deleted)]
@@ -232,7 +227,7 @@ def inspect(session: Session, id_: InspectedId, id2: InspectedId = "", *, hub: b
 _EXPORTED: Final = Argument(
     "ID… FOLDER",
     "One or more models, and the folder to write to.",
-    offers=lambda tab: [*_models(tab), *folders(tab)],
+    offers=lambda tab: [*map(str, tab.models()), *folders(tab)],
 )
 
 
@@ -281,6 +276,6 @@ def prune(
     table = results.pruning_table(plan)
     if dry_run:
         return session.answer(table)
-    if refusal := session.refusal(table.text(session.screen.width), "add --yes", is_confirmed=yes):
+    if refusal := session.refusal(table.text(session.screen.width), "run this line again with --yes", is_confirmed=yes):
         return refusal
     return results.pruned(session.sync.prune(keep_bytes=keep, unused_s=unused))

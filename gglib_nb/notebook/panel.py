@@ -20,6 +20,7 @@ from msgspec.structs import replace
 from typing_extensions import override
 
 from gglib_nb.domain.snapshot import QueueSnapshot
+from gglib_nb.domain.text import redacted
 from gglib_nb.errors import GglibError, NoGgufFilesError
 from gglib_nb.notebook import actions, messages, rows
 from gglib_nb.notebook.listings import FILTERS
@@ -190,17 +191,14 @@ class Panel(anywidget.AnyWidget):
     def _publish(self, snapshot: QueueSnapshot) -> None:
         self._outputs.follow(snapshot)
         with self._publishing:
-            self._send_changes(snapshot, counts=self._is_watched and time.monotonic() >= self._due_s)
+            # A page that has just opened has not reported its visibility yet.
+            is_watched = not self._shown_views or any(self._shown_views.values())
+            self._send_changes(snapshot, counts=is_watched and time.monotonic() >= self._due_s)
 
     def _send_changes(self, snapshot: QueueSnapshot, *, counts: bool) -> None:
         if (changes := self._feed.advance(snapshot, counts=counts)) is not None:
             self._due_s = time.monotonic() + self._pace_s
             self.send(messages.plain(changes))
-
-    @property
-    def _is_watched(self) -> bool:
-        # Requires `_publishing`. A page that has just opened has not reported its visibility yet.
-        return not self._shown_views or any(self._shown_views.values())
 
     # From the page -------------------------------------------------------------------------------------------------
 
@@ -257,7 +255,7 @@ class Panel(anywidget.AnyWidget):
 
     def _refuse(self, cid: str, error: Exception) -> None:
         if isinstance(error, GglibError):
-            text = str(error)
+            text = redacted(str(error))
         else:
             _log.error("A request of the panel failed.", exc_info=error)
             # The message of a foreign error could contain a token; its class name cannot.

@@ -58,24 +58,19 @@ CancelledId = Annotated[DownloadId, _id("recent_cancelled", "cancelled download"
 
 
 @verb("queue")
-def panel(session: Session, *, side: bool = False) -> Answer:
+def panel(session: Session, *, side: bool = False) -> Answer | str:
     """Show the live panel.
 
     --side: Beside the notebook; needs the package sidecar (%pip install sidecar).
     """
     if session.known_manager is not None:
         session.adopt(session.manager)  # the downloads of kernels that have ended since the manager was created
-    return Answer() if session.screen.show_panel(session.manager, beside=side) else _show_queue(session)
+    return Answer() if session.screen.show_panel(session.manager, beside=side) else status.function(session)
 
 
 @verb("queue")
 def status(session: Session) -> Answer:
     """Show the queue as it is now."""
-    return _show_queue(session)
-
-
-def _show_queue(session: Session) -> Answer:
-    """The current queue, and the queues of other kernels."""
     manager, width = session.manager, session.screen.width
     with suppress(TimeoutError):
         manager.submit(manager.sync.see_others).result(_OTHERS_S)

@@ -284,7 +284,9 @@ def _actions(item: QueuedDownload, pending_count: int, active_count: int) -> Ite
             yield Action("dismiss", "Dismiss")
         case DownloadStatus.CANCELLED:
             yield Action("undo", "Undo", is_worded=True)
-            discard = Action("discard", "Delete partial files", f"Delete the partial files of {name_of(item.id)}")
+            name, size = name_of(item.id), units.size(item.downloaded_bytes)
+            question, label = f"{size} of {name} will be deleted. Delete?", "Delete partial files"
+            discard = Action("discard", label, f"Delete the partial files of {name}", question, "Yes, delete")
             yield from [discard] if item.downloaded_bytes else []
         case DownloadStatus.COMPLETED:
             yield from file_actions(name_of(item.id)) if item.paths else []

@@ -88,8 +88,9 @@ class Screen:
         return is_terminal(sys.stdin) if self._is_terminal else self._redraws
 
     def ask(self, question: str) -> bool:
-        """Whether the user answers yes."""
-        return _typed(input, question).strip().casefold() in ("y", "yes")
+        """Whether the user agrees to a deletion. Prints the question: some hosts show only the start of a long prompt."""
+        self.print(question)
+        return _typed(input, "Delete? [y/N] ").strip().casefold() in ("y", "yes")
 
     def ask_secret(self, question: str) -> str:
         """Reads input without echoing it."""
@@ -225,7 +226,7 @@ class Session:
             return None
         if not self.screen.can_ask:
             return Answer(f"{question} Nothing was deleted. To delete: {command}")
-        return None if self.screen.ask(f"{question} Delete? [y/N] ") else Answer("Nothing was deleted.")
+        return None if self.screen.ask(question) else Answer("Nothing was deleted.")
 
     @property
     def has_manager(self) -> bool:

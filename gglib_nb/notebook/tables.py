@@ -231,8 +231,8 @@ def blocks_html(blocks: Iterable[Block]) -> str:
 
 
 def page(parts: Iterable[str]) -> str:
-    """A whole output."""
-    return f'<div style="line-height:1.4">{"".join(parts)}</div>'
+    """A whole output. Its class keeps MathJax from reading the text between two `$` as a formula."""
+    return f'<div class="tex2jax_ignore mathjax_ignore" style="line-height:1.4">{"".join(parts)}</div>'
 
 
 def _block_text(block: Block, width: int | None) -> str:

@@ -42,6 +42,8 @@ _DASHED: Final = re.compile(r"-\D|--.")
 # What a phone's keyboard makes of quotation marks and of `--`.
 _CURLY: Final = re.compile(r"(?<![^\s=])(?:[“„”]([^“”]*)[“”]|[‘‚’]([^‘’]*)[‘’])(?!\S)")  # noqa: RUF001 - as a phone types them
 _LONG_DASH: Final = re.compile(r"^[–—](?=[a-z])")  # noqa: RUF001 - as a phone types them
+# What pages and chats put between and into words: non-breaking spaces and hyphens, characters without width.
+_TYPOGRAPHIC: Final = str.maketrans("\xa0\u2010\u2011", " --", "\u200b\u2060\ufeff")
 # How the paragraph of a verb's docstring begins that explains arguments and options.
 _STATED: Final = re.compile(r"--[a-z]|[A-Z0-9]{2,}\S*: ")
 _SHARED: Final = "--revision"  # also an option of the commands that users paste
@@ -174,7 +176,8 @@ class Verb:
         given: dict[str, Any] = {}
         rest: list[str] = []
         left = iter(words)
-        for word in left:
+        for each in left:
+            word = "--all" if each == "all" and "--all" in self.options else each  # not a part of an id
             name, has_value, text = word.partition("=")
             option = self.options.get(name)
             if not _DASHED.match(word) or (is_command and (name == _SHARED or option is None)):
@@ -273,6 +276,11 @@ class Call:
         return Answer(printable(answer)) if isinstance(answer, str) else answer
 
 
+def as_typed(text: str) -> str:
+    """Pasted text with the characters of a keyboard."""
+    return text.translate(_TYPOGRAPHIC)
+
+
 def split_words(line: str, *, has_escapes: bool = os.name == "posix") -> list[str]:
     """The words of a line, split as in a shell, without comments and a final `;`.
 
@@ -282,6 +290,7 @@ def split_words(line: str, *, has_escapes: bool = os.name == "posix") -> list[st
     Raises:
         GrammarError: The line ends inside a quotation or after a backslash.
     """
+    line = as_typed(line)
     if not re.search("['\"]", line):
         line = _CURLY.sub(lambda quoted: shlex.quote(quoted[1] or quoted[2] or ""), line)
     words = _WORD.finditer(line)
@@ -292,7 +301,9 @@ def split_words(line: str, *, has_escapes: bool = os.name == "posix") -> list[st
     try:
         return [_LONG_DASH.sub("--", word) for word in lexer]
     except ValueError as error:
-        raise GrammarError("The line ends inside a quotation or after a backslash.") from error
+        raise GrammarError(
+            "The line ends inside a quotation or after a backslash. Put a word with an apostrophe in double quotes."
+        ) from error
 
 
 def _add(given: dict[str, Any], one: Argument, text: str) -> None:

@@ -4,7 +4,9 @@ The token is not a setting: whether there is one is shown, never its value, and 
 """
 
 import difflib
+import re
 import shlex
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
@@ -119,7 +121,8 @@ def bandwidth(session: Session, rate: Rate | None = None, *, hours: Hours | None
     said = f"Bandwidth is limited to {units.rate(held)}." if held else "Bandwidth is not limited."
     if (span := now.download_hours) is not None:
         wait = f", and wait until {now.waits_until}" if now.is_outside_hours else ""
-        said += f" Downloads run from {span.start:%H:%M} to {span.end:%H:%M}{wait}."
+        zone = time.strftime("%Z")  # the clock of a hosted kernel is often not the user's
+        said += f" Downloads run from {span.start:%H:%M} to {span.end:%H:%M} ({zone}){wait}."
     return said
 
 
@@ -146,7 +149,7 @@ def config(
     --save: Set it for all future kernels too.
     --reset: Undo what was set or saved.
     """
-    typed, _, text = words.partition(" ")
+    typed, _, text = re.sub(r"^([\w-]+)\s*=\s*", r"\1 ", words).partition(" ")  # also as in `%config NAME = VALUE`
     if reset and (not typed or text or save):
         raise GrammarError("--reset takes only the name of a setting")
     if save and not text:

@@ -379,6 +379,34 @@ def test_enter_shows_the_variants_even_if_the_host_swallows_line_breaks(open_pan
     assert [operation for operation, *_ in panel.asked()].count("plan") == 1
 
 
+def test_enter_after_words_searches_for_them(open_panel):
+    panel = open_panel(scenes.choosing())
+    field = panel.page.get_by_role("combobox")
+    field.fill("llama")
+
+    field.press("Enter")
+    panel.pump()
+    expect(panel.page.locator(".gglib-found")).to_have_count(3)
+    panel.manager.answers["search"] = []
+    field.fill("llamma")
+    panel.press("Show variants")
+
+    panel.sees("No repository with GGUF files matches 'llamma'. Try fewer or other words.")
+    expect(panel.page.locator(".gglib-found")).to_have_count(0)
+
+
+def test_deleting_downloaded_data_asks_first(open_panel):
+    gone = download("owner/gone-GGUF:Q8_0", "cancelled", downloaded_bytes=10**9)
+    panel = open_panel(FakeManager(recent_cancelled=(gone,)))
+
+    panel.press("Delete the partial files of gone-GGUF Q8_0")
+    panel.sees("1.0 GB of gone-GGUF Q8_0 will be deleted. Delete?")
+    assert panel.asked() == []
+    panel.press("Yes, delete")
+
+    assert panel.asked() == [("cancel_download", str(gone.id))]
+
+
 @pytest.mark.slow
 def test_enter_sets_a_limit_once_even_if_the_host_swallows_line_breaks(open_panel):
     panel = open_panel(FakeManager())

@@ -8,6 +8,7 @@ import io
 import signal
 import sys
 import threading
+import time
 from concurrent.futures import Future
 from dataclasses import replace
 from types import SimpleNamespace
@@ -33,9 +34,11 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.plan import RepoSummary
 from gglib_nb.domain.snapshot import Then
 from gglib_nb.domain.stored import PastDownload
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import (
     DownloadsFailedError,
     GatedRepoError,
+    InvalidRepoIdError,
     NetworkError,
     NoGgufFilesError,
     QueueFullError,
@@ -592,6 +595,39 @@ def test_a_token_on_a_line_is_not_repeated_in_its_error(shell, manager):
     assert "Write: %gguf login" in lines[-1]
 
 
+def test_a_token_in_an_address_is_not_repeated_in_the_error_that_the_notebook_stores(shell, manager):
+    error, lines = failure(shell, "queue https://me:hf_abcdefghijkl@huggingface.co/a/b")
+
+    assert isinstance(error, InvalidRepoIdError)
+    assert "hf_" not in lines[-1] + str(error)
+    assert is_sentence(str(error))
+
+
+@pytest.mark.parametrize("line", ["config max_concurrent = 2", "config max_concurrent=2", "config max_concurrent 2"])
+def test_a_setting_is_changed_as_in_the_config_magic_of_ipython(shell, manager, monkeypatch, line):
+    monkeypatch.setattr("gglib_nb.settings.SET_HERE", {})
+
+    run(shell, line)
+
+    assert asked(manager) == [("set_max_concurrent", 2)]
+
+
+def test_download_hours_name_the_time_zone_of_their_clock(shell, manager):
+    manager.snapshot = snapshot(download_hours=DailyHours.parse("22-7"))
+
+    assert run(shell, "bandwidth").endswith(f"Downloads run from 22:00 to 07:00 ({time.strftime('%Z')}).")
+
+
+def test_a_table_is_printed_before_the_question_because_some_hosts_show_only_its_start(shell, manager, monkeypatch):
+    questions = []
+    manager.answers["prune"] = PrunePlan((ModelUse("a/b:Q8_0", 1024, 0.0),), (), 0, 0)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
+    monkeypatch.setattr("builtins.input", lambda question: questions.append(question) or "n")
+
+    assert "a/b:Q8_0" in run(shell, "prune --unused 30d")
+    assert questions == ["Delete? [y/N] "]
+
+
 @pytest.mark.parametrize("error", [EOFError, StdinNotImplementedError])
 def test_without_an_answer_nothing_is_deleted(shell, manager, monkeypatch, error):
     def no_answer(_question=""):
@@ -603,7 +639,7 @@ def test_without_an_answer_nothing_is_deleted(shell, manager, monkeypatch, error
     monkeypatch.setattr("builtins.input", no_answer)
     monkeypatch.setattr("gglib_nb.notebook.session.getpass", no_answer)
 
-    assert run(shell, "delete a/b") == "Nothing was deleted."
+    assert run(shell, "delete a/b").endswith("\nNothing was deleted.")
     assert run(shell, "login") == "No token was entered; nothing has changed."
 
 
@@ -782,7 +818,7 @@ def test_on_a_terminal_the_user_is_asked(shell, manager, monkeypatch, word, said
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("builtins.input", lambda _question: word)
 
-    assert run(shell, "delete a/b").startswith(said)
+    assert run(shell, "delete a/b").splitlines()[1].startswith(said)
 
 
 def verification(verdict="right", **fields):

@@ -47,6 +47,9 @@ READ = [
         {"reference": "a/b:my file.gguf", "force": True, "revision": "v1"},
     ),
     ("queue a/b --then=“say ’hi’”", "queue", {"reference": "a/b", "then": "say ’hi’"}),  # noqa: RUF001
+    ("queue\u00a0a/Qwen2.5\u20117B\u200b", "queue", {"reference": "a/Qwen2.5-7B"}),
+    ("cancel all", "cancel", {"_all": True}),
+    ("partials --discard all", "partials", {"discard": True, "all_": True}),
     ("queue '“a”/b'", "queue", {"reference": "“a”/b"}),
     ("queue a/b --then=--version", "queue", {"reference": "a/b", "then": "--version"}),
     ("plan a/b", "plan", {"reference": "a/b"}),

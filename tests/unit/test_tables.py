@@ -4,7 +4,7 @@ import pytest
 
 from gglib_nb.domain.library import Leftover
 from gglib_nb.notebook.listings import partial_table
-from gglib_nb.notebook.tables import Column, Table
+from gglib_nb.notebook.tables import Column, Line, Table, blocks_html
 
 COLUMNS = (Column("Name", is_code=True), Column("Size"), Column("Kind", importance=2), Column("Folder", importance=3))
 ROWS = [("alpha", "1 GB", "llama", "/models/a"), ("beta", "20 GB", "qwen", "/models/b")]
@@ -53,3 +53,7 @@ def test_no_command_is_suggested_for_unfinished_downloads_that_are_all_in_use(is
     one = Leftover("/models/o/n/n.gguf", 10, 5, 10, 0.0, is_in_use=is_in_use)
 
     assert ("%gguf" in partial_table([one]).text(None)) is not is_in_use
+
+
+def test_mathjax_does_not_read_an_output_as_formulas() -> None:
+    assert blocks_html([Line("cp $GGUF_PATH $HOME")]).startswith('<div class="tex2jax_ignore mathjax_ignore"')

@@ -4,7 +4,6 @@
 
 const SUGGEST_MS = 300;
 
-/** The state of the field, its suggestions and its offer. */
 class Adder {
   /** @type {Listing|null} */
   suggestions = null;
@@ -88,8 +87,11 @@ class Adder {
     this.#discardOffer();
     const generation = this.#generation;
     if (!this.text || !this.app.isLive) return;
-    const offer = await this.app.requests.send("adder", "offer", { repo_id: this.text }, "offer");
+    const isName = this.text.includes("/");
+    const [kind, fields] = isName ? ["offer", { repo_id: this.text }] : ["search", { text: this.text, ...this.filters }];
+    const offer = await this.app.requests.send("adder", kind, fields, kind);
     if (generation !== this.#generation) return this.app.requests.clear("adder");
+    if (!isName) return this.#showSuggestions(offer);
     this.offer = offer;
     this.companions.clear();
     for (const { id } of offer?.rows ?? []) this.app.requests.clear(offerKey(offer, id));

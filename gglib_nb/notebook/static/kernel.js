@@ -8,7 +8,6 @@ const MAX_DEADLINE_MS = 60_000;
 
 /** @typedef {{resolve: (result: any) => void, reject: (error: Error) => void, onProgress: (text: string) => void, timer: number}} PendingRequest */
 
-/** Sends requests to the kernel of one model and matches the replies. */
 class Kernel {
   #pending = /** @type {Map<string, PendingRequest>} */ (new Map());
   #prefix = Math.random().toString(36).slice(2);
@@ -108,8 +107,7 @@ function applied(state, { seq, header, views, rows }) {
 
 /**
  * Called once per model. Applies changes to the model's `snapshot`, so that new views and saved notebooks contain the latest state.
- * Never calls `save_changes`: the kernel owns the state.
- * @param {Model} model
+ * Never calls `save_changes`: the kernel owns the state. @param {Model} model
  */
 function followChanges(model) {
   const kernel = new Kernel(model);

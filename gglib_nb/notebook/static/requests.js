@@ -11,7 +11,6 @@ const CHANGES_MODELS = ["delete_now", "prune_now", "repair", "update", "verify"]
 /** @type {Feedback} */
 const NO_FEEDBACK = { text: "", mood: "", busy: [], confirm: null, opener: "", code: [], shown: "", done: [], alternatives: [], refusedIn: null };
 
-/** Sends the requests of one view and stores their feedback. */
 class Requests {
   #feedback = /** @type {Map<string, Feedback>} */ (new Map());
 
@@ -65,7 +64,7 @@ class Requests {
     if (MOVES_ROWS.includes(id)) this.app.hold.suspend();
     try {
       const answer = (await this.app.kernel.ask(kind, fields, onProgress)) ?? {};
-      this.#showAnswer(at, id, kind === "offer" ? {} : answer);
+      this.#showAnswer(at, id, at === "adder" ? {} : answer);
       return answer;
     } catch (error) {
       const { message, alternatives = [] } = /** @type {Error & {alternatives?: string[]}} */ (error);
@@ -97,6 +96,6 @@ class Requests {
     const { opener } = this.feedback(at);
     this.#update(at, { confirm: null, opener: "" });
     const id = at.slice(at.indexOf(" ") + 1);
-    this.app.focusNext(`${at.includes(" ") ? `[data-key="${CSS.escape(id)}"] ` : ".gglib-header "}[data-action="${opener}"]`);
+    this.app.focusNext(`${at.includes(" ") ? `[data-key="${CSS.escape(id)}"] ` : ""}[data-action="${opener}"]`);
   }
 }

@@ -146,7 +146,6 @@ class PanelView {
     if (isNewConnection) this.kernel.isLost = false;
     this.isLive = !this.el.closest(".jupyter-widgets-disconnected") && !this.kernel.isLost;
     this.isFresh = this.isLive;
-    this.#isUnresponsive = false;
     this.banner = (this.isLive ? "" : this.texts[this.state.header.has_work ? "gone_at_work" : "gone"]) ?? "";
     this.root.dataset.live = String(this.isLive);
     if (!this.isLive) this.kernel.rejectAll();
