@@ -5,6 +5,7 @@
 A test compares the pages with the output of this script.
 """
 
+import dataclasses
 import enum
 import inspect
 import re
@@ -13,7 +14,8 @@ from pathlib import Path
 from typing import Any, get_args
 
 import gglib_nb
-from gglib_nb.manager.manager import SyncOperations
+from gglib_nb.manager.calls import Coroutines, operation
+from gglib_nb.manager.manager import INSIDE, SyncOperations
 from gglib_nb.notebook.verb import GROUP_TITLES, Group, Verb
 from gglib_nb.notebook.verbs import VERBS
 from gglib_nb.settings import SETTINGS
@@ -116,10 +118,7 @@ def python_page() -> str:
         "## Functions",
     ]
     lines += _functions()
-    lines += ["", "## DownloadManager", "", *_text(gglib_nb.DownloadManager)]
-    for name, member in sorted(inspect.getmembers(SyncOperations, inspect.isfunction)):
-        if not name.startswith("_") and name != "close":
-            lines += _documented(name, member, level=3)
+    lines += _manager()
     classes = {name: getattr(gglib_nb, name) for name in gglib_nb.__all__ if inspect.isclass(getattr(gglib_nb, name))}
     values = {
         name: one for name, one in classes.items() if not issubclass(one, Exception) and name != "DownloadManager"
@@ -127,8 +126,10 @@ def python_page() -> str:
     lines += ["", "## Values"]
     for name, one in values.items():
         lines += ["", f"### {name}", "", *_text(one)]
-        if fields := ", ".join(f"`{field}`" for field in getattr(one, "__struct_fields__", ())):
+        if fields := ", ".join(f"`{field}`" for field in _fields(one)):
             lines += ["", f"Fields: {fields}."]
+        if one is not SyncOperations and (operations := _operations(one)):  # those are above
+            lines += ["", *operations]
         if issubclass(one, enum.Enum):
             lines += ["", ", ".join(f"`{each.value}`" for each in one)]
     events = ", ".join(f"`{one.__name__}`" for one in get_args(gglib_nb.QueueEvent))
@@ -136,22 +137,61 @@ def python_page() -> str:
     lines += ["", "## Errors", "", "All are `GglibError`. The text says what happened and what to do next.", ""]
     for name, one in classes.items():
         if issubclass(one, Exception):
-            first = " ".join((inspect.getdoc(one) or "").partition("\n\n")[0].split())
-            lines.append(f"- `{name}` ({one.__mro__[1].__name__}): {first}")
+            first = _summary(one)
+            base = next(each for each in one.__mro__[1:] if each.__name__[0] != "_")
+            lines.append(f"- `{name}` ({base.__name__}): {first}")
     return "\n".join(lines) + "\n"
+
+
+def _manager() -> Iterator[str]:
+    yield from ("", "## DownloadManager", "", *_text(gglib_nb.DownloadManager), "", "Also, without waiting:", "")
+    own = {name: one for name, one in vars(gglib_nb.DownloadManager).items() if name[0] != "_" and name not in INSIDE}
+    yield from (f"- `{name}`: {_summary(one)}" for name, one in sorted(own.items()) if isinstance(one, property))
+    methods = {name: one for name, one in own.items() if inspect.isfunction(one)}
+    operations = dict(inspect.getmembers(SyncOperations, inspect.isfunction))
+    for name, member in sorted((operations | methods).items()):
+        if not name.startswith("_"):
+            is_awaited = name not in (*methods, "close") or inspect.iscoroutinefunction(member)
+            yield from _documented(f"{'await ' if is_awaited else ''}manager.{name}", member, level=3)
 
 
 def _functions() -> Iterator[str]:
     for name in gglib_nb.__all__:
         if inspect.isfunction(getattr(gglib_nb, name)) and name not in _EXTENSION:
-            yield from _documented(name, getattr(gglib_nb, name), level=3)
+            function = getattr(gglib_nb, name)
+            is_awaited = inspect.iscoroutinefunction(function)
+            yield from _documented(f"{'await ' if is_awaited else ''}gglib_nb.{name}", function, level=3)
 
 
-def _documented(name: str, function: Any, level: int) -> Iterator[str]:  # noqa: ANN401 - a function
-    signature = inspect.signature(function)
-    shown = [one.replace(annotation=one.empty) for one in signature.parameters.values() if one.name != "self"]
-    yield from ("", f"{'#' * level} {name}", "", "```python", f"{name}{inspect.Signature(shown)}", "```", "")
+def _documented(call: str, function: Any, level: int) -> Iterator[str]:  # noqa: ANN401 - a function
+    heading = call.rpartition(".")[2]
+    yield from ("", f"{'#' * level} {heading}", "", "```python", f"{call}{_arguments(function)}", "```", "")
     yield from _text(function)
+
+
+def _arguments(function: Any) -> str:  # noqa: ANN401 - a function
+    parameters = inspect.signature(function).parameters.values()
+    shown = [one.replace(annotation=one.empty) for one in parameters if one.name != "self"]
+    return str(inspect.Signature(shown)).replace("mappingproxy({})", "{}").replace(", /", "")
+
+
+def _fields(kind: type) -> tuple[str, ...]:
+    if dataclasses.is_dataclass(kind):
+        return tuple(field.name for field in dataclasses.fields(kind))
+    return getattr(kind, "__struct_fields__", ())
+
+
+def _operations(kind: type) -> list[str]:
+    """The operations of a handle; empty for any other class."""
+    named = {name: one for base in kind.__mro__ for name, one in vars(base).items() if isinstance(one, operation)}
+    found = ((name, getattr(kind, name)) for name in named)
+    awaited = "await " if issubclass(kind, Coroutines) else ""
+    return [f"- `{awaited}{name}{_arguments(one)}`: {_summary(one)}" for name, one in found if name[0] != "_"]
+
+
+def _summary(documented: Any) -> str:  # noqa: ANN401 - as below
+    """The first paragraph of a docstring."""
+    return " ".join((inspect.getdoc(documented) or "").partition("\n\n")[0].split())
 
 
 def _text(documented: Any) -> Iterator[str]:  # noqa: ANN401 - a function or a class

@@ -17,7 +17,7 @@ BAR_STEPS: Final = 128
 
 
 class DownloadStatus(StrEnum):
-    """The state of a download; the words are the same on the wire and on the screen."""
+    """The state of a download, in snapshots, events and the database."""
 
     QUEUED = "queued"
     PAUSED = "paused"

@@ -448,7 +448,7 @@ class DownloadFile:
     def verify(self) -> Part | None:
         """Compare the digests computed since the last call with those of the hub; returns a wrong part; raises `TransferError`.
 
-        This is the one place that accepts bytes as right. A wrong part has to be fetched again, by `forget_copied` or `forget`.
+        The one place that accepts downloaded or copied bytes. A wrong part has to be fetched again, by `forget_copied` or `forget`.
         """
         hasher = self._partial.hasher
         if hasher.error is not None:

@@ -48,7 +48,7 @@ class Engine:
     """Executes commands; for the command loop's thread. Idle until the first `Configure`."""
 
     def __init__(
-        self, report: Callable[[wire.Event], None], timeouts: Timeouts, reuse_limits: ReuseLimits | None = None
+        self, report: Callable[[wire.ProcessEvent], None], timeouts: Timeouts, reuse_limits: ReuseLimits | None = None
     ) -> None:
         self._report = report
         self._timeouts = timeouts
@@ -127,7 +127,7 @@ def _read_certificates() -> None:
         tls_context()
 
 
-def run_check(command: wire.CheckFiles, report: Callable[[wire.Event], None], stop: threading.Event) -> None:
+def run_check(command: wire.CheckFiles, report: Callable[[wire.ProcessEvent], None], stop: threading.Event) -> None:
     """Hash files one after the other and report progress. It leaves nothing behind, so its thread is never joined."""
     checked: list[CheckedFile] = []
     before_bytes, next_report_s = 0, 0.0
@@ -160,11 +160,12 @@ class PipeOutbox:
         self.is_lost = False  # the other end is no longer read
         self._fd = fd
         self._changed = threading.Condition()
-        self._waiting: dict[object, wire.Event | None] = {}  # in order; progress by its attempt or check; None: the end
+        # In order; progress by its attempt or check; None: the end.
+        self._waiting: dict[object, wire.ProcessEvent | None] = {}
         self._thread = threading.Thread(target=self._run, name="gglib-outbox", daemon=True)
         self._thread.start()
 
-    def post(self, event: wire.Event | None) -> None:
+    def post(self, event: wire.ProcessEvent | None) -> None:
         """Queue an event; never blocks."""
         with self._changed:
             key = wire.work_of(event) if isinstance(event, reports.Progress | wire.CheckProgress) else object()

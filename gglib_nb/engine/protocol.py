@@ -135,9 +135,9 @@ class CheckEnded(Message, frozen=True):
     files: tuple[CheckedFile, ...]
 
 
-Event = Ready | Progress | TransferFinished | TransferFailed | TransferStopped | CheckProgress | CheckEnded
+ProcessEvent = Ready | Progress | TransferFinished | TransferFailed | TransferStopped | CheckProgress | CheckEnded
 
-ProcessReport = Event | EngineLost | EngineSilent
+ProcessReport = ProcessEvent | EngineLost | EngineSilent
 """What is reported of one engine; its client adds the last two."""
 
 Report = ProcessReport | EnginesChanged | TransferWaits

@@ -33,8 +33,7 @@ from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import SYNCED, UNKNOWN_END, WRITTEN
 from gglib_nb.engine.progress import progress_of, reports_of
-from gglib_nb.engine.protocol import Event as Report
-from gglib_nb.engine.protocol import StartTransfer
+from gglib_nb.engine.protocol import ProcessEvent, StartTransfer
 from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.retry import Outage, Step, can_retry
 from gglib_nb.engine.reuse import Comparison, TensorCopy
@@ -69,7 +68,7 @@ class Transfer:
     `report` gets the progress, and one event that ends the attempt; it never blocks.
     """
 
-    def __init__(self, command: StartTransfer, shared: Shared, report: Callable[[Report], None]) -> None:
+    def __init__(self, command: StartTransfer, shared: Shared, report: Callable[[ProcessEvent], None]) -> None:
         self.inbox: Inbox = queue.SimpleQueue()
         address = shared.session.address_of(command.repo_id, command.commit_sha)
         self.files = files_of(command, address, shared.timeouts)
@@ -104,7 +103,7 @@ class Transfer:
         return self._over.wait(timeout_s)
 
     def _main(self) -> None:
-        end: Report | None = None
+        end: ProcessEvent | None = None
         try:
             self._work()
         except Exception as error:  # noqa: BLE001  # a bug must end the attempt too, or its slot is occupied forever
@@ -121,7 +120,7 @@ class Transfer:
                 self._running_jobs -= 1
                 jobs.release(event)
 
-    def _end(self) -> Report:
+    def _end(self) -> ProcessEvent:
         """The event that ends the attempt without an error; a rename that has happened wins over a stop. Raises `Exception`."""
         if not self.is_done:
             return TransferStopped(self._command.attempt)  # the rest is left for a resume

@@ -44,7 +44,8 @@ from gglib_nb.queue.machine import QueueMachine
 from gglib_nb.settings import DownloadManagerConfig, Origin, checked_setting, origins_of
 from gglib_nb.system import call_in_forked_children
 
-_INSIDE: Final = frozenset({"catalog", "hub", "origins"})
+INSIDE: Final = frozenset({"catalog", "hub", "origins"})
+"""Attributes of a manager that only this package uses."""
 CLOSE_TIMEOUT_S: Final = 2.0
 """The longest wait of a kernel that exits; the engine stops by itself when its input closes."""
 # More at once only make the Hub refuse for a while.
@@ -61,7 +62,7 @@ class Parts:
 
     Attributes:
         origins: The source of each value of `config`.
-        hub: Used only on the threads of `at_hub`.
+        hub: Waits for the network, so requests are sent on the threads of `at_hub`, or on a thread of their own.
 
     Raises:
         InvalidConfigError: The configured engine cannot be used.
@@ -235,8 +236,8 @@ class _Operations(AdviceOperations):
 
     @override
     def __dir__(self) -> list[str]:
-        # The public names only; `_INSIDE` are for this package.
-        return sorted(name for name in {*dir(type(self)), *vars(self)} if name[0] != "_" and name not in _INSIDE)
+        # The public names only; `INSIDE` are for this package.
+        return sorted(name for name in {*dir(type(self)), *vars(self)} if name[0] != "_" and name not in INSIDE)
 
 
 class SyncOperations(_Operations):

@@ -171,7 +171,7 @@ class QueueThread:
             if (download := self._machine.find(id)) is not None:
                 self._waiters[ended] = download.id
             elif (download := self._machine.find_ended(id)) is not None:
-                _settle(ended, download)
+                _end_wait(ended, download)
             else:
                 raise NotInQueueError(f"There is no download {id}. %gguf status shows the queue.")
             return ended
@@ -307,7 +307,7 @@ class QueueThread:
         if isinstance(event, announced.DownloadCompleted | announced.DownloadFailed | announced.DownloadCancelled):
             for future in [future for future, id_ in self._waiters.items() if id_ == event.download.id]:
                 del self._waiters[future]
-                _settle(future, event.download)
+                _end_wait(future, event.download)
         for listener in list(self._event_listeners):
             _call(listener, event)
 
@@ -371,7 +371,7 @@ def _call(listener: Callable[[_Value], None], value: _Value) -> None:
         _log.exception("A listener of the download queue failed")
 
 
-def _settle(future: "Future[QueuedDownload]", download: QueuedDownload) -> None:
+def _end_wait(future: "Future[QueuedDownload]", download: QueuedDownload) -> None:
     if download.status is DownloadStatus.FAILED and download.error is not None:
         fail(future, download.error)
     elif download.status is DownloadStatus.CANCELLED:

@@ -118,17 +118,18 @@ def joined(folder: Path, suffix: str) -> str:
 class Panel(anywidget.AnyWidget):
     """The download panel; one model, any number of views.
 
-    `close` ends its subscription; the downloads continue. Requests are handled on a thread of ipykernel, and answered on a thread
-    of the manager: `send` is thread-safe, setting traits is not, so no trait is set after construction.
+    `close` ends its subscription; the downloads continue.
 
     Attributes:
         manager: The manager whose queue and models are shown.
-        snapshot: The state for a page that opens or reloads, computed when it is read; the trait's own value is always None.
     """
 
+    # Requests are handled on a thread of ipykernel, and answered on a thread of the manager: `send` is thread-safe, setting
+    # traits is not, so no trait is set after construction.
     _esm = joined(_STATIC, ".js")
     _css = joined(_STATIC, ".css")
 
+    # The state for a page that opens or reloads, computed when it is read; the trait's own value is always None.
     snapshot = traitlets.Any(None).tag(
         sync=True,
         echo_update=False,

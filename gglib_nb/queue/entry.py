@@ -222,7 +222,7 @@ class Entry:
             reused_from=tuple(dict.fromkeys(name for file in stored for name in file.reused_from)),
         )
 
-    def settle(self, at_s: float, now_s: float, unregistered: GglibError | None = None, remark: str = "") -> None:
+    def complete(self, at_s: float, now_s: float, unregistered: GglibError | None = None, remark: str = "") -> None:
         """It is complete: notes the source of its data, and why it is not registered if it should be."""
         files = self.stored
         is_verified = all(file.is_verified for file in files)

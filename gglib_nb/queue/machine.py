@@ -492,7 +492,7 @@ class QueueMachine:
         entry.stored = entry.stored if event.files is None else event.files
         del self._downloads.active[event.attempt]
         self._step(entry, Cause.REGISTERED)
-        entry.settle(self._at_s, self._now_s, event.error, event.remark)
+        entry.complete(self._at_s, self._now_s, event.error, event.remark)
         self._downloads.add_ended(entry)
         self._record(announced.DownloadCompleted(entry.view()))
 

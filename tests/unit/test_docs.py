@@ -20,7 +20,7 @@ def package_names(requirements: list[str]) -> list[str]:
     return [re.split(r"[\[<>=~ ]", requirement)[0] for requirement in requirements]
 
 
-@pytest.mark.parametrize("page", ["verbs.md", "settings.md"])
+@pytest.mark.parametrize("page", ["verbs.md", "settings.md", "python.md"])
 def test_a_generated_page_is_up_to_date(page: str) -> None:
     assert (DOCS / page).read_text() == PAGES[page](), "run: make docs"
 
@@ -61,3 +61,12 @@ def test_every_link_to_a_file_is_valid(page: str) -> None:
 @pytest.mark.parametrize(("page", "lines"), [("README.md", 110), ("ARCHITECTURE.md", 150), ("CONTRIBUTING.md", 120)])
 def test_a_page_does_not_exceed_its_line_limit(page: str, lines: int) -> None:
     assert len((ROOT / page).read_text().splitlines()) <= lines
+
+
+def test_troubleshooting_quotes_what_users_see() -> None:
+    sources = "".join(path.read_text() for path in (ROOT / "gglib_nb").rglob("*.py"))
+    lines = (DOCS / "troubleshooting.md").read_text().splitlines()
+    first = [line.split("|")[1] for line in lines if line.startswith("| ")]
+    quoted = [part.strip() for cell in first for text in re.findall(r"`([^`]+)`", cell) for part in text.split("...")]
+
+    assert [part for part in quoted if part not in sources] == []

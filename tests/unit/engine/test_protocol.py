@@ -14,7 +14,7 @@ from gglib_nb.domain.names import Quantization
 from gglib_nb.domain.reports import StopTransfer, TransferFailed
 from gglib_nb.domain.values import restored
 from gglib_nb.engine import protocol
-from gglib_nb.engine.protocol import Command, Configure, Event, StartTransfer, decode_with, encode
+from gglib_nb.engine.protocol import Command, Configure, ProcessEvent, StartTransfer, decode_with, encode
 from gglib_nb.errors import NetworkError, to_wire
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)  # JSON has no other
@@ -38,7 +38,7 @@ EVENTS = [
     protocol.CheckProgress,
     protocol.CheckEnded,
 ]
-MESSAGES = msgspec.json.Decoder(Command | Event, dec_hook=restored)
+MESSAGES = msgspec.json.Decoder(Command | ProcessEvent, dec_hook=restored)
 
 
 def decode(line):
@@ -90,7 +90,7 @@ def test_an_error_is_decoded_unchanged():
 
 
 def test_every_message_is_tested():
-    assert {*get_args(Command), *get_args(Event)} == {*COMMANDS, *EVENTS}
+    assert {*get_args(Command), *get_args(ProcessEvent)} == {*COMMANDS, *EVENTS}
 
 
 # Garbage
