@@ -375,8 +375,8 @@ class Connections:
             self.moved_s = now_s
 
     def adjust_share(self, *, has_work: bool) -> None:
-        """Ask for the wanted number of workers, or for one if there is no work."""
-        self.share = self._pool.share(self._attempt, self._adaptation.wanted if has_work else 1)
+        """Ask for the wanted number of workers while there is work; a transfer always tries to get one."""
+        self.share = max(1, self._pool.share(self._attempt, self._adaptation.wanted if has_work else 0))
 
     def are_busy(self, now_s: float) -> bool:
         """Whether any connection fetches a request, or received bytes lately: a server may still count it."""

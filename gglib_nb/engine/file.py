@@ -80,15 +80,18 @@ class Part:
         """The planned file, with the facts that the hub has added since."""
         return replace(self.planned, size_bytes=self.size_bytes, sha256=self.sha256)
 
-    def resolved(self, remote: Remote) -> None:
-        """Record the hub's answer: where its bytes are, and the first time perhaps how many."""
+    def resolved(self, remote: Remote, *, has_bytes: bool) -> None:
+        """Record the hub's answer: where its bytes are, and the first time perhaps how many.
+
+        `has_bytes`: some are on the disk, so ranges are requested even if this answer ignored its range: others may not.
+        """
         self.remote = remote
         if self.sha256 is None and remote.sha256 is not None:
             self.sha256, self._is_guessed = remote.sha256, remote.has_guessed_sha256
         if not self.is_asked and self.size_bytes is None and remote.size_bytes is not None:
             self.end = self.start + remote.size_bytes
         self.is_asked = True
-        self.is_whole = self.is_whole or not remote.takes_ranges or self.size_bytes is None
+        self.is_whole = self.is_whole or not (remote.takes_ranges or has_bytes) or self.size_bytes is None
 
     def is_right(self, actual: str) -> bool:
         """Whether these are its bytes, by their SHA-256.

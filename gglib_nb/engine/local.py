@@ -169,10 +169,10 @@ class TargetCheck(Struct, eq=False):
         return verified if is_untouched and is_it else None
 
     def _digest_if_right(self, path: Path, found: os.stat_result) -> FrontDigest | None:
-        """The digest of a file if it is the wanted one, and no program has changed or replaced it since `found`, its status."""
+        """The digest of a file if it can be read and is the wanted one, and no program has changed it since `found`, its status."""
         digest = FrontDigest([*(file.offset_bytes for file in self.files[1:]), found.st_size])
-        note = partial(setattr, self, "hashed_bytes")
-        with disk.opened(path) as fd:
+        note, may_be_it = partial(setattr, self, "hashed_bytes"), False
+        with contextlib.suppress(OSError), disk.opened(path) as fd:
             if not hash_file(fd, digest, note, self.stop):
                 raise StoppedError
             may_be_it = self._is_stated or may_be_gguf(self._target, read_at(fd, 4, 0))
@@ -257,8 +257,8 @@ def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: in
             with contextlib.suppress(OSError):
                 # For a loop of links, `Path.resolve` raises another error.
                 found = Path(os.path.realpath(path, strict=True))
-                status = found.stat()
-                is_candidate = status.st_size == size_bytes and stat.S_ISREG(status.st_mode)
+                with disk.opened(found) as fd:  # read within the time too: a disk that hangs may still state its status
+                    is_candidate = os.fstat(fd).st_size == size_bytes and read_at(fd, 1, 0) != b""
                 if is_candidate and target not in (path, found):
                     yield found
 

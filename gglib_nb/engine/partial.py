@@ -86,15 +86,12 @@ class PartialFile:
 
     def _open(self, runs: list[Run]) -> tuple[int, list[Run]]:
         """A descriptor, and the trusted bytes in that file."""
-        if runs:
-            try:
-                fd = disk.open_beside(self.path, os.O_RDWR)
-            except FileNotFoundError:
-                runs = []
-            else:
+        for flags in (os.O_RDWR, os.O_RDONLY) if runs else ():  # the file of another user may only be read
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                fd = disk.open_beside(self.path, flags)
                 found = os.fstat(fd)
                 if found.st_size >= runs[-1][1]:
-                    is_shared = self.lease.has_other_writer or found.st_nlink > 1
+                    is_shared = self.lease.has_other_writer or found.st_nlink > 1 or flags == os.O_RDONLY
                     return (self._own_copy(fd, runs), runs) if is_shared else (fd, runs)
                 os.close(fd)
         self._check_owner()  # a disk may have taken long until here
@@ -181,12 +178,17 @@ class PartialFile:
     def close(self, *, is_ours: bool) -> None:
         """Close the file; all requests are revoked before. If it is ours, write the journal and truncate it to the received bytes."""
         self.hasher.stop()
-        with contextlib.suppress(OSError, StorageError):
-            if is_ours:
+        if is_ours:
+            with contextlib.suppress(OSError):
                 self.record()
-                if self._size_bytes is not None and self.pieces.last_end < self._size_bytes:
+        try:
+            try:
+                if is_ours and self._size_bytes is not None and self.pieces.last_end < self._size_bytes:
                     os.ftruncate(self._fd, self.pieces.last_end)
-        os.close(self._fd)
+            finally:
+                os.close(self._fd)
+        except OSError:  # a network disk may report only now that it could not store the bytes
+            self.distrust()
         self.journal.close()
 
     def check_folder(self) -> None:

@@ -319,7 +319,7 @@ class Transfer:
         assert part is not None  # noqa: S101  # only one job asks for a file
         match answer:
             case Remote():
-                part.resolved(answer)
+                part.resolved(answer, has_bytes=file.has_bytes_of(part))
             case Exception() if self._may_get_a_tunnel(answer):
                 part.troubles.retry_at_s = now_s + _ASK_AGAIN_S
             case ExchangeError():

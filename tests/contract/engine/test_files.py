@@ -197,6 +197,28 @@ def test_a_cache_on_a_disk_that_hangs_holds_up_no_download(hub, tmp_path, monkey
     engine.close()
 
 
+def test_a_cache_on_a_disk_that_hangs_only_when_it_is_read_holds_up_no_download(hub, tmp_path, monkeypatch) -> None:
+    blob = tmp_path / "dead" / "models--demo--model" / "blobs" / right_digest(hub, "small.gguf")
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(bytes(200_000))
+    answers, open_regular = threading.Event(), disk.open_regular
+
+    def hangs(path: Path, **options: bool) -> int:
+        if "dead" in path.parts:
+            answers.wait(60)
+        return open_regular(path, **options)
+
+    monkeypatch.setattr(disk, "open_regular", hangs)
+    monkeypatch.setattr(disk, "_SEARCH_S", 0.2)
+    engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(tmp_path / "dead"),))
+
+    end = engine.log.end_of(engine.begin(REPO, "small.gguf"), timeout_s=10)
+    answers.set()
+
+    assert isinstance(end, TransferFinished)
+    engine.close()
+
+
 def test_a_loop_of_links_in_place_of_a_blob_is_skipped(hub, tmp_path) -> None:
     blob = tmp_path / "hub" / "models--demo--model" / "blobs" / right_digest(hub, "small.gguf")
     blob.parent.mkdir(parents=True)

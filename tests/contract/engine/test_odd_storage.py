@@ -201,7 +201,16 @@ def test_a_login_page_that_remains_for_a_while_costs_no_bytes_on_the_disk(hub: F
     assert bytes_fetched_again(hub, tmp_path, faults, times=40) < SIZE * 0.6
 
 
-def bytes_fetched_again(hub: FaultyHub, tmp_path: Path, faults: tuple[Fault, ...], times: int) -> int:
+def test_a_cache_that_sends_the_whole_once_costs_no_bytes_on_the_disk(hub: FaultyHub, tmp_path: Path) -> None:
+    """A mirror that does not have the file yet answers the request for its address with the whole file, and later with ranges."""
+    hub.faults.add(Direct(), origin="hub", path=NAME, times=None)
+
+    assert bytes_fetched_again(hub, tmp_path, (IgnoreRange(),), times=1, origin="hub") < SIZE * 0.6
+
+
+def bytes_fetched_again(
+    hub: FaultyHub, tmp_path: Path, faults: tuple[Fault, ...], times: int, origin: str = "cdn"
+) -> int:
     """The bytes that a resume at half of the file receives after these responses of the storage."""
     engine = LocalEngine(hub, tmp_path)
     hub.set_speed(8_000_000)
@@ -209,7 +218,7 @@ def bytes_fetched_again(hub: FaultyHub, tmp_path: Path, faults: tuple[Fault, ...
     engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > SIZE // 2)
     engine.stop(attempt)
     for fault in faults:
-        hub.faults.add(fault, origin="cdn", times=times)
+        hub.faults.add(fault, origin=origin, times=times)
     hub.set_speed()
 
     again = engine.begin(REPO, NAME)

@@ -36,6 +36,22 @@ def test_two_attempts_run_concurrently_within_the_connection_limit(hub, tmp_path
     engine.close()
 
 
+def test_an_attempt_that_waits_for_another_process_needs_no_connection(hub, tmp_path) -> None:
+    owner = EngineProcess(hub, tmp_path / "models", tmp_path)
+    begin_slowly(owner)
+    hub.set_speed(2_000_000)
+    engine = LocalEngine(hub, tmp_path / "models", max_connections=1)
+    waiting = engine.begin(REPO, NAME)
+    engine.log.wait_for_progress(waiting, lambda one: one.notice_kind == "waiting")
+
+    end = engine.log.end_of(engine.begin(REPO, "small.gguf"), timeout_s=10)
+
+    assert isinstance(end, TransferFinished)
+    engine.stop(waiting)
+    engine.close()
+    owner.close()
+
+
 def test_stopping_one_attempt_does_not_affect_the_other(hub, engine) -> None:
     first = begin_slowly(engine, downloaded_bytes=1_000_000)
     second = engine.begin(REPO, "other.gguf")

@@ -52,7 +52,7 @@ def test_a_digest_that_arrives_after_the_bytes_were_accepted_does_not_make_them_
     partial.hasher.digest.digests = ["1" * 64]
     assert file.verify() is None
 
-    file.parts[0].resolved(Remote(URL, 10, "e" * 64))
+    file.parts[0].resolved(Remote(URL, 10, "e" * 64), has_bytes=False)
     partial.hasher.digest.digests.append("b" * 64)
     assert file.verify() is None
 
@@ -65,7 +65,7 @@ def test_a_mirror_counts_as_a_source_from_its_first_byte(tmp_path, lease) -> Non
     """The digest may prove the file before the event that ends the last request."""
     file = file_of(tmp_path / "model.gguf")
     partial = opened(file, lease)
-    file.parts[0].resolved(Remote(URL, SIZE, "a" * 64, mirror="mirror.example"))
+    file.parts[0].resolved(Remote(URL, SIZE, "a" * 64, mirror="mirror.example"), has_bytes=False)
     request = file.next_request(0.0, MIB, 1)
     file.settle()
     assert file.as_stored().mirrors == ()
@@ -86,13 +86,13 @@ def test_the_address_of_a_splits_next_part_is_asked_for_while_the_part_before_it
     partial = opened(file, lease)
     assert file.part_to_resolve(0.0) is file.parts[0]
 
-    file.parts[0].resolved(Remote(URL, 16 * MIB, "a" * 64))
+    file.parts[0].resolved(Remote(URL, 16 * MIB, "a" * 64), has_bytes=False)
     running = file.next_request(0.0, 8 * MIB, SIZE)
     assert file.part_to_resolve(0.0) is None, "the first part has bytes that no request fetches"
     file.next_request(0.0, 8 * MIB, SIZE)
     assert file.part_to_resolve(0.0) is file.parts[1]
 
-    file.parts[1].resolved(Remote(URL, 16 * MIB, "b" * 64))
+    file.parts[1].resolved(Remote(URL, 16 * MIB, "b" * 64), has_bytes=False)
     file.parts[0].remote = None
     assert file.part_to_resolve(0.0) is None
     file.end_request(running)
@@ -154,7 +154,7 @@ def test_a_partial_file_that_no_transfer_takes_is_closed_and_its_lease_released(
 def test_a_redirect_that_a_request_followed_is_the_address_of_later_requests(tmp_path, lease) -> None:
     file = file_of(tmp_path / "model.gguf")
     partial = opened(file, lease)
-    file.parts[0].resolved(Remote(URL, SIZE, "a" * 64))
+    file.parts[0].resolved(Remote(URL, SIZE, "a" * 64), has_bytes=False)
     first, second = (file.next_request(0.0, 16 * MIB, SIZE) for _ in range(2))
 
     second.follow("/another")

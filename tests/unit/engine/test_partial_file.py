@@ -363,6 +363,28 @@ def test_after_a_failed_sync_only_bytes_of_earlier_syncs_count(target, partial, 
     assert Journal.read(journal_path(target)).runs == [(0, 4_000, SYNCED)]
 
 
+@pytest.mark.parametrize("call", ["close", "ftruncate"])
+def test_after_a_write_error_that_a_network_disk_reports_at_the_end_only_synced_bytes_count(
+    target, lease, monkeypatch, call: str
+) -> None:
+    partial, work = opened(target, lease), getattr(os, call)
+    reported = [partial._fd]
+
+    def reports(fd: int, *args: int) -> None:
+        work(fd, *args)
+        if reported == [fd]:
+            reported.clear()
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    partial.pieces.set(0, 2_000, SYNCED)
+    partial.pieces.set(2_000, 4_000, WRITTEN)
+    monkeypatch.setattr(partial_module.os, call, reports)
+    partial.close(is_ours=True)
+
+    assert Journal.read(journal_path(target)).runs == [(0, 2_000, SYNCED)]
+    assert partial.journal.fd == -1
+
+
 def test_synced_bytes_are_recorded_unless_they_were_found_wrong_in_the_meantime(target, partial) -> None:
     partial.pieces.set(0, SIZE, WRITTEN)
     ranges, reader = partial.pieces.present(), partial.reader()
