@@ -59,15 +59,16 @@ _GEMMA3N_LAYERS_WITH_CACHE: Final = 20  # src/models/gemma3n.cpp
 # src/llama-model.cpp. Of the hybrid ones these are recurrent in all but every n-th layer, the others if they have no
 # heads with keys and values.
 _RECURRENT: Final = frozenset({"mamba", "mamba2", "rwkv6", "rwkv6qwen2", "rwkv7", "arwkv7"})
-_FULL_ATTENTION_INTERVALS: Final = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4, "minimax-01": 8}
+_FULL_ATTENTION_INTERVALS: Final = {"qwen3next": 4, "qwen35": 4, "qwen35moe": 4, "qwen4exp": 4, "minimax-01": 8}
 _HYBRID: Final = frozenset({
     "jamba", "falcon-h1", "plamo2", "granitehybrid", "lfm2", "lfm2moe", "nemotron_h", "nemotron_h_moe", "kimi-linear",
-    "bailingmoe3", *_FULL_ATTENTION_INTERVALS,
+    "bailingmoe3", "glm5-next", *_FULL_ATTENTION_INTERVALS,
 })  # fmt: skip
 _NEMOTRON: Final = frozenset({"nemotron_h", "nemotron_h_moe"})
 _RWKV_TOKEN_SHIFTS: Final = 2  # src/llama-hparams.h
-# Keys of an indexer beside the cache: src/llama-kv-cache-dsa.cpp and src/llama-kv-cache-msa.cpp.
-_INDEXED: Final = frozenset({"deepseek32", "glm-dsa", "minimax-m3"})
+# Keys of an indexer beside the cache, and how many for each token: src/llama-kv-cache-dsa.cpp,
+# src/llama-kv-cache-msa.cpp, src/llama-memory-hybrid-idx.cpp (`indexer_kpool_row`).
+_INDEXED: Final = {"deepseek32": 1, "glm-dsa": 1, "minimax-m3": 1, "qwen4exp": 2, "glm5-next": 3}
 # `create_memory`: these see their whole input at once and keep nothing.
 _CACHELESS: Final = (ENCODERS - {"t5encoder", "clip"}) | {"dream", "llada", "llada-moe", "rnd1"}
 # The other architectures of src/llama-arch.cpp that keep keys and values of every layer and nothing else.
@@ -75,13 +76,13 @@ _PLAIN: Final = frozenset({
     "apertus", "arcee", "arctic", "baichuan", "bailingmoe", "bailingmoe2", "bitnet", "bloom", "chameleon", "chatglm",
     "codeshell", "cogvlm", "command-r", "dbrx", "deci", "deepseek", "deepseek2", "deepseek2-ocr", "dots1", "ernie4_5",
     "ernie4_5-moe", "exaone", "falcon", "gemma", "glm4", "glm4moe", "gpt2", "gptneox", "granite", "granitemoe", "grok",
-    "grovemoe", "hunyuan-dense", "hunyuan-moe", "hunyuan_vl", "internlm2", "jais", "jais2", "llama", "llama-embed",
-    "maincoder", "minicpm", "minicpm3", "minimax-m2", "mistral3", "mistral4", "mpt", "nemotron", "olmo", "olmoe",
-    "openelm", "orion", "paddleocr", "pangu-embedded", "phi2", "phi3", "phimoe", "plamo", "plm", "qwen", "qwen2",
-    "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "refact", "seed_oss", "smollm3", "stablelm",
-    "starcoder", "starcoder2", "xverse",
+    "grovemoe", "hunyuan-dense", "hunyuan-moe", "hunyuan_vl", "hy_v3", "internlm2", "jais", "jais2", "llama",
+    "llama-embed", "maincoder", "minicpm", "minicpm3", "minimax-m2", "mistral3", "mistral4", "mpt", "nemotron", "olmo",
+    "olmoe", "openelm", "orion", "paddleocr", "pangu-embedded", "phi2", "phi3", "phimoe", "plamo", "plm", "qwen",
+    "qwen2", "qwen2moe", "qwen2vl", "qwen3", "qwen3moe", "qwen3vl", "qwen3vlmoe", "refact", "seed_oss", "smollm3",
+    "stablelm", "starcoder", "starcoder2", "xverse",
 })  # fmt: skip
-_KNOWN: Final = _PLAIN | _WINDOWS.keys() | _RECURRENT | _HYBRID | _INDEXED | _CACHELESS
+_KNOWN: Final = _PLAIN | _WINDOWS.keys() | _RECURRENT | _HYBRID | _INDEXED.keys() | _CACHELESS
 
 
 class MemoryEstimate(Value, frozen=True):
@@ -240,9 +241,9 @@ class _Architecture:
 
     def _indexer_values(self, number: int) -> int:
         is_dense = self.name == "minimax-m3" and number < self._number("leading_dense_block_count")
-        is_shared = self.name == "glm-dsa" and self.header.at_layer("attention.indexer.types", number) == 0
-        is_indexed = self.name in _INDEXED and not is_dense and not is_shared
-        return self._number("attention.indexer.key_length") if is_indexed else 0
+        is_shared = self.header.at_layer("attention.indexer.types", number) == 0
+        keys = 0 if is_dense or is_shared else _INDEXED.get(self.name, 0)
+        return keys * self._number("attention.indexer.key_length")
 
     def _is_recurrent(self, number: int, heads_kv: int | None) -> bool:
         if self.name in _RECURRENT or self.name == "falcon-h1":

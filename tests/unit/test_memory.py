@@ -303,6 +303,28 @@ MODELS: dict[str, tuple[GgufHeader, tuple[float, float], tuple[float, float]]] =
     "gpt-oss-120b": (header("gpt-oss", **attention(36, 8, 64, attention__sliding_window=128)), (315, 0), (4635, 0)),
     "Mistral Small 24B": (header("llama", **attention(40, 8, 128)), (1280, 0), (20_480, 0)),
     "Phi-3 mini": (header("phi3", **attention(32, 32, 96, attention__sliding_window=2047)), (3072, 0), (49_152, 0)),
+    "Qwen3.8-Flash-Next": (
+        header(
+            "qwen4exp",
+            attention__indexer__key_length=128,
+            **attention(49, 2, 256, nextn_predict_layers=1, ssm__inner_size=4096, ssm__group_count=16, **SSM),
+        ),
+        (240, 75),
+        (3840, 75),
+    ),
+    "GLM-5.3-Flash": (
+        header(
+            "glm5-next",
+            layers={"attention.head_count_kv": (0, 0, 0, 1) * 11 + (0, 1)},
+            attention__indexer__key_length=128,
+            kda__head_dim=128,
+            **DEEPSEEK
+            | {"block_count": 46, "nextn_predict_layers": 1, "attention__head_count": 64}
+            | {"attention__key_length": 512, "ssm__conv_kernel": 4},
+        ),
+        (154, 146),
+        (2464, 146),
+    ),
     "RWKV 7 2.9B": (
         header("rwkv7", block_count=32, embedding_length=2560, wkv__head_size=64, attention__head_count=0),
         (0, 20.6),
