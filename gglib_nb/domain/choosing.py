@@ -43,14 +43,12 @@ def choose(
     repository: str = "The repository",
     findings: Mapping[str, str] = MappingProxyType({}),
 ) -> Choice:
-    """Takes one variant.
+    """Takes one variant; a request must match a label, a variant's key, a file name or a path, in any case.
 
-    A request must match: a label, a variant's key, a file name or a path, in any case. Without one: the only variant;
-    else the first of `PREFERRED_LABELS`; else the `UD-` or `IQ` label of 4 to 6 bits nearest to `Q4_K_M` that fits in
-    memory. Incomplete sets, builds for big-endian machines and, beside a model, companions are taken only by name.
-
-    `findings` are those of the Hub's security scan, by path; a variant with a bad one is taken only by name, or if there is
-    no other. `repository` begins the sentences of errors. Without `memory_bytes`, everything fits.
+    Without a request: the only variant; else the first of `PREFERRED_LABELS`; else the `UD-` or `IQ` label of 4 to 6
+    bits nearest to `Q4_K_M` that fits in memory; without `memory_bytes`, everything fits. Incomplete sets, builds for
+    big-endian machines and, beside a model, companions are taken only by name; so is a variant with a bad one of the
+    `findings` of the Hub's security scan, by path, if there is another. `repository` begins the sentences of errors.
 
     Raises `NoGgufFilesError`, `InvalidQuantizationError`, `AmbiguousQuantizationError` or `IncompleteShardSetError`.
     """

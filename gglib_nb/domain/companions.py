@@ -176,8 +176,7 @@ def _is_encoder(file: FileName, listing: _Listing) -> bool:
 def _is_adapter(file: FileName, listing: _Listing) -> bool:
     """`LoRA` ends the name (ggml naming document) or leads it; convert_lora_to_gguf.py writes floats or `Q8_0`.
 
-    A name that also comes in block types (`alpaca-lora.Q4_K_M`), or says `merged`, is a whole model. Control vectors
-    are adapters to llama.cpp too (llama-adapter.h).
+    A name that also comes in block types, or says `merged`, is a whole model. Control vectors are adapters, too.
     """
     if "control-vector" in file.path.lower() or _ADAPTER_WORDS.intersection(file.folders):
         return True
@@ -189,8 +188,8 @@ def _is_adapter(file: FileName, listing: _Listing) -> bool:
 def _is_head(file: FileName, listing: _Listing) -> bool:
     """A prediction head (`mtp`) that is published beside its model; otherwise the model has the head built in.
 
-    Known sizes decide. Otherwise `X-Q4_K_M-mtp` is the head of `X-Q4_K_M`. All `X-MTP-…` are a second edition of the model if
-    one of them has the label of an `X-…`; if none has, they are heads for all.
+    Known sizes decide. Otherwise `X-Q4_K_M-mtp` is the head of `X-Q4_K_M`. All `X-MTP-…` are a second edition of the
+    model if one of them has the label of an `X-…`; if none has, they are heads for all.
     """
     stem, twin = _stem_and_twin(file)
     if stem not in listing.smallest:
@@ -250,8 +249,7 @@ def sizes_differ(one: FileName, other: FileName) -> bool:
 def headers_agree(projector: GgufHeader, model: GgufHeader) -> bool | None:
     """Whether a projector belongs to a model by their headers; None: they do not say.
 
-    convert_hf_to_gguf.py, which marks projectors with `general.type`, writes the width of the model's embeddings as the
-    projection's; older converters wrote other widths.
+    Converters that state `general.type` write the model's width as the projection's; older ones wrote other widths.
     """
     kind = projector.text("clip.projector_type") or projector.text("clip.vision.projector_type") or ""
     architecture = model.architecture or ""

@@ -34,7 +34,6 @@ _RAM_RESERVE_BYTES: Final = 2048 * _MIB
 _RAM_RESERVE_SHARE: Final = 0.1
 _SHORTEST_CONTEXT: Final = 4096
 _LONGEST_CONTEXT: Final = 1 << 20
-_ALL_LAYERS: Final = 99
 _REDUCED_CACHE: Final[CacheType] = "q8_0"
 
 
@@ -125,7 +124,7 @@ class Placement(Value, frozen=True):
         if self.fit in ("too_large", "unknown"):
             return ()
         whole = self.gpu_layers == self.layer_count > 0
-        most = max(_ALL_LAYERS, self.layer_count + 1)  # with the output
+        most = max(99, self.layer_count + 1)  # with the output
         layers = ("-ngl", str(most if whole else self.gpu_layers)) if self.has_gpu else ()
         experts = ("--n-cpu-moe", str(self.cpu_expert_layers)) if self.cpu_expert_layers else ()
         shares = ("-ts", ",".join(map(str, self.gpu_shares))) if self.gpu_shares else ()
@@ -165,27 +164,23 @@ def model_shape(header: GgufHeader, weights_bytes: int, beside_bytes: int = 0) -
     width, dense_blocks = header.embedding_length or 0, header.of_model("leading_dense_block_count") or 0
     expert_blocks = max(0, blocks - dense_blocks)
     embeddings = 2 * width * (header.vocabulary_size or 0)
-    experts = (header.expert_count or 0) * 3 * width * _expert_width(header)
-    total = embeddings + blocks * _rest_parameters(header, width) + expert_blocks * experts
+    # Older mixtures, such as Mixtral, state no other width than that of a layer.
+    widths = (header.at_layer(f"{key}feed_forward_length", blocks - 1) for key in ("expert_", ""))
+    expert_width = next(filter(None, widths), 0)
+    experts = (header.expert_count or 0) * 3 * width * expert_width
+    total = embeddings + blocks * _rest_parameters(header, width, expert_width) + expert_blocks * experts
     expert_bytes, embedding_bytes = (int(weights_bytes * one / total) if total else 0 for one in (experts, embeddings))
     block_bytes = max(0, weights_bytes - embedding_bytes - expert_bytes * expert_blocks) // blocks + expert_bytes
-    first_bytes = embedding_bytes // 2 + beside_bytes
-    whole_bytes = weights_bytes + beside_bytes
-    return ModelShape(header, whole_bytes, layout, blocks, block_bytes, expert_bytes, dense_blocks, first_bytes)
+    amounts = block_bytes, expert_bytes, dense_blocks, embedding_bytes // 2 + beside_bytes
+    return ModelShape(header, weights_bytes + beside_bytes, layout, blocks, *amounts)
 
 
-def _expert_width(header: GgufHeader) -> int:
-    """Of the feed-forward part of one expert; older mixtures, such as Mixtral, state no other than that of a layer."""
-    keys = ("expert_feed_forward_length", "feed_forward_length")
-    return next(filter(None, (header.at_layer(key, (header.block_count or 0) - 1) for key in keys)), 0)
-
-
-def _rest_parameters(header: GgufHeader, width: int) -> int:
+def _rest_parameters(header: GgufHeader, width: int, expert_width: int) -> int:
     """Of one layer without its experts: attention, and the feed-forward part that every token goes through."""
     heads = header.at_layer("attention.head_count", 0) or 1
     heads_kv = header.at_layer("attention.head_count_kv", 0) or heads
     head = header.key_length or width // heads
-    shared = (header.of_model("expert_shared_count") or 0) * _expert_width(header)
+    shared = (header.of_model("expert_shared_count") or 0) * expert_width
     feed = header.of_model("expert_shared_feed_forward_length") or shared
     if not header.expert_count:
         feed = header.at_layer("feed_forward_length", 0) or 4 * width
@@ -222,13 +217,12 @@ def place(
 
 def _longest_context(shape: ModelShape, budget_bytes: int, devices: int, cache_type: CacheType) -> int | None:
     """At most what the model was trained for; None: not even 4,096 tokens fit."""
-
-    def total(cells: int) -> int:
-        return shape.total(cells * CELLS_ROUNDED_TO, cache_type, devices)
-
-    most = min(shape.header.context_length or _LONGEST_CONTEXT, _LONGEST_CONTEXT) // CELLS_ROUNDED_TO
-    context = (bisect_right(range(most + 1), budget_bytes, key=total) - 1) * CELLS_ROUNDED_TO
-    return context if context >= min(_SHORTEST_CONTEXT, most * CELLS_ROUNDED_TO) > 0 else None
+    most = min(shape.header.context_length or _LONGEST_CONTEXT, _LONGEST_CONTEXT)
+    contexts = range(0, most + 1, CELLS_ROUNDED_TO)
+    fitting = bisect_right(contexts, budget_bytes, key=lambda tokens: shape.total(tokens, cache_type, devices))
+    return (
+        contexts[fitting - 1] if fitting and contexts[fitting - 1] >= min(_SHORTEST_CONTEXT, contexts[-1]) > 0 else None
+    )
 
 
 def _reductions(
@@ -271,10 +265,8 @@ def _split(
     # Shared GPUs use part of RAM.
     if in_ram + (on_gpus if machine.is_unified else 0) > machine.ram_budget_bytes:
         return None
-    amounts = on_gpus, in_ram
-    return Placement(
-        "gpu_partly", count, blocks, cpu_expert_layers, context_tokens, cache_type, *amounts, gpu_shares=shares
-    )
+    found = Placement("gpu_partly", count, blocks, cpu_expert_layers, context_tokens, cache_type, on_gpus, in_ram)
+    return replace(found, gpu_shares=shares)
 
 
 def _shares(layers_bytes: list[int], gpus: tuple[Gpu, ...]) -> tuple[int, ...]:

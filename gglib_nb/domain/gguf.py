@@ -1,8 +1,7 @@
 """Reads headers of GGUF files, versions 2 and 3, from any source of bytes, in bounded time and memory.
 
-Follows docs/gguf.md of ggml and its reader (ggml/src/gguf.cpp). Values that only an inference program needs, such as a
-vocabulary, are counted and skipped. A tensor's length is taken from the beginning of the next one, not from its type, so
-that new types need no table.
+Follows docs/gguf.md of ggml and its reader (ggml/src/gguf.cpp). Values such as a vocabulary are counted and skipped. A
+tensor's length is taken from the beginning of the next one, so that new types need no table.
 """
 
 import struct
@@ -94,9 +93,8 @@ def read_header(
 ) -> GgufHeader:
     """Reads the header of a GGUF file; a `GgufError` if these bytes are no header that can be read.
 
-    `read` is called in growing order of offsets, for at least `window_bytes` at once and `limit_bytes` in all (None: no limit);
-    a longer header is returned as far as it was read. An estimate of memory usually needs only what is before the vocabulary.
-    `size_bytes` is that of the file, or of the first part of a byte split.
+    `read` is called in growing order of offsets, for at least `window_bytes` at once and `limit_bytes` in all; a longer
+    header is returned as far as it was read. `size_bytes` may be that of the first part of a byte split.
     """
     return _Reader(read, size_bytes, window_bytes, limit_bytes).header()
 
@@ -128,11 +126,8 @@ def tensors_in_tail(
     found = tail.find(_U64.pack(len(first)) + first)
     if found < 0 or tensor_count * _SHORTEST_TENSOR_BYTES > len(tail):
         return None
-
-    def read(offset: int, length: int) -> bytes:
-        return tail[offset - tail_start :][:length]
-
-    reader = _Reader(read, size_bytes, len(tail), position=tail_start + found)
+    start = tail_start + found
+    reader = _Reader(lambda at, length: tail[at - tail_start :][:length], size_bytes, len(tail), position=start)
     with suppress(GgufError):
         for _ in range(tensor_count):
             reader.tensor(is_kept=True)

@@ -188,11 +188,9 @@ def is_template(key: str) -> bool:
 def introspection(*templates: str) -> tuple[str, ...]:
     """The constructs of templates that reach beyond their data, each once, in order; empty for a usual template.
 
-    A template is never run here. Programs that load a model run it as Jinja code; outside a sandbox, one that reaches
-    Python's introspection can run anything (CVE-2024-34359 of llama-cpp-python). This looks at what Jinja would run:
-    names such as `__class__`, the `attr` filter, and the statements `import`, `include`, `from` and `extends`. Text
-    outside of blocks, comments, and words in string literals (a prompt may say "import") do not count, except for names
-    with double underscores, which a subscript reaches through a literal.
+    Programs that load a model run its template as Jinja code; outside a sandbox, one that reaches Python's
+    introspection can run anything (CVE-2024-34359 of llama-cpp-python). Nothing is run here. Only blocks count, without
+    comments and string literals, except for names with double underscores, which a subscript reaches through a literal.
     """
     found: list[str] = []
     for block in (block for template in templates for block in _BLOCK.finditer(template)):

@@ -1,8 +1,8 @@
 """Which tensors of a wanted GGUF file can be copied from local files (donors).
 
 A tensor with the same name, type and shape in both files is a candidate. Samples of it, downloaded from the Hub, are
-compared with the donor; if they agree, the rest is copied. A wrong guess costs time and never causes a wrong byte: the
-digest of the whole file decides. The engine reads, downloads and copies. Ranges are half open, `start <= byte < end`.
+compared with the donor; if they agree, the rest is copied. The digest of the whole file decides, so a wrong guess only
+costs time. Ranges are half open, `start <= byte < end`.
 """
 
 import random

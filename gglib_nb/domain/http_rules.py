@@ -1,8 +1,7 @@
 """Rules for HTTP answers that the kernel's hub client and the engine share.
 
-Header names are in lower case. Sources: RFC 9110 (`Retry-After`, `Content-Range`, redirects), RFC 3986 and the WHATWG
-URL standard (what is allowed unquoted in an address), draft-ietf-httpapi-ratelimit-headers (`RateLimit`), the Hub's
-`X-Linked-*` headers.
+Header names are in lower case. Sources: RFC 9110 (`Retry-After`, `Content-Range`, redirects), the WHATWG URL standard
+(what is allowed unquoted), draft-ietf-httpapi-ratelimit-headers (`RateLimit`), the Hub's `X-Linked-*` headers.
 """
 
 import re
@@ -46,9 +45,8 @@ Origin = tuple[str, str, int]
 def asked_wait_s(status: int, headers: Mapping[str, str]) -> float | None:
     """Seconds that a server asks to wait; None: it does not say.
 
-    The Hub sends `RateLimit` with every answer; it counts only on a 429 and when nothing is left. `Retry-After` is the
-    second choice there and the only one on a 5xx. A date is compared with the answer's `Date`, because this machine's
-    clock may be wrong.
+    The Hub's `RateLimit` counts only on a 429 and when nothing is left; `Retry-After` is the second choice there and
+    the only one on a 5xx. A date is compared with the answer's `Date`, because this machine's clock may be wrong.
     """
     if status == 429 and (limit_s := _rate_limit_s(headers.get("ratelimit", ""))) is not None:
         return limit_s

@@ -1,8 +1,7 @@
-"""The repository that a GGUF file in a folder comes from, as far as its path shows it.
+"""The repository that a GGUF file in a folder comes from, as far as its path shows it; bundles of models.
 
-Folders of other programs, by their own documentation: the Hugging Face cache
-(`models--<owner>--<repo>/snapshots/<commit>/<path>`), LM Studio and this package (`<owner>/<repo>/<path>`), llama.cpp
-(`<owner>_<repo>_<file>` beside `manifest=<owner>=<repo>=<tag>.json`).
+Known are the Hugging Face cache (`models--<owner>--<repo>/snapshots/<commit>/<path>`), LM Studio and this package
+(`<owner>/<repo>/<path>`), llama.cpp (`<owner>_<repo>_<file>` beside `manifest=<owner>=<repo>=<tag>.json`) and Ollama.
 """
 
 import re
@@ -127,9 +126,8 @@ def ollama_id(path: PurePosixPath) -> DownloadId | None:
     return DownloadId(f"{LOCAL_OWNER}/{name}", tag) if name else None
 
 
-# Bundles: folders that carry models to a machine without a network, laid out like a models folder,
-# `<owner>/<repo>/<path in repo>`, with `gglib-bundle.json` in it. That comes from an unknown disk, so every name and number in
-# it is checked when it is read.
+# Bundles: folders that carry models to a machine without a network, laid out like a models folder. Their manifest comes
+# from an unknown disk, so every name and number in it is checked when it is read.
 
 MANIFEST_NAME: Final = "gglib-bundle.json"
 LONGEST_BUNDLE_MANIFEST_BYTES: Final = 16 * 1024**2

@@ -72,7 +72,7 @@ OnWorkProgress = Callable[[WorkProgress], None]
 class Repair(Value, frozen=True):
     """What repairing a model takes, if anything `is_needed`. Its id is also that of the download that repairs it.
 
-    The bytes to fetch may be unknown (None); the rest is reused. The position is that in the queue; 0: active, or not needed.
+    The bytes to fetch may be unknown (None); the rest is reused. The position is as in `QueuedUpdate`.
     """
 
     id: str
@@ -128,8 +128,7 @@ class ModelUpdate(Value, frozen=True):
 class QueuedUpdate(Value, frozen=True):
     """What updating a model takes, if anything `is_needed`. Its id is also that of the download of the new version.
 
-    The position is that in the queue; 0: active, or not needed. A total of None is unknown; `scan_finding` is the verdict of
-    the Hub's security scan on one of its files, such as `unsafe`; empty: no finding.
+    The position is that in the queue; 0: active, or not needed. `scan_finding` is as in `QueuedDownload`.
     """
 
     id: str
@@ -238,9 +237,8 @@ def plan_pruning(
 ) -> PrunePlan:
     """Chooses what to delete of all registered models and of downloads that are in no kernel's queue.
 
-    Abandoned downloads always come first. `unused_s` selects the models, and limits the abandoned downloads to those,
-    that were unused for that long; `keep_bytes` selects models, those unused for longest first, until the rest is no
-    larger. With both, both hold.
+    Abandoned downloads come first. `unused_s` selects models and abandoned downloads that were unused for that long;
+    `keep_bytes` selects models, those unused for longest first, until the rest is no larger. With both, both hold.
     """
     deleted = [one for one in unfinished if unused_s is None or now_s - one.modified_s >= unused_s]
     chosen: list[ModelUse] = []
@@ -256,8 +254,8 @@ def plan_pruning(
     return PrunePlan(tuple(chosen), tuple(deleted), left_bytes, missing_bytes)
 
 
-# A short digest for every block of a file finds its wrong bytes when the whole is wrong. XXH3 costs a twentieth of SHA-256 and
-# finds what a disk or a copy damaged; it is no protection against intent. SHA-256 always decides whether a file is right.
+# A short digest for every block of a file finds its wrong bytes when the whole is wrong. XXH3 costs a twentieth of
+# SHA-256, which alone decides whether a file is right: it is no protection against intent.
 
 BLOCK_BYTES: Final = 4 * 1024**2
 """2 KB of digests for a GB of file, and at most this is downloaded again for one wrong byte."""

@@ -1,9 +1,8 @@
 """The lines that load a local model into another program.
 
 By each program's own documentation: the constructor of `llama_cpp.Llama`; `llama-server --help` and docs/speculative.md
-of llama.cpp; Ollama's docs/modelfile.mdx and parser (several `FROM` lines name shards and projector, `DRAFT` a draft);
-`lms import --help`; the GGUF pages of transformers and vLLM; llama-swap's config.yaml; `ramalama serve`. llama.cpp
-opens the first shard and finds the others beside it; transformers and vLLM take no split model.
+of llama.cpp; Ollama's docs/modelfile.mdx (several `FROM` lines name shards and projector); `lms import --help`; the
+GGUF pages of transformers and vLLM, which take no split model; llama-swap's config.yaml; `ramalama serve`.
 """
 
 import json
@@ -126,10 +125,8 @@ _LINES: Final[Mapping[str, Callable[[Model], str]]] = {
 PROGRAMS: Final = tuple(_LINES)
 
 
-# llama-server's router serves all local models from a `models.ini`, the format of `--models-preset`
-# (tools/server/README.md and common/preset.cpp of llama.cpp): a section for each model, long options as keys, and no
-# way to escape `;`, `#` or a line end. Keys that name a model's files are kept up to date; every other line is the
-# user's.
+# llama-server's router serves the models of a `models.ini` (`--models-preset`; common/preset.cpp of llama.cpp): a
+# section for each, long options as keys, no way to escape `;`, `#` or a line end. Lines of other keys are the user's.
 _SECTION: Final = re.compile(r"\s*\[\s*(?P<name>[^]]*?)\s*\]")
 _KEY: Final = re.compile(r"\s*(?P<key>[A-Za-z_][\w.-]*)\s*=")
 _UNWRITABLE: Final = re.compile(r"[;#\r\n]|^\s|\s$")

@@ -1,7 +1,5 @@
 """How much memory a model takes when llama.cpp loads it, from its GGUF header.
 
-    total = weights + cache + state + overhead
-
 * weights: the bytes of the model's files;
 * cache: for each layer with attention, cells times the width of its keys and values. Cells are the context rounded up
   to 256; in a layer with a sliding window at most `window * sequences + batch`, rounded likewise;
@@ -12,7 +10,7 @@ If the header states nothing, llama.cpp decides by the architecture. The tables 
 file and the function of llama.cpp that makes it; `benchmarks/llama_memory.py` compares the results with a real one.
 """
 
-from typing import Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple
 
 from gglib_nb.domain.gguf_header import ENCODERS, GgufHeader
 from gglib_nb.domain.units import plural
@@ -20,7 +18,6 @@ from gglib_nb.domain.values import Value, known_sum
 
 CacheType = Literal["f16", "q8_0", "q4_0"]
 """How keys and values are stored (`-ctk`, `-ctv` of llama.cpp)."""
-CACHE_TYPES: Final[tuple[CacheType, ...]] = get_args(CacheType)
 SERVER_SEQUENCES: Final = 4
 """Conversations that llama-server holds at once unless `-np` says otherwise (tools/server: `n_parallel` is auto)."""
 
@@ -71,7 +68,7 @@ _RWKV_TOKEN_SHIFTS: Final = 2  # src/llama-hparams.h
 _INDEXED: Final = {"deepseek32": 1, "glm-dsa": 1, "minimax-m3": 1, "qwen4exp": 2, "glm5-next": 3}
 # `create_memory`: these see their whole input at once and keep nothing.
 _CACHELESS: Final = (ENCODERS - {"t5encoder", "clip"}) | {"dream", "llada", "llada-moe", "rnd1"}
-# The other architectures of src/llama-arch.cpp that keep keys and values of every layer and nothing else.
+# The other architectures that keep keys and values of every layer and nothing else.
 _PLAIN: Final = frozenset({
     "apertus", "arcee", "arctic", "baichuan", "bailingmoe", "bailingmoe2", "bitnet", "bloom", "chameleon", "chatglm",
     "codeshell", "cogvlm", "command-r", "dbrx", "deci", "deepseek", "deepseek2", "deepseek2-ocr", "dots1", "ernie4_5",
@@ -145,7 +142,7 @@ def estimate_memory(
     cache_type: CacheType = "f16",
     sequences: int = 1,
 ) -> MemoryEstimate:
-    """The memory of a loaded model, by the formula above; of its header the part before the vocabulary is enough.
+    """The memory of a loaded model, as described above; of its header the part before the vocabulary is enough.
 
     `sequences` are the conversations that share the context; llama-server has `SERVER_SEQUENCES` by default.
     """
@@ -161,16 +158,10 @@ def estimate_memory(
     }
     is_too_long = header.context_length is not None and context_tokens > header.context_length
     remarks = doubts | {f"The model was trained for {plural(header.context_length or 0, 'token')}.": is_too_long}
-    return MemoryEstimate(
-        weights_bytes,
-        None if layout is None else sum(layout.layer_bytes(context_tokens, sequences, cache_type)),
-        overhead_bytes(header, context_tokens),
-        any(doubts.values()),
-        tuple(remark for remark, applies in remarks.items() if applies),
-        sum(known.state_bytes(sequences)),
-        sequences,
-        cache_type,
-    )
+    cache = None if layout is None else sum(layout.layer_bytes(context_tokens, sequences, cache_type))
+    notes = tuple(remark for remark, applies in remarks.items() if applies)
+    overhead, state = overhead_bytes(header, context_tokens), sum(known.state_bytes(sequences))
+    return MemoryEstimate(weights_bytes, cache, overhead, any(doubts.values()), notes, state, sequences, cache_type)
 
 
 def overhead_bytes(header: GgufHeader, context_tokens: int) -> int:

@@ -83,13 +83,11 @@ class Quantization(str):
 
 
 def read_label(file_name: str) -> Quantization | None:
-    """The quantization that a file or folder name states; None: none.
+    """The quantization that a file or folder name states; None: none, as of glued spellings (`Q4KExperts`).
 
-    Of several, one that llama.cpp quantizes to (`Q4_K_M`, `MXFP4`) wins over a float format, which is then the source
-    (`f16.gguf.Q4_K_M`, `Q5_K_M-F16-Merged`); a float wins over formats of checkpoints (`FP8`, `INT4`) and over a bare
-    `Q4` inside a model's name. Of equals the last wins, because the ggml naming document puts the encoding last.
-    `QAT-Q4_0` says what the model was trained for and yields to any other. Glued spellings (`Q4KExperts`) are no
-    labels.
+    Of several, one that llama.cpp quantizes to (`Q4_K_M`) wins over a float format, its source (`f16.gguf.Q4_K_M`), and
+    that over formats of checkpoints (`FP8`) and a bare `Q4` inside a model's name; of equals the last, where the ggml
+    naming document puts the encoding. `QAT-Q4_0` says what the model was trained for and yields to any other.
     """
     start, end = _label_span(file_name)
     return Quantization(file_name[start:end]) if start < end else None
@@ -234,8 +232,7 @@ class DownloadId(Value, frozen=True):
 
     Attributes:
         repo_id: `owner/name` as the Hub has it.
-        quantization: The tail that names the variant: its label, or its file stem if several have that label. None: not
-            stated; gglib_nb chooses.
+        quantization: The variant: its label, or its file stem if several have that label; None: gglib_nb chooses.
         revision: Branch, tag or commit as requested; None: the default branch.
     """
 
@@ -295,10 +292,9 @@ def check_repo_id(repo_id: str) -> None:
         )
 
 
-# Where a file of a repository is stored: `<models>/<owner>/<repo>/<path in repo>`, as LM Studio expects it. Only this turns
-# names from a hub into a path, so it refuses hostile ones. The rules of Windows and of POSIX hold everywhere (as in
-# huggingface_hub): machines may share a models folder, and a name that is harmless on one system may leave the folder on the
-# other. What is harmless there but impossible on Windows is refused only on Windows.
+# Where a file of a repository is stored: `<models>/<owner>/<repo>/<path in repo>`, as LM Studio expects it. Only this
+# turns names from a hub into a path, so it refuses hostile ones: everywhere those that leave the folder on Windows or
+# on POSIX (machines may share it, as in huggingface_hub), and on Windows those that are impossible there.
 
 # "Naming Files, Paths, and Namespaces" (Microsoft): device names, alone or before any extension.
 _DEVICE: Final = re.compile(
@@ -307,7 +303,6 @@ _DEVICE: Final = re.compile(
 # Backslash and colon separate (UNC, drives, alternate streams); below U+0020 and from U+007F are NUL and the terminal's
 # controls; the others end a line or turn its direction, so that `\u202efugg.exe` is read as `exe.gguf`.
 _FORBIDDEN: Final = re.compile("[\\\\:\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-# Other systems allow these, so they are refused only on Windows.
 _FORBIDDEN_ON_WINDOWS: Final = re.compile(r'[<>"|?*]')
 # Of Linux and macOS alike; a longer name cannot be written.
 _LONGEST_NAME_BYTES: Final = 255

@@ -1,7 +1,6 @@
 """Perplexity and KL divergence of quantizations, as their publisher states them in the card or in JSON beside the files.
 
-Only what needs no guess is read: a column with exactly one of the known names, a row whose name is exactly one variant's, one
-value for each. If two places differ, neither counts.
+Only what needs no guess is read: a column and a row of one known name each. If two places differ, neither counts.
 """
 
 import re

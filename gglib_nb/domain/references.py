@@ -183,9 +183,8 @@ _PASTED_PAGE: Final = re.compile(
 # Options of llama.cpp, and the commands of programs that take a repository or an address of the Hub.
 _REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo")
 _FILE_OPTIONS: Final = ("-hff", "--hf-file")
-_COMMANDS: Final = re.compile(
-    r"(?:llama|ollama|hf|huggingface-cli|lms|ramalama|docker|vllm|git|wget|curl|aria2c)(?:[-.].*)?", re.IGNORECASE
-)
+_PROGRAMS: Final = "llama|ollama|hf|huggingface-cli|lms|ramalama|docker|vllm|git|wget|curl|aria2c"
+_COMMANDS: Final = re.compile(rf"(?:{_PROGRAMS})(?:[-.].*)?", re.IGNORECASE)
 
 
 def parse_pasted(text: str) -> DownloadId:
@@ -226,8 +225,7 @@ def _of_command(words: list[str]) -> DownloadId:
     parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
     values = dict(pairwise(parts))
     plain = [word for before, word in pairwise(parts) if not word.startswith("-") and not before.startswith("-")]
-    paths = [word for word in (*plain, *parts[1:]) if "/" in word]
-    paths.sort(key=lambda word: "://" not in word)
+    paths = sorted((word for word in (*plain, *parts[1:]) if "/" in word), key=lambda word: "://" not in word)
     named = next((values[option] for option in _REPO_OPTIONS if option in values), next(iter(paths), " ".join(words)))
     found = _of_reference(named)
     if words[words[0] == "$"].rpartition("/")[2].lower() == "lms" and found.revision:  # `owner/name@q4_k_m`

@@ -1,8 +1,7 @@
 """Bytes, time, shares, lists and hours of the day as text, and back.
 
-On the disk and the network they are decimal, as on the Hub's pages and in its client: a file that the Hub calls 4.92 GB
-is 4.9 GB everywhere here. Memory is binary, as in llama.cpp and nvidia-smi. All round half up, as the panel's script
-does; Python's own formatting rounds half to even.
+On the disk and the network they are decimal, as on the Hub's pages; memory is binary, as in llama.cpp and nvidia-smi.
+All round half up, as the panel's script does; Python's own formatting rounds half to even.
 """
 
 import math

@@ -128,12 +128,9 @@ def variants_of(
 ) -> Variants:
     """Sorts the files of a repository into variants and companions; other files (a README) are left out.
 
-    A variant is the files of one folder that have the same name (without the shard number), kind of split and number of
-    shards.
-
-    Args:
-        files: Paths in the repository with `/`, in any order, alone or with their size in bytes.
-        stated: The kinds of files according to their headers, by path; the names decide about the others.
+    A variant is the files of a folder with the same name (without shard number), kind of split and number of shards.
+    `files` are paths in the repository with `/`, in any order, alone or with their size in bytes; `stated` are the
+    kinds of files according to their headers, by path: the names decide about the others.
     """
     sizes = dict((entry, None) if isinstance(entry, str) else entry for entry in files)
     names = [parse_path(path) for path in sorted(sizes)]
@@ -151,11 +148,10 @@ def companion_for(
 ) -> Companion | None:
     """The companion of a kind that fits the variant best; None: none is known to fit.
 
-    Names have to agree, unless headers do: `confirm` returns what they say, None: nothing. A companion whose name names no
-    model (`mmproj-F16`) goes with the models of its folder, and from the root with all, if these are editions of one model;
-    in a repository with a single model, any companion fits.
-
-    Of several: the variant's own folder, then the root; the name that shares most with the variant's; then the precision.
+    Names have to agree, unless headers do: `confirm` returns what they say, None: nothing. A companion whose name names
+    no model (`mmproj-F16`) goes with the models of its folder, and from the root with all, if these are editions of one
+    model; in a repository with a single model, any companion fits. Of several: the variant's own folder, then the root;
+    the name that shares most with the variant's; then the precision.
     """
     if any(one.path == variant.files[0] for one in variants.companions):
         return None  # a companion by itself

@@ -162,8 +162,9 @@ class AdviceOperations(ModelOperations):
         found = parts.at_hub(
             parts.hub.search, words, max_parameters=max_parameters, licence=licence, task=task, sort=sort, limit=limit
         )
-        here = frozenset(model.id.repo_id.casefold() for model in self._parts.registered())
-        return judged(found, self._memory, here, parts.hub.endpoint)
+        here = {model.id.repo_id.casefold() for model in parts.registered()}
+        rows, page = (with_likely_fit(row, self._memory) for row in found), f"{parts.hub.endpoint}/"
+        return [replace(row, is_here=row.repo_id.casefold() in here, page_url=page + row.repo_id) for row in rows]
 
     @cached_property
     def _memory(self) -> MachineMemory:
@@ -373,16 +374,6 @@ class _Planning:
     def _placement(self, header: GgufHeader | None, size_bytes: int | None, beside_bytes: int) -> Placement:
         shape = None if header is None or size_bytes is None else model_shape(header, size_bytes, beside_bytes)
         return place(shape, self._machine, self._context_tokens, self._cache_type)
-
-
-def judged(
-    found: Iterable[RepoSummary], memory: MachineMemory, repos_here: frozenset[str], endpoint: str
-) -> list[RepoSummary]:
-    """The same rows, with the likely size of the recommended variant, whether it fits, and whether it is registered."""
-    rows = (with_likely_fit(row, memory) for row in found)
-    return [
-        replace(row, is_here=row.repo_id.casefold() in repos_here, page_url=f"{endpoint}/{row.repo_id}") for row in rows
-    ]
 
 
 # What is read of the files ---------------------------------------------------------------------------------------------
