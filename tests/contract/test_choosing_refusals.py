@@ -79,6 +79,17 @@ async def test_a_search_result_shows_its_page_and_whether_it_is_stored(
     assert row.fit == "unknown"
 
 
+async def test_a_search_result_is_stored_however_its_id_is_written(hub: FaultyHub, manager: DownloadManager) -> None:
+    hub.add_repository(make_repository("demo/found-GGUF", {"m-Q4_K_M.gguf": small_gguf("m-Q4_K_M.gguf", 50_000)}))
+    await manager.download("demo/found-GGUF")
+    hub.add_repository(make_repository("demo/Found-GGUF", {"m-Q4_K_M.gguf": 50_000}))
+
+    rows = await manager.search("found-GGUF")
+
+    assert all(row.is_here for row in rows if row.repo_id == "demo/Found-GGUF")
+    assert "demo/Found-GGUF" in [row.repo_id for row in rows]
+
+
 async def test_a_repository_without_gguf_is_refused_by_name(manager: DownloadManager) -> None:
     refusal = await refusal_of(manager, "demo/empty")
 

@@ -3,8 +3,7 @@
 import pytest
 
 from gglib_nb.domain.fit import Gpu, MachineMemory
-from gglib_nb.domain.plan import RepoSummary
-from gglib_nb.manager.advice import judged
+from gglib_nb.domain.plan import RepoSummary, with_likely_fit
 
 GIB = 1024**3
 
@@ -29,18 +28,12 @@ def found(parameter_count):
 def test_a_search_result_fits_the_best_memory_that_has_room(parameters, ram_gib, gpu_gib, fit):
     memory = MachineMemory(ram_gib * GIB, (Gpu("GPU", gpu_gib * GIB),) if gpu_gib else ())
 
-    (row,) = judged([found(parameters)], memory, frozenset(), "https://hub")
+    row = with_likely_fit(found(parameters), memory)
 
     assert row.fit == fit
 
 
 def test_the_likely_size_is_that_of_the_preferred_variant():
-    (row,) = judged([found(8_030_261_248)], MachineMemory(16 * GIB), frozenset(), "https://hub")
+    row = with_likely_fit(found(8_030_261_248), MachineMemory(16 * GIB))
 
     assert row.likely_size_bytes == pytest.approx(4.92e9, rel=0.02)
-
-
-def test_local_models_are_recognized_case_insensitively_and_linked_to_the_hub():
-    (row,) = judged([found(None)], MachineMemory(GIB), frozenset({"owner/model-gguf"}), "https://hub")
-
-    assert (row.is_here, row.page_url) == (True, "https://hub/Owner/Model-GGUF")
