@@ -71,13 +71,11 @@ class Catalog:
         except ModelNotFoundError:
             return find_model([*models, *others()], str(text))
 
-    def forget(self, text: DownloadId | str) -> Model:
-        """Removes a model from the catalog and returns it; its files stay on the disk. Raises as `find`."""
-        model = self.find(text)
+    def forget(self, id: DownloadId | str) -> None:  # noqa: A002 - the port's word
+        """Removes the model of this whole id, if there is one; its files stay on the disk."""
         with self._writing() as connection:
-            connection.execute("DELETE FROM model WHERE name = ?", (str(model.id),))
-            connection.execute("DELETE FROM model_use WHERE name = ?", (str(model.id),))
-        return model
+            for table in ("model", "model_use"):
+                connection.execute(f"DELETE FROM {table} WHERE name = ?", (str(id),))  # noqa: S608 - our names
 
     def update_files(self, files: Iterable[StoredFile]) -> None:
         """Updates the records of files, in every model that has them.

@@ -293,7 +293,7 @@ def checked(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
             plain = (one.item() if getattr(one, "ndim", None) == 0 else one for one in (given if is_many else (given,)))
             values = tuple(plain)
             for value in values:
-                _check(name, value, kinds.get(name, object))
+                check_argument(name, value, kinds.get(name, object))
             bound.arguments[name] = values if is_many else values[0]
         return body(*bound.args, **bound.kwargs)
 
@@ -305,7 +305,8 @@ def _stated(body: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
     return signature(body), get_type_hints(body)
 
 
-def _check(name: str, value: object, kind: Any) -> None:  # noqa: ANN401 - a type, in any form
+def check_argument(name: str, value: object, kind: Any) -> None:  # noqa: ANN401 - a type, in any form
+    """Refuses, with an `InvalidConfigError`, a value of another type, and an async function."""
     if iscoroutinefunction(value) or iscoroutinefunction(getattr(type(value), "__call__", None)):  # noqa: B004 - its code
         raise InvalidConfigError(
             f"{name} is an async function; it must be a plain one, because no event loop would run it."
@@ -316,7 +317,7 @@ def _check(name: str, value: object, kind: Any) -> None:  # noqa: ANN401 - a typ
         raise InvalidConfigError(f"{name} is {shown}; it must be {possible}.")
     if isinstance(value, Struct):
         for field in fields(value):
-            _check(f"{name}.{field.name}", getattr(value, field.name), field.type)
+            check_argument(f"{name}.{field.name}", getattr(value, field.name), field.type)
 
 
 def _fits(value: Any, kind: Any) -> bool:  # noqa: ANN401 - any argument, and what is stated of it

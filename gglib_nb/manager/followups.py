@@ -56,7 +56,8 @@ class Commands:
     def complete(self, download: QueuedDownload) -> None:
         """Runs the callables of a complete download in their order, on a thread of their own."""
         if kept := self._callables.pop(download.id, []):
-            self._run(download.id, _names(kept), partial(_call_all, kept, download))
+            # A script that ends waits for it, as for any function; a shell line continues without its script.
+            self._run(download.id, _names(kept), partial(_call_all, kept, download), daemon=False)
 
     def start(self, effect: RegisterModel) -> None:
         """Starts the shell line of a download, unless it was started before. Reads and writes the models database."""
@@ -74,14 +75,14 @@ class Commands:
         else:  # started by a kernel that stopped before it stored the queue
             self._report(plan.id, Then(line, "done"))
 
-    def _run(self, id_: DownloadId, text: str, run: Callable[[], str]) -> None:
+    def _run(self, id_: DownloadId, text: str, run: Callable[[], str], *, daemon: bool = True) -> None:
         def work() -> None:
             self._report(id_, Then(text, "running"))
             error = run()
             self._report(id_, Then(text, "failed", error) if error else Then(text, "done"))
 
         try:
-            threading.Thread(target=work, name="gglib-then", daemon=True).start()
+            threading.Thread(target=work, name="gglib-then", daemon=daemon).start()
         except RuntimeError as error:  # there are too many threads, or the interpreter is ending
             self._report(id_, Then(text, "failed", f"it was not started: {error}"))
 

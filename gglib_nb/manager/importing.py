@@ -105,8 +105,11 @@ class Importer:
             self._take_group(group)
 
     def _files(self, folder: Path) -> Iterator[tuple[Path, int, FileOrigin]]:
+        def skip_unreadable(error: OSError) -> None:
+            self._skip(Path(error.filename), f"cannot be read ({error.strerror})")
+
         count = 0
-        for folders, (place, below, names) in enumerate(os.walk(folder), 1):
+        for folders, (place, below, names) in enumerate(os.walk(folder, onerror=skip_unreadable), 1):
             below[:] = sorted(name for name in below if name not in _PASSED_OVER)
             for path in (Path(place, name) for name in sorted(names) if name.lower().endswith(".gguf")):
                 count += 1

@@ -28,7 +28,7 @@ from gglib_nb.domain.snapshot import QueueEvent, QueueSnapshot
 from gglib_nb.errors import CatalogError, GglibError, InvalidTokenError, ManagerClosedError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
-from gglib_nb.manager.calls import Coroutines, DaemonThreadPool, checked, settled
+from gglib_nb.manager.calls import Coroutines, DaemonThreadPool, check_argument, checked, settled
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.followups import AccessWatch, Commands
 from gglib_nb.manager.importing import Stores
@@ -72,6 +72,7 @@ class Parts:
         self.config: Final = config
         self.origins: Final = origins_of(config)
         self.calls: Final = DaemonThreadPool("gglib-call")
+        self.comparing: Final = threading.Lock()  # a request with the storage limit, until it is in the queue
         self.catalog: Final = Catalog(config.database_path)
         self.hub: Final = HubClient(
             config.endpoint,
@@ -310,6 +311,7 @@ class DownloadManager(_Operations, Coroutines):
 
         Cancelling the future ends the waits of the function. After `close` the future holds `ManagerClosedError`.
         """
+        check_argument("function", function, Callable)  # not a coroutine of this class in place of one of `sync`
         return self._calls.submit(function, *args, **kwargs)
 
     @checked

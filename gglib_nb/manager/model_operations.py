@@ -182,9 +182,9 @@ class ModelOperations(QueueOperations):
     @operation
     def forget(self, id: IdLike) -> None:  # noqa: A002 - the port's word
         """Removes a model from the list; its files stay."""
-        catalog = self._parts.catalog
-        refuse_beginning(str(id), catalog.find(id))
-        catalog.forget(id)
+        model = self._parts.catalog.find(id)
+        refuse_beginning(str(id), model)
+        self._parts.catalog.forget(model.id)
 
     @operation
     def delete(self, id: IdLike, *, dry_run: bool = False) -> Deletion:  # noqa: A002 - the port's word
@@ -256,8 +256,8 @@ class ModelOperations(QueueOperations):
         plan = replace(plan, missing_folders=tuple(map(str, missing)))
         if not dry_run:
             self.discard_partials([one.target for one in plan.unfinished])
-            for use in plan.models:
-                model = self._own_model(use.id)
+            present = {str(model.id): model for model in models}
+            for model in [present[use.id] for use in plan.models]:  # by their whole ids: another kernel may prune, too
                 self._carry_out(self._deletion(model), self._home_of(model))
         return plan
 

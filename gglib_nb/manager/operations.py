@@ -3,8 +3,8 @@
 Those on registered models are in `model_operations`, those before anything is queued in `advice`.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -282,7 +282,7 @@ class QueueOperations(Blocking):
         try:
             self._post(on.RequestReceived(number, text))
             planned = plan()
-            self._check_disk(planned, parts.prepare())
+            self._refuse_unmounted(planned, parts.prepare())
             if planned.to is not None:
                 make_home(Path(planned.to), planned.id.repo_id)
 
@@ -294,7 +294,8 @@ class QueueOperations(Blocking):
                 return place
 
             event = on.PlanResolved(number, planned, starts, joins)
-            place: QueuePosition = settled(parts.queue.post(event, keep_callable))
+            with self._room_for(planned):
+                place: QueuePosition = settled(parts.queue.post(event, keep_callable))
         except BaseException:
             dropping = parts.queue.post(on.RequestDropped(number))
             with suppress(GglibError):
@@ -302,35 +303,44 @@ class QueueOperations(Blocking):
             raise
         return place
 
-    def _check_disk_again(self, ids: Sequence[DownloadId], status: DownloadStatus) -> None:
-        """As `_check_disk`, for ended downloads that return to the queue together."""
+    @contextmanager
+    def _room_for_ended(self, ids: Sequence[DownloadId], status: DownloadStatus) -> Iterator[None]:
+        """As for new requests, for ended downloads that return to the queue together."""
         plans, models = self._ask(lambda machine: machine.plans_of_ended(ids, status)), self._parts.prepare()
-        for number, plan in enumerate(plans):
-            self._check_disk(plan, models, plans[:number])
+        for plan in plans:
+            self._refuse_unmounted(plan, models)
+        with self._room_for(*plans):
+            yield
 
-    def _check_disk(
-        self, plan: PlannedDownload, models: Sequence[Model], others: Sequence[PlannedDownload] = ()
-    ) -> None:
-        """Refuses a download to a disk that is not mounted (`StorageError`) or beyond the storage limit (`DiskFullError`).
-
-        `others` are queued together with it.
-        """
-        parts, limit_bytes = self._parts, self._parts.config.storage_limit_bytes
-        folder = parts.config.models_directory if plan.to is None else Path(plan.to)
-        if parts.engine.setting is None and (loss := loss_of_folder(folder, models)):
+    def _refuse_unmounted(self, plan: PlannedDownload, models: Sequence[Model]) -> None:
+        """Refuses, with a `StorageError`, a download to a disk that is not mounted."""
+        folder = self._parts.config.models_directory if plan.to is None else Path(plan.to)
+        if self._parts.engine.setting is None and (loss := loss_of_folder(folder, models)):
             raise StorageError(loss)
-        if limit_bytes is None or plan.is_update:
+
+    @contextmanager
+    def _room_for(self, *plans: PlannedDownload) -> Iterator[None]:
+        """Refuses downloads beyond the storage limit (`DiskFullError`); until the block ends, no other request is compared."""
+        limit_bytes = self._parts.config.storage_limit_bytes
+        if limit_bytes is None:
+            yield
             return
-        queued = [*self._ask(lambda machine: machine.plans), *others]
-        used_bytes, needed_bytes = bytes_of(models, queued), bytes_of(models, [*queued, plan])
-        if needed_bytes > max(limit_bytes, used_bytes):  # files that are already here need no more
-            raise DiskFullError(
-                f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more than the "
-                f"storage limit of {size(limit_bytes)}. {SEE_DELETABLE}. Or change the "
-                "limit: %gguf config storage_limit_bytes SIZE --save, then restart the kernel",
-                needed_bytes - used_bytes,
-                max(0, limit_bytes - used_bytes),
-            )
+        with self._parts.comparing:
+            queued = self._ask(lambda machine: machine.plans)
+            models = self._parts.registered()  # after the queue: what has just left it is registered
+            for plan in plans:
+                used_bytes, needed_bytes = bytes_of(models, queued), bytes_of(models, [*queued, plan])
+                # Files that are already here need no more.
+                if needed_bytes > max(limit_bytes, used_bytes) and not plan.is_update:
+                    raise DiskFullError(
+                        f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more than the "
+                        f"storage limit of {size(limit_bytes)}. {SEE_DELETABLE}. Or change the "
+                        "limit: %gguf config storage_limit_bytes SIZE --save, then restart the kernel",
+                        needed_bytes - used_bytes,
+                        max(0, limit_bytes - used_bytes),
+                    )
+                queued.append(plan)
+            yield
 
     # What is queued ----------------------------------------------------------------------------------------------
 
@@ -355,8 +365,8 @@ class QueueOperations(Blocking):
             StorageError: Its disk is not mounted, or, as a `DiskFullError`, it exceeds the storage limit.
         """
         wanted = tuple(self._id(one, find_cancelled) for one in ids)
-        self._check_disk_again(wanted, DownloadStatus.CANCELLED)
-        return tuple(self._post(on.PutBackRequested(wanted)))
+        with self._room_for_ended(wanted, DownloadStatus.CANCELLED):
+            return tuple(self._post(on.PutBackRequested(wanted)))
 
     @operation
     def cancel_group(self, group_id: IdLike) -> None:
@@ -418,8 +428,8 @@ class QueueOperations(Blocking):
     def retry(self, id: IdLike) -> int:  # noqa: A002
         """Queues a failed download again and starts the processor."""
         wanted = self._id(id, find_failure)
-        self._check_disk_again((wanted,), DownloadStatus.FAILED)
-        return self._parts.retry(wanted)
+        with self._room_for_ended((wanted,), DownloadStatus.FAILED):
+            return self._parts.retry(wanted)
 
     @operation
     def clear_failed(self, id: IdLike | None = None) -> None:  # noqa: A002

@@ -304,12 +304,13 @@ class QueueThread:
         return reply
 
     def _announce(self, event: announced.QueueEvent) -> None:
+        for listener in list(self._event_listeners):
+            _call(listener, event)
+        # Then the waits, because a script may end with its wait: what follows the download has begun.
         if isinstance(event, announced.DownloadCompleted | announced.DownloadFailed | announced.DownloadCancelled):
             for future in [future for future, id_ in self._waiters.items() if id_ == event.download.id]:
                 del self._waiters[future]
                 _end_wait(future, event.download)
-        for listener in list(self._event_listeners):
-            _call(listener, event)
 
     def _look_at_clock(self, hours: DailyHours) -> None:
         now = self._clock()

@@ -1,10 +1,12 @@
 """Importing folders of other programs: real files in their layouts; nothing is moved, and skipped files are reported."""
 
+import errno
 import os
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -394,6 +396,25 @@ def test_progress_is_reported_for_each_header(manager: DownloadManager, tmp_path
 def test_a_missing_folder_is_refused(manager: DownloadManager, tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="There is no folder"):
         manager.sync.import_folder(tmp_path / "nowhere")
+
+
+def test_a_folder_that_cannot_be_read_is_reported(
+    manager: DownloadManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "lab", "other-Q4_K_M.gguf")
+    (tmp_path / "lab" / "private").mkdir()
+    scandir = os.scandir
+
+    def without_rights(path: str) -> Any:
+        if Path(path).name == "private":
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", without_rights)
+    report = manager.sync.import_folder(tmp_path / "lab")
+
+    assert ids(report) == ["local/other-Q4_K_M"]
+    assert reasons(report) == {"private": "cannot be read (Permission denied)"}
 
 
 def test_a_circular_link_ends(manager: DownloadManager, tmp_path: Path) -> None:

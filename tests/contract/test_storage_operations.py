@@ -4,10 +4,12 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gglib_nb import DownloadManager, IntegrityError, ModelNotFoundError, RequestError, StorageError
+from gglib_nb.manager import library
 from gglib_nb.notebook.actions import act
 from gglib_nb.notebook.messages import Act
 from gglib_nb.notebook.messages import Answer as PanelAnswer
@@ -276,6 +278,28 @@ def test_a_deletion_takes_no_id_for_the_beginning_of_another(manager: DownloadMa
 
     assert path.exists()
     assert say(manager, "delete l-gguf --yes").startswith("Deleted demo/l-GGUF:Q6_K_L")
+
+
+def test_a_prune_deletes_no_other_model_than_it_chose_while_another_kernel_prunes(
+    make_manager: Callable[..., DownloadManager], hub: FaultyHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.add_repository(
+        make_repository("demo/l-GGUF", {f"l-{label}.gguf": 50_000 for label in ("Q2_K", "Q4_K", "Q4_K_M")})
+    )
+    manager, other = make_manager(), make_manager()
+    paths = [manager.sync.download("demo/l-GGUF", label) for label in ("Q2_K", "Q4_K", "Q4_K_M")]
+    delete_files, others = library.delete_files, iter(["demo/l-GGUF:Q4_K"])
+
+    def delete_meanwhile(*args: Any) -> None:
+        for id_ in others:
+            other.sync.delete(id_)
+        delete_files(*args)
+
+    monkeypatch.setattr(library, "delete_files", delete_meanwhile)
+    manager.sync.prune(keep_bytes=60_000)
+
+    assert [path.exists() for path in paths] == [False, False, True]
+    assert [model.id for model in manager.sync.models()] == ["demo/l-GGUF:Q4_K_M"]
 
 
 async def test_inspect_is_also_a_coroutine(manager: DownloadManager) -> None:

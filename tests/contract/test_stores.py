@@ -1,5 +1,6 @@
 """Read-only stores of other programs, and the storage limit, with real folders, a real catalog and the embedded hub."""
 
+import asyncio
 import hashlib
 import json
 import os
@@ -8,12 +9,15 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gglib_nb import DiskFullError, DownloadManager, ModelNotFoundError, RequestError, StorageError
 from gglib_nb.domain.model import Model
+from gglib_nb.manager import operations
 from gglib_nb.manager.importing import Stores
+from gglib_nb.manager.library import bytes_of
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub
@@ -202,6 +206,23 @@ def test_a_store_that_hangs_delays_only_the_first_call(lmstudio: Path, monkeypat
 
 
 # The storage limit
+
+
+async def test_requests_made_at_the_same_time_keep_the_storage_limit_together(
+    make_manager: Callable[..., DownloadManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bytes_of_a_slow_disk(*args: Any) -> int:
+        found = bytes_of(*args)
+        time.sleep(0.3)
+        return found
+
+    monkeypatch.setattr(operations, "bytes_of", bytes_of_a_slow_disk)
+    manager = make_manager(storage_limit_bytes=600_000)
+
+    requests = (manager.queue_smart("demo/small-GGUF", label) for label in ("Q4_K_M", "Q8_0"))
+    answers = await asyncio.gather(*requests, return_exceptions=True)
+
+    assert sum(isinstance(one, DiskFullError) for one in answers) == 1
 
 
 def test_a_download_over_the_limit_is_refused_with_the_limit(

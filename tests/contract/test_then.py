@@ -1,6 +1,8 @@
 """`--then`: commands that run when a download is complete, with the embedded hub, real shells and killed kernels."""
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -13,6 +15,7 @@ from gglib_nb.manager.followups import Commands
 from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
+from tests.support.environment import isolated
 from tests.support.faulty_hub import FaultyHub
 from tests.support.kernel import wait_until
 from tests.support.models import MB, one_model
@@ -261,6 +264,23 @@ def test_a_command_without_a_folder_for_temporary_files_fails_and_says_so(
 
     code, error = ran(manager)
     assert (code, error.partition(":")[0]) == ("failed", "it could not be started")
+
+
+def test_a_script_ends_after_its_callable(hub: FaultyHub, tmp_path: Path) -> None:
+    code = """if True:
+        import time, gglib_nb
+
+        def then(finished):
+            time.sleep(0.5)
+            print(finished.id)
+
+        gglib_nb.download_sync("demo/small-GGUF", "Q4_K_M", progress=False, then=then)
+    """
+    environment = isolated(os.environ, tmp_path, hub.url)
+
+    run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+
+    assert (run.stdout, run.stderr) == (f"{SMALL}\n", "")
 
 
 def test_an_error_in_a_callable_is_shown_and_the_download_completes(manager: DownloadManager) -> None:

@@ -262,3 +262,8 @@ def test_numbers_of_numpy_and_in_the_notation_of_floats_are_accepted(busy: Downl
 def test_an_async_listener_is_refused(manager: DownloadManager, kind: str) -> None:
     with pytest.raises(InvalidConfigError, match=r"^listener is an async function; it must be a plain one, "):
         getattr(manager, kind)(later)
+
+
+def test_a_coroutine_function_is_not_submitted(manager: DownloadManager) -> None:
+    with pytest.raises(InvalidConfigError, match=r"^function is an async function; it must be a plain one, "):
+        manager.submit(manager.queue_smart, SMALL)

@@ -202,7 +202,8 @@ def test_an_empty_catalog_says_how_to_fill_it(catalog: Catalog) -> None:
 def test_forgetting_a_model_forgets_its_files(registered: Callable[..., Catalog]) -> None:
     catalog = registered("owner/repo:Q4_0", "owner/repo:Q8_0")
 
-    assert catalog.forget("owner/repo:q4_0").id == DownloadId("owner/repo", "Q4_0")
+    catalog.forget("owner/repo:Q4_0")
+
     assert [str(model.id) for model in catalog.models()] == ["owner/repo:Q8_0"]
     assert "/models/owner/repo/Q4_0.gguf" not in known_files(catalog.models())
 
