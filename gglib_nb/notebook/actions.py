@@ -18,7 +18,7 @@ from gglib_nb.errors import GglibError, ModelNotFoundError, RequestError
 from gglib_nb.notebook import listings, messages, plan_table, results, rows
 from gglib_nb.notebook.messages import Answer, Listing
 from gglib_nb.notebook.tables import blocks_text
-from gglib_nb.notebook.verb import as_typed
+from gglib_nb.notebook.verb import TYPOGRAPHIC
 from gglib_nb.settings import SETTINGS, checked_setting
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def act(operations: "SyncOperations", request: messages.Request, send: SendProgr
         case messages.Search():
             return _search(operations, request)
         case messages.Offer():
-            wanted = parse_pasted(as_typed(request.repo_id))
+            wanted = parse_pasted(request.repo_id.translate(TYPOGRAPHIC))
             return plan_table.offer(operations.plan(wanted.repo_id, wanted.quantization, revision=wanted.revision))
         case messages.Add():
             operations.queue_smart(request.repo_id, request.key, revision=request.revision, companions=request.choices)

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Final, get_args
 
@@ -250,7 +251,7 @@ def export(session: Session, words: Annotated[tuple[str, ...], _EXPORTED]) -> st
 def prune(
     session: Session,
     *,
-    keep: Annotated[int, Argument(read=parse_bytes)] | None = None,
+    keep: Annotated[int, Argument(read=partial(parse_bytes, bare_unit="GB"))] | None = None,
     unused: Annotated[float, Argument(read=read_age)] | None = None,
     dry_run: bool = False,
     yes: bool = False,

@@ -184,7 +184,7 @@ class Session:
         self.models: tuple[str, ...] = ()
         self.partials: tuple[str, ...] = ()
         self._find_manager: Final = find_manager
-        self._has_manager: Final = has_manager
+        self.has_manager: Final = has_manager
         self.known_manager: DownloadManager | None = None
         self.seen: dict[DownloadId, None] = {}
         self._shown_notices: set[str] = set()
@@ -227,11 +227,6 @@ class Session:
         if not self.screen.can_ask:
             return Answer(f"{question} Nothing was deleted. To delete: {command}")
         return None if self.screen.ask(question) else Answer("Nothing was deleted.")
-
-    @property
-    def has_manager(self) -> bool:
-        """Whether the manager exists."""
-        return self.known_manager is not None or self._has_manager()
 
     def new_notices(self, manager: "DownloadManager") -> list[QueueNotice]:
         """The manager's notices that no line of this kernel has shown yet."""

@@ -22,14 +22,11 @@ from gglib_nb.manager.calls import public_error
 from gglib_nb.manager.manager import DownloadManager, SyncOperations
 from gglib_nb.manager.progress import use_views
 from gglib_nb.notebook import host
-from gglib_nb.settings import SET_HERE
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 _MESSAGE_TYPE: Final = "gglib_activity"
-_RECHECK_S: Final = 60.0
-"""While the signal is switched off: the delay until a changed setting is noticed."""
 
 _log: Final = logging.getLogger("gglib_nb")
 _lock: Final = threading.Lock()
@@ -62,13 +59,9 @@ def get_manager() -> DownloadManager:
 
 
 def _show_activity(manager: DownloadManager, kernel: Any) -> None:  # noqa: ANN401 - ipykernel's
-    pause = threading.Event()
-
-    def interval_s() -> float:
-        return float(SET_HERE.get("activity_interval_s", manager.config.activity_interval_s))
-
-    while not pause.wait(interval_s() or _RECHECK_S) and not manager.is_closed:
-        if interval_s() and _is_busy(manager.snapshot):
+    pause, interval_s = threading.Event(), manager.config.activity_interval_s
+    while interval_s and not pause.wait(interval_s) and not manager.is_closed:
+        if _is_busy(manager.snapshot):
             try:
                 kernel.session.send(kernel.iopub_socket, _MESSAGE_TYPE, content={}, ident=_MESSAGE_TYPE.encode())
             except Exception:  # noqa: BLE001 - a kernel without its socket ends; nothing else is lost with it

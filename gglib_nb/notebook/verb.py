@@ -43,7 +43,7 @@ _DASHED: Final = re.compile(r"-\D|--.")
 _CURLY: Final = re.compile(r"(?<![^\s=])(?:[“„”]([^“”]*)[“”]|[‘‚’]([^‘’]*)[‘’])(?!\S)")  # noqa: RUF001 - as a phone types them
 _LONG_DASH: Final = re.compile(r"^[–—](?=[a-z])")  # noqa: RUF001 - as a phone types them
 # What pages and chats put between and into words: non-breaking spaces and hyphens, characters without width.
-_TYPOGRAPHIC: Final = str.maketrans("\xa0\u2010\u2011", " --", "\u200b\u2060\ufeff")
+TYPOGRAPHIC: Final = str.maketrans("\xa0\u2010\u2011", " --", "\u200b\u2060\ufeff")
 # How the paragraph of a verb's docstring begins that explains arguments and options.
 _STATED: Final = re.compile(r"--[a-z]|[A-Z0-9]{2,}\S*: ")
 _SHARED: Final = "--revision"  # also an option of the commands that users paste
@@ -276,11 +276,6 @@ class Call:
         return Answer(printable(answer)) if isinstance(answer, str) else answer
 
 
-def as_typed(text: str) -> str:
-    """Pasted text with the characters of a keyboard."""
-    return text.translate(_TYPOGRAPHIC)
-
-
 def split_words(line: str, *, has_escapes: bool = os.name == "posix") -> list[str]:
     """The words of a line, split as in a shell, without comments and a final `;`.
 
@@ -290,7 +285,7 @@ def split_words(line: str, *, has_escapes: bool = os.name == "posix") -> list[st
     Raises:
         GrammarError: The line ends inside a quotation or after a backslash.
     """
-    line = as_typed(line)
+    line = line.translate(TYPOGRAPHIC)
     if not re.search("['\"]", line):
         line = _CURLY.sub(lambda quoted: shlex.quote(quoted[1] or quoted[2] or ""), line)
     words = _WORD.finditer(line)

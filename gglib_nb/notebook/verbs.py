@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from gglib_nb import settings
 from gglib_nb.domain import units
+from gglib_nb.domain.references import is_command
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import InvalidConfigError, InvalidTokenError, RequestError
@@ -55,7 +56,6 @@ _NOT_HERE: Final = (
 )
 _SPEED: Final = settings.SETTINGS["bandwidth_limit_bytes_per_second"]
 _HOURS: Final = settings.SETTINGS["download_hours"]
-_READ_LATE: Final = frozenset({"activity_interval_s"})  # read again before each wait
 _FOLDERS: Final = frozenset({"models_directory", "model_stores", "state_directory", "hub_cache"})
 
 
@@ -69,7 +69,8 @@ def parse(line: str) -> Call:
     if name in _HELP:
         return Call(VERBS["help"], {})
     if name not in VERBS:
-        raise GrammarError(printable(unknown_verb(name)))
+        command = " ".join([name, *rest])  # of another program, copied from a page
+        raise GrammarError(printable(unknown_verb(command if is_command([name, *rest]) else name)))
     if not set(_HELP).isdisjoint(rest):
         return Call(VERBS["help"], {"name": name})
     return VERBS[name].read(rest)
@@ -172,7 +173,7 @@ def config(
 def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
     value = settings.checked_setting(name, settings.SETTINGS[name].read(text))
     command = f"%gguf config {name} {shlex.quote(text)} --save"
-    is_now = name in LIVE or name in _READ_LATE or not session.has_manager
+    is_now = name in LIVE or not session.has_manager()
     if not is_now and not saves:
         raise InvalidConfigError(
             f"{name} cannot change while this kernel's manager runs. To set it for future kernels: {command}"
@@ -197,9 +198,7 @@ def _reset(name: str, session: Session) -> str:
     shown = settings.SETTINGS[name].show(value)
     if name in LIVE:
         getattr(session.sync, LIVE[name][0])(value)
-    elif name in _READ_LATE:
-        settings.SET_HERE[name] = value
-    elif session.has_manager and (held := _held(name, session.manager)) != value:
+    elif session.has_manager() and (held := _held(name, session.manager)) != value:
         return f"{name} will be {shown} in the next kernel; this one still uses {settings.SETTINGS[name].show(held)}."
     origin = settings.Origin("default") if asked is None else asked[1]
     return f"{name} is {shown} again ({_named(origin)})."
@@ -223,8 +222,6 @@ def _token(manager: "DownloadManager") -> tuple[str, str]:
 
 def _held(name: str, manager: "DownloadManager") -> Any:  # noqa: ANN401 - as the setting is
     """The value in use."""
-    if name in _READ_LATE and name in settings.SET_HERE:
-        return settings.SET_HERE[name]
     if name == "engine":
         return manager.engine
     return getattr(manager.snapshot, LIVE[name][1]) if name in LIVE else getattr(manager.config, name)
@@ -264,17 +261,18 @@ _OTHER_WORDS: Final = {
     "stop": "%gguf cancel ID, or %gguf pause ID to resume later",
     "start": f"%gguf resume ID, or {_QUEUE}",
     **dict.fromkeys(("download", "get", "pull"), _QUEUE),
+    **dict.fromkeys(("info", "show"), "%gguf inspect ID, or %gguf plan owner/repo"),
 }
 
 
 def unknown_verb(name: str) -> str:
     """Suggestions for a word that is not a verb."""
-    near = difflib.get_close_matches(name.lower(), VERBS, n=2, cutoff=0.5)
+    near = difflib.get_close_matches(name.lower(), VERBS, n=2, cutoff=0.65)
     hint = "%gguf queue owner/repo downloads a model; %gguf help lists all verbs."
     if (meant := _OTHER_WORDS.get(name.lower())) is not None:
         hint = f"Write: {meant}"
     elif "/" in name:
-        hint = f"To download it: %gguf queue {shlex.quote(name)}"
+        hint = f"To download it: %gguf queue {name if is_command(name.split()) else shlex.quote(name)}"
     elif near:
         hint = f"Did you mean {' or '.join(f'%gguf {each}' for each in near)}?"
     return f"{name!r} is not a verb. {hint}"

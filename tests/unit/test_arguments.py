@@ -49,6 +49,7 @@ READ = [
     ("queue a/b --then=“say ’hi’”", "queue", {"reference": "a/b", "then": "say ’hi’"}),  # noqa: RUF001
     ("queue\u00a0a/Qwen2.5\u20117B\u200b", "queue", {"reference": "a/Qwen2.5-7B"}),
     ("cancel all", "cancel", {"_all": True}),
+    ("prune --keep 100", "prune", {"keep": 100 * 10**9}),
     ("partials --discard all", "partials", {"discard": True, "all_": True}),
     ("queue '“a”/b'", "queue", {"reference": "“a”/b"}),
     ("queue a/b --then=--version", "queue", {"reference": "a/b", "then": "--version"}),
@@ -135,6 +136,10 @@ MISTAKES = [
     ("pause", "Write: %gguf pause ID | pause --all"),
     ("limit many", "'many'"),
     ("cancel", "Write: %gguf cancel ID [--discard] | cancel --all"),
+    ("ollama run hf.co/a/b:Q8_0", "To download it: %gguf queue ollama run hf.co/a/b:Q8_0"),
+    ("'my a/b'", "To download it: %gguf queue 'my a/b'"),
+    ("info a/b", "Write: %gguf inspect ID"),
+    ("version", "%gguf help lists all verbs."),
     ("move a/b sideways", "'sideways'"),
     ("bandwidth fast", "5MB"),
     ("queue a/b --forc", "Did you mean --force?"),
