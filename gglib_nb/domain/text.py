@@ -39,7 +39,7 @@ TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 INVALID_CHARACTER: Final = "The token contains an invalid character. Paste it again."
 
 _SECRETS: Final = re.compile(
-    r"\b(?:hf|api_org)_[A-Za-z0-9_]{6,}"  # of the Hub
+    r"\b(?-i:hf|api_org)_[A-Za-z0-9_]{6,}"  # of the Hub, whose variables begin with HF_
     r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # of logins: JSON web tokens
     r"|(?<=Bearer )\S+|(?<=Authorization: Basic )\S+"
     r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # name and password in an address

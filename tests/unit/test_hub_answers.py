@@ -148,3 +148,7 @@ def test_a_server_without_a_login_advises_none(status: int) -> None:
     check_sentence(text)
     assert str(status) in text or status in (401, 404)
     assert not any(word in text for word in ("log in", "HF_TOKEN", "token"))
+
+
+def test_the_name_of_a_variable_is_no_token() -> None:
+    assert redacted("Unset HF_HUB_OFFLINE, or check HF_ENDPOINT.") == "Unset HF_HUB_OFFLINE, or check HF_ENDPOINT."
