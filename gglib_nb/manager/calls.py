@@ -19,7 +19,7 @@ from concurrent.futures import Future, InvalidStateError
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from functools import cache, partial, wraps
-from inspect import Parameter, formatannotation, iscoroutinefunction, signature
+from inspect import BoundArguments, Parameter, Signature, formatannotation, iscoroutinefunction, signature
 from types import MethodType, UnionType
 from typing import (
     Any,
@@ -285,23 +285,33 @@ def checked(body: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Resu
 
     @wraps(body)
     def call(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        stated, kinds = _stated(body)
-        bound = stated.bind(*args, **kwargs)
-        for name, given in bound.arguments.items():
-            is_many = stated.parameters[name].kind is Parameter.VAR_POSITIONAL
-            # A single number of NumPy or pandas counts as Python's own.
-            plain = (one.item() if getattr(one, "ndim", None) == 0 else one for one in (given if is_many else (given,)))
-            values = tuple(plain)
-            for value in values:
-                check_argument(name, value, kinds.get(name, object))
-            bound.arguments[name] = values if is_many else values[0]
+        bound = _bound(body, args, kwargs)
         return body(*bound.args, **bound.kwargs)
 
     return call
 
 
+def _bound(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> BoundArguments:
+    """The arguments of a call, once they are checked; those that it does not have, or lacks, are a `TypeError`."""
+    stated, kinds = _stated(body)
+    try:
+        bound = stated.bind(*args, **kwargs)
+    except TypeError as error:
+        names = ", ".join(name for name in stated.parameters if name != "self")
+        raise TypeError(f"{body.__name__}: {error}. It takes: {names or 'nothing'}.") from None
+    for name, given in bound.arguments.items():
+        is_many = stated.parameters[name].kind is Parameter.VAR_POSITIONAL
+        # A single number of NumPy or pandas counts as Python's own.
+        plain = (one.item() if getattr(one, "ndim", None) == 0 else one for one in (given if is_many else (given,)))
+        values = tuple(plain)
+        for value in values:
+            check_argument(name, value, kinds.get(name, object))
+        bound.arguments[name] = values if is_many else values[0]
+    return bound
+
+
 @cache
-def _stated(body: Callable[..., Any]) -> tuple[Any, dict[str, Any]]:
+def _stated(body: Callable[..., Any]) -> tuple[Signature, dict[str, Any]]:
     return signature(body), get_type_hints(body)
 
 
@@ -362,12 +372,11 @@ class operation(Generic[_Parameters, _Result]):  # noqa: N801 - a decorator, lik
     """
 
     def __init__(self, body: Callable[Concatenate[Any, _Parameters], _Result]) -> None:
-        body = checked(body)
-
         @wraps(body)
         def blocking(self: Any, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:  # noqa: ANN401
             try:
-                return self._calls.run(body, self, *args, **kwargs)  # type: ignore[no-any-return]
+                bound = _bound(body, (self, *args), kwargs)
+                return self._calls.run(body, *bound.args, **bound.kwargs)  # type: ignore[no-any-return]
             except GglibError as error:
                 raise public_error(error) from None
 
@@ -375,10 +384,11 @@ class operation(Generic[_Parameters, _Result]):  # noqa: N801 - a decorator, lik
         async def coroutine(self: Any, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:  # noqa: ANN401
             from asyncio import get_running_loop, wrap_future  # 30 ms, which would slow the import
 
-            token = _awaiting.set(get_running_loop().is_running)
-            call = self._calls.submit(body, self.sync, *args, **kwargs)  # with this context
-            _awaiting.reset(token)
             try:
+                bound = _bound(body, (self.sync, *args), kwargs)
+                token = _awaiting.set(get_running_loop().is_running)
+                call = self._calls.submit(body, *bound.args, **bound.kwargs)  # with this context
+                _awaiting.reset(token)
                 return await wrap_future(call)
             except GglibError as error:
                 raise public_error(error) from None

@@ -110,7 +110,10 @@ def queue(
     number = len(item.shards) + len(item.companions)
     size = "size unknown" if item.total_bytes is None else units.size(item.total_bytes)
     size += f", {number} files" if number > 1 else ""
-    parts = (f"Queued {id_} ({size}).", item.reason, scan_warning(id_, item.scan_finding), state)
+    head = f"Queued {id_} ({size})."
+    if item.was_present:
+        head, state = f"You already have {id_} ({size}).", ""
+    parts = (head, item.reason, scan_warning(id_, item.scan_finding), state)
     return " ".join(filter(None, parts))
 
 
@@ -124,7 +127,8 @@ def _first_report(id_: DownloadId, session: Session) -> QueuedDownload | None:
     """The download after a short wait for the engine's first report: a file that you already have is reused."""
     until_s = time.monotonic() + _FIRST_REPORT_S
     while (item := session.manager.snapshot.downloads.get(str(id_))) is not None and time.monotonic() < until_s:
-        if not item.status.is_active or item.notice_kind != "connecting" or item.downloaded_bytes:
+        is_begun = item.notice_kind != "connecting" or item.downloaded_bytes
+        if not item.status.is_active or (is_begun and item.progress != 1.0):
             break
         time.sleep(_POLL_S)
     return item

@@ -198,7 +198,7 @@ def _columns(plan: RepoPlan) -> tuple[Column, ...]:
         return _own_arguments(one.placement, tokens)
 
     def note(one: VariantPlan) -> Fact:
-        star = ["★ recommended"] if one.is_recommended else []
+        star = ["★ recommended"] if one.is_recommended and len(plan.variants) > 1 else []
         return Fact(", ".join([*star, *(fact.text for fact in _remarks(one, plan))]), "bad" if one.missing else "plain")
 
     return (

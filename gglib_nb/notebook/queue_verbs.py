@@ -355,6 +355,8 @@ def _running_commands(snapshot: QueueSnapshot) -> list[QueuedDownload]:
 def state_sentence(item: QueuedDownload | None) -> str:
     """Its state now; a small file may be complete already."""
     if item is None or item.status.is_active:
+        if item is not None and item.progress == 1.0:
+            return "All of its data is on the disk and is being verified."
         if item is None or item.notice_kind != "connecting" or not item.downloaded_bytes:
             return "It is downloading now."
         return f"It is resuming: {units.amount(item.downloaded_bytes, item.total_bytes)} are already downloaded."

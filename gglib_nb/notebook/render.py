@@ -24,7 +24,7 @@ _EMPTY: Final = "The queue is empty. Download a model: %gguf queue owner/repo"
 _MOST_ROWS: Final = 40
 _MOST_ENDED: Final = 5
 _MOST_FILES: Final = 8
-_COMMANDS: Final = {"retry": "Retry: %gguf retry {id}", "queue_partials": "Resume them: %gguf partials --queue"}
+_COMMANDS: Final = {"retry": "Retry: %gguf retry {id}", "queue_partials": "Resume: %gguf partials --queue"}
 """The command for each action, in outputs without buttons."""
 _MOVING: Final = ("downloading", "verifying")
 

@@ -30,7 +30,7 @@ _WARNINGS: Final = frozenset({"stalled", "retrying", "waiting", "offline"})
 _SHOWN_WHEN_DONE: Final = frozenset({"reused", "unregistered", "remark"})
 _PAUSE: Final = Action("pause", "Pause")
 _CANCEL: Final = Action("cancel", "Cancel")
-_NOTICE_ACTIONS: Final = {"partials": Action("queue_partials", "Resume them", is_worded=True)}
+_NOTICE_ACTIONS: Final = {"partials": Action("queue_partials", "Resume", is_worded=True)}
 _ENDS: Final[dict[str, Mood]] = {"completed": "good", "done": "good", "failed": "bad"}
 
 

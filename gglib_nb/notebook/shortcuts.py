@@ -28,6 +28,8 @@ _Result = TypeVar("_Result")
 
 _MESSAGE_TYPE: Final = "gglib_activity"
 
+_INTERRUPTED: Final = "Stopped waiting. A download that has started continues: %gguf status shows it."
+
 _log: Final = logging.getLogger("gglib_nb")
 _lock: Final = threading.Lock()
 _shown: DownloadManager | None = None
@@ -104,6 +106,8 @@ async def download(*args: Any, **kwargs: Any) -> Path:  # noqa: ANN401, D103 - a
 def download_sync(*args: Any, **kwargs: Any) -> Path:  # noqa: ANN401, D103 - as the operation
     try:
         return get_manager().sync.download(*args, **kwargs)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_INTERRUPTED) from None
     except GglibError as error:
         raise error.with_traceback(None) from None
 

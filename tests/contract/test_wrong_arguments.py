@@ -170,6 +170,19 @@ async def test_a_coroutine_names_the_argument_and_its_types(manager: DownloadMan
         await manager.queue_download(DownloadRequest(SMALL, revision=5))  # type: ignore[arg-type]
 
 
+async def test_an_unknown_argument_is_refused_before_a_thread_runs_and_the_known_ones_are_named(
+    manager: DownloadManager,
+) -> None:
+    said = r"^cancel_download: got an unexpected keyword argument 'keep'\. It takes: id, discard\.$"
+    with pytest.raises(TypeError, match=said) as at_once:
+        manager.sync.cancel_download(Q8, keep=True)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match=said) as awaited:
+        await manager.cancel_download(Q8, keep=True)  # type: ignore[call-arg]
+
+    for raised in (at_once, awaited):
+        assert [Path(frame.path).name for frame in raised.traceback] == [Path(__file__).name, "calls.py", "calls.py"]
+
+
 def test_a_partial_file_of_a_queued_download_is_kept_whatever_names_it(busy: DownloadManager) -> None:
     target = busy.config.models_directory / SMALL / "small-Q8_0.gguf"
     part = target.with_name(f"{target.name}.part")

@@ -48,7 +48,7 @@ from gglib_nb.notebook import get_verbs, magic, progress
 from gglib_nb.notebook.session import Screen
 from tests.support.fake_manager import FakeManager
 from tests.support.sentences import is_sentence
-from tests.support.snapshots import download, snapshot
+from tests.support.snapshots import GB, download, snapshot
 
 ACTIVE = download("owner/active:Q4_K_M", DownloadStatus.DOWNLOADING)
 FIRST = download("owner/first:Q8_0", position=1)
@@ -139,6 +139,18 @@ def test_queue_passes_on_every_option(shell, manager):
         "then": None,
     }
     assert manager.asked == [("queue_smart", ("owner/new", "Q8_0"), options)]
+
+
+def test_queueing_a_model_again_says_that_you_already_have_it_and_not_that_it_downloads(shell, manager):
+    there = download("a/b:Q8_0", DownloadStatus.COMPLETED, was_present=True, downloaded_bytes=GB, total_bytes=GB)
+    checked = download("a/b:Q6_K", DownloadStatus.DOWNLOADING, downloaded_bytes=GB, total_bytes=GB)
+    manager.answers["queue_smart"] = lambda repo_id, quantization, **_: SimpleNamespace(
+        id=DownloadId(repo_id, quantization)
+    )
+    manager.snapshot = replace(manager.snapshot, recent_completed=(there, checked))
+
+    assert run(shell, "queue a/b:Q8_0") == "You already have a/b:Q8_0 (1.0 GB)."
+    assert run(shell, "queue a/b:Q6_K").endswith("All of its data is on the disk and is being verified.")
 
 
 def test_queue_joins_an_existing_download(shell, manager):
