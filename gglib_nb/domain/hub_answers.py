@@ -56,8 +56,13 @@ class Asked(Value, frozen=True):
         return f"{self.endpoint}/{self.repo_id}/resolve/{revision}/{path}"
 
     @property
+    def is_search(self) -> bool:
+        """Whether repositories were searched; a path without a repository is a route of the hub."""
+        return self.repo_id is None and self.path is None
+
+    @property
     def what(self) -> str:
-        """The file, the repository, or the search."""
+        """The file or route, the repository, or the search."""
         return self.path or self.repo_id or "the search"
 
 
@@ -208,11 +213,11 @@ def _no_file(asked: Asked) -> HubError:
 
 def _unauthorised(refusal: Refusal, asked: Asked) -> HubError:
     # Over plain HTTP huggingface_hub does not take a bare 401 for a missing repository, as it does over TLS.
-    if _BAD_TOKEN in refusal.text:
-        return InvalidTokenError(f"{asked.endpoint} does not accept the token: {LOG_IN} again.")
-    if asked.repo_id is not None:
+    if _BAD_TOKEN not in refusal.text and asked.is_search:
+        return no_search(asked, f"or {LOG_IN} if it requires a login")
+    if _BAD_TOKEN not in refusal.text and asked.repo_id is not None:
         return _no_repository(refusal, asked)
-    return no_search(asked, f"or {LOG_IN} if it requires a login")
+    return InvalidTokenError(f"{asked.endpoint} does not accept the token: {LOG_IN} again.")
 
 
 def no_search(asked: Asked, otherwise: str) -> HubError:

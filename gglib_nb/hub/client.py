@@ -20,16 +20,18 @@ from gglib_nb.domain.names import check_repo_id, modelscope_name
 from gglib_nb.domain.plan import FileCommit, Gate, HubFile, RepoListing, RepoSummary
 from gglib_nb.domain.units import listed
 from gglib_nb.errors import (
+    GatedRepoError,
     GglibError,
     HubError,
     HubUnavailableError,
+    InvalidTokenError,
     RepoNotFoundError,
     RequestError,
     RevisionNotFoundError,
 )
 from gglib_nb.hub import modelscope
 from gglib_nb.hub.errors_map import reading
-from gglib_nb.hub.transport import BRIEF, TRANSIENT, Json, Pairs, Patience, Transport, is_no_route
+from gglib_nb.hub.transport import BRIEF, Json, Pairs, Patience, Transport, is_no_route
 
 _Result = TypeVar("_Result")
 
@@ -213,7 +215,9 @@ class HubClient(Transport):
         """The answer of this hub, or of the first mirror that has one; never of a mirror if this hub refuses the user."""
         try:
             return ask(self)
-        except (*TRANSIENT, RepoNotFoundError, RevisionNotFoundError):
+        except (GatedRepoError, InvalidTokenError):
+            raise
+        except GglibError:
             for mirror in self._mirrors:
                 with suppress(GglibError):
                     return ask(mirror)

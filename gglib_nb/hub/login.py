@@ -1,33 +1,42 @@
-"""Logging in: huggingface_hub checks the token with the Hub and stores it for all programs of the user."""
+"""Logging in: checks the token with the hub and stores it for all programs of the user, as `hf auth login` does.
 
-from gglib_nb.domain.text import redacted
-from gglib_nb.errors import HubUnavailableError, InvalidConfigError, InvalidTokenError
+`huggingface_hub.login` checks it without our certificates, proxies and time limits, and only at the hub of its own `HF_ENDPOINT`.
+"""
+
+from gglib_nb.errors import InvalidConfigError, InvalidTokenError
+from gglib_nb.hub.errors_map import reading
+from gglib_nb.hub.transport import Transport
+
+_TOKENS_PAGE = "https://huggingface.co/settings/tokens"
 
 
-def log_in(token: str) -> None:
-    """Check a token with the Hub and store it as `hf auth login` does; no error quotes it.
+def log_in(hub: Transport, token: str) -> None:
+    """Check a token with the hub and store it; no error quotes it.
 
     Raises:
-        InvalidTokenError: The Hub does not accept it; nothing is stored.
+        InvalidTokenError: The hub does not accept it; nothing is stored.
         InvalidConfigError: The folder of logins cannot be written.
-        HubUnavailableError: The Hub cannot be reached; nothing is stored.
+        GglibError: The hub cannot be asked, as for every call of `HubClient`; nothing is stored.
     """
-    import huggingface_hub
+    # There is no public way to store a token that was checked.
+    from huggingface_hub._login import _set_active_token
+    from huggingface_hub.utils._auth import _save_token
 
-    if not token.strip():
-        raise InvalidTokenError("No token was given. Create one on https://huggingface.co/settings/tokens.")
+    if not (token := token.strip()):
+        raise InvalidTokenError(f"No token was given. Create one on {_TOKENS_PAGE}.")
     try:
-        huggingface_hub.login(token=token.strip(), add_to_git_credential=False)
-    except Exception as error:  # noqa: BLE001 - of requests or httpx, as the version has it
-        if isinstance(error, OSError) and error.filename:  # after the check
-            raise InvalidConfigError(
-                f"The Hub accepts the token, but it cannot be stored: {error.filename} cannot be written ({error.strerror}). "
-                "Set HF_HOME to a folder that you can write, restart the kernel and log in again; or set HF_TOKEN."
-            ) from None
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        if isinstance(error, ValueError) or status in (401, 403):
-            raise InvalidTokenError(
-                "The Hub does not accept this token. Copy it again, or create one on https://huggingface.co/settings/tokens."
-            ) from None
-        reason = redacted(str(error)).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise HubUnavailableError(f"The token could not be checked ({reason}). Try again later.") from None
+        account = hub.account_of(token)
+    except InvalidTokenError:
+        raise InvalidTokenError(
+            f"The Hub does not accept this token. Copy it again, or create one on {_TOKENS_PAGE}."
+        ) from None
+    with reading():
+        name = ((account.get("auth") or {}).get("accessToken") or {}).get("displayName") or account["name"]
+    try:
+        _save_token(token, str(name))
+        _set_active_token(str(name), add_to_git_credential=False)
+    except OSError as error:
+        raise InvalidConfigError(
+            f"The Hub accepts the token, but it cannot be stored: {error.filename} cannot be written ({error.strerror}). "
+            "Set HF_HOME to a folder that you can write, restart the kernel and log in again; or set HF_TOKEN."
+        ) from None

@@ -146,6 +146,11 @@ class Transport:
         """The JSON object in the answer of a route below the endpoint."""
         return self._page(dict, self.endpoint + route, asked, params, is_brief=is_brief)[0]
 
+    def account_of(self, token: str) -> Json:
+        """What the hub says of a token and its owner; raises `InvalidTokenError` if it does not accept the token."""
+        hub = Transport(self.endpoint, token, is_offline=self._is_offline, patience=BRIEF)
+        return hub.json("/api/whoami-v2", Asked(self.endpoint, path="/api/whoami-v2"))
+
     def pages(self, route: str, asked: Asked, params: Pairs, *, is_brief: bool = False) -> Iterator[Json]:
         """The rows of a listing; further pages are requested when their rows are needed."""
         url = self.endpoint + route
@@ -197,7 +202,7 @@ class Transport:
         with suppress(ValueError, RecursionError):  # a web page; text that is not UTF-8; JSON that is nested too deeply
             if isinstance(found := json.loads(text), kind):
                 return found, response.links.get("next", {}).get("url")
-        if asked.repo_id is None:
+        if asked.is_search:
             raise no_search(asked, "or check HF_ENDPOINT")
         raise _of_no_route(
             HubUnavailableError(

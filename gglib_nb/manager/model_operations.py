@@ -396,16 +396,16 @@ class ModelOperations(QueueOperations):
 
     @operation
     def log_in(self, token: str) -> list[DownloadId]:
-        """Logs in to the Hub: huggingface_hub checks the token and stores it for every program of the user.
+        """Logs in to the Hub: checks the token there and stores it for every program of the user, as `hf auth login` does.
 
         Downloads that failed for lack of access are retried; returns their ids. The token appears in no error and no log.
 
         Raises:
             InvalidTokenError: The Hub does not accept it; nothing is stored.
             InvalidConfigError: It is stored, but this kernel has another token, which is used instead; or it cannot be stored.
-            HubUnavailableError: The Hub cannot be reached; nothing is stored.
+            NetworkError: The Hub cannot be reached; nothing is stored.
         """
-        self._parts.at_hub(log_in, token)
+        self._parts.at_hub(log_in, self._parts.hub, token)
         if self._parts.at_hub(lambda: self._parts.hub.token) not in (None, token.strip()):
             raise InvalidConfigError(
                 "The token is stored, but this kernel uses another one, from HF_TOKEN or hf_token. Remove that (in a cell: import os; "

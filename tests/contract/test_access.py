@@ -18,7 +18,16 @@ from gglib_nb.errors import InvalidConfigError, InvalidTokenError, NetworkError
 from gglib_nb.manager.followups import AccessWatch, waiting_for_access
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verbs import parse
-from tests.support.faulty_hub import PENDING_TOKEN, PLAIN_TOKEN, REJECTED_TOKEN, FaultyHub
+from tests.support.certificates import Company
+from tests.support.faulty_hub import (
+    PENDING_TOKEN,
+    PLAIN_TOKEN,
+    REJECTED_TOKEN,
+    CaptivePortal,
+    Fault,
+    FaultyHub,
+    Status,
+)
 from tests.support.rights import as_ordinary_user
 from tests.support.snapshots import download, snapshot
 
@@ -88,15 +97,16 @@ def test_a_download_continues_once_access_is_granted() -> None:
     assert answers == []
 
 
-# Logging in: huggingface_hub reads HF_ENDPOINT when it is imported, so this needs a separate process.
+# Logging in: huggingface_hub reads HF_HOME when it is imported, so this needs a separate process.
 
 LOG_IN = """
 import sys
+from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.login import log_in
 from gglib_nb.errors import GglibError
 token = sys.stdin.readline().strip()
 try:
-    log_in(token)
+    log_in(HubClient(sys.argv[1]), token)
 except GglibError as error:
     print(type(error).__name__, error)
 else:
@@ -106,12 +116,12 @@ else:
 
 
 def log_in(hub: FaultyHub, home: Path, token: str) -> str:
-    names = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home), "HOME": str(home)}
+    names = {"HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(home), "HOME": str(home)}
     environment = {
         name: value for name, value in os.environ.items() if name not in ("HF_TOKEN", "HF_TOKEN_PATH")
     } | names
     found = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOG_IN],
+        [sys.executable, "-W", "ignore", "-c", LOG_IN, hub.url],
         input=token,
         capture_output=True,
         text=True,
@@ -150,6 +160,41 @@ def test_a_rejected_token_is_neither_stored_nor_shown(hub: FaultyHub, tmp_path: 
     assert not (tmp_path / "token").exists()
 
 
+def test_a_login_uses_the_manager_s_hub_and_the_company_s_certificates(
+    make_hub: Callable[..., FaultyHub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company = Company(tmp_path)
+    hub = make_hub([], tls=company.server())
+
+    assert log_in(hub, tmp_path, GRANTED_TOKEN).startswith("CertificateError The certificate of 127.0.0.1:")
+
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(company.bundle))
+    assert "ok True" in log_in(hub, tmp_path, GRANTED_TOKEN)
+
+
+@pytest.mark.parametrize(
+    ("fault", "kind"),
+    [
+        (Status(401), "InvalidTokenError"),
+        (Status(403), "InvalidTokenError"),
+        (Status(404), "InvalidConfigError"),
+        (Status(503), "HubUnavailableError"),
+        (Status(429, headers={"Retry-After": "900"}), "RateLimitedError"),
+        (CaptivePortal(), "HubUnavailableError"),
+    ],
+    ids=str,
+)
+def test_a_token_that_cannot_be_checked_is_not_stored(hub: FaultyHub, tmp_path: Path, fault: Fault, kind: str) -> None:
+    hub.faults.add(fault, path="/api/whoami-v2", times=None)
+
+    said = log_in(hub, tmp_path, GRANTED_TOKEN)
+
+    assert said.startswith(f"{kind} ")
+    assert "search" not in said
+    assert "Traceback" not in said
+    assert not (tmp_path / "token").exists()
+
+
 def test_a_login_that_cannot_be_stored_says_so(hub: FaultyHub, tmp_path: Path) -> None:
     tmp_path.chmod(0o555)
 
@@ -177,7 +222,7 @@ class Typing(Screen):
 
 def test_the_verb_neither_shows_nor_stores_the_token(manager: DownloadManager, monkeypatch: pytest.MonkeyPatch) -> None:
     given: list[str] = []
-    monkeypatch.setattr("gglib_nb.manager.model_operations.log_in", given.append)
+    monkeypatch.setattr("gglib_nb.manager.model_operations.log_in", lambda _hub, token: given.append(token))
     session = Session(lambda: manager, Typing("hf_secretsecret"))
 
     answer = parse("login").run(session)
@@ -190,7 +235,7 @@ def test_the_verb_neither_shows_nor_stores_the_token(manager: DownloadManager, m
 def test_a_login_says_that_the_kernel_uses_another_token(
     manager: DownloadManager, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gglib_nb.manager.model_operations.log_in", lambda _token: None)
+    monkeypatch.setattr("gglib_nb.manager.model_operations.log_in", lambda _hub, _token: None)
     monkeypatch.setenv("HF_TOKEN", "hf_otherother")
 
     with pytest.raises(InvalidConfigError, match="HF_TOKEN") as caught:

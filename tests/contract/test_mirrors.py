@@ -11,6 +11,7 @@ from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
+from tests.support.certificates import Company
 from tests.support.faulty_hub import FaultyHub, Status
 from tests.support.hub import make_repository, small_gguf
 from tests.support.models import sha256_of
@@ -94,6 +95,16 @@ def test_a_hub_that_is_down_is_replaced_by_the_mirror(
     manager = make_manager(endpoint="http://127.0.0.1:9", mirrors=(mirror.url,))
 
     assert is_right(manager.sync.download(REPO))
+
+
+def test_a_hub_that_a_company_s_proxy_replaces_is_replaced_by_the_mirror(
+    make_manager: Callable[..., DownloadManager], make_hub: Callable[..., FaultyHub], mirror: FaultyHub, tmp_path: Path
+) -> None:
+    main = make_hub([repository()], tls=Company(tmp_path).server())
+    manager = make_manager(endpoint=main.url, mirrors=(mirror.url,))
+
+    assert is_right(manager.sync.download(REPO))
+    assert [row.repo_id for row in manager.sync.search("mirrored")] == [REPO]
 
 
 def test_while_the_hub_works_the_mirror_gets_no_request(
