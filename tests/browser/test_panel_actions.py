@@ -384,12 +384,13 @@ def test_enter_after_words_searches_for_them(open_panel):
     field = panel.page.get_by_role("combobox")
     field.fill("llama")
 
-    field.press("Enter")
-    panel.pump()
+    panel.press("Show variants")
     expect(panel.page.locator(".gglib-found")).to_have_count(3)
+    expect(field).to_be_focused()
     panel.manager.answers["search"] = []
     field.fill("llamma")
-    panel.press("Show variants")
+    field.press("Enter")
+    panel.pump()
 
     panel.sees("No repository with GGUF files matches 'llamma'. Try fewer or other words.")
     expect(panel.page.locator(".gglib-found")).to_have_count(0)

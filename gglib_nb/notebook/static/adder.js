@@ -91,6 +91,7 @@ class Adder {
     const [kind, fields] = isName ? ["offer", { repo_id: this.text }] : ["search", { text: this.text, ...this.filters }];
     const offer = await this.app.requests.send("adder", kind, fields, kind);
     if (generation !== this.#generation) return this.app.requests.clear("adder");
+    if (!isName) this.app.focusNext("input[role=combobox]");
     if (!isName) return this.#showSuggestions(offer);
     this.offer = offer;
     this.companions.clear();
