@@ -140,11 +140,8 @@ def _lines(row: Row, view: str, number: int, width: int) -> list[str]:
 
 
 def _file_lines(row: Row, width: int) -> Iterator[str]:
-    shown = _shown_files(row)
-    for title, bar in shown:
+    for title, bar in _shown_files(row):
         yield f"    {title:>6} {_text_bar(bar.part, width - 12)} {bar.percent:>5}  {bar.amount}  {bar.status}"
-    if len(row.bars) > 1 and len(shown) < len(row.bars):
-        yield f"    {sum(bar.status == 'finished' for bar in row.bars)} of {len(row.bars)} files finished"
 
 
 def _text_bar(part: float | None, width: int) -> str:

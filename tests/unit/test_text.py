@@ -81,9 +81,10 @@ def test_of_fifty_files_active_ones_are_shown_and_the_others_counted():
     moving = shard(50, status=ShardStatus.DOWNLOADING)
     item = download(status=DownloadStatus.DOWNLOADING, shards=(*shards, moving))
 
-    lines = render_text(snapshot(item)).splitlines()[3:]
+    text = render_text(snapshot(item))
 
-    assert [line.split()[0] for line in lines] == ["50/50", "49"]
+    assert [line.split()[0] for line in text.splitlines()[3:]] == ["50/50"]
+    assert text.count("49 of 50 files") == 1
 
 
 def test_a_stall_is_reported_with_a_rate_of_zero():
