@@ -37,7 +37,9 @@ _PART_STEMS: Final = re.compile(
     r"(?:clip[-_][lgh]|(?:u?m?t5|byt5)[-_]?(?:x{1,2}l|base|large|small|v1)|text[-_]encoder|vocoder|audio[-_]?decoder|voice|ae)(?:[-_.]|$)",
     re.IGNORECASE,
 )
-_PART_WORD: Final = re.compile(r"\w*(?:tokenizer|vocoder|codec)|snac|hifigan\d?|bigvgan|vocos|token2wav|token2mel")
+_PART_WORD: Final = re.compile(
+    r"\w*(?:tokenizer|vocoder|codec)|snac|hifigan\d?|bigvgan|vocos|(?:token|code)2(?:wav|mel)"
+)
 # Draft models of speculative decoding. Only `mtp` also describes a whole model (its prediction head built in).
 _DRAFT_WORDS: Final = frozenset(
     {"draft", "drafter", "dflash", "dspark", "eagle2", "eagle3", "medusa", "speculator", "eagle"}

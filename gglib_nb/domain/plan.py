@@ -201,12 +201,15 @@ class RepoPlan(Value, frozen=True):
     def best_fit(self) -> VariantPlan | None:
         """The largest variant of at most 8.6 bits per weight, else the largest, that fits entirely; None: none fits.
 
-        Entirely: on the GPUs with the requested context and cache; on a machine without one, in RAM.
+        Entirely: on the GPUs with the requested context and cache; on a machine without one, in RAM. If none does and the
+        recommended one is too large: the largest that the machine holds at all.
         """
         wanted = ("gpu" if self.machine.gpus else "ram"), self.context_tokens
         complete = (one for one in self.variants if one.is_complete and not one.is_big_endian)
-        usable = (one for one in complete if one.scan_finding not in BAD_FINDINGS)
+        usable = [one for one in complete if one.scan_finding not in BAD_FINDINGS]
         fitting = [one for one in usable if (one.placement.fit, one.placement.context_tokens) == wanted]
+        if not fitting and self.recommended is not None and self.recommended.placement.fit == "too_large":
+            fitting = [one for one in usable if one.placement.arguments]
         usual = [one for one in fitting if (one.bits_per_weight or _ENOUGH_BITS) <= _ENOUGH_BITS]
         return max(usual or fitting, key=lambda one: one.size_bytes or 0, default=None)
 

@@ -46,8 +46,8 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 # A search of the stores counts as new for this time, and is waited for at most this long.
 _FRESH_S: Final = 30.0
 _WAIT_S: Final = 5.0
-# Parts of the Hugging Face cache that contain the same files under other names, or no files.
-_PASSED_OVER: Final = frozenset({"blobs", ".locks", ".no_exist", "refs", "trees", ".git"})
+# Parts of the Hugging Face cache that contain the same files under other names, or no files; deleted files.
+_PASSED_OVER: Final = frozenset({"blobs", ".locks", ".no_exist", "refs", "trees", ".git", "Trash", "$RECYCLE.BIN"})
 
 
 class _Group(Value, frozen=True):
@@ -110,7 +110,7 @@ class Importer:
 
         count = 0
         for folders, (place, below, names) in enumerate(os.walk(folder, onerror=skip_unreadable), 1):
-            below[:] = sorted(name for name in below if name not in _PASSED_OVER)
+            below[:] = sorted(name for name in below if name not in _PASSED_OVER and not name.startswith(".Trash"))
             for path in (Path(place, name) for name in sorted(names) if name.lower().endswith(".gguf")):
                 count += 1
                 if (found := status_of(path)) is None:

@@ -148,9 +148,11 @@ def _advice(plan: RepoPlan) -> Iterator[str]:
     if (best := _better_fit(plan)) is not None:
         place = f"{units.memory(plan.machine.vram_bytes)} of GPU memory" if best.placement.fit == "gpu" else "RAM"
         ways = [(one.fit, one.context_tokens) for one in (placement, best.placement)]
-        as_well = "as well" if ways[0] == ways[1] else "entirely"
+        where = f" your {place} {'as well' if ways[0] == ways[1] else 'entirely'}"
+        if ways[1] not in (("gpu", plan.context_tokens), ("ram", plan.context_tokens)):
+            where = f": {_fit(best.placement, plan.context_tokens).text}"
         name, row_number = best.name or best.key, plan.variants.index(best) + 1
-        yield f"{name} ({units.size(best.size_bytes)}) fits your {place} {as_well}.{_how(plan, row_number, best)}"
+        yield f"{name} ({units.size(best.size_bytes)}) fits{where}.{_how(plan, row_number, best)}"
     if placement.arguments:
         yield f"Run it with: llama-server -m FILE {' '.join(placement.arguments)}"
         if placement.fits_now is False:

@@ -208,6 +208,18 @@ def test_lm_studios_folder_gives_the_repository(manager: DownloadManager, tmp_pa
     assert row.state == "unverified"
 
 
+@pytest.mark.parametrize(
+    "bin_", [".Trash-1000/files", ".Trashes/501", "$RECYCLE.BIN/S-1-5", ".local/share/Trash/files"]
+)
+def test_deleted_files_of_a_disk_are_not_imported(manager: DownloadManager, tmp_path: Path, bin_: str) -> None:
+    write(tmp_path / "disk", f"{bin_}/deleted-Q8_0.gguf", 5_000)
+    write(tmp_path / "disk", "kept-Q8_0.gguf")
+
+    report = manager.sync.import_folder(tmp_path / "disk")
+
+    assert (ids(report), report.skipped) == (["local/kept-Q8_0"], ())
+
+
 def test_a_models_folder_without_owners_names_no_repository(manager: DownloadManager, tmp_path: Path) -> None:
     """ComfyUI has `models/unet`, text-generation-webui `models/<name>`."""
     write(tmp_path / "program", "models/unet/name-Q8_0.gguf")

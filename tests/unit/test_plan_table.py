@@ -279,6 +279,14 @@ def test_a_variant_that_fits_ram_only_with_less_context_does_not_fit_as_well():
     assert "Q3_K_M (13.0 GB) fits your RAM entirely. Download it with: %gguf queue 1" in plan_text(plan).splitlines()
 
 
+def test_beside_a_recommended_variant_that_is_too_large_the_largest_that_can_be_run_is_named():
+    usual, small = a_variant("Q4_K_M", 54, is_recommended=True, why="It is."), a_variant("Q2_K", 16)
+
+    lines = plan_text(a_plan(small, usual)).splitlines()
+
+    assert "Q2_K (16.0 GB) fits: GPU, 23 of 32 layers. Download it with: %gguf queue 1" in lines
+
+
 def test_the_command_that_runs_the_recommended_variant_is_shown():
     usual = a_variant("Q4_K_M", 16, is_recommended=True, why="Q4_K_M is the usual choice.")
 

@@ -238,6 +238,7 @@ def test_vocabularies_are_not_models() -> None:
         "voice-en-Carter.gguf",
         "tts/M-projector-F16.gguf",
         "vocoder-M-Q8_0.gguf",
+        "code2wav-F16.gguf",
         "._M-Q4_K_M.gguf",
         "md5sum",
     ],
