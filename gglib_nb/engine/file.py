@@ -235,10 +235,10 @@ class DownloadFile:
         return self.check.lease if self.check is not None and self.check.has_lease else None
 
     def renew(self) -> bool:
-        """Write the heartbeat of the lease, if it has one; False if another process has the file, or it was deleted."""
+        """Write the heartbeat of the lease, if it has one; False if another process has the file."""
         is_ours = self.lease is None or self.lease.renew(self.pieces.present_bytes)
         # The jobs that check and finalize a file detect a lost lease themselves.
-        return self.stage is not Stage.FETCHING or (is_ours and self._partial.is_in_place)
+        return is_ours or self.stage is not Stage.FETCHING
 
     @property
     def size_bytes(self) -> int | None:

@@ -142,8 +142,13 @@ class PartialFile:
 
     @property
     def is_in_place(self) -> bool:
-        """Whether its path still leads to it, and it has its size: no other program may change it. Asks the filesystem."""
+        """Whether its path still leads to it, and it has its size. A network disk may first write everything out."""
         return disk.is_at(self._fd, self.path, self._size_bytes)
+
+    def check_in_place(self) -> None:
+        """Raise `LeaseLostError` unless it is in place: no other program may change it."""
+        if not self.is_in_place:
+            raise LeaseLostError("another program moved or changed the file")
 
     def record(self) -> None:
         """Record which bytes are on the disk. The caller has just checked the lease. Raises `OSError`."""
@@ -221,8 +226,7 @@ class PartialFile:
             raise
         self.check_folder()
         self._check_owner()
-        if not self.is_in_place:
-            raise LeaseLostError("another program moved or changed the file")
+        self.check_in_place()
         status = os.fstat(self._fd)
         verified = Verified(status.st_size, sha256, status.st_mtime_ns, may_replace)
         self.journal.record(self.pieces, verified)

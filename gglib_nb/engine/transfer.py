@@ -91,8 +91,12 @@ class Transfer:
     # The thread ------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+        """Begin; if there are too many threads, report that."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._send(self._failure(error))
+            self._over.set()
 
     def stop(self) -> None:
         """Stop within a second; the end is reported."""
@@ -438,7 +442,7 @@ class Transfer:
         file.settle()  # a digest may be complete before the event of its last bytes
         opened.record()  # if the rename fails, a resume finds everything
         stored = file.as_stored()
-        file.stage = Stage.FINALIZING
+        file.stage, file.version = Stage.FINALIZING, file.version + 1  # a look that has begun says nothing any more
         self._do("finalize", file, jobs.finalize, file, opened, stored, self._stop, self._rename_lock, self._replaces)
 
     def _done(self, file: DownloadFile, stored: StoredFile) -> None:
@@ -481,6 +485,8 @@ class Transfer:
             return  # it concerned an address that has been replaced since
         others_receive = self._connections.others_receive(now_s)
         has_bytes = request.file.has_bytes_of(part)
+        if isinstance(error, LineError) and request.is_whole and has_bytes:
+            part.is_whole = part.size_bytes is None  # a cache that has fetched the file meanwhile may send ranges now
         match self._trouble(part, error, now_s, others_receive=others_receive, has_bytes=has_bytes):
             case Step.WHOLE:
                 part.is_whole = True
@@ -502,9 +508,11 @@ class Transfer:
     # The disk --------------------------------------------------------------------------------------------------------
 
     def _record(self, file: DownloadFile, now_s: float) -> None:
-        """Renew the lease, write the journal, and start a sync if one is due; raises `TransferError`."""
+        """Renew the lease, look at the file, write the journal, and start a sync if one is due; raises `TransferError`."""
         if not self._renew(file, now_s) or file.stage is not Stage.FETCHING or file.opened is None:
             return
+        if "look" not in file.jobs:
+            self._do("look", file, file.opened.check_in_place)
         try:
             file.opened.record()
             if (ranges := file.begin_sync(now_s)) is not None:

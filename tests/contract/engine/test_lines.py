@@ -7,7 +7,9 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -207,6 +209,25 @@ def test_a_slow_disk_is_not_a_silent_host(hub, tmp_path, monkeypatch) -> None:
 
     assert len({one.connection_id for one in hub.requests if one.origin == "cdn"}) <= 16
     assert "retrying" not in engine.log.notices_of(1)
+    engine.close()
+
+
+def test_a_disk_whose_status_takes_long_delays_no_heartbeat_and_no_report(hub, tmp_path, monkeypatch) -> None:
+    """NFS writes all bytes of a file to its server before it states the file's status."""
+    is_at = disk.is_at
+
+    def slowly(*asked: Any) -> bool:
+        time.sleep(2)
+        return is_at(*asked)
+
+    monkeypatch.setattr(disk, "is_at", slowly)
+    engine = LocalEngine(hub, tmp_path)
+    hub.set_speed(4_000_000)
+
+    engine.fetch(REPO, SMALL)
+
+    times_s = [one.sampled_s for one in engine.log.progress_of(1) if 0 < one.received_bytes < 20_000_000]
+    assert max(later - earlier for earlier, later in pairwise(times_s)) < 1.5
     engine.close()
 
 

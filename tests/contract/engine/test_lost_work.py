@@ -487,3 +487,18 @@ def test_a_write_error_that_a_running_sync_receives_is_not_lost_at_the_end_of_th
     assert engine.log.progress_of(2)[-1].received_bytes == 200_000, (
         "bytes that the system may have dropped were trusted"
     )
+
+
+def test_a_transfer_that_finds_no_thread_fails_alone(hub, engine, monkeypatch) -> None:
+    running, start = begin_slowly(engine), threading.Thread.start
+
+    def starts(thread: threading.Thread) -> None:
+        if thread.name == "gglib-transfer-2":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+
+    assert "can't start new thread" in str(engine.failure(REPO, "small.gguf"))
+    hub.set_speed()
+    assert isinstance(engine.log.end_of(running), TransferFinished)

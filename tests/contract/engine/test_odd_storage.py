@@ -208,6 +208,17 @@ def test_a_cache_that_sends_the_whole_once_costs_no_bytes_on_the_disk(hub: Fault
     assert bytes_fetched_again(hub, tmp_path, (IgnoreRange(),), times=1, origin="hub") < SIZE * 0.6
 
 
+def test_a_cache_that_sends_ranges_once_it_has_the_file_continues_a_broken_whole(
+    hub: FaultyHub, engine: LocalEngine
+) -> None:
+    hub.faults.add(Direct(), origin="hub", path=NAME, times=None)
+    hub.faults.add(IgnoreRange(), origin="hub", path=NAME, times=2)  # the address, and the first bytes
+    hub.faults.add(Cut(after_bytes=SIZE // 2), origin="hub", path=NAME, skip=1)
+
+    assert engine.fetch(REPO, NAME).files[0].is_verified
+    assert engine.log.progress_of(1)[-1].received_bytes < SIZE * 1.1
+
+
 def bytes_fetched_again(
     hub: FaultyHub, tmp_path: Path, faults: tuple[Fault, ...], times: int, origin: str = "cdn"
 ) -> int:
