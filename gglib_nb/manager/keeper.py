@@ -218,6 +218,8 @@ class QueueKeeper:
 
     def _adopt(self, *, is_asked: bool) -> None:
         self._adopted, self._is_unsure = Adoption(), False
+        if is_asked := is_asked or self._watch_until_s == math.inf:
+            self._watch_until_s = math.inf  # tried again until the database can be used
         if exists(self._database.path):
             models = self._catalog.models()
             lost = self._of_disk(lambda: loss_of_folder(self._config.models_directory, models), otherwise="")
@@ -226,9 +228,8 @@ class QueueKeeper:
             elif (left := self._queues.adopt(self._is_gone)) is not None:
                 self._is_kept = True
                 self._take_up(left, known_files(models))
-            elif is_asked and self._is_unsure:
-                self._watch_until_s = time.monotonic() + SILENT_S + 2 * _SLOW_BEAT_S
         if is_asked:
+            self._watch_until_s = time.monotonic() + SILENT_S + 2 * _SLOW_BEAT_S if self._is_unsure else 0.0
             self._offer_partials()
 
     def _take_up(self, left: StoredQueue, known: Mapping[str, StoredFile]) -> None:

@@ -71,7 +71,8 @@ def check_update(hub: HubClient, catalog: Catalog, model: Model) -> ModelUpdate:
     kinds = {file.change for file in files}
     has_update = None if "unknown" in kinds else bool(kinds - {"same"})
     if has_update is not None:
-        catalog.note_check(model.id, at_s=time.time(), latest_commit_sha=listing.commit_sha, has_update=has_update)
+        with contextlib.suppress(CatalogError):  # a database that cannot be written must not hide an update
+            catalog.note_check(model.id, at_s=time.time(), latest_commit_sha=listing.commit_sha, has_update=has_update)
     return ModelUpdate(str(model.id), has_update, model.commit_sha, listing.commit_sha, tuple(files))
 
 
@@ -227,8 +228,15 @@ def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps
         ) from error
     catalog.register(replace(new, files=final))
     in_use = {*others, *(file.target for file in final), *kept}
-    delete_files(sorted({*new.targets, *(old.targets if old else ())} - in_use), models_directory)
+    names = {target.casefold(): target for target in in_use}
+    stale = {*new.targets, *(old.targets if old else ())} - in_use
+    delete_files(sorted(one for one in stale if not _is_one_file(one, names.get(one.casefold()))), models_directory)
     return final
+
+
+def _is_one_file(target: str, other: str | None) -> bool:
+    """Whether two names that differ only in case name one file, as on macOS and Windows."""
+    return other is not None and exists(Path(other)) and exists(Path(target)) and Path(target).samefile(other)
 
 
 def _are_below(model: Model, folder: Path) -> bool:

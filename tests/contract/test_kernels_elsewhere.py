@@ -1,6 +1,8 @@
 """Kernels on another machine or in another container: alive as long as their heartbeat changes."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from gglib_nb import (
     DownloadStatus,
     IntegrityError,
 )
+from gglib_nb.catalog import database
 from gglib_nb.catalog.database import Database
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.domain.download import PlannedFile
@@ -111,6 +114,22 @@ def test_a_kernel_silent_for_long_enough_by_our_clock_is_adopted(
     kernel.sync.see_others()
 
     assert first == 0
+    assert [str(item.id) for item in kernel.snapshot.items] == ["owner/a:Q4"]
+
+
+@pytest.mark.usefixtures("elsewhere")
+def test_a_queue_in_a_locked_database_is_adopted_once_that_can_be_used(
+    kernel: DownloadManager, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "_BUSY_TIMEOUT_S", 0.1)
+    with closing(sqlite3.connect(kernel.config.database_path, isolation_level=None)) as other:
+        other.execute("UPDATE kernel SET is_released = 1")
+        other.execute("BEGIN EXCLUSIVE")
+        assert kernel.sync.adopt().total == 0
+        other.execute("ROLLBACK")
+    clock.now_s += keeper._RETRY_S
+    kernel.sync.see_others()
+
     assert [str(item.id) for item in kernel.snapshot.items] == ["owner/a:Q4"]
 
 

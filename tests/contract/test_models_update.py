@@ -5,13 +5,21 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb import AlreadyQueuedError, DownloadManager, InvalidQuantizationError, RequestError, StorageError
+from gglib_nb import (
+    AlreadyQueuedError,
+    CatalogError,
+    DownloadManager,
+    InvalidQuantizationError,
+    RequestError,
+    StorageError,
+)
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.demo import Content, DemoFile, bytes_content
 from gglib_nb.demo.content import joined_content
 from gglib_nb.demo.gguf_writer import Tensor, gguf_content
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
+from gglib_nb.manager import updating
 from gglib_nb.manager.updating import settle_update
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
@@ -120,6 +128,36 @@ def test_a_changed_chat_template_is_shown_as_a_diff(manager: DownloadManager, hu
 
 
 @pytest.mark.slow
+def test_a_check_reports_an_update_although_it_cannot_be_recorded(
+    manager: DownloadManager, hub: FaultyHub, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_args: object, **_fields: object) -> None:
+        raise CatalogError("The disk is full.")
+
+    publish(hub, gguf("{{ b }}"))
+    monkeypatch.setattr(Catalog, "note_check", refuse)
+
+    assert path.exists()
+    assert [one.has_update for one in manager.sync.check_updates()] == [True]
+
+
+def test_a_file_that_was_renamed_in_case_only_is_kept_where_both_names_are_one_file(
+    manager: DownloadManager, hub: FaultyHub, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def as_on_macos(folder: Path) -> None:
+        if (new := folder / NAME.lower()).exists():
+            path.unlink()
+            path.hardlink_to(new)
+
+    monkeypatch.setattr(updating, "sync_folder", as_on_macos)
+    publish(hub, None, **{NAME.lower(): gguf("{{ b }}")})
+
+    update(manager)
+
+    assert manager.sync.path("mended").name == NAME.lower()
+    assert path.exists()
+
+
 def test_a_check_changes_nothing(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     publish(hub, gguf(weights="second"))
     before = sha256_of(path)
