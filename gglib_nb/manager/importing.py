@@ -10,6 +10,8 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent import futures
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path, PurePath, PurePosixPath
@@ -35,7 +37,7 @@ from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_
 from gglib_nb.engine.disk import read_small, reading, status_of
 from gglib_nb.engine.local import check_split_set, read_facts
 from gglib_nb.errors import DownloadInterruptedError, GglibError, GgufError, StorageError
-from gglib_nb.manager.calls import has_given_up
+from gglib_nb.manager.calls import DaemonThreadPool, has_given_up
 from gglib_nb.system import exists, is_folder, matching
 
 _MOST_FILES: Final = 5_000
@@ -269,24 +271,20 @@ class Stores:
         self._folders: Final = tuple(folders)
         self._registered: Final = registered
         self._lock: Final = threading.Lock()
-        self._looking: threading.Thread | None = None
+        self._threads: Final = DaemonThreadPool("gglib-stores", 1)
+        self._search: Future[None] | None = None
         self._models: tuple[Model, ...] = ()
-        self._looked_at_s = self._wait_until_s = float("-inf")
+        self._fresh_until_s = self._wait_until_s = float("-inf")
 
     def models(self) -> tuple[Model, ...]:
         """The models found in the stores, at most half a minute old; once a search takes five seconds, the previous result."""
         if not self._folders:
             return ()
         with self._lock:
-            if self._looking is None and time.monotonic() - self._looked_at_s > _FRESH_S:
+            if self._search is None or (self._search.done() and time.monotonic() > self._fresh_until_s):
                 self._wait_until_s = time.monotonic() + _WAIT_S
-                search = threading.Thread(target=self._look, name="gglib-stores", daemon=True)
-                with suppress(RuntimeError):  # there are too many threads
-                    search.start()
-                    self._looking = search
-            looking = self._looking
-        if looking is not None:
-            looking.join(max(0.0, self._wait_until_s - time.monotonic()))
+                self._search = self._threads.submit(self._look)
+        futures.wait([self._search], timeout=max(0.0, self._wait_until_s - time.monotonic()))
         return self._models
 
     def folder_of(self, path: str) -> str:
@@ -302,9 +300,8 @@ class Stores:
         for folder in present:
             with suppress(OSError):
                 found += _models_of(folder, [*known, *found])
-        with self._lock:
-            self._models, self.missing = tuple(found), tuple(one for one in self._folders if one not in present)
-            self._looked_at_s, self._looking = time.monotonic(), None
+        self._models, self.missing = tuple(found), tuple(one for one in self._folders if one not in present)
+        self._fresh_until_s = time.monotonic() + _FRESH_S
 
 
 def _models_of(folder: Path, known: list[Model]) -> list[Model]:

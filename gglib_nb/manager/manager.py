@@ -41,7 +41,7 @@ from gglib_nb.manager.updating import register_download
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.settings import DownloadManagerConfig, Origin, checked_setting, origins_of
+from gglib_nb.settings import DownloadManagerConfig, checked_setting, origins_of
 from gglib_nb.system import call_in_forked_children
 
 INSIDE: Final = frozenset({"catalog", "hub", "origins"})
@@ -283,6 +283,10 @@ class DownloadManager(_Operations, Coroutines):
             raise TypeError(f"DownloadManager has no setting {', '.join(unknown)}; it has {', '.join(names)}.")
         self.config: Final = DownloadManagerConfig(**settings) if config is None else replace(config, **settings)
         super().__init__(Parts(self.config))
+        # For this package:
+        self.catalog: Final = self._parts.catalog
+        self.hub: Final = self._parts.hub
+        self.origins: Final = self._parts.origins
         self.sync = SyncOperations(self._parts)
 
     # Looking, without a wait -------------------------------------------------------------------------------------
@@ -339,23 +343,6 @@ class DownloadManager(_Operations, Coroutines):
             ManagerClosedError: The manager is closed.
         """
         return EventStream(self._parts.queue)
-
-    # For this package --------------------------------------------------------------------------------------------
-
-    @property
-    def origins(self) -> "dict[str, Origin]":
-        """Where each setting comes from."""
-        return dict(self._parts.origins)
-
-    @property
-    def catalog(self) -> Catalog:
-        """The models database."""
-        return self._parts.catalog
-
-    @property
-    def hub(self) -> HubClient:
-        """The client of the Hub."""
-        return self._parts.hub
 
     # The end -----------------------------------------------------------------------------------------------------
 

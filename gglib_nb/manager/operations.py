@@ -555,24 +555,20 @@ class QueueOperations(Blocking):
     @operation
     def see_others(self) -> None:
         """Reads the downloads of other kernels into `snapshot.elsewhere`."""
+        self._ask(lambda _machine: None)
         settled(self._parts.keeper.look())
 
     @operation
     def history(self) -> list[PastDownload]:
         """The last 50 downloads that ended, the newest first: here, in other kernels, and in earlier ones."""
-        self._write_down()
+        self.see_others()
         return self._parts.catalog.history()
 
     @operation
     def clear_history(self) -> int:
         """Clears `history()`; returns how many downloads it had. Models, failures and partial files stay."""
-        self._write_down()
+        self.see_others()
         return self._parts.catalog.clear_history()
-
-    def _write_down(self) -> None:
-        """Writes all ended downloads to the database."""
-        self._ask(lambda _machine: None)
-        settled(self._parts.keeper.look())
 
     def _id(self, reference: IdLike, find: Callable[[str, QueueSnapshot], DownloadId] = find_download) -> DownloadId:
         """The download that a caller means by an id, a part that only one has, or `#n`; else a `NotInQueueError`."""

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
     from gglib_nb.manager.manager import Parts
 
 _MOST_CHILDREN: Final = 5
-_NO_FINDING: Final = frozenset(
-    {"safe", "unscanned", "queued", "scanning", "pending", "error"}
-)  # error: the scan failed
+# "error": the scan failed.
+_NO_FINDING: Final = frozenset({"safe", "unscanned", "queued", "scanning", "pending", "error"})
 _MOST_DONORS: Final = 32
 _MOST_FILES: Final = 10_000  # the largest sets have 1,800 shards, and each costs a row, a journal and a lease
 
