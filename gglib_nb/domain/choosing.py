@@ -162,7 +162,8 @@ def _by_rule(variants: Sequence[Variant], memory_bytes: int | None, repository: 
     usual = next((label for label in PREFERRED_LABELS if label in labels), None)
     candidates = usable if usual else _nearest(usable, memory_bytes)
     if not candidates:
-        raise _ambiguous(f"{repository} has {len(usable)} variants, but none of the usual ones.", usable)
+        none = "none of 4 to 6 bits fits in memory" if _nearest(usable, None) else "none of the usual ones"
+        raise _ambiguous(f"{repository} has {len(usable)} variants, but {none}.", usable)
     label = usual or candidates[0].quantization
     found = preferred(one for one in candidates if one.quantization == label)
     variant = _single(found, f"{repository} has {len(found)} variants with the label {label}.")

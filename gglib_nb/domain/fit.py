@@ -142,8 +142,7 @@ class ModelShape(NamedTuple):
     block_bytes: int  # weights of one layer, about
     expert_bytes: int  # of that the experts of a mixture; 0 without
     dense_blocks: int  # layers at the front that have no experts
-    # On the GPUs before any layer: the output (`get_layer_buft_list` in src/llama-model.cpp), and a projector.
-    first_bytes: int
+    first_bytes: int  # on the GPUs before any layer: the output (`get_layer_buft_list` in llama-model.cpp), a projector
 
     def block_cache(self, context_tokens: int, cache_type: CacheType) -> list[int]:
         """Cache and state of each layer."""
@@ -153,7 +152,7 @@ class ModelShape(NamedTuple):
     def total(self, context_tokens: int, cache_type: CacheType, devices: int = 1) -> int:
         """All of it in one place; every device has its own buffers."""
         cache = sum(self.block_cache(context_tokens, cache_type))
-        return self.weights_bytes + cache + max(1, devices) * overhead_bytes(self.header, context_tokens)
+        return self.weights_bytes + cache + devices * overhead_bytes(self.header, context_tokens)
 
 
 def model_shape(header: GgufHeader, weights_bytes: int, beside_bytes: int = 0) -> ModelShape | None:
@@ -180,10 +179,10 @@ def _rest_parameters(header: GgufHeader, width: int, expert_width: int) -> int:
     heads = header.at_layer("attention.head_count", 0) or 1
     heads_kv = header.at_layer("attention.head_count_kv", 0) or heads
     head = header.key_length or width // heads
-    shared = (header.of_model("expert_shared_count") or 0) * expert_width
-    feed = header.of_model("expert_shared_feed_forward_length") or shared
-    if not header.expert_count:
-        feed = header.at_layer("feed_forward_length", 0) or 4 * width
+    feed = header.at_layer("feed_forward_length", 0) or 4 * width
+    if header.expert_count:
+        shared = (header.of_model("expert_shared_count") or 0) * expert_width
+        feed = header.of_model("expert_shared_feed_forward_length") or shared
     return 2 * width * head * (heads + heads_kv) + 3 * width * feed
 
 
@@ -200,9 +199,8 @@ def place(
         if (fitting := next(_reductions(shape, budget, gpus, context_tokens, cache_type), None)) is not None:
             fit: FitClass = "gpu" if fitting == (context_tokens, cache_type) else "gpu_reduced"
             longest = _longest_context(shape, budget, gpus, cache_type)
-            return _with_free(
-                Placement(fit, blocks, blocks, 0, *fitting, shape.total(*fitting, gpus), 0, longest), machine
-            )
+            whole = Placement(fit, blocks, blocks, 0, *fitting, shape.total(*fitting, gpus), 0, longest)
+            return _with_free(whole, machine)
         asked = [(context_tokens, cache_type)]
         if shape.total(*asked[0]) > machine.ram_budget_bytes:
             # Of both memories together, less a layer, because layers are not divided.
@@ -272,8 +270,7 @@ def _split(
 def _shares(layers_bytes: list[int], gpus: tuple[Gpu, ...]) -> tuple[int, ...]:
     """Numbers of layers, and the output, that take the same memory of each GPU; empty without several equal ones.
 
-    llama.cpp gives equal GPUs equal numbers of layers, but layers whose experts are in RAM are small. CUDA numbers
-    different GPUs otherwise than the driver's tool does.
+    llama.cpp gives equal GPUs equal numbers of layers, large and small. CUDA numbers different GPUs in another order.
     """
     if len(gpus) < 2 or len({gpu.total_bytes for gpu in gpus}) > 1:
         return ()
@@ -286,6 +283,6 @@ def _with_free(found: Placement, machine: MachineMemory) -> Placement:
     # What is beside shared GPUs has the same free memory.
     in_ram = found.ram_bytes + (found.gpu_bytes if machine.is_unified and found.ram_bytes else 0)
     parts = ((found.gpu_bytes, machine.vram_free_bytes), (in_ram, machine.ram_free_bytes))
-    is_unknown = any(needed and free is None for needed, free in parts)
-    fits_now = None if is_unknown else all(needed <= (free or 0) for needed, free in parts)
+    known = all(free is not None for needed, free in parts if needed)
+    fits_now = all(needed <= (free or 0) for needed, free in parts) if known else None
     return replace(found, fits_now=fits_now, has_gpu=bool(machine.gpus))

@@ -18,12 +18,9 @@ from gglib_nb.domain.values import Value, known_sum
 
 CacheType = Literal["f16", "q8_0", "q4_0"]
 """How keys and values are stored (`-ctk`, `-ctv` of llama.cpp)."""
-SERVER_SEQUENCES: Final = 4
-"""Conversations that llama-server holds at once unless `-np` says otherwise (tools/server: `n_parallel` is auto)."""
 
 _VALUE_BYTES: Final[dict[CacheType, float]] = {"f16": 2, "q8_0": 34 / 32, "q4_0": 18 / 32}
-_STATE_VALUE_BYTES: Final = 4
-_ACTIVATION_BYTES: Final = 4
+_FLOAT_BYTES: Final = 4  # of states and activations
 _BATCH_TOKENS: Final = 512
 CELLS_ROUNDED_TO: Final = 256
 _LIKELY_VOCABULARY: Final = 128_000
@@ -131,7 +128,7 @@ class CacheLayout(NamedTuple):
 
     def state_bytes(self, sequences: int = 1) -> list[int]:
         """State of each layer in bytes; 0 if unknown."""
-        return [(layer.state_values or 0) * sequences * _STATE_VALUE_BYTES for layer in self.layers]
+        return [(layer.state_values or 0) * sequences * _FLOAT_BYTES for layer in self.layers]
 
 
 def estimate_memory(
@@ -144,7 +141,7 @@ def estimate_memory(
 ) -> MemoryEstimate:
     """The memory of a loaded model, as described above; of its header the part before the vocabulary is enough.
 
-    `sequences` are the conversations that share the context; llama-server has `SERVER_SEQUENCES` by default.
+    `sequences` are the conversations that share the context; llama-server has 4 unless `-np` says otherwise.
     """
     layout = cache_layout(header)
     known = layout or CacheLayout((), 0)
@@ -168,7 +165,7 @@ def overhead_bytes(header: GgufHeader, context_tokens: int) -> int:
     """The compute buffers of one batch."""
     vocabulary = header.vocabulary_size or _LIKELY_VOCABULARY
     width = vocabulary + 2 * (header.embedding_length or 0) + _rounded(context_tokens)
-    return _BATCH_TOKENS * _ACTIVATION_BYTES * width
+    return _BATCH_TOKENS * _FLOAT_BYTES * width
 
 
 def cache_layout(header: GgufHeader) -> CacheLayout | None:

@@ -167,7 +167,7 @@ def _apple(ram: int, ram_free: int) -> list[Gpu]:
 
 
 def _answer(program: str, *arguments: str) -> str:
-    """The output of a system program; empty if it does not exist, fails or hangs."""
+    """The output of a system program; empty if it does not exist or hangs."""
     path = shutil.which(program)
     if path is None:
         return ""
@@ -177,7 +177,7 @@ def _answer(program: str, *arguments: str) -> str:
             capture_output=True,
             text=True,
             timeout=_PROGRAM_TIMEOUT_S,
-            check=True,
+            check=False,  # a GPU with a fault, such as a corrupt infoROM, does not hide the rows of the others
             stdin=subprocess.DEVNULL,
             env=without_tokens(os.environ),
         )

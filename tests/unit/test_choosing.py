@@ -205,7 +205,7 @@ def test_the_nearest_label_must_fit_the_memory() -> None:
 
     assert choose(listing, memory_bytes=1000).variant.quantization == "UD-Q4_K_XL"
     assert choose(listing, memory_bytes=800).variant.quantization == "IQ4_XS"
-    with pytest.raises(AmbiguousQuantizationError):
+    with pytest.raises(AmbiguousQuantizationError, match=r"3 variants, but none of 4 to 6 bits fits in memory\."):
         choose(listing, memory_bytes=600)
 
 

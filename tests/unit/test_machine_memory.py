@@ -196,6 +196,12 @@ def test_a_failing_driver_counts_as_no_gpu(machine: Path, script: str) -> None:
     assert machine_memory().vram_bytes is None
 
 
+def test_a_fault_of_one_gpu_does_not_hide_the_others(machine: Path) -> None:
+    install(machine, f"{TWO}; echo 'WARNING: infoROM is corrupted at gpu 0000:01:00.0'; exit 14")
+
+    assert machine_memory().vram_bytes == 32 * GIB
+
+
 def test_a_hanging_driver_is_given_up_soon(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asked, "_PROGRAM_TIMEOUT_S", 0.1)
     install(machine, "exec /bin/sleep 30")

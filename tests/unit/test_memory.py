@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from gglib_nb.domain.gguf_header import GgufHeader, Scalar
-from gglib_nb.domain.memory import SERVER_SEQUENCES, CacheType, estimate_memory
+from gglib_nb.domain.memory import CacheType, estimate_memory
 
 MIB = 1024**2
 
@@ -352,7 +352,7 @@ def test_the_context_is_rounded_up_to_cells() -> None:
 def test_llama_server_keeps_windows_and_states_for_four_conversations() -> None:
     gemma, mamba = MODELS["Gemma 3 27B"][0], MODELS["Mamba2 2.7B"][0]
 
-    assert estimate_memory(gemma, 0, 8192, sequences=SERVER_SEQUENCES).kv_cache_bytes == 2512 * MIB
+    assert estimate_memory(gemma, 0, 8192, sequences=4).kv_cache_bytes == 2512 * MIB
     assert estimate_memory(mamba, 0, 8192, sequences=4).state_bytes == 4 * estimate_memory(mamba, 0, 8192).state_bytes
 
 
