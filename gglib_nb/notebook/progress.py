@@ -69,7 +69,7 @@ class _TextOutput:
         """Writes lines, and on a terminal bars below them, which the next call replaces."""
         # On some terminals a full line wraps, and the cursor would move up too few lines.
         limit = shutil.get_terminal_size().columns - 1
-        bars = [encodable(line, self._stream)[:limit] for line in bars] if self._is_terminal else []
+        bars = [encodable(render.clip(line, limit), self._stream)[:limit] for line in bars] if self._is_terminal else []
         if lasting or bars != self._drawn:
             back = f"{_UP.format(len(self._drawn))}{_ERASE_BELOW}" if self._drawn else ""
             write_text(self._stream, back + "".join(f"{line}\n" for line in [*lasting, *bars]))
@@ -87,7 +87,7 @@ class TextLine(_TextOutput):
         line = f"{units.percent(fraction):>5}  {printable(text)}"
         before, self._quarters = self._quarters, max(self._quarters, int(4 * (fraction or 0.0)))
         is_logged = self._quarters > before and not self._is_terminal
-        self._write([line] if is_logged else [], [render.clip(line, shutil.get_terminal_size().columns - 1)])
+        self._write([line] if is_logged else [], [line])
 
 
 class TextQueue(_TextOutput):

@@ -71,12 +71,11 @@ def panel(session: Session, *, side: bool = False) -> Answer | str:
 @verb("queue")
 def status(session: Session) -> Answer:
     """Show the queue as it is now."""
-    manager, width = session.manager, session.screen.width
+    manager = session.manager
     with suppress(TimeoutError):
         manager.submit(manager.sync.see_others).result(_OTHERS_S)
     session.new_notices(manager)
-    text = render_text(manager.snapshot) if width is None else render_text(manager.snapshot, width)
-    return Answer(text, render_html(manager.snapshot))
+    return Answer(render_text(manager.snapshot, session.screen.width), render_html(manager.snapshot))
 
 
 @verb("queue")

@@ -88,9 +88,9 @@ def _shown_files(row: Row) -> list[tuple[str, Bar]]:
 # Text ------------------------------------------------------------------------------------------------------------
 
 
-def render_text(snapshot: QueueSnapshot, width: int = 88, caption: str = "") -> str:
-    """The whole queue as text, at most this many columns wide (at least 40), with a caption below it."""
-    width = max(NARROWEST, width)
+def render_text(snapshot: QueueSnapshot, width: int | None = None, caption: str = "") -> str:
+    """The whole queue as text, at most this many columns wide (88 by default, at least 40), with a caption below it."""
+    width = max(NARROWEST, width or 88)
     head = rows.header(snapshot)
     lines = [line for notice in head.notices for line in wrap(_notice(notice), width)]
     lines.append(clip(_overview(snapshot), width))
