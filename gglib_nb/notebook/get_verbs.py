@@ -19,8 +19,6 @@ from gglib_nb.notebook.rows import scan_warning
 from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import CANCELLED, Argument, GrammarError, Tab, read_count, read_parameters, verb
 
-SortKey = Literal["downloads", "likes", "modified", "trending"]
-
 _FIRST_REPORT_S: Final = 1.0
 _POLL_S: Final = 0.02
 
@@ -164,7 +162,7 @@ def search(
     max_size: Annotated[int, Argument(read=read_parameters)] | None = None,
     licence: Licence | None = None,
     task: Task | None = None,
-    sort: SortKey = "downloads",
+    sort: Literal["downloads", "likes", "modified", "trending"] = "downloads",
     limit: Annotated[int, Argument(read=read_count)] = 20,
 ) -> Answer | str:
     """Search the Hub for models in GGUF format.

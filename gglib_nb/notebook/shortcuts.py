@@ -27,9 +27,7 @@ _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 _MESSAGE_TYPE: Final = "gglib_activity"
-
 _INTERRUPTED: Final = "Stopped waiting. A download that has started continues: %gguf status shows it."
-
 _log: Final = logging.getLogger("gglib_nb")
 _lock: Final = threading.Lock()
 _shown: DownloadManager | None = None

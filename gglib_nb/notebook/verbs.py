@@ -16,7 +16,7 @@ from gglib_nb.domain.references import is_command
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import InvalidConfigError, InvalidTokenError, RequestError
-from gglib_nb.notebook import get_verbs, model_verbs, queue_verbs, tables
+from gglib_nb.notebook import get_verbs, queue_verbs, tables  # noqa: F401 - register their verbs
 from gglib_nb.notebook.actions import LIVE
 from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.session import Answer, Session
@@ -37,8 +37,6 @@ from gglib_nb.notebook.verb import (
 if TYPE_CHECKING:
     from gglib_nb.manager.manager import DownloadManager
 
-MODULES: Final = (get_verbs, queue_verbs, model_verbs)
-"""The modules of the other verbs."""
 _HELP: Final = ("-h", "--help")
 _COLUMNS: Final = (
     tables.Column("Setting", is_code=True),

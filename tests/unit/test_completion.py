@@ -17,7 +17,7 @@ SNAPSHOT = snapshot(
 SEEN = (DownloadId("seen/repo"), DownloadId("seen/repo", "Q4_K_M"), DownloadId("seen/repo", "Q8_0"))
 KNOWN = Tab(SNAPSHOT, SEEN, lambda: [DownloadId("done/model", "Q5_K_M")])
 
-assert verbs.MODULES  # imported, all verbs are known
+assert verbs.VERBS  # imported, all verbs are known
 
 
 @pytest.mark.parametrize(
