@@ -40,12 +40,12 @@ _PART_STEMS: Final = re.compile(
 _PART_WORD: Final = re.compile(
     r"\w*(?:tokenizer|vocoder|codec)|snac|hifigan\d?|bigvgan|vocos|(?:token|code)2(?:wav|mel)"
 )
-# Draft models of speculative decoding. Only `mtp` also describes a whole model (its prediction head built in).
+# Draft models of speculative decoding. Head words may also describe a whole model (with its head built in).
 _DRAFT_WORDS: Final = frozenset(
     {"draft", "drafter", "dflash", "dspark", "eagle2", "eagle3", "medusa", "speculator", "eagle"}
 )
 _DRAFT_FOLDERS: Final = _DRAFT_WORDS | {"drafts", "drafters", "mtp", "nextn", "speculative"}
-HEAD_WORDS: Final = frozenset({"mtp", "nextn"})
+HEAD_WORDS: Final = frozenset({"mtp", "nextn", "assistant"})  # the last in Gemma 4's names
 _ADAPTER_WORDS: Final = frozenset({"lora", "qlora", "loras", "adapter", "adapters", "cvec"})
 _SIDECAR: Final = "._"  # AppleDouble: macOS keeps the attributes of a file beside it, under its name with this prefix
 _CHECKSUM: Final = re.compile(r"(?:md5|sha\d{1,3})(?:sums?)?(?:\.txt)?|.+\.(?:md5|sha\d{1,3})(?:sums?)?", re.IGNORECASE)

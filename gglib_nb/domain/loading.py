@@ -24,7 +24,7 @@ _OPTIONS: Final = {"model": "-m", "mmproj": "--mmproj", "spec-draft-model": "-md
 # `--spec-type` of llama-server by the architecture of a draft, or by a word of its name.
 _SPEC_TYPES: Final = {
     "eagle3": "draft-eagle3", "eagle": "draft-eagle3", "dflash": "draft-dflash", "mtp": "draft-mtp",
-    "nextn": "draft-mtp",
+    "nextn": "draft-mtp", "gemma4-assistant": "draft-mtp", "assistant": "draft-mtp",
 }  # fmt: skip
 
 

@@ -61,6 +61,7 @@ def test_ollama_takes_the_shards_of_a_split_model() -> None:
     ("draft", "kind"),
     [
         ("mtp-name-Q4_0.gguf", "draft-mtp"),
+        ("gemma-4-E4B-it-assistant-Q8_0.gguf", "draft-mtp"),
         ("name-eagle3-Q8_0.gguf", "draft-eagle3"),
         ("dflash-name.gguf", "draft-dflash"),
         ("name-DRAFT-0.5B.gguf", "draft-simple"),

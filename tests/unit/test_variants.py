@@ -206,6 +206,19 @@ def test_a_file_of_the_models_size_is_not_its_head_even_without_a_label() -> Non
     assert kinds(("m-Q4_K_M.gguf", 5 * GB), ("m-MTP.gguf", GB)) == {"m-MTP.gguf": "draft"}
 
 
+def test_the_assistant_of_a_gemma_is_its_draft_and_an_assistant_is_a_model() -> None:
+    model, draft = "gemma-4-E4B-it-Q4_K_M.gguf", "gemma-4-E4B-it-assistant-Q4_K_M.gguf"
+
+    listing = variants_of([(model, 5 * GB), (draft, GB // 10)])
+
+    assert [one.key for one in listing.variants] == ["Q4_K_M"]
+    found = companion_for(listing, listing.variants[0], "draft")
+    assert found is not None
+    assert found.path == draft
+    assert kinds(("voice-assistant-8b-Q4_K_M.gguf", 5 * GB), ("voice-Q8_0.gguf", 5 * GB)) == {}
+    assert kinds(draft) == {}
+
+
 @pytest.mark.parametrize(
     "name", ["M-F16-LoRA.gguf", "LoRA-M-abliterated-f16.gguf", "loras/style.gguf", "M-control-vector.gguf"]
 )
