@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from glob import escape
 from pathlib import Path
 from typing import Final, TypeVar
@@ -223,11 +223,6 @@ def check_way(target: Path) -> None:
             )
         if is_link(found) and not os.path.exists(folder):  # noqa: PTH110  # `Path.exists` may raise
             raise StorageError(f"{folder} is a broken link; repair or delete it, then retry.")
-
-
-def is_disk_gone(known_folders: Collection[Path | str]) -> bool:
-    """Whether the disk of folders that existed before is not mounted: none of them exists, so nothing may be created there."""
-    return bool(known_folders) and not any(map(os.path.lexists, known_folders))
 
 
 _Found = TypeVar("_Found")

@@ -16,7 +16,7 @@ from gglib_nb.domain.download import Facts, PlannedFile, StoredFile
 from gglib_nb.domain.gguf_reuse import Copy
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.reports import FileProgress
-from gglib_nb.engine.disk import journal_path, part_path, storage_error
+from gglib_nb.engine.disk import delete_partial, storage_error
 from gglib_nb.engine.http import WrongRangeError
 from gglib_nb.engine.journal import PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, SeenLease
@@ -289,8 +289,7 @@ class DownloadFile:
                 opened, is_ours, self.opened = self.opened, lease.is_ours(), None
                 opened.close(is_ours=is_ours)
                 if is_ours and not opened.pieces.present_bytes:
-                    part_path(self.path).unlink(missing_ok=True)
-                    journal_path(self.path).unlink(missing_ok=True)
+                    delete_partial(self.path)
         finally:
             lease.release()
 

@@ -75,7 +75,7 @@ class TargetCheck(Struct, eq=False):
         """
         if (present := self._present()) is not None:
             return CheckResult(present)
-        if disk.is_disk_gone(self.known_folders):
+        if self.known_folders and not any(map(os.path.lexists, self.known_folders)):  # nothing may be created there
             raise StorageError(
                 f"The folder {self.known_folders[0]} does not exist. If its disk is not mounted, mount it, then retry. If you deleted it, "
                 "queue the download again."
@@ -128,11 +128,14 @@ class TargetCheck(Struct, eq=False):
             found = self._target.stat()
         except FileNotFoundError:
             return None
-        if self._is_known_wrong(found) or (self.command.force and not self._is_replacement(found)):
+        verified = self._journaled(found)
+        has_replaced = verified is not None and verified.has_replaced
+        if self._is_known_wrong(found) or (self.command.force and not has_replaced):
             return None
         if not stat.S_ISREG(found.st_mode):
             raise StorageError(f"{self._target} is not a file. Move it, then retry.")
-        if self._is_known(found):
+        is_recorded = verified is not None or found.st_mtime_ns == self.files[0].known_mtime_ns
+        if is_recorded and found.st_size == self._size_bytes:
             return self._stored(found)
         if self._size_bytes in (None, found.st_size):
             digest = self._digest_if_right(self._target, found)
@@ -147,17 +150,6 @@ class TargetCheck(Struct, eq=False):
     def _is_known_wrong(self, found: os.stat_result) -> bool:
         """Whether the catalog records this very file as wrong."""
         return self.files[0].wrong_ranges is not None and found.st_mtime_ns == self.files[0].known_mtime_ns
-
-    def _is_known(self, found: os.stat_result) -> bool:
-        """Whether the catalog or a journal records this very file as verified."""
-        if found.st_size != self._size_bytes:
-            return False
-        return found.st_mtime_ns == self.files[0].known_mtime_ns or self._journaled(found) is not None
-
-    def _is_replacement(self, found: os.stat_result) -> bool:
-        """Whether an interrupted attempt of a command with `force` has downloaded this very file."""
-        verified = self._journaled(found)
-        return verified is not None and verified.has_replaced
 
     def _journaled(self, found: os.stat_result) -> Verified | None:
         """What the journal of an interrupted attempt states about this very file; None if it was not verified."""

@@ -61,7 +61,9 @@ def progress_of(
     reports = {index: one for file in files for index, one in zip(file.indexes, file.reports, strict=True)}
     reused = [one.reused for one in files]
     unfinished = [file for file in files if file.stage not in (Stage.PENDING, Stage.DONE)]
-    is_finalizing = not any(file.stage is Stage.PENDING for file in files) and all(map(_has_all_bytes, unfinished))
+    is_finalizing = not any(file.stage is Stage.PENDING for file in files) and all(
+        file.opened is not None and file.pieces.is_complete for file in unfinished
+    )
     if is_finalizing:
         is_hashing = any(file.stage is Stage.FETCHING for file in unfinished)
         is_linked = not unfinished and any(file.is_linked for file in files)
@@ -107,7 +109,3 @@ def _notice(
         return "retrying", max(0.0, first.retry_at_s - now_s), str(first.last)
     is_hashing = any(check.hashed_bytes is not None for check in checks)
     return "verifying" if is_hashing else reuse or "connecting", None, ""
-
-
-def _has_all_bytes(file: DownloadFile) -> bool:
-    return file.stage is Stage.FINALIZING or (file.stage is Stage.FETCHING and file.pieces.is_complete)
