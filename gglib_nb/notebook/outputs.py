@@ -83,9 +83,8 @@ class CellOutput:
 class PanelOutputs:
     """The outputs of one panel. `show` is called in a cell, `follow` and `page_answered` on any thread; no method blocks.
 
-    They are updated after changes, when nothing is active or waiting. With a user, that happens at once. A program that executes a
-    notebook to save it receives no messages between cells: then it happens at the end of a cell, and the live view is left out,
-    because nbconvert would prefer it and has no kernel.
+    They are updated after changes, when nothing is active or waiting: with a user at once. A program that executes a notebook to
+    save it receives no messages between cells: then at the end of a cell, and without the live view, which nbconvert would prefer.
 
     If no page answers within some seconds in which the kernel was idle, the outputs replace the live view by text and HTML with the
     time of their last update, until a page answers.

@@ -100,9 +100,6 @@ def joined(folder: Path, suffix: str) -> str:
     A front end loads a widget's module from text, so it cannot import other files (anywidget #78). The scripts in `static/`
     therefore share one scope, and one of them exports the widget. Comments are removed because notebooks that save their widgets
     contain the module.
-
-    Raises:
-        OSError: A file cannot be read.
     """
 
     def is_comment(line: str) -> bool:
@@ -271,9 +268,8 @@ class Panel(anywidget.AnyWidget):
 def _keep_subshell(comm: object) -> None:
     """Keeps every message of the page on the subshell that the page chose for it.
 
-    JupyterLab sends a widget's messages to a subshell, so that they are handled while a cell runs. ipykernel 7.4
-    sends replies to the shell that published last. After the queue's thread has published, that is the main shell, and a
-    click would wait for the cell. ipykernel decides this in `_reply_subshell_for(data, chosen)`.
+    JupyterLab sends a widget's messages to a subshell, which handles them while a cell runs. ipykernel 7.4 sends replies to the
+    shell that published last: after the queue's thread, that is the main shell, and a click would wait for the cell.
     """
     if hasattr(comm, "_reply_subshell_for"):
         comm._reply_subshell_for = lambda _data, chosen: chosen  # noqa: SLF001 - there is no public way

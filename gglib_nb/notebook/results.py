@@ -198,12 +198,17 @@ def comparison_blocks(found: Comparison) -> list[Block]:
         names, titles = f"{one} and {other}", [printable(name.rpartition("/")[2]) for name in (one, other)]
     count = len(found.keys)
     keys = f"{units.plural(count, 'key')} differ{'s' if count == 1 else ''}"
-    unknown = units.UNKNOWN
-    rows = [(key.key[:200], key.first or unknown, key.second or unknown) for key in found.keys[:_MOST_KEYS]]
+    rows = [(key.key[:200], key.first or units.UNKNOWN, key.second or units.UNKNOWN) for key in found.keys[:_MOST_KEYS]]
+    templates = "The chat templates are the same." if found.is_same_template else "The chat template is different:"
+    pair = (found.first, found.second)
+    if not any(one.chat_templates for one in pair):
+        templates = "Neither has a chat template."
+    if any(one.has_chat_template and "" not in one.chat_templates for one in pair):
+        templates = "A chat template is too long to compare."
     return [
         Line(printable(f"{names}: {keys if found.keys else 'the metadata is the same'}."), STRONG),
         *([Table((_KEY, *map(Column, titles)), rows)] if rows else []),
-        Line("The chat templates are the same." if found.is_same_template else "The chat template is different:"),
+        Line(templates),
         *([Diff(found.template_diff)] if found.template_diff else []),
     ]
 

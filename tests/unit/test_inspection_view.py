@@ -1,14 +1,16 @@
 """The display of an inspection: complete, short, and harmless for any file content."""
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gglib_nb.domain.gguf import Tensor, TensorTable
 from gglib_nb.domain.gguf_header import GgufHeader
-from gglib_nb.domain.inspection import compare, inspection_of
+from gglib_nb.domain.inspection import Inspection, compare, inspection_of
 from gglib_nb.notebook.results import comparison_blocks, inspection_blocks, warnings_of
 from gglib_nb.notebook.tables import Diff, blocks_html, blocks_text
 
@@ -164,3 +166,20 @@ def test_a_very_long_line_of_a_template_is_cut():
     for text in (inspection_text(one), inspection_html(one)):
         assert "xxx … 200,000 more characters" in text
         assert "Z" not in text
+
+
+@pytest.mark.parametrize(
+    ("templates", "said"),
+    [
+        ((None, None), "Neither has a chat template."),
+        (("{{ x }}", "{{ x }}"), "The chat templates are the same."),
+        ((None, "{{ x }}"), "The chat template is different:"),
+        ((EVIL, None), "A chat template is too long to compare."),
+    ],
+)
+def test_a_comparison_claims_nothing_about_a_template_that_was_not_read(templates, said):
+    def with_template(text: str | None) -> Inspection:
+        one = an_inspection({} if text is None else {"tokenizer.chat_template": text})
+        return replace(one, chat_templates={}) if text == EVIL else one  # too long to keep
+
+    assert said in blocks_text(comparison_blocks(compare(*map(with_template, templates))))
