@@ -59,12 +59,17 @@ class Origin(NamedTuple):
 # --- checks: a value as given → as used ------------------------------------------------------------------------------
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """A path with its `~` and `$SCRATCH` replaced, as huggingface_hub does; a `RuntimeError` if there is no such home folder."""
+    return Path(os.path.expandvars(Path(path).expanduser()))
+
+
 def _folder(name: str, value: object) -> Path:
     if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value) or not os.fspath(value).strip():
         raise InvalidConfigError(f"{name} is {value!r}; it must be the path of a folder.")
     try:
         os.fspath(value).encode()  # the engine and the database store text
-        return Path(value).expanduser().absolute()
+        return expanded(value).absolute()
     except UnicodeEncodeError:
         raise InvalidConfigError(
             f"{name} is {os.fspath(value)!r}, which is not valid text. Rename the folder."
@@ -277,7 +282,7 @@ class DownloadManagerConfig:
         "The Hugging Face cache; identical files in it are linked.",
         default=_hub_cache,
         # The order, and what is below the last two, are those of huggingface_hub's own constants.py.
-        variables=("HF_HUB_CACHE", "HF_HOME/hub", "XDG_CACHE_HOME/huggingface/hub"),
+        variables=("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_HOME/hub", "XDG_CACHE_HOME/huggingface/hub"),
     )
     network_wait_s: int = _SECONDS(
         "How long downloads wait for a lost network before they fail.", check_count, 86_400, ("GGLIB_NETWORK_WAIT_S",)

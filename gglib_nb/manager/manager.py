@@ -283,7 +283,6 @@ class DownloadManager(_Operations, Coroutines):
             raise TypeError(f"DownloadManager has no setting {', '.join(unknown)}; it has {', '.join(names)}.")
         self.config: Final = DownloadManagerConfig(**settings) if config is None else replace(config, **settings)
         super().__init__(Parts(self.config))
-        # For this package:
         self.catalog: Final = self._parts.catalog
         self.hub: Final = self._parts.hub
         self.origins: Final = self._parts.origins

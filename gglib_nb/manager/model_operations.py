@@ -128,7 +128,8 @@ class ModelOperations(QueueOperations):
             DiskFullError: The folder does not have enough space.
             IntegrityError: A model's file is damaged.
         """
-        models = [self.find_model(id_) for id_ in ([ids] if isinstance(ids, str | DownloadId) else ids)]
+        found = [self.find_model(id_) for id_ in ([ids] if isinstance(ids, str | DownloadId) else ids)]
+        models = list({model.id: model for model in found}.values())
         if not models:
             raise RequestError("There is nothing to export. Name at least one model.")
         return export_models(models, given_path(folder), read_card=self._read_card, on_progress=on_progress)

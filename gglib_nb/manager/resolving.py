@@ -24,6 +24,7 @@ from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_
 from gglib_nb.errors import GglibError, HubUnavailableError, NoGgufFilesError, RequestError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.hardware import memory_for
+from gglib_nb.settings import expanded
 from gglib_nb.system import LONGEST_PATH_CHARACTERS
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def given_path(given: str | os.PathLike[str], what: str = "folder") -> Path:
         raise RequestError(f"The name of the {what} is empty. Write the path of a {what}.")
     try:
         text.encode()  # the engine and the database store text
-        path = Path(text).expanduser().absolute()
+        path = expanded(text).absolute()
         return path.resolve() if ".." in path.parts else path
     except (OSError, RuntimeError, UnicodeError):  # a loop of links; `~name` of no user, or `~` without a home folder
         raise RequestError(f"The {what} {text!r} cannot be found. Write its absolute path.") from None

@@ -69,6 +69,20 @@ def test_a_folder_above_is_stored_without_its_dots(manager: DownloadManager, tmp
     assert path == tmp_path / REPO / "small-Q4_K_M.gguf"
 
 
+def test_a_named_folder_may_begin_with_a_variable(
+    manager: DownloadManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SCRATCH", str(tmp_path / "scratch"))
+    (tmp_path / "scratch").mkdir()
+
+    say(manager, f"queue {SMALL} --to $SCRATCH")
+    manager.sync.wait(SMALL)
+    exported = manager.sync.export(["small", SMALL], "$SCRATCH/bundle")
+
+    assert (tmp_path / "scratch" / REPO / "small-Q4_K_M.gguf").is_file()
+    assert (exported.folder, exported.models) == (str(tmp_path / "scratch" / "bundle"), (SMALL,))
+
+
 def test_a_bundle_may_be_in_a_folder_with_spaces(manager: DownloadManager, tmp_path: Path) -> None:
     manager.sync.download(REPO, "Q4_K_M")
     folder = tmp_path / "für  die Reise"

@@ -34,6 +34,7 @@ ROWS = [
     ("endpoint", "HF_ENDPOINT", "http://env:1/", "http://env:1", "http://own:2"),
     ("ms_endpoint", "GGLIB_MODELSCOPE_ENDPOINT", "http://env:1/", "http://env:1", "http://own:2"),
     ("hub_cache", "HF_HUB_CACHE", "/env/cache", Path("/env/cache"), Path("/own/cache")),
+    ("hub_cache", "HUGGINGFACE_HUB_CACHE", "/env/old", Path("/env/old"), Path("/own/cache")),
     ("hub_cache", "HF_HOME", "/env/hf", Path("/env/hf/hub"), Path("/own/cache")),
     ("hub_cache", "XDG_CACHE_HOME", "/env/xdg", Path("/env/xdg/huggingface/hub"), Path("/own/cache")),
     ("max_concurrent", "GGLIB_MAX_CONCURRENT", "3", 3, 2),
@@ -68,6 +69,16 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 def file(home: Path) -> Path:
     """The file of saved settings, which does not exist yet."""
     return home / "config" / "settings.json"
+
+
+def test_a_variable_in_a_folder_is_replaced(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SCRATCH", str(home / "scratch"))
+    monkeypatch.setenv("HF_HUB_CACHE", "${SCRATCH}/hub")
+
+    config = DownloadManagerConfig(models_directory=Path("$SCRATCH/models/$unset"))
+
+    assert config.models_directory == home / "scratch" / "models" / "$unset"
+    assert config.hub_cache == home / "scratch" / "hub"
 
 
 # The table
