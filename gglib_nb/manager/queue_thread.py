@@ -376,7 +376,7 @@ def _end_wait(future: "Future[QueuedDownload]", download: QueuedDownload) -> Non
     if download.status is DownloadStatus.FAILED and download.error is not None:
         fail(future, download.error)
     elif download.status is DownloadStatus.CANCELLED:
-        fail(future, DownloadCancelledError(f"{download.id} was cancelled. Downloaded data is kept."))
+        fail(future, DownloadCancelledError(f"{download.id} was cancelled."))
     else:
         succeed(future, download)
 

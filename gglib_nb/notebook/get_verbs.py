@@ -110,7 +110,8 @@ def queue(
     size += f", {number} files" if number > 1 else ""
     head = f"Queued {id_} ({size})."
     if item.was_present:
-        head, state = f"You already have {id_} ({size}).", ""
+        command = "" if item.then is None else "Its command runs now; %gguf status shows how it ends."
+        head, state = f"You already have {id_} ({size}).", command
     parts = (head, item.reason, scan_warning(id_, item.scan_finding), state)
     return " ".join(filter(None, parts))
 

@@ -131,7 +131,8 @@ class TextQueue(_TextOutput):
         width = max(render.NARROWEST, screen.columns - 1)
         running = [item for item in snapshot.items if item.status.is_active]
         lines = [line for item in running for line in render.download_lines(item, width)]
-        lines += [f"  {snapshot.pending_count} waiting"] if snapshot.pending_count else []
+        until = f" until {snapshot.waits_until}" if snapshot.waits_until else ""
+        lines += [f"  {snapshot.pending_count} waiting{until}"] if snapshot.pending_count else []
         return lines[: max(1, screen.lines - 1)]
 
 

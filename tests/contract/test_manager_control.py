@@ -251,13 +251,16 @@ async def test_a_resumed_download_completes(manager: DownloadManager, hub: Fault
     assert (await manager.wait(queued.id)).paths[0].stat().st_size == 300_000
 
 
-async def test_waiting_for_a_cancelled_download_raises(manager: DownloadManager, held: FaultyHub) -> None:
+@pytest.mark.parametrize("discard", [False, True])
+async def test_waiting_for_a_cancelled_download_raises_without_a_word_about_its_data(
+    manager: DownloadManager, held: FaultyHub, discard: bool
+) -> None:
     queued = await manager.queue_smart(SMALL, "Q4_K_M")
     waiting = manager.submit(manager.sync.wait, queued.id)
 
-    await manager.cancel_download(queued.id)
+    await manager.cancel_download(queued.id, discard=discard)
 
-    with pytest.raises(DownloadCancelledError):
+    with pytest.raises(DownloadCancelledError, match=f"^{queued.id} was cancelled\\.$"):
         waiting.result(timeout=30)
 
 

@@ -144,12 +144,14 @@ def test_queue_passes_on_every_option(shell, manager):
 def test_queueing_a_model_again_says_that_you_already_have_it_and_not_that_it_downloads(shell, manager):
     there = download("a/b:Q8_0", DownloadStatus.COMPLETED, was_present=True, downloaded_bytes=GB, total_bytes=GB)
     checked = download("a/b:Q6_K", DownloadStatus.DOWNLOADING, downloaded_bytes=GB, total_bytes=GB)
+    followed = replace(there, id=DownloadId("a/b", "F16"), then=Then("make", "running"))
     manager.answers["queue_smart"] = lambda repo_id, quantization, **_: SimpleNamespace(
         id=DownloadId(repo_id, quantization)
     )
-    manager.snapshot = replace(manager.snapshot, recent_completed=(there, checked))
+    manager.snapshot = replace(manager.snapshot, recent_completed=(there, checked, followed))
 
     assert run(shell, "queue a/b:Q8_0") == "You already have a/b:Q8_0 (1.0 GB)."
+    assert "Its command runs now" in run(shell, "queue a/b:F16 --then make")
     assert run(shell, "queue a/b:Q6_K").endswith("All of its data is on the disk and is being verified.")
 
 

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import NetworkError
 from gglib_nb.notebook.progress import TextQueue
 from tests.support.snapshots import GB, download, snapshot
@@ -87,6 +88,17 @@ def test_a_terminal_is_redrawn_in_place():
     assert "10 %" in first
     assert "20 %" in second
     assert rest == ""
+
+
+def test_a_terminal_says_until_when_downloads_wait():
+    hours = DailyHours.parse("22:00-7:00")
+    stream = io.StringIO()
+
+    TextQueue(stream, only=None, is_terminal=True).show(
+        replace(snapshot(download(position=1)), download_hours=hours, is_outside_hours=True)
+    )
+
+    assert "  1 waiting until 22:00\n" in stream.getvalue()
 
 
 def test_an_unchanged_terminal_is_not_written_to():
