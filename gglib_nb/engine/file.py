@@ -81,10 +81,7 @@ class Part:
         return replace(self.planned, size_bytes=self.size_bytes, sha256=self.sha256)
 
     def resolved(self, remote: Remote, *, has_bytes: bool) -> None:
-        """Record the hub's answer: where its bytes are, and the first time perhaps how many.
-
-        `has_bytes`: some are on the disk, so ranges are requested even if this answer ignored its range: others may not.
-        """
+        """Record the hub's answer. If it ignored its range, others may not: with bytes on the disk, ranges are requested."""
         self.remote = remote
         if self.sha256 is None and remote.sha256 is not None:
             self.sha256, self._is_guessed = remote.sha256, remote.has_guessed_sha256

@@ -129,8 +129,7 @@ class TargetCheck(Struct, eq=False):
         except FileNotFoundError:
             return None
         verified = self._journaled(found)
-        has_replaced = verified is not None and verified.has_replaced
-        if self._is_known_wrong(found) or (self.command.force and not has_replaced):
+        if self._is_known_wrong(found) or (self.command.force and not (verified and verified.has_replaced)):
             return None
         if not stat.S_ISREG(found.st_mode):
             raise StorageError(f"{self._target} is not a file. Move it, then retry.")

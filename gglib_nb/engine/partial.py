@@ -103,7 +103,7 @@ class PartialFile:
         fd = disk.create_beside(own)
         try:
             for start, end, _ in runs:
-                copy_bytes(shared, start, fd, start, end - start)
+                copy_bytes(shared, fd, start, end)
             sync_data(fd)
             self._check_owner()
             own.replace(self.path)
@@ -188,7 +188,7 @@ class PartialFile:
                 self.record()
         try:
             try:
-                if is_ours and self._size_bytes is not None and self.pieces.last_end < self._size_bytes:
+                if is_ours:
                     os.ftruncate(self._fd, self.pieces.last_end)
             finally:
                 os.close(self._fd)
@@ -266,13 +266,12 @@ def _put_back(own: Path, path: Path) -> None:
         own.unlink() if os.path.lexists(path) else own.rename(path)
 
 
-def copy_bytes(source: int, source_offset: int, target: int, target_offset: int, length: int) -> None:
-    """Copy a run of bytes between two open files; raises `OSError`."""
-    while length > 0:
-        count = copy_once(source, source_offset, target, target_offset, length)
-        if count == 0:
+def copy_bytes(source: int, target: int, at: int, end: int) -> None:
+    """Copy a range between two open files; raises `OSError`."""
+    while at < end:
+        if (count := copy_once(source, at, target, at, end - at)) == 0:
             raise OSError("the file is shorter than it was")
-        source_offset, target_offset, length = source_offset + count, target_offset + count, length - count
+        at += count
 
 
 def copy_once(source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:

@@ -120,6 +120,7 @@ class Comparison:
 
     def __init__(self, donors: Sequence[CopySource], steps: _Steps) -> None:
         self.donors: Final = donors
+        self.began_s = 0.0  # when the present step began
         self.wanted = next(steps)  # only these bytes are fetched before the next step, in order
         self.copies: tuple[Copy, ...] | None = None  # the result; None before
         self._steps: Final = steps

@@ -60,6 +60,8 @@ _FLOWING_S: Final = 2.0
 _MOST_OPEN_FILES: Final = MOST_CONNECTIONS
 # While tensors are copied into one file, the network is free for the next; more copies at once only make a disk seek.
 _MOST_COPIED_FILES: Final = 2
+# A step of a comparison reads some megabytes.
+_LONGEST_STEP_S: Final = 60.0
 
 
 class Transfer:
@@ -266,7 +268,7 @@ class Transfer:
                 self._check(file)
         elif file.stage is Stage.FETCHING and file.opened is not None:
             if file.comparison is not None:
-                self._compare(file, file.opened, file.comparison)
+                self._compare(file, file.opened, file.comparison, now_s)
             elif (wrong := file.verify()) is not None:
                 self._wrong(file, wrong, now_s)
             elif file.is_proven and "sync" not in file.jobs:  # the system reports a write error only to that sync
@@ -540,11 +542,13 @@ class Transfer:
 
     # Tensors of other files ------------------------------------------------------------------------------------------
 
-    def _compare(self, file: DownloadFile, opened: PartialFile, comparison: Comparison) -> None:
+    def _compare(self, file: DownloadFile, opened: PartialFile, comparison: Comparison, now_s: float) -> None:
         """Take the next step of the comparison, if its bytes are on the disk."""
-        if file.parts[0].is_whole or opened.journal.is_copy_wrong:
+        is_hung = "compare" in file.jobs and now_s - comparison.began_s > _LONGEST_STEP_S  # the disk of a donor
+        if file.parts[0].is_whole or opened.journal.is_copy_wrong or is_hung:
             file.comparison = None  # a server that sends only the whole would send it for every sample
         elif "compare" not in file.jobs and all(opened.pieces.reach(start) >= end for start, end in comparison.wanted):
+            comparison.began_s = now_s
             self._do("compare", file, comparison.step, opened.pieces.only(WRITTEN, SYNCED))
 
     def _reuse(self, file: DownloadFile, ended: Comparison | TensorCopy, now_s: float) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from gglib_nb.demo import bytes_content
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.reports import EngineLost, TransferFinished, TransferStopped
-from gglib_nb.engine import disk, reuse
+from gglib_nb.engine import disk, reuse, transfer
 from gglib_nb.engine.disk import journal_path, lease_path, part_path
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.partial import copy_once
@@ -190,6 +190,24 @@ def test_a_registered_file_on_a_disk_that_hangs_holds_up_no_download(
 
     assert isinstance(end, TransferFinished)
     assert end.files[0].reused_from[0] == Q4_K_M
+
+
+def test_a_donor_on_a_disk_that_hangs_while_it_is_compared_holds_up_no_download(hub, engine, monkeypatch) -> None:
+    place(hub, engine.folder, Q4_K_M)
+    answers = threading.Event()
+
+    def hangs(*_: Any) -> bytes:
+        answers.wait(60)
+        return b""
+
+    monkeypatch.setattr(reuse._OpenDonors, "read", hangs)
+    monkeypatch.setattr(transfer, "_LONGEST_STEP_S", 0.3)
+
+    end = engine.log.end_of(engine.begin(RELATED, Q4_K_S), timeout_s=10)
+    answers.set()
+
+    assert isinstance(end, TransferFinished)
+    assert end.files[0].reused_bytes == 0
 
 
 def test_copied_bytes_count_as_downloaded_but_not_as_speed(hub, engine) -> None:
