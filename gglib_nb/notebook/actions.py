@@ -44,7 +44,6 @@ _LAST_POSITION: Final = 1_000_000  # the queue clamps a position beyond its end
 _MOST_SUGGESTIONS: Final = 8
 _MOST_NAMED: Final = 5
 _CONTENTS_WIDTH: Final = 100
-_UNUSED_S: Final = listings.UNUSED_DAYS * 86_400.0
 
 
 def act(operations: "SyncOperations", request: messages.Request, send: SendProgress) -> Answer | Listing | None:
@@ -217,7 +216,7 @@ def _ask_or_delete(operations: "SyncOperations", action: str, id_: str) -> Answe
         case "delete_now":
             return _result(results.deleted(operations.delete(id_, dry_run=False)), "good")
         case "prune":
-            plan = operations.prune(unused_s=_UNUSED_S, dry_run=True)
+            plan = operations.prune(unused_s=listings.UNUSED_S, dry_run=True)
             if not plan:
                 return Answer(text=results.nothing_pruned(plan))
             names = units.listed(
@@ -225,7 +224,7 @@ def _ask_or_delete(operations: "SyncOperations", action: str, id_: str) -> Answe
             )
             question = f"{results.pruning_question(plan)} Delete {names}?"
         case "prune_now":
-            return _result(results.pruned(operations.prune(unused_s=_UNUSED_S)), "good")
+            return _result(results.pruned(operations.prune(unused_s=listings.UNUSED_S)), "good")
         case "export":
             folder = str(Path.cwd() / "gguf-bundle")
             question = f"Export to {units.tilde(folder)}? To another folder: %gguf export {shlex.quote(id_)} FOLDER"

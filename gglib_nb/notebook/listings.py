@@ -18,8 +18,8 @@ from gglib_nb.notebook.tables import Block, Column, Diff, Line, Table
 
 _ICONS: Final[dict[Mood, str]] = {"good": "completed", "warn": "cancelled", "bad": "failed", "plain": "models"}
 _HERE: Final = "already downloaded"
-_DAY_S: Final = 86_400
-UNUSED_DAYS: Final = 30
+_UNUSED_DAYS: Final = 30
+UNUSED_S: Final = _UNUSED_DAYS * 86_400.0
 """The panel offers to delete models that have been unused for longer than this."""
 
 
@@ -65,10 +65,10 @@ _MODEL_COLUMNS: Final = (
 def model_list(models: Sequence[ModelSummary], use: DiskUse) -> Listing:
     """The models on this disk, and the disk space they use."""
     here = f"{units.plural(len(models), 'model')} · {_disk_line(use)}" if models else "No models on this disk yet."
-    used_s = time.time() - UNUSED_DAYS * _DAY_S
+    used_s = time.time() - UNUSED_S
     old = [one for one in models if not one.store and (one.last_used_at_s or one.registered_at_s) < used_s]
     unused_bytes = sum(model.size_bytes for model in old)
-    unused = f"{units.size(unused_bytes)} not used for {UNUSED_DAYS} days" if unused_bytes else ""
+    unused = f"{units.size(unused_bytes)} not used for {_UNUSED_DAYS} days" if unused_bytes else ""
     note = " · ".join(filter(None, (here, unused, missing_stores(use))))
     actions = (Action("prune", "Free space", is_worded=True),) if unused_bytes else ()
     return Listing(rows=tuple(map(_model_row, models)), note=note, actions=actions)

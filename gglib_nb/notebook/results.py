@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from gglib_nb.domain import units
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, shown
-from gglib_nb.domain.library import CheckedFile, Deletion, PrunePlan, QueuedUpdate, Repair, SkippedFile, Verification
+from gglib_nb.domain.library import CheckedFile, Deletion, PrunePlan, QueuedUpdate, Repair, Verification
 from gglib_nb.domain.model import LOCAL_OWNER
 from gglib_nb.domain.names import DownloadId, source_of
 from gglib_nb.domain.text import printable
@@ -39,13 +39,13 @@ _PRUNE_COLUMNS: Final = (
 def deletion_question(plan: Deletion) -> str:
     """The files that a deletion would delete."""
     files = units.plural(len(plan.deleted), "file")
-    return printable(f"{plan.id}: {files}, {units.size(plan.freed_bytes)} will be freed.{_kept(plan.kept)}")
+    return printable(f"{plan.id}: {files}, {units.size(plan.freed_bytes)} will be freed.{_kept(plan)}")
 
 
 def deleted(deletion: Deletion) -> str:
     """The files that a deletion deleted."""
     files, freed = units.plural(len(deletion.deleted), "file"), units.size(deletion.freed_bytes)
-    return printable(f"Deleted {deletion.id}: {files}; {freed} freed.{_kept(deletion.kept)}")
+    return printable(f"Deleted {deletion.id}: {files}; {freed} freed.{_kept(deletion)}")
 
 
 def exported(report: "BundleReport") -> str:
@@ -139,8 +139,9 @@ def imported(report: ImportReport, folder: str) -> str:
     return "\n".join(map(printable, [head, *added, *(["Skipped:", *skipped] if skipped else [])]))
 
 
-def _kept(files: Sequence[SkippedFile]) -> str:
-    return "".join(f" {kept.path} is kept: {kept.reason}." for kept in files)
+def _kept(plan: Deletion) -> str:
+    linked = " The data is also linked elsewhere." if plan.deleted and not plan.freed_bytes else ""
+    return linked + "".join(f" {kept.path} is kept: {kept.reason}." for kept in plan.kept)
 
 
 def _fault(file: CheckedFile) -> str:

@@ -817,6 +817,13 @@ def test_delete_reports_the_freed_space_and_does_nothing_without_a_user(shell, m
     assert [keywords for _, _, keywords in manager.asked] == [{"dry_run": True}]
 
 
+def test_a_deletion_that_frees_nothing_says_why(shell, manager):
+    manager.registered = [MODEL]
+    manager.answers["delete"] = lambda _id, dry_run=False: replace(PLAN, freed_bytes=0)
+
+    assert run(shell, "delete a/b --yes") == "Deleted a/b:Q8_0: 1 file; 0 B freed. The data is also linked elsewhere."
+
+
 def test_a_confirmed_delete_is_executed(shell, manager):
     manager.registered = [MODEL]
     manager.answers["delete"] = lambda _id, dry_run=False: PLAN
