@@ -28,8 +28,7 @@ from gglib_nb.notebook.verb import All, Argument, GrammarError, read_count, verb
 if TYPE_CHECKING:
     from gglib_nb.domain.library import Leftover
 
-# The queue is shown even if another program has locked the database.
-_OTHERS_S: Final = 1.0
+_OTHERS_S: Final = 1.0  # the queue is shown even if another program has locked the database
 _POLL_S: Final = 0.1
 _KEPT: Final = "Downloaded data is kept."
 
