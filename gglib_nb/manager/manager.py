@@ -237,7 +237,6 @@ class _Operations(AdviceOperations):
 
     @override
     def __dir__(self) -> list[str]:
-        # The public names only; `INSIDE` are for this package.
         return sorted(name for name in {*dir(type(self)), *vars(self)} if name[0] != "_" and name not in INSIDE)
 
 
@@ -384,14 +383,7 @@ _current: DownloadManager | None = None
 
 
 def get_manager() -> DownloadManager:
-    """The manager that the magics, the panel and `gglib_nb.download` share, made on first use.
-
-    It adopts the queues of kernels that have stopped, for the same models folder and hub. It is closed when the interpreter
-    exits; the next kernel continues.
-
-    Raises:
-        InvalidConfigError: A setting has an invalid value.
-    """
+    """The manager of `gglib_nb.get_manager`, which adopts the queues of kernels that have stopped; closed when Python exits."""
     global _current  # noqa: PLW0603 - one per kernel is the point
     with _current_lock:
         if _current is None or _current.is_closed:
