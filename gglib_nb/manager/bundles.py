@@ -75,16 +75,15 @@ def export_models(
     *,
     read_card: Callable[[Model], bytes | None] = lambda _model: None,
     on_progress: OnWorkProgress | None = None,
-    is_stopped: Callable[[], bool] = has_given_up,
 ) -> BundleReport:
     """Writes a bundle, or adds to one, as documented for the operation `export`.
 
-    Each model is in the manifest only once all of its files are verified. `on_progress` and `is_stopped` are called after every
-    few megabytes; if it was stopped, it raises `DownloadInterruptedError` and continues the next time.
+    Each model is in the manifest only once all of its files are verified. `on_progress` is called after every few
+    megabytes; if the caller has given up then, it raises `DownloadInterruptedError`, and continues the next time.
     """
     for model in models:
         _refuse_missing(map(Path, model.targets), _advice(model))
-    copier = _Copier(sum(model.size_bytes for model in models), on_progress, is_stopped)
+    copier = _Copier(sum(model.size_bytes for model in models), on_progress)
     with storage_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for model in models:
@@ -134,7 +133,6 @@ def import_models(
     *,
     registered: Iterable[Model] = (),
     on_progress: OnWorkProgress | None = None,
-    is_stopped: Callable[[], bool] = has_given_up,
 ) -> tuple[Model, ...]:
     """Copies the models of a bundle into the models folder and registers each under the repository it came from.
 
@@ -142,7 +140,7 @@ def import_models(
     those of a registered model in another folder. Stopping is as for `export_models`.
     """
     manifest = read_manifest(folder)
-    copier = _Copier(sum(model.size_bytes for model in manifest.models), on_progress, is_stopped)
+    copier = _Copier(sum(model.size_bytes for model in manifest.models), on_progress)
     present = {model.id: model for model in registered}
     imported: list[Model] = []
     for bundled in manifest.models:
@@ -195,12 +193,11 @@ def _refuse_missing(paths: Iterable[Path], advice: str) -> None:
 class _Copier:
     """Hashes, links and copies the files of one export or import."""
 
-    def __init__(self, total_bytes: int, on_progress: OnWorkProgress | None, is_stopped: Callable[[], bool]) -> None:
+    def __init__(self, total_bytes: int, on_progress: OnWorkProgress | None) -> None:
         self.total_bytes: Final = total_bytes
         self.linked_bytes = 0
         self._done_bytes = 0
         self._on_progress: Final = on_progress
-        self._is_stopped: Final = is_stopped
 
     def export(self, model: Model, file: StoredFile, target: Path, manifest: BundleManifest) -> BundledFile:
         """Links or copies a file of a model into a bundle; a damaged one gets no place there.
@@ -258,7 +255,7 @@ class _Copier:
     def _advance(self, path: Path, count: int) -> None:
         """Counts bytes as done; if it was stopped, written data is kept and continued next time."""
         self._done_bytes += count
-        if self._is_stopped():
+        if has_given_up():
             raise DownloadInterruptedError(f"Stopped at {path.name}; copied files are kept. Run it again to continue.")
         if self._on_progress is not None:
             done_bytes = min(self._done_bytes, self.total_bytes)

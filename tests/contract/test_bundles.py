@@ -7,6 +7,8 @@ import resource
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ from gglib_nb.domain.importing import MANIFEST_NAME
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
+from gglib_nb.manager import bundles
 from gglib_nb.manager.bundles import export_models, import_models, is_bundle, read_manifest
 from tests.support.hub import small_gguf
 
@@ -230,11 +233,19 @@ def test_a_readme_that_is_there_already_is_kept(tmp_path: Path) -> None:
     assert readme.read_bytes() == b"# Mine"
 
 
+@contextmanager
+def given_up(answer: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """The caller of an export or import has given up if `answer` says so."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bundles, "has_given_up", answer)
+        yield
+
+
 def test_an_interrupted_export_continues_where_it_stopped(tmp_path: Path, other_disk: Path) -> None:
     model = a_model(tmp_path / "models", size_bytes=12 * MB)
     stop = threading.Event()
-    with pytest.raises(DownloadInterruptedError):
-        export_models([model], other_disk, on_progress=lambda _progress: stop.set(), is_stopped=stop.is_set)
+    with given_up(stop.is_set), pytest.raises(DownloadInterruptedError):
+        export_models([model], other_disk, on_progress=lambda _progress: stop.set())
     target = other_disk / "owner/repo/m-Q4_K_M.gguf"
     begun = target.with_name(target.name + ".copying")
     size_before = begun.stat().st_size
@@ -250,11 +261,8 @@ def test_an_interrupted_export_continues_where_it_stopped(tmp_path: Path, other_
 
 
 def test_nothing_of_an_interrupted_export_is_in_the_manifest(tmp_path: Path, other_disk: Path) -> None:
-    stop = threading.Event()
-    stop.set()
-
-    with pytest.raises(DownloadInterruptedError):
-        export_models([a_model(tmp_path / "models")], other_disk, is_stopped=stop.is_set)
+    with given_up(), pytest.raises(DownloadInterruptedError):
+        export_models([a_model(tmp_path / "models")], other_disk)
 
     assert not (other_disk / MANIFEST_NAME).exists()
 
@@ -510,8 +518,8 @@ def test_an_interrupted_copy_needs_space_only_for_the_rest(
 ) -> None:
     model = a_model(tmp_path / "models", size_bytes=10 * MB)
     export_models([model], other_disk)
-    with pytest.raises(DownloadInterruptedError):
-        import_models(other_disk, tmp_path / "there", lambda _: None, is_stopped=lambda: True)
+    with given_up(), pytest.raises(DownloadInterruptedError):
+        import_models(other_disk, tmp_path / "there", lambda _: None)
     monkeypatch.setattr("gglib_nb.engine.disk.free_bytes", lambda _folder: 7 * MB)
 
     (imported,) = import_models(other_disk, tmp_path / "there", lambda _: None)
