@@ -99,13 +99,18 @@ def make_home(folder: Path, repo_id: str) -> None:
         (folder / repo_id).mkdir(parents=True, exist_ok=True)
 
 
-def plan_deletion(model: Model, models: Iterable[Model]) -> Deletion:
-    """The files that deleting one of `models` would delete; those of others stay. The Hugging Face cache is a `StorageError`."""
+def plan_deletion(model: Model, models: Iterable[Model], elsewhere: frozenset[str] = frozenset()) -> Deletion:
+    """The files that deleting one of `models` would delete; those of others stay, and companions that other kernels download.
+
+    The Hugging Face cache is a `StorageError`.
+    """
     users = {file.target: other for other in models if other.id != model.id for file in other.files}
     deleted, kept = [], []
     for file in model.files:
         if (user := users.get(file.target)) is not None:
             kept.append(SkippedFile(file.target, f"{user.id} uses it"))
+        elif file.kind != "shard" and file.target in elsewhere:
+            kept.append(SkippedFile(file.target, "a download in the queue of another kernel uses it"))
         elif os.path.lexists(file.target):
             if is_in_hub_cache(Path(file.target)):
                 raise StorageError(

@@ -218,7 +218,7 @@ class ModelOperations(QueueOperations):
 
     def _deletion(self, model: Model) -> Deletion:
         self._refuse_if_queued(model, "deleted")
-        return library.plan_deletion(model, self._parts.catalog.models())
+        return library.plan_deletion(model, self._parts.catalog.models(), settled(self._parts.keeper.look()))
 
     def _carry_out(self, plan: Deletion, home: Path) -> Deletion:
         library.delete_files(plan.deleted, home)

@@ -24,6 +24,7 @@ from gglib_nb.domain.stored import StoredDownload, StoredQueue
 from gglib_nb.manager import keeper
 from gglib_nb.system import boot_id
 from tests.support.faulty_hub import FaultyHub, WrongBytes
+from tests.support.hub import make_repository
 from tests.support.kernel import wait_until
 from tests.support.partials import write_journal
 from tests.support.plans import a_plan
@@ -218,3 +219,23 @@ def test_a_model_in_another_kernels_queue_is_neither_pruned_nor_deleted(
 
     assert plan.models == ()
     assert path.exists()
+
+
+def test_a_deletion_keeps_the_projector_that_another_kernel_downloads_a_model_with(
+    make_manager: Callable[..., DownloadManager], held: FaultyHub
+) -> None:
+    held.add_repository(
+        make_repository("demo/v-GGUF", {"v-Q4_K_M.gguf": 60_000, "v-Q8_0.gguf": 90_000, "mmproj-v-F16.gguf": 20_000})
+    )
+    manager, other = make_manager(), make_manager()
+    held.set_speed()
+    manager.sync.download("demo/v-GGUF", "Q4_K_M", companions=("mmproj",))
+    held.set_speed(bytes_per_second=0)
+    queued = other.sync.queue_smart("demo/v-GGUF", "Q8_0", companions=("mmproj",))
+    other.sync.see_others()  # its queue is stored
+
+    deletion = manager.sync.delete("demo/v-GGUF:Q4_K_M")
+    held.set_speed()
+
+    assert [Path(one.path).name for one in deletion.kept] == ["mmproj-v-F16.gguf"]
+    assert queued.sync.wait().paths[0].is_file()
