@@ -44,8 +44,7 @@ from gglib_nb.queue.machine import QueueMachine
 from gglib_nb.settings import DownloadManagerConfig, checked_setting, origins_of
 from gglib_nb.system import call_in_forked_children
 
-INSIDE: Final = frozenset({"catalog", "hub", "origins"})
-"""Attributes of a manager that only this package uses."""
+INSIDE: Final = frozenset({"catalog", "hub", "origins"})  # attributes that only this package uses
 CLOSE_TIMEOUT_S: Final = 2.0
 """The longest wait of a kernel that exits; the engine stops by itself when its input closes."""
 # More at once only make the Hub refuse for a while.
@@ -62,7 +61,6 @@ class Parts:
 
     Attributes:
         origins: The source of each value of `config`.
-        hub: Waits for the network, so requests are sent on the threads of `at_hub`, or on a thread of their own.
 
     Raises:
         InvalidConfigError: The configured engine cannot be used.
