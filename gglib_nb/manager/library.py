@@ -100,10 +100,7 @@ def make_home(folder: Path, repo_id: str) -> None:
 
 
 def plan_deletion(model: Model, models: Iterable[Model], elsewhere: frozenset[str] = frozenset()) -> Deletion:
-    """The files that deleting one of `models` would delete; those of others stay, and companions that other kernels download.
-
-    The Hugging Face cache is a `StorageError`.
-    """
+    """What deleting one of `models` deletes: no file of another, nor a companion that a download `elsewhere` uses."""
     users = {file.target: other for other in models if other.id != model.id for file in other.files}
     deleted, kept = [], []
     for file in model.files:

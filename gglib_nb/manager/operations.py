@@ -305,7 +305,7 @@ class QueueOperations(Blocking):
 
     @contextmanager
     def _room_for_ended(self, ids: Sequence[DownloadId], status: DownloadStatus) -> Iterator[None]:
-        """As for new requests, for ended downloads that return to the queue together."""
+        """As `_room_for`, for ended downloads that return to the queue together; their disks must be mounted."""
         plans, models = self._ask(lambda machine: machine.plans_of_ended(ids, status)), self._parts.prepare()
         for plan in plans:
             self._refuse_unmounted(plan, models)
