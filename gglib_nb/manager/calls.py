@@ -302,9 +302,8 @@ def _bound(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
     for name, given in bound.arguments.items():
         is_many = stated.parameters[name].kind is Parameter.VAR_POSITIONAL
         # A single number of NumPy or pandas counts as Python's own.
-        values = tuple(
-            one.item() if getattr(one, "ndim", None) == 0 else one for one in (given if is_many else (given,))
-        )
+        each = given if is_many else (given,)
+        values = tuple(one.item() if getattr(one, "ndim", None) == 0 else one for one in each)
         for value in values:
             check_argument(name, value, kinds.get(name, object))
         bound.arguments[name] = values if is_many else values[0]
