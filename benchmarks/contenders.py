@@ -1,7 +1,7 @@
 """The contenders: gglib_nb and common downloaders, each as the commands that download a model and verify it.
 
-A downloader that does not verify is followed by `openssl dgst -sha256`. Downloaders that are not installed are skipped and reported.
-Knows nothing about servers or measurements.
+A downloader that does not verify is followed by `openssl dgst -sha256`. Downloaders that are not installed are skipped
+and reported. Knows nothing about servers or measurements.
 """
 
 import importlib.util

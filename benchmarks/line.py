@@ -7,8 +7,8 @@ Bytes pass unread, so TLS stays between the downloader and the server. Of each c
 * a round-trip time: bytes arrive half of it later, the first ones one more later (TCP's handshake), and at most a
   window is in transit, which starts at ten segments, grows by acknowledged bytes (slow start) and ends at 4 MiB.
 
-nginx's own `limit_rate` is not a substitute: it counts each *request* separately and starts with one second of data at once, so that
-ranged requests on a kept connection run unlimited. `tc netem` needs root and a kernel that has it.
+nginx's own `limit_rate` is not a substitute: it counts each *request* separately and starts with one second of data at
+once, so that ranged requests on a kept connection run unlimited. `tc netem` needs root and a kernel that has it.
 """
 
 import argparse

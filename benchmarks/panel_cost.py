@@ -30,8 +30,8 @@ from tests.support.snapshots import GB, download, shards, snapshot
 ROOT = Path(__file__).resolve().parents[1]
 HZ = 10
 TICKS = 40
-# Models, files of each, active models with all files changing, and the limit of a core in the kernel, in percent. An engine
-# has 16 connections, so more than 80 active files do not occur; 1,000 show how the cost grows.
+# Models, files of each, active models with all files changing, and the limit of a core in the kernel, in percent. An
+# engine has 16 connections, so more than 80 active files do not occur; 1,000 show how the cost grows.
 CASES: dict[tuple[int, int, int], float | None] = {(5, 10, 5): 1.0, (50, 20, 4): 2.0, (50, 20, 50): None}
 _HEAD = ("queue", "kernel", "messages/s", "page CPU/tick", "frame median", "frame p99")
 FRAME_MS = 16.0

@@ -1,8 +1,8 @@
 """Runs a downloader as a process and measures wall time, CPU of all its processes, and peak memory.
 
-CPU comes from the system when the process has ended (`wait4` counts its children, if it waited for them). Memory is each
-process's own peak, sampled ten times a second and added up. Knows no downloaders, except that a process
-of `gglib_nb.engine` is reported separately.
+CPU comes from the system when the process has ended (`wait4` counts its children, if it waited for them). Memory is
+each process's own peak, sampled ten times a second and added up. Knows no downloaders, except that a process of
+`gglib_nb.engine` is reported separately.
 """
 
 import contextlib

@@ -2,8 +2,8 @@
 
     python -m benchmarks.r_reuse
 
-Real files (`benchmarks.related_models`), the embedded hub, whose log has the sent bytes; and for a changed chat template of a
-large model the time compared with copying and hashing it once.
+Real files (`benchmarks.related_models`), the embedded hub, whose log has the sent bytes; and for a changed chat
+template of a large model the time compared with copying and hashing it once.
 """
 
 import json

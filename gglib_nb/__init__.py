@@ -60,7 +60,7 @@ def load_ipython_extension(shell: "InteractiveShell") -> None:
         from IPython.core.error import UsageError
 
         raise UsageError(
-            "gglib_nb downloads in a process of its own, and JupyterLite has no processes; use a Jupyter server, Colab or VS Code."
+            "gglib_nb downloads in its own process, and JupyterLite has none; use a Jupyter server, Colab or VS Code."
         )
     import_module("gglib_nb.notebook.magic").load(shell)
 

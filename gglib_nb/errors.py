@@ -1,7 +1,7 @@
 """Every error gglib_nb raises, one class per decision a caller can take.
 
-The message says what happened and what to do next; the attributes are plain values, for programs. Between engine and kernel
-errors are plain dictionaries: `to_wire` and `from_wire`.
+The message says what happened and what to do next; the attributes are plain values, for programs. Between engine and
+kernel errors are plain dictionaries: `to_wire` and `from_wire`.
 """
 
 from typing import Any, TypeVar
@@ -112,8 +112,8 @@ class RevisionNotFoundError(HubError):
 class GatedRepoError(HubError):
     """The repository is gated, and access has not been granted; `accept_url` is the page on which to request it.
 
-    `state` is `login` (a token is needed first), `not requested` (its terms have to be accepted), `pending` (its authors have not
-    answered the request) or `rejected`.
+    `state` is `login` (a token is needed first), `not requested` (its terms have to be accepted), `pending` (its
+    authors have not answered the request) or `rejected`.
     """
 
     def __init__(self, message: str, accept_url: str = "", state: str = "not requested") -> None:

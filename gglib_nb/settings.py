@@ -4,7 +4,7 @@ A value comes from an argument, else from what was set in this kernel, what is s
 variable, or the default. Only this module reads environment variables and the file of saved settings. It does not look
 for the Hub's stored token: huggingface_hub reads that at every call, so that logging in helps without a restart.
 
-Every function raises `InvalidConfigError` for an impossible value, with a text that names the setting, variable or file.
+Every function raises `InvalidConfigError` for an impossible value, with a text that names its source.
 """
 
 # ruff: noqa: RUF009 - the calls in the table return fields
@@ -358,7 +358,7 @@ _profile: Final[dict[str, Any]] = {}
 
 
 def setting_name(text: str) -> str:
-    """The setting that a user means, by its name or a part that only one has; else a `RequestError` with the choices."""
+    """The setting that a user means, by its name or a unique part of one; else a `RequestError` with the choices."""
     typed = text.strip().lower().replace("-", "_")
     if typed in SETTINGS:
         return typed

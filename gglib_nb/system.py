@@ -182,7 +182,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
-    """Write a small file, of which others see the old content or all of the new one; raises `OSError` with this path."""
+    """Write a small file, of which others see the old content or the new one; raises `OSError` with this path."""
     new = path.with_name(f"{path.name}.{os.urandom(8).hex()}.new")
     try:
         try:
@@ -205,7 +205,7 @@ def existing_folder(folder: Path) -> Path:
 
 
 def device_of(folder: Path) -> int | None:
-    """The number of the filesystem of a folder, which need not exist yet; None where nothing of the path can be read."""
+    """The number of the filesystem of a folder, which need not exist yet; None if no part of its path is readable."""
     try:
         return existing_folder(folder).stat().st_dev
     except OSError:
@@ -213,7 +213,7 @@ def device_of(folder: Path) -> int | None:
 
 
 def free_bytes(folder: Path) -> int | None:
-    """What this user may still write on the filesystem of a folder, which need not exist yet; None where it does not say."""
+    """What this user may still write on the filesystem of a folder, which need not exist yet; None if unknown."""
     try:
         usage = disk_usage(existing_folder(folder))
     except OSError:
@@ -227,15 +227,15 @@ def matching(folder: Path, pattern: str) -> Iterator[Path]:
         yield folder / name
 
 
-# Whether the path, or the target of its link, exists, is a regular file, or a folder; False also if that cannot be checked,
-# as on a dead mount. (`Path.exists` raises in a folder that may not be searched, until Python 3.14.)
+# Whether the path, or the target of its link, exists, is a regular file, or a folder; False also if that cannot be
+# checked, as on a dead mount. (`Path.exists` raises in a folder that may not be searched, until Python 3.14.)
 exists: Final = os.path.exists
 is_file: Final = os.path.isfile
 is_folder: Final = os.path.isdir
 
 
 def others_may_write(path: Path) -> bool:
-    """Whether another user owns a file or may write to it; False if the system has no such users, or there is no file."""
+    """Whether another user owns a file or may write to it; False if the system has no such users, or no such file."""
     try:
         found = path.stat()
     except OSError:
@@ -284,7 +284,7 @@ def allocate(fd: int, size_bytes: int) -> None:
 
 
 def copy_range(source: int, source_offset: int, target: int, target_offset: int, length: int) -> int | None:
-    """Have the system copy between two descriptors, which may share the blocks instead; raises `OSError` if the disk is full.
+    """Have the system copy between two descriptors, maybe by sharing blocks; raises `OSError` if the disk is full.
 
     Returns the number of bytes copied, 0 at the end of the source; None: these files cannot be copied this way.
     """

@@ -6,8 +6,8 @@
     python tools/demo.py --store     runs every notebook and stores its outputs
     python tools/demo.py --repo ID   the real Hub, with the given repository
 
-With the embedded hub all files are written below `.demo`, or `--folder`; with the real one, to gglib_nb's usual folders.
-It does what a user would do by hand, with the same commands; the package does not depend on it.
+With the embedded hub all files are written below `.demo`, or `--folder`; with the real one, to gglib_nb's usual
+folders. It does what a user would do by hand, with the same commands; the package does not depend on it.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """Hosts that pin their packages: tools/hosts.py [colab|sagemaker|lowest|newest …], all of them by default.
 
-For each it creates an environment in .hosts/ with the host's versions, installs this checkout's wheel into it as a
-user does, and runs the tests of kernel, magic, panel messages and downloads there. The pins are in tests/hosts/; `lowest`
+For each it creates an environment in .hosts/ with the host's versions, installs this checkout's wheel into it as a user
+does, and runs the tests of kernel, magic, panel messages and downloads there. The pins are in tests/hosts/; `lowest`
 has the oldest version of each dependency that pyproject.toml allows, `newest` the newest of each.
 
 Runs in the development environment; needs the package index. If the Python of a host is not installed, this

@@ -1,9 +1,9 @@
 """The user's one SQLite file: one connection per thread, and SQLite's errors mapped to ours.
 
-A connection stays open between uses, because closing the last one writes the whole log back to the file and
-waits for the disk. It is never shared between threads or carried over a fork, and it is reopened if the file was
-replaced or deleted. A file that SQLite reports as damaged is renamed, never deleted, and a new one is created: the models that
-it recorded are on the disk as files, and an unreadable queue must not stop another one.
+A connection stays open between uses, because closing the last one writes the whole log back to the file and waits for
+the disk. It is never shared between threads or carried over a fork, and it is reopened if the file was replaced or
+deleted. A file that SQLite reports as damaged is renamed, never deleted, and a new one is created: the models that it
+recorded are on the disk as files, and an unreadable queue must not stop another one.
 
 It knows nothing of models and queues; those are in `store`, `queues` and `history`.
 """
@@ -112,8 +112,8 @@ class Database:
             is_light: A power failure (not a kill) may lose the writes, so they do not wait for the disk.
 
         Raises:
-            CatalogError: The database could not be opened, or an operation in the block failed. A damaged file has been renamed:
-                the next call creates a new one.
+            CatalogError: The database could not be opened, or an operation in the block failed. A damaged file has been
+                renamed: the next call creates a new one.
         """
         looked_at = _identity(self.path)
         try:
@@ -177,7 +177,7 @@ class Database:
         name = f"{self.path.name}.damaged-{time.strftime('%Y-%m-%dT%H-%M-%S')}"
         names = chain([name], (f"{name}-{number}" for number in count(1)))
         aside = next(path for path in map(self.path.with_name, names) if not path.exists())
-        # The file is renamed last: as soon as its name is free, another thread creates a new one, whose log must not be moved.
+        # The file is renamed last: once its name is free, another thread creates one, whose log must not be moved.
         for suffix in _COMPANIONS:
             with suppress(FileNotFoundError):
                 self.path.with_name(self.path.name + suffix).replace(aside.with_name(aside.name + suffix))

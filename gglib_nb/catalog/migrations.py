@@ -155,7 +155,8 @@ MIGRATIONS: Final = (
                 'queued_at_s', json_extract(detail, '$.queued_at_s'),
                 'started_at_s', json_extract(detail, '$.started_at_s'),
                 'ended_at_s', json_extract(detail, '$.ended_at_s'), 'error', json_extract(detail, '$.error'),
-                'can_retry', json(iif(json_extract(detail, '$.can_retry'), 'true', 'false'))) WHERE json_valid(detail)""",
+                'can_retry', json(iif(json_extract(detail, '$.can_retry'), 'true', 'false')))
+            WHERE json_valid(detail)""",
         ),
     ),
     Migration(
@@ -190,7 +191,7 @@ def atomic(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def migrate(connection: sqlite3.Connection, migrations: tuple[Migration, ...] = MIGRATIONS) -> None:
-    """Applies the steps that the database lacks; several processes may do so at once. One from a newer version is a `CatalogError`."""
+    """Applies the missing steps; several processes may at once. A database of a newer version is a `CatalogError`."""
     known = {migration.name for migration in migrations}
     applied = _applied(connection)
     if applied == known:

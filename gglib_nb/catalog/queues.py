@@ -1,8 +1,7 @@
-"""The queues of all kernels in the user's database: each kernel writes its own, reads the others, and adopts abandoned ones.
+"""The queues of all kernels in the user's database: each kernel writes its own, reads and adopts those of others.
 
-Rows and transactions only. The caller decides whether a kernel still runs. The decision is made under the write lock, so
-that one of two kernels gets everything and the other nothing. No time in a row is compared with a
-clock: `beat` only grows.
+Rows and transactions only. The caller decides whether a kernel still runs. The decision is made under the write lock,
+so that one of two kernels gets everything and the other nothing. No time in a row is compared: `beat` only grows.
 
 Targets are stored relative to the models folder and checked when they are read, so that no download leaves it.
 Tokens and signed addresses have no field here.
@@ -139,7 +138,7 @@ class Queues:
         return tuple(found)
 
     def targets(self) -> frozenset[str]:
-        """The paths that the downloads of other kernels with this models folder write; those that failed do not count."""
+        """The paths that the downloads of other kernels with this models folder write; failed ones do not count."""
         if not exists(self._database.path):
             return frozenset()
         with self._database.open() as connection:
@@ -206,7 +205,7 @@ def _kernels(connection: sqlite3.Connection, mine: KernelRecord, condition: str,
     return [KernelRecord(*row) for row in found.fetchall()]
 
 
-# Values as JSON, and back ----------------------------------------------------------------------------------------------
+# Values as JSON, and back ---------------------------------------------------------------------------------------------
 
 _encoder: Final = msgspec.json.Encoder(enc_hook=plain)
 _downloads: Final = msgspec.json.Decoder(StoredDownload, dec_hook=restored)

@@ -1,4 +1,4 @@
-"""The registered models, and the downloads that ended: domain values in and out of the database. No layer above contains SQL.
+"""The registered models and the ended downloads: domain values in and out of the database. All SQL is in this layer.
 
 It does not check whether the models' files exist; the caller does.
 """
@@ -159,7 +159,7 @@ class Catalog:
 
 
 def known_files(models: Sequence[Model]) -> dict[str, StoredFile]:
-    """The records of the models' files, from the newest model first, by path, without files that are known to be wrong."""
+    """The records of the models' files by path, from the newest model first, without files known to be wrong."""
     return {file.target: file for model in reversed(models) for file in model.files if file.wrong_ranges is None}
 
 
@@ -185,7 +185,7 @@ def _register(connection: sqlite3.Connection, model: Model) -> None:
 
 
 def _with_what_was_known(connection: sqlite3.Connection, model: Model) -> Model:
-    """A model that is registered again keeps its origin, and the last known state of its repository unless it has a newer one."""
+    """A model registered again keeps its origin, and its repository's last known state unless it has a newer one."""
     found = connection.execute(_SELECT_KNOWN_MODEL, (str(model.id),)).fetchone()
     if found is None or model.checked_at_s is not None:
         return model

@@ -13,7 +13,7 @@ _CONNECT_S: Final = 10.0
 
 
 def connection_to(engine: object) -> tuple[Connect, bool]:
-    """A function that returns a client for the setting (docs/cluster.md has its forms), and whether a lost one can be replaced.
+    """A function that returns a client for the setting (docs/cluster.md), and whether a lost client can be replaced.
 
     Raises:
         InvalidConfigError: It has no such form.

@@ -1,7 +1,7 @@
 """The engine of a Dask cluster, as the manager uses it: one engine process on each host.
 
-Each second, a thread lists the workers, asks new ones for their host, and keeps a link to one worker of each host. `dispatcher`
-decides what to do for a command or a report; this module does it, in order, under a lock that is never held while waiting.
+Each second, a thread lists the workers, asks new ones for their host, and keeps a link to one worker of each host.
+`dispatcher` decides what to do about a command or report; this module does it, in order, under a lock that never waits.
 """
 
 import contextlib
@@ -36,8 +36,8 @@ Connect = Callable[[], tuple[Client, bool]]
 class DaskEngine:
     """Engines on the hosts of a cluster; a `TransferEngine` of the manager. Starts nothing before it is needed.
 
-    The limits of `configure` are for all hosts together; commands have targets in the kernel's `models_directory`. A lost cluster
-    is waited for if it `can_come_back`; a closed client does not.
+    The limits of `configure` are for all hosts together; commands have targets in the kernel's `models_directory`. A
+    lost cluster is waited for if it `can_come_back`; a closed client does not.
     """
 
     pid: int | None = None  # no engine runs on this machine for this kernel

@@ -1,7 +1,7 @@
-"""Decides which host of a cluster runs which attempt. Takes the queue's commands and the hosts' reports, returns actions.
+"""Decides which host of a cluster runs which attempt. Takes commands and the hosts' reports, returns actions.
 
-No clock, no threads, no network. Every method returns the actions to carry out, in order: a `Tell` is a command for one host's
-engine, anything else a report for the queue. The caller passes the time and makes one call at a time.
+No clock, no threads, no network. Every method returns the actions to carry out, in order: a `Tell` is a command for one
+host's engine, anything else a report for the queue. The caller passes the time and makes one call at a time.
 
 * An attempt runs on one host, or, if it is wanted everywhere, on one host of each folder.
 * An attempt for which no host has a slot waits here; nothing is lost while the cluster has no host.
@@ -137,7 +137,7 @@ def _together(files: Sequence[reports.FileProgress]) -> reports.FileProgress:
 
 
 def shares_of(limit: int, running: Mapping[str, int]) -> dict[str, int]:
-    """Each busy host's share of a limit, in proportion to the transfers that it runs; at least 1. They add up to the limit."""
+    """Each busy host's share of a limit, in proportion to its transfers, at least 1. They add up to the limit."""
     total, shares, passed = sum(running.values()), dict[str, int](), 0
     for host, count in sorted(running.items()):
         if count:

@@ -1,8 +1,8 @@
 """One host of a cluster, as the kernel sees it: a thread that sends, a topic on which its reports arrive.
 
-Commands and receipts go through the scheduler to the handler that `worker_side` added to the worker; reports come back as events
-of a topic. An event can be lost if the client is disconnected for a moment, so the worker numbers its reports, and keeps them until
-their receipt: a lost event costs a moment, not a download.
+Commands and receipts go through the scheduler to the handler that `worker_side` added to the worker; reports come back
+as events of a topic. An event can be lost if the client is disconnected for a moment, so the worker numbers its
+reports, and keeps them until their receipt: a lost event costs a moment, not a download.
 """
 
 import contextlib
@@ -50,7 +50,7 @@ class HostLink:
     ) -> None:
         """Open the link in the background; it keeps the free space of the host current.
 
-        `on_event` is called with each report of the host, in order, and finally with `HostLost`, unless the link was closed.
+        `on_event` is called with each report of the host, in order, then with `HostLost` if the link was not closed.
         """
         self.worker: Final = worker
         self.host: Final = host

@@ -1,11 +1,11 @@
 """The code that runs inside a Dask worker: the engine process of its host, owned by one kernel's link.
 
-`introduce` runs on each worker once, out of band, and adds a handler to it. The link then uses only that handler, on the
-worker's event loop, so that it never waits for the user's tasks, which may occupy every thread for hours. (A Dask actor would: its
-creation is a task. It would also keep an adaptive cluster from retiring the worker.) Nothing here blocks that loop.
+`introduce` runs on each worker once, out of band, and adds a handler to it. The link then uses only that handler, on
+the worker's event loop, so that it never waits for the user's tasks, which may occupy every thread for hours. (A Dask
+actor would, and would keep an adaptive cluster from retiring the worker.) Nothing here blocks that loop.
 
-A link has one name: of the topic for its reports, and of a piece of data that its client keeps on this worker. The scheduler
-removes that data when the client has ended. So the engine ends with its client, with its worker (its parent), and on command.
+A link has one name: of the topic for its reports, and of a piece of data that its client keeps on this worker. The
+scheduler removes that data when the client has ended. So the engine ends with its client, its worker, or on command.
 
 Commands may contain the token, so they are decoded only here, and are never part of an error's text.
 """
@@ -44,7 +44,7 @@ OPERATION: Final = "gglib_nb"
 CLOSE: Final = b'"close"'  # the line that ends a link's engine
 
 _LOOK_S: Final = 0.5
-_PROGRESS_S: Final = 0.25  # between two reports of progress: each costs the kernel a millisecond, most of it in Dask
+_PROGRESS_S: Final = 0.35  # between two reports of progress: each costs the kernel two milliseconds, mostly in Dask
 _FOLDER_NAME: Final = ".gglib-nb-folder"
 _RUNNING: Final = (Status.init, Status.running, Status.paused, Status.closing_gracefully)
 
@@ -74,7 +74,7 @@ async def introduce(models_directory: str, inherited: str, dask_worker: Worker |
 
 
 def _models_directory(of_kernel: str, inherited: str) -> Path:
-    """The folder in the worker's own `GGLIB_MODELS_DIR`, else the kernel's; a value inherited from the kernel is not its own."""
+    """The folder in the worker's own `GGLIB_MODELS_DIR`, else the kernel's; a value inherited from it is ignored."""
     asked = of_environment("models_directory", os.environ)
     is_own = asked is not None and os.environ.get("GGLIB_MODELS_DIR") != inherited
     return Path(asked[0] if asked is not None and is_own else of_kernel)
@@ -83,8 +83,8 @@ def _models_directory(of_kernel: str, inherited: str) -> Path:
 def folder_id(folder: Path) -> str | None:
     """The name of a folder, which is written now if it has none; None if it cannot be written or read.
 
-    Hosts that read the same name see the same folder. Paths cannot show that (two machines may mount one share at different
-    places, or have different disks at one path), and device numbers differ between machines.
+    Hosts that read the same name see the same folder. Paths cannot show that (two machines may mount one share at
+    different places, or have different disks at one path), and device numbers differ between machines.
     """
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def existing_folder_id(folder: Path) -> str | None:
 
 
 def _leave_name(path: Path) -> None:
-    # Written completely before it gets its final name, so that no host reads half of it; if two hosts write at once, one wins.
+    # Written completely before it gets its final name, so that no host reads half of it; of two hosts, one wins.
     mine = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     mine.write_text(secrets.token_hex(16), encoding="ascii")
     try:
@@ -116,7 +116,7 @@ def _handler(worker: Worker) -> Callable[..., dict[str, Any] | None]:
     engines: dict[str, HostEngine] = {}
 
     def gglib_nb(link: str, number: int, heard: int, data: bytes, opening: dict[str, str]) -> dict[str, Any] | None:
-        """One exchange with a link, which the first one opens; None if this worker does not know the link (any more)."""
+        """One exchange with a link, which the first one opens; None if this worker does not know the link."""
         for name in [name for name, engine in engines.items() if engine.closed.is_set()]:
             del engines[name]
         if number == 0 and link not in engines:
@@ -150,7 +150,7 @@ class HostEngine:
     def exchange(self, number: int, heard: int, data: bytes) -> dict[str, Any] | None:
         """Runs a batch of commands, once; None: the engine has ended.
 
-        Returns `reports`, the numbered lines that the link has not acknowledged (`heard`), and `free_bytes` of the models folder.
+        Returns `reports`, the numbered lines that the link has not acknowledged (`heard`), and `free_bytes`.
         """
         if self.closed.is_set():
             return None

@@ -78,7 +78,7 @@ class DemoHub:
         self.stop()
 
     def answer(self, line: Line, request: Request, respond: Callable[[Request], Response]) -> bool:
-        """Answer a request; the one method to override for a hub that responds differently, such as the tests' faulty one.
+        """Answer a request; the one method to override for a hub that answers differently, as the tests' does.
 
         Args:
             line: the connection of the request; a connection has one `Line` for its lifetime.

@@ -168,5 +168,5 @@ class Llama:
 
 
 def split_metadata(index: int, shards: int, tensors: int) -> dict[str, Value]:
-    """The header entries of one shard: its index (from 0), the number of shards, and the number of tensors in all of them."""
+    """The header entries of one shard: its index (from 0), and the numbers of all shards and of all their tensors."""
     return {"split.no": U16(index), "split.count": U16(shards), "split.tensors.count": I32(tensors)}

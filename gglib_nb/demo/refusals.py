@@ -56,7 +56,7 @@ class Access:
     """The access rules of repositories.
 
     Args:
-        tokens: the repositories that each known token gives access to, `*` for all; an unknown token is refused everywhere.
+        tokens: the repositories that each known token gives access to, `*` for all; an unknown token is refused.
     """
 
     def __init__(self, tokens: Mapping[str, Collection[str]]) -> None:
@@ -88,7 +88,13 @@ class Access:
         if not repository.gated or self.is_granted(request, repository):
             return
         if request.token is None:
-            message = f"Access to model {repository.repo_id} is restricted. You must have access to it and be authenticated to access it. Please log in."
+            message = (
+                f"Access to model {repository.repo_id} is restricted. You must have access to it and be authenticated "
+                "to access it. Please log in."
+            )
             raise RefusedError(refusal(401, "GatedRepo", message))
-        message = f"Access to model {repository.repo_id} is restricted and you are not in the authorized list. Visit the model's page to ask for access."
+        message = (
+            f"Access to model {repository.repo_id} is restricted and you are not in the authorized list. Visit the "
+            "model's page to ask for access."
+        )
         raise RefusedError(refusal(403, "GatedRepo", message))

@@ -1,7 +1,6 @@
 """One origin on loopback: accepts connections and serves each on a thread until it is stopped.
 
-HTTP/1.1 with keep-alive on blocking sockets; answers are sent in slices at the allowed speed. Nothing here knows a route or
-a repository.
+HTTP/1.1 with keep-alive on blocking sockets; answers are sent in slices at the allowed speed. It knows no routes.
 """
 
 import contextlib
@@ -140,7 +139,7 @@ class OriginServer:
             Thread(target=self._serve, args=(connected,), name=f"demo-{self._origin}-connection", daemon=True).start()
 
     def _serve(self, connected: socket.socket) -> None:
-        # A client may disconnect at any moment, or reject the certificate; that ends its connection and is no error here.
+        # A client may disconnect at any moment, or reject the certificate; that ends its connection without an error.
         with contextlib.suppress(OSError), connected:
             connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._converse(connected)

@@ -76,8 +76,10 @@ def choose(
             choice = replace(choice, why=why + _size_warning(choice.variant, memory_bytes))
     if missing := choice.variant.missing:
         raise IncompleteShardSetError(
-            f"{repository} is missing {len(missing)} of the {choice.variant.shards_expected} files of {choice.variant.key} "
-            f"(number {listed(missing, _MOST_CHOICES_NAMED)}), so it cannot be loaded. Choose another quantization, or report it to the publisher.",
+            f"{repository} is missing {len(missing)} of the {choice.variant.shards_expected} files of "
+            f"{choice.variant.key} "
+            f"(number {listed(missing, _MOST_CHOICES_NAMED)}), so it cannot be loaded. Choose another quantization, or "
+            "report it to the publisher.",
             missing,
         )
     return choice
@@ -134,7 +136,7 @@ def _named(variants: Sequence[Variant], requested: str) -> list[Variant]:
 
 
 def _ending_in(variants: Sequence[Variant], requested: str) -> list[Variant]:
-    """By the end of the stem (`i1-Q4_K_M`), as llama.cpp does, not by a label alone: `Q4_K_XL` does not mean `UD-Q4_K_XL`."""
+    """By the end of the stem (`i1-Q4_K_M`), as llama.cpp does, not by a label: `Q4_K_XL` is not `UD-Q4_K_XL`."""
     if read_label(requested) == Quantization(requested):
         return []
     endings = tuple(separator + requested.casefold() for separator in "-.")

@@ -34,7 +34,8 @@ _PART_FOLDERS: Final = re.compile(
     r"tts|token2wav.*|vocoder|codec|tokenizer|text[-_]encoders?(?:_\d)?|clip|vae|voices?|speakers?", re.IGNORECASE
 )
 _PART_STEMS: Final = re.compile(
-    r"(?:clip[-_][lgh]|(?:u?m?t5|byt5)[-_]?(?:x{1,2}l|base|large|small|v1)|text[-_]encoder|vocoder|audio[-_]?decoder|voice|ae)(?:[-_.]|$)",
+    r"(?:clip[-_][lgh]|(?:u?m?t5|byt5)[-_]?(?:x{1,2}l|base|large|small|v1)|text[-_]encoder|vocoder|audio[-_]?decoder"
+    r"|voice|ae)(?:[-_.]|$)",
     re.IGNORECASE,
 )
 _PART_WORD: Final = re.compile(
@@ -98,7 +99,7 @@ class _Listing:
 def find_companions(
     files: Sequence[FileName], sizes: Mapping[str, int | None], stated: Mapping[str, HeaderKind]
 ) -> dict[str, CompanionKind]:
-    """The kind of every companion in a listing, by path; all other GGUF files are models. `stated`: by their headers."""
+    """The kind of each companion in a listing, by path; other GGUF files are models. `stated`: by their headers."""
     listing = _Listing([file for file in files if file.is_gguf and not file.stem.startswith(_SIDECAR)], sizes)
     kinds = {file.path: _kind(file, listing, stated.get(file.path)) for file in files}
     return {path: kind for path, kind in kinds.items() if kind is not None}

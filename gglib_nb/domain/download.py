@@ -221,7 +221,8 @@ def shards_of_one_set(files: Sequence[StoredFile]) -> list[StoredFile]:
     missing = tuple(number for number in range(1, max(counts, default=0) + 1) if number not in numbers)
     if missing and len(shards) == len(readable):
         raise IncompleteShardSetError(
-            f"Shards {', '.join(map(str, missing))} of {max(counts)} are missing, according to the headers of the others. "
+            f"Shards {', '.join(map(str, missing))} of {max(counts)} are missing, according to the headers of the "
+            "others. "
             "Download the whole set.",
             missing=missing,
         )
@@ -241,13 +242,14 @@ def not_one_set() -> IncompleteShardSetError:
 
 
 def refuse_stray_shard(path: str, facts: Facts) -> None:
-    """Raises `IncompleteShardSetError` if a header numbers its shard otherwise than its path: no program could load the set."""
+    """Raises `IncompleteShardSetError` if a header and a path number a shard differently: it cannot be loaded."""
     split = parse_path(path).split
     named = (split.number, split.total) if split else (1, 1)
     found = (int(facts.get("split_no") or 0) + 1, int(facts.get("split_count") or 1))
     if found != named:
         raise IncompleteShardSetError(
-            f"{path} is shard {found[0]} of {found[1]} by its header, not {named[0]} of {named[1]} as its name says, so "
+            f"{path} is shard {found[0]} of {found[1]} by its header, not {named[0]} of {named[1]} as its name says, "
+            "so "
             "nothing could load it; queue another variant."
         )
 

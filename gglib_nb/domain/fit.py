@@ -99,7 +99,7 @@ class Placement(Value, frozen=True):
         fit: `gpu`, `gpu_reduced`, `gpu_partly`, `ram`, `too_large` or `unknown`.
         gpu_layers: Layers on the GPUs, completely or except for their experts; of not all of them, one is the output.
         cpu_expert_layers: Layers of a mixture whose experts are in RAM.
-        longest_gpu_context: The longest context that the GPUs hold with the requested cache; None: less than 4,096 tokens.
+        longest_gpu_context: The longest context that the GPUs hold with this cache; None: less than 4,096 tokens.
         fits_now: Whether it fits the memory that is free now; None: unknown.
         has_gpu: Whether the machine has a GPU.
         gpu_shares: Layers for each of several equal GPUs (`-ts`); empty: llama.cpp divides them well by itself.

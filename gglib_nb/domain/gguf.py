@@ -22,7 +22,7 @@ ReadBytes = Callable[[int, int], bytes]
 """Reads (offset, length); fewer bytes mean that the file ends there."""
 
 KnownStrings = dict[int, tuple[int, bytes]]
-"""Length and digest of a long array of strings, by their number: all quantizations of a model have the same vocabulary."""
+"""Length and digest of a long array of strings, by its number: all quantizations of a model share a vocabulary."""
 
 _LFS_POINTER: Final = b"vers"
 _VERSIONS: Final = (2, 3)
@@ -136,7 +136,7 @@ def tensors_in_tail(
 
 
 def placed(infos: Sequence[Tensor], data_start: int, size_bytes: int) -> tuple[Tensor, ...]:
-    """The tensors with data of a file whose data begin at `data_start`; no two overlap, and none is outside of the file."""
+    """A file's tensors with data, which begin at `data_start`; none overlaps another or ends outside the file."""
     if len({info.name for info in infos}) < len(infos):
         raise _broken("two tensors have the same name")
     held = sorted((info for info in infos if info.parameter_count), key=lambda info: info.offset_bytes)
@@ -160,7 +160,7 @@ class _ReadLimitError(GgufError):
 
 
 class _Reader:
-    """Moves once over a header, in the order of the format; jumps over what is skipped and refuses impossible lengths."""
+    """Moves once over a header, in the format's order; jumps over skipped values and refuses impossible lengths."""
 
     def __init__(
         self,

@@ -60,7 +60,7 @@ def asked_wait_s(status: int, headers: Mapping[str, str]) -> float | None:
 
 
 def backoff_s(failures: int, first_s: float, longest_s: float, chance: float) -> float:
-    """Seconds to wait after this many failures in a row: doubled by each; `chance`, 0 to 1, spreads the waits of many clients."""
+    """Seconds to wait after this many failures in a row: doubled by each; `chance`, 0 to 1, spreads many clients."""
     return min(longest_s, first_s * 2.0 ** min(failures - 1, 16)) * (0.5 + chance / 2)
 
 
@@ -148,8 +148,8 @@ def redirect_target(asked: str, location: str, endpoint: str) -> str:
     """The absolute address of a redirect, quoted as browsers quote it; a `ValueError` if it is not a web address.
 
     `asked` is the address of the request, `location` the header as `http.client` gives it: each character is one byte.
-    The mirror at `endpoint` may name the Hub itself, which then cannot be reached, or not with this token: the mirror is
-    asked instead, unless it was asked just now.
+    The mirror at `endpoint` may name the Hub itself, which then cannot be reached, or not with this token: the mirror
+    is asked instead, unless it was asked just now.
     """
     if not location.strip():
         raise ValueError("no address")

@@ -1,4 +1,4 @@
-"""What the Hub's answers mean: one of `gglib_nb.errors`. Codes and their order are those of huggingface_hub's `hf_raise_for_status`."""
+"""What the Hub's answers mean: an error of `gglib_nb.errors`. Codes, in order, as in `hf_raise_for_status`."""
 
 import re
 from collections.abc import Mapping
@@ -128,7 +128,7 @@ def _by_status(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:
 
 
 def redirected(url: str, location: str, asked: Asked) -> str:
-    """The address that the answer of `url` redirects to, or names as the next page; a `HubUnavailableError` if it is invalid."""
+    """The address that an answer redirects to, or names as the next page; a `HubUnavailableError` if it is invalid."""
     try:
         return redirect_target(url, location, asked.endpoint)
     except ValueError:
@@ -144,13 +144,14 @@ def proxy_refusal(host: str, status: int) -> ProxyError:
             "HTTP_PROXY to http://name:password@proxy:port, then restart the kernel."
         )
     return ProxyError(
-        f"The proxy refuses connections to {host} ({status}). Ask its administrator to allow that host, or name the host in "
+        f"The proxy refuses connections to {host} ({status}). Ask its administrator to allow that host, or name the "
+        "host in "
         "NO_PROXY if it can be reached directly, then restart the kernel."
     )
 
 
 def certificate_refusal(host: str, said: str) -> CertificateError:
-    """The error for a refused certificate of a host, or of a proxy that opens TLS; `said` are the TLS library's words."""
+    """The error for a refused certificate of a host, or of a proxy that opens TLS; `said` is the TLS library's text."""
     if any(words in said for words in _WRONG_TIME):
         return CertificateError(
             f"The certificate of {host} has expired or is not valid yet. Check this computer's clock. "
@@ -230,7 +231,8 @@ def _forbidden(refusal: Refusal, asked: Asked) -> HubError:
         return RepoNotFoundError(f"{asked.what} at {asked.endpoint} is not public (403). Choose another repository.")
     if refusal.had_token:
         return InvalidTokenError(
-            f"The token has no permission to read {asked.page} (403). Give it that permission, or {LOG_IN} with another."
+            f"The token has no permission to read {asked.page} (403). Give it that permission, or {LOG_IN} with "
+            "another."
         )
     return InvalidTokenError(f"{asked.page} is restricted (403); {LOG_IN} with an account that may read it.")
 

@@ -23,7 +23,7 @@ _TENSOR_TYPES: Final = {
 
 
 class TensorGroup(Value, frozen=True):
-    """The tensors of one type in ggml, such as `Q4_K`, or `type 99` for an unknown number; their bytes include padding."""
+    """The tensors of one type in ggml, such as `Q4_K`, or `type 99` for an unknown number; bytes include padding."""
 
     type: str
     tensor_count: int

@@ -91,8 +91,8 @@ it. unknown: the SHA-256 of the file here is not known; verify it first."""
 class FileChange(Value, frozen=True):
     """How one file differs from the one on the Hub. What is unknown, or not changed, is empty.
 
-    The commit is the last one that changed it; the keys are those of its header with another value, in alphabetical order;
-    `template_diff` is the change of its chat template as a unified diff.
+    The commit is the last one that changed it; the keys are those of its header with another value, in alphabetical
+    order; `template_diff` is the change of its chat template as a unified diff.
     """
 
     path_in_repo: str
@@ -208,7 +208,7 @@ class PrunePlan(Value, frozen=True):
         unfinished: Abandoned downloads to delete.
         kept_bytes: Size of the rest.
         missing_bytes: How much more would have to be deleted to reach the requested size; the rest is kept. 0: reached.
-        missing_folders: Folders whose models were not found, perhaps because their disk is not mounted; these models are kept.
+        missing_folders: Folders whose models, which are kept, were not found: perhaps their disk is not mounted.
     """
 
     models: tuple[ModelUse, ...]

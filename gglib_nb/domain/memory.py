@@ -6,8 +6,8 @@
 * state: for each recurrent layer and each sequence, the last inputs of its convolution and its state, in F32;
 * overhead: the largest buffers of one batch of 512 tokens: logits, two activations and the attention mask.
 
-If the header states nothing, llama.cpp decides by the architecture. The tables below repeat its decisions, each with the
-file and the function of llama.cpp that makes it; `benchmarks/llama_memory.py` compares the results with a real one.
+If the header states nothing, llama.cpp decides by the architecture. The tables below repeat its decisions, each with
+the file and the function of llama.cpp that makes it; `benchmarks/llama_memory.py` compares the results with a real one.
 """
 
 from typing import Final, Literal, NamedTuple
@@ -45,7 +45,8 @@ _WINDOWS: Final = {
     "granite_swa": _Window(1), "laguna": _Window(4, dense_first=True), "lfm2": _Window(0),
     "llama4": _Window(4, tokens=8192, is_fixed=True), "maple": _Window(1), "mellum": _Window(4), "mimo2": _Window(1),
     "muse-glimmer": _Window(4), "olmo2": _Window(4), "plamo3": _Window(8),
-    "smallthinker": _Window(4, dense_first=True, tokens=4096, is_fixed=True), "spark2_5": _Window(1), "step35": _Window(1),
+    "smallthinker": _Window(4, dense_first=True, tokens=4096, is_fixed=True), "spark2_5": _Window(1),
+    "step35": _Window(1),
 }  # fmt: skip
 _EXAONE4_LAYERS_WITH_WINDOW: Final = 64  # src/models/exaone4.cpp: the 32B model alone has windows
 _GEMMA3N_LAYERS_WITH_CACHE: Final = 20  # src/models/gemma3n.cpp
@@ -186,7 +187,7 @@ class _Architecture:
     def __init__(self, header: GgufHeader) -> None:
         self.header = header
         self.name = header.architecture or ""
-        # Blocks that predict further tokens have a cache only when they are used as a draft (`filter` in `create_memory`).
+        # Blocks that predict further tokens have a cache only if used as a draft (`filter` in `create_memory`).
         self.count = max(0, (header.block_count or 0) - self._number("nextn_predict_layers"))
         self.window_tokens = self._window_tokens()
         # The last layers of gemma3n and gemma4 reuse the cache of earlier ones.

@@ -322,17 +322,19 @@ def target_path(models_directory: _Path, repo_id: str, path_in_repo: str) -> _Pa
     for part in parts:
         if (reason := _refusal(part, is_windows=isinstance(models_directory, PureWindowsPath))) is not None:
             raise RequestError(
-                f"{repo_id} lists a file under the name {_in_short(path_in_repo)}, which {reason}; it cannot be stored here."
+                f"{repo_id} lists a file under the name {_in_short(path_in_repo)}, which {reason}; it cannot be stored "
+                "here."
             )
     return models_directory.joinpath(*parts)
 
 
 def check_length(target: Path, longest_characters: int | None) -> None:
-    """Refuses, with a `RequestError`, an absolute path whose partial file would exceed this system's limit, if it has one."""
+    """Refuses, with a `RequestError`, an absolute path whose partial file would be longer than this system allows."""
     length, most = len(str(target)), (longest_characters or 0) - _LONGEST_SUFFIX_CHARACTERS
     if longest_characters is not None and length > most:
         raise RequestError(
-            f"{_in_short(str(target))} has {length} characters; on Windows the path of a model can have at most {most}. "
+            f"{_in_short(str(target))} has {length} characters; on Windows the path of a model can have at most "
+            f"{most}. "
             "Choose a shorter models folder, then queue it again."
         )
 

@@ -68,8 +68,8 @@ class RepoSummary(Value, frozen=True):
         gate: How access is granted; None: open.
         modified_at: ISO date of the last change.
         likely_size_bytes: Estimated size of the recommended variant.
-        fit: Where this machine would probably hold that, as in `Placement`: `gpu`, `ram`, `gpu_partly` (only both together),
-            `too_large` or `unknown`.
+        fit: Where this machine would probably hold that, as in `Placement`: `gpu`, `ram`, `gpu_partly` (only both
+            together), `too_large` or `unknown`.
         is_here: Whether a model of it is registered.
     """
 
@@ -201,7 +201,8 @@ class RepoPlan(Value, frozen=True):
     def best_fit(self) -> VariantPlan | None:
         """The largest variant of at most 8.6 bits per weight, else the largest, that fits entirely; None: none fits.
 
-        Entirely: on the GPUs with the requested context and cache; on a machine without one, in RAM. If none does and the
+        Entirely: on the GPUs with the requested context and cache; on a machine without one, in RAM. If none does and
+            the
         recommended one is too large: the largest that the machine holds at all.
         """
         wanted = ("gpu" if self.machine.gpus else "ram"), self.context_tokens
@@ -215,7 +216,7 @@ class RepoPlan(Value, frozen=True):
 
 
 def with_likely_fit(row: RepoSummary, memory: MachineMemory) -> RepoSummary:
-    """The row with about the size of the model's Q4_K_M, and whether that fits the GPUs, else RAM, else both together."""
+    """The row with about the size of the model's Q4_K_M, and whether that fits the GPUs, else RAM, else both."""
     if row.parameter_count is None:
         return row
     size_bytes = int(row.parameter_count * _LIKELY_BITS / 8)

@@ -1,4 +1,4 @@
-"""Perplexity and KL divergence of quantizations, as their publisher states them in the card or in JSON beside the files.
+"""Perplexity and KL divergence of quantizations, as their publisher states them in the card or in a JSON file.
 
 Only what needs no guess is read: a column and a row of one known name each. If two places differ, neither counts.
 """

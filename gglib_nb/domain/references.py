@@ -73,7 +73,7 @@ _GROUPS: Final = {"items": "is waiting", "recent_failures": "has failed", "recen
 
 
 def find_download(text: str, snapshot: QueueSnapshot, group: str = "items") -> DownloadId:
-    """The download that a text names: `#2` is the second of a group as `%gguf status` numbers them, of `items` a position.
+    """The download that a text names: `#2` is the second in a list of `%gguf status`, of `items` a position.
 
     An id is looked for in all lists; a part of one in the group, then in all lists. A `NotInQueueError` names several
     matches, or a similar id.
@@ -103,7 +103,7 @@ find_cancelled = partial(find_download, group="recent_cancelled")
 def find_model(models: Sequence[Model], text: str) -> Model:
     """The model that a text names; `#2` is the second of `models`.
 
-    Raises `ModelNotFoundError`, whose text names similar ones, or `AmbiguousQuantizationError`, whose `choices` are ids.
+    Raises `ModelNotFoundError`, whose text names similar ones, or `AmbiguousQuantizationError` with ids as `choices`.
     """
     wanted = text.strip()
     if (number := row_number(wanted)) is not None:
@@ -128,7 +128,7 @@ def find_model(models: Sequence[Model], text: str) -> Model:
 
 
 def is_beginning(text: str, id_: DownloadId, label: str | None = None) -> bool:
-    """Whether a text is an id of its own that only begins another: `Q6_K` of `Q6_K_L`, `owner/name` of `owner/name-2`."""
+    """Whether a text that begins an id is one itself: `Q6_K` of `Q6_K_L`, `owner/name` of `owner/name-2`."""
     asked = DownloadId.parse(text.strip())
     if asked.repo_id.casefold() != id_.repo_id.casefold():
         return "/" in asked.repo_id
@@ -146,7 +146,7 @@ def refuse_beginning(text: str, model: Model) -> None:
 
 
 def find_discarded(text: str, snapshot: QueueSnapshot, group: str = "items") -> DownloadId:
-    """The download to be deleted or taken off a list: as `find_download`, but no other one whose id the text only begins."""
+    """The download to be deleted or taken off a list: as `find_download`, but no id that the text only begins."""
     id_ = find_download(text, snapshot, group)
     if is_beginning(text, id_, snapshot.downloads[str(id_)].label):
         raise NotInQueueError(f"No download matches {text!r}. Did you mean {id_}?")
@@ -157,7 +157,7 @@ find_cleared = partial(find_discarded, group="recent_failures")
 
 
 def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:
-    """What to download: an id, a pasted address, or a row of the last table; an `InvalidRepoIdError` if it is none of these."""
+    """What to download: an id, a pasted address, or a row of the last table; else an `InvalidRepoIdError`."""
     if (number := row_number(text)) is None:
         return parse_pasted(text)
     has = f"The last table has {len(rows)}." if rows else "No table of repositories has been shown yet."

@@ -1,4 +1,4 @@
-"""The messages of queue and engine: lines of the engine's protocol, and also events and effects of the queue machine."""
+"""The messages of queue and engine: lines of the engine's protocol, and events and effects of the queue machine."""
 
 from typing import Literal
 
@@ -97,14 +97,14 @@ class TransferStopped(Message, frozen=True):
 
 
 class EngineLost(Message, frozen=True):
-    """An engine ended although nothing closed it; its attempts are void (None: all, because there is no other engine)."""
+    """An engine ended although nothing closed it; its attempts are void (None: all, as there is no other engine)."""
 
     reason: str = ""
     attempts: frozenset[int] | None = None
 
 
 class EngineSilent(Message, frozen=True):
-    """An engine is alive but does not report although it has work; repeated each second until it does or is replaced."""
+    """An engine is alive but does not report although it has work; repeated each second until that ends."""
 
     silent_s: float  # since its last report
     attempts: frozenset[int] | None = None  # those without reports; None: all, because there is no other engine

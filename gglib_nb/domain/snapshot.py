@@ -23,7 +23,7 @@ class ShardProgress(Value, frozen=True):
         number: 1-based among the files of its download, as in a shard's file name.
         kind: `shard`, or the kind of companion.
         size_bytes: None: unknown.
-        arrived_steps: The parts on the disk in `BAR_STEPS`: start, end, start, end, ...; empty: from the start, or unknown.
+        arrived_steps: The parts on the disk in `BAR_STEPS`: start, end, ...; empty: from the start, or unknown.
         verified_steps: How much of it is hashed, in the same steps; 0 also if unknown.
     """
 
@@ -38,7 +38,7 @@ class ShardProgress(Value, frozen=True):
 
 
 class Then(Value, frozen=True):
-    """What runs once a download is complete: a shell line, or the name of a callable; without `error` it did not fail."""
+    """What runs once a download is complete: a shell line, or a callable's name; without `error` it did not fail."""
 
     text: str
     state: Literal["waiting", "running", "done", "failed"] = "waiting"
@@ -72,7 +72,7 @@ class _Shown(Value, frozen=True, kw_only=True):
 
 
 class QueuedDownload(_Shown, frozen=True, kw_only=True):
-    """One download of this kernel, in the queue or ended. Times are Unix times; None is unknown, unless stated otherwise.
+    """One download of this kernel, in the queue or ended. Times are Unix times; None is unknown, unless stated here.
 
     Attributes:
         position: 1-based among pending downloads, 1 runs next; 0: active or ended.
@@ -92,7 +92,7 @@ class QueuedDownload(_Shown, frozen=True, kw_only=True):
         ran_s: Seconds in which it ran until its last change of status, without pauses and waiting.
         reused_bytes: Those of `downloaded_bytes` that were copied from files on this machine.
         reused_from: Labels of those files (`Q4_K_M`), the one with the most bytes first.
-        hosts: The hosts of a cluster that download it, or have it; empty: this machine. Bytes and totals are of all copies.
+        hosts: The hosts of a cluster that download it, or have it; empty: this machine. Sums are of all copies.
         to: The folder that it is stored in; None: the models folder.
         then: What runs once it is complete; None: nothing.
         scan_finding: The verdict of the Hub's security scan on one of its files, such as `unsafe`; empty: no finding.
@@ -164,8 +164,8 @@ def seconds_taken(started_at_s: float | None, ended_at_s: float | None, ran_s: f
 class QueueRunSummary(Value, frozen=True):
     """The result of a run of the queue, from its first start to the time it drained (Unix times).
 
-    `attempts_…` counts attempts by outcome, also those that were retried; `models_…` counts downloads by their last outcome.
-    `items` has the downloads as they ended, the newest first, 20 at most.
+    `attempts_…` counts attempts by outcome, also those that were retried; `models_…` counts downloads by their last
+    outcome. `items` has the downloads as they ended, the newest first, 20 at most.
     """
 
     started_at_s: float
@@ -289,7 +289,7 @@ class QueueSnapshot(Value, frozen=True, dict=True):
 
     @cached_property
     def downloads(self) -> dict[str, QueuedDownload]:
-        """Every download by id, in the order of the lists; a queued one takes precedence over an ended one with the same id."""
+        """Every download by id, in the order of the lists; a queued one precedes an ended one with its id."""
         found: dict[str, QueuedDownload] = {}
         for item in (*self.items, *self.recent_failures, *self.recent_completed, *self.recent_cancelled):
             found.setdefault(str(item.id), item)

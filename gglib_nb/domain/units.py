@@ -79,7 +79,7 @@ def counted(number: int | None, noun: str) -> str:
 
 
 def amount(downloaded_bytes: int, total_bytes: int | None) -> str:
-    """Downloaded and total size; only the total before the first byte and after the last, only the first if that is unknown."""
+    """Downloaded and total size; only the total before the first and after the last byte, only the first without it."""
     if total_bytes is None:
         return size(downloaded_bytes or None)
     if downloaded_bytes in (0, total_bytes):
@@ -190,7 +190,8 @@ class DailyHours(Value, frozen=True):
     def __post_init__(self) -> None:
         if self.start == self.end:
             raise InvalidConfigError(
-                f"From {self.start:%H:%M} to {self.end:%H:%M} is not a time range. To download at any time: %gguf bandwidth --hours off"
+                f"From {self.start:%H:%M} to {self.end:%H:%M} is not a time range. To download at any time: %gguf "
+                "bandwidth --hours off"
             )
 
     @classmethod

@@ -1,9 +1,9 @@
 """The kernel's end of the engine: starts the process, sends commands and passes events on.
 
-Sending never blocks: a thread starts the process and calls `on_event`, and another writes the commands in order, so that a
-stopped engine or a full pipe delays no caller. When the process ends by itself, all commands sent to it are void, the last
-report is `EngineLost` with the cause, and the next command starts another process, after a pause if several ended soon after
-their start. A process that does not respond for a long time is killed (`watchdog`), with the same result.
+Sending never blocks: a thread starts the process and calls `on_event`, and another writes the commands in order, so
+that a stopped engine or a full pipe delays no caller. When the process ends by itself, all commands sent to it are
+void, the last report is `EngineLost` with the cause, and the next command starts another process, after a pause if
+several ended soon after their start. `watchdog` kills a process that does not respond for a long time.
 """
 
 import contextlib
@@ -26,9 +26,9 @@ from gglib_nb.engine.watchdog import Watchdog
 from gglib_nb.system import PipeReader, exit_reason, start_detached
 
 # -P keeps the working directory off the interpreter's path, and the entries of PYTHONPATH are moved behind the standard
-# library, so that a `queue.py` beside the notebook cannot replace the engine's. The folder that contains the package comes
-# last, for dependencies installed beside it. The package itself is loaded from its own folder and not searched for on
-# the path: another installed copy may use another protocol, and a kernel may run from a checkout.
+# library, so that a `queue.py` beside the notebook cannot replace the engine's. The folder that contains the package
+# comes last, for dependencies installed beside it. The package itself is loaded from its own folder and not searched
+# for on the path: another installed copy may use another protocol, and a kernel may run from a checkout.
 _BOOTSTRAP: Final = """
 import os, sys
 package, parent_pid = sys.argv[1:]

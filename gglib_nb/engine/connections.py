@@ -1,7 +1,7 @@
-"""The connections: worker threads that each fetch one request at a time, the engine's pool of them, and one transfer's share.
+"""The connections: worker threads that each fetch one request at a time, the engine's pool, one transfer's share.
 
-A `Worker` decides nothing: it fetches the request it is given and reports the end as an event. The `Pool` outlives transfers,
-so that the next model can use a warm connection. `engine.retry` decides what errors mean.
+A `Worker` decides nothing: it fetches the request it is given and reports the end as an event. The `Pool` outlives
+transfers, so that the next model can use a warm connection. `engine.retry` decides what errors mean.
 """
 
 import queue
@@ -40,10 +40,10 @@ _LOOK_S: Final = 0.1
 _CREDIT_S: Final = 0.25
 # A connection's rate is measured over about the last second. It counts once all of it was after the warm-up.
 _RATE_S: Final = 1.0
-# Closing a connection in the middle of a request loses the bytes in flight, so one whose request ends soon may finish it.
+# Closing a connection in the middle of a request loses the bytes in flight, so one that ends soon may finish it.
 _SOON_S: Final = 2.0
-# A new connection with a long round trip is slow at first (TCP's slow start): its warm-up is this many times the part of its
-# first byte's latency that exceeds `_SHORT_ANSWER_S`.
+# A new connection with a long round trip is slow at first (TCP's slow start): its warm-up is this many times the part
+# of its first byte's latency that exceeds `_SHORT_ANSWER_S`.
 _WARM_UP_ANSWERS: Final = 4.0
 _SHORT_ANSWER_S: Final = 0.15
 # A connection that received a byte within this time is flowing.
@@ -66,7 +66,7 @@ class RequestEnded(Value, frozen=True):
 class Throttle:
     """The bandwidth limit, shared by all workers; may be used from any thread.
 
-    A connection has already taken the bytes it has read from the line, so it pays afterwards and waits before the next read.
+    A connection has already taken the bytes it has read, so it pays afterwards and waits before the next read.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -125,7 +125,7 @@ class Worker:
         self._work.put((request, session, inbox))
 
     def close(self) -> None:
-        """End the thread and its connection at once; a request in progress is reported as broken. The caller revokes it."""
+        """End the thread and its connection; a request in progress is reported as broken, and the caller revokes it."""
         self._stop.set()
         self._work.put(None)
         if (connection := self._connection) is not None:
@@ -344,7 +344,7 @@ class Pace:
 
 
 class Connections:
-    """The requests of one transfer and their workers: how many, what each fetches, which are replaced. For the transfer's thread."""
+    """The requests of one transfer and their workers: how many, what each fetches. Only for the transfer's thread."""
 
     def __init__(self, attempt: int, files: int, pool: Pool, inbox: "queue.SimpleQueue[Any]", now_s: float) -> None:
         self.received_bytes = 0  # by all of them, including closed ones
@@ -387,7 +387,7 @@ class Connections:
         return bool(self._busy) and now_s - self.moved_s < _FLOWING_LATELY_S
 
     def refused(self, now_s: float) -> None:
-        """A server wants fewer connections: keep the number that is busy now, including those that have received nothing yet."""
+        """A server wants fewer connections: keep the number that is busy now, including those without a byte yet."""
         if self._busy:
             self._adaptation.hold(len(self._busy), now_s, REFUSED_HOLD_S)
 
@@ -402,7 +402,7 @@ class Connections:
                 return
             pace, is_same_origin = worker.pace, worker.origin == origin_of(request.remote.url)
             if pace.attempt != self._attempt or not is_same_origin or now_s - pace.moved_s > _FLOWING_S:
-                # Idle time is no slowness, TCP's slow start begins again, and other transfers share the line differently.
+                # Idle time is no slowness, TCP's slow start begins again, and others share the line differently.
                 worker.pace = Pace(self._attempt, now_s)
             worker.pace.begin(request.position, now_s)
             self._busy[request] = worker
@@ -416,7 +416,7 @@ class Connections:
         length_bytes = request_bytes(rate, sum(missing), self.share, answer_s)
         if len(missing) >= self.share:
             length_bytes = LONGEST_REQUEST_BYTES  # each connection has a file of its own, whose bytes arrive in order
-        # Files without a running request come first: bytes that one connection receives in order need not be read again for hashing.
+        # Files without a running request come first: bytes that arrive in order need not be read again for hashing.
         window = window_bytes(self.share, length_bytes)
         for file in sorted(files, key=lambda one: bool(one.requests)):
             if (request := file.next_request(now_s, length_bytes, window)) is not None:
@@ -469,7 +469,7 @@ class Connections:
     def replace_slow(self, now_s: float) -> None:
         """Close a connection above the share or slower than others after its request.
 
-        At once if that takes long, unless it is about as fast as the others: that would lose the bytes in flight for nothing.
+        At once if that takes long, unless it is about as fast as the others: that would lose the bytes in flight.
         """
         # One that fetches a whole file is never closed, because the file would start again from its first byte.
         staying = {
@@ -490,10 +490,11 @@ class Connections:
             self._closing.add(request)
 
     def stalled(self, now_s: float, timeouts: Timeouts) -> list[tuple[Request, float]]:
-        """Requests whose connections received nothing for so many seconds, and do not wait for the disk or the bandwidth limit.
+        """Requests whose connections received nothing for so many seconds, and wait for neither the disk nor the limit.
 
-        The first byte of a request may take longer than later ones: a CDN may first have to fetch the file itself. A proxy that
-        scans a file may also send its beginning at once, so if more requests become silent than complete, later ones get more time.
+        The first byte of a request may take longer than later ones: a CDN may first have to fetch the file itself. A
+        proxy that scans a file may also send its beginning at once, so if more requests become silent than complete,
+        later ones get more time.
         """
         stall_s = max(timeouts.stall_s, min(timeouts.answer_s, timeouts.stall_s * 2.0**self._silences))
         found = []

@@ -1,8 +1,9 @@
 """SHA-256 of files while their bytes arrive, and of files on the disk.
 
-`FrontDigest` hashes a file in order, with a digest for each part (only a file joined from raw splits has several). `Hasher` feeds
-it: a connection that has just written the bytes at the front hashes them from its buffer, and the hasher's thread reads back bytes
-that arrived out of order or in an earlier run. Only written bytes are hashed, once. The transfer never waits for the digest.
+`FrontDigest` hashes a file in order, with a digest for each part (only a file joined from raw splits has several).
+`Hasher` feeds it: a connection that has just written the bytes at the front hashes them from its buffer, and the
+hasher's thread reads back bytes that arrived out of order or in an earlier run. Only written bytes are hashed, once.
+The transfer never waits for the digest.
 """
 
 import contextlib
@@ -88,7 +89,7 @@ class Digested(Value, frozen=True):
 
 
 class Hasher:
-    """Hashes one partial file, open for reading until `stop` has returned, while it grows. The inbox receives `Digested`."""
+    """Hashes one growing partial file, open for reading until `stop` returns. The inbox receives `Digested`."""
 
     def __init__(self, fd: int, digest: FrontDigest, inbox: "queue.SimpleQueue[Any]") -> None:
         self.digest = digest  # any thread may read it; only the hasher feeds it
@@ -193,7 +194,7 @@ class Hasher:
 
 
 def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threading.Event) -> CheckedFile | None:
-    """Hash a file and compare it with its expected digest; None if stopped. `on_read` gets the number of bytes read so far.
+    """Hash a file and compare it with its expected digest; None if stopped. `on_read` gets the bytes read so far.
 
     Reads from the disk and not from the system's cache, which it leaves unchanged for the model in use.
     """

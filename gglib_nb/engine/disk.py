@@ -1,7 +1,7 @@
 """The disk: the files beside a target, what filesystem errors mean, and the space that all downloads will take.
 
-Every file beside a target is opened here. A link in such a place is refused, because in a shared folder another user may
-have created it, and only regular files of at most 1 MiB are read, because others may never end.
+Every file beside a target is opened here. A link in such a place is refused, because in a shared folder another user
+may have created it, and only regular files of at most 1 MiB are read, because others may never end.
 """
 
 import contextlib
@@ -73,7 +73,7 @@ def _beside(target: Path, suffix: str) -> Path:
 
 
 def has_journal_or_lease(target: Path) -> bool:
-    """Whether partial files of a target are ours: other programs call theirs `.part`, too, but none has a journal or a lease."""
+    """Whether partial files of a target are ours: other programs' `.part` files have neither journal nor lease."""
     return any(map(os.path.lexists, (journal_path(target), lease_path(target))))
 
 
@@ -85,7 +85,7 @@ def delete_partial(target: Path) -> None:
 
 
 def rescue_renamed(target: Path) -> None:
-    """Restore the name of a partial file whose process was killed during its last rename, and clean up. The caller holds the lease."""
+    """Restore a partial file's name after a kill during its last rename, and clean up. The caller holds the lease."""
     for path in renamed_parts(target):
         if not os.path.lexists(part_path(target)):
             path.rename(part_path(target))
@@ -108,7 +108,7 @@ def _private_names(target: Path, older_than_s: float) -> Iterator[Path]:
 
 
 def open_beside(path: Path, flags: int) -> int:
-    """Open one of these files and return its descriptor. A link in its place is a `StorageError`; may raise `OSError`."""
+    """Open one of these files and return its descriptor. A link there is a `StorageError`; may raise `OSError`."""
     try:
         return open_file(path, flags, follow_links=False)
     except OSError as error:
@@ -134,7 +134,7 @@ def create_beside(path: Path) -> int:
 
 
 def open_regular(path: Path, *, follow_links: bool = True) -> int:
-    """Open a regular file for reading; the caller closes it. Never blocks: any other kind, such as a pipe, is an `OSError`."""
+    """Open a regular file for reading; the caller closes it. Never blocks: another kind, as a pipe, is an `OSError`."""
     fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0), follow_links=follow_links)
     if not stat.S_ISREG(os.fstat(fd).st_mode):
         os.close(fd)
@@ -153,7 +153,7 @@ def opened(path: Path, *, follow_links: bool = True) -> Iterator[int]:
 
 
 def read_small(path: Path, *, must_know: bool = False) -> bytes | None:
-    """The content of a small regular file; None if there is none or it cannot be read. Follows no link and never blocks.
+    """The content of a small regular file; None if it cannot be read. Follows no link and never blocks.
 
     With `must_know`, a file that cannot be read for now is an `OSError`.
     """
@@ -207,8 +207,9 @@ def is_at(fd: int, path: Path, size_bytes: int | None) -> bool:
 def check_way(target: Path) -> None:
     """Refuse, with a `StorageError`, a target that is reached through another user's link or a dangling link.
 
-    The user's own links are followed, and those of root and of the folder's owner, who could also move the folder. (The rule of
-    Linux' `protected_symlinks`.) Otherwise users who can write to a shared models folder could choose where files go.
+    The user's own links are followed, and those of root and of the folder's owner, who could also move the folder. (The
+    rule of Linux' `protected_symlinks`.) Otherwise users who can write to a shared models folder could choose where
+    files go.
     """
     me = user_id()
     for folder in target.parents:
@@ -230,7 +231,7 @@ _hanging: Final[dict[str, threading.Thread]] = {}  # by place: a search that did
 
 
 def found_in_time(searches: Mapping[str, Callable[[], Iterable[_Found]]]) -> list[_Found]:
-    """What searches, by their place, find at the same time; a place whose disk hangs is left out until its search has ended."""
+    """What searches, by their place, find at the same time; a place whose disk hangs is left out until it answers."""
     found: list[_Found] = []
     begun: dict[str, threading.Thread] = {}
     deadline_s = time.monotonic() + _SEARCH_S
@@ -255,8 +256,8 @@ def found_in_time(searches: Mapping[str, Callable[[], Iterable[_Found]]]) -> lis
 def new_buffer(size_bytes: int) -> memoryview:
     """A read buffer whose memory is returned to the system with its last reference.
 
-    Not a `bytearray`: once glibc has freed one of a megabyte, it allocates the next ones from its threads' arenas and keeps them
-    (103 MB in an idle engine after a minute of broken connections, against 49).
+    Not a `bytearray`: once glibc has freed one of a megabyte, it allocates the next ones from its threads' arenas and
+    keeps them (103 MB in an idle engine after a minute of broken connections, against 49).
     """
     return memoryview(mmap.mmap(-1, size_bytes, access=mmap.ACCESS_COPY))
 
@@ -278,7 +279,8 @@ def storage_error(error: OSError, path: Path) -> TransferError:
         return disk_full(path.parent, None, free_bytes(path.parent))
     if error.errno == errno.EFBIG:
         return StorageError(
-            f"The disk of {path.parent} cannot store a file of that size (the limit of FAT is 4 GB). Move the models folder to another disk, then retry."
+            f"The disk of {path.parent} cannot store a file of that size (the limit of FAT is 4 GB). Move the models "
+            "folder to another disk, then retry."
         )
     at = error.filename or path
     if error.errno in _NO_RANDOM_WRITES:
@@ -318,7 +320,7 @@ def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) ->
 
 
 def missing_bytes(target: Path, size_bytes: int, *, is_replaced: bool = False) -> int:
-    """The space that a file still needs, without what its partial file has; unless it is replaced, a file of that size is the file."""
+    """The space that a file still needs beside its partial file; none if a file of its size is not to be replaced."""
     found = None if is_replaced else status_of(target)
     if found is not None and found.st_size == size_bytes:
         return 0
@@ -347,7 +349,7 @@ class DiskSpace:
     def reserve(
         self, attempt: int, sizes: dict[Path, int], stop: threading.Event | None = None, *, are_replaced: bool
     ) -> None:
-        """Reserve what an attempt will write: its files by target; a `DiskFullError` if that does not fit beside the other attempts.
+        """Reserve what an attempt will write, by target; a `DiskFullError` if other attempts leave too little.
 
         Does nothing if they are reserved already, or `stop` is set: then the attempt releases its space or has done so.
         """

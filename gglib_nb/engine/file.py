@@ -1,7 +1,7 @@
 """One file of a transfer; `DownloadFile` is the only owner of its state. Only the transfer's thread uses it.
 
-A `Request` is a run of pieces that one connection fetches, until it is revoked and up to its end, which the transfer may reduce.
-So two connections never write the same byte.
+A `Request` is a run of pieces that one connection fetches, until it is revoked and up to its end, which the transfer
+may reduce. So two connections never write the same byte.
 """
 
 import threading
@@ -31,7 +31,7 @@ from gglib_nb.engine.timeouts import Timeouts
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
-# An arriving file's header is parsed at these lengths: it may have some megabytes, and each attempt reads all of it again.
+# An arriving file's header is parsed at these lengths: it may have megabytes, and each attempt reads all of it.
 _FIRST_LOOK_BYTES: Final = 256 * 1024
 _LAST_LOOK_BYTES: Final = 64 * MIB
 _LOOKS_GROW: Final = 4
@@ -137,12 +137,12 @@ class Request:
         return self._is_revoked or self.position == self.end
 
     def forgive_if_received(self) -> None:
-        """Reset the part's failures if a byte arrived. Those of a server that sends only the whole count once all have arrived."""
+        """Reset the part's failures if a byte arrived; of a server that sends only the whole, once all have arrived."""
         if self.position == self.end or (self.received_bytes and not self.is_whole):
             self.part.troubles.received()
 
     def accept(self, version: str) -> None:
-        """Refuse, with a `WrongRangeError`, bytes of another version than those on the disk, if no digest would show it.
+        """Refuse, with a `WrongRangeError`, bytes of another version than those on the disk if no digest would find it.
 
         For the connection's thread, before it writes bytes of an answer.
         """
@@ -156,7 +156,7 @@ class Request:
                 raise WrongRangeError("a range of another version of the file")
 
     def write(self, view: memoryview) -> None:
-        """Write and hash the next bytes up to the end; raises `LeaseLostError` or `TransferError`. For the connection's thread."""
+        """Write and hash the next bytes up to the end; `LeaseLostError`, `TransferError`. For a connection's thread."""
         with self._lock:
             if self._is_revoked:
                 return
@@ -169,7 +169,7 @@ class Request:
             self._opened.hasher.offer(self.start, at, view)
 
     def follow(self, location: str) -> None:
-        """Follow a redirect of the storage; raises `HubUnavailableError`. For the connection's thread: it may look up a name."""
+        """Follow the storage's redirect; raises `HubUnavailableError`. For a connection's thread: it may block."""
         has_digest = self.part.sha256 is not None
         self.remote = replace(
             self.remote, url=follow(self.remote.url, location, self.part.address, has_digest=has_digest)
@@ -260,7 +260,7 @@ class DownloadFile:
         self.comparison = found.comparison
 
     def lost(self) -> None:
-        """Another process has the file, or it was deleted: write nothing more, and check again; raises `StorageError`."""
+        """Another process has the file, or it was deleted: write nothing, and check again; raises `StorageError`."""
         self._end_all()
         opened, check = self.opened, self.check
         self.opened = self.check = self.comparison = None
@@ -275,7 +275,7 @@ class DownloadFile:
     def close(self) -> None:
         """End the attempt: write the journal, close the file, release the lease; raises `OSError`. May be called again.
 
-        A check that still runs keeps the lease, because it may open the partial file; `jobs.release` calls this again after it.
+        A check that still runs keeps the lease, because it may open the partial file; `jobs.release` calls this later.
         """
         self._end_all()
         if self.check is None or "check" in self.jobs:
@@ -305,7 +305,7 @@ class DownloadFile:
 
     @property
     def reused(self) -> tuple[int, tuple[str, ...]]:
-        """How many bytes were copied from files on this machine, in this run or an earlier one, and the files' names."""
+        """How many bytes were copied from files on this machine, now or in an earlier run, and the files' names."""
         if self.opened is not None:
             count = self.pieces.copied_bytes
             return count, self.opened.journal.donors if count else ()
@@ -367,7 +367,7 @@ class DownloadFile:
         return None
 
     def _window_end(self, window_bytes: int) -> int:
-        """The end of the bytes that may be fetched now. Fetching does not wait until the bytes of an earlier run are hashed."""
+        """The end of the bytes that may be fetched now. Does not wait for the hashing of an earlier run's bytes."""
         front = self._partial.hasher.digest.front
         if self.copy is not None:
             return self.pieces.end
@@ -445,9 +445,9 @@ class DownloadFile:
     # Right or wrong --------------------------------------------------------------------------------------------------
 
     def verify(self) -> Part | None:
-        """Compare the digests computed since the last call with those of the hub; returns a wrong part; raises `TransferError`.
+        """Compare the digests since the last call with those of the hub; returns a wrong part; raises `TransferError`.
 
-        The one place that accepts downloaded or copied bytes. A wrong part has to be fetched again, by `forget_copied` or `forget`.
+        The one place that accepts downloaded or copied bytes. A wrong part needs `forget_copied` or `forget`.
         """
         hasher = self._partial.hasher
         if hasher.error is not None:
@@ -475,14 +475,14 @@ class DownloadFile:
         return self.is_verified or may_be_gguf(self.path, self._partial.head())
 
     def forget(self, part: Part) -> None:
-        """Make all bytes of a part missing again: it is wrong or has to be fetched whole, and has no request. Raises `OSError`."""
+        """Make all bytes of a part missing again, which has no request: it was wrong, say. Raises `OSError`."""
         self.end_copy()
         self._partial.journal.versions.pop(part.planned.path_in_repo, None)
         self._partial.forget(part.start, part.end)
         self._hash_again()
 
     def forget_copied(self) -> bool:
-        """Make the copied bytes of the file missing again, because a part is wrong; False if there are none. Raises `OSError`."""
+        """Make the copied bytes missing again, because a part is wrong; False if there are none. Raises `OSError`."""
         self.end_copy()
         if not self.pieces.copied_bytes:
             return False

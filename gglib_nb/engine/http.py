@@ -1,7 +1,7 @@
-"""HTTP for the hub and its CDN: session settings, kept-alive connections, checked answers, and the errors of one exchange.
+"""HTTP for the hub and its CDN: session settings, kept connections, checked answers, errors of one exchange.
 
-`http.client`'s responses over streams of `network.tunnels`, with a deadline for each exchange and a bound on every unwanted body. It
-returns an answer only once the head shows that the body is the requested one. Makes no decisions: `engine.retry` does.
+`http.client`'s responses over streams of `network.tunnels`, with a deadline for each exchange and a bound on every
+unwanted body. It returns an answer only once the head shows that the body is the requested one. Decides nothing else.
 """
 
 import contextlib
@@ -104,7 +104,7 @@ class RefusedError(ExchangeError):
 
 
 class MovedError(ExchangeError):
-    """The file is served from another address; `location` is as in the answer: relative, empty, or no address at all."""
+    """The file is served from another address; `location` is as in the answer: relative, empty, or no address."""
 
     def __init__(self, location: str) -> None:
         super().__init__("redirected too many times")
@@ -124,7 +124,7 @@ class WrongAnswerError(ExchangeError):
 
 
 class AskedRange(Value, frozen=True):
-    """The range of a request: from `start` to before `end` (None: the whole, without a range) of a file of `size_bytes` (None unknown)."""
+    """A request's range: from `start` to before `end` (None: no range) of a file of `size_bytes` (None: unknown)."""
 
     start: int = 0
     end: int | None = None
@@ -137,9 +137,10 @@ class AskedRange(Value, frozen=True):
 
 
 def check_answer(status: int, headers: Mapping[str, str], asked: AskedRange, url: str = "") -> int | None:
-    """Check that the body is the requested one, else raise an `ExchangeError` or `RemoteChangedError`; header names in lower case.
+    """Check that the body is the requested one, else raise `ExchangeError` or `RemoteChangedError`; lower-case names.
 
-    Returns where the body ends in the remote file: at or before the requested end (RFC 9110, 15.3.7 allows less); None unknown.
+    Returns where the body ends in the remote file: at or before the requested end (RFC 9110, 15.3.7 allows less); None
+    unknown.
     """
     if status == 206:
         return _end_of_range(headers, asked)
@@ -184,7 +185,7 @@ def _end_of_whole(headers: Mapping[str, str], asked: AskedRange) -> int | None:
 
 
 class Session:
-    """Settings of all requests: the endpoint, the token for its origin only, timeouts, proxies. Safe from any thread."""
+    """Settings of all requests: endpoint, token for its origin only, timeouts, proxies. Safe from any thread."""
 
     def __init__(self, configure: Configure, timeouts: Timeouts) -> None:
         self.endpoint = configure.endpoint.rstrip("/")  # it may have a path
@@ -211,7 +212,7 @@ class Session:
         return has_connections
 
     def check(self) -> None:
-        """Raises `InvalidTokenError` or `InvalidConfigError` if no header can carry the token, or the endpoint is no address."""
+        """Raises `InvalidTokenError` for a token that no header can carry, `InvalidConfigError` for the endpoint."""
         if self.token is not None and not (self.token and can_be_sent(self.token)):
             raise InvalidTokenError(INVALID_CHARACTER)
         if self._origin is None:
@@ -249,7 +250,7 @@ class Session:
         return found
 
     def can_reach_hub(self) -> bool:
-        """Send the hub or a mirror a request: any answer counts, and so does an untrusted certificate. May take seconds."""
+        """Send the hub or a mirror a request: any answer counts, even an untrusted certificate. May take seconds."""
         for endpoint in self.endpoints:
             with contextlib.suppress(ExchangeError):
                 with contextlib.suppress(GglibError, ValueError):
@@ -259,7 +260,7 @@ class Session:
 
 
 class Answer:
-    """The body of a checked answer; it ends at `end` of the remote file, maybe before the requested end; None if unknown.
+    """The body of a checked answer; it ends at `end` of the remote file, maybe before the requested end; None: unknown.
 
     `version` is what the server states of the file's content: its `ETag`, or when it was changed; empty if neither.
     """
@@ -277,7 +278,7 @@ class Answer:
         self._decode = _decoder_of(response)
 
     def readinto(self, view: memoryview) -> int:
-        """Fill the view, waiting for the bytes; 0 at the end, and fewer there or of a compressed body. May raise `LineError`."""
+        """Fill the view, waiting for bytes; fewer at the end or of a compressed body, then 0. May raise `LineError`."""
         if self._left is not None:
             view = view[: self._left]
         if not view:
@@ -298,7 +299,7 @@ class Answer:
 
 
 def _decoder_of(response: http.client.HTTPResponse) -> Callable[[memoryview], int] | None:
-    """A function that reads decompressed bytes of a body, of which it holds at most one chunk; None: it is not compressed."""
+    """A function that reads decompressed bytes of a body, at most one chunk ahead; None: it is not compressed."""
     encoding = (response.getheader("content-encoding") or "identity").strip().lower()
     if encoding in ("identity", ""):
         return None
@@ -399,7 +400,7 @@ class Connection:
         return _exchange_error(error, host, self._session.timeouts.answer_s)
 
     def _exchange(self, method: str, url: str, extra: Mapping[str, str]) -> http.client.HTTPResponse:
-        """Send a request and read the head of its answer; a kept connection that the server has closed is replaced once."""
+        """Send a request and read the head of its answer; a kept connection closed by the server is replaced once."""
         self._session.check()
         try:
             found = self._session.proxies.for_url(url)
@@ -462,7 +463,7 @@ def _request_bytes(method: str, url: str, route: tuple[Origin, Proxy | None], he
 
 
 def _exchange_error(error: Exception, host: str, limit_s: float) -> LineError | InvalidConfigError:
-    """The error for a broken exchange, in a few words without the URL, which may be signed; `limit_s` is the allowed silence.
+    """The error for a broken exchange, in short, without the URL, which may be signed; `limit_s` of silence is allowed.
 
     Problems that do not pass by themselves end the transfer: an untrusted certificate, a proxy that refuses.
     """

@@ -1,7 +1,7 @@
 """The long operations of a transfer, and the events in its inbox.
 
-Asking the hub, reading files, syncing and renaming are jobs on threads of their own, which do not know the transfer. The
-names of the jobs that run for a file are in `DownloadFile.jobs`; each job ends with the event `JobEnded`.
+Asking the hub, reading files, syncing and renaming are jobs on threads of their own, which do not know the transfer.
+The names of the jobs that run for a file are in `DownloadFile.jobs`; each job ends with the event `JobEnded`.
 """
 
 import contextlib

@@ -1,21 +1,22 @@
 """A record of a partial file's contents that survives `kill -9` and a power cut.
 
-The journal is a file of two slots beside the partial file. Every record is complete (the file's identity, the bytes on the
-disk) and is written, with a number and a CRC-32, to the slot that does not hold the newest one: a record that a full disk or
-a kill truncates damages only its own slot. The file never grows. The order of writes and syncs, and why it is sufficient:
+The journal is a file of two slots beside the partial file. Every record is complete (the file's identity, the bytes on
+the disk) and is written, with a number and a CRC-32, to the slot that does not hold the newest one: a record that a
+full disk or a kill truncates damages only its own slot. The file never grows. The order of writes and syncs, and why it
+is sufficient:
 
-* A byte is written to the partial file, then its range is recorded. When the engine is killed, the system keeps both, and at
-  most the bytes since the last record (half a second) are fetched again.
+* A byte is written to the partial file, then its range is recorded. When the engine is killed, the system keeps both,
+  and at most the bytes since the last record (half a second) are fetched again.
 * A power cut may keep the record and lose the file's bytes. So the partial file is synced from time to time, and only
   ranges written before are recorded as synced. In the boot whose id is in the record all its ranges are trusted, in
   another one (or on another machine, or if the id is unknown) only the synced ones.
-* A new journal is created as a separate file, synced and renamed: the old or the new one always exists, and a writer that
-  lost its lease still writes into the old one, which no process reads.
+* A new journal is created as a separate file, synced and renamed: the old or the new one always exists, and a writer
+  that lost its lease still writes into the old one, which no process reads.
 * At the end the partial file is synced, then `verified` is recorded, then the file is renamed. A file that matches its
   journal's `verified` need not be hashed again.
 
-The journal never replaces the digest, which is always computed from the bytes on the disk. Without a readable journal of
-this format, no byte of the partial file is trusted.
+The journal never replaces the digest, which is always computed from the bytes on the disk. Without a readable journal
+of this format, no byte of the partial file is trusted.
 """
 
 import contextlib
@@ -139,14 +140,14 @@ class Journal:
 
     @staticmethod
     def read(path: Path, *, must_know: bool = False) -> JournalState | None:
-        """The state of the journal at a path; None without one of this format that can be read; `must_know` as in `read_small`."""
+        """The state of the journal at a path; None: none of this format is readable; `must_know` as in `read_small`."""
         data = read_small(path, must_know=must_know)
         return None if data is None else read_state(data, boot_id())
 
     def begin(self, pieces: Pieces, check_owner: Callable[[], None] | None = None) -> None:
         """Create the journal with this state, replacing any other; raises `OSError` or `StorageError`.
 
-        `check_owner` is called before the replacement, once the disk has stored the new journal, which may take long; it may raise.
+        `check_owner`, which may raise, is called before the replacement, once the new journal is on the disk.
         """
         fresh = self.path.with_name(self.path.name + ".new")
         fd = create_beside(fresh)

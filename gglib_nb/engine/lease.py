@@ -1,18 +1,19 @@
 """Which process may write a partial file, and whether a process still runs.
 
-A lease is a small file beside the partial file that names its owner, with a heartbeat: its content changes every second.
-Not a lock, because `flock` does nothing on some network filesystems; huggingface_hub lost files to that (its issue 4196).
+A lease is a small file beside the partial file that names its owner, with a heartbeat: its content changes every
+second. Not a lock, because `flock` does nothing on some network filesystems (huggingface_hub's issue 4196).
 
-* Acquiring: the file is created exclusively. One that exists is taken over at once if its owner is known to be dead (a process of
-  this machine and process namespace, or of an earlier boot of this machine), otherwise once it has been silent for a while by the
-  watcher's own clock, so that the clocks of two machines need not agree. For an owner that a cluster reports as gone, a few seconds
-  are enough. The heartbeat of an unreadable lease (of another user, or of another version) is its modification time.
+* Acquiring: the file is created exclusively. One that exists is taken over at once if its owner is known to be dead (a
+  process of this machine and process namespace, or of an earlier boot of this machine), otherwise once it has been
+  silent for a while by the watcher's own clock, so that the clocks of two machines need not agree. For an owner that a
+  cluster reports as gone, a few seconds are enough. The heartbeat of an unreadable lease (of another user, or of
+  another version) is its modification time.
 * Taking over: a new file is renamed over the old one, and counts if it is still at its path after a moment.
-* Renewing: the owner writes its heartbeat into its own open file, so that an owner that has lost its lease writes into a
-  file that no process reads. It checks the path before every journal record and before the final rename.
-* Fencing: a process that was suspended and continues finds its last heartbeat too old (`is_fresh`) and writes nothing before it
-  has checked again. If it was suspended after that check, its write goes to a file that its successor does not use
-  (`has_other_writer`).
+* Renewing: the owner writes its heartbeat into its own open file, so that an owner that has lost its lease writes into
+  a file that no process reads. It checks the path before every journal record and before the final rename.
+* Fencing: a process that was suspended and continues finds its last heartbeat too old (`is_fresh`) and writes nothing
+  before it has checked again. If it was suspended after that check, its write goes to a file that its successor does
+  not use (`has_other_writer`).
 """
 
 import contextlib
@@ -73,7 +74,7 @@ class Owner(Value, frozen=True):
         return bool(mine and theirs) and mine != theirs
 
     def is_gone(self, written_s: float = math.inf) -> bool:
-        """Whether it is known to be gone, given the Unix time of its last heartbeat; False if that cannot be determined here."""
+        """Whether it is known to be gone, given the Unix time of its last heartbeat; False if that is unknown here."""
         here = Owner(process_place(), os.getpid())
         if self.place == here.place:
             return not is_running(self.pid) or (bool(self.start) and process_start(self.pid) not in (self.start, ""))
@@ -110,7 +111,7 @@ def read_lease(path: Path) -> LeaseState | None:
 
 
 class SeenLease(msgspec.Struct, frozen=True):
-    """A lease's content (None if there is none or it is unreadable: then `mtime_ns` counts), unchanged since `since_s`, by `clock_s`."""
+    """A lease's content (None: none or unreadable, `mtime_ns` counts), unchanged since `since_s`, by `clock_s`."""
 
     state: LeaseState | None
     since_s: float
@@ -125,15 +126,15 @@ class SeenLease(msgspec.Struct, frozen=True):
 class Lease:
     """The lease of one partial file, from the point of view of one process.
 
-    It may be taken over after `lease_s` without a heartbeat; since `seen` counts. `gone_owners` are reported gone (`Owner.name`).
+    It may be taken over after `lease_s` without a heartbeat; since `seen` counts. `gone_owners` are reported gone.
     """
 
     def __init__(
         self, path: Path, lease_s: float, seen: SeenLease | None = None, gone_owners: Collection[str] = ()
     ) -> None:
         self.owner = secrets.token_hex(8)
-        # A process that held it before may still run, and write to the partial file that it has open. A process that resumes that
-        # file copies it to another one and then sets this to False.
+        # A process that held it before may still run, and write to the partial file that it has open. A process that
+        # resumes that file copies it to another one and then sets this to False.
         self.has_other_writer = False
         self._place = process_place()
         self._path = path
@@ -150,7 +151,7 @@ class Lease:
         return self._fd >= 0
 
     def try_acquire(self) -> LeaseState | None:
-        """Acquire it if it is free or its owner is gone: None on success, else the present owner's lease. May raise `OSError`."""
+        """Acquire it if it is free or its owner gone: None on success, else the owner's lease. May raise `OSError`."""
         with contextlib.suppress(FileExistsError):
             self._create(self._path)
             return None
@@ -195,7 +196,7 @@ class Lease:
     def release(self) -> None:
         """Release it, if it is ours; may be called again.
 
-        While another process may still write to the partial file at its path, the lease remains, as that of a dead process.
+        While another process may still write to the partial file, the lease remains, as that of a dead process.
         """
         try:
             if not self.is_ours():
@@ -247,7 +248,7 @@ class Lease:
 
 
 def delete_unowned(target: Path, lease_s: float, *, keeps_bytes: bool = False) -> None:
-    """Delete our partial files of a target, unless a process uses them, or with `keeps_bytes` if one has bytes; may raise `OSError`."""
+    """Delete our partial files of a target, if unused; with `keeps_bytes` only empty ones. May raise `OSError`."""
     if has_journal_or_lease(target):
         lease = Lease(lease_path(target), lease_s)
         if lease.try_acquire() is None:

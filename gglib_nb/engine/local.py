@@ -77,7 +77,8 @@ class TargetCheck(Struct, eq=False):
             return CheckResult(present)
         if self.known_folders and not any(map(os.path.lexists, self.known_folders)):  # nothing may be created there
             raise StorageError(
-                f"The folder {self.known_folders[0]} does not exist. If its disk is not mounted, mount it, then retry. If you deleted it, "
+                f"The folder {self.known_folders[0]} does not exist. If its disk is not mounted, mount it, then retry. "
+                "If you deleted it, "
                 "queue the download again."
             )
         disk.check_way(self._target)
@@ -160,7 +161,7 @@ class TargetCheck(Struct, eq=False):
         return verified if is_untouched and is_it else None
 
     def _digest_if_right(self, path: Path, found: os.stat_result) -> FrontDigest | None:
-        """The digest of a file if it can be read and is the wanted one, and no program has changed it since `found`, its status."""
+        """The digest of a readable file if it is the wanted one, and unchanged since `found`, its status."""
         digest = FrontDigest([*(file.offset_bytes for file in self.files[1:]), found.st_size])
         note, may_be_it = partial(setattr, self, "hashed_bytes"), False
         with contextlib.suppress(OSError), disk.opened(path) as fd:
@@ -199,7 +200,7 @@ class TargetCheck(Struct, eq=False):
         if len(self.files) > 1 or file.sha256 is None or not file.size_bytes:
             return None
         for candidate in _identical_candidates(self.link_folders, self._target, file.size_bytes, file.sha256):
-            # Another user's file, a dead mount, another filesystem, or one without links: the file is downloaded instead.
+            # Another user's file, a dead mount, another filesystem, or no links there: the file is downloaded.
             with contextlib.suppress(OSError):
                 found = candidate.stat()
                 if (digest := self._digest_if_right(candidate, found)) is None:
@@ -213,7 +214,7 @@ class TargetCheck(Struct, eq=False):
         return None
 
     def _damaged(self, found: os.stat_result) -> CheckResult:
-        """The damaged file at the target as a donor, if its right ranges are known; the digest will confirm or refute them."""
+        """The damaged file at the target as a donor, if its right ranges are known; the digest checks them."""
         wrong, size_bytes = self.files[0].wrong_ranges, min(self._size_bytes or 0, found.st_size)
         right = Pieces(size_bytes, [(0, size_bytes, WRITTEN)])
         for start, end in wrong or ():
@@ -225,7 +226,7 @@ class TargetCheck(Struct, eq=False):
         return CheckResult(None, comparison=Comparison((source,), known_copies(copies)))
 
     def _find_donors(self) -> tuple[DonorFile, ...]:
-        """The files that may have tensors of the target; none for a byte split, or without a digest to verify the copy."""
+        """The files that may have tensors of the target; none for a byte split, or if no digest verifies the copy."""
         least_bytes, command = self.limits.least_gain_bytes, self.command
         is_suitable = len(self.files) == 1 and self._is_stated and (self._size_bytes or 0) >= least_bytes
         if command.force or not is_suitable or self._target.suffix.lower() != ".gguf":
@@ -234,9 +235,9 @@ class TargetCheck(Struct, eq=False):
 
 
 def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int, sha256: str) -> Iterator[Path]:
-    """Files that may have the same bytes: blobs of a Hugging Face cache or of Ollama by their name, others by name and size.
+    """Files that may have the same bytes: blobs of caches and of Ollama by their name, others by name and size.
 
-    Links are followed, because several repositories of a cache share a store. Deeper folders would mean walking a home folder.
+    Links are followed, because several repositories of a cache share a store. Deeper folders are not searched.
     """
     name = escape(target.name)
 
@@ -280,7 +281,7 @@ def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | No
         None if the header is incomplete, or there is none.
 
     Raises:
-        IncompleteShardSetError: Its number differs from that in `shard`, its path in the repository: no program could load the set.
+        IncompleteShardSetError: Its number differs from that in `shard`, its path: no program could load the set.
     """
     try:
         header = read_header(disk.prefix_reader(fd, size_bytes if reach is None else reach), size_bytes)
@@ -306,7 +307,7 @@ def check_in_place(files: Sequence[StoredFile]) -> None:
 
 
 def check_split_set(files: Sequence[StoredFile]) -> None:
-    """Check that the shards are one split model, by their headers: `split.*`, the architecture, and the names of the tensors.
+    """Check by headers that the shards are one split model: `split.*`, architecture, and names of the tensors.
 
     Raises:
         IncompleteShardSetError: One is missing, or belongs to another set, or no program could load the set.
@@ -322,7 +323,8 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
         raise not_one_set()
 
 
-# --- Also for the kernel: how much of each file is on the disk, and leftovers -------------------------------------------
+# --- Also for the kernel: how much of each file is on the disk, and leftovers
+# -------------------------------------------
 
 
 def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int, ...]:

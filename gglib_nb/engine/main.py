@@ -1,9 +1,9 @@
 """The engine process: reads commands from standard input, writes events to standard output.
 
-Owns the transfers and the checks by their numbers, and the state they share. Exits by itself when its input closes, its output
-is no longer read or its parent ends (a process that the user forked from the kernel can keep the pipe open, so the parent
-is checked each second), and leaves everything so that it can be resumed. Python's own output goes to standard error,
-up to a limit. No queue and no policy: each command runs at once.
+Owns the transfers and the checks by their numbers, and the state they share. Exits by itself when its input closes, its
+output is no longer read or its parent ends (a process that the user forked from the kernel can keep the pipe open, so
+the parent is checked each second), and leaves everything so that it can be resumed. Python's own output goes to
+standard error, up to a limit. No queue and no policy: each command runs at once.
 """
 
 import contextlib
@@ -81,7 +81,7 @@ class Engine:
                 assert_never(command)
 
     def shut_down(self) -> None:
-        """Stop every transfer, so that it can be resumed; takes about a second at most. A check leaves nothing behind."""
+        """Stop every transfer, so that it can be resumed; takes about a second at most. Checks leave nothing behind."""
         for transfer in self._transfers.values():
             transfer.stop()
         deadline_s = time.monotonic() + _SHUTDOWN_S
@@ -152,8 +152,8 @@ def run_check(command: wire.CheckFiles, report: Callable[[wire.ProcessEvent], No
 class PipeOutbox:
     """Events for the kernel: accepts them from any thread and writes them from its own, the only writer.
 
-    A transfer never waits for the pipe. Progress that is not written yet is replaced by newer progress of its attempt, so a
-    kernel that does not read costs no memory; every other event is kept until it is written.
+    A transfer never waits for the pipe. Progress that is not written yet is replaced by newer progress of its attempt,
+    so a kernel that does not read costs no memory; every other event is kept until it is written.
     """
 
     def __init__(self, fd: int) -> None:

@@ -1,7 +1,7 @@
 """How many connections to use, which one to replace, how long a request is, what to split, how much to read.
 
-Pure: rates and times in, numbers out. Measured (design section 9): some lines give each connection a fixed rate, so more of them are
-faster; others are full with four, and more only cost; a CDN assigns edges of very different speed.
+Pure: rates and times in, numbers out. Measured (design section 9): some lines give each connection a fixed rate, so
+more of them are faster; others are full with four, and more only cost; a CDN assigns edges of very different speed.
 """
 
 from collections.abc import Mapping
@@ -90,7 +90,7 @@ def fair_shares(wants: Mapping[int, int], total: int) -> dict[int, int]:
 
 # --- Which connection to replace --------------------------------------------------------------------------------------
 
-# The rate of a connection counts after it has received bytes for this long; one below this share of the best is replaced.
+# A connection's rate counts after it has received bytes for this long; one below this share of the best is replaced.
 MEASURED_AFTER_S: Final = 0.8
 _SLOW: Final = 0.4
 _BUDGET: Final = 16.0
@@ -126,18 +126,19 @@ class Replacement:
 
 # --- How long a request is, and when one is split ---------------------------------------------------------------------
 
-# Requests of 16 to 64 MiB cost the fewest bytes of overhead and lose little with a dropped connection. Several connections
-# to one file make short ones, so that what they fetch out of order is near the digest's front.
+# Requests of 16 to 64 MiB cost the fewest bytes of overhead and lose little with a dropped connection. Several
+# connections to one file make short ones, so that what they fetch out of order is near the digest's front.
 _SHORT_REQUEST_BYTES: Final = 2 * PIECE_BYTES
 LONGEST_REQUEST_BYTES: Final = 8 * PIECE_BYTES
 # A connection is idle until its answer begins: a request is long enough that this is at most a tenth of its time.
 _ANSWERS_PER_REQUEST: Final = 10
-# How far ahead of the digest bytes are fetched, in requests of each connection: enough that a slow connection at the front does
-# not block the others, and little enough that the digest ends soon after the last byte and finds its bytes in memory.
+# How far ahead of the digest bytes are fetched, in requests of each connection: enough that a slow connection at the
+# front does not block the others, and little enough that the digest ends soon after the last byte and finds its bytes
+# in memory.
 _WINDOW_REQUESTS: Final = 2
 _SMALLEST_WINDOW_BYTES: Final = 96 * MIB
-# A shorter tail is not worth another connection's round trips, nor is one that saves less time: the connection that loses
-# its tail is closed with the bytes in flight.
+# A shorter tail is not worth another connection's round trips, nor is one that saves less time: the connection that
+# loses its tail is closed with the bytes in flight.
 SMALLEST_SPLIT_BYTES: Final = MIB
 _SMALLEST_SAVING_S: Final = 0.6
 
@@ -145,8 +146,8 @@ _SMALLEST_SAVING_S: Final = 0.6
 def request_bytes(rate: float | None, free_bytes: int, connections: int, answer_s: float | None = None) -> int:
     """How long the next request of a connection should be, in whole pieces.
 
-    By the usual bytes per second of a connection and the time until its answer begins (None: unknown), the bytes that no
-    connection fetches yet, and the number of connections.
+    By the usual bytes per second of a connection and the time until its answer begins (None: unknown), the bytes that
+    no connection fetches yet, and the number of connections.
     """
     shortest = max(PIECE_BYTES, int((rate or 0.0) * (answer_s or 0.0) * _ANSWERS_PER_REQUEST))
     usual = LONGEST_REQUEST_BYTES if connections == 1 else max(_SHORT_REQUEST_BYTES, shortest)
@@ -172,8 +173,8 @@ def choose_split(
 ) -> tuple[_Key, int] | None:
     """The request whose tail an idle connection should take, and the offset of the cut, such that both end together.
 
-    The idle connection has this rate (None: the same as the other) and waits so long for its answer, while the other continues
-    alone. None if no tail saves enough time.
+    The idle connection has this rate (None: the same as the other) and waits so long for its answer, while the other
+    continues alone. None if no tail saves enough time.
     """
     best, best_s, wait_s = None, _SMALLEST_SAVING_S, answer_s or 0.0
     for key, one in running.items():
@@ -198,9 +199,9 @@ SMALLEST_READ_BYTES: Final = 1024
 
 
 def next_read_bytes(length_bytes: int, took_s: float, limit: float | None) -> int:
-    """The length of a connection's next read, about a tenth of a second: a stop is noticed soon, and a kill loses little.
+    """The length of a connection's next read, about 0.1 s: a stop is noticed soon, and a kill loses little.
 
-    By the length of the last one, and how long it took to fill. Under a bandwidth limit, reads do not run far ahead of it.
+    By the length of the last one, and how long it took to fill. A bandwidth limit makes reads shorter.
     """
     if took_s > 2 * READ_S:
         length_bytes //= 2

@@ -2,7 +2,8 @@
 
 Two processes never write the same file: bytes of other content, and bytes that an earlier process may still change, are
 never continued but put into a new file. Opening and finishing may take long and run on a thread of their own; the
-transfer calls the rest, connections only `write`, the copying of tensors only `copy`, and never after they were revoked.
+transfer calls the rest, connections only `write`, the copying of tensors only `copy`, and never after they were
+revoked.
 """
 
 import contextlib
@@ -27,7 +28,7 @@ _BLOCK_BYTES: Final = 4096
 
 
 class PartialFile:
-    """An open partial file. Opening it continues what an earlier run left of the same content, unless its size is unknown.
+    """An open partial file. Opening continues an earlier run's file of the same content, unless its size is unknown.
 
     This process holds the lease. The inbox receives `Digested`.
 
@@ -80,7 +81,8 @@ class PartialFile:
         if not self.is_in_place and os.path.lexists(self.path):
             self._check_owner()
             raise StorageError(
-                f"The disk of {self.path.parent} does not report the size or the identity of a file as it is; choose another "
+                f"The disk of {self.path.parent} does not report the size or the identity of a file as it is; choose "
+                "another "
                 "models folder, then retry."
             )
 
@@ -98,7 +100,7 @@ class PartialFile:
         return disk.create_beside(self.path), []
 
     def _own_copy(self, shared: int, runs: list[Run]) -> int:
-        """Copy the trusted bytes to a new file, which replaces one that another process may still write to; its descriptor."""
+        """Copy the trusted bytes to a new file, for one that another process may write to; returns its descriptor."""
         own = self._own_path
         fd = disk.create_beside(own)
         try:
@@ -163,7 +165,7 @@ class PartialFile:
         self.journal.begin(self.pieces)
 
     def distrust(self) -> None:
-        """Count only bytes of earlier syncs: after a failed one, the system may have dropped the others without writing them."""
+        """Count only bytes of earlier syncs: after a failed one, the system may have dropped the others."""
         self.pieces = self.pieces.only(SYNCED, COPIED_SYNCED)
         with contextlib.suppress(OSError, StorageError):
             if self.lease.is_ours():
@@ -181,7 +183,7 @@ class PartialFile:
         self.hasher.close_at(end)
 
     def close(self, *, is_ours: bool) -> None:
-        """Close the file; all requests are revoked before. If it is ours, write the journal and truncate it to the received bytes."""
+        """Close the file, whose requests are revoked. If it is ours, write the journal and truncate it to its bytes."""
         self.hasher.stop()
         if is_ours:
             with contextlib.suppress(OSError):
@@ -197,7 +199,7 @@ class PartialFile:
         self.journal.close()
 
     def check_folder(self) -> None:
-        """Refuse, with a `StorageError`, a folder that was replaced since the file was opened, or is reached by a new link."""
+        """Refuse, with a `StorageError`, a folder replaced since the file was opened, or reached by a new link."""
         disk.check_way(self.path)
         with contextlib.suppress(FileNotFoundError):  # deleted, with the lease in it, which is checked next
             if not os.path.samestat(self.path.parent.stat(), self._folder):
@@ -214,7 +216,7 @@ class PartialFile:
     def finish(
         self, target: Path, sha256: str, stop: threading.Event, rename_lock: threading.Lock, *, may_replace: bool
     ) -> int | None:
-        """Give it its final name: sync, record, rename under the lock, sync the folder. Takes as long as the disk takes.
+        """Give it its final name: sync, record, rename under the lock, sync the folder. As slow as the disk.
 
         Returns its modification time in nanoseconds; None if it was stopped before the rename. Raises `LeaseLostError`,
         `StorageError` if another file is at the target or the folder was replaced, or `OSError`.
@@ -275,7 +277,7 @@ def copy_bytes(source: int, target: int, at: int, end: int) -> None:
 
 
 def copy_once(source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:
-    """Copy at most `length` bytes, as cheaply as the filesystem allows; returns how many, 0 at the end of the source."""
+    """Copy at most `length` bytes, as cheaply as the filesystem can; returns how many, 0 at the end of the source."""
     step = min(_STEP_BYTES, length)
     if (source_offset - target_offset) % _BLOCK_BYTES == 0:  # up to a block's border: only whole blocks can be shared
         head = min(-target_offset % _BLOCK_BYTES, length)

@@ -1,6 +1,6 @@
-"""Which bytes of a file are where: every byte has one state. Pure: offsets in, offsets out; ranges are `start <= byte < end`.
+"""Which bytes of a file are where: each byte has one state. Pure: offsets in and out; a range excludes its end.
 
-Requests are cut at the borders of pieces of 8 MiB; copied tensors and samples are shorter, so the map is exact to the byte.
+Requests are cut at the borders of pieces of 8 MiB; copied tensors and samples are not, so the map is exact to the byte.
 """
 
 import struct
@@ -20,7 +20,7 @@ Run = tuple[int, int, int]
 _PRESENT: Final = 1
 _SYNCED_BIT: Final = 2
 _COPIED_BIT: Final = 4
-# The states of a byte. One on the disk may be copied from another file and may be synced; a taken one is being fetched or copied.
+# A byte on the disk may be copied from another file and may be synced; a taken one is being fetched or copied.
 MISSING: Final = 0
 TAKEN: Final = 8
 WRITTEN: Final = _PRESENT
@@ -34,8 +34,8 @@ _RUN: Final = struct.Struct("<QQB")
 class Pieces:
     """The states of all bytes of one file; for one thread.
 
-    Its runs are sorted, cover the file without a gap and never overlap, so that no byte can be lost or taken twice. It begins with the
-    runs that an earlier run left; all other bytes are missing. An unknown size is None, until `close_at`.
+    Its runs are sorted, cover the file without a gap and never overlap, so that no byte can be lost or taken twice. It
+    begins with the runs that an earlier run left; other bytes are missing. Without a size, `close_at` follows.
     """
 
     def __init__(self, size_bytes: int | None, runs: Iterable[Run] = ()) -> None:
@@ -177,8 +177,8 @@ class Pieces:
     def steps(self, start: int, end: int, count: int) -> tuple[int, ...]:
         """Which steps of a bar the range's bytes cover: runs in `count` equal steps, start and end by turns.
 
-        Empty if they are in order from the start of the range. Bytes on the disk show as at least one step, and so does a gap
-        before the end, so that only a complete range reaches the last step.
+        Empty if they are in order from the start of the range. Bytes on the disk show as at least one step, and so does
+        a gap before the end, so that only a complete range reaches the last step.
         """
         ranges = self.present(start, end)
         if not ranges or (len(ranges) == 1 and ranges[0][0] == start):

@@ -1,4 +1,4 @@
-"""The progress of a transfer as reported to the kernel: bytes, and the most useful notice. Only reads the files' state."""
+"""The progress of a transfer as reported to the kernel: bytes, and the most useful notice. Only reads files' state."""
 
 from collections.abc import Sequence
 from typing import Final

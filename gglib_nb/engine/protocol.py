@@ -1,10 +1,11 @@
 """Commands to an engine and reports from it: one JSON line each, with the class in `type`.
 
-Commands go to the engine's standard input, events come from its standard output. The engine has no queue and no policy: it
-runs the attempts it is given and reports on them. Nothing here is written to a file, because `Configure` carries the token.
+Commands go to the engine's standard input, events come from its standard output. The engine has no queue and no policy:
+it runs the attempts it is given and reports on them. Nothing here is written to a file, because `Configure` carries the
+token.
 
-Every attempt that was started ends with exactly one of `TransferFinished`, `TransferFailed` and `TransferStopped`, and every
-check with one `CheckEnded`. Progress may be dropped in favour of newer progress; ends never are.
+Every attempt that was started ends with exactly one of `TransferFinished`, `TransferFailed` and `TransferStopped`, and
+every check with one `CheckEnded`. Progress may be dropped in favour of newer progress; ends never are.
 """
 
 from typing import Any, Final, TypeVar
@@ -70,7 +71,7 @@ class StartTransfer(Message, frozen=True):
     force: bool
     replaces: bool = False  # another file at a target is replaced once the new one is verified
     donors: tuple[str, ...] = ()  # files that may hold the same tensors, beside those in the repository's own folder
-    # Lease owners (`lease.Owner.name`) that a cluster knows to be gone: their leases are taken over after a short silence.
+    # Lease owners (`lease.Owner.name`) that a cluster knows to be gone: their leases are soon taken over.
     gone_owners: tuple[str, ...] = ()
     known_folders: tuple[str, ...] = ()  # on the disk of the files; if none of them exists, it is not mounted
 

@@ -1,8 +1,8 @@
 """From a file's name at a commit to the URL that serves its bytes, its size and its SHA-256.
 
-Headers count only while the endpoint's own origin answers: its redirect carries the SHA-256 in `X-Linked-ETag`; the CDN's `ETag` is a
-Xet hash of the same shape, or an MD5. It sends a GET of one byte, because HEAD differs on some hubs, and no request to the CDN.
-Makes one attempt: `engine.retry` decides on another.
+Headers count only while the endpoint's own origin answers: its redirect carries the SHA-256 in `X-Linked-ETag`; the
+CDN's `ETag` is a Xet hash of the same shape, or an MD5. It sends a GET of one byte, because HEAD differs on some hubs,
+and no request to the CDN. Makes one attempt: `engine.retry` decides on another.
 """
 
 import socket
@@ -39,7 +39,7 @@ class Remote(Value, frozen=True):
     size_bytes: int | None  # None if unknown
     sha256: str | None  # of the content; None if unknown
     takes_ranges: bool = True  # False where the answer showed that it sends the whole only
-    # `sha256` is an `ETag` of unknown kind, which a mirror may copy from the CDN. A match proves the file; a mismatch alone proves nothing.
+    # `sha256` is an `ETag` of unknown kind, maybe of the CDN: a match proves the file, a mismatch proves nothing.
     has_guessed_sha256: bool = False
     mirror: str = ""  # host of the mirror that named it; empty: the hub
 
@@ -47,8 +47,8 @@ class Remote(Value, frozen=True):
 def resolve(session: Session, asked: Asked, planned: PlannedFile, failures: int = 0) -> Remote:
     """Ask the hub where the file is, or a mirror if the hub cannot provide it; raises `ExchangeError` or `GglibError`.
 
-    A mirror is asked only for a file of a known SHA-256, which its answer must not contradict, and never for a file that the
-    hub refuses this user. After each failure of a storage, a different hub or mirror is asked first.
+    A mirror is asked only for a file of a known SHA-256, which its answer must not contradict, and never for a file
+    that the hub refuses this user. After each failure of a storage, a different hub or mirror is asked first.
     """
     has_mirrors = planned.sha256 is not None and asked.endpoint == session.endpoint
     endpoints = session.endpoints if has_mirrors else (asked.endpoint,)
@@ -89,10 +89,10 @@ def _resolve_at(session: Session, asked: Asked, planned: PlannedFile) -> Remote:
 
 
 def follow(url: str, location: str, asked: Asked, *, has_digest: bool) -> str:
-    """The address that a redirect names; raises `HubUnavailableError` if it is none, or one to which no trustworthy hub redirects.
+    """The address that a redirect names; `HubUnavailableError` if it is none, or none that a hub redirects to.
 
-    With a known digest any source is accepted; without one, a redirect must not go from HTTPS to HTTP, nor from the public
-    internet to a private network.
+    With a known digest any source is accepted; without one, a redirect must not go from HTTPS to HTTP, nor from the
+    public internet to a private network.
     """
     target = redirected(url, location, asked)
     (scheme, host, _), (scheme_then, host_then, _) = origin_of(url), origin_of(target)

@@ -1,8 +1,8 @@
-"""The retry policy: what a failed exchange means, when its file is requested again, and when to give up. Also whether there is a network.
+"""The retry policy: what a failed exchange means, when to request again or give up, and whether there is a network.
 
-One table, `Troubles.failed`: an error, and whether other connections receive bytes, give the next step, which the transfer carries
-out. Patience is measured in seconds without a new byte, never in attempts; time in which a server asked to wait, or without a
-network, does not count.
+One table, `Troubles.failed`: an error, and whether other connections receive bytes, give the next step, which the
+transfer carries out. Patience is measured in seconds without a new byte, never in attempts; time in which a server
+asked to wait, or without a network, does not count.
 """
 
 import random
@@ -36,7 +36,7 @@ from gglib_nb.errors import (
 
 # While others receive bytes, a broken connection is replaced after this long.
 _SOON_S: Final = 0.2
-# While others receive bytes, a file that is refused for this long may have an address that has expired without saying so.
+# While others receive bytes, a file that is refused for this long may have an address that has expired.
 _REFUSED_FOR_LONG_S: Final = 60.0
 # One step without a new byte counts for at most this long: a process suspended for an hour has not tried for an hour.
 _LONGEST_STEP_S: Final = 60.0
@@ -188,7 +188,7 @@ def _in_thread(work: Callable[[], None]) -> None:
 class Connectivity:
     """Whether the hub can be reached at all; shared by all transfers, from any thread, and never blocks.
 
-    Without a network every transfer waits, and one probe sends the hub a request. Any answer means that the network works.
+    Without a network every transfer waits, and one probe sends the hub a request. Any answer ends the wait.
     """
 
     def __init__(

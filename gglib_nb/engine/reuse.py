@@ -50,7 +50,7 @@ class CopySource(Value, frozen=True):
 
 
 class DonorFile(CopySource, frozen=True):
-    """A file that may have tensors; its name is the quantization if it is of the same repository, else its file name."""
+    """A file that may have tensors; its name is the quantization in the same repository, else its file name."""
 
     is_of_repository: bool  # whether it is in the folder of the repository that is fetched from
     table: TensorTable  # its header, and the positions of its tensors
@@ -61,8 +61,8 @@ def find_donors(
 ) -> tuple[DonorFile, ...]:
     """The files that may have tensors of a target; none if all of them together could not have `least_bytes`.
 
-    They are in the folder of the repository, among them a file of another commit at the target, or `others`, if they still exist
-    and their disk does not hang.
+    They are in the folder of the repository, among them a file of another commit at the target, or `others`, if they
+    still exist and their disk does not hang.
     """
     names = tuple(repo_id.split("/"))
     folder = next((folder for folder in target.parents if folder.parts[-2:] == names), None)
@@ -104,15 +104,15 @@ def _table(path: Path, _known: Identity) -> TensorTable | None:
 
 # --- Comparing --------------------------------------------------------------------------------------------------------
 
-# Any shard but the first has a header of some kilobytes; that of a whole model contains its vocabulary and is about as long
-# as a donor's. A header longer than the last of these is not read.
+# Any shard but the first has a header of some kilobytes; that of a whole model contains its vocabulary and is about as
+# long as a donor's. A header longer than the last of these is not read.
 _FIRST_BYTES: Final = 64 * 1024
 _MARGIN_BYTES: Final = 64 * 1024
 _LAST_BYTES: Final = 64 * MIB
 
 
 _Steps = Generator[tuple[Range, ...], Pieces, tuple[Copy, ...]]
-"""Yields the ranges to fetch before its next step, is sent the bytes on the disk, and returns the runs that can be copied."""
+"""Yields the ranges that its next step needs, is sent the bytes on the disk, and returns the runs to copy."""
 
 
 class Comparison:
@@ -147,7 +147,7 @@ def compare_tensors(
 ) -> _Steps:
     """Compares the header, then samples of the largest tensors, then all samples.
 
-    `partial` is the file that is being fetched, `size_bytes` its size when complete. `seed` decides where samples are taken.
+    `partial` is the file that is being fetched, `size_bytes` its size when complete. `seed` chooses the samples.
     """
     fetched = yield ()
     end, wanted = max(_FIRST_BYTES, fetched.reach(0)), None
@@ -197,8 +197,8 @@ _LOOK_S: Final = 0.01
 class TensorCopy:
     """The copying into one partial file; `run` is a job of the transfer, whose thread calls the rest.
 
-    It works like a very fast connection: it writes under its lock and only while it is not revoked, and the transfer collects the
-    written ranges. Bytes that it did not copy are fetched.
+    It works like a very fast connection: it writes under its lock and only while it is not revoked, and the transfer
+    collects the written ranges. Bytes that it did not copy are fetched.
     """
 
     def __init__(self, opened: PartialFile, donors: Sequence[CopySource], copies: Iterable[Copy]) -> None:
@@ -225,7 +225,7 @@ class TensorCopy:
             self._revoked.set()
 
     def take_written(self) -> list[Range]:
-        """The ranges copied since the last call; does not wait for a copy in progress, because the donor's disk may hang."""
+        """The ranges copied since the last call; does not wait for a copy in progress: the donor's disk may hang."""
         return [self._written.popleft() for _ in range(len(self._written))]
 
     def run(self) -> Self:

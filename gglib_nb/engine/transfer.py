@@ -1,7 +1,7 @@
 """One transfer: one thread, one inbox of typed events, and the reactions to them.
 
-Each long operation (asking the hub, reading files, syncing, renaming) is a job on a thread of its own, which does not know the
-transfer and ends with an event. So all state of a transfer belongs to its thread, and a test can drive it with events alone.
+Each long operation (asking the hub, reading files, syncing, renaming) is a job on a thread of its own, which does not
+know the transfer and ends with an event. So all state belongs to the transfer's thread, and tests need only events.
 """
 
 import contextlib
@@ -127,7 +127,7 @@ class Transfer:
                 jobs.release(event)
 
     def _end(self) -> ProcessEvent:
-        """The event that ends the attempt without an error; a rename that has happened wins over a stop. Raises `Exception`."""
+        """The event that ends the attempt without an error; a rename precedes a stop. Raises `Exception`."""
         if not self.is_done:
             return TransferStopped(self._command.attempt)  # the rest is left for a resume
         stored = tuple(file.stored for file in self.files if file.stored is not None)
@@ -169,7 +169,7 @@ class Transfer:
         return TransferFailed(self._command.attempt, error, can_retry(error))
 
     def close(self) -> None:
-        """Forbid renames, revoke all requests, write the journals, close the files, release the leases. May be called again."""
+        """Forbid renames, revoke requests, write journals, close files, release leases. May be called again."""
         deadline_s = time.monotonic() + _END_WAIT_S
         self._stop.set()
         with self._rename_lock:
@@ -337,7 +337,7 @@ class Transfer:
                 raise answer
 
     def _may_get_a_tunnel(self, error: Exception) -> bool:
-        """Whether a proxy refused a tunnel, and other connections may have all that it allows; the idle ones are closed."""
+        """Whether a proxy refused a tunnel because other connections have all it allows; the idle ones are closed."""
         if not isinstance(error.__cause__, ProxyRefusedError):
             return False
         had_idle = self._shared.session.close()
@@ -438,8 +438,10 @@ class Transfer:
             for part in file.parts:
                 self._forget(file, part, now_s)
             raise IntegrityError(
-                f"{host_text(origin_of(self._shared.session.endpoint))} sent a file for {file.parts[0].planned.path_in_repo} that is not a "
-                "GGUF file (a web page, an empty file or a Git LFS pointer). It was not kept. Check the repository, then retry."
+                f"{host_text(origin_of(self._shared.session.endpoint))} sent a file for "
+                f"{file.parts[0].planned.path_in_repo} that is not a "
+                "GGUF file (a web page, an empty file or a Git LFS pointer). It was not kept. Check the repository, "
+                "then retry."
             )
         file.settle()  # a digest may be complete before the event of its last bytes
         opened.record()  # if the rename fails, a resume finds everything
@@ -510,7 +512,7 @@ class Transfer:
     # The disk --------------------------------------------------------------------------------------------------------
 
     def _record(self, file: DownloadFile, now_s: float) -> None:
-        """Renew the lease, look at the file, write the journal, and start a sync if one is due; raises `TransferError`."""
+        """Renew the lease, look at the file, write the journal, start a due sync; raises `TransferError`."""
         if not self._renew(file, now_s) or file.stage is not Stage.FETCHING or file.opened is None:
             return
         if "look" not in file.jobs:
@@ -534,7 +536,7 @@ class Transfer:
             raise result
 
     def _read_facts(self, file: DownloadFile) -> None:
-        """Parse the header once it may have arrived: its facts are ready at the end, and a shard of another set fails early."""
+        """Parse the header once it may have arrived: its facts are needed at the end; a wrong shard fails early."""
         if file.opened is not None and (reach := file.begin_parsing()) is not None:
             first = file.parts[0].planned
             shard = first.path_in_repo if len(file.parts) == 1 and first.kind == "shard" else None
@@ -552,7 +554,7 @@ class Transfer:
             self._do("compare", file, comparison.step, opened.pieces.only(WRITTEN, SYNCED))
 
     def _reuse(self, file: DownloadFile, ended: Comparison | TensorCopy, now_s: float) -> None:
-        """Copy what a comparison has found, or the rest if a copy ended because the lease was not checked for too long."""
+        """Copy what a comparison found, or the rest if a copy ended because the lease was not checked for too long."""
         if isinstance(ended, TensorCopy):
             file.end_copy()
             is_next = ended.is_lease_stale and self._renew(file, now_s)

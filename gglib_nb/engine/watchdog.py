@@ -1,7 +1,7 @@
 """Detects an engine process that no longer responds, from the commands it got and the time of its last report.
 
-A process can be alive and silent: stopped, swapped out, blocked by a dead network disk. While an attempt runs it reports ten
-times a second. Pure except for its lock: the caller passes the time.
+A process can be alive and silent: stopped, swapped out, blocked by a dead network disk. While an attempt runs it
+reports ten times a second. Pure except for its lock: the caller passes the time.
 """
 
 import math

@@ -61,8 +61,9 @@ class HubClient(Transport):
         mirrors: Base URLs of hubs that are asked, without a token, for what this one cannot provide.
         modelscope: Base URL of ModelScope, which is asked for the repositories of its prefix.
 
-    Every call also raises: `InvalidTokenError`, `RateLimitedError`, `HubUnavailableError`, `NetworkError`, `OfflineError`,
-    `InvalidConfigError` (proxy, certificate), `InvalidRepoIdError` (without a request), and `ManagerClosedError` after `close`.
+    Every call also raises: `InvalidTokenError`, `RateLimitedError`, `HubUnavailableError`, `NetworkError`,
+    `OfflineError`, `InvalidConfigError` (proxy, certificate), `InvalidRepoIdError` (without a request), and
+    `ManagerClosedError` after `close`.
     """
 
     def __init__(
@@ -94,8 +95,8 @@ class HubClient(Transport):
     def list_files(self, repo_id: str, revision: str | None = None) -> RepoListing:
         """All files of a repository at the commit that a revision names now.
 
-        The revision (branch, tag or commit; None is the default branch) is resolved once: a branch may move meanwhile. A former
-        id finds the repository under its present one.
+        The revision (branch, tag or commit; None is the default branch) is resolved once: a branch may move meanwhile.
+        A former id finds the repository under its present one.
 
         Raises:
             RepoNotFoundError: There is none, or the token has no access to it.
@@ -107,20 +108,20 @@ class HubClient(Transport):
         return self._anywhere(lambda hub: _listing(hub, Asked(hub.endpoint, repo_id, revision)))
 
     def file_commits(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, FileCommit]:
-        """The last commit that changed each file, by path in the repository; files for which the hub states none are left out."""
+        """The last commit that changed each file, by path; files for which the hub states none are left out."""
         found = self._expanded(repo_id, commit_sha, paths, "lastCommit")
         return {path: FileCommit(_text(one, "title") or "", _text(one, "date") or "") for path, one in found}
 
     def scan_states(self, repo_id: str, commit_sha: str, paths: Iterable[str]) -> dict[str, str]:
-        """The results of the Hub's security scan, by path: `safe`, `unsafe`, `queued`, ...; files not scanned are left out."""
+        """The Hub's security scan, by path: `safe`, `unsafe`, `queued`, ...; files not scanned are left out."""
         found = self._expanded(repo_id, commit_sha, paths, "securityFileStatus")
         return {path: state for path, one in found if (state := _text(one, "status"))}
 
     def _expanded(self, repo_id: str, commit_sha: str, paths: Iterable[str], field: str) -> Iterator[tuple[str, Json]]:
         """What the expanded trees of their folders say of files. Raises nothing.
 
-        Left out are files after the first 200 of a folder, those in folders that cannot be read, all after the third such folder,
-        and all of ModelScope, which has no such trees.
+        Left out are files after the first 200 of a folder, those in folders that cannot be read, all after the third
+        such folder, and all of ModelScope, which has no such trees.
         """
         wanted, failures = set(paths), 0
         for folder in [] if modelscope_name(repo_id) else sorted({path.rpartition("/")[0] for path in wanted}):
@@ -140,7 +141,7 @@ class HubClient(Transport):
                     return
 
     def check_access(self, repository: RepoListing | str) -> None:
-        """Checks whether the files of a listing or id may be downloaded, before anything is queued. Only the hub decides it, no mirror.
+        """Checks whether the files of a listing or id may be downloaded, before anything is queued. Asks no mirror.
 
         Raises:
             GatedRepoError: Its terms have to be accepted first; `accept_url` is the page.
@@ -212,7 +213,7 @@ class HubClient(Transport):
         return self._anywhere(lambda hub: hub.bytes_of(Asked(hub.endpoint, repo_id, commit_sha, path), offset, length))
 
     def _anywhere(self, ask: Callable[[Transport], _Result]) -> _Result:
-        """The answer of this hub, or of the first mirror that has one; never of a mirror if this hub refuses the user."""
+        """The answer of this hub, or of the first mirror that has one; of no mirror if this hub refuses the user."""
         try:
             return ask(self)
         except (GatedRepoError, InvalidTokenError):
@@ -229,7 +230,7 @@ class HubClient(Transport):
 
 @reading()
 def _listing(hub: Transport, asked: Asked) -> RepoListing:
-    # Uses the branch's name even if none was given: a mirror without its hub (olah, offline) has only what was requested by name.
+    # Names the branch even if none was given: a mirror without its hub (olah, offline) has only requested names.
     routes = [f"/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"]
     if asked.revision is None:  # on some hubs the default branch has another name
         routes.append("")
@@ -246,7 +247,7 @@ def _listing(hub: Transport, asked: Asked) -> RepoListing:
 
 
 def _files(hub: Transport, asked: Asked) -> tuple[HubFile, ...]:
-    """The files of a commit, in the order of their paths: from its tree, or from its info where a mirror has no trees."""
+    """The files of a commit by path: from its tree, or from its info where a mirror has no trees."""
     try:
         # `oid` beside `lfs` is a git id, and `xetHash` a Merkle hash: neither is the content's SHA-256.
         path, digest = "path", "oid"
@@ -270,7 +271,7 @@ def _files(hub: Transport, asked: Asked) -> tuple[HubFile, ...]:
 
 
 def _first_of(hub: Transport, asked: Asked, routes: Iterable[str], kinds: Iterable[Pairs]) -> Json:
-    """The repository's answer to the first of these routes, with one of these parameters, that the hub has, or the last error."""
+    """The repository's answer to the first of these routes and parameters that the hub has, or the last error."""
     last = HubError("")
     for route, params in product(routes, kinds):
         try:
@@ -293,7 +294,7 @@ def _revisions(hub: Transport, asked: Asked) -> str:
 
 
 def _summary(row: Json) -> RepoSummary | None:
-    """A row of a search, with the hub's texts, not made printable; None: it is of another form, or its id is not `owner/name`."""
+    """A row of a search, with the hub's raw texts; None: it has another form, or its id is not `owner/name`."""
     with suppress(HubUnavailableError), reading():
         check_repo_id(row["id"])
         header = row.get("gguf") or {}

@@ -34,8 +34,8 @@ _REFUSED: Final = (HubError, "")  # the answer has the meaning
 _NOT_LOGGED_IN: Final = (InvalidTokenError, f"The stored login for {{host}} could not be used; {LOG_IN}.")
 _BAD_ADDRESS: Final = (InvalidConfigError, "{endpoint} redirected to an invalid address. Check HF_ENDPOINT.")
 _UNUSABLE: Final = (HubUnavailableError, "{endpoint} sent an invalid response ({kind}); try again later.")
-# By the names of the classes, the most special one of an error first: importing the libraries takes half a second, and older
-# versions lack some. Those of huggingface_hub come from renewing a login, and from the hooks of a user's own client.
+# By the names of the classes, the most special one of an error first: importing the libraries takes half a second, and
+# older versions lack some. Those of huggingface_hub come from renewing a login, and from a user's own hooks.
 _MEANINGS: Final[dict[str, tuple[type[GglibError], str]]] = {
     "OfflineModeIsEnabled": (OfflineError, OFFLINE),
     **dict.fromkeys(("HfHubHTTPError", "HTTPStatusError"), _REFUSED),
@@ -51,7 +51,7 @@ _MEANINGS: Final[dict[str, tuple[type[GglibError], str]]] = {
 
 @contextmanager
 def mapped(asked: Asked) -> Iterator[None]:
-    """Raises our error for one of httpx's or huggingface_hub's; the texts of all errors lose what looks like a secret."""
+    """Raises our error for one of httpx or huggingface_hub; no error's text keeps what looks like a secret."""
     try:
         yield
     except GglibError:
@@ -112,7 +112,7 @@ def _reason(body: bytes) -> str:
 
 
 def redact(error: BaseException) -> None:
-    """Removes the request's token, and what looks like a secret, from the texts of an error and of all errors chained to it."""
+    """Removes the request's token, and what looks like a secret, from an error's texts and all errors chained to it."""
     secret = _token_of(_request_of(error))
     for link in _chain(error):
         link.args = tuple(redacted(part, secret) if isinstance(part, str) else part for part in link.args)

@@ -1,6 +1,6 @@
 """Logging in: checks the token with the hub and stores it for all programs of the user, as `hf auth login` does.
 
-`huggingface_hub.login` checks it without our certificates, proxies and time limits, and only at the hub of its own `HF_ENDPOINT`.
+`huggingface_hub.login` checks it without our certificates, proxies and time limits, and only at its own `HF_ENDPOINT`.
 """
 
 from gglib_nb.errors import InvalidConfigError, InvalidTokenError
@@ -37,6 +37,7 @@ def log_in(hub: Transport, token: str) -> None:
         _set_active_token(str(name), add_to_git_credential=False)
     except OSError as error:
         raise InvalidConfigError(
-            f"The Hub accepts the token, but it cannot be stored: {error.filename} cannot be written ({error.strerror}). "
+            f"The Hub accepts the token, but it cannot be stored: {error.filename} cannot be written "
+            f"({error.strerror}). "
             "Set HF_HOME to a folder that you can write, restart the kernel and log in again; or set HF_TOKEN."
         ) from None

@@ -1,8 +1,8 @@
-"""Reads ModelScope (`ms://owner/name`): its listing as ours, and the addresses of its files. Names are without the prefix.
+"""Reads ModelScope (`ms://owner/name`): its listing as ours, and its files' addresses. Names have no prefix.
 
-Of its API, https://www.modelscope.cn/docs: `GET /api/v1/models/{name}/repo/files` lists a revision with sizes, SHA-256, and the commit
-that last changed each file; `/models/{name}/resolve/{commit}/{path}` serves a file. It states no commit of a revision: the newest
-commit of a listed file has every listed file as it is.
+Of its API, https://www.modelscope.cn/docs: `GET /api/v1/models/{name}/repo/files` lists a revision with sizes, SHA-256,
+and the commit that last changed each file; `/models/{name}/resolve/{commit}/{path}` serves a file. It states no commit
+of a revision: the newest commit of a listed file has every listed file as it is.
 """
 
 import re

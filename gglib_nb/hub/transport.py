@@ -1,8 +1,8 @@
 """Sends requests to a hub, with timeouts, retries, and the token for its own origin only.
 
-It does not use `HfApi`: its listings have no timeout, sleep for as long as a 429 asks, and cannot be interrupted; `model_info` never
-retries. The token and the settings come from huggingface_hub, which is imported at the first request, because that takes half a
-second. Knows no repositories.
+It does not use `HfApi`: its listings have no timeout, sleep for as long as a 429 asks, and cannot be interrupted;
+`model_info` never retries. The token and the settings come from huggingface_hub, which is imported at the first
+request, because that takes half a second. Knows no repositories.
 """
 
 import json
@@ -49,7 +49,7 @@ _LARGEST_REFUSAL_BYTES: Final = 64 * 1024
 _LONGEST_ANSWER_S: Final = 60.0
 _SLOWEST_BYTES_PER_SECOND: Final = 16 * 1024
 _BEYOND_THE_END: Final = 416
-# The statuses of a mirror or proxy without a route or parameter; with `X-Error-Code` they are the hub's answer about the repository.
+# A mirror or proxy without a route or parameter answers so; with `X-Error-Code` it is the hub's answer.
 _NO_ROUTE: Final = frozenset({*range(400, 500), 501}) - {401, 403, 407, 408, 425, 429}
 
 
@@ -127,7 +127,7 @@ class Transport:
     def user_agent(self) -> str:
         """Our `User-Agent`, with the versions of huggingface_hub and Python.
 
-        huggingface_hub makes the same text, but first requests a list of names from the Hub, past our proxies and time limits.
+        huggingface_hub makes the same text, but first requests a list of names from the Hub, without our proxies.
         """
         from importlib.metadata import PackageNotFoundError, version  # 25 ms, paid with the first request
 
@@ -163,7 +163,7 @@ class Transport:
         raise HubUnavailableError(f"{self.endpoint} sent a list that does not end. Try again later.")
 
     def bytes_of(self, asked: Asked, offset: int, length: int) -> bytes:
-        """Bytes of a file from `offset`: fewer than `length` at its end, none beyond it; raises `HubError` for more than 67 MB."""
+        """Bytes of a file from `offset`: fewer than `length` at its end, none after it; `HubError` above 67 MB."""
         if length > 0 and (offset < 0 or length > _LARGEST_ANSWER_BYTES):
             most = units.size(_LARGEST_ANSWER_BYTES)
             raise HubError(f"At most {most} of a file can be read at once. Download the file instead.")
@@ -262,7 +262,7 @@ class Transport:
         raise HubUnavailableError(f"{self.endpoint} redirects too many times. Try again later.")
 
     def _headers(self, url: str, headers: Json) -> "httpx.Headers":
-        """Headers, with the token for the hub's own origin only. Their `repr` hides it, and no frame of a request holds it."""
+        """Headers, with the token for the hub's own origin only; hidden by their `repr`, in no frame of a request."""
         from gglib_nb.network.client import httpx
 
         sent = httpx.Headers({"user-agent": self.user_agent, **headers})
@@ -296,7 +296,7 @@ class Transport:
         raise error
 
     def _read(self, response: "httpx.Response", part: range | None) -> bytes:
-        """A body: as far as necessary for a part of it, or, for None, all of it, if that is no more than any listing has.
+        """A body: as far as a part of it needs, or, for None, all of it, if that is no more than any listing has.
 
         A read that gets a byte now and then never times out, so the whole has a limit too.
         """

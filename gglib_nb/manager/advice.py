@@ -1,7 +1,7 @@
-"""Advice before anything is queued: what a repository offers and would cost, which repositories exist, what a file contains.
+"""Advice before a download: what a repository offers and costs, which repositories exist, what a file contains.
 
-A plan reads a listing and, for each model, the first bytes of one GGUF header: its quantizations differ only in their weights.
-How much of a variant could be copied from files on this machine is estimated from the ends of headers.
+A plan reads a listing and, for each model, the first bytes of one GGUF header: its quantizations differ only in their
+weights. How much of a variant could be copied from files on this machine is estimated from the ends of headers.
 """
 
 import threading
@@ -76,8 +76,8 @@ _LOOKS: Final = ((256 * _KIB, 256 * _KIB), (32 * _MIB, 2 * _MIB))
 # Repositories with more models are rare, and each further one costs two requests.
 _MOST_MODELS: Final = 8
 _AT_ONCE: Final = 8
-# The whole header of any shard but the first is within this length. Of other files the description of the tensors is read, a
-# few thousand bytes before and behind its place in a local file.
+# The whole header of any shard but the first is within this length. Of other files the description of the tensors is
+# read, a few thousand bytes before and behind its place in a local file.
 _BEGIN_BYTES: Final = 64 * _KIB
 _BEFORE_BYTES: Final = 8 * _KIB
 _BEHIND_BYTES: Final = 64 * _KIB
@@ -108,8 +108,8 @@ class AdviceOperations(ModelOperations):
     ) -> RepoPlan:
         """What a repository offers and what each choice would cost; queues nothing.
 
-        With a quantization it has only that variant. `context` is the number of tokens for which memory is estimated, 8192 by
-        default; `cache_type` is how llama.cpp stores keys and values: `f16`, `q8_0` or `q4_0`.
+        With a quantization it has only that variant. `context` is the number of tokens for which memory is estimated,
+        8192 by default; `cache_type` is how llama.cpp stores keys and values: `f16`, `q8_0` or `q4_0`.
 
         Raises:
             RequestError: The quantization names no variant, several, or an incomplete one; or the context is not a
@@ -175,8 +175,8 @@ class AdviceOperations(ModelOperations):
     def inspect(self, id: DownloadId | str, *, on_hub: bool = False) -> Inspection:  # noqa: A002 - the port's word
         """The contents of a model: metadata, chat template, tokenizer, tensors by type.
 
-        A registered model is read from its files; with `on_hub`, and for any other id (`owner/repo`, with or without `:QUANT`),
-        only the headers of the Hub's present version are read.
+        A registered model is read from its files; with `on_hub`, and for any other id (`owner/repo`, with or without
+        `:QUANT`), only the headers of the Hub's present version are read.
 
         Raises:
             RequestError: The repository has no such variant, or several.
@@ -204,7 +204,7 @@ class AdviceOperations(ModelOperations):
 
     @operation
     def compare(self, first: DownloadId | str, second: DownloadId | str | None = None) -> Comparison:
-        """How two models differ: keys with different values, and the chat templates as a diff. Raises what `inspect` raises.
+        """How two models differ: keys with other values, the chat templates as a diff. Raises what `inspect` raises.
 
         Without the second, the first is a registered model, and is compared with the Hub's present version.
         """
@@ -244,7 +244,7 @@ def _table(name: str, read: ReadBytes, size_bytes: int, window_bytes: int = FILE
         raise GgufError(f"{name}: {error}") from error
 
 
-# Plans -----------------------------------------------------------------------------------------------------------------
+# Plans ----------------------------------------------------------------------------------------------------------------
 
 
 class _Planning:
@@ -376,7 +376,7 @@ class _Planning:
         return place(shape, self._machine, self._context_tokens, self._cache_type)
 
 
-# What is read of the files ---------------------------------------------------------------------------------------------
+# What is read of the files --------------------------------------------------------------------------------------------
 
 
 def _reader(hub: HubClient, listing: RepoListing, path: str) -> ReadBytes:
@@ -435,7 +435,7 @@ def reusable_bytes(
     models: Iterable[Model],
     limits: ReuseLimits = _LIMITS,
 ) -> Mapping[str, int]:
-    """How many bytes of each variant need not be downloaded if all tensors that look the same are; by the variants' keys.
+    """The bytes of each variant that need no download if all tensors that look the same are; by the variants' keys.
 
     Variants for which that is unknown are left out. Without a possible donor no request is sent.
     """

@@ -1,7 +1,7 @@
 """Bundles: models carried to a machine without a network, verified as they are written and again as they are read.
 
-Both directions use the same copier: it hashes every byte, continues after an interruption, and gives a file its name only
-when its SHA-256 matches.
+Both directions use the same copier: it hashes every byte, continues after an interruption, and gives a file its name
+only when its SHA-256 matches.
 """
 
 import errno
@@ -61,7 +61,7 @@ _Pieces = Sequence[tuple[Path, int]]
 
 
 class BundleReport(Value, frozen=True):
-    """The result of an export into a folder: the ids of the models, and how many of their bytes were linked, not copied."""
+    """The result of an export: the ids of the models, and how many of their bytes were linked, not copied."""
 
     folder: str
     models: tuple[str, ...]
@@ -110,7 +110,7 @@ def _present_manifest(folder: Path) -> BundleManifest:
 
 
 def read_manifest(folder: Path) -> BundleManifest:
-    """The manifest of a bundle. Raises `StorageError`, and `RequestError` for anything that is not allowed in a bundle."""
+    """The manifest of a bundle. Raises `StorageError`, and `RequestError` for what is not allowed in a bundle."""
     path = folder / MANIFEST_NAME
     data = b"".join(_read([path], 0, LONGEST_BUNDLE_MANIFEST_BYTES + 1))
     if len(data) > LONGEST_BUNDLE_MANIFEST_BYTES:
@@ -136,8 +136,8 @@ def import_models(
 ) -> tuple[Model, ...]:
     """Copies the models of a bundle into the models folder and registers each under the repository it came from.
 
-    Every file is hashed while it is copied, and a damaged one is not registered. Existing files are verified and kept, including
-    those of a registered model in another folder. Stopping is as for `export_models`.
+    Every file is hashed while it is copied, and a damaged one is not registered. Existing files are verified and kept,
+    including those of a registered model in another folder. Stopping is as for `export_models`.
     """
     manifest = read_manifest(folder)
     copier = _Copier(sum(model.size_bytes for model in manifest.models), on_progress)
@@ -287,7 +287,7 @@ class _Copier:
     ) -> tuple[int, ...]:
         """Copies a file, or joins its parts, hashing every byte; continues where an earlier copy stopped.
 
-        With `may_split`, the copy is stored in parts if the file system cannot store it in one piece; returns their sizes.
+        With `may_split`, a copy that the filesystem cannot store in one piece is stored in parts; returns their sizes.
         """
         parts = _existing_parts(target, size_bytes) if may_split else []
         pieces = parts or [(target, size_bytes)]
@@ -371,7 +371,7 @@ def _existing_parts(target: Path, size_bytes: int) -> _Pieces:
 
 
 def _split(target: Path, size_bytes: int) -> _Pieces:
-    """The parts for a file system that refused the file for its size; what it stored before is the start of the first part."""
+    """The parts for a filesystem that refused the file for its size; what it stored is the start of the first."""
     limit_bytes = _temporary(target).stat().st_size
     limit_bytes -= limit_bytes % _PART_UNIT_BYTES
     if limit_bytes == 0:

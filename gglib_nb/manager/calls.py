@@ -1,10 +1,11 @@
 """Operations: blocking functions, defined once, that run on daemon threads of the manager; every call is answered.
 
-An operation never runs on the caller's thread: a models folder on a network share that hangs must not block the kernel's main
-thread, and an interrupt has to end the wait. Inside an operation, `settled` waits: if the caller cancels, so does the operation.
+An operation never runs on the caller's thread: a models folder on a network share that hangs must not block the
+kernel's main thread, and an interrupt has to end the wait. Inside an operation, `settled` waits: if the caller cancels,
+so does the operation.
 
-The threads are daemons, unlike those of `ThreadPoolExecutor`, which the interpreter waits for at exit: a kernel must be able to
-exit while a request hangs.
+The threads are daemons, unlike those of `ThreadPoolExecutor`, which the interpreter waits for at exit: a kernel must be
+able to exit while a request hangs.
 """
 
 import logging
@@ -125,11 +126,11 @@ _here: Final = _Here()
 
 
 def refuse_to_wait() -> None:
-    """Makes it an error for this thread to call an operation and wait for it: the operation would wait for this thread."""
+    """Forbids this thread to call an operation and wait for it, because the operation would wait for this thread."""
     _here.may_wait = False
 
 
-# A terminal's IPython does not cancel a coroutine that the user interrupts: its loop only stops until the next one runs.
+# A terminal's IPython does not cancel a coroutine that is interrupted: its loop stops until the next one runs.
 _awaiting: Final[ContextVar[Callable[[], bool]]] = ContextVar("_awaiting", default=lambda: True)
 
 
@@ -152,16 +153,16 @@ def has_given_up() -> bool:
 def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = None) -> _Result:
     """Waits for a future of the queue, a thread pool or the engine; if the wait ends early, the future is cancelled.
 
-    `meanwhile` is called ten times a second while waiting, and once more at the end, on this thread. Raises `CancelledError` if
-    the caller of this operation cancelled it.
+    `meanwhile` is called ten times a second while waiting, and once more at the end, on this thread. Raises
+    `CancelledError` if the caller of this operation cancelled it.
     """
     call = _here.call
     outer = None if call is None else call.waits_for  # if this is a callback of an operation
     if call is not None:
         call.wait_for(future)
     try:
-        # A caller's thread wakes ten times a second, because a lock cannot be interrupted on every system, or by every signal.
-        # (`futures.wait` never treats a future that was only cancelled as done.)
+        # A caller's thread wakes ten times a second, because a lock cannot be interrupted on every system, or by every
+        # signal. (`futures.wait` never treats a future that was only cancelled as done.)
         while (meanwhile is not None or call is None) and not future.done():
             futures.wait([future], timeout=_LOOK_EVERY_S)
             if meanwhile is not None:
@@ -233,7 +234,8 @@ class DaemonThreadPool:
             return function(*args, **kwargs)
         if not _here.may_wait:
             raise RuntimeError(
-                "A listener of the queue must not wait for an operation, because the operation waits for the queue. Use "
+                "A listener of the queue must not wait for an operation, because the operation waits for the queue. "
+                "Use "
                 "`manager.submit(manager.sync.…)`, which returns a future at once."
             )
         call = _Call(partial(copy_context().run, function, *args, **kwargs))
@@ -349,7 +351,7 @@ def _fits(value: Any, kind: Any) -> bool:  # noqa: ANN401 - any argument, and wh
     return isinstance(value, origin) and is_text
 
 
-# Each operation once, as a call that waits and as a coroutine -----------------------------------------------------------
+# Each operation once, as a call that waits and as a coroutine ---------------------------------------------------------
 
 
 class Blocking:
@@ -366,7 +368,7 @@ class Coroutines:
 
 
 class operation(Generic[_Parameters, _Result]):  # noqa: N801 - a decorator, like `property`
-    """A method that runs on a thread of its manager: its caller waits for it, or awaits it on a subclass of `Coroutines`.
+    """A method that runs on its manager's thread: its caller waits for it, or awaits it on a subclass of `Coroutines`.
 
     Cancelling the awaiter cancels the operation.
     """
@@ -413,8 +415,8 @@ class operation(Generic[_Parameters, _Result]):  # noqa: N801 - a decorator, lik
 def public_error(error: GglibError) -> GglibError:
     """The error for a user's code, to be raised `from None`: its text says what happened and what to do next.
 
-    The frames on our threads, and the errors of other libraries below it, would print a hundred more lines. They are logged
-    at DEBUG, and kept as `__context__`.
+    The frames on our threads, and the errors of other libraries below it, would print a hundred more lines. They are
+    logged at DEBUG, and kept as `__context__`.
     """
     _log.debug("An operation has failed", exc_info=error)
     return copy_of(error)

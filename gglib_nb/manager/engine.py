@@ -71,7 +71,8 @@ def engine_for(config: DownloadManagerConfig) -> MakeEngine:
         if (error.name or "").partition(".")[0] not in ("distributed", "dask"):
             raise
         raise InvalidConfigError(
-            "Downloads on a Dask cluster need Dask here: python -m pip install 'gglib-nb[dask]', then restart the kernel."
+            "Downloads on a Dask cluster need Dask here: python -m pip install 'gglib-nb[dask]', then restart the "
+            "kernel."
         ) from error
     connect, can_come_back = connection_to(config.engine)
     folder = config.models_directory
@@ -80,7 +81,7 @@ def engine_for(config: DownloadManagerConfig) -> MakeEngine:
 
 @dataclass(slots=True, eq=False)
 class FileCheck:
-    """One run of the engine's hashing. Cancelling its answer ends it; the answer is an `EngineLostError` if the engine ends."""
+    """One run of the engine's hashing. Cancelling its answer ends it; an engine that ends raises `EngineLostError`."""
 
     file_count: int
     answer: "Future[tuple[CheckedFile, ...]]" = field(default_factory=Future)  # the results for each file
@@ -92,7 +93,7 @@ class Engine:
 
     Args:
         config: Of the manager.
-        user_agent: Returns the `User-Agent` for the hub; called before the first command, because it loads huggingface_hub.
+        user_agent: Returns the `User-Agent` for the hub; called late, because it loads huggingface_hub.
         tell: Receives the reports for the queue.
 
     Raises:

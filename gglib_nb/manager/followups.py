@@ -1,7 +1,8 @@
-"""What follows the end of a download: its command runs once it is complete, and it is retried once the Hub grants access.
+"""What follows a download: its command runs once it is complete, and it is retried once the Hub grants access.
 
-A command is a shell line, stored with the download, or a callable of this kernel. A shell line is recorded in the models
-database before it starts, so it starts only once, whichever kernel completes the download. The queue thread waits for neither.
+A command is a shell line, stored with the download, or a callable of this kernel. A shell line is recorded in the
+models database before it starts, so it starts only once, whichever kernel completes the download. The queue thread
+waits for neither.
 """
 
 import os
@@ -175,7 +176,7 @@ class AccessWatch:
 
 
 def waiting_for_access(snapshot: QueueSnapshot) -> list[DownloadId]:
-    """The failed downloads that access would fix; ModelScope's repositories get no token, so a login does not change theirs."""
+    """The failed downloads that access would fix. ModelScope gets no token, so a login changes nothing there."""
     return [
         item.id
         for item in snapshot.recent_failures

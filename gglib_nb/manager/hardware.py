@@ -55,7 +55,7 @@ def ram_bytes() -> int:
 
 
 def memory_for(sizes: Iterable[int | None]) -> int:
-    """Memory that a model of one of these sizes may have: RAM, and if one is larger, that of the GPUs, which takes time to query."""
+    """Memory for a model of one of these sizes: RAM, and if one is larger, the GPUs', which takes time to query."""
     ram = ram_bytes()
     return ram if all((size or 0) <= ram for size in sizes) else machine_memory().all_bytes
 
@@ -113,7 +113,7 @@ def _nvidia(ram: int, ram_free: int) -> list[Gpu]:
 
 
 def _instances() -> list[tuple[str, Gpu]]:
-    """The instances into which GPUs are divided (MIG), with their UUIDs; how much of their memory is free is unknown."""
+    """The instances into which GPUs are divided (MIG), with their UUIDs; their free memory is unknown."""
     lines = _MIG.findall(_answer("nvidia-smi", "-L"))
     return [(uuid, Gpu(f"NVIDIA MIG {profile}", int(gigabytes) * 10**9, None)) for profile, gigabytes, uuid in lines]
 

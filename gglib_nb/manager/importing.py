@@ -1,7 +1,7 @@
 """Searches folders for GGUF files and makes models of them: nothing is moved, copied or hashed, and no request is sent.
 
-`Stores` are folders of other programs whose models are listed and reused, and never changed: LM Studio's folder, a lab's
-shared folder, a Hugging Face cache, Ollama's store.
+`Stores` are folders of other programs whose models are listed and reused, and never changed: LM Studio's folder, a
+lab's shared folder, a Hugging Face cache, Ollama's store.
 """
 
 import os
@@ -63,7 +63,7 @@ class _Group(Value, frozen=True):
 
     @property
     def is_main(self) -> bool:
-        """Whether it is neither a kept version nor a snapshot of the Hugging Face cache beside the default branch's; True if unknown."""
+        """Whether it is neither a kept version nor a cached snapshot beside the default branch's; True if unknown."""
         if self.commit_sha is None:
             return True
         above = self.root.parents[1:2]
@@ -237,7 +237,7 @@ def stored_file(path: Path, path_in_repo: str, kind: str, sha256: str | None, fa
 
 
 def _kinds_by_header(headers: Mapping[str, GgufHeader]) -> dict[str, HeaderKind]:
-    """The kinds of the files by their headers; a later shard, whose header does not state one, has the kind of the first."""
+    """The kinds of the files by their headers; a later shard whose header states none has the kind of the first."""
     kinds = {path: kind for path, header in headers.items() if (kind := kind_of_header(header)) is not None}
     sets = {name.path: (name.folder, name.stem) for name in map(parse_path, headers) if name.split}
     of_set = {sets[path]: kind for path, kind in kinds.items() if path in sets}
@@ -245,7 +245,7 @@ def _kinds_by_header(headers: Mapping[str, GgufHeader]) -> dict[str, HeaderKind]
 
 
 def stated_sha256(path: Path) -> str | None:
-    """The file's SHA-256 according to the Hugging Face cache, or a folder that `hf download` filled; None if unknown."""
+    """The file's SHA-256 by the Hugging Face cache, or by a folder that `hf download` filled; None if unknown."""
     if path.is_symlink() and _SHA256.fullmatch(name := os.path.basename(os.readlink(path))):  # noqa: PTH115, PTH119 - one step only
         return name
     for folder in path.parents[:4]:
@@ -262,8 +262,8 @@ def stated_sha256(path: Path) -> str | None:
 class Stores:
     """The models in some folders. Every method may be called from any thread.
 
-    A thread searches them, because a folder on a network that hangs must not delay other work; until it responds, the previous
-    result is used. Models that `registered` returns are not listed a second time.
+    A thread searches them, because a folder on a network that hangs must not delay other work; until it responds, the
+    previous result is used. Models that `registered` returns are not listed a second time.
     """
 
     def __init__(self, folders: Sequence[Path], registered: Callable[[], list[Model]]) -> None:
@@ -277,7 +277,7 @@ class Stores:
         self._fresh_until_s = self._wait_until_s = float("-inf")
 
     def models(self) -> tuple[Model, ...]:
-        """The models found in the stores, at most half a minute old; once a search takes five seconds, the previous result."""
+        """The models in the stores, at most 30 s old; after a search has taken five seconds, the previous result."""
         if not self._folders:
             return ()
         with self._lock:

@@ -1,8 +1,9 @@
 """The thread that stores a queue in the user's database, and reads the queues of other kernels there.
 
-The queue thread only reports that something changed; this one asks for the latest state when it is ready, so a busy disk
-does not delay the queue, and many changes become one write. While a queue is stored, it writes heartbeats; while the queue
-is watched, or other kernels have downloads, it reads those. If the database cannot be used, it reports that once and tries again.
+The queue thread only reports that something changed; this one asks for the latest state when it is ready, so a busy
+disk does not delay the queue, and many changes become one write. While a queue is stored, it writes heartbeats; while
+the queue is watched, or other kernels have downloads, it reads those. If the database cannot be used, it reports that
+once and tries again.
 """
 
 import logging
@@ -58,7 +59,7 @@ _Result = TypeVar("_Result")
 
 
 class QueueKeeper:
-    """Stores one queue. Every method may be called from any thread, and only `close` waits. Opens nothing before it is needed."""
+    """Stores one queue. Safe from any thread, and only `close` waits. Opens nothing before it is needed."""
 
     def __init__(self, parts: "Parts") -> None:
         self._parts: Final = parts
@@ -102,7 +103,7 @@ class QueueKeeper:
         return self._ask(adopts=True)
 
     def look(self) -> "Future[frozenset[str]]":
-        """Records ended downloads, and reads the queues of other kernels into the snapshot; the paths that they write."""
+        """Records ended downloads, and reads other kernels' queues into the snapshot; the paths that they write."""
         return self._ask(adopts=False)
 
     def close(self, timeout_s: float) -> None:

@@ -48,7 +48,7 @@ def _statuses(paths: Iterable[str]) -> Iterator[tuple[str, os.stat_result]]:
 
 
 def bytes_of(models: Iterable[Model], plans: Iterable[PlannedDownload] = ()) -> int:
-    """The disk space of models, and of downloads once they are complete; a file of several is counted once, a missing one not."""
+    """The disk space of models and of downloads once complete; a shared file counts once, a missing one not."""
     files = {file.target: file.size_bytes for model in models for file in model.files}
     looks = look_at(files)
     sizes = {target: size_bytes for target, size_bytes in files.items() if looks[target] is not None}
@@ -58,7 +58,7 @@ def bytes_of(models: Iterable[Model], plans: Iterable[PlannedDownload] = ()) -> 
 
 
 def loss_of_folder(models_directory: Path, models: Iterable[Model]) -> str:
-    """Why a models folder counts as not mounted, so that nothing may be written below it or concluded from it; empty: it is mounted.
+    """Why a models folder counts as not mounted, so that nothing is written or concluded there; empty: it is mounted.
 
     It is not mounted if models are registered in it and none of their owners' folders exists.
     """
@@ -68,7 +68,8 @@ def loss_of_folder(models_directory: Path, models: Iterable[Model]) -> str:
         return ""
     is_missing = looks[str(models_directory)] is None
     return (
-        f"The models folder {models_directory} {'does not exist' if is_missing else 'has none of its models'}. If its disk is "
+        f"The models folder {models_directory} {'does not exist' if is_missing else 'has none of its models'}. If its "
+        "disk is "
         "not mounted, mount it and try again. If its files were deleted on purpose, create the folder "
         f"{models_directory if is_missing else owners[0]} and try again."
     )
@@ -93,7 +94,8 @@ def make_home(folder: Path, repo_id: str) -> None:
     """Makes the folder of a repository in the folder of `--to`, which must exist: its disk may not be mounted."""
     if not is_folder(folder):
         raise StorageError(
-            f"{folder} is not a folder. If its disk is not mounted, mount it and try again. Otherwise, create the folder first."
+            f"{folder} is not a folder. If its disk is not mounted, mount it and try again. Otherwise, create the "
+            "folder first."
         )
     with storage_errors(folder, "cannot be written", " Choose another folder."):
         (folder / repo_id).mkdir(parents=True, exist_ok=True)
@@ -150,10 +152,10 @@ def partial_requests(
     wanted: Collection[str],
     targets: Collection[str] | None = None,
 ) -> list[DownloadRequest | DownloadId]:
-    """The requests that resume the partial files of `targets` (None: all) in the models folder; or the id of a model to update.
+    """The requests that resume the partial files of `targets` (None: all) here; or the id of a model to update.
 
-    The place of a file, `<owner>/<repo>/<path in repo>` or `<owner>/<repo>/@<commit>/<path in repo>`, shows what it belongs to.
-    Targets that a queue has (`wanted`) are left out, as are files that a process is writing.
+    The place of a file, `<owner>/<repo>/<path in repo>` or `<owner>/<repo>/@<commit>/<path in repo>`, shows what it
+    belongs to. Targets that a queue has (`wanted`) are left out, as are files that a process is writing.
     """
     paths: dict[str, list[str]] = defaultdict(list)
     owners = {file.target: model.id for model in models for file in model.files}
@@ -270,7 +272,7 @@ def companion_kinds(model: Model) -> tuple[str, ...]:
 
 
 def _repaired(model: Model, stored: StoredFile, listing: RepoListing, models_directory: Path) -> list[PlannedFile]:
-    """What repairs one file: the file of this name, the pieces of its byte split, or the same content under another name."""
+    """What repairs one file: the file of this name, its byte split's pieces, or this content under another name."""
     name, renamed = parse_path(stored.path_in_repo), listing.with_content(stored.sha256)
     found = listing.parts_of(name.path) or (() if renamed is None else (renamed,))
     if not found:

@@ -1,7 +1,7 @@
 """`DownloadManager`: one queue of downloads, as coroutines, and without a loop under `sync`.
 
-Cancelling the awaiter of a request that is still being resolved drops the request; cancelling the awaiter of a download does
-not affect the download.
+Cancelling the awaiter of a request that is still being resolved drops the request; cancelling the awaiter of a download
+does not affect the download.
 """
 
 import atexit
@@ -241,14 +241,14 @@ class _Operations(AdviceOperations):
 class SyncOperations(_Operations):
     """Every operation as a call that waits: for magics, scripts and other threads.
 
-    The work is done on threads of the manager, so an interrupt ends the wait. A request that is still being resolved is dropped
-    then; downloads continue.
+    The work is done on threads of the manager, so an interrupt ends the wait. A request that is still being resolved is
+    dropped then; downloads continue.
 
-    `id` is an id, a part of an id that only one has, or `#n`: the position in the queue, the number among the failures, among
-    the cancelled downloads, or in `models()`. If no download or several match, or it is not where the operation needs it,
-    `NotInQueueError` is raised; if no model matches, `ModelNotFoundError`, and if several do, `AmbiguousQuantizationError`, whose
-    `choices` has their ids. A limit that is not valid raises `InvalidConfigError`, a models database that cannot be used
-    `CatalogError`.
+    `id` is an id, a part of an id that only one has, or `#n`: the position in the queue, the number among the failures,
+    among the cancelled downloads, or in `models()`. If no download or several match, or it is not where the operation
+    needs it, `NotInQueueError` is raised; if no model matches, `ModelNotFoundError`, and if several do,
+    `AmbiguousQuantizationError`, whose `choices` has their ids. A limit that is not valid raises `InvalidConfigError`,
+    a models database that cannot be used `CatalogError`.
     """
 
 
@@ -374,7 +374,7 @@ class DownloadManager(_Operations, Coroutines):
         return self.snapshot._repr_html_()
 
 
-# The one manager of this kernel ----------------------------------------------------------------------------------------
+# The one manager of this kernel ---------------------------------------------------------------------------------------
 
 _current_lock: Final = threading.Lock()
 _current: DownloadManager | None = None
@@ -400,7 +400,7 @@ def model_path(reference: IdLike) -> Path:
     config = DownloadManagerConfig.of_kernel() if manager is None else manager.config
     catalog = Catalog(config.database_path)
     stores = Stores(config.model_stores, catalog.models)
-    # On a thread, because the state folder may be on a disk that hangs; not one of the manager's, which a forked child lacks.
+    # On a thread, because the state folder's disk may hang; not one of the manager's, which a forked child lacks.
     threads = DaemonThreadPool("gglib-path")
     try:
         return threads.run(path_of, catalog, reference, stores.models)
@@ -416,8 +416,8 @@ def existing_manager() -> DownloadManager | None:
 def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     """Runs a coroutine to its end and returns its result.
 
-    In a script it creates an event loop. In a running loop, such as that of a notebook's cell, it re-enters the loop with the help
-    of `nest_asyncio2`; prefer `await` wherever the cell allows it. The magics and `manager.sync` patch nothing.
+    In a script it creates an event loop. In a running loop, such as that of a notebook's cell, it re-enters the loop
+    with the help of `nest_asyncio2`; prefer `await` where you can. The magics and `manager.sync` patch nothing.
 
     An interrupt in a cell cancels the coroutine.
     """

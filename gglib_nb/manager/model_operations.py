@@ -1,4 +1,4 @@
-"""The operations on registered models and their files, each a blocking function; the modules that it calls do the work."""
+"""The operations on registered models and their files, each a blocking function; its callees do the work."""
 
 import time
 from collections.abc import Callable, Collection, Iterable, Sequence
@@ -86,14 +86,15 @@ class ModelOperations(QueueOperations):
 
     @operation
     def path(self, id: IdLike) -> Path:  # noqa: A002 - the port's word
-        """The file of a registered model that a program opens: its first shard; a `ModelNotFoundError` if it no longer exists."""
+        """The file of a registered model that a program opens: its first shard; a `ModelNotFoundError` if missing."""
         return path_of(self._parts.catalog, id, self._parts.stores.models)
 
     @operation
     def loading_lines(self, id: IdLike, program: str) -> str:  # noqa: A002 - the port's word
         """The lines that load a registered model into a program; a `RequestError` for an unknown one.
 
-        Programs: `llama-cpp-python`, `llama-server`, `llama-swap`, `ollama`, `lmstudio`, `ramalama`, `vllm`, `transformers`.
+        Programs: `llama-cpp-python`, `llama-server`, `llama-swap`, `ollama`, `lmstudio`, `ramalama`, `vllm`,
+        `transformers`.
         """
         return loading_lines(self.find_model(id), program)
 
@@ -101,8 +102,8 @@ class ModelOperations(QueueOperations):
     def write_preset(self, file: "str | PathLike[str]") -> PresetFile:
         """Writes a `models.ini`, from which `llama-server --models-preset FILE` serves every model on this machine.
 
-        Lines that a user added to the file stay; those that name files of models are updated. A file that cannot be read or
-        written raises `StorageError`.
+        Lines that a user added to the file stay; those that name files of models are updated. A file that cannot be
+        read or written raises `StorageError`.
         """
         return library.write_preset(given_path(file, "file"), self._parts.catalog.models())
 
@@ -118,9 +119,9 @@ class ModelOperations(QueueOperations):
     ) -> BundleReport:
         """Writes models into a bundle: a folder with their files, cards, and a manifest with every SHA-256.
 
-        Files are linked if the bundle is on the same disk and copied otherwise; on a file system that cannot store a large file,
-        in parts. Every copy is verified. Run it again to continue after an interruption, or to add models. `on_progress` is
-        called after every few megabytes on a thread of the manager; it must not wait.
+        Files are linked if the bundle is on the same disk and copied otherwise; on a file system that cannot store a
+        large file, in parts. Every copy is verified. Run it again to continue after an interruption, or to add models.
+        `on_progress` is called after every few megabytes on a thread of the manager; it must not wait.
 
         Raises:
             RequestError: `ids` or `folder` is empty.
@@ -145,18 +146,18 @@ class ModelOperations(QueueOperations):
     def import_folder(
         self, folder: "str | PathLike[str]", *, on_progress: OnWorkProgress | None = None
     ) -> ImportReport:
-        """Registers the GGUF files in a folder and below it; nothing is moved, copied or hashed, and the Hub is not contacted.
+        """Registers the GGUF files in and below a folder; nothing is moved, copied or hashed, and the Hub is not asked.
 
-        Where the folder does not state the repository of a file, as the Hugging Face cache, LM Studio and llama.cpp do, its
-        id is `local/<name>`, unless a registered model has the same SHA-256. `verify` hashes what was imported.
+        Where the folder does not state the repository of a file, as the Hugging Face cache, LM Studio and llama.cpp do,
+        its id is `local/<name>`, unless a registered model has the same SHA-256. `verify` hashes what was imported.
 
-        The files of a bundle, which `export` wrote, are copied into the models folder, and every byte is verified.
-        Run it again to continue after an interruption. `on_progress` is called for each file whose header is read, on a thread
-        of the manager; it must not wait.
+        The files of a bundle, which `export` wrote, are copied into the models folder, and every byte is verified. Run
+        it again to continue after an interruption. `on_progress` is called for each file whose header is read, on a
+        thread of the manager; it must not wait.
 
         Raises:
-            StorageError: There is no such folder; or a file of a bundle is missing, or another file has its name, or the
-                models folder is not mounted.
+            StorageError: There is no such folder; or a file of a bundle is missing, or another file has its name, or
+                the models folder is not mounted.
             RequestError: `folder` is empty, or the manifest of a bundle is not valid.
             DiskFullError: The models folder does not have enough space for the bundle.
             IntegrityError: A file of the bundle is damaged.
@@ -195,8 +196,8 @@ class ModelOperations(QueueOperations):
 
         Raises:
             AlreadyQueuedError: A download in the queue writes one of its files; cancel that first.
-            StorageError: A file cannot be deleted or belongs to another program, or the folder it was downloaded to is missing
-                or empty (perhaps its disk is not mounted). The model stays on the list.
+            StorageError: A file cannot be deleted or belongs to another program, or the folder it was downloaded to is
+                missing or empty (perhaps its disk is not mounted). The model stays on the list.
         """
         model, models = self._own_model(id), self._parts.catalog.models()
         refuse_beginning(str(id), model)
@@ -233,8 +234,8 @@ class ModelOperations(QueueOperations):
     ) -> PrunePlan:
         """Deletes models to free space, those unused for longest first, and abandoned partial downloads.
 
-        Models in other folders are included if they were downloaded there. Queued models are kept, those in the Hugging Face
-        cache, those imported from other folders, and those of a folder that is missing or empty.
+        Models in other folders are included if they were downloaded there. Queued models are kept, those in the Hugging
+        Face cache, those imported from other folders, and those of a folder that is missing or empty.
 
         Args:
             keep_bytes: Delete until the models take no more than this; None: no limit.
@@ -292,8 +293,9 @@ class ModelOperations(QueueOperations):
         """Hashes a model's files again and records the result; its `is_right` says whether all files are right.
 
         The engine's process hashes, so a cell that computes does not slow it. If it is cancelled, nothing is recorded.
-        `faults` of the result names the files that are not right, and which of their bytes. `on_progress` is called at most ten
-        times a second on a thread of the manager; it must not wait. If the engine's process ends, `EngineLostError` is raised.
+        `faults` of the result names the files that are not right, and which of their bytes. `on_progress` is called at
+        most ten times a second on a thread of the manager; it must not wait. If the engine's process ends,
+        `EngineLostError` is raised.
         """
         return library.verify_files(self._parts.catalog, self._parts.engine, [self._own_model(id)], on_progress)[0]
 
@@ -342,8 +344,8 @@ class ModelOperations(QueueOperations):
     def check_updates(self, id: IdLike | None = None) -> list[ModelUpdate]:  # noqa: A002 - the port's word
         """What has changed on the Hub since one model, or all of them, were downloaded, file by file.
 
-        Only the time of the check is recorded. A file with another SHA-256 is compared by its header and a few samples: some
-        kilobytes to a few megabytes each.
+        Only the time of the check is recorded. A file with another SHA-256 is compared by its header and a few samples:
+        some kilobytes to a few megabytes each.
         """
         parts = self._parts
         models = parts.catalog.models() if id is None else [self._own_model(id)]
@@ -356,14 +358,15 @@ class ModelOperations(QueueOperations):
 
     @operation
     def update(self, id: IdLike, *, keep: bool = False) -> QueuedUpdate:  # noqa: A002 - the port's word
-        """Queues a download of a model's new version, which replaces the old one by a rename once all of it is verified.
+        """Queues a download of a model's new version, which replaces the old one by a rename once it is verified.
 
-        Tensors that are the same are copied from the old version. `wait(id)` ends when the new version has replaced it. With
-        `keep`, the old version stays: it moves into `<owner>/<repo>/@<commit>/`, and its id is `owner/repo@<commit>:QUANT`.
+        Tensors that are the same are copied from the old version. `wait(id)` ends when the new version has replaced it.
+        With `keep`, the old version stays: it moves into `<owner>/<repo>/@<commit>/`, and its id is
+        `owner/repo@<commit>:QUANT`.
 
         Raises:
-            RequestError: Its repository is unknown, its files belong to another program, or the repository no longer has
-                this variant; the text names those it has.
+            RequestError: Its repository is unknown, its files belong to another program, or the repository no longer
+                has this variant; the text names those it has.
             HubError: The Hub refuses, or does not answer.
             QueueError: The queue is full, or a download in it writes its files; cancel that first.
         """
@@ -397,19 +400,20 @@ class ModelOperations(QueueOperations):
 
     @operation
     def log_in(self, token: str) -> list[DownloadId]:
-        """Logs in to the Hub: checks the token there and stores it for every program of the user, as `hf auth login` does.
+        """Logs in to the Hub: checks the token and stores it for every program of the user, as `hf auth login` does.
 
-        Downloads that failed for lack of access are retried; returns their ids. The token appears in no error and no log.
+        Downloads that failed for lack of access are retried; returns their ids. No error or log has the token.
 
         Raises:
             InvalidTokenError: The Hub does not accept it; nothing is stored.
-            InvalidConfigError: It is stored, but this kernel has another token, which is used instead; or it cannot be stored.
+            InvalidConfigError: It cannot be stored, or it is stored, but this kernel uses another token.
             NetworkError: The Hub cannot be reached; nothing is stored.
         """
         self._parts.at_hub(log_in, self._parts.hub, token)
         if self._parts.at_hub(lambda: self._parts.hub.token) not in (None, token.strip()):
             raise InvalidConfigError(
-                "The token is stored, but this kernel uses another one, from HF_TOKEN or hf_token. Remove that (in a cell: import os; "
+                "The token is stored, but this kernel uses another one, from HF_TOKEN or hf_token. Remove that (in a "
+                "cell: import os; "
                 "del os.environ['HF_TOKEN']), then retry what failed: %gguf retry ID"
             )
         return self._parts.at_hub(self._parts.access.retry)
@@ -423,7 +427,7 @@ class ModelOperations(QueueOperations):
 
     @operation
     def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
-        """Deletes the partial files of these targets, unless they are in a queue or in use; returns the deleted targets."""
+        """Deletes these targets' partial files, unless they are in a queue or in use; returns the deleted targets."""
         return discard_leftovers(frozenset(targets) - self._wanted_targets())
 
     @operation
@@ -475,7 +479,8 @@ class ModelOperations(QueueOperations):
         except ModelNotFoundError:
             model = self.find_model(id_)
         raise StorageError(
-            f"{model.id} is in {Path(model.paths[0]).parent}, which belongs to another program and is never changed here. "
+            f"{model.id} is in {Path(model.paths[0]).parent}, which belongs to another program and is never changed "
+            "here. "
             "Check, update or delete it with that program."
         )
 

@@ -195,8 +195,8 @@ class QueueOperations(Blocking):
     ) -> SmartQueueResult:
         """Chooses a variant, queues it and starts; returns `(position, shard_count)`, which also has `.id`.
 
-        A download that is already pending or active is joined: its position is returned, 0 while active. The options are
-        those of `DownloadRequest`, and it raises what `queue_download` raises.
+        A download that is already pending or active is joined: its position is returned, 0 while active. The options
+        are those of `DownloadRequest`, and it raises what `queue_download` raises.
         """
         request = DownloadRequest(
             repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to, then
@@ -220,11 +220,12 @@ class QueueOperations(Blocking):
     ) -> Path:
         """Queues, waits, and returns the path that a program opens: the first shard's.
 
-        Meanwhile the cell, or a terminal on standard error, shows a bar for each file that is being downloaded; elsewhere
-        (papermill, a pipe) there is one line a minute. `progress=False`, or the Hub's own switches, show nothing; a callable
-        is called with the download after each change, at most ten times a second, on a thread of its own.
+        Meanwhile the cell, or a terminal on standard error, shows a bar for each file that is being downloaded;
+        elsewhere (papermill, a pipe) there is one line a minute. `progress=False`, or the Hub's own switches, show
+        nothing; a callable is called with the download, at most ten times a second, on a thread of its own.
 
-        Cancelling the wait does not cancel the download once its files are listed. It raises what `queue_smart` and `wait` raise.
+        Cancelling the wait does not cancel the download once its files are listed. It raises what `queue_smart` and
+        `wait` raise.
         """
         request = DownloadRequest(
             repo_id, quantization, revision, force, add_to_db, tuple(companions), everywhere, to, then
@@ -320,7 +321,7 @@ class QueueOperations(Blocking):
 
     @contextmanager
     def _room_for(self, *plans: PlannedDownload) -> Iterator[None]:
-        """Refuses downloads beyond the storage limit (`DiskFullError`); until the block ends, no other request is compared."""
+        """Refuses downloads beyond the storage limit (`DiskFullError`); other requests wait until the block ends."""
         limit_bytes = self._parts.config.storage_limit_bytes
         if limit_bytes is None:
             yield
@@ -333,7 +334,8 @@ class QueueOperations(Blocking):
                 # Files that are already here need no more.
                 if needed_bytes > max(limit_bytes, used_bytes) and not plan.is_update:
                     raise DiskFullError(
-                        f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more than the "
+                        f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more "
+                        "than the "
                         f"storage limit of {size(limit_bytes)}. {SEE_DELETABLE}. Or change the "
                         "limit: %gguf config storage_limit_bytes SIZE --save, then restart the kernel",
                         needed_bytes - used_bytes,
@@ -348,14 +350,14 @@ class QueueOperations(Blocking):
     def cancel_download(self, id: IdLike, *, discard: bool = False) -> None:  # noqa: A002
         """Cancels a pending or active download with all its shards; what was downloaded is kept for a resume.
 
-        With `discard`, it is deleted, also for a cancelled or failed download, which is then removed from its list. A download
-        that is being registered is complete, so cancelling it changes nothing.
+        With `discard`, it is deleted, also for a cancelled or failed download, which is then removed from its list. A
+        download that is being registered is complete, so cancelling it changes nothing.
         """
         self._post(on.CancelRequested(self._id(id, find_discarded if discard else find_download), discard))
 
     @operation
     def put_back(self, *ids: IdLike) -> tuple[int, ...]:
-        """Undoes `cancel_download`, `remove_from_queue` and `cancel_all`: puts downloads back in their places, as they were.
+        """Undoes `cancel_download`, `remove_from_queue` and `cancel_all`: puts downloads back in their places.
 
         Returns their positions, 0 for one that runs. If one cannot be put back, none is.
 
@@ -479,7 +481,7 @@ class QueueOperations(Blocking):
 
     @operation
     def set_max_connections(self, max_connections: int) -> None:
-        """Changes how many connections all transfers together may hold, from 1 to 64; running ones follow within a second."""
+        """Changes how many connections all transfers together may hold, 1 to 64; those in use follow in a second."""
         limit = checked_setting("max_connections", max_connections)
         self._parts.engine.configure(max_connections=limit)
         settled(self._parts.queue.note(max_connections=limit))
@@ -545,7 +547,7 @@ class QueueOperations(Blocking):
 
     @operation
     def adopt(self) -> Adoption:
-        """Adopts the queues of kernels that have stopped, with their pauses, failures and limits; running ones are resumed.
+        """Adopts the queues of ended kernels, with their pauses, failures and limits; running downloads are resumed.
 
         From then on, this queue is kept for the next kernel, too. `get_manager` calls this once. If the models database
         cannot be used, nothing is adopted, and a notice of the snapshot says so.

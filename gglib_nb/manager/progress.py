@@ -1,7 +1,7 @@
 """Shows a download while a caller waits for it in Python: draws bars, calls a callback, or logs one line a minute.
 
-The operation's own thread reads the snapshots, so a busy loop does not freeze the bars; the caller gets the result after the
-last line is drawn. A notebook registers its own view (`use_views`).
+The operation's own thread reads the snapshots, so a busy loop does not freeze the bars; the caller gets the result
+after the last line is drawn. A notebook registers its own view (`use_views`).
 """
 
 import logging
@@ -164,7 +164,7 @@ class LoggedDownload:
             self._followed.pop(self, None)
 
 
-# Bars on a terminal ----------------------------------------------------------------------------------------------------
+# Bars on a terminal ---------------------------------------------------------------------------------------------------
 
 _MOST_FILES: Final = 8
 _NARROWEST_BAR: Final = 12
@@ -178,8 +178,8 @@ _MOVING: Final = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
 def _bar_class() -> Any:  # noqa: ANN401 - tqdm is loaded only to draw
     """A bar followed by our words, as many as fit.
 
-    tqdm handles terminals: their width, rows, encodings, and several bars at once. Its own rate is not used, because it ignores
-    stalls and bytes that were already on the disk.
+    tqdm handles terminals: their width, rows, encodings, and several bars at once. Its own rate is not used, because it
+    ignores stalls and bytes that were already on the disk.
     """
     from tqdm import tqdm
 
@@ -256,7 +256,7 @@ def _size(stream: TextIO) -> dict[str, Any]:
     return {"dynamic_ncols": True} if is_known else {"ncols": _USUAL[0], "nrows": _USUAL[1]}
 
 
-# Words -----------------------------------------------------------------------------------------------------------------
+# Words ----------------------------------------------------------------------------------------------------------------
 
 
 def name_of(download: QueuedDownload) -> str:
@@ -295,7 +295,7 @@ def _known(value: _Value | None, say: Callable[[_Value], str]) -> str:
     return "" if value is None else say(value)
 
 
-# Text streams: a user's logger, another kernel's stream, or a terminal that is not UTF-8 ---------------------------------
+# Text streams: a user's logger, another kernel's stream, or a terminal that is not UTF-8 ------------------------------
 
 # What our own texts hold, in ASCII; every other character that an encoding lacks becomes a question mark.
 _PLAIN: Final = str.maketrans(

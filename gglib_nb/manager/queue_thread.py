@@ -1,10 +1,10 @@
 """The one thread that owns the queue machine: handles events, carries out effects in order, publishes snapshots.
 
-Other threads post: operations, the engine's reader, the keeper. So effects happen in the order of events, an interrupt in a cell
-cannot corrupt the state, and the queue keeps running while a cell blocks the kernel. Nothing here waits for the Hub, for
-SQLite or for a pipe; those have their own threads.
+Other threads post: operations, the engine's reader, the keeper. So effects happen in the order of events, an interrupt
+in a cell cannot corrupt the state, and the queue keeps running while a cell blocks the kernel. Nothing here waits for
+the Hub, for SQLite or for a pipe; those have their own threads.
 
-Every future returned from here is answered: by the event's reply, by what it waits for, or, when the thread ends, by `_end`.
+Every future returned from here is answered: by the event's reply, by what it waits for, or at the end by `_end`.
 """
 
 import logging
@@ -134,8 +134,8 @@ class QueueThread:
     def post(self, event: on.Event, finish: Callable[[Any], Any] = lambda reply: reply) -> "Future[Any]":
         """Gives the machine an event; the future gets its reply, or its refusal.
 
-        If the future is cancelled before the machine handles the event, the event is dropped. `finish` is called with the
-        reply before the machine handles another event; the future gets what it returns.
+        If the future is cancelled before the machine handles the event, the event is dropped. `finish` is called with
+        the reply before the machine handles another event; the future gets what it returns.
         """
         return self._put(lambda _: finish(self._take(event)))
 
@@ -201,7 +201,7 @@ class QueueThread:
         return end
 
     def subscribe_events(self, listener: EventListener, ended: Callable[[], None] = lambda: None) -> Callable[[], None]:
-        """Calls `listener` on this thread with the whole queue, then with every event; `ended` when no more can come."""
+        """Calls `listener` on this thread with the whole queue, then with every event; `ended` after the last one."""
         own = partial(listener)  # as above; it may also be unhashable
 
         def act(_: "Future[None]") -> None:

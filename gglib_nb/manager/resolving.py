@@ -95,7 +95,7 @@ def resolve(
 
 
 def given_path(given: str | os.PathLike[str], what: str = "folder") -> Path:
-    """The absolute path of a folder, or of `what` a user named; a `RequestError` if it is empty or its `~` is unknown."""
+    """The absolute path of a folder, or of `what` a user named; a `RequestError` if empty or its `~` is unknown."""
     text = os.fspath(given)
     if not text.strip() or "\0" in text:
         raise RequestError(f"The name of the {what} is empty. Write the path of a {what}.")
@@ -108,14 +108,14 @@ def given_path(given: str | os.PathLike[str], what: str = "folder") -> Path:
 
 
 def scan_findings(hub: HubClient, listing: RepoListing, variants: Iterable[Variant]) -> dict[str, str]:
-    """The files of variants that the Hub's security scan does not call safe, with its verdicts; none from a hub without a scan."""
+    """The files of variants that the Hub's scan does not call safe, with its verdicts; none without a scan."""
     paths = [path for variant in variants for path in variant.files]
     states = hub.scan_states(listing.repo_id, listing.commit_sha, paths)
     return {path: state for path, state in states.items() if state not in _NO_FINDING}
 
 
 def folder_of(id_: DownloadId, models: Iterable[Model], models_directory: Path) -> Path | None:
-    """The folder that a registered model was downloaded to, and is downloaded to again; None: there is no such model."""
+    """The folder to which a registered model was downloaded, and is again; None: there is no such model."""
     found = (model for model in models if model.id == id_ and model.origin == "hub" and not model.hosts)
     return next((home_of(model, models_directory) for model in found), None)
 
@@ -181,13 +181,14 @@ def _check_apart(repo_id: str, files: Iterable[PlannedFile]) -> None:
         first = targets.setdefault(file.target.casefold(), file.target)
         if first != file.target:
             raise RequestError(
-                f"{repo_id} has two files of this model whose names differ only in case ({file.path_in_repo}). On some disks "
+                f"{repo_id} has two files of this model whose names differ only in case ({file.path_in_repo}). On some "
+                "disks "
                 "they would be one file, so neither is downloaded."
             )
 
 
 def refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> None:
-    """Refuses, unless forced, a download to the path of another version of a registered file: it would fail at the end."""
+    """Refuses, unless forced, a path that has another version of a registered file: it would fail at the end."""
     if plan.force:
         return
     wanted, parts = {file.target: file for file in plan.files}, Counter(file.target for file in plan.files)

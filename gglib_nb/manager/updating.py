@@ -3,7 +3,7 @@
 A check compares a file with another SHA-256 by its header and samples of its tensors, to distinguish a corrected chat
 template from another quantization.
 
-**Updating** downloads the new version to `<owner>/<repo>/@<commit>/<path in repo>`. Then, on the thread that writes the catalog:
+**Updating** downloads the new version to `<owner>/<repo>/@<commit>/<path in repo>`. Then, on the catalog's thread:
 
 1. With `keeps_old`, the old files move into a folder of their commit, and get a row: `owner/repo@<commit>:Q4_K_M`.
 2. The catalog points to the new version there: the model is complete, even if a later step is interrupted.
@@ -244,7 +244,7 @@ def _are_below(model: Model, folder: Path) -> bool:
 
 
 def _keep(catalog: Catalog, old: Model, folder: Path) -> frozenset[str]:
-    """Gives the old version its own id and names, which are returned; none if its commit is unknown, or it is elsewhere."""
+    """Gives the old version its own id and names, and returns them; none without a commit, or if it is elsewhere."""
     if old.commit_sha is None or not _are_below(old, folder):
         return frozenset()
     version = folder / _version_of(old.commit_sha)

@@ -1,7 +1,7 @@
 """The hub client's httpx client, with our own proxies, certificates and address racing, and no signed address in a log.
 
-httpx by itself ignores `REQUESTS_CA_BUNDLE`, tries a host's addresses one after the other, and logs every requested URL with its
-signature. Imported late: httpx takes a fifth of a second. The engine does not use it.
+httpx by itself ignores `REQUESTS_CA_BUNDLE`, tries a host's addresses one after the other, and logs every requested URL
+with its signature. Imported late: httpx takes a fifth of a second. The engine does not use it.
 """
 
 import atexit
@@ -45,7 +45,7 @@ _LOGGERS: Final = tuple(
 
 
 class WaysOut(httpx.BaseTransport):
-    """Sends each request through its proxy, or directly by the family of addresses that works; raises `InvalidConfigError`."""
+    """Sends each request through its proxy, or directly by a working address family; raises `InvalidConfigError`."""
 
     def __init__(self, proxies: Proxies) -> None:
         self._proxies = proxies
@@ -141,7 +141,7 @@ def shared_client() -> httpx.Client:
     if factory is not getattr(_http, "default_client_factory", None):
         return get_session()
     with _shared_lock:
-        # A new client if the environment has changed, and in a forked child, which must not use its parent's connections.
+        # A new one after a change of the environment, and in a forked child, which shares its parent's connections.
         key = (os.getpid(), *(os.environ.get(name) for name in sorted(os.environ) if _WAYS.fullmatch(name)))
         if key not in _shared:
             close_shared_clients()

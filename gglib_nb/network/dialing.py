@@ -1,7 +1,7 @@
 """Connects to a host that has several addresses: the next one is tried before the present one has failed.
 
-A host's IPv6 address may be unreachable while its IPv4 address works. As in RFC 8305 ("happy eyeballs"), families take turns, each
-attempt has a quarter of a second before the next one begins beside it, and the family that won is tried first the next time.
+A host's IPv6 address may be unreachable while its IPv4 address works. As in RFC 8305 ("happy eyeballs"), families take
+turns, each attempt has a quarter of a second before the next one begins, and the winning family is first the next time.
 """
 
 import errno
@@ -36,9 +36,9 @@ def connect(host: str, port: int, timeout_s: float) -> socket.socket:
 
 
 def working_family(host: str, port: int, timeout_s: float) -> socket.AddressFamily | None:
-    """The family of a host's addresses that answers, for clients that connect by themselves; None if there is no choice.
+    """The address family of a host that answers, for clients that connect by themselves; None if there is no choice.
 
-    Connects once to find out, if the host has addresses of several families and it is not known yet. Raises as `connect`.
+    Connects once to find out, if the host has addresses of several families and none is known. Raises as `connect`.
     """
     if (known := _won.get(host)) is not None:
         return known

@@ -1,4 +1,4 @@
-"""Which proxy a request goes through, for the hub client and the engine: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
+"""Which proxy a request uses, for hub client and engine: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
 
 The standard library reads the variables (and on macOS the system's settings). Two forms of `NO_PROXY` that it does not
 support are added: networks such as `10.0.0.0/8`, and `*.example.com`.
@@ -28,7 +28,7 @@ class Proxy:
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """The proxy that an address names, or an `InvalidConfigError` that quotes nothing of it: it may contain a password."""
+        """The proxy that an address names, or an `InvalidConfigError` that quotes none of it, for its password."""
         try:
             parts = urlsplit(url)
             scheme, host, port = parts.scheme, parts.hostname or "", parts.port
@@ -41,7 +41,8 @@ class Proxy:
             )
         if scheme not in _DEFAULT_PORTS or not host:
             raise InvalidConfigError(
-                "The proxy settings (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used; write http://name:password@host:port, "
+                "The proxy settings (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used; write "
+                "http://name:password@host:port, "
                 "with special characters in the password as %-codes."
             )
         login = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))

@@ -1,7 +1,8 @@
 """Which certificates are trusted: one TLS context for the hub client and the engine.
 
 As in httpx: `SSL_CERT_FILE`, `SSL_CERT_DIR`, else the system's certificates, else those of certifi. Also those of
-`REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, which httpx ignores. Imports neither httpx nor huggingface_hub: the engine's start waits.
+`REQUESTS_CA_BUNDLE` or `CURL_CA_BUNDLE`, which httpx ignores. Imports neither httpx nor huggingface_hub: the engine's
+start waits.
 """
 
 import contextlib
@@ -39,7 +40,8 @@ def _made(named: tuple[str, ...]) -> ssl.SSLContext:
     except OSError as error:
         if error.filename and error.filename == os.environ.get("SSLKEYLOGFILE"):
             raise InvalidConfigError(
-                f"The file set as SSLKEYLOGFILE ({error.filename}) cannot be written: {error.strerror}. Unset it, or set it to "
+                f"The file set as SSLKEYLOGFILE ({error.filename}) cannot be written: {error.strerror}. Unset it, or "
+                "set it to "
                 "another file, then restart the kernel."
             ) from error
         places = ", ".join(f"{name}={place}" for name, place in by_variable.items() if place)

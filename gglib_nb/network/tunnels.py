@@ -1,7 +1,7 @@
 """Opens a byte stream to an origin: directly, through a CONNECT tunnel or a SOCKS 5 proxy, with or without TLS.
 
-Sources: RFC 9110, 9.3.6 (CONNECT), RFC 1928 and 1929 (SOCKS 5 and its login). SOCKS is implemented here, in thirty lines, because
-socksio, which httpx uses, has had no release since 2020 and assumes that every packet is a whole reply. Knows no files.
+Sources: RFC 9110, 9.3.6 (CONNECT), RFC 1928 and 1929 (SOCKS 5 and its login). SOCKS is implemented here, in thirty
+lines, because socksio, which httpx uses, has had no release since 2020 and assumes that a packet is a whole reply.
 """
 
 import base64
@@ -30,7 +30,7 @@ _TLS_BYTES: Final = 64 * 1024
 
 
 class ProxyRefusedError(OSError):
-    """A proxy refuses the tunnel; 407 and 403 also mean a SOCKS proxy that requires a login or does not allow the host."""
+    """A proxy refuses the tunnel; 407 and 403 also stand for a SOCKS proxy that wants a login or forbids the host."""
 
     def __init__(self, status: int) -> None:
         super().__init__(f"the proxy answered {status}")
@@ -92,8 +92,8 @@ def open_stream(
 ) -> Stream:
     """Connect to an origin within the timeout, without the name lookup; raises `OSError`, such as `ProxyRefusedError`.
 
-    For plain HTTP through an HTTP proxy the stream ends at the proxy. `on_socket` is called with each socket as soon as it is
-    connected, so that another thread can shut it down; it may raise.
+    For plain HTTP through an HTTP proxy the stream ends at the proxy. `on_socket` is called with each socket as soon as
+    it is connected, so that another thread can shut it down; it may raise.
     """
     deadline_s = time.monotonic() + timeout_s
     scheme, host, port = origin
@@ -155,7 +155,7 @@ class _Response(http.client.HTTPResponse):
 
 
 def request_head(line: str, headers: Mapping[str, str]) -> bytes:
-    """The head of a request, from method and target, and headers; raises `UnicodeError` for values that HTTP cannot carry."""
+    """The head of a request from method, target and headers; `UnicodeError` for values that HTTP cannot carry."""
     lines = [f"{line} HTTP/1.1", *(f"{name}: {text}" for name, text in headers.items())]
     if any("\r" in line or "\n" in line for line in lines):
         raise UnicodeError("a line break in a request")

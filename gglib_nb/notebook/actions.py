@@ -1,6 +1,7 @@
 """Executes the requests of the panel's page and formats the results.
 
-Every function here blocks on the manager's operations, so the panel calls it on one of the manager's threads. Independent of the widget.
+Every function here blocks on the manager's operations, so the panel calls it on one of the manager's threads.
+Independent of the widget.
 """
 
 import shlex

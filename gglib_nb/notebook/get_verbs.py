@@ -47,7 +47,8 @@ Repository = Annotated[
     DownloadId,
     Argument(
         "REPO[:QUANT]",
-        "owner/name, an address on the Hub, a command such as ollama run hf.co/owner/name, or #2 for the second row of the last "
+        "owner/name, an address on the Hub, a command such as ollama run hf.co/owner/name, or #2 for the second row of "
+        "the last "
         "search, plan or history. QUANT is a quantization or a file name; without it the best common one is chosen.",
         read=_read_reference,
         find=lambda session, text: find_repository(text, session.rows),
@@ -75,12 +76,14 @@ def queue(
 
     --revision REVISION: A branch, a tag or a commit.
     --force: Download again even if you have the file.
-    --with KIND: Also download a companion file; mmproj is a vision projector, draft a draft model for speculative decoding.
+    --with KIND: Also download a companion file; mmproj is a vision projector, draft a draft model for speculative
+        decoding.
     --no-db: Do not add the model to %gguf models.
     --no-start: Add it to the queue without starting the queue; %gguf resume --all starts it.
     --everywhere: On a Dask cluster: download a copy to every host's own folder.
     --to FOLDER: Store it in this folder instead of the models folder.
-    --then COMMAND: Run this shell command once the download is complete; write it in single quotes. $GGUF_PATH is the file.
+    --then COMMAND: Run this shell command once the download is complete; write it in single quotes. $GGUF_PATH is the
+        file.
     """
     options: dict[str, Any] = {
         "revision": _revision(reference, revision),

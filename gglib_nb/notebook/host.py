@@ -16,10 +16,10 @@ def kernel() -> Any | None:  # noqa: ANN401 - ipykernel's
 
 
 def has_user() -> bool:
-    """Whether a user sees the outputs: a client that allows input has a user, papermill does not. True if the kernel does not report it."""
+    """Whether a user sees the outputs: a client that allows input has one, papermill does not. True if unknown."""
     return (running := kernel()) is not None and getattr(running, "_allow_stdin", None) is not False
 
 
 def is_recording() -> bool:
-    """Whether the outputs are saved for readers without a kernel. Voilà executes cells like papermill, but then opens a page."""
+    """Whether outputs are saved for readers without a kernel. Voilà executes like papermill, but then opens a page."""
     return not has_user() and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila/")

@@ -1,4 +1,4 @@
-"""Models, updates, earlier downloads and search results: as lists of the panel, and as tables for text and HTML. Pure."""
+"""Models, updates, earlier downloads and search results as lists of the panel, and as tables for text and HTML."""
 
 import time
 from collections.abc import Mapping, Sequence

@@ -1,7 +1,7 @@
-"""`%gguf` in a shell: reads a line, runs its verb, shows the result. The only module that uses IPython's magics and completer.
+"""`%gguf` in a shell: reads a line, runs its verb, shows the result. Only here are IPython's magics and completer used.
 
-A magic runs on the main thread and blocks on the manager's futures; it never runs or patches an event loop. Grammar errors
-become `UsageError`, and errors of this package are shown in one line; any other exception is a bug and keeps its traceback.
+A magic runs on the main thread and blocks on the manager's futures; it never runs or patches an event loop. Grammar
+errors become `UsageError`, and this package's errors are shown in one line; others are bugs and keep their traceback.
 """
 
 import sys
@@ -165,7 +165,7 @@ def _trait(name: str) -> "TraitType[Any, Any]":
 
 
 Gglib: Final[type[Configurable]] = type("Gglib", (Configurable,), {name: _trait(name) for name in SETTINGS})
-"""The settings of `DownloadManagerConfig` in the profile of IPython: `c.Gglib.max_concurrent = 2`; None sets nothing."""
+"""The settings of `DownloadManagerConfig` in an IPython profile: `c.Gglib.max_concurrent = 2`; None sets nothing."""
 
 
 def _manager_of_kernel() -> "DownloadManager":

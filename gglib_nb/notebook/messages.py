@@ -1,10 +1,10 @@
 """The messages between the panel's page and the kernel: the structs of both directions, and one parser.
 
-The page sends requests and gets a `Reply` for each; the kernel sends `Changes` and `Progress` without a request. A request that is
-sent again with the same `cid` is executed once and answered again. No message contains a token.
+The page sends requests and gets a `Reply` for each; the kernel sends `Changes` and `Progress` without a request. A
+request that is sent again with the same `cid` is executed once and answered again. No message contains a token.
 
-Every text in these structs is formatted for the user by `rows` and `listings`, without control characters. Terminal text and static
-HTML are rendered from the same structs.
+Every text in these structs is formatted for the user by `rows` and `listings`, without control characters. Terminal
+text and static HTML are rendered from the same structs.
 """
 
 from typing import Any, Literal

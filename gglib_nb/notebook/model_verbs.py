@@ -150,8 +150,7 @@ def verify(session: Session, reference: ModelId | None = None, *, _all: All = Fa
 def repair(session: Session, reference: ModelId) -> str:
     """Repair a model: only the damaged parts are downloaded.
 
-    The damaged file is kept until the repaired one is verified. The model is checked first, unless verify has already found what
-    is wrong.
+    The damaged file is kept until the repaired one is verified. The model is checked first, unless verify found damage.
     """
     return results.repaired(session.call_with_progress("verifying", session.sync.repair, reference.id))
 
@@ -234,10 +233,10 @@ _EXPORTED: Final = Argument(
 
 @verb("models", interrupted=_STOPPED_COPY)
 def export(session: Session, words: Annotated[tuple[str, ...], _EXPORTED]) -> str:
-    """Write models into a bundle for a machine without a network: files, model cards, and a manifest with every SHA-256.
+    """Write models into a bundle for a machine without a network: files, model cards, a manifest with every SHA-256.
 
-    Files are linked on the same disk and copied to another one; large files are split where the file system needs it. Run it
-    again to continue, or to add models. On the other machine: %gguf import FOLDER
+    Files are linked on the same disk and copied to another one; large files are split where the file system needs it.
+    Run it again to continue, or to add models. On the other machine: %gguf import FOLDER
     """
     *references, folder = words
     if not references:

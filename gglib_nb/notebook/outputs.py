@@ -1,7 +1,7 @@
 """Cell outputs that are updated after the cell has ended, and the outputs of the panel.
 
-Saved notebooks, nbconvert, GitHub and papermill show only the text and HTML of the panel. So does a notebook server without the
-widget, where no page ever answers. Depends on IPython's displays; of the queue it uses only whether it is idle.
+Saved notebooks, nbconvert, GitHub and papermill show only the text and HTML of the panel. So does a notebook server
+without the widget, where no page ever answers. Depends on IPython's displays; of the queue, on whether it is idle.
 """
 
 import asyncio
@@ -37,8 +37,8 @@ _STATIC_EVERY_S: Final = 10.0
 class CellOutput:
     """An output of the cell that creates it. Safe from threads, one at a time.
 
-    It keeps the display publisher of that cell: user code such as `%%capture` replaces the shell's publisher during another cell,
-    and must not capture the updates of a background thread.
+    It keeps the display publisher of that cell: user code such as `%%capture` replaces the shell's publisher during
+    another cell, and must not capture the updates of a background thread.
     """
 
     def __init__(self) -> None:
@@ -81,13 +81,13 @@ class CellOutput:
 
 
 class PanelOutputs:
-    """The outputs of one panel. `show` is called in a cell, `follow` and `page_answered` on any thread; no method blocks.
+    """The outputs of one panel. `show` is called in a cell, `follow` and `page_answered` on any thread; none blocks.
 
     They are updated after changes, when nothing is active or waiting: with a user at once. A program that executes a notebook to
     save it receives no messages between cells: then at the end of a cell, and without the live view, which nbconvert would prefer.
 
-    If no page answers within some seconds in which the kernel was idle, the outputs replace the live view by text and HTML with the
-    time of their last update, until a page answers.
+    If no page answers within some seconds in which the kernel was idle, the outputs replace the live view by text and
+    HTML with the time of their last update, until a page answers.
 
     Args:
         bundle: Returns the current panel, with this caption below its text and HTML.

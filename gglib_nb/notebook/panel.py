@@ -1,7 +1,7 @@
 """The live panel: one widget over one manager, shown in any number of views.
 
-`Feed` computes the changes to send, `actions` executes the page's requests, `messages` declares the structs, and `static/` contains
-the page.
+`Feed` computes the changes to send, `actions` executes the page's requests, `messages` declares the structs, and
+`static/` contains the page.
 """
 
 import logging
@@ -41,10 +41,10 @@ PACE_S: Final = 0.28
 
 
 class Feed:
-    """The state last sent to the page, and the changes since: each changed row in full. Pure: no widget, no thread, no clock.
+    """The state last sent to the page, and the changes since: each changed row in full. Pure: no widget or clock.
 
-    Relies on `QueueSnapshot` reusing the objects of unchanged items, so that the cost of an update depends on the number of changed
-    items only. `advance` must not be called concurrently; `state` may be read by any thread.
+    Relies on `QueueSnapshot` reusing the objects of unchanged items, so that the cost of an update depends on the
+    number of changed items only. `advance` must not be called concurrently; `state` may be read by any thread.
     """
 
     def __init__(self, snapshot: QueueSnapshot) -> None:
@@ -135,7 +135,7 @@ class Panel(anywidget.AnyWidget):
     )
 
     def __init__(self, manager: "DownloadManager", *, pace_s: float = PACE_S) -> None:
-        """Creates a panel; `pace_s` is the minimum interval of messages with only counters, other changes are sent at once."""
+        """Creates a panel; `pace_s` is the least interval of messages with only counters, others are sent at once."""
         self.manager = manager
         self._pace_s = pace_s
         self._due_s = 0.0

@@ -1,7 +1,8 @@
 """The variants of a repository and their fit: a table with explanations, and a list for the panel.
 
-Pure. With 25 variants, a user needs to know which one to download, whether it fits, and how large it is. So the recommended variant
-is named above the table and its row is marked, the fit is a word and a bar in the same colour, and details are less visible.
+Pure. With 25 variants, a user needs to know which one to download, whether it fits, and how large it is. So the
+recommended variant is named above the table and its row is marked, the fit is a word and a bar in the same colour, and
+details are less visible.
 """
 
 from collections.abc import Iterator

@@ -142,7 +142,7 @@ class TextQueue(_TextOutput):
 class LiveOutput(Generic[_State]):
     """One output of a cell, updated while the cell waits, and kept with the final state.
 
-    `draw` returns text and HTML of a state with a caption; `continues` is whether its downloads or commands continue without the cell.
+    `draw` returns text and HTML of a state with a caption; `continues`: downloads or commands outlive the cell.
     """
 
     def __init__(self, draw: Callable[[_State, str], Data], continues: Callable[[_State], bool]) -> None:

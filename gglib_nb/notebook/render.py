@@ -36,7 +36,7 @@ _FIXED: Final = f"{_CELL};white-space:nowrap;font-variant-numeric:tabular-nums"
 
 
 def _sections(snapshot: QueueSnapshot) -> Iterator[tuple[View, list[tuple[int, Row]], str]]:
-    """The lists of the queue: the first rows, the number of each row if a command accepts it, and the number of omitted rows."""
+    """The lists of the queue: the first rows, each row's number if a command accepts it, and how many are omitted."""
     found = rows.rows_of(snapshot)
     for view in rows.views(snapshot):
         most = _MOST_ENDED if view.id in ("failed", "completed", "cancelled") else _MOST_ROWS
@@ -157,7 +157,7 @@ def clip(line: str, width: int) -> str:
 
 
 def render_html(snapshot: QueueSnapshot, caption: str = "") -> str:
-    """The whole queue as one `div`, with a caption below it. Without details to open, because an update would close them."""
+    """The whole queue as one `div` and a caption. Without details to open: an update would close them."""
     head, overview = rows.header(snapshot), _overview(snapshot)
     parts = [quiet(_notice(notice)) for notice in head.notices]
     parts.append(quiet(overview) if overview == _EMPTY else f"<strong>{escape(overview)}</strong>")

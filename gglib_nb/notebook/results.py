@@ -110,7 +110,8 @@ def repaired(repair: Repair) -> str:
         return printable(f"{repair.id} is correct; there is nothing to repair.")
     files, size = units.plural(len(repair.faulty_paths), "file"), units.size(repair.bytes_to_fetch)
     return printable(
-        f"Repairing {repair.id}: {files} damaged or missing, {size} to download. Correct parts are copied from your files. "
+        f"Repairing {repair.id}: {files} damaged or missing, {size} to download. Correct parts are copied from your "
+        "files. "
         "%gguf shows the progress."
     )
 

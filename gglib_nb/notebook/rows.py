@@ -1,7 +1,7 @@
 """Downloads as rows: every sentence, size, rate and action of a download.
 
-Pure: converts values to structs of `messages`. The terminal's text, the static HTML and the page render these structs; they format
-no numbers, have no logic per status and add no sentences. Untrusted text is stripped of control characters.
+Pure: converts values to structs of `messages`. The terminal's text, the static HTML and the page render these structs;
+they format no numbers, have no logic per status and add no sentences. Untrusted text is stripped of control characters.
 """
 
 from collections.abc import Iterator, Mapping
@@ -480,7 +480,8 @@ PANEL_TEXTS: Final = {
     "stopped": "stopped with the kernel",
     "gone": "The kernel has stopped. This is its last known state. Run the cell again for a live panel.",
     "gone_at_work": (
-        "The kernel has stopped, and so have its downloads. Downloaded data is kept. To resume them, run %load_ext gglib_nb "
+        "The kernel has stopped, and so have its downloads. Downloaded data is kept. To resume them, run %load_ext "
+        "gglib_nb "
         "and %gguf in the next kernel."
     ),
     "silent": (
@@ -518,7 +519,9 @@ def still_text(at_s: float) -> str:
 def no_page_text(at_s: float) -> str:
     """The caption if no page shows the live panel."""
     return (
-        f"As of {units.minute(at_s)}. The live panel did not load here. %gguf wait follows the downloads, %gguf status shows "
-        "the queue, %gguf help lists the commands that replace the panel's buttons. For the panel, install anywidget where the "
+        f"As of {units.minute(at_s)}. The live panel did not load here. %gguf wait follows the downloads, %gguf status "
+        "shows "
+        "the queue, %gguf help lists the commands that replace the panel's buttons. For the panel, install anywidget "
+        "where the "
         "notebook server runs, then reload the page."
     )

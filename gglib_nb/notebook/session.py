@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from gglib_nb.notebook.panel import Panel
 
 _Result = TypeVar("_Result")
-# Reading the queues of earlier kernels takes milliseconds; a database locked by another program must not block the cell.
+# Reading the queues of earlier kernels takes milliseconds; a locked database must not block the cell.
 _ADOPT_S: Final = 3.0
 _NO_SIDECAR: Final = (
-    "A panel beside the notebook needs the package sidecar. Install it with %pip install sidecar and reload the page, or show "
+    "A panel beside the notebook needs the package sidecar. Install it with %pip install sidecar and reload the page, "
+    "or show "
     "the panel here with %gguf panel."
 )
 
@@ -59,7 +60,7 @@ def _typed(read: Callable[[str], str], question: str) -> str:
 
 
 class Screen:
-    """Asks and shows: a terminal, a notebook's cell, or a notebook that runs without a user; without a shell there is no user."""
+    """Asks and shows: a terminal, a notebook's cell, or a run without a user; without a shell there is no user."""
 
     _shell: Any = None
     _panel: "Panel | None" = None
@@ -88,7 +89,7 @@ class Screen:
         return is_terminal(sys.stdin) if self._is_terminal else self._redraws
 
     def ask(self, question: str) -> bool:
-        """Whether the user agrees to a deletion. Prints the question: some hosts show only the start of a long prompt."""
+        """Whether the user agrees to a deletion. Prints the question: some hosts show only a long prompt's start."""
         self.print(question)
         return _typed(input, "Delete? [y/N] ").strip().casefold() in ("y", "yes")
 

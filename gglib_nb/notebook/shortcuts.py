@@ -35,8 +35,8 @@ _shown: DownloadManager | None = None
 def get_manager() -> DownloadManager:
     """The manager that the magics, the panel and `gglib_nb.download` share, created on first use.
 
-    Its settings are those set here or saved, then those of profile and environment. It ends with the interpreter, which waits at
-    most 2 s for the engine; downloaded data is kept.
+    Its settings are those set here or saved, then those of profile and environment. It ends with the interpreter, which
+    waits at most 2 s for the engine; downloaded data is kept.
 
     Raises:
         InvalidConfigError: One of these has a value that cannot work.

@@ -37,8 +37,8 @@ _DIFF: Final = {"+": "background:rgba(67,160,71,.22)", "-": "background:rgba(229
 _WIDE: Final = 150  # columns of characters
 _MOST_LINES: Final = 1_000
 _LONGEST_LINE: Final = 2_000
-# Sorts by the first number in a cell, in its unit, else by its text. The script makes the buttons: without scripts (GitHub,
-# untrusted notebooks) nothing looks clickable.
+# Sorts by the first number in a cell, in its unit, else by its text. The script makes the buttons: without scripts
+# (GitHub, untrusted notebooks) nothing looks clickable.
 _SORT_SCRIPT: Final = """<script>
 (() => {
   const table = document.currentScript?.previousElementSibling;
@@ -262,7 +262,10 @@ def _block_html(block: Block) -> str:
 
 
 def _pre(inside: str) -> str:
-    look = "max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;border:1px solid rgba(128,128,128,.4);white-space:pre-wrap"
+    look = (
+        "max-height:24em;overflow:auto;margin:.3em 0;padding:.5em;border:1px solid rgba(128,128,128,.4);"
+        "white-space:pre-wrap"
+    )
     return f'<pre style="{look}">{inside}</pre>'
 
 

@@ -1,7 +1,7 @@
 """The verbs of `%gguf`: each is a function. Its signature declares the arguments, and its docstring is the help.
 
-Parses a line into a call of such a function, completes it, and generates usage, help and the reference page. Independent of the
-individual verbs and the manager. A completion uses only data that is in memory: a keystroke sends no request.
+Parses a line into a call of such a function, completes it, and generates usage, help and the reference page.
+Independent of the individual verbs and the manager. A completion uses only data that is in memory, without requests.
 """
 
 import difflib
@@ -66,7 +66,7 @@ class Tab:
 
 @dataclass(frozen=True, slots=True)
 class Argument:
-    """How a parameter of a verb is written, read and completed: the metadata of its `Annotated` type, if it needs any."""
+    """How a verb's parameter is written, read and completed: the metadata of its `Annotated` type, if it needs any."""
 
     name: str = ""  # in usage and help, such as `ID`; of an option: the name of its value
     help: str = ""  # one sentence; empty if the name is enough
@@ -103,9 +103,10 @@ All = Annotated[bool, Argument(help="All of them.", is_instead=True)]
 class Verb:
     """One verb, made by the decorator `verb`.
 
-    A keyword-only parameter of its function is an option with its name: `dry_run` is `--dry-run`. An option of type `bool` has no
-    value, one of type `tuple` may be repeated, and the values of a `Literal` are its choices. The docstring has the summary, then
-    notes, then a paragraph with a line for each argument and option that needs help: `--only STATE: Only models in this state.`
+    A keyword-only parameter of its function is an option with its name: `dry_run` is `--dry-run`. An option of type
+    `bool` has no value, one of type `tuple` may be repeated, and the values of a `Literal` are its choices. The
+    docstring has the summary, then notes, then a paragraph with a line for each argument and option that needs help:
+    `--only STATE: Only models in this state.`
     """
 
     def __init__(self, function: Callable[..., Answer | str], group: Group, interrupted: str) -> None:
@@ -237,8 +238,8 @@ def verb(
 ) -> Callable[[Callable[..., Answer | str]], Verb]:
     """Registers a function as a verb; it takes the session and the arguments and returns the answer.
 
-    The first paragraph of the docstring is the verb's line in `%gguf help`; `%gguf help VERB` shows the others. `interrupted` is
-    the message after an interrupt.
+    The first paragraph of the docstring is the verb's line in `%gguf help`; `%gguf help VERB` shows the others.
+    `interrupted` is the message after an interrupt.
     """
 
     def register(function: Callable[..., Answer | str]) -> Verb:
@@ -261,7 +262,7 @@ class Call:
     arguments: dict[str, Any]
 
     def run(self, session: Session) -> Answer:
-        """Runs the verb; a `GrammarError` has the usage. A verb that returns a text returns one line, which is made printable here."""
+        """Runs the verb; a `GrammarError` has the usage. A text that it returns is one line, made printable here."""
         given = dict(self.arguments)
         with self.verb.usage_in_errors():
             for one in self.verb.arguments:
@@ -279,8 +280,8 @@ class Call:
 def split_words(line: str, *, has_escapes: bool = os.name == "posix") -> list[str]:
     """The words of a line, split as in a shell, without comments and a final `;`.
 
-    A comment begins with a `#` at the start of a word, unless the word is a number such as `#2`. Curly quotation marks and long
-    dashes are read as a keyboard's. On Windows, a backslash is part of a path.
+    A comment begins with a `#` at the start of a word, unless the word is a number such as `#2`. Curly quotation marks
+    and long dashes are read as a keyboard's. On Windows, a backslash is part of a path.
 
     Raises:
         GrammarError: The line ends inside a quotation or after a backslash.

@@ -49,7 +49,8 @@ _HINT: Final = (
     "%gguf config NAME --reset"
 )
 _NOT_HERE: Final = (
-    "The token cannot be set here, because the notebook would contain it. Log in with %gguf login, or set HF_TOKEN before the "
+    "The token cannot be set here, because the notebook would contain it. Log in with %gguf login, or set HF_TOKEN "
+    "before the "
     "kernel starts."
 )
 _SPEED: Final = settings.SETTINGS["bandwidth_limit_bytes_per_second"]
@@ -84,7 +85,7 @@ def limit(session: Session, n: Annotated[int, Argument("N", read=read_count)] | 
 
 @verb("settings")
 def login(session: Session) -> str:
-    """Log in to the Hub, for gated and private repositories. Asks for the token, which is not shown or stored in the notebook.
+    """Log in to the Hub, for gated and private repositories. Asks for the token, which is never shown or stored here.
 
     Create a token on https://huggingface.co/settings/tokens. Downloads that failed for lack of access are retried.
     """
@@ -255,7 +256,8 @@ _QUEUE: Final = "%gguf queue owner/repo"
 _OTHER_WORDS: Final = {
     "list": _LIST,
     "ls": _LIST,
-    "rm": "%gguf cancel ID for a download, %gguf delete ID for a model, or %gguf partials --discard TEXT for an unfinished file",
+    "rm": "%gguf cancel ID for a download, %gguf delete ID for a model, or %gguf partials --discard TEXT for an "
+    "unfinished file",
     "stop": "%gguf cancel ID, or %gguf pause ID to resume later",
     "start": f"%gguf resume ID, or {_QUEUE}",
     **dict.fromkeys(("download", "get", "pull"), _QUEUE),

@@ -225,7 +225,7 @@ class Downloads:
         return list(entries)
 
     def failure(self, id: DownloadId, what: str, otherwise: str) -> Entry:  # noqa: A002
-        """The failed download meant by `id`; else `NotInQueueError` says that it cannot be `what`, or ends with `otherwise`."""
+        """The failed download of `id`; else a `NotInQueueError` that it cannot be `what`, or that says `otherwise`."""
         if (entry := self.find_ended(id, DownloadStatus.FAILED)) is not None:
             return entry
         if (live := self.find_live(id)) is not None:
@@ -244,7 +244,7 @@ class Downloads:
         return [entry.plan for entry in self.running] + [stop.plan for stop in self.stopping.values()]
 
     def next_ready(self, limits: Limits) -> Entry | None:
-        """The first download in the queue that may start now; None if no slot is free, or all are paused or have to wait."""
+        """The first queued download that may start now; None if no slot is free, or all are paused or wait."""
         held = self.held_plans
         if not (limits.is_open and limits.have_room(held)):
             return None

@@ -1,7 +1,7 @@
 """One download inside the machine: its plan, its row as users see it, and what neither of them shows.
 
-Only `gglib_nb.queue.machine` changes it. The row is replaced when something in it changes, and only then, so that readers can
-detect changes by identity.
+Only `gglib_nb.queue.machine` changes it. The row is replaced when something in it changes, and only then, so that
+readers can detect changes by identity.
 """
 
 from collections.abc import Hashable
@@ -179,7 +179,7 @@ class Entry:
     # What happens to it ------------------------------------------------------------------------------------------
 
     def join(self, plan: PlannedDownload) -> None:
-        """Notes another request for it: its id means this download too, and it is registered if either asks for that."""
+        """Notes another request for it: its id means this one too, and it is registered if either asks for that."""
         self.aliases.add(plan.id)
         self.plan = replace(self.plan, add_to_db=self.plan.add_to_db or plan.add_to_db)
         self._kept = None

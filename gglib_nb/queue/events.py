@@ -136,8 +136,8 @@ class RequestDropped(Struct, frozen=True):
 class DownloadsRestored(Struct, frozen=True):
     """Downloads of kernels that have stopped now belong to this queue. Replies with an `Adoption`.
 
-    Those that ran come before everything that waits here, the rest after it. A download that is already in this queue does not
-    change; one that can no longer be queued fails with the reason.
+    Those that ran come before everything that waits here, the rest after it. A download that is already in this queue
+    does not change; one that can no longer be queued fails with the reason.
     """
 
     downloads: tuple[RestoredDownload, ...]  # in their order
@@ -169,9 +169,9 @@ class ThenReported(Struct, frozen=True):
 
 
 Event = (
-    RequestReceived | RequestDropped | PlanResolved | CancelRequested | AllCancelRequested | RemovalRequested | PutBackRequested
-    | MoveRequested | PauseRequested | ResumeRequested | RunRequested | RetryRequested | FailureCleared | EndedCleared
-    | FilesDeleted | LimitsChanged | ConcurrencyChanged | HoursTurned
+    RequestReceived | RequestDropped | PlanResolved | CancelRequested | AllCancelRequested | RemovalRequested
+    | PutBackRequested | MoveRequested | PauseRequested | ResumeRequested | RunRequested | RetryRequested
+    | FailureCleared | EndedCleared | FilesDeleted | LimitsChanged | ConcurrencyChanged | HoursTurned
     | DownloadsRestored | PeersSeen | ModelRegistered | ThenReported | reports.TransferFailed | reports.Progress
     | reports.TransferWaits | reports.TransferFinished | reports.TransferStopped | reports.EngineLost
     | reports.EnginesChanged | reports.EngineSilent

@@ -12,9 +12,9 @@ The place of a download (`TRANSITIONS` has the changes of status):
 
 Rules that are not in the table:
 
-* Cancel and pause of a running download show at once, but its slot and its targets stay occupied until the engine reports
-  that the attempt stopped: it is also in `downloads.stopping`. If the engine reports "finished" instead, the rename was
-  done before the stop arrived, and that wins. So cancel and pause do not change a download that is being registered.
+* Cancel and pause of a running download show at once, but its slot and its targets stay occupied until the engine
+  reports that the attempt stopped: it is also in `downloads.stopping`. If the engine reports "finished" instead, the
+  rename was done before the stop arrived, and that wins: they do not change a download that is being registered.
 * An event of an attempt that is neither active nor stopping is stale and changes nothing.
 * Only downloading, finalizing and stopping attempts occupy a slot: a slow catalog never stops the queue.
 * There are `max_concurrent` slots for each engine that shares the work. A download for every host needs one of each.
@@ -514,8 +514,8 @@ class QueueMachine:
     def _go_on(self) -> None:
         """Starts every download that can start, and summarizes the run if nothing is left to do.
 
-        A stopping attempt frees its slot only when the engine confirms it; a download that only waited, as for its hour,
-        is removed at once.
+        A stopping attempt frees its slot only when the engine confirms it; a download that only waited, as for its
+        hour, is removed at once.
         """
         while self._is_processing and (entry := self._downloads.next_ready(self.limits)) is not None:
             self._downloads.pending.remove(entry)

@@ -60,7 +60,7 @@ TRANSITIONS: Final[Mapping[tuple[DownloadStatus, Cause], DownloadStatus]] = {
 
 
 def following(status: DownloadStatus, cause: Cause) -> DownloadStatus:
-    """The status after a cause; an `AssertionError` if the table has no such transition, which is a bug of the caller."""
+    """The status after a cause; an `AssertionError`, for a bug of the caller, if the table has no such transition."""
     if (status, cause) not in TRANSITIONS:
         raise AssertionError(f"a download that is {status} has no step for: {cause}")
     return TRANSITIONS[status, cause]

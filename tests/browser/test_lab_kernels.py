@@ -26,8 +26,8 @@ MOST_LOST_BYTES = 8 * MB
 QUEUE = f"%gguf queue {MODEL}"
 PID = "print(os.getpid())"
 ENGINE_GONE_WITHIN_S = 3.0
-# A server checks for a dead kernel every 3 s; a panel sends a request after 5 s without news and, without an answer, 10 s and 20 s
-# later again.
+# A server checks for a dead kernel every 3 s; a panel sends a request after 5 s without news and, without an answer, 10
+# s and 20 s later again.
 NOTICED_WITHIN_MS = 60_000
 STOPPED = "The kernel has stopped, and so have its downloads."
 

@@ -49,7 +49,7 @@ def transferred(hub: FaultyHub, path: str) -> int:
     return sum(one.sent_bytes for one in hub.requests if path in one.path)
 
 
-# Folders that a user names ---------------------------------------------------------------------------------------------
+# Folders that a user names --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("line", [f"queue {SMALL} --to ''", "export small ''", "import ''", "export small ' '"])
@@ -148,7 +148,7 @@ def test_the_verb_path_counts_as_a_use(manager: DownloadManager) -> None:
         say(manager, "path small")
 
 
-# Inspect ---------------------------------------------------------------------------------------------------------------
+# Inspect --------------------------------------------------------------------------------------------------------------
 
 
 def test_a_model_can_be_inspected_without_downloading_it(
@@ -337,7 +337,7 @@ def test_the_verb_compares_two_models(manager: DownloadManager) -> None:
         parse(f"inspect {SMALL} {SMALL} --hub").run(Session(lambda: manager))
 
 
-# Export and import -----------------------------------------------------------------------------------------------------
+# Export and import ----------------------------------------------------------------------------------------------------
 
 
 def test_a_model_moved_to_another_machine_can_be_updated(
@@ -399,7 +399,7 @@ def test_the_verbs_export_and_import_work(make_manager: Callable[..., DownloadMa
         say(here, "export onlyfolder")
 
 
-# Prune -----------------------------------------------------------------------------------------------------------------
+# Prune ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -475,7 +475,7 @@ def test_the_verb_requires_a_valid_limit(manager: DownloadManager) -> None:
         say(manager, "prune --unused soon")
 
 
-# The panel -------------------------------------------------------------------------------------------------------------
+# The panel ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_panel_exports_a_model_after_a_question(

@@ -1,9 +1,9 @@
 """An endurance run: a queue in a real kernel, faults every few hundred kilobytes, random operations and kills, then the checks.
 
-`python -m tests.endurance.run --seed 7 --minutes 10`, or `make endurance SEED=7 MINUTES=10`. Twenty downloads a minute of 1 to 12
-shards go through `chaos`; one in twelve is doomed to one error. At the end every digest is right, its row has the right error,
-or it was cancelled; no process, lease, thread or descriptor is left. Then it exits with 0 and prints its counts.
-It is long because it describes one run from plan to checks, in order.
+`python -m tests.endurance.run --seed 7 --minutes 10`, or `make endurance SEED=7 MINUTES=10`. Twenty downloads a minute
+of 1 to 12 shards go through `chaos`; one in twelve is doomed to one error. At the end every digest is right, its row
+has the right error, or it was cancelled; no process, lease, thread or descriptor is left. Then it exits with 0 and
+prints its counts. It is long because it describes one run from plan to checks, in order.
 """
 
 import argparse

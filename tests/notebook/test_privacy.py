@@ -1,7 +1,8 @@
 """The token is only in requests to the hub's origin, whatever its source; and no signed URL is stored.
 
-One scenario for each source: plan, search, queue, a panel, failures of every kind, a hub that echoes the token, a download in
-progress, with all logging at DEBUG. Then every place in `PLACES` is searched; `docs/privacy.md` has the list.
+One scenario for each source: plan, search, queue, a panel, failures of every kind, a hub that echoes the token, a
+download in progress, with all logging at DEBUG. Then every place in `PLACES` is searched; `docs/privacy.md` has the
+list.
 """
 
 import json

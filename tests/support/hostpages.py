@@ -1,7 +1,8 @@
 """Pages like VS Code's webview and Colab's, in Chromium, with a real kernel of a real Jupyter server behind them.
 
-Their scripts are in tests/support/hosts/: VS Code's is its real widget manager; Colab's, which is not published, imitates how
-Colab stores and passes on widgets. Colours are from the hosts' own light and dark themes. Knows nothing about gglib_nb.
+Their scripts are in tests/support/hosts/: VS Code's is its real widget manager; Colab's, which is not published,
+imitates how Colab stores and passes on widgets. Colours are from the hosts' own light and dark themes. Knows nothing
+about gglib_nb.
 """
 
 import os
@@ -107,7 +108,8 @@ class HostPage:
         self._host: HostName = host
         self._context = browser.new_context(viewport={"width": 900, "height": 900}, color_scheme=theme)
         self._context.route(re.compile(r"/(host|nbextensions|frame\.html)\b|colab\.test"), self._serve)
-        # Chromium treats content from elsewhere as foreign to this machine, which may then not send it requests without permission.
+        # Chromium treats content from elsewhere as foreign to this machine, which may then not send it requests without
+        # permission.
         self._context.grant_permissions(["local-network-access"])
         self.page: Page = self._context.new_page()
         self.problems: list[str] = []

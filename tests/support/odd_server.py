@@ -13,7 +13,8 @@ class OddServer:
     """Listens on loopback while it is entered.
 
     Args:
-        *serve: The first function serves the first connection, and so on; the last one serves all others. An exception ends a connection.
+        *serve: The first function serves the first connection, and so on; the last one serves all others. An exception
+            ends a connection.
 
     Attributes:
         requests: The headers of all requests read by `ask`, in order.

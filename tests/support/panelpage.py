@@ -112,8 +112,8 @@ _windows: WeakKeyDictionary[Browser, dict[str, BrowserContext]] = WeakKeyDiction
 def panel_pages(browser: Browser) -> Iterator[OpenPanel]:
     """Opens panels, each in its own tab; fails if a page's script failed.
 
-    Windows of the same kind are opened once for all tests, because opening one takes longer than most tests. A window whose clock can be
-    advanced (`has_clock`) belongs to one test.
+    Windows of the same kind are opened once for all tests, because opening one takes longer than most tests. A window
+    whose clock can be advanced (`has_clock`) belongs to one test.
     """
     windows = _windows.setdefault(browser, {})
     with ExitStack() as stack:

@@ -1,7 +1,8 @@
 """A machine without the POSIX-only calls: their names are removed, so the portable implementations are used.
 
 `remove_posix(monkeypatch)` does it for a test; `portable_environment` for a program and its child processes, where a
-signal 0 is also refused, because on Windows it would end the process. Calls that the standard library needs on Linux remain.
+signal 0 is also refused, because on Windows it would end the process. Calls that the standard library needs on Linux
+remain.
 """
 
 import os

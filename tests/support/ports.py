@@ -3,7 +3,8 @@
 import secrets
 import socket
 
-# Below the ports that systems give to connections and to servers that ask for any: another process could get the port meanwhile.
+# Below the ports that systems give to connections and to servers that ask for any: another process could get the port
+# meanwhile.
 _FIRST, _COUNT = 20_000, 12_000
 
 

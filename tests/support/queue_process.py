@@ -1,6 +1,7 @@
 """A kernel without a front end: a process whose manager is `gglib_nb.get_manager()`, controlled line by line.
 
-It starts in a second, can be killed with `kill -9` like any kernel, and shares models and state with the others of its folder.
+It starts in a second, can be killed with `kill -9` like any kernel, and shares models and state with the others of its
+folder.
 """
 
 import json

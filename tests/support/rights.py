@@ -16,7 +16,8 @@ _CAP_DAC_READ_SEARCH = 2
 def as_ordinary_user(work: Callable[[], _Result]) -> _Result:
     """Run the work in a thread whose child processes, and those of the threads it starts, obey file permissions.
 
-    On Linux each thread has its own capabilities, so this process keeps its own. Elsewhere, and without root, just run it.
+    On Linux each thread has its own capabilities, so this process keeps its own. Elsewhere, and without root, just run
+    it.
     """
     if not hasattr(os, "geteuid") or os.geteuid() != 0 or not Path("/proc/self").is_dir():
         return work()

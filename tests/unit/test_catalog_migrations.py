@@ -74,7 +74,7 @@ def test_migration_names_are_ordered_and_unique() -> None:
     assert released == sorted(set(released))
 
 
-@pytest.mark.parametrize("made_by", sorted(CATALOGS.iterdir()), ids=lambda path: path.stem)
+@pytest.mark.parametrize("made_by", sorted(CATALOGS.glob("*.sqlite3")), ids=lambda path: path.stem)
 def test_a_database_of_every_earlier_schema_keeps_its_models_and_is_migrated(tmp_path: Path, made_by: Path) -> None:
     path = Path(shutil.copy(made_by, tmp_path / "gglib_nb.sqlite3"))
 
@@ -87,7 +87,7 @@ def test_a_database_of_every_earlier_schema_keeps_its_models_and_is_migrated(tmp
 
 
 def test_a_database_file_of_every_earlier_schema_exists() -> None:
-    shapes = {path.stem[:4] for path in CATALOGS.iterdir()}
+    shapes = {path.stem[:4] for path in CATALOGS.glob("*.sqlite3")}
 
     assert shapes == {migration.name[:4] for migration in MIGRATIONS}
 
