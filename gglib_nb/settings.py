@@ -60,7 +60,7 @@ class Origin(NamedTuple):
 
 
 def expanded(path: str | os.PathLike[str]) -> Path:
-    """A path with its `~` and `$SCRATCH` replaced, as huggingface_hub does; a `RuntimeError` if there is no such home folder."""
+    """A path with `~` and `$SCRATCH` replaced, as huggingface_hub does; a `RuntimeError` without a home folder."""
     return Path(os.path.expandvars(Path(path).expanduser()))
 
 

@@ -81,7 +81,7 @@ class Part:
         return replace(self.planned, size_bytes=self.size_bytes, sha256=self.sha256)
 
     def resolved(self, remote: Remote, *, has_bytes: bool) -> None:
-        """Record the hub's answer. If it ignored its range, others may not: with bytes on the disk, ranges are requested."""
+        """Record the hub's answer. Ranges are requested even if it ignored its range, with `has_bytes` on the disk."""
         self.remote = remote
         if self.sha256 is None and remote.sha256 is not None:
             self.sha256, self._is_guessed = remote.sha256, remote.has_guessed_sha256

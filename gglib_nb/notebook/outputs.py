@@ -83,8 +83,9 @@ class CellOutput:
 class PanelOutputs:
     """The outputs of one panel. `show` is called in a cell, `follow` and `page_answered` on any thread; none blocks.
 
-    They are updated after changes, when nothing is active or waiting: with a user at once. A program that executes a notebook to
-    save it receives no messages between cells: then at the end of a cell, and without the live view, which nbconvert would prefer.
+    They are updated after changes, when nothing is active or waiting: with a user at once. A program that executes a
+    notebook to save it receives no messages between cells: then at the end of a cell, and without the live view, which
+    nbconvert would prefer.
 
     If no page answers within some seconds in which the kernel was idle, the outputs replace the live view by text and
     HTML with the time of their last update, until a page answers.

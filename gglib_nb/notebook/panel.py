@@ -97,9 +97,9 @@ def _outline(snapshot: QueueSnapshot) -> tuple[object, ...]:
 def joined(folder: Path, suffix: str) -> str:
     """The concatenated files of a folder with this suffix, without comment lines.
 
-    A front end loads a widget's module from text, so it cannot import other files (anywidget #78). The scripts in `static/`
-    therefore share one scope, and one of them exports the widget. Comments are removed because notebooks that save their widgets
-    contain the module.
+    A front end loads a widget's module from text, so it cannot import other files (anywidget #78). The scripts in
+    `static/` therefore share one scope, and one of them exports the widget. Comments are removed because notebooks that
+    save their widgets contain the module.
     """
 
     def is_comment(line: str) -> bool:
@@ -267,8 +267,9 @@ class Panel(anywidget.AnyWidget):
 def _keep_subshell(comm: object) -> None:
     """Keeps every message of the page on the subshell that the page chose for it.
 
-    JupyterLab sends a widget's messages to a subshell, which handles them while a cell runs. ipykernel 7.4 sends replies to the
-    shell that published last: after the queue's thread, that is the main shell, and a click would wait for the cell.
+    JupyterLab sends a widget's messages to a subshell, which handles them while a cell runs. ipykernel 7.4 sends
+    replies to the shell that published last: after the queue's thread, that is the main shell, and a click would wait
+    for the cell.
     """
     if hasattr(comm, "_reply_subshell_for"):
         comm._reply_subshell_for = lambda _data, chosen: chosen  # noqa: SLF001 - there is no public way

@@ -1,8 +1,9 @@
 """The queue as plain text and static HTML, rendered from the structs of `rows`.
 
-Text is for terminals, logs and the `text/plain` of every output; HTML for nbconvert, GitHub, nbviewer and saved notebooks. Both
-are deterministic, and add only the commands that replace buttons. No line of text is wider than requested, except paths and
-commands, which users copy. HTML has no script and no image; GitHub and untrusted notebooks remove its inline styles.
+Text is for terminals, logs and the `text/plain` of every output; HTML for nbconvert, GitHub, nbviewer and saved
+notebooks. Both are deterministic, and add only the commands that replace buttons. No line of text is wider than
+requested, except paths and commands, which users copy. HTML has no script and no image; GitHub and untrusted notebooks
+remove its inline styles.
 """
 
 import shlex
