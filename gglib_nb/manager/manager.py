@@ -381,7 +381,7 @@ _current: DownloadManager | None = None
 
 
 def get_manager() -> DownloadManager:
-    """The manager of `gglib_nb.get_manager`, which adopts the queues of kernels that have stopped; closed when Python exits."""
+    """The manager of `gglib_nb.get_manager`, which adopts the queues of stopped kernels; closed when Python exits."""
     global _current  # noqa: PLW0603 - one per kernel is the point
     with _current_lock:
         if _current is None or _current.is_closed:

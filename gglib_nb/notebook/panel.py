@@ -121,7 +121,8 @@ class Panel(anywidget.AnyWidget):
         manager: The manager whose queue and models are shown.
     """
 
-    # Answers come from threads of the manager: `send` is thread-safe, setting traits is not, so none is set after construction.
+    # Answers come from threads of the manager: `send` is thread-safe, setting traits is not, so none is set after
+    # construction.
     _esm = joined(_STATIC, ".js")
     _css = joined(_STATIC, ".css")
 

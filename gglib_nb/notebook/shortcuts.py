@@ -1,8 +1,9 @@
 """The functions of `gglib_nb`: operations of this kernel's shared manager, which is created on first use.
 
-While downloads run, the kernel signals activity to its server. Servers stop idle kernels (`cull_idle_timeout`), JupyterHub stops
-idle servers, and neither counts a background download as activity. jupyter_server counts messages of any type that is not in
-`MappingKernelManager.untracked_message_types`. So a message of a custom type is sent periodically; front ends ignore it.
+While downloads run, the kernel signals activity to its server. Servers stop idle kernels (`cull_idle_timeout`),
+JupyterHub stops idle servers, and neither counts a background download as activity. jupyter_server counts messages of
+any type that is not in `MappingKernelManager.untracked_message_types`. So a message of a custom type is sent
+periodically; front ends ignore it.
 """
 
 import logging
