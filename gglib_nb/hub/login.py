@@ -15,13 +15,16 @@ def log_in(hub: Transport, token: str) -> None:
 
     Raises:
         InvalidTokenError: The hub does not accept it; nothing is stored.
-        InvalidConfigError: The folder of logins cannot be written.
+        InvalidConfigError: The folder of logins cannot be written, or huggingface_hub is too new.
         GglibError: The hub cannot be asked, as for every call of `HubClient`; nothing is stored.
     """
-    # There is no public way to store a token that was checked.
-    from huggingface_hub._login import _set_active_token
-    from huggingface_hub.utils._auth import _save_token
-
+    try:  # there is no public way to store a token that was checked
+        from huggingface_hub._login import _set_active_token
+        from huggingface_hub.utils._auth import _save_token
+    except ImportError:
+        raise InvalidConfigError(
+            "This version of huggingface_hub stores tokens in an unknown way. Run hf auth login in a terminal."
+        ) from None
     if not (token := token.strip()):
         raise InvalidTokenError(f"No token was given. Create one on {_TOKENS_PAGE}.")
     try:
@@ -38,6 +41,6 @@ def log_in(hub: Transport, token: str) -> None:
     except OSError as error:
         raise InvalidConfigError(
             f"The Hub accepts the token, but it cannot be stored: {error.filename} cannot be written "
-            f"({error.strerror}). "
-            "Set HF_HOME to a folder that you can write, restart the kernel and log in again; or set HF_TOKEN."
+            f"({error.strerror}). Set HF_HOME to a folder that you can write, restart the kernel and log in again; "
+            "or set HF_TOKEN."
         ) from None

@@ -15,6 +15,8 @@ from gglib_nb.demo import GRANTED_TOKEN
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.errors import InvalidConfigError, InvalidTokenError, NetworkError
+from gglib_nb.hub import login
+from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.followups import AccessWatch, waiting_for_access
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verbs import parse
@@ -150,6 +152,16 @@ def test_a_download_that_fails_while_no_other_waits_is_watched_too() -> None:
 
 def test_a_login_is_checked_with_the_hub_and_stored(hub: FaultyHub, tmp_path: Path) -> None:
     assert "ok True" in log_in(hub, tmp_path, GRANTED_TOKEN)
+
+
+def test_a_login_says_what_to_do_when_huggingface_hub_stores_tokens_differently(
+    hub: FaultyHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub._login", None)
+
+    with pytest.raises(InvalidConfigError, match="Run hf auth login in a terminal"):
+        login.log_in(HubClient(hub.url), GRANTED_TOKEN)
+    assert hub.requests == ()
 
 
 def test_a_rejected_token_is_neither_stored_nor_shown(hub: FaultyHub, tmp_path: Path) -> None:
