@@ -106,7 +106,8 @@ class Kernel:
 
     def submit(self, code: str, *, has_person: bool = False) -> Cell:
         """Send a cell and return at once; `wait` for it later. Like Papermill, or like JupyterLab if a user is present."""
-        cell = Cell(self._client.execute(code, allow_stdin=has_person))
+        # Otherwise older kernels also abort a cell that is sent just after the error of the one before it.
+        cell = Cell(self._client.execute(code, allow_stdin=has_person, stop_on_error=False))
         self._cells[cell.message_id] = cell
         return cell
 
