@@ -202,8 +202,7 @@ class RepoPlan(Value, frozen=True):
         """The largest variant of at most 8.6 bits per weight, else the largest, that fits entirely; None: none fits.
 
         Entirely: on the GPUs with the requested context and cache; on a machine without one, in RAM. If none does and
-            the
-        recommended one is too large: the largest that the machine holds at all.
+        the recommended one is too large: the largest that the machine holds at all.
         """
         wanted = ("gpu" if self.machine.gpus else "ram"), self.context_tokens
         complete = (one for one in self.variants if one.is_complete and not one.is_big_endian)

@@ -39,10 +39,10 @@ TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 INVALID_CHARACTER: Final = "The token contains an invalid character. Paste it again."
 
 _SECRETS: Final = re.compile(
-    r"\b(?-i:hf|api_org)_[A-Za-z0-9_]{6,}"  # of the Hub, whose variables begin with HF_
+    r"\b(?-i:hf|api_org)_(?:\w{30,}|(?<![/\\]hf_)\w{6,})"  # of the Hub; not HF_HOME, nor the folder /data/hf_models
     r"|\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*"  # of logins: JSON web tokens
     r"|(?<=Bearer )\S+|(?<=Authorization: Basic )\S+"
-    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"  # name and password in an address
+    r"|(?<=://)(?!name:password@)[^/\s:@]+:[^/\s@]+(?=@)"  # name and password in an address, except in our hints
     # Signatures of signed addresses: of S3, CloudFront, Azure, Google.
     r"|(?<=[?&])(?:X-(?:Amz|Goog)-[\w-]+|Signature|Policy|Key-Pair-Id|Expires|sig|(?:access_)?token)=[^&\s'\"<>]+",
     re.IGNORECASE,

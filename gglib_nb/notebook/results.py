@@ -211,7 +211,7 @@ def comparison_blocks(found: Comparison) -> list[Block]:
         Line(printable(f"{names}: {keys if found.keys else 'the metadata is the same'}."), STRONG),
         *([Table((_KEY, *map(Column, titles)), rows)] if rows else []),
         Line(templates),
-        *([Diff(found.template_diff)] if found.template_diff else []),
+        *([Diff(found.template_diff)] if found.template_diff and templates.endswith(":") else []),
     ]
 
 

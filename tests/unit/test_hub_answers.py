@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal
+from gglib_nb.domain.hub_answers import Asked, Refusal, hub_refusal, proxy_refusal
 from gglib_nb.domain.text import redacted
 from gglib_nb.errors import (
     GatedRepoError,
@@ -152,3 +152,12 @@ def test_a_server_without_a_login_advises_none(status: int) -> None:
 
 def test_the_name_of_a_variable_is_no_token() -> None:
     assert redacted("Unset HF_HUB_OFFLINE, or check HF_ENDPOINT.") == "Unset HF_HUB_OFFLINE, or check HF_ENDPOINT."
+
+
+@pytest.mark.parametrize("text", ["/mnt/hf_models/a.gguf", r"D:\hf_models\a.gguf", str(proxy_refusal("a.test", 407))])
+def test_a_folder_and_the_form_of_a_proxys_address_are_no_secrets(text: str) -> None:
+    assert redacted(text) == text
+
+
+def test_a_whole_token_in_an_address_is_hidden() -> None:
+    assert redacted(f"https://a.test/hf_{'aB' * 17}") == "https://a.test/…"

@@ -175,6 +175,7 @@ def test_a_very_long_line_of_a_template_is_cut():
         (("{{ x }}", "{{ x }}"), "The chat templates are the same."),
         ((None, "{{ x }}"), "The chat template is different:"),
         ((EVIL, None), "A chat template is too long to compare."),
+        ((EVIL, "{{ x }}"), "A chat template is too long to compare."),
     ],
 )
 def test_a_comparison_claims_nothing_about_a_template_that_was_not_read(templates, said):
@@ -182,4 +183,6 @@ def test_a_comparison_claims_nothing_about_a_template_that_was_not_read(template
         one = an_inspection({} if text is None else {"tokenizer.chat_template": text})
         return replace(one, chat_templates={}) if text == EVIL else one  # too long to keep
 
-    assert said in blocks_text(comparison_blocks(compare(*map(with_template, templates))))
+    shown = blocks_text(comparison_blocks(compare(*map(with_template, templates))))
+    assert said in shown
+    assert ("+{{ x }}" in shown) == said.endswith(":")
