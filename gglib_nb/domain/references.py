@@ -185,6 +185,7 @@ _REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo")
 _FILE_OPTIONS: Final = ("-hff", "--hf-file")
 _PROGRAMS: Final = "llama|ollama|hf|huggingface-cli|lms|ramalama|docker|vllm|git|wget|curl|aria2c"
 _COMMANDS: Final = re.compile(rf"(?:{_PROGRAMS})(?:[-.].*)?", re.IGNORECASE)
+_ADDRESS: Final = re.compile(r"[^/]+://[^/]+/[^/]")  # with a path: a mirror's address alone names no repository
 
 
 def parse_pasted(text: str) -> DownloadId:
@@ -206,7 +207,7 @@ def is_command(words: Sequence[str]) -> bool:
 
 def _of_reference(pasted: str) -> DownloadId:
     text = canonical(pasted)
-    bare = _PASTED_PREFIX.sub("", text)
+    bare = _PASTED_PREFIX.sub("", text).removesuffix(".git")  # no repository of the Hub ends so
     is_page = bare != text or (text != pasted and not pasted.lower().startswith("ms://"))
     page = _PASTED_PAGE.fullmatch(bare) if is_page else None
     if page is None:
@@ -225,7 +226,7 @@ def _of_command(words: list[str]) -> DownloadId:
     parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
     values = dict(pairwise(parts))
     plain = [word for before, word in pairwise(parts) if not word.startswith("-") and not before.startswith("-")]
-    paths = sorted((word for word in (*plain, *parts[1:]) if "/" in word), key=lambda word: "://" not in word)
+    paths = sorted((word for word in (*plain, *parts[1:]) if "/" in word), key=lambda word: not _ADDRESS.match(word))
     named = next((values[option] for option in _REPO_OPTIONS if option in values), next(iter(paths), " ".join(words)))
     found = _of_reference(named)
     if words[words[0] == "$"].rpartition("/")[2].lower() == "lms" and found.revision:  # `owner/name@q4_k_m`

@@ -122,6 +122,8 @@ def test_a_page_address_gives_repository_revision_and_file(pasted, text):
         ("docker model run hf.co/owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
         ("vllm serve owner/repo:Q4_K_M --tokenizer other/base", "owner/repo:Q4_K_M"),
         ("git clone https://huggingface.co/owner/repo", "owner/repo"),
+        ("git clone https://huggingface.co/owner/repo.git", "owner/repo"),
+        ("hf download owner/repo --endpoint https://hf-mirror.com", "owner/repo"),
         ("wget -c https://huggingface.co/owner/repo/resolve/main/m-Q8_0.gguf", "owner/repo:m-Q8_0.gguf"),
         ("curl -o models/m.gguf -L https://hf.co/owner/repo/resolve/v1/m-Q8_0.gguf", "owner/repo@v1:m-Q8_0.gguf"),
     ],
