@@ -98,7 +98,7 @@ def _nvidia(ram: int, ram_free: int) -> list[Gpu]:
     stated = os.environ.get("CUDA_VISIBLE_DEVICES")
     shown = _visible([(cells[0], cells[1]) for cells in rows], stated)
     is_instance = (stated or "").strip().startswith("MIG-")
-    is_divided = any("Enabled" in cells[5:] or not cells[3].isdecimal() for cells in rows)
+    is_divided = any("Enabled" in rows[row][5:] or not rows[row][3].isdecimal() for row in shown)
     if (is_instance or is_divided) and (instances := _instances()):
         named = _visible([("", uuid) for uuid, _ in instances], stated) if is_instance else shown and [0]
         return [instances[number][1] for number in named[:1]]  # CUDA uses only one

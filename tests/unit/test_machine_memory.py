@@ -186,6 +186,14 @@ def test_an_instance_counts_although_the_driver_states_the_memory_of_the_divided
     assert machine_memory().vram_bytes == 10 * 10**9
 
 
+def test_a_whole_gpu_counts_although_a_hidden_one_is_divided(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = "    echo '1, GPU-bb2, NVIDIA A100-SXM4-80GB, 81920, 81000, Disabled'\n"
+    install(machine, DIVIDED.replace("fi\n", f"{whole}fi\n"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+
+    assert machine_memory().vram_bytes == 80 * GIB
+
+
 @pytest.mark.parametrize(
     "script",
     ["exit 9", "echo '[N/A]'", "echo 'NVIDIA-SMI has failed because it could not communicate'; exit 0", "kill -9 $$"],
