@@ -235,8 +235,7 @@ class DaemonThreadPool:
         if not _here.may_wait:
             raise RuntimeError(
                 "A listener of the queue must not wait for an operation, because the operation waits for the queue. "
-                "Use "
-                "`manager.submit(manager.sync.…)`, which returns a future at once."
+                "Use `manager.submit(manager.sync.…)`, which returns a future at once."
             )
         call = _Call(partial(copy_context().run, function, *args, **kwargs))
         try:

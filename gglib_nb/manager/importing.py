@@ -271,7 +271,6 @@ class Stores:
         self._folders: Final = tuple(folders)
         self._registered: Final = registered
         self._lock: Final = threading.Lock()
-        self._threads: Final = DaemonThreadPool("gglib-stores", 1)
         self._search: Future[None] | None = None
         self._models: tuple[Model, ...] = ()
         self._fresh_until_s = self._wait_until_s = float("-inf")
@@ -283,7 +282,9 @@ class Stores:
         with self._lock:
             if self._search is None or (self._search.done() and time.monotonic() > self._fresh_until_s):
                 self._wait_until_s = time.monotonic() + _WAIT_S
-                self._search = self._threads.submit(self._look)
+                threads = DaemonThreadPool("gglib-stores")
+                self._search = threads.submit(self._look)
+                threads.close()  # the thread ends with the search
         futures.wait([self._search], timeout=max(0.0, self._wait_until_s - time.monotonic()))
         return self._models
 

@@ -327,3 +327,13 @@ def test_stores_are_searched_once_a_thread_can_be_started(lmstudio: Path, monkey
         assert stores.models() == ()
 
     assert len(stores.models()) == 1
+
+
+def test_the_thread_of_a_search_ends_with_it(lmstudio: Path) -> None:
+    before = set(threading.enumerate())
+
+    assert len(Stores([lmstudio], list).models()) == 1
+
+    for thread in set(threading.enumerate()) - before:
+        thread.join(5)
+        assert not thread.is_alive()
