@@ -77,9 +77,8 @@ def choose(
     if missing := choice.variant.missing:
         raise IncompleteShardSetError(
             f"{repository} is missing {len(missing)} of the {choice.variant.shards_expected} files of "
-            f"{choice.variant.key} "
-            f"(number {listed(missing, _MOST_CHOICES_NAMED)}), so it cannot be loaded. Choose another quantization, or "
-            "report it to the publisher.",
+            f"{choice.variant.key} (number {listed(missing, _MOST_CHOICES_NAMED)}), so it cannot be loaded. Choose "
+            "another quantization, or report it to the publisher.",
             missing,
         )
     return choice

@@ -222,8 +222,7 @@ def shards_of_one_set(files: Sequence[StoredFile]) -> list[StoredFile]:
     if missing and len(shards) == len(readable):
         raise IncompleteShardSetError(
             f"Shards {', '.join(map(str, missing))} of {max(counts)} are missing, according to the headers of the "
-            "others. "
-            "Download the whole set.",
+            "others. Download the whole set.",
             missing=missing,
         )
     tensors = {_number(shard, "split_tensors_count") for shard in shards} - {0}
@@ -249,8 +248,7 @@ def refuse_stray_shard(path: str, facts: Facts) -> None:
     if found != named:
         raise IncompleteShardSetError(
             f"{path} is shard {found[0]} of {found[1]} by its header, not {named[0]} of {named[1]} as its name says, "
-            "so "
-            "nothing could load it; queue another variant."
+            "so nothing could load it; queue another variant."
         )
 
 

@@ -145,8 +145,7 @@ def proxy_refusal(host: str, status: int) -> ProxyError:
         )
     return ProxyError(
         f"The proxy refuses connections to {host} ({status}). Ask its administrator to allow that host, or name the "
-        "host in "
-        "NO_PROXY if it can be reached directly, then restart the kernel."
+        "host in NO_PROXY if it can be reached directly, then restart the kernel."
     )
 
 

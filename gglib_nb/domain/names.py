@@ -334,8 +334,7 @@ def check_length(target: Path, longest_characters: int | None) -> None:
     if longest_characters is not None and length > most:
         raise RequestError(
             f"{_in_short(str(target))} has {length} characters; on Windows the path of a model can have at most "
-            f"{most}. "
-            "Choose a shorter models folder, then queue it again."
+            f"{most}. Choose a shorter models folder, then queue it again."
         )
 
 

@@ -78,8 +78,7 @@ class TargetCheck(Struct, eq=False):
         if self.known_folders and not any(map(os.path.lexists, self.known_folders)):  # nothing may be created there
             raise StorageError(
                 f"The folder {self.known_folders[0]} does not exist. If its disk is not mounted, mount it, then retry. "
-                "If you deleted it, "
-                "queue the download again."
+                "If you deleted it, queue the download again."
             )
         disk.check_way(self._target)
         self._target.parent.mkdir(parents=True, exist_ok=True)

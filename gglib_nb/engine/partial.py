@@ -82,8 +82,7 @@ class PartialFile:
             self._check_owner()
             raise StorageError(
                 f"The disk of {self.path.parent} does not report the size or the identity of a file as it is; choose "
-                "another "
-                "models folder, then retry."
+                "another models folder, then retry."
             )
 
     def _open(self, runs: list[Run]) -> tuple[int, list[Run]]:

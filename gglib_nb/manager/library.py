@@ -69,8 +69,7 @@ def loss_of_folder(models_directory: Path, models: Iterable[Model]) -> str:
     is_missing = looks[str(models_directory)] is None
     return (
         f"The models folder {models_directory} {'does not exist' if is_missing else 'has none of its models'}. If its "
-        "disk is "
-        "not mounted, mount it and try again. If its files were deleted on purpose, create the folder "
+        "disk is not mounted, mount it and try again. If its files were deleted on purpose, create the folder "
         f"{models_directory if is_missing else owners[0]} and try again."
     )
 

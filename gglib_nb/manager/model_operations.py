@@ -413,8 +413,7 @@ class ModelOperations(QueueOperations):
         if self._parts.at_hub(lambda: self._parts.hub.token) not in (None, token.strip()):
             raise InvalidConfigError(
                 "The token is stored, but this kernel uses another one, from HF_TOKEN or hf_token. Remove that (in a "
-                "cell: import os; "
-                "del os.environ['HF_TOKEN']), then retry what failed: %gguf retry ID"
+                "cell: import os; del os.environ['HF_TOKEN']), then retry what failed: %gguf retry ID"
             )
         return self._parts.at_hub(self._parts.access.retry)
 
@@ -480,8 +479,7 @@ class ModelOperations(QueueOperations):
             model = self.find_model(id_)
         raise StorageError(
             f"{model.id} is in {Path(model.paths[0]).parent}, which belongs to another program and is never changed "
-            "here. "
-            "Check, update or delete it with that program."
+            "here. Check, update or delete it with that program."
         )
 
     def _refuse_if_queued(self, model: Model, what: str, *, may_update: bool = False) -> None:

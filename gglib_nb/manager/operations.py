@@ -335,9 +335,8 @@ class QueueOperations(Blocking):
                 if needed_bytes > max(limit_bytes, used_bytes) and not plan.is_update:
                     raise DiskFullError(
                         f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more "
-                        "than the "
-                        f"storage limit of {size(limit_bytes)}. {SEE_DELETABLE}. Or change the "
-                        "limit: %gguf config storage_limit_bytes SIZE --save, then restart the kernel",
+                        f"than the storage limit of {size(limit_bytes)}. {SEE_DELETABLE}. Or change the limit: %gguf "
+                        "config storage_limit_bytes SIZE --save, then restart the kernel",
                         needed_bytes - used_bytes,
                         max(0, limit_bytes - used_bytes),
                     )

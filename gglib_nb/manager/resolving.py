@@ -182,8 +182,7 @@ def _check_apart(repo_id: str, files: Iterable[PlannedFile]) -> None:
         if first != file.target:
             raise RequestError(
                 f"{repo_id} has two files of this model whose names differ only in case ({file.path_in_repo}). On some "
-                "disks "
-                "they would be one file, so neither is downloaded."
+                "disks they would be one file, so neither is downloaded."
             )
 
 

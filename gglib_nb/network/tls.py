@@ -41,8 +41,7 @@ def _made(named: tuple[str, ...]) -> ssl.SSLContext:
         if error.filename and error.filename == os.environ.get("SSLKEYLOGFILE"):
             raise InvalidConfigError(
                 f"The file set as SSLKEYLOGFILE ({error.filename}) cannot be written: {error.strerror}. Unset it, or "
-                "set it to "
-                "another file, then restart the kernel."
+                "set it to another file, then restart the kernel."
             ) from error
         places = ", ".join(f"{name}={place}" for name, place in by_variable.items() if place)
         raise InvalidConfigError(

@@ -48,8 +48,8 @@ Repository = Annotated[
     Argument(
         "REPO[:QUANT]",
         "owner/name, an address on the Hub, a command such as ollama run hf.co/owner/name, or #2 for the second row of "
-        "the last "
-        "search, plan or history. QUANT is a quantization or a file name; without it the best common one is chosen.",
+        "the last search, plan or history. QUANT is a quantization or a file name; without it the best common one is "
+        "chosen.",
         read=_read_reference,
         find=lambda session, text: find_repository(text, session.rows),
         offers=_repositories,

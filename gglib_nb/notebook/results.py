@@ -111,8 +111,7 @@ def repaired(repair: Repair) -> str:
     files, size = units.plural(len(repair.faulty_paths), "file"), units.size(repair.bytes_to_fetch)
     return printable(
         f"Repairing {repair.id}: {files} damaged or missing, {size} to download. Correct parts are copied from your "
-        "files. "
-        "%gguf shows the progress."
+        "files. %gguf shows the progress."
     )
 
 

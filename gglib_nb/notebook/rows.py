@@ -481,8 +481,7 @@ PANEL_TEXTS: Final = {
     "gone": "The kernel has stopped. This is its last known state. Run the cell again for a live panel.",
     "gone_at_work": (
         "The kernel has stopped, and so have its downloads. Downloaded data is kept. To resume them, run %load_ext "
-        "gglib_nb "
-        "and %gguf in the next kernel."
+        "gglib_nb and %gguf in the next kernel."
     ),
     "silent": (
         "The kernel has not answered yet, so this may be out of date. A running cell can delay it. "
@@ -520,8 +519,6 @@ def no_page_text(at_s: float) -> str:
     """The caption if no page shows the live panel."""
     return (
         f"As of {units.minute(at_s)}. The live panel did not load here. %gguf wait follows the downloads, %gguf status "
-        "shows "
-        "the queue, %gguf help lists the commands that replace the panel's buttons. For the panel, install anywidget "
-        "where the "
-        "notebook server runs, then reload the page."
+        "shows the queue, %gguf help lists the commands that replace the panel's buttons. For the panel, install "
+        "anywidget where the notebook server runs, then reload the page."
     )

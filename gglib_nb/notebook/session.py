@@ -31,8 +31,7 @@ _Result = TypeVar("_Result")
 _ADOPT_S: Final = 3.0
 _NO_SIDECAR: Final = (
     "A panel beside the notebook needs the package sidecar. Install it with %pip install sidecar and reload the page, "
-    "or show "
-    "the panel here with %gguf panel."
+    "or show the panel here with %gguf panel."
 )
 
 

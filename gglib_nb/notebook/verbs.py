@@ -50,8 +50,7 @@ _HINT: Final = (
 )
 _NOT_HERE: Final = (
     "The token cannot be set here, because the notebook would contain it. Log in with %gguf login, or set HF_TOKEN "
-    "before the "
-    "kernel starts."
+    "before the kernel starts."
 )
 _SPEED: Final = settings.SETTINGS["bandwidth_limit_bytes_per_second"]
 _HOURS: Final = settings.SETTINGS["download_hours"]
