@@ -1,7 +1,7 @@
 """The engine of a Dask cluster, as the manager uses it: one engine process on each host.
 
 Each second, a thread lists the workers, asks new ones for their host, and keeps a link to one worker of each host.
-`dispatcher` decides what to do about a command or report; this module does it, in order, under a lock that never waits.
+`dispatcher` decides what to do about a command or report; this module does it, in order, under a lock held briefly.
 """
 
 import contextlib

@@ -44,7 +44,7 @@ OPERATION: Final = "gglib_nb"
 CLOSE: Final = b'"close"'  # the line that ends a link's engine
 
 _LOOK_S: Final = 0.5
-_PROGRESS_S: Final = 0.35  # between two reports of progress: each costs the kernel two milliseconds, mostly in Dask
+_PROGRESS_S: Final = 0.3  # between two reports of progress: each costs the kernel two milliseconds, mostly in Dask
 _FOLDER_NAME: Final = ".gglib-nb-folder"
 _RUNNING: Final = (Status.init, Status.running, Status.paused, Status.closing_gracefully)
 

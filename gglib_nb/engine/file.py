@@ -475,7 +475,7 @@ class DownloadFile:
         return self.is_verified or may_be_gguf(self.path, self._partial.head())
 
     def forget(self, part: Part) -> None:
-        """Make all bytes of a part missing again, which has no request: it was wrong, say. Raises `OSError`."""
+        """Make all bytes of a part missing again, which is wrong and has no request. Raises `OSError`."""
         self.end_copy()
         self._partial.journal.versions.pop(part.planned.path_in_repo, None)
         self._partial.forget(part.start, part.end)

@@ -248,7 +248,7 @@ class Lease:
 
 
 def delete_unowned(target: Path, lease_s: float, *, keeps_bytes: bool = False) -> None:
-    """Delete our partial files of a target, if unused; with `keeps_bytes` only empty ones. May raise `OSError`."""
+    """Delete our partial files of a target, if unused; `keeps_bytes` keeps one with a `.part`. May raise `OSError`."""
     if has_journal_or_lease(target):
         lease = Lease(lease_path(target), lease_s)
         if lease.try_acquire() is None:

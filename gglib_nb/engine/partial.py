@@ -9,6 +9,7 @@ revoked.
 import contextlib
 import os
 import queue
+import stat
 import threading
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ from gglib_nb.engine.journal import Journal, PartIdentity, Verified
 from gglib_nb.engine.lease import Lease, LeaseLostError
 from gglib_nb.engine.pieces import COPIED_SYNCED, MIB, SYNCED, Pieces, Run
 from gglib_nb.errors import StorageError
-from gglib_nb.system import allocate, copy_range, read_at, sync_data, sync_folder
+from gglib_nb.system import allocate, copy_range, others_may_write, read_at, sync_data, sync_folder
 
 # Long enough to cost nothing, short enough that a stop is noticed soon on a slow disk.
 _STEP_BYTES: Final = 8 * MIB
@@ -88,13 +89,20 @@ class PartialFile:
     def _open(self, runs: list[Run]) -> tuple[int, list[Run]]:
         """A descriptor, and the trusted bytes in that file."""
         for flags in (os.O_RDWR, os.O_RDONLY) if runs else ():  # the file of another user may only be read
-            with contextlib.suppress(FileNotFoundError, PermissionError):
+            try:
                 fd = disk.open_beside(self.path, flags)
-                found = os.fstat(fd)
-                if found.st_size >= runs[-1][1]:
-                    is_shared = self.lease.has_other_writer or found.st_nlink > 1 or flags == os.O_RDONLY
-                    return (self._own_copy(fd, runs), runs) if is_shared else (fd, runs)
-                os.close(fd)
+            except FileNotFoundError:
+                break
+            except PermissionError:
+                is_denied = others_may_write(self.path) or not self.path.stat().st_mode & stat.S_IRUSR
+                if flags == os.O_RDONLY and not is_denied:
+                    raise  # perhaps a virus scanner has it open: it can be read soon
+                continue
+            found = os.fstat(fd)
+            if found.st_size >= runs[-1][1]:
+                is_shared = self.lease.has_other_writer or found.st_nlink > 1 or flags == os.O_RDONLY
+                return (self._own_copy(fd, runs), runs) if is_shared else (fd, runs)
+            os.close(fd)
         self._check_owner()  # a disk may have taken long until here
         return disk.create_beside(self.path), []
 

@@ -35,7 +35,7 @@ class Pieces:
     """The states of all bytes of one file; for one thread.
 
     Its runs are sorted, cover the file without a gap and never overlap, so that no byte can be lost or taken twice. It
-    begins with the runs that an earlier run left; other bytes are missing. Without a size, `close_at` follows.
+    begins with the runs that an earlier run left; other bytes are missing. An unknown size ends with `close_at`.
     """
 
     def __init__(self, size_bytes: int | None, runs: Iterable[Run] = ()) -> None:

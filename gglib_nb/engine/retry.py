@@ -110,6 +110,7 @@ class Troubles:
                 # Perhaps another server, or a login page of the network, has answered this time.
                 most = _MOST_WRONG_RANGES if has_bytes else int(not isinstance(error, RangeIgnoredError))
                 if self._wrong_ranges >= most:
+                    self._wrong_ranges = 0  # if the whole is refused too, patience ends
                     return Step.WHOLE
                 self._wrong_ranges += 1
             case RefusedError() if self._refused_since_s is None:  # at once: signed addresses expire

@@ -28,7 +28,7 @@ class Timeouts(Value, frozen=True):
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Self:
-        """The defaults, with the overrides of `HF_HUB_DOWNLOAD_TIMEOUT` and `TIMEOUTS_VARIABLE`, which may raise."""
+        """The defaults, with the overrides of `HF_HUB_DOWNLOAD_TIMEOUT` and of `TIMEOUTS_VARIABLE`, which may raise."""
         named = environ.get(_HUB_VARIABLE, "").strip()
         is_number = re.fullmatch(r"\d{1,6}(\.\d+)?", named, re.ASCII) is not None
         said = {"answer_s": float(named)} if is_number and float(named) > 0 else {}

@@ -127,7 +127,7 @@ class Transfer:
                 jobs.release(event)
 
     def _end(self) -> ProcessEvent:
-        """The event that ends the attempt without an error; a rename precedes a stop. Raises `Exception`."""
+        """The event that ends the attempt without an error; a rename wins over a stop. Raises `Exception`."""
         if not self.is_done:
             return TransferStopped(self._command.attempt)  # the rest is left for a resume
         stored = tuple(file.stored for file in self.files if file.stored is not None)
@@ -337,7 +337,7 @@ class Transfer:
                 raise answer
 
     def _may_get_a_tunnel(self, error: Exception) -> bool:
-        """Whether a proxy refused a tunnel because other connections have all it allows; the idle ones are closed."""
+        """Whether a proxy refused a tunnel and others may have all that it allows; the idle ones are closed."""
         if not isinstance(error.__cause__, ProxyRefusedError):
             return False
         had_idle = self._shared.session.close()
@@ -439,11 +439,11 @@ class Transfer:
                 self._forget(file, part, now_s)
             raise IntegrityError(
                 f"{host_text(origin_of(self._shared.session.endpoint))} sent a file for "
-                f"{file.parts[0].planned.path_in_repo} that is not a "
-                "GGUF file (a web page, an empty file or a Git LFS pointer). It was not kept. Check the repository, "
-                "then retry."
+                f"{file.parts[0].planned.path_in_repo} that is not a GGUF file (a web page, an empty file or a Git LFS "
+                "pointer). It was not kept. Check the repository, then retry."
             )
         file.settle()  # a digest may be complete before the event of its last bytes
+        file.end_copy()  # and before that of the last copy
         opened.record()  # if the rename fails, a resume finds everything
         stored = file.as_stored()
         file.stage, file.version = Stage.FINALIZING, file.version + 1  # a look that has begun says nothing any more
@@ -516,7 +516,10 @@ class Transfer:
         if not self._renew(file, now_s) or file.stage is not Stage.FETCHING or file.opened is None:
             return
         if "look" not in file.jobs:
-            self._do("look", file, file.opened.check_in_place)
+            try:
+                self._do("look", file, file.opened.check_in_place)
+            except RuntimeError:  # no thread can start now
+                file.jobs.discard("look")
         try:
             file.opened.record()
             if (ranges := file.begin_sync(now_s)) is not None:

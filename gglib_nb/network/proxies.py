@@ -28,7 +28,7 @@ class Proxy:
 
     @classmethod
     def at(cls, url: str) -> Self:
-        """The proxy that an address names, or an `InvalidConfigError` that quotes none of it, for its password."""
+        """The proxy that an address names, or an `InvalidConfigError` without it: it may have a password."""
         try:
             parts = urlsplit(url)
             scheme, host, port = parts.scheme, parts.hostname or "", parts.port
@@ -42,8 +42,7 @@ class Proxy:
         if scheme not in _DEFAULT_PORTS or not host:
             raise InvalidConfigError(
                 "The proxy settings (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used; write "
-                "http://name:password@host:port, "
-                "with special characters in the password as %-codes."
+                "http://name:password@host:port, with special characters in the password as %-codes."
             )
         login = None if parts.username is None else (unquote(parts.username), unquote(parts.password or ""))
         return cls(scheme, host, _DEFAULT_PORTS[scheme] if port is None else port, login)

@@ -202,6 +202,24 @@ def test_a_partial_file_with_a_possible_other_writer_is_resumed_as_a_copy(target
     lease.release()
 
 
+def test_a_partial_file_that_cannot_be_opened_for_a_moment_keeps_its_bytes(target, lease, monkeypatch) -> None:
+    def is_scanned(path: Path, flags: int) -> int:
+        raise PermissionError(errno.EACCES, "The process cannot access the file", str(path))
+
+    first = opened(target, lease)
+    first.pieces.set(0, 1000, WRITTEN)
+    first.close(is_ours=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(partial_module.disk, "open_beside", is_scanned)
+        with pytest.raises(PermissionError):
+            opened(target, lease)
+
+    again = opened(target, lease)
+
+    assert again.pieces.present() == [(0, 1000)]
+    again.close(is_ours=True)
+
+
 def test_a_partial_file_of_an_ended_process_is_resumed_in_place(target) -> None:
     first_lease = acquired(target)
     first = opened(target, first_lease)
