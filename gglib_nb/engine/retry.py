@@ -110,7 +110,8 @@ class Troubles:
                 # Perhaps another server, or a login page of the network, has answered this time.
                 most = _MOST_WRONG_RANGES if has_bytes else int(not isinstance(error, RangeIgnoredError))
                 if self._wrong_ranges >= most:
-                    self._wrong_ranges = 0  # if the whole is refused too, patience ends
+                    # If the whole is refused too, patience has to end; a server without ranges only sends it again.
+                    self._wrong_ranges = most if isinstance(error, RangeIgnoredError) else 0
                     return Step.WHOLE
                 self._wrong_ranges += 1
             case RefusedError() if self._refused_since_s is None:  # at once: signed addresses expire
