@@ -87,14 +87,9 @@ class Access:
         """Raise `RefusedError` for a gated repository without access: 401 for anonymous requests, 403 for others."""
         if not repository.gated or self.is_granted(request, repository):
             return
+        restricted = f"Access to model {repository.repo_id} is restricted"
         if request.token is None:
-            message = (
-                f"Access to model {repository.repo_id} is restricted. You must have access to it and be authenticated "
-                "to access it. Please log in."
-            )
+            message = f"{restricted}. You must have access to it and be authenticated to access it. Please log in."
             raise RefusedError(refusal(401, "GatedRepo", message))
-        message = (
-            f"Access to model {repository.repo_id} is restricted and you are not in the authorized list. Visit the "
-            "model's page to ask for access."
-        )
+        message = f"{restricted} and you are not in the authorized list. Visit the model's page to ask for access."
         raise RefusedError(refusal(403, "GatedRepo", message))
