@@ -201,8 +201,14 @@ class Session:
         self._lock = threading.Lock()
         self._idle: list[Connection] = []
         self._in_use = 0  # connections that are not idle
+        self._is_closed = False
 
-    def close(self) -> bool:
+    def close(self) -> None:
+        """Close the idle connections, and from now on each one after its request."""
+        self._is_closed = True
+        self.close_idle()
+
+    def close_idle(self) -> bool:
         """Close the idle connections; False if there were none, and none is in use."""
         with self._lock:
             idle, self._idle = self._idle, []
@@ -240,13 +246,17 @@ class Session:
         with self._lock:
             connection = self._idle.pop() if self._idle else Connection(self)
             self._in_use += 1
+        is_kept = False
         try:
             found = connection.head(url, extra, method)
-            with self._lock:  # not after an error: what it left unread would be the next answer
-                self._idle.append(connection)
+            is_kept = True  # not after an error: what it left unread would be the next answer
         finally:
             with self._lock:
                 self._in_use -= 1
+                if is_kept := is_kept and not self._is_closed:
+                    self._idle.append(connection)
+            if not is_kept:
+                connection.close()
         return found
 
     def can_reach_hub(self) -> bool:

@@ -100,6 +100,8 @@ class Engine:
     def _configured(self, command: wire.Configure) -> None:
         settings = command.endpoint, command.token, command.user_agent, command.mirrors, command.modelscope
         if self._shared is None or settings != self._settings:
+            if self._shared is not None:
+                self._shared.session.close()
             self._settings, session = settings, Session(command, self._timeouts)
             self._shared = Shared(  # running transfers keep theirs
                 session=session,

@@ -340,7 +340,7 @@ class Transfer:
         """Whether a proxy refused a tunnel and others may have all that it allows; the idle ones are closed."""
         if not isinstance(error.__cause__, ProxyRefusedError):
             return False
-        had_idle = self._shared.session.close()
+        had_idle = self._shared.session.close_idle()
         return self._shared.pool.make_room() or had_idle
 
     def _trouble(

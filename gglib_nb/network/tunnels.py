@@ -237,6 +237,10 @@ def _with_tls(stream: Stream, context: ssl.SSLContext, host: str, on_socket: Cal
     assert isinstance(stream, socket.socket)  # noqa: S101  # nothing is nested yet
     if isinstance(stream, ssl.SSLSocket):
         return _NestedTls(stream, context, host)
-    wrapped = context.wrap_socket(stream, server_hostname=host)
-    on_socket(wrapped)  # the plain socket gave its descriptor away
+    wrapped = context.wrap_socket(stream, server_hostname=host)  # the plain socket gives its descriptor away
+    try:
+        on_socket(wrapped)
+    except BaseException:
+        wrapped.close()
+        raise
     return wrapped

@@ -16,6 +16,7 @@ import pytest
 
 from gglib_nb import system
 from gglib_nb.domain.download import PlannedFile
+from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine import http
 from gglib_nb.engine.http import (
@@ -33,6 +34,8 @@ from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, HubUnavailableError, InvalidConfigError, InvalidTokenError, RemoteChangedError
+from gglib_nb.network.tls import tls_context
+from gglib_nb.network.tunnels import open_stream
 from tests.support.certificates import Company
 from tests.support.odd_server import OddServer, Serve, answering, response
 
@@ -147,6 +150,55 @@ def test_a_connection_that_replaces_a_closed_one_can_be_aborted(serving, connect
 
     assert not thread.is_alive()
     assert len(errors) == 1
+
+
+def test_a_session_closed_during_a_request_keeps_no_connection(serving) -> None:
+    made: list[OddServer] = []
+    asked, is_closed, has_ended = threading.Event(), threading.Event(), threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        made[0].ask(connection)
+        asked.set()
+        is_closed.wait(30)
+        connection.sendall(response(body=b""))
+        if not connection.recv(1):
+            has_ended.set()
+
+    made.append(serving(serve))
+    session = session_of(made[0].url, None, Timeouts(answer_s=60))
+    thread = threading.Thread(target=session.head, args=(made[0].url, {}))
+    thread.start()
+    assert asked.wait(30)
+    session.close()
+    is_closed.set()
+    thread.join(30)
+
+    assert not session.close_idle()  # nothing was kept
+    assert has_ended.wait(30)
+
+
+def test_an_abort_before_the_tls_socket_is_known_closes_it(serving, tmp_path, monkeypatch) -> None:
+    company, has_ended = Company(tmp_path), threading.Event()
+
+    def serve(plain: socket.socket) -> None:
+        with suppress(OSError), company.server().wrap_socket(plain, server_side=True) as connection:
+            connection.recv(1)
+        has_ended.set()
+
+    server = serving(serve)
+    monkeypatch.setenv("SSL_CERT_FILE", str(company.bundle))
+    kept: list[socket.socket] = []
+
+    def refuse_the_second(connected: socket.socket) -> None:
+        kept.append(connected)
+        if len(kept) == 2:
+            raise ConnectionAbortedError("aborted")
+
+    with pytest.raises(ConnectionAbortedError):
+        open_stream(origin_of(server.url.replace("http:", "https:")), None, tls_context, 5, refuse_the_second)
+
+    assert [one.fileno() for one in kept] == [-1, -1]
+    assert has_ended.wait(30)
 
 
 def test_an_aborted_connection_is_not_reopened(serving, connect) -> None:
