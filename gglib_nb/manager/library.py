@@ -4,7 +4,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -89,15 +89,28 @@ def owner_folders(models_directory: Path, models: Iterable[Model]) -> tuple[str,
     return tuple(sorted({str(models_directory / target.parts[0]) for target in inside}))
 
 
-def make_home(folder: Path, repo_id: str) -> None:
-    """Makes the folder of a repository in the folder of `--to`, which must exist: its disk may not be mounted."""
+@contextmanager
+def made_home(folder: Path, repo_id: str) -> Iterator[None]:
+    """Makes the folder of a repository in the folder of `--to`, which must exist: its disk may not be mounted.
+
+    If the block raises, folders that were made are removed.
+    """
     if not is_folder(folder):
         raise StorageError(
             f"{folder} is not a folder. If its disk is not mounted, mount it and try again. Otherwise, create the "
             "folder first."
         )
+    home = folder / repo_id
     with storage_errors(folder, "cannot be written", " Choose another folder."):
-        (folder / repo_id).mkdir(parents=True, exist_ok=True)
+        new = [one for one in (home, home.parent) if not one.exists()]
+        home.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for one in new:
+                one.rmdir()
+        raise
 
 
 def plan_deletion(model: Model, models: Iterable[Model], elsewhere: frozenset[str] = frozenset()) -> Deletion:

@@ -4,7 +4,7 @@ Those on registered models are in `model_operations`, those before anything is q
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -33,7 +33,7 @@ from gglib_nb.errors import (
 )
 from gglib_nb.manager.calls import Blocking, Coroutines, operation, settled
 from gglib_nb.manager.engine import engine_for
-from gglib_nb.manager.library import bytes_of, loss_of_folder, make_home
+from gglib_nb.manager.library import bytes_of, loss_of_folder, made_home
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import is_open_now
 from gglib_nb.manager.resolving import given_path, refuse_other_version, resolve
@@ -284,8 +284,6 @@ class QueueOperations(Blocking):
             self._post(on.RequestReceived(number, text))
             planned = plan()
             self._refuse_unmounted(planned, parts.prepare())
-            if planned.to is not None:
-                make_home(Path(planned.to), planned.id.repo_id)
 
             def keep_callable(place: QueuePosition) -> QueuePosition:
                 if place.is_new:
@@ -295,7 +293,8 @@ class QueueOperations(Blocking):
                 return place
 
             event = on.PlanResolved(number, planned, starts, joins)
-            with self._room_for(planned):
+            home = nullcontext() if planned.to is None else made_home(Path(planned.to), planned.id.repo_id)
+            with self._room_for(planned), home:
                 place: QueuePosition = settled(parts.queue.post(event, keep_callable))
         except BaseException:
             dropping = parts.queue.post(on.RequestDropped(number))
@@ -321,27 +320,34 @@ class QueueOperations(Blocking):
 
     @contextmanager
     def _room_for(self, *plans: PlannedDownload) -> Iterator[None]:
-        """Refuses downloads beyond the storage limit (`DiskFullError`); other requests wait until the block ends."""
+        """Refuses downloads beyond the storage limit (`DiskFullError`).
+
+        If there is a limit or a folder of `--to`, other such requests wait until the block ends.
+        """
         limit_bytes = self._parts.config.storage_limit_bytes
-        if limit_bytes is None:
+        if limit_bytes is None and all(plan.to is None for plan in plans):
             yield
             return
         with self._parts.comparing:
-            queued = self._ask(lambda machine: machine.plans)
-            models = self._parts.registered()  # after the queue: what has just left it is registered
-            for plan in plans:
-                used_bytes, needed_bytes = bytes_of(models, queued), bytes_of(models, [*queued, plan])
-                # Files that are already here need no more.
-                if needed_bytes > max(limit_bytes, used_bytes) and not plan.is_update:
-                    raise DiskFullError(
-                        f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more "
-                        f"than the storage limit of {size(limit_bytes)}. {SEE_DELETABLE}. Or change the limit: %gguf "
-                        "config storage_limit_bytes SIZE --save, then restart the kernel",
-                        needed_bytes - used_bytes,
-                        max(0, limit_bytes - used_bytes),
-                    )
-                queued.append(plan)
+            if limit_bytes is not None:
+                self._refuse_beyond(limit_bytes, plans)
             yield
+
+    def _refuse_beyond(self, limit_bytes: int, plans: Sequence[PlannedDownload]) -> None:
+        queued = self._ask(lambda machine: machine.plans)
+        models = self._parts.registered()  # after the queue: what has just left it is registered
+        for plan in plans:
+            used_bytes, needed_bytes = bytes_of(models, queued), bytes_of(models, [*queued, plan])
+            # Files that are already here need no more.
+            if needed_bytes > max(limit_bytes, used_bytes) and not plan.is_update:
+                raise DiskFullError(
+                    f"With {plan.id} ({size(plan.size_bytes)}) your models would take {size(needed_bytes)}, more "
+                    f"than the storage limit of {size(limit_bytes)}. {SEE_DELETABLE}. Or change the limit: %gguf "
+                    "config storage_limit_bytes SIZE --save, then restart the kernel",
+                    needed_bytes - used_bytes,
+                    max(0, limit_bytes - used_bytes),
+                )
+            queued.append(plan)
 
     # What is queued ----------------------------------------------------------------------------------------------
 

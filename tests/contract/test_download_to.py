@@ -8,7 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb import AlreadyQueuedError, DownloadManager, DownloadRequest, RequestError, StorageError
+from gglib_nb import (
+    AlreadyQueuedError,
+    DiskFullError,
+    DownloadManager,
+    DownloadRequest,
+    QueueFullError,
+    RequestError,
+    StorageError,
+)
 from gglib_nb.manager.calls import settled
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
@@ -78,6 +86,31 @@ def test_a_missing_folder_is_refused_and_not_created(manager: DownloadManager, t
 
     assert not (tmp_path / "usb").exists()
     assert manager.snapshot.items == ()
+
+
+@pytest.mark.parametrize("config", [{"max_queue_size": 1}, {"storage_limit_bytes": 400_000}])
+def test_a_refused_request_leaves_no_folder_behind(
+    make_manager: Callable[..., DownloadManager], disk: Path, config: dict[str, int]
+) -> None:
+    manager = make_manager(**config)
+    manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M"))
+
+    with pytest.raises(QueueFullError if "max_queue_size" in config else DiskFullError):
+        manager.sync.queue_download(DownloadRequest(REPO, "Q8_0", to=disk))
+
+    assert list(disk.iterdir()) == []
+
+
+def test_a_refused_request_keeps_the_folder_that_a_queued_download_needs(
+    make_manager: Callable[..., DownloadManager], disk: Path
+) -> None:
+    manager = make_manager(max_queue_size=1)
+    manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M", to=disk))
+
+    with pytest.raises(QueueFullError):
+        manager.sync.queue_download(DownloadRequest(REPO, "Q8_0", to=disk))
+
+    assert (disk / REPO).is_dir()
 
 
 @pytest.mark.parametrize("leaves_mount_point", [True, False])
