@@ -143,6 +143,7 @@ class ModelShape(NamedTuple):
     expert_bytes: int  # of that the experts of a mixture; 0 without
     dense_blocks: int  # layers at the front that have no experts
     first_bytes: int  # on the GPUs before any layer: the output (`get_layer_buft_list` in llama-model.cpp), a projector
+    host_bytes: int  # always in RAM: embeddings for each layer (`LLM_TENSOR_LAYER_INPUT` in src/llama-arch.cpp)
 
     def block_cache(self, context_tokens: int, cache_type: CacheType) -> list[int]:
         """Cache and state of each layer."""
@@ -167,11 +168,24 @@ def model_shape(header: GgufHeader, weights_bytes: int, beside_bytes: int = 0) -
     widths = (header.at_layer(f"{key}feed_forward_length", blocks - 1) for key in ("expert_", ""))
     expert_width = next(filter(None, widths), 0)
     experts = (header.expert_count or 0) * 3 * width * expert_width
-    total = embeddings + blocks * _rest_parameters(header, width, expert_width) + expert_blocks * experts
-    expert_bytes, embedding_bytes = (int(weights_bytes * one / total) if total else 0 for one in (experts, embeddings))
-    block_bytes = max(0, weights_bytes - embedding_bytes - expert_bytes * expert_blocks) // blocks + expert_bytes
-    amounts = block_bytes, expert_bytes, dense_blocks, embedding_bytes // 2 + beside_bytes
+    for_layers = _layer_embeddings(header)
+    total = embeddings + for_layers + blocks * _rest_parameters(header, width, expert_width) + expert_blocks * experts
+    parts = (int(weights_bytes * one / total) if total else 0 for one in (experts, embeddings, for_layers))
+    expert_bytes, embedding_bytes, host_bytes = parts
+    rest_bytes = weights_bytes - embedding_bytes - host_bytes - expert_bytes * expert_blocks
+    block_bytes = max(0, rest_bytes) // blocks + expert_bytes
+    # The input's embeddings count as the GPUs', because a model without an output of its own has a copy there.
+    amounts = block_bytes, expert_bytes, dense_blocks, embedding_bytes // 2 + beside_bytes, host_bytes
     return ModelShape(header, weights_bytes + beside_bytes, layout, blocks, *amounts)
+
+
+def _layer_embeddings(header: GgufHeader) -> int:
+    """Parameters of the embeddings for each layer: of every token (gemma3n, gemma4), or of every n-gram (qwen4exp)."""
+    width = header.of_model("embedding_length_per_layer_input") or 0
+    ngrams = header.per_layer("ple.head_vocab_sizes")
+    if isinstance(ngrams, tuple):
+        return width * sum(ngrams)
+    return width * (header.block_count or 0) * (header.vocabulary_size or 0)
 
 
 def _rest_parameters(header: GgufHeader, width: int, expert_width: int) -> int:
@@ -192,19 +206,23 @@ def place(
     """The first class that holds a model, by the machine's total memory; only `fits_now` is about free memory."""
     if shape is None:
         return Placement("unknown")
-    blocks, gpus = shape.block_count, len(machine.gpus)
-    if gpus:
+    if machine.is_unified:
+        shape = shape._replace(host_bytes=0)  # all of it is in the memory that the GPUs share
+    blocks, gpus, host_bytes = shape.block_count, len(machine.gpus), shape.host_bytes
+    if gpus and host_bytes <= machine.ram_budget_bytes:
         # Part of a layer remains free at the end of each of several GPUs.
-        budget = machine.gpu_budget_bytes - (gpus - 1) * shape.block_bytes
+        budget = machine.gpu_budget_bytes - (gpus - 1) * shape.block_bytes + host_bytes
         if (fitting := next(_reductions(shape, budget, gpus, context_tokens, cache_type), None)) is not None:
             fit: FitClass = "gpu" if fitting == (context_tokens, cache_type) else "gpu_reduced"
             longest = _longest_context(shape, budget, gpus, cache_type)
-            whole = Placement(fit, blocks, blocks, 0, *fitting, shape.total(*fitting, gpus), 0, longest)
+            whole = Placement(
+                fit, blocks, blocks, 0, *fitting, shape.total(*fitting, gpus) - host_bytes, host_bytes, longest
+            )
             return _with_free(whole, machine)
         asked = [(context_tokens, cache_type)]
         if shape.total(*asked[0]) > machine.ram_budget_bytes:
             # Of both memories together, less a layer, because layers are not divided.
-            both = machine.ram_budget_bytes + (0 if machine.is_unified else budget) - shape.block_bytes
+            both = machine.ram_budget_bytes + (0 if machine.is_unified else budget - host_bytes) - shape.block_bytes
             asked += _reductions(shape, both, gpus, context_tokens, cache_type)
         if (partly := next(filter(None, (_split(shape, machine, budget, *one) for one in asked)), None)) is not None:
             return _with_free(partly, machine)
@@ -238,7 +256,10 @@ def _reductions(
 def _split(
     shape: ModelShape, machine: MachineMemory, budget_bytes: int, context_tokens: int, cache_type: CacheType
 ) -> Placement | None:
-    """All but some experts on the GPUs; else the output and the last layers; None: RAM cannot hold the rest."""
+    """All but some experts on the GPUs; else the output and the last layers; None: RAM cannot hold the rest.
+
+    `budget_bytes` are of the GPUs and of what is always in RAM.
+    """
     blocks, gpus = shape.block_count, len(machine.gpus)
     everything = shape.total(context_tokens, cache_type, gpus)
     caches = shape.block_cache(context_tokens, cache_type)
@@ -247,14 +268,14 @@ def _split(
     shares: tuple[int, ...] = ()
     if shape.expert_bytes and shape.dense_blocks + moved <= blocks:
         count, cpu_expert_layers = blocks, shape.dense_blocks + moved
-        on_gpus = everything - moved * shape.expert_bytes
+        on_gpus = everything - shape.host_bytes - moved * shape.expert_bytes
         for number in range(shape.dense_blocks, cpu_expert_layers):
             layers[number] -= shape.expert_bytes
         shares = _shares([*layers, shape.first_bytes], machine.gpus)
     else:
         buffers = gpus * overhead_bytes(shape.header, context_tokens)
         sums = accumulate(reversed(layers), initial=buffers + shape.first_bytes)
-        fitting = list(takewhile(lambda taken: taken <= budget_bytes, sums))
+        fitting = list(takewhile(lambda taken: taken + shape.host_bytes <= budget_bytes, sums))
         count, cpu_expert_layers = min(len(fitting), blocks - 1), 0  # with the output, which counts as one
         if count < 2:
             return None

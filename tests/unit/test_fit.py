@@ -138,6 +138,33 @@ def test_a_projector_is_on_the_gpu_beside_a_part_of_the_model() -> None:
     assert seeing.ram_bytes > alone.ram_bytes
 
 
+def test_embeddings_for_each_layer_are_in_ram_beside_a_model_on_the_gpu() -> None:
+    """`per_layer_token_embd` of Gemma 3n E4B is a third of its parameters; llama.cpp loads it as an input."""
+    widths = {"embedding_length": 2048, "attention__head_count": 8, "feed_forward_length": 16_384}
+    keys = attention(35, 2, 256, **widths, embedding_length_per_layer_input=256, attention__sliding_window=512)
+    shape = model_shape(header("gemma3n", 262_144, **keys), int(7.35 * GB))
+    assert shape is not None
+
+    found, shared = (place(shape, MACHINES[one], 8192) for one in ("8 GB", "64 GB Mac"))
+
+    assert (found.fit, shared.fit, found.ram_bytes, shared.ram_bytes) == ("gpu", "gpu", shape.host_bytes, 0)
+    assert 0.3 < found.ram_bytes / shape.weights_bytes < 0.35
+    assert found.gpu_bytes + found.ram_bytes == shared.gpu_bytes
+
+
+def test_embeddings_of_ngrams_are_in_ram_and_must_fit_there() -> None:
+    layers = {"ple.head_vocab_sizes": (20_000_000,) * 16}
+    keys = attention(48, 2, 256, embedding_length=2560, embedding_length_per_layer_input=160, expert_count=512)
+    shape = model_shape(header("qwen4exp", 248_320, layers, **keys, expert_feed_forward_length=512), 100 * GB)
+    assert shape is not None
+    gpus = (Gpu("H100", 80 * GIB),) * 2
+
+    places = [place(shape, MachineMemory(ram * GIB, gpus), 8192) for ram in (16, 64)]
+
+    assert 25 * GB < shape.host_bytes < 40 * GB
+    assert [(one.fit, one.ram_bytes) for one in places] == [("too_large", 0), ("gpu", shape.host_bytes)]
+
+
 def test_the_experts_of_an_older_mixture_have_the_width_of_its_layers() -> None:
     keys = attention(32, 8, 128, feed_forward_length=14_336, expert_count=8)
 
