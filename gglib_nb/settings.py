@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 
+from gglib_nb.domain.http_rules import web_address
 from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent
 from gglib_nb.domain.units import UNLIMITED, DailyHours, check_count, duration, parse_bytes, parse_seconds, rate, size
 from gglib_nb.errors import InvalidConfigError, RequestError
@@ -91,9 +92,10 @@ def _endpoint(name: str, value: Any) -> str:  # noqa: ANN401 - whatever was give
     """The endpoint as it is used; errors do not repeat the value, which may contain a password."""
     with suppress(ValueError, AttributeError):
         url = urlsplit(value)
-        is_hub = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
-        if is_hub and not (url.query or url.fragment or url.username or url.password or value.split() != [value]):
-            return str(value).rstrip("/")
+        if url.port != 0 and not (
+            url.query or url.fragment or url.username or url.password or value.split() != [value]
+        ):
+            return web_address(value).rstrip("/")
     setting = _ALL[name]
     raise InvalidConfigError(
         f"{name} must be an address such as {setting.default or DEFAULT_ENDPOINT}, without user name or query "

@@ -149,13 +149,17 @@ def redirect_target(asked: str, location: str, endpoint: str) -> str:
 
     `asked` is the address of the request, `location` the header as `http.client` gives it: each character is one byte.
     The mirror at `endpoint` may name the Hub itself, which then cannot be reached, or not with this token: the mirror
-    is asked instead, unless it was asked just now.
+    is asked instead, unless it was asked just now. It may name itself with `http` behind a proxy that ends TLS: the
+    endpoint's scheme is kept.
     """
     if not location.strip():
         raise ValueError("no address")
     with suppress(UnicodeError):  # not UTF-8, or already text: its characters are quoted unchanged
         location = location.encode("latin-1").decode()
     target = web_address(urljoin(asked, location.strip()))
+    (scheme, host, port), own = origin_of(target), origin_of(web_address(endpoint))
+    if scheme == "http" and own[:2] == ("https", host) and port in (80, own[2]):
+        return f"https://{host_text(own)}/{target.split('/', 3)[3]}"
     if (hub := _THE_HUB.match(target)) is None:
         return target
     mirrored = web_address(endpoint + target[hub.end() :])

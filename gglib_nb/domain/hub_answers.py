@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final, Literal
 from urllib.parse import quote
 
-from gglib_nb.domain.http_rules import asked_wait_s, host_text, origin_of, redirect_target
+from gglib_nb.domain.http_rules import asked_wait_s, host_text, is_web_page, origin_of, redirect_target
 from gglib_nb.domain.text import printable, redacted
 from gglib_nb.domain.units import duration
 from gglib_nb.domain.values import Value
@@ -74,6 +74,7 @@ class Refusal(Value, frozen=True):
     text: str = ""  # its reason in words, without tokens; empty without one
     had_token: bool = False  # whether the request carried a token
     wait_s: float | None = None  # seconds it asks to wait; None: it does not say
+    is_web_page: bool = False  # without a code, so it is not the Hub's
 
     @classmethod
     def of(
@@ -83,7 +84,7 @@ class Refusal(Value, frozen=True):
         text = redacted(headers.get("x-error-message") or text, token)
         said = " ".join(printable(text[:_LONGEST_REASON]).split())
         code = "DisabledRepo" if (status, said) == (403, _DISABLED) else headers.get("x-error-code", "")
-        return cls(status, code, said, had_token, asked_wait_s(status, headers))
+        return cls(status, code, said, had_token, asked_wait_s(status, headers), is_web_page(headers) and not code)
 
 
 def hub_refusal(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:
@@ -108,6 +109,8 @@ def hub_refusal(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError
 
 def _by_status(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:
     match refusal.status:
+        case 401 | 403 | 407 if refusal.is_web_page or refusal.status == 407:
+            return proxy_refusal(asked.endpoint, refusal.status)
         case 401:
             return _unauthorised(refusal, asked)
         case 403:
@@ -116,8 +119,6 @@ def _by_status(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:
             return _no_repository(refusal, asked)
         case 404:
             return InvalidConfigError(f"{asked.endpoint} is not a Hub (404). Check HF_ENDPOINT.")
-        case 407:
-            return proxy_refusal(asked.endpoint, 407)
         case 429:
             return _rate_limited(refusal, asked)
         case status if status in (408, 425) or status >= 500:
@@ -144,8 +145,8 @@ def proxy_refusal(host: str, status: int) -> ProxyError:
             "HTTP_PROXY to http://name:password@proxy:port, then restart the kernel."
         )
     return ProxyError(
-        f"The proxy refuses connections to {host} ({status}). Ask its administrator to allow that host, or name the "
-        "host in NO_PROXY if it can be reached directly, then restart the kernel."
+        f"A proxy or firewall refuses connections to {host} ({status}). Ask its administrator to allow that "
+        "host, or name the host in NO_PROXY if it can be reached directly, then restart the kernel."
     )
 
 

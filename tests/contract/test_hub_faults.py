@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 from huggingface_hub import set_client_factory
@@ -25,6 +26,7 @@ from gglib_nb.errors import (
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
 from gglib_nb.network.client import httpx
+from tests.support.certificates import Company
 from tests.support.faulty_hub import (
     Cut,
     ExpiredUrl,
@@ -330,6 +332,23 @@ def test_a_mirrors_link_to_the_hub_is_followed_on_the_mirror(make_hub: Callable[
     HubClient(hub.url).search("r-1")
 
     assert [request.query.get("search") for request in hub.requests] == [["r-1"], ["r-2"]]
+
+
+def test_a_mirror_that_names_itself_without_tls_is_asked_with_tls_and_the_token(
+    make_hub: Callable[..., FaultyHub], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    company = Company(tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(company.bundle))
+    hub = make_hub([make_repository(f"demo/r-{n}", {"a.gguf": 600}) for n in range(3)], tls=company.server())
+    link = f"{hub.url.replace('https', 'http')}/api/models?limit=1&search=r-2"
+    hub.faults.add(NextPage(link), path="/api/models")
+
+    HubClient(hub.url, GRANTED_TOKEN).search("r-1")
+
+    assert [(one.query.get("search"), "authorization" in one.headers) for one in hub.requests] == [
+        (["r-1"], True),
+        (["r-2"], True),
+    ]
 
 
 def test_a_session_closed_by_another_thread_is_replaced(hub: FaultyHub, client: HubClient) -> None:

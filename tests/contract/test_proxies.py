@@ -10,9 +10,10 @@ import pytest
 from huggingface_hub import set_client_factory
 from huggingface_hub.utils._http import default_client_factory
 
+from gglib_nb import DownloadManagerConfig
 from gglib_nb.demo import DemoRepository
 from gglib_nb.domain.reports import TransferFailed
-from gglib_nb.errors import CertificateError, GglibError, InvalidConfigError, ProxyError
+from gglib_nb.errors import CertificateError, GglibError, InvalidConfigError, ProxyError, RepoNotFoundError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
 from gglib_nb.network.client import close_shared_clients, httpx
@@ -20,6 +21,7 @@ from tests.support.certificates import Company
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
+from tests.support.odd_server import OddServer, answering, response
 from tests.support.proxy import FewTunnels, ProxyProcess
 
 REPO = "demo/small-GGUF"
@@ -154,6 +156,33 @@ def test_over_plain_http_a_407_is_attributed_to_the_proxy(
     assert f"for 127.0.0.1:{port_of(hub.cdn_url)} asks for a user name and password" in str(error)
 
 
+def test_a_page_of_refusal_is_attributed_to_the_proxy_and_not_to_the_token(hub, tmp_path, monkeypatch) -> None:
+    proxy: list[OddServer] = []
+    page = response("403 Forbidden", b"<html>This site is blocked.", content_type="text/html; charset=utf-8")
+    with OddServer(answering(proxy, page)) as server:
+        proxy.append(server)
+        monkeypatch.setenv("HTTP_PROXY", server.url)
+        monkeypatch.setenv("HF_TOKEN", "hf_x")
+
+        listing = listing_error("http://hub.example")
+        downloading = download_failure(hub, tmp_path, endpoint="http://hub.example").error
+
+    assert isinstance(listing, ProxyError)
+    assert "A proxy or firewall refuses connections to http://hub.example (403)" in str(listing)
+    assert str(downloading) == str(listing)
+
+
+def test_an_international_host_name_is_the_hub_s_own(tmp_path, monkeypatch) -> None:
+    proxy: list[OddServer] = []
+    with OddServer(answering(proxy, response("404 Not Found", b"{}", x_error_code="RepoNotFound"))) as server:
+        proxy.append(server)
+        monkeypatch.setenv("HTTP_PROXY", server.url)
+        config = DownloadManagerConfig(endpoint="http://b\u00fccher.example/")
+
+        assert isinstance(listing_error(config.endpoint), RepoNotFoundError)
+    assert "\r\nhost: xn--bcher-kva.example\r\n" in server.requests[0].lower()
+
+
 def test_a_proxy_that_blocks_the_storage_host_is_reported_with_the_host(
     make_hub, repositories, proxies, company, tmp_path, monkeypatch
 ) -> None:
@@ -167,7 +196,7 @@ def test_a_proxy_that_blocks_the_storage_host_is_reported_with_the_host(
     failed = download_failure(hub, tmp_path, endpoint=endpoint)
 
     text = str(failed.error)
-    assert f"The proxy refuses connections to 127.0.0.1:{port_of(hub.cdn_url)} (" in text
+    assert f"A proxy or firewall refuses connections to 127.0.0.1:{port_of(hub.cdn_url)} (" in text
     assert not failed.can_retry
     assert "Signature" not in text
 

@@ -123,6 +123,19 @@ def test_a_redirect_is_followed_as_browsers_do(location, target) -> None:
 
 
 @pytest.mark.parametrize(
+    ("location", "target"),
+    [
+        ("http://mirror.example/x?y=1", "https://mirror.example:8443/x?y=1"),
+        ("http://MIRROR.example.:8443", "https://mirror.example:8443/"),
+        ("http://mirror.example:9000/x", "http://mirror.example:9000/x"),  # another service
+        ("http://cdn.example/x", "http://cdn.example/x"),
+    ],
+)
+def test_a_mirror_that_names_itself_without_tls_keeps_its_tls(location, target) -> None:
+    assert redirect_target("https://mirror.example:8443/a", location, "https://mirror.example:8443/hub") == target
+
+
+@pytest.mark.parametrize(
     "location",
     [
         "",

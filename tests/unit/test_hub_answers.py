@@ -69,6 +69,14 @@ NO_LOGIN = Asked(HUB, "owner/repo", "main", "a.gguf", has_login=False)
             "no permission to read https://hub.example/owner/repo (403)",
         ),
         (Refusal(403), REPO, InvalidTokenError, "is restricted (403); log in"),
+        (
+            Refusal(403, had_token=True, is_web_page=True),
+            REPO,
+            ProxyError,
+            "A proxy or firewall refuses connections to https://hub.example (403)",
+        ),
+        (Refusal(401, is_web_page=True), REPO, ProxyError, "A proxy or firewall refuses"),
+        (Refusal(403, "GatedRepo", had_token=True, is_web_page=True), REPO, GatedRepoError, "request access on"),
         (Refusal(404), REPO, RepoNotFoundError, "There is no repository owner/repo"),
         (Refusal(404), SEARCH, InvalidConfigError, "Check HF_ENDPOINT"),
         (
