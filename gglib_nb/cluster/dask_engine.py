@@ -7,23 +7,26 @@ Each second, a thread lists the workers, asks new ones for their host, and keeps
 import contextlib
 import logging
 import os
+import secrets
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from distributed import Client
+from distributed import Client, Future
 
 from gglib_nb.cluster.dispatcher import NO_HOST, Action, ClusterHost, Dispatcher, Tell
 from gglib_nb.cluster.host_link import HostLink, HostLost
-from gglib_nb.cluster.worker_side import existing_folder_id, introduce, package_version
+from gglib_nb.cluster.worker_side import existing_folder_id, introduce, keep_worker, package_version
 from gglib_nb.domain.reports import EngineSilent
 from gglib_nb.engine.protocol import Configure, EngineCommand, ProcessReport, Report, StartEverywhere, StartTransfer
 from gglib_nb.errors import ClusterError
 
 _LOOK_S: Final = 1.0
 _SILENT_AFTER_S: Final = 5.0
+# Of a large cluster, so many workers are asked at once, and so many hosts without a download have an open link.
+_MOST_AT_ONCE: Final = 32
 _USABLE: Final = ("running", "paused")  # states of a worker
 _UNREACHABLE: Final = "waiting for the cluster: its scheduler does not answer"
 
@@ -60,6 +63,7 @@ class DaskEngine:
         self._links: dict[str, HostLink] = {}
         self._client: Client | None = None
         self._owns_client = False
+        self._kept_worker: Future | None = None  # a task that runs while it is wanted
         # Why a worker cannot be used; empty: it can; None: it has yet to answer. Others will be asked.
         self._workers: dict[str, str | None] = {}
         self._wake: Final = threading.Event()
@@ -91,6 +95,7 @@ class DaskEngine:
             self._is_closed = True
             links = list(self._links.values())
             self._links.clear()
+        self._kept_worker = None
         self._wake.set()
         for link in links:
             link.begin_close()
@@ -154,13 +159,20 @@ class DaskEngine:
                 self._handle(link, EngineSilent(silent_s))
         with self._lock:
             self._workers = {address: said for address, said in self._workers.items() if address in usable}
-            for worker in sorted(usable - self._workers.keys()):
+            asked = sum(said is None for said in self._workers.values())
+            for worker in sorted(usable - self._workers.keys())[: max(0, _MOST_AT_ONCE - asked)]:
                 # On a thread of its own: a user's task may keep the worker from answering for long.
                 threading.Thread(target=self._ask, args=(client, worker), name="gglib-cluster-ask", daemon=True).start()
                 self._workers[worker] = None
             self._do(self._dispatcher.say_absence(NO_HOST))
-            if not self._links and self._workers and all(self._workers.values()):
+            if usable and not self._links and all(map(self._workers.get, usable)):
                 self._do(self._dispatcher.fail_waiting(ClusterError(next(filter(None, self._workers.values())))))
+            is_wanted = self._dispatcher.has_attempts
+        if not is_wanted:
+            self._kept_worker = None  # which ends the task
+        elif not usable and (self._kept_worker is None or self._kept_worker.done()):
+            # An adaptive cluster starts no worker without a task, and retires one that has none.
+            self._kept_worker = client.submit(keep_worker, key=f"gglib_nb-keep-worker-{secrets.token_hex(8)}")
 
     def _connected(self) -> Client:
         client = self._client
@@ -210,7 +222,9 @@ class DaskEngine:
                 return
             host = ClusterHost(**said["host"])
             if host.name not in self._links and not self._is_closed:
-                self._links[host.name] = HostLink(client, worker, host, self._models_directory, self._handle)
+                is_open = len(self._links) < _MOST_AT_ONCE
+                link = HostLink(client, worker, host, self._models_directory, self._handle, is_open=is_open)
+                self._links[host.name] = link
                 self._do(self._dispatcher.host_joined(host, here))
 
 

@@ -161,6 +161,11 @@ class Dispatcher:
         self._here: str | None = None
         self._absence = NO_HOST
 
+    @property
+    def has_attempts(self) -> bool:
+        """Whether an attempt waits or runs."""
+        return bool(self._attempts)
+
     def take(self, command: wire.EngineCommand) -> list[Action]:  # noqa: C901 - one case per command
         """Handles a command of the queue."""
         match command:

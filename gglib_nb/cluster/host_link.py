@@ -21,7 +21,7 @@ from distributed import Client
 from gglib_nb.cluster.dispatcher import ClusterHost
 from gglib_nb.cluster.worker_side import CLOSE, OPERATION, packed
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.protocol import Command, ProcessReport, decode_report, encode
+from gglib_nb.engine.protocol import Command, Configure, ProcessReport, decode_report, encode
 
 # The interval of exchanges with a host that gets no commands; they also fetch lost events.
 _EXCHANGE_S: Final = 2.0
@@ -47,8 +47,10 @@ class HostLink:
         host: ClusterHost,
         models_directory: Path,
         on_event: Callable[["HostLink", ProcessReport | HostLost], None],
+        *,
+        is_open: bool = True,
     ) -> None:
-        """Open the link in the background; it keeps the free space of the host current.
+        """Open the link in the background, or at the first command; then it keeps the free space of the host current.
 
         `on_event` is called with each report of the host, in order, then with `HostLost` if the link was not closed.
         """
@@ -64,11 +66,15 @@ class HostLink:
         self._heard = 0
         self._is_over = False
         self._thread: Final = threading.Thread(target=self._work, name="gglib-cluster-link", daemon=True)
-        self._thread.start()
+        if is_open:
+            self._thread.start()
 
     def send(self, command: Command) -> None:
         """Send a command to the host's engine."""
         self._lines.put(encode(command))
+        if self._thread.ident is None and not isinstance(command, Configure):
+            self.heard_s = time.monotonic()
+            self._thread.start()
 
     def lose(self, reason: str) -> None:
         """Mark the host as lost: nothing more is sent or received."""
@@ -88,14 +94,16 @@ class HostLink:
 
     def wait_closed(self, timeout_s: float) -> None:
         """Wait until the host has received the command to end."""
-        self._thread.join(timeout_s)
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
 
     def _work(self) -> None:
         held: dict[str, Any] = {}
         try:
             self._client.subscribe_topic(self._name, lambda event: self._take(event[1]["number"], event[1]["line"]))
-            # The worker holds this data while the client exists; that is how it detects the client's end.
-            held = self._client.scatter({self._name: True}, workers=[self.worker])
+            # The worker holds this data while the client exists; that is how it detects the client's end. It is empty,
+            # because an adaptive cluster does not retire its last worker while that holds bytes.
+            held = self._client.scatter({self._name: b""}, workers=[self.worker])
             self._exchange_all()
         except Exception as error:  # noqa: BLE001 - after any error of Dask this host cannot be used
             self.lose(f"{type(error).__name__}: {error}")

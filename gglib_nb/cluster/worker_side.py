@@ -25,8 +25,9 @@ from pathlib import Path
 from socket import gethostname
 from typing import Any, Final
 
-from distributed import Worker
+from distributed import Worker, get_worker, secede
 from distributed.core import Status
+from distributed.worker import thread_state
 from msgspec import structs
 
 from gglib_nb.domain.names import target_path
@@ -71,6 +72,14 @@ async def introduce(models_directory: str, inherited: str, dask_worker: Worker |
         return {"version": package_version(), "host": {"name": name, **place, "free_bytes": free_bytes(folder)}}
 
     return await asyncio.to_thread(describe)  # a network disk that hangs must not block the worker
+
+
+def keep_worker() -> None:
+    """A task that keeps a worker in an adaptive cluster, without one of its threads, until its client releases it."""
+    worker, key = get_worker(), thread_state.key
+    secede()
+    while worker.status in _RUNNING and (task := worker.state.tasks.get(key)) and task.state == "long-running":
+        time.sleep(_LOOK_S)
 
 
 def _models_directory(of_kernel: str, inherited: str) -> Path:

@@ -20,7 +20,7 @@ from gglib_nb.cluster.host_link import HostLink, HostLost
 from gglib_nb.cluster.worker_side import CLOSE, HostEngine, existing_folder_id, folder_id, package_version, packed
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.reports import EngineLost, EngineSilent, Progress, TransferFailed, TransferStopped
-from gglib_nb.engine.protocol import Configure, StartTransfer, decode_report, encode
+from gglib_nb.engine.protocol import Configure, StartTransfer, decode_command, decode_report, encode
 from gglib_nb.errors import InvalidConfigError, RequestError
 
 KEY = "gglib_nb-link"
@@ -344,7 +344,7 @@ def test_a_worker_that_does_not_answer_holds_up_no_other(monkeypatch, tmp_path) 
 
     workers = {"tcp://blocked": {}, "tcp://free": {}}
     client = SimpleNamespace(status="running", run=run, scheduler_info=lambda n_workers: {"workers": workers})
-    monkeypatch.setattr(dask_engine, "HostLink", lambda _client, worker, host, *_: linked.set() or a_link(worker, host))
+    monkeypatch.setattr(dask_engine, "HostLink", lambda _client, worker, host, *_, **__: linked.set() or a_link(worker, host))
     configure = Configure("http://hub", None, None, 1, (), "test")
     engine = DaskEngine(
         configure,
@@ -387,6 +387,41 @@ def test_a_worker_that_no_thread_could_ask_is_asked_again(monkeypatch, tmp_path)
 
     assert asked.wait(WAIT_S)
     engine.close(0.1)
+
+
+def test_of_a_large_cluster_few_workers_are_asked_at_once_and_few_idle_hosts_have_an_open_link(tmp_path) -> None:
+    may_answer = threading.Event()
+    client = FakeClient(lambda **_: {"reports": [], "free_bytes": None})
+    client.status, workers = "running", {f"tcp://{number:03}": {} for number in range(100)}
+    client.scheduler_info = lambda n_workers: {"workers": workers}
+
+    def run(_function, *_arguments, workers, on_error):
+        assert may_answer.wait(WAIT_S)
+        host = {"name": workers[0], "models_directory": str(tmp_path), "folder_id": workers[0], "free_bytes": None}
+        return {workers[0]: {"version": package_version(), "host": host}}
+
+    client.run = run
+    engine = DaskEngine(
+        Configure("http://hub", None, None, 1, (), "test"),
+        lambda _report: None,
+        connect=lambda: (client, False),
+        models_directory=tmp_path,
+        can_come_back=False,
+    )
+    for _ in range(2):
+        engine._look()
+    assert len(engine._workers) == dask_engine._MOST_AT_ONCE
+
+    may_answer.set()
+    wait_until(lambda: engine._look() or len(engine._links) == len(workers))
+    opened = [link for link in engine._links.values() if link._thread.ident is not None]
+    assert len(opened) == dask_engine._MOST_AT_ONCE
+
+    for number in range(1, dask_engine._MOST_AT_ONCE + 2):
+        engine.send(decode_command(start(tmp_path / "o/r/m.gguf", number)))
+    opened = [link for link in engine._links.values() if link._thread.ident is not None]
+    assert len(opened) > dask_engine._MOST_AT_ONCE
+    engine.close(WAIT_S)
 
 
 def a_link(worker: str, host: ClusterHost) -> SimpleNamespace:

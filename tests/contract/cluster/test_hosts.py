@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("distributed", reason="the extra `dask` is not installed")
 
-from distributed import Client
+from distributed import Client, LocalCluster
 
 from gglib_nb import ClusterError, DownloadCancelledError, DownloadStatus
 from gglib_nb.cluster import connecting
@@ -377,6 +377,22 @@ def test_an_unreachable_scheduler_is_reported_in_one_line(hub, make_manager, mon
 
     with pytest.raises(ClusterError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         manager.sync.wait(id_)
+
+
+def test_a_download_starts_a_worker_of_an_adaptive_cluster_without_any_and_keeps_it_to_the_end(
+    hub, make_manager, tmp_path
+):
+    hub.set_speed(6 * MB)
+    env = {"GGLIB_HOST": "pod", "GGLIB_STATE_DIR": str(tmp_path / "state")}
+    with LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0", env=env) as cluster:
+        adaptive = cluster.adapt(minimum=0, maximum=2, interval="0.1s", wait_count=2)
+        manager = make_manager(engine=cluster)
+
+        path = manager.sync.download(hub.ids[0])
+
+        assert digest(path) == right_digest(hub, hub.ids[0])
+        wait_until(lambda: not cluster.scheduler_info["workers"])
+        assert [change["status"] for _, change in adaptive.log].count("up") == 1
 
 
 def test_workers_of_another_version_are_refused_in_one_line(hub, make_manager, tmp_path):
