@@ -25,7 +25,7 @@ from gglib_nb.domain.http_rules import web_address
 from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent
 from gglib_nb.domain.units import UNLIMITED, DailyHours, check_count, duration, parse_bytes, parse_seconds, rate, size
 from gglib_nb.errors import InvalidConfigError, RequestError
-from gglib_nb.system import exists, replace_file
+from gglib_nb.system import exists, only_writer, replace_file
 
 DEFAULT_ENDPOINT: Final = "https://huggingface.co"
 _MOST: Final = 64  # more than 16 gained nothing on any line measured; beyond this, servers refuse
@@ -468,17 +468,24 @@ def saved_settings() -> Mapping[str, Any]:
 def save_setting(name: str, value: Any = _OPEN) -> Path:  # noqa: ANN401 - as the setting is
     """Saves one setting for later kernels; without a value, removes it. Returns the file."""
     path = saved_settings_path()
-    kept = _read_saved(path) if exists(path) else {}
-    if kept.pop(name, _OPEN) is _OPEN and value is _OPEN:
+    if value is _OPEN and not exists(path):
         return path
-    if value is not _OPEN:
-        is_plain = isinstance(value, int | None)
-        kept[name] = value if is_plain else _ALL[name].show(value) if isinstance(value, tuple) else str(value)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False).encode() + b"\n", mode=0o600)
+        with only_writer(path.parent):
+            kept = _read_saved(path) if exists(path) else {}
+            if kept.pop(name, _OPEN) is _OPEN and value is _OPEN:
+                return path
+            if value is not _OPEN:
+                is_plain = isinstance(value, int | None)
+                kept[name] = value if is_plain else _ALL[name].show(value) if isinstance(value, tuple) else str(value)
+            text = json.dumps(kept, indent=2, sort_keys=True, ensure_ascii=False)
+            replace_file(path, f"{text}\n".encode(), mode=0o600)
     except OSError as error:
-        raise InvalidConfigError(f"The setting was not saved: {path} cannot be written ({error.strerror}).") from error
+        raise InvalidConfigError(
+            f"The setting was not saved: {path} cannot be written ({error.strerror}). Set GGLIB_CONFIG_DIR to a folder "
+            "that you can write."
+        ) from error
     return path
 
 

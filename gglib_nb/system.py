@@ -40,6 +40,8 @@ _NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 # --- Files: positioned reads and writes -------------------------------------------------------------------------------
 
+_writing: Final = threading.Lock()
+_LONGEST_WRITE_S: Final = 10.0  # a process that was stopped must not keep the others waiting
 # A descriptor has one position, so without positioned calls a seek must not be separated from what follows it.
 _seek_locks: Final = tuple(threading.Lock() for _ in range(64))
 
@@ -144,6 +146,19 @@ def lock_file(fd: int) -> bool:
         except OSError as error:
             return error.errno not in (errno.EWOULDBLOCK, errno.EAGAIN)
     return True
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Read a file of an existing folder and write it again without changes by others, also by other processes."""
+    with _writing, contextlib.ExitStack() as stack:  # a lock of this process where folders cannot be locked
+        with contextlib.suppress(OSError):
+            fd = os.open(folder, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+            stack.callback(os.close, fd)
+            deadline_s = time.monotonic() + _LONGEST_WRITE_S
+            while not lock_file(fd) and time.monotonic() < deadline_s:
+                time.sleep(0.01)
+        yield
 
 
 def _refuse_link(path: Path, opened: os.stat_result | None) -> None:

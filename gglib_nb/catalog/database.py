@@ -216,7 +216,8 @@ def catalog_error(error: Exception, path: Path) -> CatalogError:
             "the models' files are not affected."
         )
     steps = (step for known, step in _NEXT_STEP.items() if name.startswith(known))
-    otherwise = f"{error}; check the folder, or set GGLIB_STATE_DIR to another"
+    said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    otherwise = f"{said}; check the folder, or set GGLIB_STATE_DIR to another"
     return CatalogError(f"The models database {path} cannot be used: {next(steps, otherwise)}.")
 
 

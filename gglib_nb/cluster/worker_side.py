@@ -78,7 +78,7 @@ def keep_worker() -> None:
     """A task that keeps a worker in an adaptive cluster, without one of its threads, until its client releases it."""
     worker, key = get_worker(), thread_state.key
     secede()
-    while worker.status in _RUNNING and (task := worker.state.tasks.get(key)) and task.state == "long-running":
+    while worker.status in _RUNNING and (task := worker.state.tasks.get(key)) and task.state != "cancelled":
         time.sleep(_LOOK_S)
 
 

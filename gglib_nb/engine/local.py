@@ -73,6 +73,7 @@ class TargetCheck(Struct, eq=False):
 
         Raises `StoppedError`, `StorageError` if the target's place cannot be used, or `OSError`.
         """
+        before = disk.status_of(self._target)
         if (present := self._present()) is not None:
             return CheckResult(present)
         if self.known_folders and not any(map(os.path.lexists, self.known_folders)):  # nothing may be created there
@@ -82,11 +83,13 @@ class TargetCheck(Struct, eq=False):
             )
         disk.check_way(self._target)
         self._target.parent.mkdir(parents=True, exist_ok=True)
-        if self._wait_for_lease() and (present := self._present()) is not None:
+        self._wait_for_lease()
+        found = disk.status_of(self._target)
+        is_new = found is not None and (before is None or disk.identity(before) != disk.identity(found))
+        if is_new and (present := self._present()) is not None:  # another process stored it before it ended its lease
             return CheckResult(present)
         if not self.command.force and (linked := self._linked()) is not None:
             return CheckResult(linked, is_linked=True)
-        found = disk.status_of(self._target)
         if found is not None and self._is_known_wrong(found):
             return self._damaged(found)
         if not (donors := self._find_donors()):
@@ -109,17 +112,13 @@ class TargetCheck(Struct, eq=False):
         """Whether the hub states every digest."""
         return all(file.sha256 is not None for file in self.files)
 
-    def _wait_for_lease(self) -> bool:
-        """Acquire the lease; returns whether another process held it meanwhile."""
-        has_waited = False
+    def _wait_for_lease(self) -> None:
         while (owner := self.lease.try_acquire()) is not None:
             # An unreadable lease has no known owner; it is free in a moment.
             self.owner_bytes = owner.downloaded_bytes if owner.owner else None
-            has_waited = True
             if self.stop.wait(_LOOK_S):
                 raise StoppedError
         self.has_lease, self.owner_bytes = True, None
-        return has_waited
 
     # The file at the target ------------------------------------------------------------------------------------------
 

@@ -10,7 +10,6 @@ import hashlib
 import os
 import stat
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -43,6 +42,7 @@ from gglib_nb.system import (
     is_file,
     lock_file,
     matching,
+    only_writer,
     open_file,
     replace_file,
     sync_data,
@@ -53,8 +53,6 @@ _SLICE_BYTES: Final = 4 * 1024**2
 CARD: Final = "README.md"
 # If a file system refuses a file for its size, the size of its parts is a multiple of this.
 _PART_UNIT_BYTES: Final = 1024**2
-# Held while a manifest is read and written again: another export may write the same one.
-_MANIFEST: Final = threading.Lock()
 
 _Pieces = Sequence[tuple[Path, int]]
 """Files and their sizes, which are one file together."""
@@ -97,7 +95,7 @@ def export_models(
             card = read_card(model) if model.has_repository else None
             licence, card_path = model.fact("licence", str), None if card is None else CARD
             entry = BundledModel(str(model.id), model.commit_sha, model.label, licence, card_path, files)
-            with _MANIFEST:
+            with only_writer(folder):  # another export may write the same manifest
                 place = target_path(folder, repo_id, CARD)
                 if card is not None and not place.exists():  # a README may be the user's own
                     replace_file(place, card)

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import pickle
 import resource
 import subprocess
 import sys
@@ -161,6 +162,43 @@ def test_an_export_keeps_the_entry_that_another_export_wrote_meanwhile(tmp_path:
     export_models([first], bundle, read_card=lambda _: export_models([second], bundle) and None)
 
     assert {model.id for model in read_manifest(bundle).models} == {"owner/repo:Q4_K_M", "owner/repo:Q8_0"}
+
+
+_SLOW_EXPORT = """
+import pickle, sys
+from pathlib import Path
+from gglib_nb.manager import bundles
+
+encode, model = bundles.encode_manifest, pickle.load(sys.stdin.buffer)
+
+def wait_and_encode(manifest):
+    print("has read the manifest", flush=True)
+    sys.stdin.buffer.readline()
+    return encode(manifest)
+
+bundles.encode_manifest = wait_and_encode
+bundles.export_models([model], Path(sys.argv[1]))
+"""
+
+
+def test_exports_of_two_processes_into_one_bundle_keep_both_entries(tmp_path: Path) -> None:
+    first, second = a_model(tmp_path / "m"), a_model(tmp_path / "m", "owner/repo:Q8_0", "m-Q8_0.gguf")
+    command = [sys.executable, "-c", _SLOW_EXPORT, str(tmp_path / "bundle")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        pickle.dump(first, other.stdin)
+        other.stdin.flush()
+        assert other.stdout.readline() == b"has read the manifest\n"
+        own = threading.Thread(target=export_models, args=([second], tmp_path / "bundle"))
+        own.start()
+        own.join(0.5)  # without a lock it has ended now, and the other one overwrites its entry
+        other.stdin.write(b"\n")
+        other.stdin.close()
+        assert other.wait(30) == 0
+        own.join(30)
+
+    assert {model.id for model in read_manifest(tmp_path / "bundle").models} == {"owner/repo:Q4_K_M", "owner/repo:Q8_0"}
 
 
 @pytest.mark.parametrize("is_known", [True, False])

@@ -344,7 +344,9 @@ def test_a_worker_that_does_not_answer_holds_up_no_other(monkeypatch, tmp_path) 
 
     workers = {"tcp://blocked": {}, "tcp://free": {}}
     client = SimpleNamespace(status="running", run=run, scheduler_info=lambda n_workers: {"workers": workers})
-    monkeypatch.setattr(dask_engine, "HostLink", lambda _client, worker, host, *_, **__: linked.set() or a_link(worker, host))
+    monkeypatch.setattr(
+        dask_engine, "HostLink", lambda _client, worker, host, *_, **__: linked.set() or a_link(worker, host)
+    )
     configure = Configure("http://hub", None, None, 1, (), "test")
     engine = DaskEngine(
         configure,

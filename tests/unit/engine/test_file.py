@@ -1,6 +1,8 @@
 """One file of a transfer: what proves it, where its bytes came from, and when its digest is behind."""
 
+import hashlib
 import queue
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine import jobs
 from gglib_nb.engine.disk import lease_path
 from gglib_nb.engine.file import DownloadFile
-from gglib_nb.engine.lease import Lease
+from gglib_nb.engine.lease import Lease, LeaseState
 from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB
@@ -107,6 +109,27 @@ def checked_file(target: Path, lease: Lease) -> DownloadFile:
     file.check = TargetCheck((file.parts[0].planned,), command, lease, ReuseLimits(), (), (), None, has_lease=True)
     file.jobs.add("check")
     return file
+
+
+def test_a_file_that_another_process_stores_just_before_its_lease_is_free_is_not_downloaded_again(tmp_path) -> None:
+    """The second copy could not get its name: the download would fail at its end."""
+    target, content = tmp_path / "model.gguf", b"GGUF and more"
+
+    class JustReleased(Lease):
+        def try_acquire(self) -> LeaseState | None:
+            target.write_bytes(content)
+            return super().try_acquire()
+
+    planned = PlannedFile(target.name, len(content), hashlib.sha256(content).hexdigest(), str(target))
+    command = StartTransfer(1, "o/r", "c" * 40, (planned,), force=False)
+    lease = JustReleased(lease_path(target), 10.0)
+    check = TargetCheck((planned,), command, lease, ReuseLimits(), (), (), threading.Event())
+
+    stored = check.run().stored
+
+    assert stored is not None
+    assert stored.was_present
+    lease.release()
 
 
 def test_a_check_that_was_stopped_while_it_took_the_lease_leaves_none(tmp_path, lease) -> None:
