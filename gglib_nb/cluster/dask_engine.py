@@ -63,7 +63,7 @@ class DaskEngine:
         self._links: dict[str, HostLink] = {}
         self._client: Client | None = None
         self._owns_client = False
-        self._kept_worker: Future | None = None  # a task that runs while it is wanted
+        self._kept_worker: Future[None] | None = None  # a task that runs while it is wanted
         # Why a worker cannot be used; empty: it can; None: it has yet to answer. Others will be asked.
         self._workers: dict[str, str | None] = {}
         self._wake: Final = threading.Event()

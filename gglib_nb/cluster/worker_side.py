@@ -27,7 +27,6 @@ from typing import Any, Final
 
 from distributed import Worker, get_worker, secede
 from distributed.core import Status
-from distributed.worker import thread_state
 from msgspec import structs
 
 from gglib_nb.domain.names import target_path
@@ -76,7 +75,8 @@ async def introduce(models_directory: str, inherited: str, dask_worker: Worker |
 
 def keep_worker() -> None:
     """A task that keeps a worker in an adaptive cluster, without one of its threads, until its client releases it."""
-    worker, key = get_worker(), thread_state.key
+    worker = get_worker()
+    key = worker.get_current_task()
     secede()
     while worker.status in _RUNNING and (task := worker.state.tasks.get(key)) and task.state != "cancelled":
         time.sleep(_LOOK_S)
