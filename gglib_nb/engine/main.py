@@ -170,7 +170,7 @@ class PipeOutbox:
     def post(self, event: wire.ProcessEvent | None) -> None:
         """Queue an event; never blocks."""
         with self._changed:
-            key = wire.work_of(event) if isinstance(event, reports.Progress | wire.CheckProgress) else object()
+            key = wire.task_of(event) if isinstance(event, reports.Progress | wire.CheckProgress) else object()
             self._waiting[key] = event
             self._changed.notify()
 

@@ -54,9 +54,9 @@ class Adaptation:
             self._samples.clear()
         else:
             self._samples.append((now_s, received_bytes))
-            settled = [one for one in self._samples if one[0] >= self._samples[0][0] + _SETTLE_S]
-            if settled and now_s - settled[0][0] >= _WINDOW_S:
-                start_s, start_bytes = settled[0]
+            steady = [one for one in self._samples if one[0] >= self._samples[0][0] + _SETTLE_S]
+            if steady and now_s - steady[0][0] >= _WINDOW_S:
+                start_s, start_bytes = steady[0]
                 self._decide(now_s, (received_bytes - start_bytes) / (now_s - start_s))
 
     def hold(self, count: int, now_s: float, hold_s: float) -> None:

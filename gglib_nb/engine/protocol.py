@@ -144,11 +144,11 @@ ProcessReport = ProcessEvent | EngineLost | EngineSilent
 Report = ProcessReport | EnginesChanged | TransferWaits
 """What `on_event` of an engine's client receives."""
 
-Work = tuple[str, int]
+Task = tuple[str, int]
 """An attempt or a check: which of the two, and its number."""
 
 
-def work_of(message: Message) -> Work | None:
+def task_of(message: Message) -> Task | None:
     """The attempt or check that a message names; None: neither."""
     numbers = ((name, getattr(message, name, None)) for name in ("attempt", "check"))
     return next(((name, number) for name, number in numbers if number is not None), None)

@@ -30,18 +30,18 @@ class Watchdog:
         self._lock = threading.Lock()
         self._reported_s = now_s
         self._is_ready = False
-        self._running: dict[wire.Work | None, float] = {}  # when its stop was sent; infinity: not yet
+        self._running: dict[wire.Task | None, float] = {}  # when its stop was sent; infinity: not yet
 
     def sent(self, command: wire.Command, now_s: float) -> None:
         """Record that a command was sent to the process."""
         with self._lock:
-            work = wire.work_of(command)
+            task = wire.task_of(command)
             if isinstance(command, wire.StartTransfer | wire.CheckFiles):
                 if not self._running:  # it had nothing to report before
                     self._reported_s = max(self._reported_s, now_s)
-                self._running[work] = math.inf
-            elif isinstance(command, reports.StopTransfer) and work in self._running:
-                self._running[work] = min(self._running[work], now_s)
+                self._running[task] = math.inf
+            elif isinstance(command, reports.StopTransfer) and task in self._running:
+                self._running[task] = min(self._running[task], now_s)
 
     def reported(self, event: wire.ProcessReport, now_s: float) -> None:
         """Record a report of the process."""
@@ -49,13 +49,13 @@ class Watchdog:
             self._reported_s = now_s
             self._is_ready = self._is_ready or isinstance(event, wire.Ready)
             if isinstance(event, _ENDS):
-                self._running.pop(wire.work_of(event), None)
+                self._running.pop(wire.task_of(event), None)
 
     def exclude(self, for_s: float) -> None:
         """Exclude a time in which the watcher itself was suspended, with its process or the machine."""
         with self._lock:
             self._reported_s += for_s
-            self._running = {work: stop_s + for_s for work, stop_s in self._running.items()}
+            self._running = {task: stop_s + for_s for task, stop_s in self._running.items()}
 
     def silent_s(self, now_s: float) -> float:
         """Seconds since its last report while it should report; 0 otherwise."""

@@ -160,7 +160,7 @@ class Engine:
     def run(self, effect: do.EngineWork) -> None:
         """Carries out an effect of the queue."""
         match effect:
-            case do.StartTransfer(attempt, plan):
+            case do.StartAttempt(attempt, plan):
                 transfer = wire.StartTransfer(
                     attempt=attempt,
                     repo_id=plan.id.repo_id,

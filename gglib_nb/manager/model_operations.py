@@ -47,7 +47,7 @@ from gglib_nb.manager.bundles import CARD, BundleReport, export_models, import_m
 from gglib_nb.manager.calls import operation, settled
 from gglib_nb.manager.importing import Importer
 from gglib_nb.manager.operations import IdLike, QueueOperations
-from gglib_nb.manager.resolving import given_path, home_of, resolve
+from gglib_nb.manager.resolving import given_path, home_of, plan_download
 from gglib_nb.queue import events as on
 from gglib_nb.system import free_bytes, is_file, is_folder
 
@@ -384,7 +384,7 @@ class ModelOperations(QueueOperations):
         )
         try:
             without = f"Download the new version without it: %gguf queue {wanted.typed} --force"
-            fresh = parts.at_hub(resolve, parts, request, parts.registered(), without)
+            fresh = parts.at_hub(plan_download, parts, request, parts.registered(), without)
         except RequestError:
             listing = parts.at_hub(parts.hub.list_files, wanted.repo_id, wanted.revision)
             if not all(listing.with_content(file.sha256) for file in model.files):

@@ -36,7 +36,7 @@ from gglib_nb.manager.engine import engine_for
 from gglib_nb.manager.library import bytes_of, loss_of_folder, made_home
 from gglib_nb.manager.progress import Progress, shown
 from gglib_nb.manager.queue_thread import is_open_now
-from gglib_nb.manager.resolving import given_path, refuse_other_version, resolve
+from gglib_nb.manager.resolving import given_path, plan_download, refuse_other_version
 from gglib_nb.queue import events as on
 from gglib_nb.queue.effects import QueuePosition
 from gglib_nb.queue.machine import QueueMachine
@@ -250,7 +250,7 @@ class QueueOperations(Blocking):
 
         def plan() -> PlannedDownload:
             models = parts.registered()
-            resolving = parts.ask_hub(resolve, parts, request, models)
+            resolving = parts.ask_hub(plan_download, parts, request, models)
             if starts:
                 parts.engine.start()  # it is ready when the files are known
             planned = settled(resolving)

@@ -37,7 +37,7 @@ _MOST_DONORS: Final = 32
 _MOST_FILES: Final = 10_000  # the largest sets have 1,800 shards, and each costs a row, a journal and a lease
 
 
-def resolve(
+def plan_download(
     parts: "Parts", request: DownloadRequest, models: Sequence[Model], without: str = "Leave out --with."
 ) -> PlannedDownload:
     """The plan for a request; one of the registered `models` is downloaded to its own folder again.

@@ -19,7 +19,7 @@ class QueuePosition(Struct, frozen=True):
     path: str  # target of the model's first file
 
 
-class StartTransfer(Struct, frozen=True):
+class StartAttempt(Struct, frozen=True):
     """Have the engine download the plan's files."""
 
     attempt: int
@@ -53,7 +53,7 @@ class Reply(Struct, frozen=True):
     value: object
 
 
-EngineWork = StartTransfer | StopTransfer | DiscardPartials | LimitBandwidth | LimitConcurrency
+EngineWork = StartAttempt | StopTransfer | DiscardPartials | LimitBandwidth | LimitConcurrency
 Work = EngineWork | RegisterModel | StoreQueue
 """Actions outside the queue."""
 

@@ -533,7 +533,7 @@ class QueueMachine:
         self._last_attempt += 1
         entry.start(self._at_s, self._now_s)
         self._downloads.active[self._last_attempt] = entry
-        self._do(do.StartTransfer(self._last_attempt, entry.plan))
+        self._do(do.StartAttempt(self._last_attempt, entry.plan))
         self._do(announced.DownloadStarted(entry.plan.id, self._last_attempt))
         self._step(entry, cause)
 

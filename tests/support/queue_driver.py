@@ -38,7 +38,7 @@ class QueueDriver:
             self.effects = self.machine.handle(event, self.now_s)
         finally:
             check_invariants(self.machine)
-        for effect in self.of(do.StartTransfer):
+        for effect in self.of(do.StartAttempt):
             self.attempts[str(effect.plan.id)] = effect.attempt
             self.plans[effect.attempt] = effect.plan
         return next((effect.value for effect in self.of(do.Reply)), None)

@@ -69,7 +69,7 @@ def test_only_attempts_of_the_lost_engine_are_restarted(queue):
 
     assert queue.attempts[A] > before[A]
     assert queue.attempts[B] == before[B]
-    assert [effect.plan.id.repo_id for effect in queue.of(do.StartTransfer)] == ["owner/a"]
+    assert [effect.plan.id.repo_id for effect in queue.of(do.StartAttempt)] == ["owner/a"]
 
 
 def test_losing_an_engine_confirms_its_pending_stops(queue):

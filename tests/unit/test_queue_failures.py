@@ -134,7 +134,7 @@ def test_a_retry_is_a_new_attempt_of_the_same_files(queue):
     queue.retry(A)
     queue.finish(B)
 
-    assert queue.of(do.StartTransfer)[0] == do.StartTransfer(3, a_plan(A, *shards("a", 12)))
+    assert queue.of(do.StartAttempt)[0] == do.StartAttempt(3, a_plan(A, *shards("a", 12)))
 
 
 def test_a_retry_that_can_start_at_once_has_position_0_and_starts_the_processor(queue):
@@ -250,7 +250,7 @@ def test_the_catalog_gets_the_plan_the_files_and_the_time(queue):
 def test_a_download_restarts_after_its_engine_is_lost(queue):
     queue.lose_engine()
 
-    assert [(effect.attempt, str(effect.plan.id)) for effect in queue.of(do.StartTransfer)] == [(2, A)]
+    assert [(effect.attempt, str(effect.plan.id)) for effect in queue.of(do.StartAttempt)] == [(2, A)]
     assert queue.rows == [f"{A} downloading 0", f"{B} queued 1"]
 
 
@@ -331,7 +331,7 @@ def test_a_download_restarted_after_a_lost_engine_starts_once(queue):
 
     queue.lose_engine()
 
-    assert [(effect.attempt, str(effect.plan.id)) for effect in queue.of(do.StartTransfer)] == [(2, B)]
+    assert [(effect.attempt, str(effect.plan.id)) for effect in queue.of(do.StartAttempt)] == [(2, B)]
 
 
 def test_interrupted_downloads_resume_before_waiting_ones():
@@ -342,7 +342,7 @@ def test_interrupted_downloads_resume_before_waiting_ones():
 
     queue.lose_engine()
 
-    assert [str(effect.plan.id) for effect in queue.of(do.StartTransfer)] == [B, C]
+    assert [str(effect.plan.id) for effect in queue.of(do.StartAttempt)] == [B, C]
 
 
 def test_a_registration_does_not_need_the_engine(queue):

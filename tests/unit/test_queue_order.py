@@ -87,7 +87,7 @@ def test_an_active_download_that_is_paused_shows_at_position_1_at_once(queue):
 def test_a_paused_active_download_holds_its_slot_until_it_has_stopped(queue):
     queue.pause(A)
 
-    assert queue.of(do.StartTransfer) == []
+    assert queue.of(do.StartAttempt) == []
 
     queue.stopped(A)
 
@@ -166,11 +166,11 @@ def test_a_download_resumed_before_it_has_stopped_starts_after_the_stop(queue):
     queue.resume(A)
 
     assert queue.item(A).status == "queued"
-    assert queue.of(do.StartTransfer) == []
+    assert queue.of(do.StartAttempt) == []
 
     queue.stopped(A)
 
-    assert [(effect.attempt, str(effect.plan.id)) for effect in queue.of(do.StartTransfer)] == [(2, A)]
+    assert [(effect.attempt, str(effect.plan.id)) for effect in queue.of(do.StartAttempt)] == [(2, A)]
 
 
 def test_pausing_the_last_download_leaves_the_queue_drained():
@@ -339,7 +339,7 @@ def test_pausing_everything_is_one_event_and_keeps_the_order():
     queue.pause_all()
 
     assert queue.rows == [f"{A} paused 1", f"{B} paused 2", f"{C} paused 3"]
-    assert queue.of(do.StartTransfer) == []
+    assert queue.of(do.StartAttempt) == []
 
 
 def test_a_request_listed_during_pause_all_is_queued_paused_until_resume_all(queue):

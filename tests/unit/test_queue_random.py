@@ -413,7 +413,7 @@ class QueueRules(RuleBasedStateMachine):
         """The fake engine and the fake catalog execute their commands in order."""
         for effect in self.effects:
             match effect:
-                case do.StartTransfer(attempt, plan):
+                case do.StartAttempt(attempt, plan):
                     self.engine.start(attempt, plan)
                 case do.StopTransfer(attempt):
                     self.engine.stop(attempt)
@@ -426,7 +426,7 @@ class QueueRules(RuleBasedStateMachine):
                     pass
 
     def compare_announcements(self):
-        assert [(effect.attempt, effect.plan) for effect in self.of(do.StartTransfer)] == self.model.starts
+        assert [(effect.attempt, effect.plan) for effect in self.of(do.StartAttempt)] == self.model.starts
         assert [effect.attempt for effect in self.of(do.StopTransfer)] == self.model.stops
         events = self.of(announcements.QueueEvent)
         assert [(e.download.id, OUTCOMES[type(e)]) for e in events if type(e) in OUTCOMES] == self.model.ends

@@ -41,7 +41,7 @@ def test_position_1_is_next_to_run(queue):
 def test_queueing_without_starting_does_not_start_the_processor(queue):
     queue.queue(a_plan(A), starts=False)
 
-    assert queue.of(do.StartTransfer) == []
+    assert queue.of(do.StartAttempt) == []
     assert queue.rows == [f"{A} queued 1"]
     assert not queue.snapshot.is_processing
 
@@ -90,7 +90,7 @@ def test_a_12_shard_model_fits_into_a_queue_of_10(queue, starts):
 def test_a_12_shard_model_is_one_start_with_all_its_files(queue):
     queue.queue(a_plan(A, *shards("a", 12)))
 
-    assert [len(effect.plan.files) for effect in queue.of(do.StartTransfer)] == [12]
+    assert [len(effect.plan.files) for effect in queue.of(do.StartAttempt)] == [12]
 
 
 # The same download
@@ -198,7 +198,7 @@ def test_a_shared_companion_is_not_a_conflict_and_has_one_writer_at_a_time():
 
     queue.finish(A)
 
-    assert queue.of(do.StartTransfer)[0].plan.id == DownloadId.parse(B)
+    assert queue.of(do.StartAttempt)[0].plan.id == DownloadId.parse(B)
 
 
 def test_companions_with_one_name_and_different_content_conflict(queue):

@@ -44,7 +44,7 @@ def test_cancelling_an_active_download_shows_at_once_and_holds_its_slot_until_it
     queue.cancel(A)
 
     assert queue.of(do.StopTransfer) == [do.StopTransfer(1)]
-    assert queue.of(do.StartTransfer) == []
+    assert queue.of(do.StartAttempt) == []
     assert queue.announced(announcements.DownloadCancelled) == []
     assert queue.rows == [f"{B} queued 1"]
     assert cancelled(queue) == [A]
@@ -205,11 +205,11 @@ def test_a_download_queued_again_before_it_has_stopped_starts_after_the_stop(que
     answer = queue.queue(a_plan(A, *shards("a", 3)))
 
     assert (answer.position, answer.is_new) == (1, True)
-    assert queue.of(do.StartTransfer) == []
+    assert queue.of(do.StartAttempt) == []
 
     queue.stopped(1)
 
-    assert [effect.attempt for effect in queue.of(do.StartTransfer)] == [2]
+    assert [effect.attempt for effect in queue.of(do.StartAttempt)] == [2]
 
 
 def test_queueing_a_stopping_download_again_reports_the_cancellation_once(queue):
@@ -305,7 +305,7 @@ def test_cancel_all_cancels_everything_and_starts_nothing(queue):
     stopping = queue.cancel_all()
 
     assert queue.rows == []
-    assert queue.of(do.StartTransfer) == []
+    assert queue.of(do.StartAttempt) == []
     assert stopping == {1}
     assert set(cancelled(queue)) == {A, B, C}
 
