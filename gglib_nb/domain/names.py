@@ -287,9 +287,11 @@ def check_repo_id(repo_id: str) -> None:
     name = modelscope_name(repo_id) or repo_id
     shaped = _REPO_ID.fullmatch(name) and ".." not in name and "--" not in name
     if not shaped or len(repo_id) > _LONGEST_REPO_ID:
-        raise InvalidRepoIdError(
-            f"{repo_id!r} is not a repository id. Write owner/name, as in the address of its page."
-        )
+        parsed = DownloadId.parse(repo_id)
+        hint = "Write owner/name, as in the address of its page, or find it with %gguf search."
+        if parsed.quantization and _REPO_ID.fullmatch(parsed.repo_id):
+            hint = f"Write {parsed.repo_id!r}, and {parsed.quantization!r} as the quantization."
+        raise InvalidRepoIdError(f"{repo_id!r} is not a repository id. {hint}")
 
 
 # Where a file of a repository is stored: `<models>/<owner>/<repo>/<path in repo>`, as LM Studio expects it. Only this

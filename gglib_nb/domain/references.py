@@ -184,7 +184,9 @@ _PASTED_PAGE: Final = re.compile(
 _REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo")
 _FILE_OPTIONS: Final = ("-hff", "--hf-file")
 _PROGRAMS: Final = "llama|ollama|hf|huggingface-cli|lms|ramalama|docker|vllm|git|wget|curl|aria2c"
+_PROMPT: Final = re.compile(r"\s*(?:[$!>]\s*)?(?:(?:sudo|uvx)\s+)?")  # of a shell or a cell; programs that run others
 _COMMANDS: Final = re.compile(rf"(?:{_PROGRAMS})(?:[-.].*)?", re.IGNORECASE)
+_OTHER_PAGE: Final = re.compile(r"(?:datasets|spaces|buckets|collections|papers|docs|blog|posts|learn)/", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"[^/]+://[^/]+/[^/]")  # with a path: a mirror's address alone names no repository
 
 
@@ -193,15 +195,15 @@ def parse_pasted(text: str) -> DownloadId:
 
     The page of a file or folder requests the variant of that path. Without `owner/name`, it is an `InvalidRepoIdError`.
     """
-    words = text.replace("'", " ").replace('"', " ").split()
+    words = _PROMPT.sub("", text.replace("'", " ").replace('"', " "), count=1).split()
     parsed = _of_command(words) if is_command(words) else _of_reference(text.strip())
     check_repo_id(parsed.repo_id)
     return parsed
 
 
 def is_command(words: Sequence[str]) -> bool:
-    """Whether words are a command of another program that takes a repository of the Hub, perhaps after a `$`."""
-    words = words[list(words[:1]) == ["$"] :]
+    """Whether words are a command of another program that takes a repository of the Hub, perhaps after a prompt."""
+    words = _PROMPT.sub("", " ".join(words), count=1).split()
     return len(words) > 1 and _COMMANDS.fullmatch(words[0].rpartition("/")[2]) is not None
 
 
@@ -209,6 +211,8 @@ def _of_reference(pasted: str) -> DownloadId:
     text = canonical(pasted)
     bare = _PASTED_PREFIX.sub("", text).removesuffix(".git")  # no repository of the Hub ends so
     is_page = bare != text or (text != pasted and not pasted.lower().startswith("ms://"))
+    if is_page and _OTHER_PAGE.match(bare):
+        raise InvalidRepoIdError(f"{pasted!r} is not the page of a model. Write owner/name, as in the address of one.")
     page = _PASTED_PAGE.fullmatch(bare) if is_page else None
     if page is None:
         with_path = _WITH_PATH.fullmatch(bare)
@@ -229,7 +233,7 @@ def _of_command(words: list[str]) -> DownloadId:
     paths = sorted((word for word in (*plain, *parts[1:]) if "/" in word), key=lambda word: not _ADDRESS.match(word))
     named = next((values[option] for option in _REPO_OPTIONS if option in values), next(iter(paths), " ".join(words)))
     found = _of_reference(named)
-    if words[words[0] == "$"].rpartition("/")[2].lower() == "lms" and found.revision:  # `owner/name@q4_k_m`
+    if words[0].rpartition("/")[2].lower() == "lms" and found.revision:  # `owner/name@q4_k_m`
         found = DownloadId(found.repo_id, found.revision)
     files = [word for word in plain if word.lower().endswith(".gguf") and word != named]
     included = values.get("--include", "")

@@ -152,7 +152,7 @@ def parse_bytes(text: str, bare_unit: str = "") -> int:
         bits = 8 if unit == "bps" or unit.lower().startswith("bit") else 1
         amount = int(float(number) * (1024 if is_binary else 1000) ** _POWERS[prefix.lower()] / bits)
     if not amount:
-        raise RequestError(f"{text!r} is not an amount. Write a number with its unit, such as 5MB or 1.5GB.")
+        raise RequestError(f"{text!r} is not an amount above zero. Write a number with its unit, such as 5MB or 1.5GB.")
     return amount
 
 

@@ -132,7 +132,8 @@ def variants_of(
     `files` are paths in the repository with `/`, in any order, alone or with their size in bytes; `stated` are the
     kinds of files according to their headers, by path: the names decide about the others.
     """
-    sizes = dict((entry, None) if isinstance(entry, str) else entry for entry in files)
+    entries = [files] if isinstance(files, str) else files
+    sizes = dict((entry, None) if isinstance(entry, str) else entry for entry in entries)
     names = [parse_path(path) for path in sorted(sizes)]
     kinds = find_companions(names, sizes, stated)
     models = [name for name in names if name.is_gguf and name.path not in kinds]

@@ -148,7 +148,7 @@ def import_models(
             raise RequestError(
                 f"A model is already registered as {id_}. Remove it from the list first: %gguf forget {id_.typed}"
             )
-        if model is not None and _has_files(model, bundled):
+        if model is not None and model.origin == "hub" and _is_same(model, bundled) and all(map(exists, model.targets)):
             places = {file.path_in_repo: Path(file.target) for file in model.files}
         else:
             model = None
@@ -166,10 +166,6 @@ def import_models(
         imported.append(with_companions(replace(model, files=files), present.values()))
         register(imported[-1])
     return tuple(imported)
-
-
-def _has_files(model: Model, bundled: BundledModel) -> bool:
-    return model.origin == "hub" and _is_same(model, bundled) and all(exists(file.target) for file in model.files)
 
 
 def _is_same(model: Model, bundled: BundledModel) -> bool:

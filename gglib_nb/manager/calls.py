@@ -323,7 +323,7 @@ def check_argument(name: str, value: object, kind: Any) -> None:  # noqa: ANN401
             f"{name} is an async function; it must be a plain one, because no event loop would run it."
         )
     if not _fits(value, kind):
-        shown = repr(value) if isinstance(value, str | int | float) else f"a {type(value).__name__}"
+        shown = repr(value) if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
         possible = re.sub(r"\w+\.", "", formatannotation(kind))
         raise InvalidConfigError(f"{name} is {shown}; it must be {possible}.")
     if isinstance(value, Struct):

@@ -199,6 +199,7 @@ def write_preset(file: Path, models: Iterable[Model]) -> PresetFile:
     try:
         with storage_errors(file, "cannot be written", " Name another file."):
             text, left_out = merged_preset(target.read_text(encoding="utf-8") if exists(target) else "", here)
+            target.parent.mkdir(parents=True, exist_ok=True)
             replace_file(target, text.encode())
     except UnicodeError as error:
         raise StorageError(f"{file} is not text in UTF-8; name another file.") from error

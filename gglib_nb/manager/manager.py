@@ -396,6 +396,7 @@ def model_path(reference: IdLike) -> Path:
 
     Raises what `path` raises, and `InvalidConfigError`: a setting has an invalid value.
     """
+    check_argument("text", reference, IdLike)
     manager = existing_manager()
     config = DownloadManagerConfig.of_kernel() if manager is None else manager.config
     catalog = Catalog(config.database_path)

@@ -85,7 +85,8 @@ def _search(operations: "SyncOperations", request: messages.Search) -> Listing:
         limit=_MOST_SUGGESTIONS,
     )
     if not found:
-        raise RequestError(listings.nothing_found(request.text))
+        is_filtered = bool(request.max_parameters or request.licence or request.task)
+        raise RequestError(listings.nothing_found(request.text, is_filtered=is_filtered))
     return listings.suggestions(found)
 
 

@@ -182,5 +182,5 @@ def search(
     found = session.sync.search(words, max_parameters=max_size, licence=licence, task=task, sort=sort, limit=limit)
     session.list_rows(DownloadId(repo.repo_id) for repo in found)
     if not found:
-        return listings.nothing_found(words)
+        return listings.nothing_found(words, is_filtered=bool(max_size or licence or task))
     return session.answer(listings.search_table(found))

@@ -259,9 +259,10 @@ def suggestions(found: Sequence[RepoSummary]) -> Listing:
     return Listing(rows=tuple(map(_suggestion_row, found)), news=number)
 
 
-def nothing_found(words: str) -> str:
+def nothing_found(words: str, *, is_filtered: bool) -> str:
     """The answer to a search without results."""
-    return f"No repository with GGUF files matches {words!r}. Try fewer or other words."
+    both, fewer = (" and the filters", "fewer filters, ") if is_filtered else ("", "")
+    return f"No repository with GGUF files matches {words!r}{both}. Try {fewer}fewer or other words."
 
 
 def _suggestion_row(repo: RepoSummary) -> Row:

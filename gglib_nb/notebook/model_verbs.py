@@ -15,6 +15,7 @@ from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, select
 from gglib_nb.domain.references import pick_row, refuse_beginning, row_number
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.errors import ModelNotFoundError
+from gglib_nb.manager.resolving import given_path
 from gglib_nb.notebook import listings, results
 from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import CANCELLED, All, Argument, GrammarError, Tab, read_age, verb
@@ -163,7 +164,8 @@ def import_(session: Session, folder: Folder) -> Answer:
 
     In the Hugging Face cache and the folders of LM Studio and llama.cpp, the repository of each file is recognised.
     """
-    return Answer(results.imported(session.call_with_progress("reading", session.sync.import_folder, folder), folder))
+    report = session.call_with_progress("reading", session.sync.import_folder, folder)
+    return Answer(results.imported(report, str(given_path(folder))))
 
 
 @verb("models", interrupted=CANCELLED)

@@ -91,7 +91,7 @@ class TextLine(_TextOutput):
 
 
 class TextQueue(_TextOutput):
-    """The queue, or one download: bars on a terminal; in a log a line at the start, 25, 50, 75 % and the end.
+    """The queue, or one download: bars on a terminal; in a log a line at the start, each quarter and the end.
 
     With `only` it shows that download, even if it has already ended; otherwise every download that was seen running.
     """
@@ -124,7 +124,7 @@ class TextQueue(_TextOutput):
         if reached == _STARTED:
             size = "" if item.total_bytes is None else f", {units.size(item.total_bytes)}"
             return printable(f"{item.id} started{size}")
-        return printable(f"{item.id} {units.percent(reached / 4)}  {render.facts(rows.download_row(item, 0, 1))}")
+        return printable(f"{item.id} {units.percent(item.progress)}  {render.facts(rows.download_row(item, 0, 1))}")
 
     def _bars(self, snapshot: QueueSnapshot) -> list[str]:
         screen = shutil.get_terminal_size()

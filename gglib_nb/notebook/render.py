@@ -135,12 +135,9 @@ def _lines(row: Row, view: str, number: int, width: int) -> list[str]:
         lines = [clip(name, width), *wrap(f"{' ' * (2 if is_active else 4)}{words}", width, indent=4)]
     below = [*wrap(row.note if is_below else "", width - 4), _command(row), printable(row.path)]
     lines += [f"    {line}" for line in below if line]
-    return [clip(line, width) for line in (*lines, *_file_lines(row, width))] if is_active else lines
-
-
-def _file_lines(row: Row, width: int) -> Iterator[str]:
-    for title, bar in _shown_files(row):
-        yield f"    {title:>6} {_text_bar(bar.part, width - 12)} {bar.percent:>5}  {bar.amount}  {bar.status}"
+    for title, bar in _shown_files(row) if is_active else ():
+        lines.append(f"    {title:>6} {_text_bar(bar.part, width - 12)} {bar.percent:>5}  {bar.amount}  {bar.status}")
+    return [clip(line, width) for line in lines] if is_active else lines
 
 
 def _text_bar(part: float | None, width: int) -> str:

@@ -46,6 +46,7 @@ _LONG_DASH: Final = re.compile(r"^[–—](?=[a-z])")  # noqa: RUF001 - as a pho
 TYPOGRAPHIC: Final = str.maketrans("\xa0\u2010\u2011", " --", "\u200b\u2060\ufeff")
 # How the paragraph of a verb's docstring begins that explains arguments and options.
 _STATED: Final = re.compile(r"--[a-z]|[A-Z0-9]{2,}\S*: ")
+_TAGGED: Final = re.compile(r"[^\s:]+/[^\s:]+:[\w.-]+", re.ASCII)
 _SHARED: Final = "--revision"  # also an option of the commands that users paste
 
 
@@ -149,7 +150,7 @@ class Verb:
         except GrammarError as error:
             text = str(error)
             ended = text if text.endswith("?") else f"{text.rstrip('.')}."
-            raise GrammarError(printable(f"{ended[:1].upper()}{ended[1:]} Write: %gguf {self.usage}")) from error
+            raise GrammarError(printable(f"{ended[:1].upper()}{ended[1:]} Usage: %gguf {self.usage}")) from error
 
     def read(self, words: Sequence[str]) -> "Call":
         """Parses the words after the verb.
@@ -168,7 +169,10 @@ class Verb:
                 for text in taken if argument.is_repeated or not taken else [" ".join(taken)]:
                     _add(given, argument, text)
             if rest:
-                raise GrammarError(f"{' '.join(rest)!r} is unexpected here")
+                left = " ".join(rest)
+                whole = ":".join([*map(str, given.values()), left][-2:])  # `owner/name Q4_K_M`, as in Python
+                hint = f". Did you mean {whole}?" if _TAGGED.fullmatch(whole) else ""
+                raise GrammarError(f"{left!r} is unexpected here{hint}")
             self._check_complete(given)
             return Call(self, given)
 

@@ -41,8 +41,8 @@ _HELP: Final = ("-h", "--help")
 _COLUMNS: Final = (
     tables.Column("Setting", is_code=True),
     tables.Column("Value"),
-    tables.Column("From"),
-    tables.Column("Meaning", is_quiet=True),
+    tables.Column("From", importance=2),
+    tables.Column("Meaning", is_quiet=True, importance=3),
 )
 _HINT: Final = (
     "Change one in this kernel: %gguf config NAME VALUE. In all future kernels too: add --save. Undo: "

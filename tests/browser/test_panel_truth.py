@@ -202,6 +202,7 @@ def test_without_a_kernel_no_rate_or_eta_is_shown(open_panel):
 
     expect(panel.row("Qwen3-30B-A3B")).to_contain_text("stopped with the kernel")
     expect(panel.row("gemma-3-12b")).not_to_contain_text("stalled")
+    expect(panel.row("Qwen3-30B-A3B").locator(".gglib-state")).to_have_text(["finished", "", "", ""])
     expect(panel.page.locator(".gglib-counts")).to_have_text("last seen: 2 active · 3 waiting · 7 places free")
     expect(panel.page.locator(".gglib-pace")).to_have_text("")
     expect(panel.row("Qwen3-30B-A3B").locator(".gglib-facts > *")).to_have_text(

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManager, DownloadManagerConfig, GglibError, InvalidConfigError, RequestError
-from gglib_nb.notebook.session import Session
+from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
 from gglib_nb.settings import SET_HERE, SETTINGS, checked_setting, saved_settings, setting_name
@@ -57,6 +57,16 @@ def test_every_setting_is_shown_with_its_value_and_source(ask: Ask, hub: FaultyH
     assert "set here" in row(shown, "max_concurrent")
     assert f"saved: {tmp_path / 'config' / 'settings.json'}" in row(shown, "max_queue_size")
     assert "default" in row(shown, "max_connections")
+
+
+def test_in_a_terminal_the_table_of_settings_fits_its_width(kernel: DownloadManager, tmp_path: Path) -> None:
+    class Terminal(Screen):
+        width = 80  # type: ignore[assignment]
+
+    shown = parse("config").run(Session(lambda: kernel, Terminal())).text
+
+    assert all(len(line) <= 80 for line in shown.splitlines()[:-1] if str(tmp_path) not in line)
+    assert "Meaning Downloads that run at once." in shown
 
 
 @pytest.mark.parametrize(

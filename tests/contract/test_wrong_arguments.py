@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 import numpy as np
 import pytest
 
+import gglib_nb
 from gglib_nb import (
     DownloadManager,
     DownloadManagerConfig,
@@ -244,6 +245,18 @@ def test_a_path_to_a_preset_may_begin_with_the_home_folder(
     written = busy.sync.write_preset("~/models.ini")
 
     assert written.path == os.path.realpath(tmp_path / "models.ini")
+
+
+def test_a_preset_may_be_written_to_a_new_folder(busy: DownloadManager, tmp_path: Path) -> None:
+    written = busy.sync.write_preset(tmp_path / "new" / "models.ini")
+
+    assert Path(written.path).is_file()
+
+
+@pytest.mark.parametrize(("text", "shown"), [(1, "1"), (None, "None"), (Path("a"), "a PosixPath")])
+def test_the_path_of_a_model_is_asked_by_its_id(text: Any, shown: str) -> None:
+    with pytest.raises(InvalidConfigError, match=rf"^text is {shown}; it must be DownloadId \| str\.$"):
+        gglib_nb.path(text)
 
 
 def test_a_preset_replaces_no_pipe(busy: DownloadManager, tmp_path: Path) -> None:

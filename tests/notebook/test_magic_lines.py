@@ -20,6 +20,7 @@ from IPython.utils.capture import capture_output
 from traitlets.config import Config
 
 from gglib_nb.domain.download import DownloadStatus, StoredFile
+from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.library import (
     CheckedFile,
     Deletion,
@@ -278,7 +279,25 @@ def test_a_row_of_a_search_can_be_queued_by_its_number(shell, manager):
 def test_a_search_without_results_is_reported(shell, manager):
     manager.answers["search"] = []
 
-    assert "No repository" in run(shell, "search nothing")
+    shown = run(shell, "search nothing")
+
+    assert "No repository" in shown
+    assert "filters" not in shown
+
+
+def test_a_search_without_results_names_the_filters_that_may_be_the_cause(shell, manager):
+    manager.answers["search"] = []
+
+    shown = run(shell, "search llama --licence gpl")
+
+    assert "filters" in shown
+
+
+def test_an_imported_folder_is_shown_as_a_path(shell, manager, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    manager.answers["import_folder"] = ImportReport((), ())
+
+    assert run(shell, "import .") == f"No new models in {tmp_path}."
 
 
 # Mistakes and refusals
@@ -606,7 +625,7 @@ def test_a_token_on_a_line_is_not_repeated_in_its_error(shell, manager):
 
     assert isinstance(error, UsageError)
     assert "hf_" not in lines[-1]
-    assert "Write: %gguf login" in lines[-1]
+    assert "Usage: %gguf login" in lines[-1]
 
 
 def test_a_token_in_an_address_is_not_repeated_in_the_error_that_the_notebook_stores(shell, manager):

@@ -44,9 +44,9 @@ def test_a_log_gets_a_line_at_every_quarter_and_at_both_ends():
 
     assert written(snapshots).splitlines() == [
         "owner/model:Q4_K_M started, 4.0 GB",
-        "owner/model:Q4_K_M 25 %  1.0 GB of 4.0 GB",
-        "owner/model:Q4_K_M 50 %  2.0 GB of 4.0 GB",
-        "owner/model:Q4_K_M 75 %  3.2 GB of 4.0 GB",
+        "owner/model:Q4_K_M 26 %  1.0 GB of 4.0 GB",
+        "owner/model:Q4_K_M 51 %  2.0 GB of 4.0 GB",
+        "owner/model:Q4_K_M 80 %  3.2 GB of 4.0 GB",
         "owner/model:Q4_K_M finished: 4.0 GB, SHA-256 verified. /m/model.gguf",
     ]
 
@@ -72,7 +72,7 @@ def test_a_retried_download_is_reported_from_its_start():
 
     words = [line.split()[1] for line in written(snapshots).splitlines()]
 
-    assert words == ["50", "failed:", "50", "finished:"]
+    assert words == ["60", "failed:", "60", "finished:"]
 
 
 def test_while_one_download_is_awaited_others_are_not_reported():

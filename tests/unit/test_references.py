@@ -119,6 +119,10 @@ def test_a_page_address_gives_repository_revision_and_file(pasted, text):
         ("hf download owner/repo --include m-UD-IQ1_S/*", "owner/repo:m-UD-IQ1_S"),
         ("lms get owner/repo@q4_k_m", "owner/repo:q4_k_m"),
         ("$ lms get https://huggingface.co/owner/repo@Q8_0 --yes", "owner/repo:Q8_0"),
+        ("!ollama run hf.co/owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
+        ("! hf download owner/repo a-Q8_0.gguf", "owner/repo:a-Q8_0.gguf"),
+        ("uvx hf download owner/repo a-Q8_0.gguf", "owner/repo:a-Q8_0.gguf"),
+        ("$ sudo docker model run hf.co/owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
         ("docker model run hf.co/owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
         ("vllm serve owner/repo:Q4_K_M --tokenizer other/base", "owner/repo:Q4_K_M"),
         ("git clone https://huggingface.co/owner/repo", "owner/repo"),
@@ -152,6 +156,26 @@ def test_a_command_of_another_program_gives_its_repository(command, text):
 def test_text_without_a_repository_is_refused_with_the_expected_form(pasted):
     with pytest.raises(InvalidRepoIdError, match=r"is not a repository id. Write owner/name"):
         parse_pasted(pasted)
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "https://huggingface.co/datasets/owner/name",
+        "hf.co/spaces/owner/name/tree/main",
+        "hf://datasets/owner/name/file.gguf",
+        "https://huggingface.co/collections/owner/name-0123456789abcdef",
+        "git clone https://huggingface.co/datasets/owner/name",
+    ],
+)
+def test_the_page_of_something_else_is_not_looked_up_as_a_model(pasted):
+    with pytest.raises(InvalidRepoIdError, match=r"is not the page of a model\."):
+        parse_pasted(pasted)
+
+
+def test_an_id_with_its_quantization_says_how_to_write_the_two():
+    with pytest.raises(InvalidRepoIdError, match=r"Write 'owner/repo', and 'Q4_K_M' as the quantization\."):
+        check_repo_id("owner/repo:Q4_K_M")
 
 
 @given(st.text(max_size=80))

@@ -34,6 +34,10 @@ def test_shards_of_one_set_are_one_variant_in_their_order() -> None:
     assert (variant.folder, variant.stem, variant.split) == ("Q8_0", "m-Q8_0", "gguf-split")
 
 
+def test_a_single_path_is_one_file() -> None:
+    assert variants_of("m-Q8_0.gguf") == variants_of(["m-Q8_0.gguf"])
+
+
 def test_one_unknown_size_makes_the_sum_unknown() -> None:
     (variant,) = variants_of([("m-1-of-2.gguf", 5), ("m-2-of-2.gguf", None)]).variants
 

@@ -144,15 +144,15 @@ function mapOf({ part = null, runs = [], verified = 0 }) {
   ];
 }
 
-/** One file in the details of a row. @param {PanelView} app @param {Bar} bar @param {number} at */
-function fileLine(app, bar, at) {
+/** One file in the details of a row. @param {PanelView} app @param {Bar} bar @param {number} at @param {boolean} isStopped */
+function fileLine(app, bar, at, isStopped) {
   const tail = /-\d+-of-\d+\.\w+$/.exec(bar.name)?.index ?? bar.name.length;
   const name = h("span", { class: "gglib-file" }, splitName(bar.name, tail));
   return h("div", { key: at, class: "gglib-shard", "data-status": bar.status }, [
     h("span", { class: "gglib-which", title: bar.name }, name, bar.tag && h("span", { class: "gglib-chip" }, bar.tag)),
     h("div", { class: "gglib-bar gglib-map", ...progressOf(app.text("progress", bar.name), bar.part, bar.percent) }, mapOf(bar)),
     h("span", { class: "gglib-amount" }, bar.amount),
-    h("span", { class: "gglib-state" }, bar.status),
+    h("span", { class: "gglib-state" }, isStopped && bar.part !== 1 ? "" : bar.status),
   ]);
 }
 
@@ -205,7 +205,7 @@ function drawnRow(app, list, row, at, isOpen) {
       h("div", { class: "gglib-details" }, [
         row.reason && h("p", { class: "gglib-reason" }, row.reason),
         row.code && codeBox(app, app.text("code", name), row.code, app.text("copy_code", name)),
-        (bars.length > 1 || !row.code) && bars.map((bar, index) => fileLine(app, bar, index)),
+        (bars.length > 1 || !row.code) && bars.map((bar, index) => fileLine(app, bar, index, isStopped)),
       ]),
   );
 }
