@@ -285,7 +285,7 @@ class DownloadFile:
             if self.opened is not None and self.stage is Stage.FETCHING:
                 opened, is_ours, self.opened = self.opened, lease.is_ours(), None
                 opened.close(is_ours=is_ours)
-                if is_ours and not opened.pieces.present_bytes:
+                if not opened.pieces.present_bytes and lease.is_ours():  # closing may have taken long
                     delete_partial(self.path)
         finally:
             lease.release()

@@ -22,7 +22,7 @@ from gglib_nb.engine.digest import Digested
 from gglib_nb.engine.disk import DiskSpace, storage_error
 from gglib_nb.engine.file import DownloadFile
 from gglib_nb.engine.http import Session
-from gglib_nb.engine.lease import LeaseLostError, delete_unowned
+from gglib_nb.engine.lease import delete_unowned
 from gglib_nb.engine.local import CheckResult, TargetCheck, facts_of
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import Range
@@ -105,8 +105,6 @@ def prepare(file: DownloadFile, check: TargetCheck, reserve: Callable[[], None],
     found = check.run()
     if found.stored is None:
         reserve()
-        if not check.lease.is_ours():
-            raise LeaseLostError("another process took the file over during the check")
         found = replace(found, opened=PartialFile(file.path, file.identities, file.size_bytes, check.lease, inbox))
     return found
 

@@ -144,11 +144,12 @@ class Journal:
         data = read_small(path, must_know=must_know)
         return None if data is None else read_state(data, boot_id())
 
-    def begin(self, pieces: Pieces, check_owner: Callable[[], None] | None = None) -> None:
+    def begin(self, pieces: Pieces, check_owner: Callable[[], None] = lambda: None) -> None:
         """Create the journal with this state, replacing any other; raises `OSError` or `StorageError`.
 
-        `check_owner`, which may raise, is called before the replacement, once the new journal is on the disk.
+        `check_owner`, which may raise, is called before each change, because writing may take long.
         """
+        check_owner()
         fresh = self.path.with_name(self.path.name + ".new")
         fd = create_beside(fresh)
         self.close()
@@ -156,8 +157,7 @@ class Journal:
         try:
             self.record(pieces)
             sync_data(fd)
-            if check_owner is not None:
-                check_owner()
+            check_owner()
             fresh.replace(self.path)
         except Exception:
             self.close()

@@ -135,10 +135,15 @@ class TargetCheck(Struct, eq=False):
         is_recorded = verified is not None or found.st_mtime_ns == self.files[0].known_mtime_ns
         if is_recorded and found.st_size == self._size_bytes:
             return self._stored(found)
-        if self._size_bytes in (None, found.st_size):
-            digest = self._digest_if_right(self._target, found)
-            if digest is not None:
+        try:
+            if self._size_bytes in (None, found.st_size) and (digest := self._digest_if_right(self._target, found)):
                 return self._stored(found, digest)
+        except OSError as error:
+            if not self.command.replaces:
+                raise StorageError(
+                    f"{self._target} cannot be read ({error.strerror or error}). Make it readable or move it, or "
+                    "download again with --force to replace it."
+                ) from error
         if self.command.replaces:
             return None
         raise StorageError(
@@ -159,14 +164,15 @@ class TargetCheck(Struct, eq=False):
         return verified if is_untouched and is_it else None
 
     def _digest_if_right(self, path: Path, found: os.stat_result) -> FrontDigest | None:
-        """The digest of a readable file if it is the wanted one, and unchanged since `found`, its status."""
+        """The digest of a file if it is the wanted one, and unchanged since `found`, its status. Raises `OSError`."""
         digest = FrontDigest([*(file.offset_bytes for file in self.files[1:]), found.st_size])
-        note, may_be_it = partial(setattr, self, "hashed_bytes"), False
-        with contextlib.suppress(OSError), disk.opened(path) as fd:
-            if not hash_file(fd, digest, note, self.stop):
-                raise StoppedError
-            may_be_it = self._is_stated or may_be_gguf(self._target, read_at(fd, 4, 0))
-        self.hashed_bytes = None
+        try:
+            with disk.opened(path) as fd:
+                if not hash_file(fd, digest, partial(setattr, self, "hashed_bytes"), self.stop):
+                    raise StoppedError
+                may_be_it = self._is_stated or may_be_gguf(self._target, read_at(fd, 4, 0))
+        finally:
+            self.hashed_bytes = None
         pairs = zip(digest.digests, self.files, strict=False)
         is_right = may_be_it and digest.is_complete and all(file.sha256 in (None, actual) for actual, file in pairs)
         now = disk.status_of(path)
@@ -198,9 +204,11 @@ class TargetCheck(Struct, eq=False):
         if len(self.files) > 1 or file.sha256 is None or not file.size_bytes:
             return None
         for candidate in _identical_candidates(self.link_folders, self._target, file.size_bytes, file.sha256):
-            # Another user's file, a dead mount, another filesystem, or no links there: the file is downloaded.
+            # Another user's file, a dead mount, or a filesystem without links: the file is downloaded.
             with contextlib.suppress(OSError):
                 found = candidate.stat()
+                if found.st_dev != disk.lease_path(self._target).stat().st_dev:  # it cannot be linked
+                    continue
                 if (digest := self._digest_if_right(candidate, found)) is None:
                     continue
                 self._target.hardlink_to(candidate)

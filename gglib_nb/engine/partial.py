@@ -52,6 +52,7 @@ class PartialFile:
         self._size_bytes = size_bytes
         self.journal = journal = Journal(disk.journal_path(target), parts)
         disk.check_way(target)
+        self._check_owner()
         disk.rescue_renamed(target)
         state = Journal.read(journal.path, must_know=True)  # without it, all bytes would be fetched again
         runs: list[Run] = []
@@ -62,8 +63,8 @@ class PartialFile:
         lease.has_other_writer = False
         self.pieces = Pieces(size_bytes, runs)  # for the transfer's thread
         self._folder = target.parent.stat()
+        self.device = os.fstat(self._fd).st_dev
         try:
-            self._check_owner()
             journal.begin(self.pieces, self._check_owner)
             if size_bytes is not None:
                 allocate(self._fd, size_bytes)
@@ -169,14 +170,18 @@ class PartialFile:
         self.left_end = self.pieces.last_end
         if only_copied:
             self.journal.donors, self.journal.is_copy_wrong = (), True
-        self.journal.begin(self.pieces)
+        self._restart_journal()
 
     def distrust(self) -> None:
         """Count only bytes of earlier syncs: after a failed one, the system may have dropped the others."""
         self.pieces = self.pieces.only(SYNCED, COPIED_SYNCED)
         with contextlib.suppress(OSError, StorageError):
-            if self.lease.is_ours():
-                self.journal.begin(self.pieces)  # no older record counts them either
+            self._restart_journal()
+
+    def _restart_journal(self) -> None:
+        """Create the journal again, so that no older record counts bytes that are missing now."""
+        with contextlib.suppress(LeaseLostError):  # then it is another process's; the next renewal finds that too
+            self.journal.begin(self.pieces, self._check_owner)
 
     def reader(self) -> int:
         """A new descriptor, for any thread, also after `close`; the caller closes it."""
@@ -198,12 +203,18 @@ class PartialFile:
         try:
             try:
                 if is_ours:
-                    os.ftruncate(self._fd, self.pieces.last_end)
+                    self._truncate()
             finally:
                 os.close(self._fd)
         except OSError:  # a network disk may report only now that it could not store the bytes
             self.distrust()
         self.journal.close()
+
+    def _truncate(self) -> None:
+        try:
+            os.ftruncate(self._fd, self.pieces.last_end)
+        except OSError:  # a full copy-on-write disk needs space for that too, but a network disk may have lost bytes
+            sync_data(self._fd)
 
     def check_folder(self) -> None:
         """Refuse, with a `StorageError`, a folder replaced since the file was opened, or reached by a new link."""

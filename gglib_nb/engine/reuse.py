@@ -8,6 +8,7 @@ import os
 import stat
 import sys
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import ExitStack, suppress
@@ -214,6 +215,7 @@ class TensorCopy:
         self.donors: Final = donors
         self.names: Final = tuple(name for name, _ in counts.most_common())  # the file with most bytes first
         self.is_lease_stale = False  # whether it ended because the lease was not checked for too long
+        self.moved_s = time.monotonic()  # when it last copied some, or was ready to
         self._opened: Final = opened
         self._lock: Final = threading.Lock()
         self._written: deque[Range] = deque()
@@ -244,18 +246,26 @@ class TensorCopy:
     def _copy_run(self, donors: "_OpenDonors", copy: Copy) -> bool:
         """Copy one run; False when revoked."""
         at, end = copy.target_offset, copy.target_end
+        is_on_same_disk = self.donors[copy.donor].identity[0] == self._opened.device
         while at < end and (source := donors.descriptor(copy.donor)) is not None:
+            self.moved_s = time.monotonic()
             while self._is_far_ahead and not self._revoked.wait(_LOOK_S):
-                pass
+                self.moved_s = time.monotonic()
             source_at = copy.source_offset + at - copy.target_offset
+            # Without the lock, because another disk may hang.
+            data = b"" if is_on_same_disk else donors.read(copy.donor, source_at, min(MIB, end - at))
             with self._lock:
                 if self._revoked.is_set():
                     return False
-                count = self._opened.copy(source, source_at, at, end - at)
-                if count == 0:
-                    donors.leave_out(copy.donor, "it is shorter than it was")
-                elif donors.descriptor(copy.donor) is not None:  # else the copied bytes do not count
-                    self._written.append((at, at + count))
+                if is_on_same_disk:
+                    count = self._opened.copy(source, source_at, at, end - at)
+                else:
+                    count = len(data)
+                    self._opened.write(at, memoryview(data))
+            if count == 0:
+                donors.leave_out(copy.donor, "it is shorter than it was")
+            elif donors.descriptor(copy.donor) is not None:  # else the copied bytes do not count
+                self._written.append((at, at + count))
             at += count
         return True
 

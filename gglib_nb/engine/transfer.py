@@ -60,7 +60,7 @@ _FLOWING_S: Final = 2.0
 _MOST_OPEN_FILES: Final = MOST_CONNECTIONS
 # While tensors are copied into one file, the network is free for the next; more copies at once only make a disk seek.
 _MOST_COPIED_FILES: Final = 2
-# A step of a comparison reads some megabytes.
+# A step of a comparison or of a copy reads some megabytes.
 _LONGEST_STEP_S: Final = 60.0
 
 
@@ -267,6 +267,8 @@ class Transfer:
             if not any(part.needs_facts for part in file.parts):  # the hub is asked first
                 self._check(file)
         elif file.stage is Stage.FETCHING and file.opened is not None:
+            if file.copy is not None and now_s - file.copy.moved_s > _LONGEST_STEP_S:  # the disk of a donor hangs
+                file.end_copy()
             if file.comparison is not None:
                 self._compare(file, file.opened, file.comparison, now_s)
             elif (wrong := file.verify()) is not None:

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -216,6 +217,31 @@ def test_a_cache_on_a_disk_that_hangs_only_when_it_is_read_holds_up_no_download(
     answers.set()
 
     assert isinstance(end, TransferFinished)
+    engine.close()
+
+
+def test_an_identical_file_on_another_disk_is_not_read_because_it_cannot_be_linked(hub, tmp_path, monkeypatch) -> None:
+    """Reading takes as long as the disk needs, which may hang."""
+    blob = tmp_path / "elsewhere" / "models--demo--model" / "blobs" / right_digest(hub, "small.gguf")
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(b"".join(hub.repositories[REPO].commit().files["small.gguf"].content.slices()))
+    hashed, hash_file, stat = list[int](), local.hash_file, Path.stat
+
+    def on_another_disk(path: Path, **options: bool) -> os.stat_result:
+        found = stat(path, **options)
+        return os.stat_result((*found[:2], 0, *found[3:])) if "elsewhere" in path.parts else found
+
+    def hashes(fd: int, *args: Any) -> bool:
+        hashed.append(fd)
+        return hash_file(fd, *args)
+
+    monkeypatch.setattr(Path, "stat", on_another_disk)
+    monkeypatch.setattr(local, "hash_file", hashes)
+    engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(tmp_path / "elsewhere"),))
+
+    end = engine.fetch(REPO, "small.gguf")
+
+    assert (hashed, end.files[0].was_present) == ([], False)
     engine.close()
 
 

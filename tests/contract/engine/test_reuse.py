@@ -20,10 +20,12 @@ from gglib_nb.demo import bytes_content
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.reports import EngineLost, TransferFinished, TransferStopped
 from gglib_nb.engine import disk, reuse, transfer
+from gglib_nb.engine import file as file_module
 from gglib_nb.engine.disk import journal_path, lease_path, part_path
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.partial import copy_once
 from gglib_nb.engine.pieces import Pieces
+from gglib_nb.engine.reuse import TensorCopy
 from tests.support.engine import EngineProcess, LocalEngine, planned
 from tests.support.faulty_hub import FaultyHub, IgnoreRange, Status, altered_content
 from tests.support.gguf_files import related_files as random_files
@@ -207,6 +209,40 @@ def test_a_donor_on_a_disk_that_hangs_while_it_is_compared_holds_up_no_download(
     answers.set()
 
     assert isinstance(end, TransferFinished)
+    assert end.files[0].reused_bytes == 0
+
+
+@pytest.mark.parametrize("call", ["open_regular", "read_at"])
+def test_a_donor_on_another_disk_that_hangs_while_it_is_copied_holds_up_no_download(
+    hub, engine, monkeypatch, call: str
+) -> None:
+    donor = place(hub, engine.folder, Q4_K_M).rename(engine.target(RELATED, "older-Q4_K_M.gguf"))
+    answers, copying, work = threading.Event(), threading.Event(), getattr(reuse, call)
+
+    def hangs(*args: Any) -> Any:
+        if copying.is_set() and threading.current_thread().name == "gglib-copy":
+            answers.wait(60)
+        return work(*args)
+
+    def elsewhere(found: os.stat_result) -> tuple[int, int, int, int]:
+        one = disk.identity(found)
+        return (0, *one[1:]) if one[1] == donor.stat().st_ino else one
+
+    def begins(*args: Any) -> TensorCopy:
+        copying.set()
+        return TensorCopy(*args)
+
+    monkeypatch.setattr(reuse, "identity", elsewhere)
+    monkeypatch.setattr(reuse, call, hangs)
+    monkeypatch.setattr(file_module, "TensorCopy", begins)
+    monkeypatch.setattr(transfer, "_LONGEST_STEP_S", 0.3)
+
+    end = engine.log.end_of(engine.begin(RELATED, Q4_K_M), timeout_s=30)
+    has_copied = copying.is_set()
+    answers.set()
+
+    assert isinstance(end, TransferFinished)
+    assert has_copied
     assert end.files[0].reused_bytes == 0
 
 

@@ -38,7 +38,9 @@ def test_a_partial_file_of_another_user_is_continued_as_a_copy_if_it_can_be_read
 
 
 @pytest.mark.parametrize("replaces", [False, True])
-def test_a_file_at_the_target_that_cannot_be_read_is_another_file(hub, ordinary, replaces: bool) -> None:
+def test_a_file_at_the_target_that_cannot_be_read_is_reported_as_unreadable_unless_it_is_to_be_replaced(
+    hub, ordinary, replaces: bool
+) -> None:
     target = ordinary.target(REPO, "small.gguf")
     target.parent.mkdir(parents=True)
     target.write_bytes(bytes(200_000))
@@ -50,4 +52,5 @@ def test_a_file_at_the_target_that_cannot_be_read_is_another_file(hub, ordinary,
         assert digest_of(target) == right_digest(hub, "small.gguf")
     else:
         assert isinstance(end, TransferFailed)
-        assert "Another file is stored at" in str(end.error)
+        assert f"{target} cannot be read" in str(end.error)
+        assert target.stat().st_size == 200_000

@@ -12,7 +12,7 @@ from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine import jobs
-from gglib_nb.engine.disk import lease_path
+from gglib_nb.engine.disk import lease_path, part_path
 from gglib_nb.engine.file import DownloadFile
 from gglib_nb.engine.lease import Lease, LeaseState
 from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck
@@ -189,3 +189,21 @@ def test_a_redirect_that_a_request_followed_is_the_address_of_later_requests(tmp
 
     assert file.next_request(0.0, MIB, SIZE).remote.url == "http://cdn.example/elsewhere"
     partial.close(is_ours=True)
+
+
+def test_a_file_that_another_process_takes_over_while_it_is_closed_is_left_to_it(tmp_path, lease, monkeypatch) -> None:
+    """Its disk hung, and nothing of it had arrived: only then are its partial files deleted."""
+    file = checked_file(tmp_path / "model.gguf", lease)
+    file.jobs.clear()
+    opened(file, lease)
+    ours = part_path(file.path), lease_path(file.path)
+
+    def takes_long(_opened: PartialFile) -> None:
+        for path in ours:
+            path.unlink()
+            path.write_bytes(b"theirs")
+
+    monkeypatch.setattr(PartialFile, "record", takes_long)
+    file.close()
+
+    assert [path.read_bytes() for path in ours] == [b"theirs", b"theirs"]

@@ -386,7 +386,7 @@ def test_after_a_write_error_that_a_network_disk_reports_at_the_end_only_synced_
     target, lease, monkeypatch, call: str
 ) -> None:
     partial, work = opened(target, lease), getattr(os, call)
-    reported = [partial._fd]
+    reported, sync_data = [partial._fd], partial_module.sync_data
 
     def reports(fd: int, *args: int) -> None:
         work(fd, *args)
@@ -394,13 +394,52 @@ def test_after_a_write_error_that_a_network_disk_reports_at_the_end_only_synced_
             reported.clear()
             raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
+    def reports_again(fd: int) -> None:
+        if fd == partial._fd:
+            raise OSError(errno.EDQUOT, "Disk quota exceeded")
+        sync_data(fd)
+
     partial.pieces.set(0, 2_000, SYNCED)
     partial.pieces.set(2_000, 4_000, WRITTEN)
     monkeypatch.setattr(partial_module.os, call, reports)
+    monkeypatch.setattr(partial_module, "sync_data", reports_again)
     partial.close(is_ours=True)
 
     assert Journal.read(journal_path(target)).runs == [(0, 2_000, SYNCED)]
     assert partial.journal.fd == -1
+
+
+def test_a_full_disk_that_cannot_even_truncate_a_file_keeps_its_last_bytes(target, lease, monkeypatch) -> None:
+    """A copy-on-write disk needs space for that too."""
+
+    def is_full(fd: int, length: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    partial = opened(target, lease)
+    partial.pieces.set(0, 2_000, SYNCED)
+    partial.pieces.set(2_000, 4_000, WRITTEN)
+    monkeypatch.setattr(partial_module.os, "ftruncate", is_full)
+    partial.close(is_ours=True)
+
+    assert Journal.read(journal_path(target)).runs == [(0, 2_000, SYNCED), (2_000, 4_000, WRITTEN)]
+
+
+@pytest.mark.parametrize("change", ["forget", "distrust"])
+def test_bytes_that_are_found_missing_change_no_journal_of_another_process(target, monkeypatch, change: str) -> None:
+    """A disk may take so long that another process takes the file over meanwhile."""
+    partial = opened(target, acquired(target))
+    partial.pieces.set(0, SIZE, WRITTEN)
+
+    def takes_long(_fd: int) -> None:
+        monkeypatch.undo()
+        taken_from(target, os.getppid())
+        journal_path(target).write_bytes(b"theirs")
+
+    monkeypatch.setattr("gglib_nb.engine.journal.sync_data", takes_long)
+    partial.distrust() if change == "distrust" else partial.forget(0, SIZE)
+
+    assert journal_path(target).read_bytes() == b"theirs"
+    partial.close(is_ours=False)
 
 
 def test_synced_bytes_are_recorded_unless_they_were_found_wrong_in_the_meantime(target, partial) -> None:
