@@ -158,7 +158,7 @@ class Worker:
             self._connection = None
 
     def _fetch(self, request: Request, session: Session) -> None:
-        if self._is_narrowed_in_vain or self._session is not session:
+        if self._session is not session:
             self._drop_connection()
         if self._connection is None:
             self._session, self._connection = session, Connection(session)
@@ -169,8 +169,8 @@ class Worker:
             answer = self._ask(self._connection, request)
             self.answer_s = time.monotonic() - asked_s
             request.accept(answer.version)
-            self._read(self._connection, answer, request)
-            if request.is_whole or self._is_narrowed_in_vain:
+            self._read(answer, request)
+            if request.is_whole:
                 return
 
     def _ask(self, connection: Connection, request: Request) -> Answer:
@@ -183,14 +183,10 @@ class Worker:
                 self.origin = origin_of(request.remote.url)
         return connection.request(request.remote.url, *request.remote_range)
 
-    def _read(self, connection: Connection, answer: Answer, request: Request) -> None:
+    def _read(self, answer: Answer, request: Request) -> None:
         took_s = READ_S
-        while not request.is_over and (answer.is_whole or not self._is_narrowed_in_vain):
-            if (limit := self._pool.throttle.bytes_per_second) is not None:  # keeps the system from receiving far more
-                connection.narrow(max(16 * 1024, min(BUFFER_BYTES, int(limit * READ_S))))
-            elif self._is_narrowed_in_vain:
-                connection.narrow(BUFFER_BYTES)  # the system may still widen it a little
-            self._read_bytes = next_read_bytes(self._read_bytes, took_s, limit)
+        while not request.is_over:
+            self._read_bytes = next_read_bytes(self._read_bytes, took_s, self._pool.throttle.bytes_per_second)
             wanted = min(self._read_bytes, request.end - request.position)
             began_s = time.monotonic()
             count = answer.readinto(self._buffer[: max(1, wanted)])
@@ -206,12 +202,6 @@ class Worker:
             self._pool.throttle.pay(count, self._stop)
             self.is_waiting = False
         answer.finish()
-
-    @property
-    def _is_narrowed_in_vain(self) -> bool:
-        """Whether the connection was narrowed for a limit that no longer applies, and cannot be widened again."""
-        is_narrowed = self._connection is not None and self._connection.narrowed_bytes is not None
-        return is_narrowed and self._pool.throttle.bytes_per_second is None
 
 
 class Pool:

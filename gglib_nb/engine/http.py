@@ -279,7 +279,6 @@ class Answer:
         self, connection: "Connection", response: http.client.HTTPResponse, start: int, end: int | None
     ) -> None:
         self.end = end
-        self.is_whole = response.status == 200  # a server that ignored a range sends the rest only with all of it
         version = response.getheader("etag") or response.getheader("last-modified") or ""
         self.version = version.removeprefix("W/")[:_VERSION_LENGTH]
         self._connection = connection
@@ -341,7 +340,6 @@ class Connection:
         self._route: tuple[Origin, Proxy | None] | None = None
         self._stream: Stream | None = None
         self._reader: DeadlineReader | None = None
-        self.narrowed_bytes: int | None = None  # of the present connection; None: not narrowed
         self._used_s = 0.0
 
     def request(self, url: str, start: int = 0, end: int | None = None, size_bytes: int | None = None) -> Answer:
@@ -374,13 +372,6 @@ class Connection:
                     # Not `SSLSocket.shutdown`, which would let a reader in another thread continue without TLS.
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    def narrow(self, buffer_bytes: int) -> None:
-        """Limit the system's receive buffer to about this size."""
-        if self._socket is not None and buffer_bytes != self.narrowed_bytes:
-            self.narrowed_bytes = buffer_bytes
-            with contextlib.suppress(OSError):
-                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
-
     def close(self) -> None:
         """Close the connection; the next request opens another."""
         with self._lock:
@@ -388,7 +379,7 @@ class Connection:
         if self._stream is not None:
             with contextlib.suppress(OSError):
                 self._stream.close()
-        self._stream = self._reader = self._route = self.narrowed_bytes = None
+        self._stream = self._reader = self._route = None
 
     def release(self, response: http.client.HTTPResponse) -> None:
         """Read the rest of a body, within bounds, so that the connection can be reused; else close it."""

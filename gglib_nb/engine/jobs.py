@@ -77,7 +77,7 @@ def release(event: JobEnded) -> None:
                     file.begin(result.opened, CheckResult(None), 0.0)
                 file.close()
             case JobEnded(name="sync", result=Exception()):  # its bytes may be lost, and no other sync will report it
-                delete_unowned(event.file.path, Timeouts().lease_s)
+                delete_unowned(event.file.path)
             case _:
                 pass
 

@@ -247,10 +247,10 @@ class Lease:
             self._fd = -1
 
 
-def delete_unowned(target: Path, lease_s: float, *, keeps_bytes: bool = False) -> None:
+def delete_unowned(target: Path, *, keeps_bytes: bool = False) -> None:
     """Delete our partial files of a target, if unused; `keeps_bytes` keeps one with a `.part`. May raise `OSError`."""
     if has_journal_or_lease(target):
-        lease = Lease(lease_path(target), lease_s)
+        lease = Lease(lease_path(target), math.inf)
         if lease.try_acquire() is None:
             if not (keeps_bytes and os.path.lexists(part_path(target))):
                 delete_partial(target)

@@ -31,7 +31,6 @@ from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import WRITTEN, Pieces
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.reuse import Comparison, CopySource, DonorFile, compare_tensors, find_donors, known_copies
-from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GgufError, StorageError
 from gglib_nb.system import allocated_bytes, matching, read_at, sync_folder
 
@@ -135,15 +134,11 @@ class TargetCheck(Struct, eq=False):
         is_recorded = verified is not None or found.st_mtime_ns == self.files[0].known_mtime_ns
         if is_recorded and found.st_size == self._size_bytes:
             return self._stored(found)
-        try:
+        advice = " Make it readable or move it, or download again with --force to replace it."
+        refusal = disk.storage_errors(self._target, "cannot be read", advice)
+        with contextlib.suppress(OSError) if self.command.replaces else refusal:
             if self._size_bytes in (None, found.st_size) and (digest := self._digest_if_right(self._target, found)):
                 return self._stored(found, digest)
-        except OSError as error:
-            if not self.command.replaces:
-                raise StorageError(
-                    f"{self._target} cannot be read ({error.strerror or error}). Make it readable or move it, or "
-                    "download again with --force to replace it."
-                ) from error
         if self.command.replaces:
             return None
         raise StorageError(
@@ -375,7 +370,7 @@ def discard_leftovers(targets: Iterable[str]) -> frozenset[str]:
     targets = [target for target in targets if Path(target).name]  # `/` and an empty text name no file
     for target in targets:
         with contextlib.suppress(OSError):
-            delete_unowned(Path(target), Timeouts().lease_s)
+            delete_unowned(Path(target))
     return frozenset(target for target in targets if not os.path.lexists(disk.part_path(Path(target))))
 
 

@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Final, TextIO, assert_never, cast
 
 from gglib_nb.domain import reports
@@ -26,7 +25,8 @@ from gglib_nb.engine.digest import check_file
 from gglib_nb.engine.disk import DiskSpace
 from gglib_nb.engine.http import Session
 from gglib_nb.engine.jobs import Shared
-from gglib_nb.engine.lease import Owner, delete_unowned
+from gglib_nb.engine.lease import Owner
+from gglib_nb.engine.local import discard_leftovers
 from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer import Transfer
@@ -68,11 +68,9 @@ class Engine:
             case reports.StopTransfer(attempt) if attempt in self._transfers:
                 self._transfers[attempt].stop()
             case reports.DiscardPartials(targets):
-                self._discard(targets)
-            case wire.CheckFiles(check):
-                stop = self._checks[check] = threading.Event()
-                run = partial(run_check, command, self._report, stop)
-                threading.Thread(target=run, name=f"gglib-check-{check}", daemon=True).start()
+                discard_leftovers(targets)
+            case wire.CheckFiles():
+                self._check(command)
             case wire.StopCheck(check) if check in self._checks:
                 self._checks.pop(check).set()
             case reports.StopTransfer() | wire.StopCheck():
@@ -89,13 +87,6 @@ class Engine:
             transfer.join(max(0.0, deadline_s - time.monotonic()))
         if self._shared is not None:
             self._shared.session.close()
-
-    def _discard(self, targets: tuple[str, ...]) -> None:
-        for target in targets:
-            try:
-                delete_unowned(Path(target), self._timeouts.lease_s)
-            except OSError as error:
-                sys.stderr.write(f"partial files of {target} were not deleted: {error}\n")
 
     def _configured(self, command: wire.Configure) -> None:
         settings = command.endpoint, command.token, command.user_agent, command.mirrors, command.modelscope
@@ -121,6 +112,14 @@ class Engine:
         self._transfers = {number: one for number, one in self._transfers.items() if not one.join(0)}
         transfer = self._transfers[command.attempt] = Transfer(command, self._shared, self._report)
         transfer.start()
+
+    def _check(self, command: wire.CheckFiles) -> None:
+        stop = self._checks[command.check] = threading.Event()
+        run = partial(run_check, command, self._report, stop)
+        try:
+            threading.Thread(target=run, name=f"gglib-check-{command.check}", daemon=True).start()
+        except RuntimeError:  # there are too many threads
+            self._report(wire.CheckEnded(command.check, ()))
 
 
 def _read_certificates() -> None:

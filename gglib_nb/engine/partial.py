@@ -24,8 +24,6 @@ from gglib_nb.system import allocate, copy_range, others_may_write, read_at, syn
 
 # Long enough to cost nothing, short enough that a stop is noticed soon on a slow disk.
 _STEP_BYTES: Final = 8 * MIB
-# The largest block of a common filesystem; those with larger blocks (ZFS) share none this way.
-_BLOCK_BYTES: Final = 4096
 
 
 class PartialFile:
@@ -62,20 +60,20 @@ class PartialFile:
         self._fd, runs = self._open(runs)
         lease.has_other_writer = False
         self.pieces = Pieces(size_bytes, runs)  # for the transfer's thread
-        self._folder = target.parent.stat()
+        self.left_end = self.pieces.last_end  # of the bytes that the hasher has to read from the disk
         self.device = os.fstat(self._fd).st_dev
+        ends = [self.pieces.end] if size_bytes is None else [part.offset_bytes + part.size_bytes for part in parts]
         try:
+            self._folder = target.parent.stat()
             journal.begin(self.pieces, self._check_owner)
             if size_bytes is not None:
                 allocate(self._fd, size_bytes)
             self._check_disk()
-        except (OSError, StorageError, LeaseLostError):
+            self.hasher = Hasher(self._fd, FrontDigest(ends), inbox)
+        except Exception:
             os.close(self._fd)
             journal.close()
             raise
-        ends = [self.pieces.end] if size_bytes is None else [part.offset_bytes + part.size_bytes for part in parts]
-        self.left_end = self.pieces.last_end  # of the bytes that the hasher has to read from the disk
-        self.hasher = Hasher(self._fd, FrontDigest(ends), inbox)
         self.hasher.allow(self.pieces.reach(0))
 
     def _check_disk(self) -> None:
@@ -109,16 +107,17 @@ class PartialFile:
 
     def _own_copy(self, shared: int, runs: list[Run]) -> int:
         """Copy the trusted bytes to a new file, for one that another process may write to; returns its descriptor."""
-        own = self._own_path
-        fd = disk.create_beside(own)
+        own, fd = self._own_path, -1
         try:
+            fd = disk.create_beside(own)
             for start, end, _ in runs:
                 copy_bytes(shared, fd, start, end)
             sync_data(fd)
             self._check_owner()
             own.replace(self.path)
         except (OSError, LeaseLostError):
-            os.close(fd)
+            if fd >= 0:
+                os.close(fd)
             own.unlink(missing_ok=True)
             raise
         finally:
@@ -296,12 +295,8 @@ def copy_bytes(source: int, target: int, at: int, end: int) -> None:
 
 def copy_once(source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:
     """Copy at most `length` bytes, as cheaply as the filesystem can; returns how many, 0 at the end of the source."""
-    step = min(_STEP_BYTES, length)
-    if (source_offset - target_offset) % _BLOCK_BYTES == 0:  # up to a block's border: only whole blocks can be shared
-        head = min(-target_offset % _BLOCK_BYTES, length)
-        step = head or step // _BLOCK_BYTES * _BLOCK_BYTES or step
-    if copied := copy_range(source, source_offset, target, target_offset, step):
+    if copied := copy_range(source, source_offset, target, target_offset, min(_STEP_BYTES, length)):
         return copied
-    data = read_at(source, min(step, MIB), source_offset)
+    data = read_at(source, min(MIB, length), source_offset)
     disk.write_all(target, data, target_offset)
     return len(data)

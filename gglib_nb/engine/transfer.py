@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, Final, assert_never
@@ -136,7 +136,7 @@ class Transfer:
         self._report(time.monotonic())
         for file in self.files:
             with contextlib.suppress(OSError):
-                delete_unowned(file.path, self._shared.timeouts.lease_s, keeps_bytes=True)
+                delete_unowned(file.path, keeps_bytes=True)
         return TransferFinished(self._command.attempt, stored)
 
     def _work(self) -> None:
@@ -191,6 +191,15 @@ class Transfer:
         file.jobs.add(name)
         self.start_job(name, partial(jobs.run_job, name, file, file.version, work, *args))
         self._running_jobs += 1
+
+    def _do_if_possible(self, name: str, file: DownloadFile, *args: Any, descriptors: Sequence[int] = ()) -> None:  # noqa: ANN401
+        """Start a job that will be due again, which closes these descriptors; if no thread can start, close them."""
+        try:
+            self._do(name, file, *args)
+        except RuntimeError:
+            file.jobs.discard(name)
+            for fd in descriptors:
+                os.close(fd)
 
     def start_job(self, name: str, job: Callable[[], JobEnded]) -> None:
         """Run a job on a thread of its own, and put its event into the inbox; a test runs it itself."""
@@ -518,14 +527,12 @@ class Transfer:
         if not self._renew(file, now_s) or file.stage is not Stage.FETCHING or file.opened is None:
             return
         if "look" not in file.jobs:
-            try:
-                self._do("look", file, file.opened.check_in_place)
-            except RuntimeError:  # no thread can start now
-                file.jobs.discard("look")
+            self._do_if_possible("look", file, file.opened.check_in_place)
         try:
             file.opened.record()
             if (ranges := file.begin_sync(now_s)) is not None:
-                self._do("sync", file, jobs.sync, (file.opened.reader(), os.dup(file.opened.journal.fd)), ranges)
+                both = file.opened.reader(), os.dup(file.opened.journal.fd)
+                self._do_if_possible("sync", file, jobs.sync, both, ranges, descriptors=both)
         except OSError as error:
             raise storage_error(error, file.opened.path) from error
 
@@ -545,7 +552,8 @@ class Transfer:
         if file.opened is not None and (reach := file.begin_parsing()) is not None:
             first = file.parts[0].planned
             shard = first.path_in_repo if len(file.parts) == 1 and first.kind == "shard" else None
-            self._do("header", file, facts_of, file.opened.reader(), file.size_bytes, reach, shard)
+            fd = file.opened.reader()
+            self._do_if_possible("header", file, facts_of, fd, file.size_bytes, reach, shard, descriptors=(fd,))
 
     # Tensors of other files ------------------------------------------------------------------------------------------
 

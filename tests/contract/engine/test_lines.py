@@ -139,19 +139,6 @@ def test_a_bandwidth_limit_is_exact_to_five_percent_over_ten_seconds(hub, engine
         engine.stop(attempt)
 
 
-def test_lifting_a_limit_leaves_no_slow_connection(hub, engine) -> None:
-    engine.send(configured(hub, bandwidth_limit_bytes_per_second=2_000_000))
-    attempt = engine.begin(REPO, NAME)
-    engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 1_000_000)
-    before = {one.connection_id for one in hub.requests if one.origin == "cdn"}
-
-    engine.send(configured(hub))
-
-    assert isinstance(engine.log.end_of(attempt), TransferFinished)
-    carried = bytes_by_connection(hub)
-    assert sum(carried[one] for one in carried if one not in before) > SIZE / 2
-
-
 class Proxy:
     """A forward proxy for plain HTTP that counts bytes and records requests."""
 

@@ -28,6 +28,8 @@ from gglib_nb.domain.reports import (
 from gglib_nb.engine import disk, jobs, partial, transfer
 from gglib_nb.engine import file as file_module
 from gglib_nb.engine.disk import DiskSpace
+from gglib_nb.engine.partial import PartialFile
+from gglib_nb.engine.protocol import CheckEnded, CheckFiles, FileToCheck
 from gglib_nb.errors import StorageError
 from tests.support.engine import EngineProcess, LocalEngine
 from tests.support.faulty_hub import Stall
@@ -502,3 +504,51 @@ def test_a_transfer_that_finds_no_thread_fails_alone(hub, engine, monkeypatch) -
     assert "can't start new thread" in str(engine.failure(REPO, "small.gguf"))
     hub.set_speed()
     assert isinstance(engine.log.end_of(running), TransferFinished)
+
+
+@pytest.mark.parametrize("job", ["look", "sync", "header"])
+def test_a_job_that_finds_no_thread_starts_later_and_leaves_no_file_open(hub, engine, monkeypatch, job: str) -> None:
+    refused, start, reader = threading.Event(), threading.Thread.start, PartialFile.reader
+    opened: list[int] = []
+
+    def starts(thread: threading.Thread) -> None:
+        if thread.name == f"gglib-{job}" and not refused.is_set():
+            del opened[:-1]  # that of the refused job remains
+            refused.set()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def reads(partial: PartialFile) -> int:
+        fd = reader(partial)
+        if not refused.is_set():
+            opened.append(fd)
+        return fd
+
+    monkeypatch.setattr(threading.Thread, "start", starts)
+    monkeypatch.setattr(PartialFile, "reader", reads)
+    monkeypatch.setattr(file_module, "_SYNC_BYTES", 1)
+    attempt = begin_slowly(engine)
+    assert refused.wait(30)
+    hub.set_speed()
+
+    assert isinstance(engine.log.end_of(attempt), TransferFinished)
+    assert job == "look" or engine.target(REPO, NAME).stat().st_ino not in map(inode_of, opened)
+
+
+def test_a_check_that_finds_no_thread_ends_alone(engine, monkeypatch) -> None:
+    def refuses(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        engine.send(CheckFiles(7, (FileToCheck("model.gguf", 1, None, ""),)))
+
+    engine.log.wait_for(lambda events: CheckEnded(7, ()) in events)
+    assert isinstance(engine.fetch(REPO, "small.gguf"), TransferFinished)
+
+
+def inode_of(fd: int) -> int | None:
+    try:
+        return os.fstat(fd).st_ino
+    except OSError:
+        return None  # it was closed

@@ -219,7 +219,7 @@ def test_a_journal_left_by_a_kill_before_its_rename_is_deleted(tmp_path) -> None
     for path in (part_path(target), journal_path(target), Path(f"{journal_path(target)}.new")):
         path.write_bytes(b"left")
 
-    delete_unowned(target, 1.0)
+    delete_unowned(target)
 
     assert list(tmp_path.iterdir()) == []
 

@@ -442,6 +442,42 @@ def test_bytes_that_are_found_missing_change_no_journal_of_another_process(targe
     partial.close(is_ours=False)
 
 
+@pytest.mark.parametrize("step", ["target.parent.stat", "create_beside", "Hasher"])
+def test_opening_that_fails_leaves_no_file_open(target, monkeypatch, step: str) -> None:
+    partial = opened(target, acquired(target))
+    partial.pieces.set(0, 1_000, WRITTEN)
+    partial.close(is_ours=True)
+    lease = taken_from(target, os.getpid())
+    fds, open_beside, stat = list[int](), partial_module.disk.open_beside, Path.stat
+
+    def notes(path: Path, flags: int) -> int:
+        fds.append(open_beside(path, flags))
+        return fds[-1]
+
+    def refuses(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    def refuses_folder(path: Path, **options: bool) -> os.stat_result:
+        if path == target.parent and fds:
+            refuses()
+        return stat(path, **options)
+
+    monkeypatch.setattr(partial_module.disk, "open_beside", notes)
+    if step == "create_beside":
+        monkeypatch.setattr(partial_module.disk, step, refuses)
+    elif step == "Hasher":
+        monkeypatch.setattr(partial_module, step, refuses)
+    else:
+        monkeypatch.setattr(Path, "stat", refuses_folder)
+    with pytest.raises(OSError, match="memory"):
+        opened(target, lease)
+
+    assert fds
+    for fd in fds:
+        with pytest.raises(OSError, match="descriptor"):
+            os.fstat(fd)
+
+
 def test_synced_bytes_are_recorded_unless_they_were_found_wrong_in_the_meantime(target, partial) -> None:
     partial.pieces.set(0, SIZE, WRITTEN)
     ranges, reader = partial.pieces.present(), partial.reader()
