@@ -71,6 +71,6 @@ def test_the_demo_opens_its_notebook_in_its_own_workspace_without_dialogs(
     assert page.locator(".jp-Dialog, .Toastify__toast").all_inner_texts() == []
     assert page.locator(".jp-NotebookPanel").count() == 1
     workspaces = demo.folder / "jupyter" / "workspaces"
-    wait_until(lambda: any(workspaces.glob("*.jupyterlab-workspace")), 10.0, "the workspace to be stored")
+    wait_until(lambda: any(workspaces.glob("*.jupyterlab-workspace")), 60.0, "the workspace to be stored")
     assert list((tmp_path / "jupyter" / "config").rglob("*.jupyterlab-workspace")) == []
     context.close()

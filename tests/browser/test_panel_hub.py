@@ -93,7 +93,7 @@ def test_a_repository_without_gguf_files_offers_its_conversions(panel: PanelPage
     panel.press("Download Q4_K_M")
 
     row = panel.page.locator(f'[data-key="{SEEING}:Q4_K_M"][data-status="completed"]')
-    panel.until(row.is_visible, "the download", deadline_s=20)
+    panel.until(row.is_visible, "the download")
     expect(field).to_have_value(SEEING)
     expect(child).to_be_hidden()
 
@@ -193,7 +193,7 @@ def enter(panel: PanelPage, name: str, key: str, then: Callable[[], bool]) -> No
     """Moves to a control with one key, presses Enter, and waits for the result."""
     go_to(panel, name, key)
     panel.page.keyboard.press("Enter")
-    panel.until(then, f"what comes of {name!r}", deadline_s=20)
+    panel.until(then, f"what comes of {name!r}")
 
 
 @pytest.mark.slow
@@ -241,7 +241,7 @@ def test_a_session_with_only_the_keyboard_never_loses_the_focus(
     enter(panel, "Undo first Q4_K_M", "ArrowLeft", lambda: is_said("first Q4_K_M is waiting in the queue again."))
     hub.set_speed(None)
     manager.sync.join()
-    panel.until(lambda: len(panel.page.locator('[data-status="completed"]').all()) == 3, "all three", deadline_s=20)
+    panel.until(lambda: len(panel.page.locator('[data-status="completed"]').all()) == 3, "all three")
     # … opens a finished one and copies its path.
     go_to(panel, "Details of third Q4_K_M", "ArrowDown")
     panel.page.keyboard.press("Enter")

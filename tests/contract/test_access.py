@@ -147,7 +147,7 @@ def test_a_download_that_fails_while_no_other_waits_is_watched_too() -> None:
     watch = AccessWatch(lambda: next(queues), lambda _repo_id: None, retry, interval_s=0.0)
     watch.start()
 
-    assert both_retried.wait(5)
+    assert both_retried.wait(60)
 
 
 def test_a_login_is_checked_with_the_hub_and_stored(hub: FaultyHub, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ async def test_a_cancelled_joined_file_resumes_where_it_stopped(
     hub.wait_for(lambda _records: hub.bytes_sent() > 300_000)
     ended = manager.submit(manager.sync.wait, queued.id)
     await manager.cancel_download(queued.id)
-    ended.exception(timeout=10)
+    ended.exception(timeout=60)
     hub.set_speed()
 
     path = await manager.download(REPO)

@@ -114,7 +114,7 @@ async def fetch_a_part(manager: DownloadManager, hub: FaultyHub, repo_id: str, q
     hub.wait_for(lambda _records: hub.bytes_sent(f"m-{quantization}.gguf") > 2 * MIB)
     ended = manager.submit(manager.sync.wait, queued.id)
     await manager.cancel_download(queued.id)
-    ended.exception(timeout=10)
+    ended.exception(timeout=60)
     await manager.join()
     hub.set_speed()
 
@@ -357,7 +357,7 @@ async def test_a_stalled_storage_does_not_delay_the_plan_for_long(manager: Downl
     stall.release()
 
     assert plan.variants[0].memory is None
-    assert time.monotonic() - began_s < 15
+    assert time.monotonic() - began_s < 30
 
 
 @pytest.mark.parametrize(

@@ -91,18 +91,18 @@ def test_sixteen_connections_share_one_limit(make_hub: Callable[..., FaultyHub])
         sizes = list(pool.map(lambda span: len(ask(url, headers={"Range": span}).body), ranges))
 
     assert sizes == [100_000] * 16
-    assert 0.15 <= time.monotonic() - started <= 2
+    assert time.monotonic() - started >= 0.15
 
 
 def test_each_connection_has_its_own_limit(make_hub: Callable[..., FaultyHub]) -> None:
-    hub = make_hub([make_repository("demo/a-GGUF", {"a.gguf": 400_000})], per_connection=1_000_000)
+    hub = make_hub([make_repository("demo/a-GGUF", {"a.gguf": 400_000})], per_connection=400_000)
     url = signed_url(hub, "demo/a-GGUF", "a.gguf")
     started = time.monotonic()
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda _: ask(url), range(16)))
 
-    assert 0.3 <= time.monotonic() - started <= 5  # shared, it would take 6.4 s
+    assert 0.8 <= time.monotonic() - started <= 15  # shared, it would take 16 s
 
 
 def test_a_held_hub_sends_nothing_until_released(make_hub: Callable[..., FaultyHub]) -> None:
@@ -136,7 +136,7 @@ def test_a_new_connection_gets_its_own_speed(hub: FaultyHub) -> None:
 
     ask(url)
 
-    assert 0.1 <= time.monotonic() - started <= 2
+    assert time.monotonic() - started >= 0.1
 
 
 def test_dropped_connections_are_cut_and_new_ones_accepted(hub: FaultyHub) -> None:
@@ -218,7 +218,7 @@ def test_the_command_serves_a_folder_until_stopped(tmp_path: Path) -> None:
         name, _, url = process.stdout.readline().strip().partition("=")
         answer = ask(f"{url}/api/models/local/models")
         os.kill(process.pid, signal.SIGTERM)
-        status = process.wait(10)
+        status = process.wait(60)
 
     assert (name, answer.status, status) == ("HF_ENDPOINT", 200, 0)
 

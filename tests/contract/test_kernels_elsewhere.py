@@ -211,7 +211,7 @@ def test_a_model_in_another_kernels_queue_is_neither_pruned_nor_deleted(
     owner, other = make_manager(), make_manager()
     path = owner.sync.download("demo/small-GGUF", "Q4_K_M")
     id_ = owner.sync.queue_download(DownloadRequest("demo/small-GGUF", "Q4_K_M", force=True))
-    wait_until(lambda: other.sync.see_others() or bool(other.snapshot.elsewhere), 10, "the other queue")
+    wait_until(lambda: other.sync.see_others() or bool(other.snapshot.elsewhere), 60, "the other queue")
 
     plan = other.sync.prune(keep_bytes=0)
     with pytest.raises(AlreadyQueuedError, match="Cancel it there"):

@@ -121,7 +121,7 @@ async def test_a_cancelled_wait_ends_although_its_callback_called_an_operation(
     waiting = asyncio.create_task(
         manager.download(SMALL, "Q4_K_M", progress=lambda _item: calls.append(manager.sync.active_count()))
     )
-    await asyncio.to_thread(wait_until, lambda: bool(calls), 10, "the callback")
+    await asyncio.to_thread(wait_until, lambda: bool(calls), 60, "the callback")
 
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):

@@ -212,7 +212,7 @@ async def test_operations_after_close_raise_without_waiting(make_manager: Callab
     await manager.aclose()
 
     with pytest.raises(gglib_nb.GglibError):
-        await asyncio.wait_for(manager.models(), 10)
+        await asyncio.wait_for(manager.models(), 20)
 
 
 def test_an_unmounted_models_folder_is_not_written_to(manager: DownloadManager, hub: FaultyHub, tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_a_pipe_beside_the_files_blocks_nothing(manager: DownloadManager, tmp_pa
     waiting = threading.Thread(target=manager.sync.import_folder, args=(cache,), daemon=True)
     waiting.start()
 
-    waiting.join(10)
+    waiting.join(60)
 
     assert not waiting.is_alive()
     assert [str(model.id) for model in manager.catalog.models()] == ["owner/name-GGUF:Q4_K_M"]
@@ -152,13 +152,13 @@ def test_a_cancelled_import_registers_nothing(manager: DownloadManager, tmp_path
 
     def tell(_progress: WorkProgress) -> None:
         reached.set()
-        go_on.wait(10)
+        go_on.wait(60)
 
     future = manager.submit(manager.sync.import_folder, tmp_path / "many", on_progress=tell)
-    assert reached.wait(10)
+    assert reached.wait(60)
     future.cancel()
     go_on.set()
-    manager.submit(manager.sync.models).result(timeout=10)
+    manager.submit(manager.sync.models).result(timeout=60)
 
     time.sleep(0.3)
     assert manager.sync.models() == []

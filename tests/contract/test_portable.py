@@ -62,7 +62,7 @@ def test_a_killed_download_is_resumed_and_completed_without_posix(hub: FaultyHub
 
     killed.kill()
     killed.communicate()
-    wait_until(lambda: not is_engine(engine), 10, "the engine's end after its parent's")
+    wait_until(lambda: not is_engine(engine), 60, "the engine's end after its parent's")
     resumed = start(tmp_path, environment)
     printed, errors = resumed.communicate(timeout=60)
 

@@ -23,7 +23,7 @@ SHARDS = 12
 LINE_BYTES_PER_SECOND = 8 * MB
 # A journal is written every half second, and sockets hold unread data.
 MOST_LOST_BYTES = LINE_BYTES_PER_SECOND
-TAKEN_OVER_WITHIN_S = 5.0
+TAKEN_OVER_WITHIN_S = 12.0  # a lease that was not given up is taken over after 15 s
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def play_kill_round(hub: FaultyHub, folder: Path, seed: int, scale: int = 1, lin
         engine_pid = first.engine_pid
         first.kill()
     assert engine_pid is not None
-    wait_until(lambda: not is_running(engine_pid), 3, "the engine's end")
+    wait_until(lambda: not is_running(engine_pid), 30, "the engine's end")
     hub.set_speed(0)
 
     with QueueProcess(folder, hub.url) as second:
@@ -101,14 +101,14 @@ def play_kill_round(hub: FaultyHub, folder: Path, seed: int, scale: int = 1, lin
         took_s = second.wait_until(
             lambda one: hub.bytes_sent() > resumed_bytes or not one.value("manager.snapshot.active_count"),
             "the first new byte",
-            TAKEN_OVER_WITHIN_S * 3,
+            60,
         )
         second.value("manager.sync.join()", timeout_s=180)
         assert second.rows == rows_of("resting paused")
         assert second.failures == [f"{BROKEN}:Q4_K_M"]
         pids = [second.pid, second.engine_pid]
         second.end()
-    wait_until(lambda: not any(is_running(pid) for pid in pids if pid), 3, "the end of all processes")
+    wait_until(lambda: not any(is_running(pid) for pid in pids if pid), 30, "the end of all processes")
     sent = hub.bytes_sent() - before_bytes
     assert wrong_files(folder, files, SPLIT, PLAIN, LAST) == []
     assert sent <= wanted_bytes * 1.02 + MOST_LOST_BYTES * line // LINE_BYTES_PER_SECOND
@@ -217,7 +217,7 @@ def test_eight_kernels_that_request_two_models_share_the_transfers(
             hub.set_speed(LINE_BYTES_PER_SECOND)
             sent = hub.bytes_sent()
             owner.kill()
-            wait_until(lambda: hub.bytes_sent() > sent + MB, TAKEN_OVER_WITHIN_S * 3, "another one's bytes")
+            wait_until(lambda: hub.bytes_sent() > sent + MB, 60, "another one's bytes")
         for kernel in kernels:
             kernel.submit("manager.sync.join()")
         for kernel in kernels:

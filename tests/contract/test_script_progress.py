@@ -61,7 +61,7 @@ def on_a_terminal(code: str, folder: Path, endpoint: str, columns: int = 100) ->
         while time.monotonic() < deadline_s and (data := _read(parent, deadline_s)):
             written += data
         os.close(parent)
-        assert script.wait(10) == 0, written.decode()
+        assert script.wait(60) == 0, written.decode()
     return written.decode()
 
 

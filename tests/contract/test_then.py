@@ -177,13 +177,13 @@ def test_a_callable_is_called_once_for_a_retried_download(manager: DownloadManag
     id_ = manager.sync.queue_download(DownloadRequest(REPO, "Q4_K_M", to=disk, then=calls.append))
     disk.rename(tmp_path / "away")
     manager.sync.run_now(id_)
-    wait_until(lambda: bool(manager.snapshot.recent_failures), 10, "the failure")
+    wait_until(lambda: bool(manager.snapshot.recent_failures), 60, "the failure")
     (tmp_path / "away").rename(disk)
 
     manager.sync.retry(id_)
     manager.sync.wait(id_)
 
-    wait_until(lambda: bool(calls), 10, "the call")
+    wait_until(lambda: bool(calls), 60, "the call")
     assert len(calls) == 1
 
 
@@ -217,7 +217,7 @@ def test_each_callable_of_requests_made_at_the_same_time_is_called(
     monkeypatch.setattr(Commands, "forget", forget_slowly)
     thens = [lambda _finished, number=number: calls.append(number) for number in range(2)]
     for queued in [manager.submit(manager.sync.queue_smart, REPO, "Q4_K_M", then=then) for then in thens]:
-        queued.result(20)
+        queued.result(60)
     hub.set_speed()
 
     assert ran(manager) == ("done", "")
@@ -250,7 +250,7 @@ def test_a_command_whose_thread_cannot_start_fails_and_ends_the_wait(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    manager.submit(manager.sync.download, REPO, "Q4_K_M", then=then).result(20)  # type: ignore[arg-type]
+    manager.submit(manager.sync.download, REPO, "Q4_K_M", then=then).result(60)  # type: ignore[arg-type]
 
     assert ran(manager) == ("failed", "it was not started: can't start new thread")
 
@@ -324,7 +324,7 @@ def test_a_callable_is_called_for_a_stored_model(manager: DownloadManager) -> No
 
     manager.sync.download(REPO, "Q4_K_M", then=calls.append)
 
-    wait_until(lambda: len(calls) == 1, 10, "the call")
+    wait_until(lambda: len(calls) == 1, 60, "the call")
 
 
 # Restarts
@@ -349,7 +349,7 @@ def test_a_command_runs_once_even_after_a_restart(make_hub: Callable[..., Faulty
         with QueueProcess(tmp_path, hub.url) as later:
             later.value("manager.sync.download('demo/long') and None")
             later.value("manager.sync.join()")
-            wait_until(out.exists, 10, "the line")
+            wait_until(out.exists, 60, "the line")
 
     assert out.read_text() == "ran\n"
 

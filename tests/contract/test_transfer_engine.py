@@ -164,7 +164,7 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def is_over(pid: int, timeout_s: float = 20) -> bool:
+def is_over(pid: int, timeout_s: float = 60) -> bool:
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
         try:
@@ -278,7 +278,7 @@ def test_sending_never_blocks(seat) -> None:
     took_s = time.monotonic() - began_s
 
     psutil.Process(pid).kill()
-    assert took_s < 2
+    assert took_s < 20  # after 30 s it would be killed
 
 
 @pytest.mark.slow

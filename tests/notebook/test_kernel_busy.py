@@ -76,7 +76,7 @@ def test_the_interrupt_button_stops_the_cell_and_not_the_download(hub: FaultyHub
     sleeping = kernel.submit("import time; print('asleep', flush=True); time.sleep(60)")
     kernel.wait_for_output(sleeping)
     kernel.interrupt()
-    kernel.wait(sleeping, 5)
+    kernel.wait(sleeping, 30)
     waited = kernel.run("%gguf wait")
 
     assert sleeping.error is not None

@@ -66,7 +66,7 @@ def test_an_interrupted_wait_does_not_affect_the_download(hub: FaultyHub, kernel
     assert cell.error is not None
     assert [line.partition(": ")[0] for line in cell.error["traceback"]] == ["KeyboardInterrupt"]
     served = _bytes_sent(hub)
-    wait_until(lambda: _bytes_sent(hub) > served + MB, 10, "bytes after the interrupt")
+    wait_until(lambda: _bytes_sent(hub) > served + MB, 60, "bytes after the interrupt")
     kernel.run("%gguf cancel large --discard")
 
 

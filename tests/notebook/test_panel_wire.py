@@ -43,7 +43,7 @@ def panel_of(monkeypatch):
 
 def until(holds):
     """Waits for another thread."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while not holds():
         assert time.monotonic() < deadline
         threading.Event().wait(0.001)

@@ -75,7 +75,7 @@ def wait_until(condition: Callable[[], Any], timeout_s: float = WAIT_S) -> Any:
     return found
 
 
-def wait_ended(processes: list[psutil.Process], timeout_s: float = 20) -> None:
+def wait_ended(processes: list[psutil.Process], timeout_s: float = WAIT_S) -> None:
     """Wait until none of them runs."""
     wait_until(lambda: not any(is_engine(process) for process in processes), timeout_s)
 

@@ -80,7 +80,7 @@ class EventLog:
             self.events.append(event)
             self._changed.notify_all()
 
-    def wait_for(self, look: Callable[[list[Report]], _Found | None], timeout_s: float = 30) -> _Found:
+    def wait_for(self, look: Callable[[list[Report]], _Found | None], timeout_s: float = 60) -> _Found:
         """The result of `look` on the events, called after each one."""
         with self._changed:
             found: _Found | None = None
@@ -94,7 +94,7 @@ class EventLog:
             assert found is not None
             return found
 
-    def end_of(self, attempt: int, timeout_s: float = 30) -> Any:
+    def end_of(self, attempt: int, timeout_s: float = 60) -> Any:
         """The event with which the attempt ended."""
         return self.wait_for(
             lambda events: next((one for one in events if isinstance(one, ENDS) and one.attempt == attempt), None),
@@ -104,7 +104,7 @@ class EventLog:
     def progress_of(self, attempt: int) -> list[Progress]:
         return [one for one in list(self.events) if isinstance(one, Progress) and one.attempt == attempt]
 
-    def wait_for_progress(self, attempt: int, condition: Callable[[Progress], bool], timeout_s: float = 30) -> Progress:
+    def wait_for_progress(self, attempt: int, condition: Callable[[Progress], bool], timeout_s: float = 60) -> Progress:
         return self.wait_for(
             lambda events: next(
                 (one for one in events if isinstance(one, Progress) and one.attempt == attempt and condition(one)), None

@@ -118,7 +118,7 @@ class LightHost:
         while not self._outbox.empty():
             self._outbox.get_nowait()
 
-    def until(self, holds: Callable[[], bool], what: str, deadline_s: float = 30.0) -> None:
+    def until(self, holds: Callable[[], bool], what: str, deadline_s: float = 60.0) -> None:
         """Delivers the widget's messages to the page until this holds."""
         until_s = time.monotonic() + deadline_s
         while not holds():

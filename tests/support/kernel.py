@@ -147,7 +147,7 @@ class Kernel:
 
         IPython before 8.6 completes only from the last separator on, and a colon is one.
         """
-        reply = self._client.complete(text, len(text), reply=True, timeout=30)["content"]
+        reply = self._client.complete(text, len(text), reply=True, timeout=60)["content"]
         kept = text[: reply["cursor_start"]].rsplit(" ", maxsplit=1)[-1] if "%gguf" in text else ""
         return [kept + match for match in reply["matches"] if match != text[reply["cursor_start"] :]]
 
@@ -186,7 +186,7 @@ class Kernel:
     def _reply_status(self, cell: Cell) -> str:
         """The text of the reply: a `UsageError` has no error output."""
         while True:
-            reply = self._client.get_shell_msg(timeout=10)
+            reply = self._client.get_shell_msg(timeout=60)
             if reply["parent_header"].get("msg_id") == cell.message_id:
                 return str(reply["content"]["status"])
 

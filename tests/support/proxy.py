@@ -12,7 +12,7 @@ from typing import Self
 
 from tests.support.odd_server import OddServer
 
-_START_TIMEOUT_S = 30
+_START_TIMEOUT_S = 60
 
 
 class ProxyProcess:

@@ -220,7 +220,7 @@ def test_of_several_simultaneous_kernels_one_adopts_everything(path: Path) -> No
     for process in processes:
         process.join(60)
 
-    assert sorted(taken.get(timeout=10) for _ in processes) == [0, 0, 0, 3]
+    assert sorted(taken.get(timeout=60) for _ in processes) == [0, 0, 0, 3]
     assert len(rows(path)) == 3
 
 

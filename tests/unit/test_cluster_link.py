@@ -25,7 +25,7 @@ from gglib_nb.errors import InvalidConfigError, RequestError
 
 KEY = "gglib_nb-link"
 HOST = ClusterHost("host", "shared", "/models")
-WAIT_S = 20
+WAIT_S = 60
 
 
 class FakeWorker:

@@ -63,6 +63,6 @@ def test_a_check_of_the_new_engine_does_not_fail_with_the_old_one(
 
     monkeypatch.setattr(engine, "_fail_checks", begin_another_and_fail_checks)
     engine.change(None, lambda *_: Silent())
-    beginning.join(10)
+    beginning.join(60)
 
     assert not checks[0].answer.done()

@@ -190,7 +190,7 @@ def test_a_cache_on_a_disk_that_hangs_holds_up_no_download(hub, tmp_path, monkey
     monkeypatch.setattr(disk, "_SEARCH_S", 0.2)
     engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(tmp_path / "dead"),))
 
-    ends = [engine.log.end_of(engine.begin(REPO, name), timeout_s=10) for name in ("small.gguf", "other.gguf")]
+    ends = [engine.log.end_of(engine.begin(REPO, name), timeout_s=30) for name in ("small.gguf", "other.gguf")]
     answers.set()
 
     assert all(isinstance(end, TransferFinished) for end in ends)
@@ -213,7 +213,7 @@ def test_a_cache_on_a_disk_that_hangs_only_when_it_is_read_holds_up_no_download(
     monkeypatch.setattr(disk, "_SEARCH_S", 0.2)
     engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(tmp_path / "dead"),))
 
-    end = engine.log.end_of(engine.begin(REPO, "small.gguf"), timeout_s=10)
+    end = engine.log.end_of(engine.begin(REPO, "small.gguf"), timeout_s=30)
     answers.set()
 
     assert isinstance(end, TransferFinished)

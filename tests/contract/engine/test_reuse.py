@@ -187,7 +187,7 @@ def test_a_registered_file_on_a_disk_that_hangs_holds_up_no_download(
     monkeypatch.setattr(disk, "_SEARCH_S", 0.2)
 
     attempt = engine.begin(RELATED, Q4_K_S, donors=(str(elsewhere), str(tmp_path / "hung" / "m.gguf")))
-    end = engine.log.end_of(attempt, timeout_s=10)
+    end = engine.log.end_of(attempt, timeout_s=30)
     answers.set()
 
     assert isinstance(end, TransferFinished)
@@ -205,7 +205,7 @@ def test_a_donor_on_a_disk_that_hangs_while_it_is_compared_holds_up_no_download(
     monkeypatch.setattr(reuse._OpenDonors, "read", hangs)
     monkeypatch.setattr(transfer, "_LONGEST_STEP_S", 0.3)
 
-    end = engine.log.end_of(engine.begin(RELATED, Q4_K_S), timeout_s=10)
+    end = engine.log.end_of(engine.begin(RELATED, Q4_K_S), timeout_s=30)
     answers.set()
 
     assert isinstance(end, TransferFinished)

@@ -44,7 +44,7 @@ def test_an_attempt_that_waits_for_another_process_needs_no_connection(hub, tmp_
     waiting = engine.begin(REPO, NAME)
     engine.log.wait_for_progress(waiting, lambda one: one.notice_kind == "waiting")
 
-    end = engine.log.end_of(engine.begin(REPO, "small.gguf"), timeout_s=10)
+    end = engine.log.end_of(engine.begin(REPO, "small.gguf"))
 
     assert isinstance(end, TransferFinished)
     engine.stop(waiting)
@@ -146,11 +146,11 @@ def test_a_stop_while_another_process_has_the_file_does_not_affect_it(hub, engin
     attempt = engine.begin(REPO, NAME)
     engine.log.wait_for_progress(attempt, lambda one: one.notice_kind == "waiting")
 
-    end, took_s = engine.stop(attempt)
+    hub.set_speed(0)
+    end, _ = engine.stop(attempt)
     hub.set_speed()
 
     assert isinstance(end, TransferStopped)
-    assert took_s < 1
     assert isinstance(first.log.end_of(theirs), TransferFinished)
     first.close()
 

@@ -45,7 +45,7 @@ IMPATIENT = replace(SHORT, first_delay_s=0.1, longest_delay_s=0.2, give_up_s=0.5
 PATIENT = replace(SHORT, connect_s=30, answer_s=30, stall_s=30)
 NAME = "model.gguf"
 SIZE = 3_000_000
-GONE_S = 10.0
+GONE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ class World:
     def wait_for_bytes(self, subject: Subject, size_bytes: int) -> None:
         """Wait until that many of its bytes are on disk."""
         with self._changed:
-            is_there = self._changed.wait_for(lambda: self._reached.get(subject.repo_id, 0) >= size_bytes, 20)
+            is_there = self._changed.wait_for(lambda: self._reached.get(subject.repo_id, 0) >= size_bytes, 60)
         assert is_there, f"{size_bytes} bytes did not come: {self._reached}"
 
     def reached(self, subject: Subject) -> int:
@@ -170,7 +170,7 @@ class World:
         with self._changed:
             return self._reached.get(subject.repo_id, 0)
 
-    def wait_for_notice(self, subject: Subject, pattern: str, timeout_s: float = 20) -> str:
+    def wait_for_notice(self, subject: Subject, pattern: str, timeout_s: float = 60) -> str:
         """Wait for a matching notice and return it."""
 
         def found() -> str | None:

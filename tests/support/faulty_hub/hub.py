@@ -148,7 +148,7 @@ class FaultyHub(DemoHub):
         """All requests in the order in which they came, also the running ones."""
         return self.log.records
 
-    def wait_for(self, predicate: Predicate, timeout_s: float = 30) -> tuple[RequestRecord, ...]:
+    def wait_for(self, predicate: Predicate, timeout_s: float = 60) -> tuple[RequestRecord, ...]:
         """Wait until `predicate` holds for the requests and return them; checked after every change.
 
         Raises:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
-_START_TIMEOUT_S = 20
+_START_TIMEOUT_S = 60
 
 
 class HubProcess:
@@ -38,7 +38,7 @@ class HubProcess:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=60)
 
     def requests(self) -> list[dict[str, Any]]:
         """The request log: the fields of `RequestRecord`."""
@@ -79,7 +79,7 @@ class HubProcess:
         self._call("DELETE", f"/faults/{number}")
 
     def _call(self, method: str, path: str, body: object = None) -> Any:
-        connection = HTTPConnection("127.0.0.1", urlsplit(self.control_url).port, timeout=10)
+        connection = HTTPConnection("127.0.0.1", urlsplit(self.control_url).port, timeout=60)
         try:
             connection.request(method, path, json.dumps(body) if body is not None else None)
             answer = connection.getresponse()

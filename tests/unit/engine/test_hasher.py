@@ -25,7 +25,7 @@ class HeldDigest(FrontDigest):
 
     def feed(self, data: memoryview) -> None:
         self.has_begun.set()
-        assert self.may_go_on.wait(10)
+        assert self.may_go_on.wait(60)
         super().feed(data)
 
 
@@ -41,14 +41,14 @@ def test_allowing_more_bytes_never_waits_for_hashing(file) -> None:
     digest, parts = HeldDigest(len(DATA)), queue.SimpleQueue[None]()
     hasher = Hasher(file, digest, parts)
     hasher.allow(100)
-    assert digest.has_begun.wait(10)
+    assert digest.has_begun.wait(60)
 
     teller = threading.Thread(target=lambda: hasher.allow(len(DATA)))
     teller.start()
-    teller.join(10)
+    teller.join(60)
     assert not teller.is_alive()
     digest.may_go_on.set()
-    parts.get(timeout=10)
+    parts.get(timeout=60)
 
     hasher.stop()
     assert digest.digests == [hashlib.sha256(DATA).hexdigest()]
@@ -81,7 +81,7 @@ def test_a_truncated_file_gives_an_error_and_no_digest(file) -> None:
     hasher = Hasher(file, FrontDigest([2 * len(DATA)]), parts)
 
     hasher.allow(2 * len(DATA))
-    parts.get(timeout=10)
+    parts.get(timeout=60)
 
     assert hasher.error is not None
     assert hasher.digest.digests == []
@@ -95,7 +95,7 @@ def test_every_error_of_the_digest_is_reported(file, monkeypatch) -> None:
     hasher = Hasher(file, digest, parts)
 
     hasher.allow(len(DATA))
-    parts.get(timeout=10)
+    parts.get(timeout=60)
 
     assert isinstance(hasher.error, ZeroDivisionError)
     hasher.stop()
@@ -109,7 +109,7 @@ def test_a_lack_of_memory_for_the_buffer_is_reported(file, monkeypatch) -> None:
     parts = queue.SimpleQueue[None]()
     hasher = Hasher(file, FrontDigest([len(DATA)]), parts)
 
-    parts.get(timeout=10)
+    parts.get(timeout=60)
 
     assert isinstance(hasher.error, OSError)
     hasher.stop()

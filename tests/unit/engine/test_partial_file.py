@@ -541,13 +541,13 @@ def test_a_disk_that_hangs_does_not_hold_up_the_end_of_its_transfer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     space, answers = DiskSpace(), threading.Event()
-    monkeypatch.setattr("gglib_nb.engine.disk.free_bytes", lambda _folder: answers.wait(20) and None)
+    monkeypatch.setattr("gglib_nb.engine.disk.free_bytes", lambda _folder: answers.wait(60) and None)
     job = threading.Thread(target=space.reserve, args=(1, {tmp_path / "a": 1}), kwargs={"are_replaced": False})
     job.start()
     ending = threading.Thread(target=space.release, args=(1,))
     ending.start()
 
-    ending.join(5)
+    ending.join(30)
     is_over = not ending.is_alive()
     answers.set()
     job.join()

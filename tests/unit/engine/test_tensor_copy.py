@@ -107,7 +107,7 @@ def test_a_donor_on_a_disk_that_hangs_does_not_stop_the_transfers_thread(copying
     hangs.wait(30)
 
     transfer.start()
-    transfer.join(5)
+    transfer.join(20)
     is_over = not transfer.is_alive()
     answers.set()
     copier.join(30)
