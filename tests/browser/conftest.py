@@ -28,7 +28,7 @@ _OTHER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
 }
 
 # An expectation is about what a page shows, not about how fast a busy machine shows it.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 _AXE = Path(__file__).resolve().parents[2] / "node_modules" / "axe-core" / "axe.min.js"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")

@@ -67,7 +67,7 @@ def test_the_demo_opens_its_notebook_in_its_own_workspace_without_dialogs(
     rows = page.locator('.gglib-row[data-status="completed"]')
 
     expect(rows).to_have_count(2, timeout=60_000)
-    expect(page.locator(".jp-CodeCell").last).to_contain_text("b'GGUF'", timeout=20_000)
+    expect(page.locator(".jp-CodeCell").last).to_contain_text("b'GGUF'")
     assert page.locator(".jp-Dialog, .Toastify__toast").all_inner_texts() == []
     assert page.locator(".jp-NotebookPanel").count() == 1
     workspaces = demo.folder / "jupyter" / "workspaces"

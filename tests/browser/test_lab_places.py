@@ -53,7 +53,7 @@ def test_a_finished_rows_folder_opens_in_jupyters_file_browser_for_any_server_ro
                 row_of(page, "demo/tiny-llama-GGUF:Q2_K").get_by_role("link", name="Show the folder of").click()
 
             files = shown.value.locator(".jp-DirListing-content")
-            expect(files).to_contain_text("tiny-llama-Q2_K.gguf", timeout=30_000)
+            expect(files).to_contain_text("tiny-llama-Q2_K.gguf")
             assert shown.value.evaluate("window.opener") is None
         lab.shut_down_kernels()
 

@@ -14,8 +14,6 @@ from tests.support.models import MB, one_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
-ACTS_WITHIN_S = 1.0
-
 
 @pytest.mark.slow
 def test_the_panel_shows_an_updating_bar_for_every_shard(opened: OpenNotebook, hub: FaultyHub) -> None:
@@ -33,17 +31,15 @@ def test_the_panel_shows_an_updating_bar_for_every_shard(opened: OpenNotebook, h
     expect(bars).to_have_count(3)
     expect(bars.first).not_to_have_attribute("aria-valuenow", "0")
     early = sum(percents(bars))
-    expect(bars.first).to_have_attribute("aria-valuenow", "100", timeout=30_000)
+    expect(bars.first).to_have_attribute("aria-valuenow", "100")
     late = sum(percents(bars))
-    expect(row).to_have_attribute("data-status", "completed", timeout=30_000)
+    expect(row).to_have_attribute("data-status", "completed")
 
     assert 0 < early < late
     assert page.problems == []
 
 
-def test_cancel_on_the_panel_works_within_a_second_while_a_cell_sleeps(
-    opened: OpenNotebook, hub: FaultyHub, tmp_path: Path
-) -> None:
+def test_cancel_on_the_panel_works_while_a_cell_sleeps(opened: OpenNotebook, hub: FaultyHub, tmp_path: Path) -> None:
     page = opened(
         "%gguf queue demo/tiny-llama-GGUF:F16",
         "%gguf",
@@ -58,10 +54,8 @@ def test_cancel_on_the_panel_works_within_a_second_while_a_cell_sleeps(
 
     button_of(page, "demo/tiny-llama-GGUF:F16", "Cancel").click()
 
-    hub.wait_for(nothing_flows, ACTS_WITHIN_S)
-    expect(row_of(page, "demo/tiny-llama-GGUF:F16")).to_have_attribute(
-        "data-status", "cancelled", timeout=ACTS_WITHIN_S * 1_000
-    )
+    hub.wait_for(nothing_flows)
+    expect(row_of(page, "demo/tiny-llama-GGUF:F16")).to_have_attribute("data-status", "cancelled")
     assert page.is_running(3)
     (tmp_path / "over").touch()
     assert page.run(4) == "['demo/tiny-llama-GGUF:F16']\n"
@@ -94,7 +88,7 @@ def test_a_reload_during_a_download_shows_the_current_state(opened: OpenNotebook
     page.reload()
     row = row_of(page, "demo/tiny-llama-GGUF:F16")
     bar = row.get_by_role("progressbar")
-    expect(bar).not_to_have_attribute("aria-valuenow", "0", timeout=20_000)
+    expect(bar).not_to_have_attribute("aria-valuenow", "0")
     shown = percents(bar)[0]
     expect(bar).not_to_have_attribute("aria-valuenow", str(shown))
     button_of(page, "demo/tiny-llama-GGUF:F16", "Cancel").click()
@@ -109,14 +103,14 @@ def test_a_saved_widget_without_its_kernel_shows_the_last_state_with_disabled_bu
     page = opened("%gguf queue demo/tiny-llama-GGUF:Q2_K", "%gguf", on=lab_with_other_settings)
     page.run(1)
     page.run(2)
-    expect(row_of(page, "demo/tiny-llama-GGUF:Q2_K")).to_have_attribute("data-status", "completed", timeout=30_000)
+    expect(row_of(page, "demo/tiny-llama-GGUF:Q2_K")).to_have_attribute("data-status", "completed")
     page.save()
     lab_with_other_settings.shut_down_kernels()
 
     page.reload()
     panel = page.page.locator(".gglib-panel")
 
-    expect(row_of(page, "demo/tiny-llama-GGUF:Q2_K")).to_have_attribute("data-status", "completed", timeout=20_000)
+    expect(row_of(page, "demo/tiny-llama-GGUF:Q2_K")).to_have_attribute("data-status", "completed")
     expect(panel.get_by_role("button", name="Show variants")).to_be_disabled()
 
 
@@ -134,8 +128,8 @@ def test_without_subshells_a_click_waits_for_the_cell_with_a_message(
     cancel.click()
 
     expect(cancel).to_have_attribute("aria-busy", "true")
-    expect(row_of(page, "demo/tiny-llama-GGUF:F16")).to_have_attribute("data-status", "cancelled", timeout=10_000)
-    hub.wait_for(nothing_flows, ACTS_WITHIN_S)
+    expect(row_of(page, "demo/tiny-llama-GGUF:F16")).to_have_attribute("data-status", "cancelled")
+    hub.wait_for(nothing_flows)
 
 
 @pytest.mark.slow
@@ -146,7 +140,7 @@ def test_the_page_sends_requests_only_to_its_own_server(opened: OpenNotebook, la
 
     page.run(1)
     page.run(2)
-    expect(row_of(page, "demo/tiny-llama-GGUF:Q2_K")).to_have_attribute("data-status", "completed", timeout=30_000)
+    expect(row_of(page, "demo/tiny-llama-GGUF:Q2_K")).to_have_attribute("data-status", "completed")
 
     own = (lab.url, lab.url.replace("http", "ws"), "blob:", "data:")
     assert [url for url in asked if not url.startswith(own)] == []

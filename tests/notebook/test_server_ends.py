@@ -24,7 +24,7 @@ CULLS = (
     "--MappingKernelManager.cull_interval=1",
     "--MappingKernelManager.cull_connected=True",
 )
-GONE_WITHIN_S = 2.0
+GONE_WITHIN_S = 30.0
 
 
 @contextmanager

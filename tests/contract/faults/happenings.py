@@ -9,7 +9,6 @@ import socket
 import ssl
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -179,18 +178,13 @@ LEASE_OF_THE_DEAD = Doing(
 LEASE_OF_ANOTHER_HOST = Doing("a lease of another host, which is silent", _lease(_says("elsewhere boot pid:[1]")))
 
 
-@dataclass(frozen=True)
-class Within:
-    """Checks the time since the fault was made."""
-
-    limit_s: float
-
-    def __call__(self, world: World, subject: Subject) -> None:
-        assert world.took_s < self.limit_s
+def it_waited_once_for_all_files(world: World, subject: Subject) -> None:
+    assert world.took_s < (len(subject.files) - 2) * SHORT.lease_s
 
 
-# For any number of files, the lease is waited for once.
-ONCE_FOR_ALL_FILES = Within(3 * SHORT.lease_s)
+def it_did_not_wait(world: World, subject: Subject) -> None:
+    assert not world.has_said(subject, "another process is downloading this file")
+
 
 # Lines ---------------------------------------------------------------------------------------------------------------
 

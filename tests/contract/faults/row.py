@@ -16,6 +16,9 @@ ONE_FILE: Mapping[str, int] = MappingProxyType({NAME: SIZE})
 SHARDS: Mapping[str, int] = MappingProxyType(
     {f"model-{number:05}-of-00003.gguf": 900_000 + number for number in (1, 2, 3)}
 )
+MANY_SHARDS: Mapping[str, int] = MappingProxyType(
+    {f"model-{number:05}-of-00012.gguf": 90_000 + number for number in range(1, 13)}
+)
 
 
 class Made(Protocol):

@@ -183,6 +183,11 @@ class World:
         assert said is not None, f"nothing like {pattern!r} was said: {self._notices.get(subject.repo_id)}"
         return said
 
+    def has_said(self, subject: Subject, text: str) -> bool:
+        """Whether a notice with this text was shown."""
+        with self._changed:
+            return any(text in said for said in self._notices.get(subject.repo_id, ()))
+
     def engine(self) -> psutil.Process:
         """The engine's process."""
         assert self.manager.engine_pid is not None
