@@ -9,7 +9,7 @@ from playwright.sync_api import Browser, Locator, Page, expect
 
 from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import START_TIMEOUT_S, JupyterLab
-from tests.support.labpanel import OpenNotebook, bytes_flow, percents
+from tests.support.labpanel import OpenNotebook, percent, wait_until_bytes_flow
 from tests.support.marimo_page import MarimoPage
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -34,10 +34,10 @@ def order_of(page: Page) -> list[str | None]:
 
 def moves(page: Page, hub: FaultyHub) -> None:
     """Fails unless the bar of the first download moves without a user action."""
-    hub.wait_for(bytes_flow, timeout_s=START_TIMEOUT_S)
+    wait_until_bytes_flow(hub)
     bar = row_of(page, F16).get_by_role("progressbar", name="Progress of")
     expect(bar).to_have_count(1, timeout=START_TIMEOUT_S * 1000)
-    shown = percents(bar)[0]
+    shown = percent(bar)
     expect(bar).not_to_have_attribute("aria-valuenow", str(shown))
 
 
@@ -161,6 +161,7 @@ def classic(browser: Browser, lab: JupyterLab, hub: FaultyHub, tmp_path: Path) -
     queue = "\n".join(f"%gguf queue {download_id}" for download_id in (F16, Q8_0, Q4_K_M))
     lab.write_notebook("classic.ipynb", [setup, queue, "%gguf"])
     context = browser.new_context(viewport={"width": 1200, "height": 900})
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.goto(f"{lab.url}/nbclassic/notebooks/classic.ipynb?token={lab.token}")
     page.wait_for_function(_IS_CONNECTED, timeout=START_TIMEOUT_S * 1000)

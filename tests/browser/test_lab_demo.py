@@ -57,6 +57,7 @@ def test_the_demo_opens_its_notebook_in_its_own_workspace_without_dialogs(
     browser: Browser, demo: Demo, tmp_path: Path
 ) -> None:
     context = browser.new_context(viewport={"width": 1300, "height": 950})
+    context.set_default_timeout(60_000)
     page = context.new_page()
     page.goto(demo.address)
     expect(page.get_by_role("tab", name="01_first_download.ipynb")).to_be_visible(timeout=30_000)

@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, expect
 from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import JupyterLab, NotebookPage
 from tests.support.kernel import is_engine, is_running, processes_gone, wait_until
-from tests.support.labpanel import OpenNotebook, button_of, bytes_flow, nothing_flows, percents, row_of
+from tests.support.labpanel import OpenNotebook, button_of, nothing_flows, percent, row_of, wait_until_bytes_flow
 from tests.support.models import MB
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -55,8 +55,7 @@ def two_tabs(opened: OpenNotebook, hub: FaultyHub) -> tuple[NotebookPage, Notebo
     first = opened(QUEUE, "%gguf")
     first.run(1)
     first.run(2)
-    hub.wait_for(bytes_flow)
-    hub.set_speed(MB)
+    wait_until_bytes_flow(hub)
     first.save()
     return first, opened()
 
@@ -79,7 +78,7 @@ def test_a_panel_reports_that_its_kernel_ended_and_what_to_do(
     page.run(2)
     kernel_pid = int(page.run(3))
     engine_pid = engine_of(kernel_pid)
-    hub.wait_for(bytes_flow)
+    wait_until_bytes_flow(hub)
 
     with processes_gone(engine_pid):
         end(page, kernel_pid)
@@ -97,6 +96,7 @@ def test_after_the_kernel_ended_one_gguf_line_resumes_the_queue(
     page.run(1)
     page.run(2)
     hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > 20 * MB)
+    hub.set_speed(MB / 2)
     end(page, int(page.run(3)))
     before_bytes = hub.bytes_sent(FILE)
 
@@ -143,8 +143,7 @@ def test_a_second_notebook_shows_the_firsts_download_and_joins_it(
 ) -> None:
     first = opened(QUEUE, "%gguf")
     first.run(1)
-    hub.wait_for(bytes_flow)
-    hub.set_speed(MB / 2)  # the download continues while the second notebook opens
+    wait_until_bytes_flow(hub)
     second = opened(QUEUE, "%gguf", f"%gguf cancel {MODEL}", name="second.ipynb")
     second.run(2)
     others = panel_of(second).locator(f'[role="listitem"][data-key$=" {MODEL}"]')
@@ -165,7 +164,7 @@ def test_a_panel_reports_that_its_kernel_was_shut_down(opened: OpenNotebook, lab
     page = opened(QUEUE, "%gguf")
     page.run(1)
     page.run(2)
-    hub.wait_for(bytes_flow)
+    wait_until_bytes_flow(hub)
 
     lab.shut_down_kernels()
 
@@ -173,17 +172,17 @@ def test_a_panel_reports_that_its_kernel_was_shut_down(opened: OpenNotebook, lab
 
 
 def test_an_interrupt_ends_the_cell_without_affecting_panel_or_download(opened: OpenNotebook, hub: FaultyHub) -> None:
-    page = opened(QUEUE, "%gguf", "time.sleep(60)")
+    page = opened(QUEUE, "%gguf", "time.sleep(600)")
     page.run(1)
     page.run(2)
-    hub.wait_for(bytes_flow)
+    wait_until_bytes_flow(hub)
     page.start(3)
     page.wait_until_busy()
     bar = row_of(page, MODEL).get_by_role("progressbar", name="Progress of")
 
     page.command("notebook:interrupt-kernel")
     expect(page.page.locator(".jp-CodeCell").nth(3)).to_contain_text("KeyboardInterrupt")
-    shown = percents(bar)[0]
+    shown = percent(bar)
 
     expect(bar).not_to_have_attribute("aria-valuenow", str(shown))
     expect(panel_of(page)).to_contain_text("MB/s")

@@ -19,12 +19,18 @@ pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 @pytest.fixture(scope="module")
-def page(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookPage]:
+def slow_hub() -> Iterator[FaultyHub]:
+    """A hub on a line slow enough to see a download move."""
+    files = {f"model-{label}.gguf": size * MB for label, size in SIZES.items()}
+    with FaultyHub([make_repository("demo/model", files)], bytes_per_second=MB) as hub:
+        yield hub
+
+
+@pytest.fixture(scope="module")
+def page(browser: Browser, slow_hub: FaultyHub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookPage]:
     """One notebook for all tests, with the extension loaded and the plan shown."""
     folder: Path = tmp_path_factory.mktemp("lab")
-    files = {f"model-{label}.gguf": size * MB for label, size in SIZES.items()}
-    with FaultyHub([make_repository("demo/model", files)]) as hub, JupyterLab(folder, hub.url) as lab:
-        hub.set_speed(8 * MB)
+    with JupyterLab(folder, slow_hub.url) as lab:
         lab.write_notebook("lines.ipynb", CELLS)
         with NotebookPage(browser, lab, "lines.ipynb") as page:
             page.run(0)
@@ -42,7 +48,7 @@ def test_clicking_a_column_header_sorts_a_plan(page: NotebookPage) -> None:
     expect(rows.first).to_contain_text("Q8_0")
 
 
-def test_an_interactive_wait_is_one_output_that_updates(page: NotebookPage) -> None:
+def test_an_interactive_wait_is_one_output_that_updates(page: NotebookPage, slow_hub: FaultyHub) -> None:
     page.run(2)
     page.start(3)
     # JupyterLab keeps the cleared output of the moving line as an empty one.
@@ -50,6 +56,7 @@ def test_an_interactive_wait_is_one_output_that_updates(page: NotebookPage) -> N
     moving = outputs.filter(has_text=re.compile(r"\S"))
 
     expect(moving).to_contain_text("MB/s")
+    slow_hub.set_speed()
     expect(moving).to_contain_text("SHA-256 verified")
     expect(moving).to_have_count(1)
 

@@ -9,7 +9,7 @@ from playwright.sync_api import expect
 
 from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import JupyterLab, NotebookPage
-from tests.support.labpanel import OpenNotebook, bytes_flow, row_of
+from tests.support.labpanel import OpenNotebook, row_of, wait_until_bytes_flow
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
@@ -51,7 +51,7 @@ def test_typed_text_and_opened_rows_are_kept_when_the_run_ends(
     page = opened(f"%gguf queue {ID}", "%gguf", "0", at=at)
     page.run(1)
     page.run(2)
-    hub.wait_for(bytes_flow)
+    wait_until_bytes_flow(hub)
     panel = page.page.locator(".gglib-panel")
     opener = row_of(page, ID).get_by_role("button", name="Details of")
     if opener.get_attribute("aria-expanded") == "false":
@@ -84,7 +84,7 @@ def test_a_notebook_saved_after_the_run_shows_its_outcome(
     page = opened(f"%gguf queue {ID}", "%gguf", name="ended.ipynb")
     page.run(1)
     page.run(2)
-    hub.wait_for(bytes_flow)
+    wait_until_bytes_flow(hub)
     hub.set_speed()
 
     wait_until_it_says_how_it_ended(page, 2)
@@ -100,10 +100,10 @@ def test_a_notebook_saved_after_the_run_shows_its_outcome(
 
 @pytest.mark.slow
 def test_each_of_two_panels_keeps_its_own_state_while_a_cell_runs(opened: OpenNotebook, hub: FaultyHub) -> None:
-    page = opened(f"%gguf queue {ID}", "%gguf", "%gguf", "time.sleep(60)")
+    page = opened(f"%gguf queue {ID}", "%gguf", "%gguf", "time.sleep(600)")
     for index in (1, 2, 3):
         page.run(index)
-    hub.wait_for(bytes_flow)
+    wait_until_bytes_flow(hub)
     fields = page.page.locator(".gglib-panel").get_by_role("combobox")
     fields.nth(0).fill("the/first")
     fields.nth(1).fill("the/second")
@@ -129,7 +129,7 @@ def test_a_panel_in_an_output_widget_or_side_area_is_not_duplicated(opened: Open
     )
     for index in (1, 2, 3):
         page.run(index)
-    hub.wait_for(bytes_flow)
+    wait_until_bytes_flow(hub)
     panels = page.page.locator(".gglib-panel")
     expect(panels).to_have_count(2)
     hub.set_speed()

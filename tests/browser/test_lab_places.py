@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, Locator, expect
 
 from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import JupyterLab, NotebookPage
-from tests.support.labpanel import OpenNotebook, button_of, bytes_flow, percents, row_of
+from tests.support.labpanel import OpenNotebook, button_of, percent, row_of, wait_until_bytes_flow
 from tests.support.models import MB, one_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -27,10 +27,10 @@ def test_in_notebook_7_the_panel_updates_and_its_buttons_work(opened: OpenNotebo
     page = opened(QUEUE, "%gguf", at="notebooks")
     page.run(1)
     page.run(2)
-    hub.wait_for(bytes_flow)
+    wait_until_bytes_flow(hub)
     bar = row_of(page, MODEL).get_by_role("progressbar", name="Progress of")
     expect(bar).not_to_have_attribute("aria-valuenow", "0")
-    shown = percents(bar)[0]
+    shown = percent(bar)
 
     expect(bar).not_to_have_attribute("aria-valuenow", str(shown))
     button_of(page, MODEL, "Cancel").click()
@@ -75,7 +75,7 @@ def test_views_in_a_box_an_output_and_alone_are_live_and_in_sync(opened: OpenNot
     )
     for cell in (1, 2, 3, 4, 5):
         page.run(cell)
-    hub.wait_for(bytes_flow)
+    wait_until_bytes_flow(hub)
     views = panels_of(page)
     expect(views).to_have_count(4)
 
@@ -129,6 +129,7 @@ def test_in_every_widget_box_the_panel_is_readable_and_covers_nothing(
 
 @pytest.mark.slow
 def test_a_panel_in_a_tab_lays_out_when_the_tab_is_shown(opened: OpenNotebook, hub: FaultyHub) -> None:
+    hub.set_speed(MB)
     for number in range(WAITING):
         hub.add_repository(one_model(f"demo/model-{number:02}", 200 * MB))
     queue = "\n".join(f"%gguf queue demo/model-{number:02}" for number in range(WAITING))

@@ -9,15 +9,20 @@ from playwright.sync_api import expect
 
 from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import JupyterLab
-from tests.support.labpanel import OpenNotebook, button_of, bytes_flow, nothing_flows, percents, row_of
+from tests.support.labpanel import OpenNotebook, button_of, nothing_flows, percent, row_of, wait_until_bytes_flow
 from tests.support.models import MB, one_model
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
 
 
+def until_exists(path: Path) -> str:
+    """A cell that runs until this file exists."""
+    return f"while not os.path.exists({str(path)!r}):\n    time.sleep(0.05)"
+
+
 @pytest.mark.slow
 def test_the_panel_shows_an_updating_bar_for_every_shard(opened: OpenNotebook, hub: FaultyHub) -> None:
-    hub.set_speed(8 * MB)
+    hub.set_speed(MB)
     page = opened("%gguf queue demo/sharded-llama-GGUF:Q4_K_M", "%gguf")
     page.run(1)
     page.run(2)
@@ -30,9 +35,10 @@ def test_the_panel_shows_an_updating_bar_for_every_shard(opened: OpenNotebook, h
 
     expect(bars).to_have_count(3)
     expect(bars.first).not_to_have_attribute("aria-valuenow", "0")
-    early = sum(percents(bars))
+    early = sum(map(percent, bars.all()))
+    hub.set_speed()
     expect(bars.first).to_have_attribute("aria-valuenow", "100")
-    late = sum(percents(bars))
+    late = sum(map(percent, bars.all()))
     expect(row).to_have_attribute("data-status", "completed")
 
     assert 0 < early < late
@@ -43,12 +49,12 @@ def test_cancel_on_the_panel_works_while_a_cell_sleeps(opened: OpenNotebook, hub
     page = opened(
         "%gguf queue demo/tiny-llama-GGUF:F16",
         "%gguf",
-        f"while not os.path.exists({str(tmp_path / 'over')!r}):\n    time.sleep(0.05)",
+        until_exists(tmp_path / "over"),
         "print([str(item.id) for item in gglib_nb.get_manager().snapshot.recent_cancelled])",
     )
     page.run(1)
     page.run(2)
-    hub.wait_for(bytes_flow)
+    wait_until_bytes_flow(hub)
     page.start(3)
     page.wait_until_busy()
 
@@ -63,6 +69,7 @@ def test_cancel_on_the_panel_works_while_a_cell_sleeps(opened: OpenNotebook, hub
 
 @pytest.mark.slow
 def test_reorder_by_button_changes_the_order_that_status_prints(opened: OpenNotebook, hub: FaultyHub) -> None:
+    hub.set_speed(MB)
     for name in ("first", "second", "third"):
         hub.add_repository(one_model(f"demo/{name}", 200 * MB))
     page = opened("%gguf queue demo/first\n%gguf queue demo/second\n%gguf queue demo/third", "%gguf", "%gguf status")
@@ -82,14 +89,14 @@ def test_a_reload_during_a_download_shows_the_current_state(opened: OpenNotebook
     page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf")
     page.run(1)
     page.run(2)
-    hub.wait_for(bytes_flow)
+    wait_until_bytes_flow(hub)
     page.save()
 
     page.reload()
     row = row_of(page, "demo/tiny-llama-GGUF:F16")
     bar = row.get_by_role("progressbar")
     expect(bar).not_to_have_attribute("aria-valuenow", "0")
-    shown = percents(bar)[0]
+    shown = percent(bar)
     expect(bar).not_to_have_attribute("aria-valuenow", str(shown))
     button_of(page, "demo/tiny-llama-GGUF:F16", "Cancel").click()
 
@@ -116,18 +123,22 @@ def test_a_saved_widget_without_its_kernel_shows_the_last_state_with_disabled_bu
 
 @pytest.mark.slow
 def test_without_subshells_a_click_waits_for_the_cell_with_a_message(
-    opened: OpenNotebook, lab_with_other_settings: JupyterLab, hub: FaultyHub
+    opened: OpenNotebook, lab_with_other_settings: JupyterLab, hub: FaultyHub, tmp_path: Path
 ) -> None:
-    page = opened("%gguf queue demo/tiny-llama-GGUF:F16", "%gguf", "time.sleep(4)", on=lab_with_other_settings)
+    page = opened(
+        "%gguf queue demo/tiny-llama-GGUF:F16", "%gguf", until_exists(tmp_path / "over"), on=lab_with_other_settings
+    )
     page.run(1)
     page.run(2)
-    hub.wait_for(bytes_flow)
+    wait_until_bytes_flow(hub)
     page.start(3)
+    page.wait_until_busy()
     cancel = button_of(page, "demo/tiny-llama-GGUF:F16", "Cancel")
 
     cancel.click()
 
     expect(cancel).to_have_attribute("aria-busy", "true")
+    (tmp_path / "over").touch()
     expect(row_of(page, "demo/tiny-llama-GGUF:F16")).to_have_attribute("data-status", "cancelled")
     hub.wait_for(nothing_flows)
 

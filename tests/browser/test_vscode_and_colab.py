@@ -13,7 +13,7 @@ from tests.support.faulty_hub import FaultyHub
 from tests.support.hostpages import HostName, HostPage, Theme
 from tests.support.jlab import START_TIMEOUT_S
 from tests.support.jserver import JupyterServer
-from tests.support.labpanel import bytes_flow, percents
+from tests.support.labpanel import percent, wait_until_bytes_flow
 from tests.support.models import MB
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
@@ -66,10 +66,10 @@ def test_the_panel_updates_and_its_buttons_work(open_host: OpenHost, hub: Faulty
     page.run(QUEUE)
     output = shown_panel(page)
 
-    hub.wait_for(bytes_flow, timeout_s=START_TIMEOUT_S)
+    wait_until_bytes_flow(hub)
     bar = row_of(output, F16).get_by_role("progressbar").first
     expect(bar).to_have_count(1, timeout=START_TIMEOUT_S * 1000)
-    shown = percents(bar)[0]
+    shown = percent(bar)
     expect(bar).not_to_have_attribute("aria-valuenow", str(shown))
     pause(row_of(output, Q4_K_M))
 
@@ -84,14 +84,14 @@ def test_while_a_cell_runs_the_panel_updates_and_a_click_is_answered_afterwards(
     page = open_host(host)
     page.run(QUEUE)
     output = shown_panel(page)
-    hub.wait_for(bytes_flow, timeout_s=START_TIMEOUT_S)
+    wait_until_bytes_flow(hub)
     bar = row_of(output, F16).get_by_role("progressbar").first
 
     page.start(
         f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'over')!r}).exists():\n    time.sleep(0.05)"
     )
     pause(row_of(output, Q4_K_M))
-    shown = percents(bar)[0]
+    shown = percent(bar)
     expect(bar).not_to_have_attribute("aria-valuenow", str(shown))
     expect(row_of(output, Q4_K_M)).to_have_attribute("data-status", "queued")
     (tmp_path / "over").touch()
@@ -130,7 +130,8 @@ def test_the_panel_is_readable_and_follows_the_hosts_theme(open_host: OpenHost, 
     assert unreadable_texts(output) == []
 
 
-def test_a_page_that_cannot_load_the_script_gets_a_refreshed_table(open_host: OpenHost) -> None:
+def test_a_page_that_cannot_load_the_script_gets_a_refreshed_table(open_host: OpenHost, hub: FaultyHub) -> None:
+    hub.set_speed(MB)
     page = open_host("vscode", has_scripts=False)
     page.run(QUEUE)
     page.run("%gguf")

@@ -107,6 +107,7 @@ class HostPage:
         self._folder = Path(_bundles().name)
         self._host: HostName = host
         self._context = browser.new_context(viewport={"width": 900, "height": 900}, color_scheme=theme)
+        self._context.set_default_timeout(60_000)
         self._context.route(re.compile(r"/(host|nbextensions|frame\.html)\b|colab\.test"), self._serve)
         # Chromium treats content from elsewhere as foreign to this machine, which may then not send it requests without
         # permission.

@@ -177,6 +177,7 @@ class NotebookPage:
         self, browser: Browser, lab: JupyterLab, name: str, *, at: str = "doc/tree", width: int = 1200
     ) -> None:
         self._context = browser.new_context(viewport={"width": width, "height": 900})
+        self._context.set_default_timeout(60_000)
         self.page: Page = self._context.new_page()
         self.problems: list[str] = []
         self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)

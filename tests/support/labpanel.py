@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from playwright.sync_api import Locator, Page
 
-from tests.support.faulty_hub import RequestRecord
+from tests.support.faulty_hub import FaultyHub, RequestRecord
 from tests.support.jlab import NotebookPage
 from tests.support.models import MB
 
@@ -22,9 +22,9 @@ def button_of(where: NotebookPage | Locator, download_id: str, name: str) -> Loc
     return row_of(where, download_id).get_by_role("button", name=name)
 
 
-def percents(bars: Locator) -> list[int]:
-    """The progress of the bars."""
-    return [int(bar.get_attribute("aria-valuenow") or 0) for bar in bars.all()]
+def percent(bar: Locator) -> int:
+    """The progress of a bar, once the page has it."""
+    return int(bar.get_attribute("aria-valuenow") or 0)
 
 
 def nothing_flows(records: tuple[RequestRecord, ...]) -> bool:
@@ -32,6 +32,7 @@ def nothing_flows(records: tuple[RequestRecord, ...]) -> bool:
     return all(record.ended_s is not None for record in records if record.origin == "cdn")
 
 
-def bytes_flow(records: tuple[RequestRecord, ...]) -> bool:
-    """More than a megabyte has been sent in one response."""
-    return any(record.bytes_sent > MB for record in records if record.origin == "cdn")
+def wait_until_bytes_flow(hub: FaultyHub) -> None:
+    """Wait for a megabyte of a response. The rest takes minutes: the download still runs when a busy machine acts on it."""
+    hub.wait_for(lambda records: any(one.bytes_sent > MB for one in records if one.origin == "cdn"))
+    hub.set_speed(MB / 2)

@@ -60,6 +60,7 @@ class MarimoPage:
         )
         wait_until(self._answers, START_TIMEOUT_S, "marimo's start")
         self._context = browser.new_context(viewport={"width": 1200, "height": 900})
+        self._context.set_default_timeout(60_000)
         self.page: Page = self._context.new_page()
         self.problems: list[str] = []
         self.page.on("console", lambda message: self.problems.append(message.text) if message.type == "error" else None)

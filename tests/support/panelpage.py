@@ -138,6 +138,7 @@ def panel_pages(browser: Browser) -> Iterator[OpenPanel]:
             else:
                 window = windows[kind]
             page = stack.enter_context(window.new_page())
+            page.set_default_timeout(60_000)
             page.on("pageerror", lambda error: faults.append(str(error)))
             if has_clock:
                 page.clock.install()
