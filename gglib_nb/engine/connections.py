@@ -448,11 +448,8 @@ class Connections:
         self._sample(request, now_s)
         request.file.end_request(request)
         self._closing.discard(request)
-        worker = self._busy.pop(request)
-        if is_kept:
-            self._pool.release(worker)
-        else:
-            self._pool.discard(worker)
+        end_use = self._pool.release if is_kept else self._pool.discard
+        end_use(self._busy.pop(request))
 
     # Which are replaced ----------------------------------------------------------------------------------------------
 
@@ -498,9 +495,10 @@ class Connections:
         self._silences = min(_MOST_SILENCES, self._silences + any(one.received_bytes for one, _ in found))
         return found
 
-    def close_all(self) -> None:
-        """End the transfer's use of workers; the caller has revoked all requests."""
-        for worker in self._busy.values():
+    def close_all(self, now_s: float) -> None:
+        """End the transfer's use of workers; the caller has revoked all requests, whose last bytes count."""
+        for request, worker in self._busy.items():
+            self._sample(request, now_s)
             self._pool.discard(worker)
         self._busy.clear()
         self._pool.forget(self._attempt)

@@ -183,7 +183,7 @@ class Transfer:
         for file in self._open:
             with contextlib.suppress(OSError, GglibError):  # the attempt ends even if the disk fails
                 file.close()
-        self._connections.close_all()
+        self._connections.close_all(time.monotonic())
         self._shared.disk_space.release(self._command.attempt)
 
     def _do(self, name: str, file: DownloadFile, work: Callable[..., jobs.Result], *args: Any) -> None:  # noqa: ANN401

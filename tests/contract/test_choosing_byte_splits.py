@@ -126,6 +126,7 @@ async def test_a_cancelled_joined_file_resumes_where_it_stopped(
     manager = make_manager()
     queued = await manager.queue_smart(REPO)
     hub.wait_for(lambda _records: hub.bytes_sent() > 300_000)
+    hub.set_speed(0)
     ended = manager.submit(manager.sync.wait, queued.id)
     await manager.cancel_download(queued.id)
     ended.exception(timeout=60)

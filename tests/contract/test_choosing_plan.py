@@ -109,9 +109,10 @@ async def test_a_joined_file_counts_as_present(manager: DownloadManager, hub: Fa
 
 async def fetch_a_part(manager: DownloadManager, hub: FaultyHub, repo_id: str, quantization: str) -> None:
     """Cancels a download of 4 MiB when more than half of it was sent."""
-    hub.set_speed(bytes_per_second=2 * MIB)
+    hub.set_speed(bytes_per_second=MIB)
     queued = await manager.queue_smart(repo_id, quantization)
     hub.wait_for(lambda _records: hub.bytes_sent(f"m-{quantization}.gguf") > 2 * MIB)
+    hub.set_speed(0)
     ended = manager.submit(manager.sync.wait, queued.id)
     await manager.cancel_download(queued.id)
     ended.exception(timeout=60)

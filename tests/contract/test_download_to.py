@@ -208,7 +208,8 @@ def test_a_cancelled_downloads_partial_file_in_the_folder_is_listed_resumed_and_
     manager = make_manager(endpoint=hub.url)
     hub.set_speed(2 * MB)
     queued = manager.sync.queue_smart("demo/long", to=disk)
-    hub.wait_for(lambda _records: hub.bytes_sent() > MB, timeout_s=30)
+    hub.wait_for(lambda _records: hub.bytes_sent() > MB)
+    hub.set_speed(0)
     settled(manager.submit(manager.sync.cancel_all))
 
     assert [Path(one.target).is_relative_to(disk) for one in manager.sync.partials()] == [True]
@@ -226,7 +227,8 @@ def test_the_folder_is_remembered_by_the_next_kernel(
     hub.set_speed(2 * MB)
     with QueueProcess(tmp_path, hub.url) as first:
         first.value(f"manager.sync.queue_smart('demo/long', to={str(disk)!r}) and None")
-        hub.wait_for(lambda _records: hub.bytes_sent() > MB, timeout_s=30)
+        hub.wait_for(lambda _records: hub.bytes_sent() > MB)
+        hub.set_speed(0)
         first.kill()
     hub.set_speed(None)
 
@@ -414,7 +416,8 @@ def test_a_cancelled_download_can_be_queued_to_another_folder_before_it_has_stop
     hub.set_speed(2 * MB)
     (tmp_path / "other").mkdir()
     queued = manager.sync.queue_smart("demo/long", to=disk)
-    hub.wait_for(lambda _records: hub.bytes_sent() > MB, timeout_s=30)
+    hub.wait_for(lambda _records: hub.bytes_sent() > MB)
+    hub.set_speed(0)
     assert manager.engine_pid is not None
     os.kill(manager.engine_pid, signal.SIGSTOP)
     try:

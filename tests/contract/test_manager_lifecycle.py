@@ -35,11 +35,13 @@ async def test_a_killed_engine_is_replaced_and_the_download_resumes(manager: Dow
     hub.add_repository(make_repository("demo/large-GGUF", {"large-Q8_0.gguf": 40_000_000}))
     hub.set_speed(bytes_per_second=8_000_000)
     queued = await manager.queue_smart("demo/large-GGUF")
-    hub.wait_for(lambda _records: hub.bytes_sent("large-Q8_0.gguf") > 30_000_000, timeout_s=20)
+    hub.wait_for(lambda _records: hub.bytes_sent("large-Q8_0.gguf") > 30_000_000)
+    hub.set_speed(bytes_per_second=1_000_000)
     first_engine = manager.engine_pid
     assert first_engine is not None
 
     os.kill(first_engine, signal.SIGKILL)
+    hub.set_speed(bytes_per_second=8_000_000)
     finished = await manager.wait(queued.id)
 
     assert finished.is_verified
@@ -74,6 +76,7 @@ async def test_without_a_network_the_whole_queue_waits_and_resumes_automatically
     second, third = await manager.queue_smart(SMALL), await manager.queue_smart(SPLIT)
     hub.wait_for(lambda _records: hub.bytes_sent("large-Q8_0.gguf") > 1_000_000)
 
+    hub.set_speed(bytes_per_second=1_000_000)
     hub.faults.add(HangUp(), times=None)
     hub.drop_connections()
     notice = await anext(
@@ -82,6 +85,7 @@ async def test_without_a_network_the_whole_queue_waits_and_resumes_automatically
     )  # fmt: skip
     await manager.cancel_download(second.id)
     hub.faults.clear()
+    hub.set_speed()
     await manager.wait(first.id)
     await manager.wait(third.id)
 

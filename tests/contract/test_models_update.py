@@ -489,7 +489,7 @@ def test_an_update_that_keeps_the_old_version_does_not_join_one_that_does_not(
     manager: DownloadManager, hub: FaultyHub, path: Path
 ) -> None:
     publish(hub, gguf(weights="second", rows=4000))
-    hub.set_speed(200_000)
+    hub.set_speed(20_000)
     manager.sync.update("mended")
 
     with pytest.raises(AlreadyQueuedError):
@@ -507,6 +507,7 @@ def test_the_partial_files_of_an_update_are_resumed_as_one_download(
     hub.set_speed(1_000_000)
     manager.sync.update("mended")
     hub.wait_for(lambda _records: hub.bytes_sent(NAME) > 2_000_000)
+    hub.set_speed(0)
     manager.sync.cancel_all()
     manager.sync.clear_ended("cancelled")
     hub.set_speed(None)

@@ -57,12 +57,14 @@ def test_a_killed_download_is_resumed_and_completed_without_posix(hub: FaultyHub
     environment = portable_environment(isolated(os.environ, tmp_path, hub.url), tmp_path / "site")
     killed = start(tmp_path, environment)
     sent = lambda: sum(record.bytes_sent for record in hub.requests if record.carries_file)  # noqa: E731
-    hub.wait_for(lambda _: sent() > SIZE // 2, timeout_s=60)
+    hub.wait_for(lambda _: sent() > SIZE // 2)
+    hub.set_speed(500_000)
     [engine] = [child for child in psutil.Process(killed.pid).children() if is_engine(child)]
 
     killed.kill()
     killed.communicate()
     wait_until(lambda: not is_engine(engine), 60, "the engine's end after its parent's")
+    hub.set_speed()
     resumed = start(tmp_path, environment)
     printed, errors = resumed.communicate(timeout=60)
 

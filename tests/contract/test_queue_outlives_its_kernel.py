@@ -139,6 +139,7 @@ def test_a_second_kernel_joins_the_firsts_download_and_both_get_the_path(hub: Fa
     ):
         first.queue(PLAIN, LAST)
         hub.wait_for(lambda _records: hub.bytes_sent() > MB)
+        hub.set_speed(MB / 8)
         second.value("setattr(manager, 'stop_looking', manager.subscribe(lambda snapshot: None))")
         second.wait_until(
             lambda one: one.others == ["first.ipynb plain downloading", "first.ipynb last queued"], "the first's"
@@ -147,6 +148,7 @@ def test_a_second_kernel_joins_the_firsts_download_and_both_get_the_path(hub: Fa
 
         for process in (first, second):
             process.submit(f"str(manager.sync.download({PLAIN!r}))")
+        hub.set_speed(4 * MB)
         paths = {process.answer() for process in (first, second)}
         first.value("manager.sync.join()")
         second.wait_until(lambda one: one.others == [], "the first's end")
@@ -168,6 +170,7 @@ def test_a_waiting_row_names_the_other_kernel_and_cancel_drops_only_its_own_requ
     ):
         first.queue(PLAIN)
         hub.wait_for(lambda _records: hub.bytes_sent() > MB)
+        hub.set_speed(MB / 2)
         second.queue(PLAIN)
         notice = "manager.snapshot.items[0].notice"
         second.wait_until(lambda one: one.value(notice) == "first.ipynb is downloading it", "the notice")
@@ -330,8 +333,10 @@ def test_partial_files_in_no_queue_are_offered_and_queued_again(hub: FaultyHub, 
     hub.set_speed(LINE_BYTES_PER_SECOND)
     with QueueProcess(tmp_path, hub.url) as first:
         first.queue(SPLIT)
-        hub.wait_for(lambda _records: hub.bytes_sent() > 7 * MB, timeout_s=30)
+        hub.wait_for(lambda _records: hub.bytes_sent() > 7 * MB)
+        hub.set_speed(0)
         first.kill()
+    hub.set_speed(LINE_BYTES_PER_SECOND)
     for path in (tmp_path / "state").iterdir():
         if path.is_file():
             path.unlink()

@@ -335,7 +335,8 @@ def kill_with_a_command(hub: FaultyHub, folder: Path, out: Path) -> None:
     hub.set_speed(2 * MB)
     with QueueProcess(folder, hub.url) as first:
         first.value(f"manager.sync.queue_smart('demo/long', then='echo ran >> {out}') and None")
-        hub.wait_for(lambda _records: hub.bytes_sent() > MB, timeout_s=30)
+        hub.wait_for(lambda _records: hub.bytes_sent() > MB)
+        hub.set_speed(0)
         first.kill()
     hub.set_speed(None)
 

@@ -137,6 +137,7 @@ class Seat:
         self.hub.set_speed(8_000_000)
         attempt = self.begin(NAME)
         self.wait_for_bytes(attempt, count)
+        self.hub.set_speed(1_000_000)
         return attempt
 
 
@@ -197,7 +198,6 @@ def test_a_file_has_the_requested_path(seat) -> None:
 @pytest.mark.slow
 def test_progress_is_reported_several_times_a_second(seat) -> None:
     attempt = seat.begin_slowly(0)
-    seat.hub.set_speed(4_000_000)  # five seconds
 
     seat.log.wait_for(lambda reports: sum(_bytes(one, attempt) >= 0 for one in reports) >= 10, 60)
 

@@ -45,10 +45,11 @@ def right_digest(hub: FaultyHub, path: str) -> str:
 
 
 def begin_slowly(engine: Engine, name: str = NAME, downloaded_bytes: int = 4_000_000, **options: Any) -> int:
-    """Start a file on a line of 10 MB/s and wait until that many bytes have arrived."""
+    """Start a file and wait until that many bytes have arrived; the rest of a large one would take half a minute."""
     engine.hub.set_speed(10_000_000)
     attempt = engine.begin(REPO, name, **options)
     engine.log.wait_for_progress(attempt, lambda one: one.files[0].downloaded_bytes >= downloaded_bytes)
+    engine.hub.set_speed(1_000_000)
     return attempt
 
 

@@ -101,7 +101,7 @@ def wait_for_bytes(manager, repo_id: str, count: int) -> None:
 def test_a_queue_of_six_survives_kills_of_worker_and_engine_cancel_pause_and_reorder(separate, hub, make_manager):
     manager = make_manager(engine=separate)
     wait_for_hosts(manager, 3)
-    hub.set_speed(6 * MB)
+    hub.set_speed(3 * MB)
     ids = [manager.sync.queue_smart(repo_id).id for repo_id in hub.ids]
     wait_until(lambda: len(running(manager)) == 3)
     first, second, _ = (running(manager)[host] for host in HOSTS)
@@ -165,7 +165,7 @@ def test_no_key_event_log_or_process_contains_the_token(separate, hub, make_mana
     hub.add_repository(make_repository("demo/closed", {"m-Q8_0.gguf": 200_000}, gated="manual"))
     manager = make_manager(engine=separate, hf_token=TOKEN)
     wait_for_hosts(manager, 3)
-    hub.set_speed(2 * MB)
+    hub.set_speed(MB / 2)
     manager.sync.queue_smart(hub.ids[0])
     wait_for_bytes(manager, hub.ids[0], MB // 2)
 
@@ -201,6 +201,7 @@ def test_on_a_shared_folder_another_host_resumes_a_killed_hosts_file_without_rep
     wait_until(lambda: len(running(manager)) == 2)
     killed = running(manager)["left"]
     wait_for_bytes(manager, killed, 5 * MB)
+    hub.set_speed(MB)
 
     kill(worker_pid(shared, "left"))
     wait_until(lambda: killed not in running(manager).values() or running(manager).get("right") == killed)
@@ -225,7 +226,7 @@ def test_a_host_with_two_workers_has_one_engine(hub, make_manager, tmp_path):
     with cluster_of({"twin": None}, tmp_path / "cluster", workers_each=2) as cluster:
         manager = make_manager(engine=cluster, max_concurrent=2)
         wait_for_hosts(manager, 1)
-        hub.set_speed(2 * MB)
+        hub.set_speed(MB / 2)
         for repo_id in hub.ids[:3]:
             manager.sync.queue_smart(repo_id)
         wait_until(lambda: sum(item.downloaded_bytes > 0 for item in manager.snapshot.items) == 2)
@@ -243,7 +244,7 @@ def test_a_host_with_two_workers_has_one_engine(hub, make_manager, tmp_path):
 def test_closing_a_manager_leaves_no_engine_on_any_host(shared, hub, make_manager):
     manager = make_manager(engine=shared)
     wait_for_hosts(manager, 2)
-    hub.set_speed(2 * MB)
+    hub.set_speed(MB / 2)
     for repo_id in hub.ids[:2]:
         manager.sync.queue_smart(repo_id)
     engines = wait_until(lambda: len(found := all_engines(shared, "left", "right")) == 2 and found)
@@ -271,7 +272,7 @@ time.sleep(120)
 
 
 def test_a_killed_kernel_leaves_no_engine_on_any_host(shared, hub, tmp_path):
-    hub.set_speed(2 * MB)
+    hub.set_speed(MB / 2)
     address = shared.scheduler_address.replace("tcp://", "dask://")
     arguments = [sys.executable, "-c", KERNEL, address, hub.url, str(tmp_path), hub.ids[0]]
     kernel = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3])
@@ -291,7 +292,7 @@ def test_closing_the_client_fails_active_downloads_and_leaves_no_engine(shared, 
     client = Client(shared, set_as_default=False)
     manager = make_manager(engine=client)
     wait_for_hosts(manager, 2)
-    hub.set_speed(2 * MB)
+    hub.set_speed(MB / 2)
     id_ = manager.sync.queue_smart(hub.ids[0]).id
     wait_for_bytes(manager, hub.ids[0], MB // 2)
     engines = all_engines(shared, "left", "right")
@@ -306,7 +307,7 @@ def test_closing_the_client_fails_active_downloads_and_leaves_no_engine(shared, 
 def test_closing_a_cluster_leaves_no_engine(hub, make_manager, tmp_path):
     with cluster_of({"gone": None}, tmp_path / "cluster") as cluster:
         manager = make_manager(engine=cluster)
-        hub.set_speed(2 * MB)
+        hub.set_speed(MB / 2)
         manager.sync.queue_smart(hub.ids[0])
         wait_for_bytes(manager, hub.ids[0], MB // 2)
         engines = all_engines(cluster, "gone")
@@ -346,6 +347,7 @@ def test_a_scheduler_restart_loses_no_download(hub, make_manager, tmp_path):
         repo_id = hub.ids[0]
         id_ = manager.sync.queue_smart(repo_id).id
         wait_for_bytes(manager, repo_id, 3 * MB)
+        hub.set_speed(MB / 2)
 
         scheduler.kill()
         scheduler.wait()

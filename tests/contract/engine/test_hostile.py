@@ -36,6 +36,7 @@ def stop_half_way(hub, engine: LocalEngine, name: str) -> None:
     engine.hub.set_speed(bytes_per_second=3_000_000)
     attempt = engine.begin(REPO, name)
     engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 1_500_000)
+    hub.set_speed(0)
     engine.stop(attempt)
     hub.set_speed()
 
@@ -98,6 +99,7 @@ def test_nothing_is_written_to_a_folder_replaced_by_a_link_during_a_download(hub
     hub.set_speed(bytes_per_second=3_000_000)
     attempt = engine.begin(REPO, NAME)
     engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > 1_500_000)
+    hub.set_speed(0)
 
     target.parent.rename(tmp_path / "moved away")
     target.parent.symlink_to(outside)

@@ -226,6 +226,7 @@ def bytes_fetched_again(
     hub.set_speed(8_000_000)
     attempt = engine.begin(REPO, NAME)
     engine.log.wait_for_progress(attempt, lambda one: one.received_bytes > SIZE // 2)
+    hub.set_speed(0)
     engine.stop(attempt)
     for fault in faults:
         hub.faults.add(fault, origin=origin, times=times)

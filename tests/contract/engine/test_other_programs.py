@@ -131,6 +131,7 @@ def test_a_partial_file_of_another_size_is_not_finished(hub, engine, change) -> 
     attempt = begin_slowly(engine)
 
     change(part_path(engine.target(REPO, NAME)))
+    hub.set_speed(10_000_000)
     engine.log.wait_for_progress(attempt, lambda one: one.received_bytes >= 12_000_000)
     hub.set_speed()
     end = engine.log.end_of(attempt)
@@ -161,6 +162,7 @@ def test_a_file_changed_before_the_others_are_complete_is_not_reported_as_finish
     hub.set_speed(10_000_000)
     attempt = engine.begin(REPO, SMALL, NAME, kind="mmproj")
     engine.log.wait_for_progress(attempt, lambda one: one.files[0].status.value == "finished")
+    hub.set_speed(1_000_000)
 
     change(engine.target(REPO, SMALL))
     hub.set_speed()

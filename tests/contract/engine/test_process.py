@@ -52,10 +52,11 @@ def engine(hub, tmp_path: Path) -> Iterator[EngineProcess]:
 
 
 def begin_slowly(engine: EngineProcess, hub, downloaded_bytes: int = 4_000_000) -> int:
-    """Start the large file on a line of 10 MB/s and wait until that many bytes have arrived."""
+    """Start the large file and wait until that many bytes have arrived; the rest would take half a minute."""
     hub.set_speed(10_000_000)
     attempt = engine.begin(REPO, NAME)
     engine.log.wait_for_progress(attempt, lambda one: one.files[0].downloaded_bytes >= downloaded_bytes)
+    hub.set_speed(1_000_000)
     return attempt
 
 

@@ -331,6 +331,7 @@ def test_after_a_wrong_copy_a_resume_copies_nothing(hub, engine) -> None:
     hub.set_speed(3_000_000)
     attempt = engine.begin(RELATED, Q4_K_M, replaces=True)
     engine.log.wait_for_progress(attempt, lambda one: not one.reused_bytes and one.received_bytes > 1_000_000)
+    hub.set_speed(0)
     engine.stop(attempt)
     state = Journal.read(journal_path(engine.target(RELATED, Q4_K_M)))
     hub.set_speed()

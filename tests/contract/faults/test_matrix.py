@@ -114,7 +114,7 @@ def begin(row: Row, world: World, subject: Subject) -> list[Lift]:
         lifts = [made.place(world, subject) for made in row.made]
         world.queue(subject)
         return lifts
-    world.hub.set_speed(bytes_per_second=3_000_000)
+    world.hub.set_speed(bytes_per_second=2_000_000)
     world.queue(subject)
     world.wait_for_bytes(subject, row.after_bytes)
     world.mark(subject)

@@ -75,6 +75,9 @@ class FakePool:
     def discard(self, worker) -> None:
         self.discarded += 1
 
+    def forget(self, attempt) -> None:
+        pass
+
 
 class FakeFile:
     """Has requests as long as it is asked for some."""
@@ -168,6 +171,18 @@ def test_a_slow_write_that_ends_just_before_the_search_for_silent_lines_is_no_si
         request.position = 1
 
     assert connections.stalled(100.0, Timeouts()) == []
+
+
+def test_the_last_bytes_of_requests_whose_end_was_not_handled_before_the_transfer_ended_count() -> None:
+    connections = Connections(1, 1, FakePool(), queue.SimpleQueue(), 0.0)
+    connections.assign_all([FakeFile()], None, 0.0)
+    requests = list(connections._busy)
+    for request in requests:
+        request.position = request.start + 7
+
+    connections.close_all(0.1)
+
+    assert connections.received_bytes == 7 * len(requests) > 0
 
 
 class WarmPool(FakePool):
