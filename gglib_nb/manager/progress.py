@@ -10,11 +10,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import cache
+from contextlib import contextmanager, suppress
 from typing import Any, ClassVar, Final, NamedTuple, Protocol, TextIO, TypeVar
-
-from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadStatus, ShardStatus
 from gglib_nb.domain.names import DownloadId
@@ -174,33 +171,12 @@ _FETCHING: Final = (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)
 _MOVING: Final = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
 
 
-@cache
-def _bar_class() -> Any:  # noqa: ANN401 - tqdm is loaded only to draw
-    """A bar followed by our words, as many as fit.
-
-    tqdm handles terminals: their width, rows, encodings, and several bars at once. Its own rate is not used, because it
-    ignores stalls and bytes that were already on the disk.
-    """
-    from tqdm import tqdm
-
-    class Bar(tqdm):  # type: ignore[type-arg]  # generic in its stub only
-        words: tuple[str, ...] = ()
-
-        @property
-        @override
-        def format_dict(self) -> dict[str, Any]:
-            known = super().format_dict
-            room = (known["ncols"] or _USUAL[0]) - len(known["prefix"] or "") - _NARROWEST_BAR
-            words = list(self.words)
-            while len(words) > 1 and len(", ".join(words)) > room:
-                words.pop()
-            return {**known, "words": ", ".join(words)}
-
-    return Bar
-
-
 class ProgressBars:
-    """A line for a download, and below it a bar for each active file."""
+    """A line for a download, and below it a bar for each active file.
+
+    tqdm handles the rows, the encodings, and several bars at once. Its own rate is not used, because it ignores stalls
+    and bytes that were already on the disk.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream: Final = stream
@@ -231,29 +207,27 @@ class ProgressBars:
             self._bars.pop(number).close()
 
     def _draw(self, number: int, title: str, downloaded_bytes: int, total_bytes: int | None, words: list[str]) -> None:
+        from tqdm import tqdm
+
+        screen = _size(self._stream)
+        while len(words) > 1 and len(f"{title}{', '.join(words)}") > screen.columns - _NARROWEST_BAR:
+            words.pop()
+        seen: dict[str, Any] = {"unit": ", ".join(words), "ncols": screen.columns, "nrows": screen.lines}
         if number not in self._bars:
-            self._bars[number] = _bar_class()(
-                desc=title,
-                total=total_bytes or None,
-                file=self._stream,
-                leave=number == 0,
-                **_size(self._stream),
-                bar_format="{desc} {bar} {words}",
-                mininterval=0,
-            )
+            fixed: dict[str, Any] = {"leave": number == 0, "bar_format": "{desc} {bar} {unit}", "mininterval": 0}
+            self._bars[number] = tqdm(desc=title, total=total_bytes or None, file=self._stream, **fixed, **seen)
         bar = self._bars[number]
         bar.n = min(downloaded_bytes, bar.total or downloaded_bytes)
-        bar.words = tuple(words)
+        vars(bar).update(seen)
         bar.refresh()
 
 
-def _size(stream: TextIO) -> dict[str, Any]:
-    """The size of the terminal: read again at each drawing, unless the terminal does not know it (0 in a container)."""
-    try:
-        is_known = os.get_terminal_size(stream.fileno()).columns > 0
-    except (AttributeError, OSError, ValueError):
-        is_known = False
-    return {"dynamic_ncols": True} if is_known else {"ncols": _USUAL[0], "nrows": _USUAL[1]}
+def _size(stream: Any) -> os.terminal_size:  # noqa: ANN401 - whatever replaced `sys.stderr`
+    """The columns and lines of a terminal; the usual ones if it does not know them (0 in a container)."""
+    with suppress(AttributeError, OSError, ValueError):
+        if (size := os.get_terminal_size(stream.fileno())).columns > 0:
+            return size
+    return os.terminal_size(_USUAL)
 
 
 # Words ----------------------------------------------------------------------------------------------------------------

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from gglib_nb.catalog.database import Database
-from gglib_nb.catalog.migrations import MIGRATIONS, Migration, atomic, migrate
+from gglib_nb.catalog.migrations import MIGRATIONS, atomic, migrate
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.stored import StoredLimits
 from gglib_nb.errors import CatalogError
 
 CATALOGS = Path(__file__).parent / "catalogs"
-FIRST = Migration("0001 first", ("CREATE TABLE first (a)",))
-SECOND = Migration("0002 second", ("CREATE TABLE second (a)", "INSERT INTO second VALUES (1)"))
-BROKEN = Migration("0002 broken", ("CREATE TABLE second (a)", "INSERT INTO nowhere VALUES (1)"))
+FIRST = {"0001 first": ("CREATE TABLE first (a)",)}
+SECOND = {"0002 second": ("CREATE TABLE second (a)", "INSERT INTO second VALUES (1)")}
+BROKEN = {"0002 broken": ("CREATE TABLE second (a)", "INSERT INTO nowhere VALUES (1)")}
 
 
 @pytest.fixture
@@ -34,42 +34,42 @@ def names(database: sqlite3.Connection, table: str = "migration") -> list[str]:
 def test_a_new_database_gets_every_migration_and_records_it(database: sqlite3.Connection) -> None:
     migrate(database)
 
-    assert names(database) == [migration.name for migration in MIGRATIONS]
+    assert names(database) == list(MIGRATIONS)
 
 
 def test_migrations_are_not_applied_twice(database: sqlite3.Connection) -> None:
-    migrate(database, (FIRST, SECOND))
-    migrate(database, (FIRST, SECOND))
+    migrate(database, FIRST | SECOND)
+    migrate(database, FIRST | SECOND)
 
     assert database.execute("SELECT count(*) FROM second").fetchone() == (1,)
 
 
 def test_an_older_database_gets_only_the_missing_migrations(database: sqlite3.Connection) -> None:
-    migrate(database, (FIRST,))
+    migrate(database, FIRST)
 
-    migrate(database, (FIRST, SECOND))
+    migrate(database, FIRST | SECOND)
 
     assert names(database) == ["0001 first", "0002 second"]
 
 
 def test_a_failed_migration_leaves_no_tables_and_no_record(database: sqlite3.Connection) -> None:
     with pytest.raises(sqlite3.OperationalError, match="nowhere"):
-        migrate(database, (FIRST, BROKEN))
+        migrate(database, FIRST | BROKEN)
 
     assert names(database) == ["0001 first"]
     assert "second" not in names(database, "sqlite_master")
 
 
 def test_a_newer_database_is_refused_and_not_changed(database: sqlite3.Connection) -> None:
-    migrate(database, (FIRST, SECOND))
+    migrate(database, FIRST | SECOND)
 
     with pytest.raises(CatalogError, match=r"newer gglib_nb \(it has '0002 second'\); upgrade"):
-        migrate(database, (FIRST,))
+        migrate(database, FIRST)
     assert names(database) == ["0001 first", "0002 second"]
 
 
 def test_migration_names_are_ordered_and_unique() -> None:
-    released = [migration.name for migration in MIGRATIONS]
+    released = list(MIGRATIONS)
 
     assert released == sorted(set(released))
 
@@ -83,13 +83,13 @@ def test_a_database_of_every_earlier_schema_keeps_its_models_and_is_migrated(tmp
     assert (str(model.id), model.commit_sha, model.registered_at_s) == ("owner/kept:Q4_K_M", "c" * 40, 1000.0)
     assert model.files[0].facts == {"architecture": "llama"}
     with closing(sqlite3.connect(path)) as connection:
-        assert names(connection) == [migration.name for migration in MIGRATIONS]
+        assert names(connection) == list(MIGRATIONS)
 
 
 def test_a_database_file_of_every_earlier_schema_exists() -> None:
     shapes = {path.stem[:4] for path in CATALOGS.glob("*.sqlite3")}
 
-    assert shapes == {migration.name[:4] for migration in MIGRATIONS}
+    assert shapes == {name[:4] for name in MIGRATIONS}
 
 
 @pytest.mark.parametrize("made_by", ["0002-queues", "0006-beats"])
