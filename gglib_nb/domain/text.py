@@ -36,7 +36,9 @@ HIDDEN: Final = "…"
 TOKEN_VARIABLES: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 """Environment variables that hold the Hub's token."""
 
-INVALID_CHARACTER: Final = "The token contains an invalid character. Paste it again."
+INVALID_CHARACTER: Final = (
+    "The token contains an invalid character, such as a quotation mark. Paste it again without it."
+)
 
 _SECRETS: Final = re.compile(
     r"\b(?-i:hf|api_org)_(?:\w{30,}|(?<![/\\]hf_)\w{6,})"  # of the Hub; not HF_HOME, nor the folder /data/hf_models
@@ -57,8 +59,8 @@ def redacted(text: str, secret: str | None = None) -> str:
 
 
 def can_be_sent(token: str) -> bool:
-    """Whether a header can carry this token; if not, `INVALID_CHARACTER` says so."""
-    return all("!" <= character <= "~" for character in token)
+    """Whether a header can carry this token; quotes come from an `.env` file. If not, `INVALID_CHARACTER` says so."""
+    return all("!" <= character <= "~" and character not in "\"'" for character in token)
 
 
 def without_tokens(environment: Mapping[str, str]) -> dict[str, str]:

@@ -5,17 +5,14 @@ nothing about variants, queues or folders, and downloads no files. JSON fields h
 (`huggingface_hub.hf_api.ModelInfo`, `RepoFile`); other hubs omit some.
 """
 
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import islice, product
 from typing import Any, Final, Literal, TypeVar, get_args
 from urllib.parse import quote
 
-from typing_extensions import override
-
 from gglib_nb.domain.http_rules import sha256_of, size_in
-from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.domain.hub_answers import COMMIT, Asked
 from gglib_nb.domain.names import check_repo_id, modelscope_name
 from gglib_nb.domain.plan import FileCommit, Gate, HubFile, RepoListing, RepoSummary
 from gglib_nb.domain.units import listed
@@ -47,11 +44,11 @@ _HEAD: Final = tuple(("expand", name) for name in ("sha", "gated", "private"))
 _BLOBS: Final = (("blobs", "true"),)  # with sizes and digests
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
 _MOST_ENTRIES: Final = 250_000  # more than any repository has; each stored entry takes a few hundred bytes
+_MOST_FOLDERS: Final = 1000  # that are listed one by one
 _MOST_EXPANDED: Final = 200  # entries of a folder; the Hub sends fifty at a time, and slowly
 _MOST_FAILURES: Final = 3  # of folders that cannot be read; a hub that is down costs seconds for each
 _MOST_REVISIONS: Final = 10
 _DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
-_COMMIT: Final = re.compile(r"[0-9a-f]{40,64}")  # SHA-1 on the Hub, SHA-256 on others
 
 
 class HubClient(Transport):
@@ -78,14 +75,8 @@ class HubClient(Transport):
     ) -> None:
         brief = patience or BRIEF
         super().__init__(endpoint, token, is_offline=is_offline, patience=brief if mirrors else patience)
-        self._mirrors = [Transport(url, False, is_offline=is_offline, patience=brief) for url in mirrors]
-        self._modelscope = Transport(modelscope, False, is_offline=is_offline, patience=patience)
-
-    @override
-    def close(self) -> None:
-        for one in (self._modelscope, *self._mirrors):
-            one.close()
-        super().close()
+        self._mirrors = [self.beside(url, False, brief) for url in mirrors]
+        self._modelscope = self.beside(modelscope, False, patience)
 
     def page_url(self, repo_id: str) -> str:
         """The address of a repository's page."""
@@ -240,7 +231,7 @@ def _listing(hub: Transport, asked: Asked) -> RepoListing:
         raise RevisionNotFoundError(f"{error}{_revisions(hub, asked)}") from error.__cause__
     repo_id, commit_sha = info.get("id") or info.get("modelId") or asked.what, info["sha"]
     check_repo_id(repo_id)
-    if not _COMMIT.fullmatch(commit_sha):
+    if not COMMIT.fullmatch(commit_sha):
         raise ValueError(commit_sha)
     files = _files(hub, Asked(hub.endpoint, repo_id, commit_sha))
     return RepoListing(repo_id, commit_sha, _gate(info), bool(info.get("private")), files)
@@ -251,8 +242,7 @@ def _files(hub: Transport, asked: Asked) -> tuple[HubFile, ...]:
     try:
         # `oid` beside `lfs` is a git id, and `xetHash` a Merkle hash: neither is the content's SHA-256.
         path, digest = "path", "oid"
-        rows = hub.pages(f"/api/models/{asked.repo_id}/tree/{asked.revision}", asked, (("recursive", "true"),))
-        entries = list(islice(rows, _MOST_ENTRIES + 1))
+        entries = _tree(hub, asked)
     except HubError as error:
         if not is_no_route(error):
             raise
@@ -268,6 +258,21 @@ def _files(hub: Transport, asked: Asked) -> tuple[HubFile, ...]:
     if not all(isinstance(at, str) for at in found):
         raise TypeError("a path that is not text")
     return tuple(found[at] for at in sorted(found))
+
+
+def _tree(hub: Transport, asked: Asked) -> list[Json]:
+    """The entries of a commit's tree, folder by folder from a mirror that ignores `recursive`."""
+    entries, folders = dict[str, Json](), [""]
+    for folder in folders:  # it grows
+        if len(folders) > _MOST_FOLDERS:
+            raise HubError(f"{hub.endpoint} does not list folders in folders, of which {asked.repo_id} has too many.")
+        route = f"/api/models/{asked.repo_id}/tree/{asked.revision}{quote(folder, errors='replace')}"
+        rows = islice(hub.pages(route, asked, (("recursive", "true"),)), _MOST_ENTRIES + 1 - len(entries))
+        found = {one["path"]: one for one in rows if one["path"] not in entries}
+        filled = {path.rpartition("/")[0] for path in found}
+        folders += [f"/{path}" for path, one in found.items() if one.get("type") == "directory" and path not in filled]
+        entries |= found
+    return list(entries.values())
 
 
 def _first_of(hub: Transport, asked: Asked, routes: Iterable[str], kinds: Iterable[Pairs]) -> Json:

@@ -3,11 +3,14 @@
 `huggingface_hub.login` checks it without our certificates, proxies and time limits, and only at its own `HF_ENDPOINT`.
 """
 
+from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.domain.text import printable
 from gglib_nb.errors import InvalidConfigError, InvalidTokenError
 from gglib_nb.hub.errors_map import reading
-from gglib_nb.hub.transport import Transport
+from gglib_nb.hub.transport import BRIEF, Transport
 
 _TOKENS_PAGE = "https://huggingface.co/settings/tokens"
+_ACCOUNT = "/api/whoami-v2"
 
 
 def log_in(hub: Transport, token: str) -> None:
@@ -28,16 +31,18 @@ def log_in(hub: Transport, token: str) -> None:
     if not (token := token.strip()):
         raise InvalidTokenError(f"No token was given. Create one on {_TOKENS_PAGE}.")
     try:
-        account = hub.account_of(token)
+        account = hub.beside(hub.endpoint, token, BRIEF).json(_ACCOUNT, Asked(hub.endpoint, path=_ACCOUNT))
     except InvalidTokenError:
         raise InvalidTokenError(
             f"The Hub does not accept this token. Copy it again, or create one on {_TOKENS_PAGE}."
         ) from None
     with reading():
         name = ((account.get("auth") or {}).get("accessToken") or {}).get("displayName") or account["name"]
+    # The heading of a section in an INI file, of which one name has a meaning of its own.
+    name = " ".join(printable(str(name)).split()).replace("DEFAULT", "default") or "token"
     try:
-        _save_token(token, str(name))
-        _set_active_token(str(name), add_to_git_credential=False)
+        _save_token(token, name)
+        _set_active_token(name, add_to_git_credential=False)
     except OSError as error:
         raise InvalidConfigError(
             f"The Hub accepts the token, but it cannot be stored: {error.filename} cannot be written "

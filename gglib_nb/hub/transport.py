@@ -82,6 +82,7 @@ class Transport:
             own origin only, and into no `repr`, message or log. False: anonymous.
         is_offline: Refuse every call, as `HF_HUB_OFFLINE` does.
         patience: Timeouts and retries of every call; None suits each call.
+        closing: Set by `close`; by default its own.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class Transport:
         *,
         is_offline: bool = False,
         patience: Patience | None = None,
+        closing: threading.Event | None = None,
     ) -> None:
         given: str | Literal[False] | None = token if token is False else (token or "").strip() or None
         self.endpoint: Final = endpoint.rstrip("/")
@@ -98,7 +100,7 @@ class Transport:
         self._is_offline = is_offline
         self._patience = patience
         self._unread_login = ""
-        self._closing = threading.Event()
+        self._closing = closing or threading.Event()
 
     @property
     def token(self) -> str | None:
@@ -138,6 +140,10 @@ class Transport:
             own = version("gglib_nb")
         return f"gglib_nb/{own}; hf_hub/{__version__}; python/{platform.python_version()}"
 
+    def beside(self, endpoint: str, token: str | Literal[False], patience: Patience | None) -> "Transport":
+        """Another hub, or this one with another token; closed with this one."""
+        return Transport(endpoint, token, is_offline=self._is_offline, patience=patience, closing=self._closing)
+
     def close(self) -> None:
         """Ends the waits of requests in progress, which raise `ManagerClosedError`, as do later ones."""
         self._closing.set()
@@ -145,11 +151,6 @@ class Transport:
     def json(self, route: str, asked: Asked, params: Pairs = (), *, is_brief: bool = False) -> Json:
         """The JSON object in the answer of a route below the endpoint."""
         return self._page(dict, self.endpoint + route, asked, params, is_brief=is_brief)[0]
-
-    def account_of(self, token: str) -> Json:
-        """What the hub says of a token and its owner; raises `InvalidTokenError` if it does not accept the token."""
-        hub = Transport(self.endpoint, token, is_offline=self._is_offline, patience=BRIEF)
-        return hub.json("/api/whoami-v2", Asked(self.endpoint, path="/api/whoami-v2"))
 
     def pages(self, route: str, asked: Asked, params: Pairs, *, is_brief: bool = False) -> Iterator[Json]:
         """The rows of a listing; further pages are requested when their rows are needed."""

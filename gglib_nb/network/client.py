@@ -66,22 +66,31 @@ class WaysOut(httpx.BaseTransport):
             transport = self._transports[key]
         # httpx limits the time of each read, but not that of a head which arrives byte by byte.
         silent_s = request.extensions.get("timeout", {}).get("read") or 0.0
-        limit = threading.Timer(_LONGEST_HEAD_S + silent_s, transport.close)
+        limit = threading.Timer(_LONGEST_HEAD_S + silent_s, self._close, key)
         limit.daemon = True
         limit.start()
         try:
-            return transport.handle_request(request)
+            response = transport.handle_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout):
             forget(request.url.host)
             raise
         finally:
             limit.cancel()
+        if self._transports.get(key) is not transport:  # closed while it connected: this connection is in no pool
+            response.close()
+            raise httpx.ReadError("the connection was closed", request=request)
+        return response
 
     @override
     def close(self) -> None:
+        for key in list(self._transports):
+            self._close(*key)
+
+    def _close(self, proxy: str | None, local_address: str | None) -> None:
         with self._lock:
-            for transport in self._transports.values():
-                transport.close()
+            transport = self._transports.pop((proxy, local_address), None)
+        if transport is not None:
+            transport.close()
 
 
 def _local_address(request: httpx.Request) -> str | None:

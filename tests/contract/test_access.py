@@ -1,23 +1,28 @@
 """Gated repositories: which state of access applies, logging in, and what continues when access is granted."""
 
 import itertools
+import json
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from huggingface_hub import constants, get_token
+from huggingface_hub.utils import get_stored_tokens
 
 from gglib_nb import DownloadManager, GatedRepoError
 from gglib_nb.demo import GRANTED_TOKEN
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.errors import InvalidConfigError, InvalidTokenError, NetworkError
+from gglib_nb.errors import InvalidConfigError, InvalidTokenError, ManagerClosedError, NetworkError
 from gglib_nb.hub import login
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.followups import AccessWatch, waiting_for_access
+from gglib_nb.network.client import close_shared_clients
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.certificates import Company
@@ -30,6 +35,7 @@ from tests.support.faulty_hub import (
     FaultyHub,
     Status,
 )
+from tests.support.odd_server import OddServer, answering, response
 from tests.support.rights import as_ordinary_user
 from tests.support.snapshots import download, snapshot
 
@@ -216,6 +222,36 @@ def test_a_login_that_cannot_be_stored_says_so(hub: FaultyHub, tmp_path: Path) -
     assert said.startswith("InvalidConfigError The Hub accepts the token, but it cannot be stored")
     assert "HF_HOME" in said
     assert GRANTED_TOKEN not in said
+
+
+@pytest.mark.parametrize("name", ["DEFAULT", "a\nb = c\n[mine]", "a]b", "  ", "\ud800", "#\u2028;"])
+def test_a_token_of_any_name_is_stored_beside_the_others(monkeypatch, tmp_path: Path, name: str) -> None:
+    monkeypatch.setattr(constants, "HF_STORED_TOKENS_PATH", str(tmp_path / "stored_tokens"))
+    monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+    accounts = [{"name": "me", "auth": {"accessToken": {"displayName": one}}} for one in ("mine", name)]
+    server: list[OddServer] = []
+    answers = [answering(server, response(body=json.dumps(account).encode())) for account in accounts]
+
+    with OddServer(*answers) as one:
+        server.append(one)
+        login.log_in(HubClient(one.url), "hf_first")
+        close_shared_clients()
+        login.log_in(HubClient(one.url), "hf_second")
+
+    assert sorted(get_stored_tokens().values()) == ["hf_first", "hf_second"]
+    assert get_token() == "hf_second"
+
+
+def test_closing_the_manager_ends_a_login_in_progress(hub: FaultyHub) -> None:
+    hub.faults.add(Status(429, headers={"Retry-After": "5"}), path="/api/whoami-v2", times=None)
+    client = HubClient(hub.url)
+
+    with ThreadPoolExecutor(1) as pool:
+        logging_in = pool.submit(login.log_in, client, GRANTED_TOKEN)
+        hub.wait_for(lambda requests: any(request.ended_s for request in requests))
+        client.close()
+        with pytest.raises(ManagerClosedError):
+            logging_in.result(timeout=60)
 
 
 class Typing(Screen):

@@ -190,7 +190,7 @@ def test_a_bad_token_advises_a_new_login_and_is_not_shown(hub: FaultyHub) -> Non
     assert "secret" not in str(caught.value)
 
 
-@pytest.mark.parametrize("token", ["hf_sec\nret", "hf_sec ret", "hf_secrét"])
+@pytest.mark.parametrize("token", ["hf_sec\nret", "hf_sec ret", "hf_secrét", '"hf_secret"', "'hf_secret'"])
 def test_a_token_invalid_in_a_header_is_refused_without_being_shown(hub: FaultyHub, token: str) -> None:
     with pytest.raises(InvalidTokenError, match="Paste it again") as caught:
         HubClient(hub.url, token).list_files("demo/small-GGUF")

@@ -1,8 +1,13 @@
 """Behind a proxy with a company's own certificates: a real CONNECT proxy and a hub over TLS, for listing and downloading."""
 
+import gc
 import shutil
+import socket
 import ssl
+import threading
+import warnings
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -16,7 +21,7 @@ from gglib_nb.domain.reports import TransferFailed
 from gglib_nb.errors import CertificateError, GglibError, InvalidConfigError, ProxyError, RepoNotFoundError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import Patience
-from gglib_nb.network.client import close_shared_clients, httpx
+from gglib_nb.network.client import close_shared_clients, httpx, shared_client
 from tests.support.certificates import Company
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import FaultyHub
@@ -170,6 +175,32 @@ def test_a_page_of_refusal_is_attributed_to_the_proxy_and_not_to_the_token(hub, 
     assert isinstance(listing, ProxyError)
     assert "A proxy or firewall refuses connections to http://hub.example (403)" in str(listing)
     assert str(downloading) == str(listing)
+
+
+def test_a_client_closed_while_it_connects_leaves_no_open_connection(company, monkeypatch) -> None:
+    trust(monkeypatch, company)
+    is_connecting, is_closed, tls = threading.Event(), threading.Event(), company.server()
+
+    def serve(connection: socket.socket) -> None:
+        is_connecting.set()
+        is_closed.wait(30)
+        with tls.wrap_socket(connection, server_side=True) as secure:
+            server.ask(secure)
+            secure.sendall(response(body=b"{}"))
+            secure.recv(1)
+
+    with OddServer(serve) as server, warnings.catch_warnings(record=True) as warned, ThreadPoolExecutor(1) as pool:
+        warnings.simplefilter("always")
+        answer = pool.submit(shared_client().get, server.url.replace("http", "https"), timeout=30)
+        assert is_connecting.wait(30)
+        close_shared_clients()
+        is_closed.set()
+        with pytest.raises(httpx.ReadError):
+            answer.result(timeout=60)
+        del answer
+        gc.collect()
+
+    assert [str(one.message) for one in warned] == []
 
 
 def test_an_international_host_name_is_the_hub_s_own(tmp_path, monkeypatch) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote, urlencode, urlsplit
 
 import pytest
 from typing_extensions import override
@@ -152,6 +152,32 @@ def test_a_mirror_without_sizes_and_digests_can_be_listed(mirror: Mirror) -> Non
     bare = without(MISSING["trees"], 404, lambda _: Answer(body={"sha": SHA, "siblings": [{"rfilename": NAME}]}))
 
     assert mirror(bare).list_files(REPO).files == (HubFile(NAME, None, None),)
+
+
+def folder_by_folder(one: Asked) -> Answer:
+    if "/tree/" not in one.path:
+        return full_hub(one)
+    deep = {"type": "directory", "path": "sub/deep odd", "size": 0}
+    below = {"": TREE[:1], "/sub": [*TREE[1:], deep], "/sub/deep odd": [{"type": "file", "path": "sub/deep odd/b"}]}
+    return Answer(body=below[unquote(one.path).rpartition(SHA)[2]])
+
+
+def test_a_mirror_that_lists_only_one_folder_at_a_time_is_asked_for_each(mirror: Mirror, asked: list[str]) -> None:
+    listed = mirror(folder_by_folder).list_files(REPO).files
+
+    assert listed == (HubFile("sub/deep odd/b", None, None), *LISTED)
+    assert len(asked) == 4
+
+
+def test_a_mirror_whose_folders_never_end_is_given_up(mirror: Mirror, monkeypatch) -> None:
+    monkeypatch.setattr("gglib_nb.hub.client._MOST_FOLDERS", 3)
+
+    def endless(one: Asked) -> Answer:
+        inside = unquote(one.path).rpartition(SHA)[2].removeprefix("/")
+        return Answer(body=[{"type": "directory", "path": f"{inside}/a".removeprefix("/")}])
+
+    with pytest.raises(HubError, match="has too many"):
+        mirror(lambda one: endless(one) if "/tree/" in one.path else full_hub(one)).list_files(REPO)
 
 
 @pytest.mark.parametrize("status", [400, 404, 405, 501])
