@@ -67,11 +67,6 @@ class Companion(Value, frozen=True):
     kind: CompanionKind
     size_bytes: int | None
 
-    @property
-    def can_fetch(self) -> bool:
-        """Whether `--with` can download it with a model."""
-        return self.kind in COMPANION_KINDS
-
 
 class _Listing:
     """All GGUF files of a repository, perhaps a hundred thousand, as evidence for the kind of one of them."""

@@ -373,16 +373,6 @@ class RunSummarized(Value, frozen=True):
     summary: QueueRunSummary
 
 
-QueueEvent = (
-    SnapshotChanged
-    | DownloadStarted
-    | DownloadProgressed
-    | ShardProgressed
-    | StatusChanged
-    | NoticeChanged
-    | DownloadCompleted
-    | DownloadFailed
-    | DownloadCancelled
-    | ThenChanged
-    | RunSummarized
-)
+_WithId = DownloadStarted | ShardProgressed | StatusChanged | NoticeChanged
+_WithDownload = DownloadProgressed | DownloadCompleted | DownloadFailed | DownloadCancelled | ThenChanged
+QueueEvent = SnapshotChanged | _WithId | _WithDownload | RunSummarized

@@ -77,20 +77,18 @@ class Feed:
         )
 
 
+_NO_COUNTERS: Final[dict[str, Any]] = {
+    **dict.fromkeys(("items", "recent_completed", "recent_failures", "recent_cancelled", "elsewhere"), ()),
+    **dict.fromkeys(("version", "bytes_per_second", "eta_seconds")),
+}
+
+
 def _outline(snapshot: QueueSnapshot) -> tuple[object, ...]:
     """All of a snapshot but its counters."""
     return (
         tuple((item.id, item.status, item.position, item.commit_sha) for item in snapshot.downloads.values()),
         tuple((item.owner, item.id, item.status, item.is_left) for item in snapshot.elsewhere),
-        snapshot.resolving,
-        snapshot.notices,
-        snapshot.last_run,
-        snapshot.max_size,
-        snapshot.max_concurrent,
-        snapshot.max_connections,
-        snapshot.bandwidth_limit_bytes_per_second,
-        snapshot.download_hours,
-        snapshot.is_outside_hours,
+        replace(snapshot, **_NO_COUNTERS),
     )
 
 

@@ -56,11 +56,9 @@ def scan_warning(name: object, finding: str) -> str:
 
 
 def row_of(id_: DownloadId, **fields: Any) -> Row:  # noqa: ANN401 - the fields of a row
-    """The row of a download or a model. Its title, tag and name come from the id."""
+    """The row of a download. Its title, tag and name come from the id."""
     title, tag = printable(id_.repo_id.rpartition("/")[2]), printable(id_.quantization or "")
-    fields.setdefault("id", str(id_))
-    fields.setdefault("name", f"{title} {tag}".rstrip())
-    return Row(title=title, tag=tag, **fields)
+    return Row(**({"id": str(id_), "title": title, "tag": tag, "name": name_of(id_)} | fields))
 
 
 def name_of(id_: DownloadId) -> str:
@@ -178,10 +176,8 @@ def _hosts(hosts: tuple[HostProgress, ...]) -> str:
         return printable(f"on {', '.join(one.host for one in hosts)}") if hosts else ""
 
     def progress(one: HostProgress) -> str:
-        if one.is_finished:
-            return "done"
         done, total = one.downloaded_bytes, one.total_bytes
-        return f"{100 * done // total} %" if total else units.size(done)
+        return "done" if one.is_finished else units.percent(done / total) if total else units.size(done)
 
     return printable(", ".join(f"{one.host} {progress(one)}" for one in hosts))
 

@@ -4,7 +4,6 @@ Parses a line into a call of such a function, completes it, and generates usage,
 Independent of the individual verbs and the manager. A completion uses only data that is in memory, without requests.
 """
 
-import difflib
 import inspect
 import os
 import re
@@ -17,7 +16,7 @@ from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from gglib_nb.domain.names import DownloadId, canonical
-from gglib_nb.domain.text import printable
+from gglib_nb.domain.text import did_you_mean, printable, similar
 from gglib_nb.errors import GglibError, NoGgufFilesError
 from gglib_nb.notebook.session import Answer, Session
 
@@ -142,6 +141,13 @@ class Verb:
             found.append((each.form, each.help + choices))
         return [(form, text) for form, text in found if text]
 
+    @property
+    def help(self) -> str:
+        """The verb with its arguments and options."""
+        width = max((len(name) for name, _ in self.details), default=0)
+        details = [f"  {name:<{width}}  {text}" for name, text in self.details]
+        return "\n".join([f"%gguf {self.usage}", self.summary, *self.notes, *details])
+
     @contextmanager
     def usage_in_errors(self) -> Iterator[None]:
         """Adds the verb's usage to a `GrammarError`."""
@@ -188,9 +194,8 @@ class Verb:
             if not _DASHED.match(word) or (is_command and (name == _SHARED or option is None)):
                 rest.append(word)
             elif option is None:
-                near = difflib.get_close_matches(name, self.options, n=1)
-                hint = f". Did you mean {near[0]}?" if near else ""
-                raise GrammarError(f"%gguf {self.name} has no option {name}{hint}")
+                near = did_you_mean(similar(name, self.options, cutoff=0.6))
+                raise GrammarError(f"%gguf {self.name} has no option {name}. {near}".rstrip())
             elif option.has_value:
                 value = text if has_value else next(left, "--")
                 if not has_value and _DASHED.match(value):
@@ -320,13 +325,6 @@ def _add(given: dict[str, Any], one: Argument, text: str) -> None:
         before = given.get(one.key, ())
         value = before if one.option and value in before else (*before, value)
     given[one.key] = value
-
-
-def help_of(verb: Verb) -> str:
-    """One verb with its arguments and options."""
-    width = max((len(name) for name, _ in verb.details), default=0)
-    details = [f"  {name:<{width}}  {text}" for name, text in verb.details]
-    return "\n".join([f"%gguf {verb.usage}", verb.summary, *verb.notes, *details])
 
 
 def all_verbs() -> list[Verb]:

@@ -3,7 +3,6 @@
 The token is not a setting: whether there is one is shown, never its value, and only `login` stores it.
 """
 
-import difflib
 import re
 import shlex
 import time
@@ -13,26 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 from gglib_nb import settings
 from gglib_nb.domain import units
 from gglib_nb.domain.references import is_command
-from gglib_nb.domain.text import printable
+from gglib_nb.domain.text import did_you_mean, printable, similar
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import InvalidConfigError, InvalidTokenError, RequestError
 from gglib_nb.notebook import get_verbs, queue_verbs, tables  # noqa: F401 - register their verbs
 from gglib_nb.notebook.actions import LIVE
 from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.session import Answer, Session
-from gglib_nb.notebook.verb import (
-    VERBS,
-    Argument,
-    Call,
-    GrammarError,
-    Tab,
-    all_verbs,
-    help_of,
-    help_of_all,
-    read_count,
-    split_words,
-    verb,
-)
+from gglib_nb.notebook.verb import VERBS, Argument, Call, GrammarError, Tab, help_of_all, read_count, split_words, verb
 
 if TYPE_CHECKING:
     from gglib_nb.manager.manager import DownloadManager
@@ -237,7 +224,7 @@ def _named(origin: settings.Origin) -> str:
     return f"{origin.source}: {origin.where}" if origin.where else origin.source
 
 
-VerbName = Annotated[str, Argument("VERB", offers=lambda _tab: [one.name for one in all_verbs()])]
+VerbName = Annotated[str, Argument("VERB", offers=lambda _tab: VERBS)]
 
 
 @verb("settings")
@@ -246,7 +233,7 @@ def help_(session: Session, name: VerbName | None = None) -> Answer:
     del session
     if name is not None and name not in VERBS:
         raise GrammarError(unknown_verb(name))
-    return Answer(help_of_all() if name is None else help_of(VERBS[name]))
+    return Answer(help_of_all() if name is None else VERBS[name].help)
 
 
 # Commands of shells and other downloaders, and the equivalent line.
@@ -266,12 +253,10 @@ _OTHER_WORDS: Final = {
 
 def unknown_verb(name: str) -> str:
     """Suggestions for a word that is not a verb."""
-    near = difflib.get_close_matches(name.lower(), VERBS, n=2, cutoff=0.65)
-    hint = "%gguf queue owner/repo downloads a model; %gguf help lists all verbs."
+    near = did_you_mean([f"%gguf {one}" for one in similar(name, VERBS, 2, 0.65)])
+    hint = near or "%gguf queue owner/repo downloads a model; %gguf help lists all verbs."
     if (meant := _OTHER_WORDS.get(name.lower())) is not None:
         hint = f"Write: {meant}"
     elif "/" in name:
         hint = f"To download it: %gguf queue {name if is_command(name.split()) else shlex.quote(name)}"
-    elif near:
-        hint = f"Did you mean {' or '.join(f'%gguf {each}' for each in near)}?"
-    return f"{name!r} is not a verb. {hint}"
+    return f"{name!r} is not a verb. {hint}".rstrip()

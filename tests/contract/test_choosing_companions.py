@@ -122,9 +122,9 @@ async def test_a_running_download_without_it_is_not_joined_silently(manager: Dow
 async def test_a_plan_offers_the_matching_companion(manager: DownloadManager) -> None:
     plan = await manager.plan(BOTH)
 
-    assert [(one.path, one.can_fetch) for one in plan.companions] == [
-        ("mmproj-m-F16.gguf", True),
-        ("mmproj-m-F32.gguf", True),
+    assert [(one.path, one.kind) for one in plan.companions] == [
+        ("mmproj-m-F16.gguf", "mmproj"),
+        ("mmproj-m-F32.gguf", "mmproj"),
     ]
     assert [[one.path for one in variant.companions] for variant in plan.variants] == [["mmproj-m-F16.gguf"]] * 2
 

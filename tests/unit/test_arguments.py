@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.domain.units import DailyHours
-from gglib_nb.notebook.verb import VERBS, GrammarError, help_of, help_of_all, split_words
+from gglib_nb.notebook.verb import VERBS, GrammarError, help_of_all, split_words
 from gglib_nb.notebook.verbs import parse
 
 NIGHT = DailyHours.parse("22-7")
@@ -217,13 +217,13 @@ def test_any_line_is_parsed_or_refused_in_one_line(verb, rest):
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_usage_and_help_name_every_option_of_a_verb(verb):
     assert all(option in verb.usage for option in verb.options)
-    assert all(f"  {option}" in help_of(verb) for option in verb.options)
+    assert all(f"  {option}" in verb.help for option in verb.options)
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)
 def test_the_help_lists_every_verb(verb):
     assert f"  {verb.name} " in help_of_all()
-    assert help_of(verb).startswith(f"%gguf {verb.name}")
+    assert verb.help.startswith(f"%gguf {verb.name}")
 
 
 @pytest.mark.parametrize("verb", ["queue", "plan"])
