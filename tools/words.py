@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 import gglib_nb.notebook.verbs  # noqa: E402, F401 - fills the table of verbs
 from gglib_nb.notebook.render import render_text  # noqa: E402 - found through the line above
-from gglib_nb.notebook.verb import all_verbs, help_of, help_of_all  # noqa: E402
+from gglib_nb.notebook.verb import all_verbs, help_of_all  # noqa: E402
 from tests.support import scenes  # noqa: E402
 
 # The demo hub uses the Hub's messages, and the engine's protocol is read by programs.
@@ -84,7 +84,7 @@ def main() -> None:
     if "--store" in sys.argv:
         (ROOT / "tests" / "golden.txt").write_text(golden(), encoding="utf-8")
         return
-    print("# Help\n", help_of_all(), *map(help_of, all_verbs()), sep="\n\n")
+    print("# Help\n", help_of_all(), *(verb.help for verb in all_verbs()), sep="\n\n")
     print(f"\n# The queue\n\n{golden()}")
     print("# Sentences\n")
     for name, texts in sentences():

@@ -123,15 +123,11 @@ def _named(variants: Sequence[Variant], requested: str) -> list[Variant]:
     def has(*names: str) -> bool:
         return wanted in map(str.casefold, names)
 
+    def has_name(one: Variant) -> bool:
+        return has(one.stem, f"{one.stem}.gguf", one.folder, *(path.rpartition("/")[2] for path in one.files))
+
     whole = [one for one in variants if has(*one.files, f"{one.folder}/{one.stem}")]
-    return preferred(
-        whole
-        or (
-            one
-            for one in variants
-            if has(one.stem, f"{one.stem}.gguf", one.folder, *(path.rpartition("/")[2] for path in one.files))
-        )
-    )
+    return preferred(whole or filter(has_name, variants))
 
 
 def _ending_in(variants: Sequence[Variant], requested: str) -> list[Variant]:

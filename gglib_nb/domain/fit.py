@@ -215,9 +215,8 @@ def place(
         if (fitting := next(_reductions(shape, budget, gpus, context_tokens, cache_type), None)) is not None:
             fit: FitClass = "gpu" if fitting == (context_tokens, cache_type) else "gpu_reduced"
             longest = _longest_context(shape, budget, gpus, cache_type)
-            whole = Placement(
-                fit, blocks, blocks, 0, *fitting, shape.total(*fitting, gpus) - host_bytes, host_bytes, longest
-            )
+            on_gpus = shape.total(*fitting, gpus) - host_bytes
+            whole = Placement(fit, blocks, blocks, 0, *fitting, on_gpus, host_bytes, longest)
             return _with_free(whole, machine)
         asked = [(context_tokens, cache_type)]
         if shape.total(*asked[0]) > machine.ram_budget_bytes:
@@ -236,9 +235,8 @@ def _longest_context(shape: ModelShape, budget_bytes: int, devices: int, cache_t
     most = min(shape.header.context_length or _LONGEST_CONTEXT, _LONGEST_CONTEXT)
     contexts = range(0, most + 1, CELLS_ROUNDED_TO)
     fitting = bisect_right(contexts, budget_bytes, key=lambda tokens: shape.total(tokens, cache_type, devices))
-    return (
-        contexts[fitting - 1] if fitting and contexts[fitting - 1] >= min(_SHORTEST_CONTEXT, contexts[-1]) > 0 else None
-    )
+    longest = contexts[fitting - 1] if fitting else 0
+    return longest if longest >= min(_SHORTEST_CONTEXT, contexts[-1]) > 0 else None
 
 
 def _reductions(

@@ -182,10 +182,8 @@ class QueueRunSummary(Value, frozen=True):
     @classmethod
     def of(cls, ended: Sequence[QueuedDownload], started_at_s: float, ended_at_s: float) -> Self:
         """The summary of a run in which these downloads ended, in this order."""
-        outcomes = {
-            "attempts": [item.status for item in ended],
-            "models": list({item.id: item.status for item in ended}.values()),
-        }
+        last = {item.id: item.status for item in ended}
+        outcomes = {"attempts": [item.status for item in ended], "models": list(last.values())}
         statuses = (DownloadStatus.COMPLETED, DownloadStatus.FAILED, DownloadStatus.CANCELLED)
         counts = {f"{what}_{status}": all_.count(status) for what, all_ in outcomes.items() for status in statuses}
         items, is_truncated = tuple(ended[: -_ITEMS_SHOWN - 1 : -1]), len(ended) > _ITEMS_SHOWN

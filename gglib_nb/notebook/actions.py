@@ -221,10 +221,8 @@ def _ask_or_delete(operations: "SyncOperations", action: str, id_: str) -> Answe
             plan = operations.prune(unused_s=listings.UNUSED_S, dry_run=True)
             if not plan:
                 return Answer(text=results.nothing_pruned(plan))
-            names = units.listed(
-                [*(one.id for one in plan.models), *(one.target for one in plan.unfinished)], _MOST_NAMED
-            )
-            question = f"{results.pruning_question(plan)} Delete {names}?"
+            names = [*(one.id for one in plan.models), *(one.target for one in plan.unfinished)]
+            question = f"{results.pruning_question(plan)} Delete {units.listed(names, _MOST_NAMED)}?"
         case "prune_now":
             return _result(results.pruned(operations.prune(unused_s=listings.UNUSED_S)), "good")
         case "export":

@@ -5,6 +5,8 @@ import time
 from collections.abc import Iterable
 from typing import Annotated, Any, Final, Literal
 
+from msgspec.structs import asdict
+
 from gglib_nb.domain import units
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, DownloadStatus
@@ -85,21 +87,10 @@ def queue(
     --then COMMAND: Run this shell command once the download is complete; write it in single quotes. $GGUF_PATH is the
         file.
     """
-    options: dict[str, Any] = {
-        "revision": _revision(reference, revision),
-        "force": force,
-        "companions": with_,
-        "add_to_db": not no_db,
-        "everywhere": everywhere,
-        "to": to,
-        "then": then,
-    }
+    variant, commit = reference.quantization, _revision(reference, revision)
+    request = DownloadRequest(reference.repo_id, variant, commit, force, not no_db, with_, everywhere, to, then)
     before = {item.id for item in session.manager.snapshot.items}
-    if no_start:
-        request = DownloadRequest(reference.repo_id, reference.quantization, **options)
-        id_ = session.sync.queue_download(request)
-    else:
-        id_ = session.sync.queue_smart(reference.repo_id, reference.quantization, **options).id
+    id_ = session.sync.queue_download(request) if no_start else session.sync.queue_smart(**asdict(request)).id
     session.note(id_)
     item = _first_report(id_, session)
     state = state_sentence(item)

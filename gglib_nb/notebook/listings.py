@@ -26,12 +26,8 @@ UNUSED_S: Final = _UNUSED_DAYS * 86_400.0
 # Models ----------------------------------------------------------------------------------------------------------
 
 _STATES: Final[dict[ModelState, Mood]] = {
-    "verified": "good",
-    "unverified": "warn",
-    "changed": "warn",
-    "wrong": "bad",
-    "missing": "bad",
-}
+    "verified": "good", "unverified": "warn", "changed": "warn", "wrong": "bad", "missing": "bad",
+}  # fmt: skip
 
 
 def _state_cell(model: ModelSummary) -> Fact:

@@ -153,9 +153,7 @@ class Changes(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True, tag
     seq: int  # one more than in the previous message; after a gap the page requests the whole state
     header: Header | None = None  # None: unchanged
     views: tuple[View, ...] | None = None  # None: unchanged; rows that are in no view are removed
-    rows: str = (
-        ""  # every changed row, whole, as a JSON array: the encoder of Jupyter's session takes ten times as long
-    )
+    rows: str = ""  # changed rows, whole, as a JSON array: the encoder of Jupyter's session takes ten times as long
     news: tuple[News, ...] = ()
 
 

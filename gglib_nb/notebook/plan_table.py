@@ -20,15 +20,10 @@ from gglib_nb.notebook.tables import COLORS, QUIET, STRONG, Block, Column, Line,
 
 _MOST_NOTES: Final = 3
 _MOODS: Final[dict[FitClass, Mood]] = {
-    "gpu": "good",
-    "gpu_reduced": "warn",
-    "gpu_partly": "slow",
-    "ram": "slow",
-    "too_large": "bad",
-    "unknown": "plain",
-}
+    "gpu": "good", "gpu_reduced": "warn", "gpu_partly": "slow", "ram": "slow", "too_large": "bad", "unknown": "plain",
+}  # fmt: skip
 _MEASURES: Final = ("{} bits", "KL divergence {}", "perplexity {}")
-_COMPANIONS: Final = {"mmproj": "the vision projector (mmproj", "imatrix": "the importance matrix (imatrix"}
+_COMPANIONS: Final = {"mmproj": "vision projector", "imatrix": "importance matrix"}
 
 
 # The fit in words -----------------------------------------------------------------------------------------------
@@ -227,11 +222,8 @@ def _here(variant: VariantPlan) -> str | Fact:
         share = units.percent(variant.present_bytes / whole if whole else None)
         return f"{share}, {units.size(variant.bytes_to_go)} left"
     # In other files; an upper bound: not compared.
-    return (
-        f"up to {units.percent(variant.reusable_bytes / whole)} on this disk"
-        if variant.reusable_bytes and whole
-        else ""
-    )
+    reusable = variant.reusable_bytes
+    return f"up to {units.percent(reusable / whole)} on this disk" if reusable and whole else ""
 
 
 def _remarks(variant: VariantPlan, plan: RepoPlan) -> tuple[Fact, ...]:
@@ -257,9 +249,8 @@ def _below(plan: RepoPlan) -> Iterator[str]:
         memories = [variant.memory for variant in plan.variants if variant.memory is not None]
         rough = ["~: rough estimate."] if any(memory.is_rough for memory in memories) else []
         notes = list(dict.fromkeys(note for memory in memories for note in memory.notes))[:_MOST_NOTES]
-        estimate = (
-            f"Memory is estimated for {units.plural(plan.context_tokens, 'token')} of context in one conversation;"
-        )
+        tokens = units.plural(plan.context_tokens, "token")
+        estimate = f"Memory is estimated for {tokens} of context in one conversation;"
         yield " ".join([estimate, "--context and --kv change that.", *rough, *notes])
     elif plan.has_access:
         yield "Memory is unknown: the model's GGUF header could not be read."
@@ -318,5 +309,5 @@ def _panel_row(variant: VariantPlan, plan: RepoPlan, *, is_best: bool) -> messag
 
 
 def _choice(kind: str, size_bytes: int | None) -> str:
-    name = _COMPANIONS.get(kind, f"the companion file ({printable(kind)}")
-    return f"Also download {name}, {units.size(size_bytes)})"
+    name = _COMPANIONS.get(kind, "companion file")
+    return f"Also download the {name} ({printable(kind)}, {units.size(size_bytes)})"

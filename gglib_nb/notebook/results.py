@@ -179,15 +179,12 @@ def inspection_blocks(one: Inspection) -> list[Block]:
         *(Line(f"{name}: {value}") for name, value in _facts(one)),
         *([_tensor_table(one.tensors)] if one.tensors else []),
         Fold(f"Metadata ({units.plural(len(keys), 'key')})", metadata),
-        *(
-            Fold(
-                f"{f'Chat template {name}'.rstrip()} ({units.plural(len(text), 'character')})",
-                text,
-                _TEXT_TEMPLATE_LINES,
-            )
-            for name, text in sorted(one.chat_templates.items())
-        ),
+        *(Fold(_titled(name, text), text, _TEXT_TEMPLATE_LINES) for name, text in sorted(one.chat_templates.items())),
     ]
+
+
+def _titled(template: str, text: str) -> str:
+    return f"{f'Chat template {template}'.rstrip()} ({units.plural(len(text), 'character')})"
 
 
 def comparison_blocks(found: Comparison) -> list[Block]:
