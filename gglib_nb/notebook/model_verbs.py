@@ -208,7 +208,7 @@ def delete(session: Session, reference: DeletedId, *, yes: bool = False) -> Answ
     return results.deleted(session.sync.delete(id_))
 
 
-@verb("models")
+@verb("models", interrupted=CANCELLED)
 def inspect(session: Session, id_: InspectedId, id2: InspectedId = "", *, hub: bool = False) -> Answer:
     """Show what a GGUF file contains: metadata, chat template, tokenizer, tensors by type.
 

@@ -357,7 +357,7 @@ def state_sentence(item: QueuedDownload | None) -> str:
             return "All of its data is on the disk and is being verified."
         if item is None or item.notice_kind != "connecting" or not item.downloaded_bytes:
             return "It is downloading now."
-        return f"It is resuming: {units.amount(item.downloaded_bytes, item.total_bytes)} are already downloaded."
+        return f"It is resuming: {units.amount(item.downloaded_bytes, item.total_bytes)} is already downloaded."
     if item.status is DownloadStatus.PAUSED:
         return f"It is paused. Resume: %gguf resume {item.id.typed}"
     if item.status is DownloadStatus.QUEUED:

@@ -123,6 +123,10 @@ class Entry:
             "total_bytes": None if size_bytes is None else size_bytes * self._copies,
         }
 
+    def without_data(self) -> dict[str, Any]:
+        """The fields of its row once its data has been deleted."""
+        return {**self._bars(_empty_bars(self.plan)), "reused_bytes": 0, "reused_from": (), "mirrors": ()}
+
     @property
     def status(self) -> DownloadStatus:
         """Its status."""
@@ -298,7 +302,7 @@ class Entry:
         fields = _shown(plan)
         has_other_files, self.plan, self._kept = plan.files != self.plan.files, plan, None
         if has_other_files:
-            fields |= {**self._bars(_empty_bars(plan)), "reused_bytes": 0, "reused_from": (), "mirrors": ()}
+            fields |= self.without_data()
         self.hold(**fields, queued_at_s=at_s, ended_at_s=None, error=None, can_retry=False)
 
     def _notice_of(self, kind: str | None, seconds: float | None, text: str) -> Notice | None:

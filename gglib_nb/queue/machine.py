@@ -247,7 +247,11 @@ class QueueMachine:
         if event.discards and self._downloads.find_live(event.id) is None:
             ended = self._downloads.find_ended(event.id, DownloadStatus.CANCELLED, DownloadStatus.FAILED)
             if ended is not None:
-                self._discard(ended)
+                self._downloads.ended.remove(ended)
+                if (stop := self._downloads.stop_of(ended)) is None:
+                    self._discard_partials(ended)
+                else:
+                    stop.discards = True  # once the attempt has stopped
                 return
         if (entry := self._downloads.known(event.id)).status is not DownloadStatus.REGISTERING:
             self._cancel(entry, discards=event.discards)
@@ -259,7 +263,7 @@ class QueueMachine:
         entry.place = Place(position, entry.status is DownloadStatus.PAUSED, self._is_processing)
         self._withdraw(entry)
         self._step(entry, Cause.CANCELLED)
-        entry.hold(elsewhere, ended_at_s=self._at_s)
+        entry.hold(elsewhere, ended_at_s=self._at_s, **(entry.without_data() if discards else {}))
         self._downloads.add_ended(entry)
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards |= discards
@@ -329,13 +333,6 @@ class QueueMachine:
         self._downloads.add_pending(entry, 0)
         entry.hold()
         self._step(entry, Cause.HELD)
-
-    def _discard(self, entry: Entry) -> None:
-        self._downloads.ended.remove(entry)
-        if (stop := self._downloads.stop_of(entry)) is not None:
-            stop.discards = True  # once the attempt has stopped
-        else:
-            self._discard_partials(entry)
 
     def _retry(self, entry: Entry) -> None:
         self._check_room(entry.plan)

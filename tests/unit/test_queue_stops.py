@@ -80,6 +80,16 @@ def test_discarding_deletes_partial_files_after_their_writer_has_stopped(queue):
     ]
 
 
+def test_a_cancelled_download_whose_data_is_deleted_has_no_data(queue):
+    queue.progress(A, 4 * 2**20)
+
+    queue.cancel(A, discards=True)
+    queue.stopped(A)
+
+    (row,) = queue.snapshot.recent_cancelled
+    assert (row.downloaded_bytes, [shard.downloaded_bytes for shard in row.shards]) == (0, [0, 0, 0])
+
+
 def test_discarding_a_waiting_download_deletes_partial_files_of_an_earlier_run(queue):
     queue.cancel(B, discards=True)
 
