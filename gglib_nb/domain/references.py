@@ -184,7 +184,8 @@ _PASTED_PAGE: Final = re.compile(
 _REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo")
 _FILE_OPTIONS: Final = ("-hff", "--hf-file")
 _PROGRAMS: Final = "llama|ollama|hf|huggingface-cli|lms|ramalama|docker|vllm|git|wget|curl|aria2c"
-_PROMPT: Final = re.compile(r"\s*(?:[$!>]\s*)?(?:(?:sudo|uvx)\s+)?")  # of a shell or a cell; programs that run others
+# What precedes a command or a reference: a prompt, a cell's `!`, a program that runs others, our own verb.
+_PROMPT: Final = re.compile(r"\s*(?:[$!>]\s*)?(?:(?:sudo|uvx|%gguf\s+(?:queue|plan))\s+)?")
 _COMMANDS: Final = re.compile(rf"(?:{_PROGRAMS})(?:[-.].*)?", re.IGNORECASE)
 _OTHER_PAGE: Final = re.compile(r"(?:datasets|spaces|buckets|collections|papers|docs|blog|posts|learn)/", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"[^/]+://[^/]+/[^/]")  # with a path: a mirror's address alone names no repository
@@ -195,7 +196,8 @@ def parse_pasted(text: str) -> DownloadId:
 
     The page of a file or folder requests the variant of that path. Without `owner/name`, it is an `InvalidRepoIdError`.
     """
-    words = _PROMPT.sub("", text.replace("'", " ").replace('"', " "), count=1).split()
+    text = _PROMPT.sub("", text, count=1)
+    words = text.replace("'", " ").replace('"', " ").split()
     parsed = _of_command(words) if is_command(words) else _of_reference(text.strip())
     check_repo_id(parsed.repo_id)
     return parsed

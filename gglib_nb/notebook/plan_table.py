@@ -284,6 +284,7 @@ def _panel_row(variant: VariantPlan, plan: RepoPlan, *, is_best: bool) -> messag
     arguments = _own_arguments(variant.placement, plan.context_tokens)
     rest = variant.bytes_to_go
     is_full = variant.free_bytes_after is not None and variant.free_bytes_after < 0
+    stands_out = variant.is_recommended and len(plan.variants) > 1  # the only one may have been requested
     is_primary = variant.is_recommended and variant.scan_finding not in BAD_FINDINGS
     details = (
         *(form.format(text) for form, text in zip(_MEASURES, _measures(variant), strict=True) if text),
@@ -297,7 +298,7 @@ def _panel_row(variant: VariantPlan, plan: RepoPlan, *, is_best: bool) -> messag
         name=title,
         measure=units.size(variant.size_bytes),
         lines=rows.facts(
-            Fact("recommended" if variant.is_recommended else "best that fits" if is_best else "", "good"),
+            Fact("recommended" if stands_out else "best that fits" if is_best else "", "good"),
             Fact("already downloaded" if variant.is_present else "", "good"),
             *_remarks(variant, plan),
             Fact("disk too full" if is_full else "", "bad"),

@@ -329,8 +329,7 @@ def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_
     targets = session.sync.discard_partials([one.target for one in found])
     files, freed = amount([one for one in found if one.target in targets])
     left = len(found) - len(targets)
-    were = "was" if left == 1 else "were"
-    kept = f" {units.plural(left, 'unfinished file')} in the queue or in use elsewhere {were} kept."
+    kept = f" Kept {units.plural(left, 'unfinished file')} in the queue or in use elsewhere."
     return f"Deleted {files}: {freed} freed.{kept if left else ''}"
 
 

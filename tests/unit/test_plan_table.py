@@ -363,3 +363,9 @@ def test_the_panel_has_the_remarks_of_the_table():
     assert all(text in second for text in ("1 of 3 files missing", "over the storage limit"))
     assert "1 of 3 files missing, over the storage limit" in plan_text(plan)
     assert rows_of(plan_text(plan))[0].endswith("in the queue")
+
+
+def test_a_variant_that_was_requested_is_not_called_recommended():
+    (row,) = offer(a_plan(a_variant("Q2_K", 3, is_recommended=True, why="Requested: Q2_K."))).rows
+
+    assert "recommended" not in [fact.text for fact in row.lines]
