@@ -81,18 +81,15 @@ class Throttle:
             self.bytes_per_second, self._paid_until_s = bytes_per_second, self._clock()
             self._changed.notify_all()
 
-    def due_s(self, count: int) -> float:
-        """When `count` more bytes may have passed. Unused time counts up to `_CREDIT_S`."""
+    def pay(self, count: int, stop: threading.Event) -> None:
+        """Wait until `count` more bytes may pass, or until `stop` is set or the limit changes.
+
+        Unused time counts up to `_CREDIT_S`.
+        """
         with self._changed:
             if (limit := self.bytes_per_second) is None:
-                return 0.0
-            self._paid_until_s = max(self._paid_until_s, self._clock() - _CREDIT_S) + count / limit
-            return self._paid_until_s
-
-    def pay(self, count: int, stop: threading.Event) -> None:
-        """Wait until `count` more bytes may pass; returns early when `stop` is set or the limit changes."""
-        limit, due_s = self.bytes_per_second, self.due_s(count)
-        with self._changed:
+                return
+            due_s = self._paid_until_s = max(self._paid_until_s, self._clock() - _CREDIT_S) + count / limit
             while not stop.is_set() and self.bytes_per_second == limit and (wait_s := due_s - self._clock()) > 0:
                 self._changed.wait(min(wait_s, _LOOK_S))
 

@@ -36,8 +36,6 @@ from gglib_nb.system import clock_s, is_running, open_file, process_place, proce
 # Padded to one length, so that a heartbeat replaces the whole of the one before.
 _LENGTH: Final = 512
 _SETTLE_S: Final = 0.2
-# Longer than creating a lease and writing it takes.
-_WRITING_S: Final = 1.0
 # Several heartbeats: an owner that is reported gone and writes none in this time counts as gone.
 _GONE_S: Final = 3.0
 
@@ -165,17 +163,13 @@ class Lease:
         return state or LeaseState("", "", 0, 0, 0)
 
     def _is_silent(self, state: LeaseState | None, found: os.stat_result | None) -> bool:
-        """Whether it has not changed for too long; an empty one may be in the middle of being written."""
+        """Whether it has not changed for too long."""
         mtime_ns = found.st_mtime_ns if state is None and found is not None else 0
         if self._seen is None or (state, mtime_ns) != (self._seen.state, self._seen.mtime_ns):
             self._seen = SeenLease(state, clock_s(), mtime_ns)
             return False
-        limit_s = self._lease_s
-        if state is not None and state.process.name in self._gone_owners:
-            limit_s = min(limit_s, _GONE_S)
-        if state is None and (found is None or not found.st_size):
-            limit_s = min(limit_s, _WRITING_S)
-        return clock_s() - self._seen.since_s > limit_s
+        is_gone = state is not None and state.process.name in self._gone_owners
+        return clock_s() - self._seen.since_s > (min(self._lease_s, _GONE_S) if is_gone else self._lease_s)
 
     def is_ours(self) -> bool:
         """Whether this process holds the lease and its path still names this process; asks the filesystem."""

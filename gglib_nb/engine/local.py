@@ -255,8 +255,7 @@ def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: in
                 if is_candidate and target not in (path, found):
                     yield found
 
-    for folder in folders:
-        yield from disk.found_in_time({folder: partial(search, Path(folder))})
+    yield from disk.found_in_time({folder: partial(search, Path(folder)) for folder in folders})
 
 
 # --- Headers ----------------------------------------------------------------------------------------------------------
@@ -324,8 +323,7 @@ def check_split_set(files: Sequence[StoredFile]) -> None:
         raise not_one_set()
 
 
-# --- Also for the kernel: how much of each file is on the disk, and leftovers
-# -------------------------------------------
+# --- Also for the kernel: how much of each file is on the disk, and leftovers -----------------------------------------
 
 
 def present_by_file(files: Sequence[PlannedFile], commit_sha: str) -> tuple[int, ...]:

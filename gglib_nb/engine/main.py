@@ -53,6 +53,7 @@ class Engine:
         self._report = report
         self._timeouts = timeouts
         self._reuse_limits = reuse_limits or ReuseLimits()
+        self._pool, self._disk_space = Pool(1, timeouts.idle_s), DiskSpace()
         self._settings: tuple[object, ...] = ()  # of the session
         self._shared: Shared | None = None  # until the first `Configure`
         self._transfers: dict[int, Transfer] = {}
@@ -94,17 +95,13 @@ class Engine:
             if self._shared is not None:
                 self._shared.session.close()
             self._settings, session = settings, Session(command, self._timeouts)
+            connectivity = Connectivity(session.can_reach_hub)
             self._shared = Shared(  # running transfers keep theirs
-                session=session,
-                connectivity=Connectivity(session.can_reach_hub),
-                pool=Pool(1, self._timeouts.idle_s) if self._shared is None else self._shared.pool,
-                disk_space=DiskSpace() if self._shared is None else self._shared.disk_space,
-                timeouts=self._timeouts,
-                reuse_limits=self._reuse_limits,
+                session, connectivity, self._pool, self._disk_space, self._timeouts, self._reuse_limits
             )
         self._shared.link_folders, self._shared.network_wait_s = command.link_folders, command.network_wait_s
-        self._shared.pool.throttle.change(command.bandwidth_limit_bytes_per_second or None)
-        self._shared.pool.set_max(command.max_connections)
+        self._pool.throttle.change(command.bandwidth_limit_bytes_per_second or None)
+        self._pool.set_max(command.max_connections)
 
     def _start(self, command: wire.StartTransfer) -> None:
         if self._shared is None:

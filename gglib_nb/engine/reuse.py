@@ -75,8 +75,6 @@ def find_donors(
         found = status_of(path)
         if found is not None and stat.S_ISREG(found.st_mode) and len(files) < _MOST_FILES:
             files.setdefault(identity(found), path)
-    if sum(size_bytes for _, _, size_bytes, _ in files) < least_bytes:
-        return ()
     donors = [
         donor for one, path in files.items() if not stop.is_set() and (donor := _donor(path, one, folder)) is not None
     ]

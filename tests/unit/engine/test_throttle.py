@@ -19,8 +19,11 @@ class Line:
 
     def read(self, slices: list[int]) -> float:
         """Read the slices one after another with the required waits; returns the time at the end."""
+        stopped = threading.Event()
+        stopped.set()  # so that no thread waits
         for count in slices:
-            self.now_s = max(self.now_s, self.throttle.due_s(count))
+            self.throttle.pay(count, stopped)
+            self.now_s = max(self.now_s, self.throttle._paid_until_s)
         return self.now_s
 
 
