@@ -77,11 +77,12 @@ def has_journal_or_lease(target: Path) -> bool:
     return any(map(os.path.lexists, (journal_path(target), lease_path(target))))
 
 
-def delete_partial(target: Path) -> None:
-    """Delete the partial files of a target. The caller holds the lease."""
+def delete_partial(target: Path, is_ours: Callable[[], bool]) -> None:
+    """Delete the partial files of a target, as long as its lease is ours: a disk may take long for each of them."""
     journals = journal_path(target), _beside(target, ".part.journal.new")
     for path in (part_path(target), *journals, *_private_names(target, 0.0), lease_path(target)):
-        path.unlink(missing_ok=True)
+        if is_ours():
+            path.unlink(missing_ok=True)
 
 
 def rescue_renamed(target: Path) -> None:

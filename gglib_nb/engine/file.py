@@ -285,8 +285,8 @@ class DownloadFile:
             if self.opened is not None and self.stage is Stage.FETCHING:
                 opened, is_ours, self.opened = self.opened, lease.is_ours(), None
                 opened.close(is_ours=is_ours)
-                if not opened.pieces.present_bytes and lease.is_ours():  # closing may have taken long
-                    delete_partial(self.path)
+                if not opened.pieces.present_bytes:
+                    delete_partial(self.path, lease.is_ours)
         finally:
             lease.release()
 

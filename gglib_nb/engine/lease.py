@@ -247,5 +247,5 @@ def delete_unowned(target: Path, *, keeps_bytes: bool = False) -> None:
         lease = Lease(lease_path(target), math.inf)
         if lease.try_acquire() is None:
             if not (keeps_bytes and os.path.lexists(part_path(target))):
-                delete_partial(target)
+                delete_partial(target, lease.is_ours)
             lease.release()

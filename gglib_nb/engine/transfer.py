@@ -57,7 +57,6 @@ _END_WAIT_S: Final = 1.0
 _ASK_AGAIN_S: Final = 2.0
 # After the last byte, an outage is believed only after this long.
 _FLOWING_S: Final = 2.0
-_MOST_OPEN_FILES: Final = MOST_CONNECTIONS
 # While tensors are copied into one file, the network is free for the next; more copies at once only make a disk seek.
 _MOST_COPIED_FILES: Final = 2
 # A step of a comparison or of a copy reads some megabytes.
@@ -383,7 +382,7 @@ class Transfer:
             return False
         free = sum(file.pieces.missing_bytes for file in fetching)
         open_files = sum(not file.pieces.is_complete for file in fetching)
-        return open_files < _MOST_OPEN_FILES and free < self._connections.share * LONGEST_REQUEST_BYTES
+        return open_files < MOST_CONNECTIONS and free < self._connections.share * LONGEST_REQUEST_BYTES
 
     def _check(self, file: DownloadFile) -> None:
         lease = Lease(lease_path(file.path), self._shared.timeouts.lease_s, file.seen_lease, self._command.gone_owners)

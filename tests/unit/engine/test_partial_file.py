@@ -18,7 +18,7 @@ from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path,
 from gglib_nb.engine.file import DownloadFile, Request
 from gglib_nb.engine.jobs import sync
 from gglib_nb.engine.journal import Journal, PartIdentity
-from gglib_nb.engine.lease import Lease, LeaseLostError, LeaseState
+from gglib_nb.engine.lease import Lease, LeaseLostError, LeaseState, delete_unowned
 from gglib_nb.engine.local import CheckResult
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import SYNCED, WRITTEN
@@ -299,6 +299,24 @@ def test_a_file_that_another_process_took_over_before_the_rename_is_left_to_it_a
     assert not target.exists()
     first.close(is_ours=False)
     others[0].close(is_ours=True)
+
+
+def test_deleting_stops_once_another_process_has_taken_the_file_over(target, monkeypatch) -> None:
+    partial = opened(target, acquired(target))
+    partial.close(is_ours=True)
+    lease_path(target).unlink()
+    unlink, theirs = Path.unlink, (part_path(target), journal_path(target), lease_path(target))
+
+    def takes_long(path: Path, *, missing_ok: bool = False) -> None:
+        unlink(path, missing_ok=missing_ok)
+        if path == part_path(target):
+            for one in theirs:
+                one.write_bytes(b"theirs")
+
+    monkeypatch.setattr(Path, "unlink", takes_long)
+    delete_unowned(target)
+
+    assert [one.read_bytes() for one in theirs] == [b"theirs"] * 3
 
 
 def test_a_complete_file_left_between_two_renames_is_resumed(target, lease) -> None:
