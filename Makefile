@@ -18,6 +18,7 @@ demo: .venv/ready-demo  ## JupyterLab on the first notebook; HEADLESS=1 runs it 
 # share them, but not the slow ones, some of which are about seconds. The other tests wait more than they compute, so three
 # processes share them, a file at a time, also on two cores.
 test: .venv/ready-dev  ## The default suite
+	@$(if $(SLOW),$(BIN)/python -m tests.support.olah)
 	@$(PYTEST) $(if $(SLOW),,-p xdist -n 2 --dist loadfile) -m "browser and not network $(SPEED)" tests/browser
 	@$(PYTEST) -p xdist -n 3 --dist loadfile -m "not browser and not network $(SPEED)" --ignore=tests/browser tests
 

@@ -15,7 +15,7 @@ from tests.support.hub import make_repository
 from tests.support.olah import Olah
 from tests.support.sentences import check_sentence
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 SMALL, SPLIT, GATED = "demo/small-GGUF", "demo/split-GGUF", "demo/gated-GGUF"
 NAME = "small-Q4_K_M.gguf"

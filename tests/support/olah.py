@@ -1,6 +1,7 @@
 """olah, a common mirror of the Hub, as a real process in front of the embedded hub.
 
-It requires other versions of the tests' dependencies, so it has a separate environment, created at first use.
+It requires other versions of the tests' dependencies, so it has a separate environment, created at first use, or before
+by `python -m tests.support.olah`, because an installation may take longer than a test.
 """
 
 import contextlib
@@ -84,3 +85,8 @@ class Olah:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
             return True
         return False
+
+
+if __name__ == "__main__":
+    with contextlib.suppress(pytest.skip.Exception, pytest.fail.Exception):  # the tests report it
+        olah_python()
