@@ -14,7 +14,7 @@ from tests.support.labpanel import OpenNotebook, row_of
 from tests.support.panelpage import OpenPanel
 from tests.support.snapshots import completed, download
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 IMAGE = "<img src=x onerror=window.wasRun=1>"
 SCRIPT = "</textarea></style></script><script>window.wasRun=1</script>"

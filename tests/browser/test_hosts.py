@@ -12,7 +12,7 @@ from tests.support.jlab import START_TIMEOUT_S, JupyterLab
 from tests.support.labpanel import OpenNotebook, percent, wait_until_bytes_flow
 from tests.support.marimo_page import MarimoPage
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 F16, Q8_0, Q4_K_M, Q2_K = (f"demo/tiny-llama-GGUF:{label}" for label in ("F16", "Q8_0", "Q4_K_M", "Q2_K"))
 

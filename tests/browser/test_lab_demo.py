@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, expect
 from tests.support.environment import isolated
 from tests.support.kernel import wait_until
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 DEMO = Path(__file__).resolve().parents[2] / "tools" / "demo.py"
 STARTS_WITHIN_S = 60.0

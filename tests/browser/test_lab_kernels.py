@@ -16,7 +16,7 @@ from tests.support.kernel import is_engine, is_running, processes_gone, wait_unt
 from tests.support.labpanel import OpenNotebook, button_of, nothing_flows, percent, row_of, wait_until_bytes_flow
 from tests.support.models import MB
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 MODEL = "demo/tiny-llama-GGUF:F16"
 FILE = "tiny-llama-F16.gguf"

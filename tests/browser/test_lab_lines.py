@@ -15,7 +15,7 @@ MB = 1_000_000
 SIZES = {"Q2_K": 1, "Q3_K_M": 2, "Q4_K_M": 3, "Q5_K_M": 4, "Q8_0": 40}
 CELLS = ("%load_ext gglib_nb", "%gguf plan demo/model", "%gguf queue demo/model:Q8_0", "%gguf wait Q8_0", "%gguf canc")
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="module")

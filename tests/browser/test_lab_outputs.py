@@ -11,7 +11,7 @@ from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import JupyterLab, NotebookPage
 from tests.support.labpanel import OpenNotebook, row_of, wait_until_bytes_flow
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 ID = "demo/tiny-llama-GGUF:F16"
 

@@ -10,7 +10,7 @@ from tests.support.jlab import JupyterLab, NotebookPage
 from tests.support.labpanel import OpenNotebook, button_of, percent, row_of, wait_until_bytes_flow
 from tests.support.models import MB, one_model
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 MODEL = "demo/tiny-llama-GGUF:F16"
 QUEUE = f"%gguf queue {MODEL}"

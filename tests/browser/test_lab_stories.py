@@ -12,7 +12,7 @@ from tests.support.jlab import JupyterLab
 from tests.support.labpanel import OpenNotebook, button_of, nothing_flows, percent, row_of, wait_until_bytes_flow
 from tests.support.models import MB, one_model
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 
 
 def until_exists(path: Path) -> str:

@@ -10,7 +10,7 @@ from tests.support.faulty_hub import FaultyHub
 from tests.support.jlab import JupyterLab, NotebookPage
 from tests.support.models import MB
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 def test_keys_on_the_panel_press_its_buttons_and_do_not_reach_the_notebook(browser: Browser, tmp_path: Path) -> None:

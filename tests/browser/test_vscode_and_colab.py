@@ -16,7 +16,7 @@ from tests.support.jserver import JupyterServer
 from tests.support.labpanel import percent, wait_until_bytes_flow
 from tests.support.models import MB
 
-pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.browser, pytest.mark.slow, pytest.mark.timeout(300)]
 
 F16, Q8_0, Q4_K_M = (f"demo/tiny-llama-GGUF:{label}" for label in ("F16", "Q8_0", "Q4_K_M"))
 QUEUE = "%load_ext gglib_nb\n" + "\n".join(f"%gguf queue {one}" for one in (F16, Q8_0, Q4_K_M))

@@ -6,7 +6,7 @@ from tests.endurance.run import EnduranceRun, report
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_every_digest_is_right_after_random_faults_operations_and_kills(tmp_path) -> None:
     run = EnduranceRun(tmp_path, seed=20, minutes=0.5, kernel_kills=1, engine_kills=2)
 

@@ -80,7 +80,9 @@ def test_the_live_view_is_kept_on_a_page_and_replaced_if_the_notebook_is_only_sa
 # Awaited downloads
 
 
+@pytest.mark.slow
 def test_a_cell_that_awaits_a_download_shows_its_files_and_keeps_the_outcome(hub: FaultyHub, kernel: Kernel) -> None:
+    hub.set_speed(MB / 2)
     start_s = time.monotonic()
     cell = kernel.run(DOWNLOAD, has_person=True)
     took_s = time.monotonic() - start_s
