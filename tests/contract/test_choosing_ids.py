@@ -133,7 +133,7 @@ async def test_a_failed_variant_is_retried_by_its_id(manager: DownloadManager, h
     fault = hub.faults.add(Status(404), path=f"*{SECOND}", times=None)
     queued = await manager.queue_smart(CHECKPOINTS, SECOND)
     waiting = manager.submit(manager.sync.wait, queued.id)
-    assert waiting.exception(timeout=20) is not None
+    assert waiting.exception(timeout=60) is not None
     hub.faults.remove(fault)
 
     with pytest.raises(NotInQueueError):

@@ -44,7 +44,7 @@ from tests.support.faulty_hub import (
 )
 from tests.support.hub import make_repository
 
-QUICK = Patience(tries=3, first_wait_s=0.01, timeout_s=30)
+QUICK = Patience(tries=3, first_wait_s=0.01, timeout_s=60)
 # Only for a stall: an answer that is slow on a busy machine is requested again.
 HASTY = Patience(tries=8, first_wait_s=0.01, timeout_s=0.3)
 

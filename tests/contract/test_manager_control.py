@@ -71,7 +71,7 @@ async def test_a_cancelled_download_keeps_its_bytes_unless_discarded(
     folder = tmp_path / "models" / "demo" / "large-GGUF"
 
     await manager.cancel_download(queued.id)
-    ended.exception(timeout=30)
+    ended.exception(timeout=60)
     kept = {file.name for file in folder.iterdir()}
     await manager.queue_download(DownloadRequest("demo/large-GGUF"))
     await manager.cancel_download(queued.id, discard=True)
@@ -261,7 +261,7 @@ async def test_waiting_for_a_cancelled_download_raises_without_a_word_about_its_
     await manager.cancel_download(queued.id, discard=discard)
 
     with pytest.raises(DownloadCancelledError, match=f"^{queued.id} was cancelled\\.$"):
-        waiting.result(timeout=30)
+        waiting.result(timeout=60)
 
 
 async def test_cancelling_the_awaiter_does_not_cancel_the_download(manager: DownloadManager, hub: FaultyHub) -> None:

@@ -69,7 +69,7 @@ def test_every_operation_of_a_closed_manager_raises(manager: DownloadManager, na
 
     future = manager.submit(operation, manager.sync, **arguments_of(operation))
     with pytest.raises(ManagerClosedError):
-        future.result(timeout=30)
+        future.result(timeout=60)
     with pytest.raises(ManagerClosedError):
         getattr(manager.sync, name)(**arguments_of(operation))
 
@@ -94,7 +94,7 @@ def test_every_operation_in_a_forked_child_is_refused_at_once(manager: DownloadM
             operation = getattr(SyncOperations, name)
             with suppress(Exception):
                 try:
-                    manager.submit(operation, manager.sync, **arguments_of(operation)).result(timeout=30)
+                    manager.submit(operation, manager.sync, **arguments_of(operation)).result(timeout=60)
                 except ManagerClosedError:
                     refused += 1
         with suppress(Exception):
@@ -204,7 +204,7 @@ def test_requests_made_while_the_queue_ends_get_an_answer() -> None:
         for asker in askers:
             asker.join()
 
-    assert wait(given, timeout=30).not_done == set()
+    assert wait(given, timeout=60).not_done == set()
 
 
 def test_a_failing_queue_answers_its_waiters() -> None:
@@ -220,10 +220,10 @@ def test_a_failing_queue_answers_its_waiters() -> None:
     )
     thread.start()
 
-    assert wait([answered, joining, late], timeout=30).not_done == set()
+    assert wait([answered, joining, late], timeout=60).not_done == set()
     assert isinstance(joining.exception(), ManagerClosedError)
     with pytest.raises(ManagerClosedError):
-        thread.post(on.RequestReceived(2, "y")).result(timeout=30)
+        thread.post(on.RequestReceived(2, "y")).result(timeout=60)
 
 
 def test_a_query_that_raises_does_not_end_the_queue(manager: DownloadManager) -> None:
@@ -231,7 +231,7 @@ def test_a_query_that_raises_does_not_end_the_queue(manager: DownloadManager) ->
         raise SystemExit
 
     with pytest.raises(SystemExit):
-        manager._parts.queue.ask(exit_now).result(timeout=30)
+        manager._parts.queue.ask(exit_now).result(timeout=60)
 
     assert manager.sync.pending_count() == 0
 
@@ -248,9 +248,9 @@ async def test_waiters_for_a_download_learn_that_the_manager_was_closed(
 
     for one in waits:
         with pytest.raises((DownloadInterruptedError, ManagerClosedError)):
-            one.result(timeout=30)
+            one.result(timeout=60)
     with pytest.raises(ManagerClosedError):
-        joining.result(timeout=30)
+        joining.result(timeout=60)
 
 
 @pytest.mark.slow

@@ -182,7 +182,7 @@ async def test_close_interrupts_waiters_and_keeps_downloaded_bytes(manager: Down
     await manager.aclose()
 
     with pytest.raises(DownloadInterruptedError):
-        waiting.result(timeout=30)
+        waiting.result(timeout=60)
     with pytest.raises(ManagerClosedError):
         await manager.queue_smart(SMALL)
 

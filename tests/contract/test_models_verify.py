@@ -159,7 +159,7 @@ def test_a_verification_fails_if_the_engine_ends(manager: DownloadManager, tmp_p
     os.kill(pid, signal.SIGKILL)
 
     with pytest.raises(EngineLostError, match="verify again"):
-        verifying.result(20)
+        verifying.result(60)
 
 
 async def test_cancelling_a_verification_stops_reading_and_changes_nothing(

@@ -155,7 +155,7 @@ async def test_cancel_all_empties_the_queue_within_5_seconds_and_answers_waiters
     assert manager.snapshot.items == ()
     assert (await manager.active_count(), await manager.pending_count()) == (0, 0)
     with pytest.raises(DownloadCancelledError):
-        waiting.result(timeout=30)
+        waiting.result(timeout=60)
 
 
 async def test_counts_refer_to_whole_downloads_and_has_download_to_the_queue(

@@ -119,7 +119,7 @@ async def test_every_reader_of_one_event_stream_gets_an_answer(manager: Download
         await asyncio.wait_for(anext(events), 0.01)
 
     await manager.aclose()
-    await asyncio.wait(readers, timeout=30)
+    await asyncio.wait(readers, timeout=60)
 
     assert [reader.done() for reader in readers] == [True] * 3
     assert not events._readers  # type: ignore[attr-defined]
@@ -153,10 +153,10 @@ def test_a_listener_that_waits_for_an_operation_gets_an_explanation(
 def test_submit_returns_a_future_at_once(manager: DownloadManager) -> None:
     future = manager.submit(manager.sync.queue_smart, SMALL, "Q4_K_M")
 
-    assert future.result(timeout=20).shard_count == 1
+    assert future.result(timeout=60).shard_count == 1
     manager.close()
     with pytest.raises(ManagerClosedError):
-        manager.submit(manager.sync.pause_all).result(timeout=30)
+        manager.submit(manager.sync.pause_all).result(timeout=60)
 
 
 def test_close_takes_a_time(make_manager: Callable[..., DownloadManager]) -> None:

@@ -30,7 +30,7 @@ DIGEST = "0123456789abcdef" * 4
 NAME = "sub/small-Q4_K_M.gguf"
 DATA = bytes(range(256)) * 40
 LISTED = (HubFile(NAME, 10_240, DIGEST),)
-QUICK = Patience(tries=2, first_wait_s=0.01, timeout_s=30)
+QUICK = Patience(tries=2, first_wait_s=0.01, timeout_s=60)
 INFO = {"id": REPO, "sha": SHA, "gated": False, "private": False}
 TREE = [
     {"type": "directory", "path": "sub", "size": 0},

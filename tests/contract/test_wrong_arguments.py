@@ -146,7 +146,7 @@ def test_every_wrong_argument_is_refused_and_changes_nothing(busy: DownloadManag
     before, wrong = state(), []
     for name, arguments in WRONG:
         try:
-            busy.submit(getattr(busy.sync, name), **arguments).result(timeout=20)
+            busy.submit(getattr(busy.sync, name), **arguments).result(timeout=60)
         except GglibError as error:
             if len(str(error).splitlines()) != 1 or "secret" in str(error) or state() != before:
                 wrong.append((name, arguments, repr(error)))

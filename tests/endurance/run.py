@@ -226,7 +226,7 @@ class EnduranceRun:
             self._kill_kernel()
         for _ in range(len(self._engine_kills)):
             self._tell('manager.sync.download("demo/last")')
-            wait_until(self._has_killed_engine, 20, "an engine to kill")
+            wait_until(self._has_killed_engine, 60, "an engine to kill")
 
     def _kill_kernel(self) -> None:
         engine = self._state()["engine"]
@@ -234,7 +234,7 @@ class EnduranceRun:
         self._kernel.shut_down()
         self.tally.kernel_kills += 1
         if engine is not None:
-            wait_until(lambda: not is_running(engine), 5, "the end of a killed kernel's engine")
+            wait_until(lambda: not is_running(engine), 60, "the end of a killed kernel's engine")
         self._kernel = self._started_kernel()
 
     def _settle(self) -> None:
@@ -382,7 +382,7 @@ def _peak_rss_bytes(pid: int) -> int:
 
 def _is_still_there(pid: int) -> bool:
     with suppress(TimeoutError):
-        wait_until(lambda: not is_running(pid), 5, "an engine's end")
+        wait_until(lambda: not is_running(pid), 60, "an engine's end")
         return False
     return True
 

@@ -23,7 +23,7 @@ def download_in_the_background(hub: FaultyHub, kernel: Kernel) -> int:
     hub.set_speed(bytes_per_second=2 * MB)
     queued = kernel.run("%gguf queue demo/model")
     assert queued.status == "ok", queued.text
-    hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > MB, timeout_s=30)
+    hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > MB, timeout_s=60)
     engine_pid = kernel.engine_pid
     assert engine_pid is not None
     return engine_pid
@@ -61,7 +61,7 @@ def test_unloading_during_a_download_does_not_affect_it_or_the_shutdown(hub: Fau
     kernel.run("%unload_ext gglib_nb")
     before = hub.bytes_sent("model-Q4_K_M.gguf")
 
-    hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > before + MB, timeout_s=30)
+    hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > before + MB, timeout_s=60)
     with processes_gone(engine_pid, kernel_pid):
         kernel.shut_down()
 

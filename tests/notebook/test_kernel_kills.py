@@ -28,7 +28,7 @@ def queue_until_bytes_flow(hub: FaultyHub, kernel: Kernel, size_bytes: int) -> i
     """Queue demo/model, wait until `size_bytes` are sent, and return the engine's process id."""
     queued = kernel.run("%gguf queue demo/model")
     assert queued.status == "ok", queued.text
-    hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > size_bytes, timeout_s=30)
+    hub.wait_for(lambda records: sum(record.bytes_sent for record in records) > size_bytes, timeout_s=60)
     engine_pid = kernel.engine_pid
     assert engine_pid is not None
     return engine_pid

@@ -36,7 +36,7 @@ def cluster_of(hosts: Mapping[str, Path | None], state: Path, *, workers_each: i
             client.wait_for_workers(len(hosts) * workers_each, timeout=WAIT_S)
         yield cluster
     finally:
-        cluster.close(timeout=20)
+        cluster.close(timeout=60)
 
 
 def worker_pid(cluster: LocalCluster, host: str, number: int = 0) -> int:

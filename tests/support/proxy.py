@@ -51,7 +51,7 @@ class ProxyProcess:
 
     def __exit__(self, *_: object) -> None:
         self._process.terminate()
-        self._process.wait(timeout=20)
+        self._process.wait(timeout=60)
 
     @property
     def url(self) -> str:

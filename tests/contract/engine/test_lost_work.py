@@ -151,6 +151,7 @@ def test_an_interpreter_that_cannot_start_is_reported_with_its_output_and_retrie
 def test_a_kernel_with_a_low_limit_of_open_files_downloads_at_full_speed(process, hub, tmp_path, monkeypatch) -> None:
     script = f'ulimit -Sn 24; exec {sys.executable} "$@"'
     monkeypatch.setattr(sys, "executable", an_interpreter(tmp_path, script))
+    monkeypatch.setenv("GGLIB_ENGINE_TIMEOUTS", '{"connect_s": 60, "answer_s": 60, "stall_s": 60}')
     hub.set_speed(per_connection=3_000_000)
 
     end = process.fetch(REPO, NAME)

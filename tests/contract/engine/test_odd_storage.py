@@ -104,7 +104,7 @@ def test_a_refusal_of_a_few_seconds_is_waited_out(hub: FaultyHub, tmp_path: Path
     engine = LocalEngine(hub, tmp_path, replace(Timeouts(), longest_delay_s=1.0))
     attempt = engine.begin(REPO, NAME)
 
-    hub.wait_for(lambda requests: sum(one.origin == "cdn" for one in requests) > 6, timeout_s=30)
+    hub.wait_for(lambda requests: sum(one.origin == "cdn" for one in requests) > 6, timeout_s=60)
     hub.faults.remove(placed)
 
     assert engine.log.end_of(attempt).files[0].is_verified

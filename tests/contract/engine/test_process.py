@@ -119,7 +119,7 @@ from gglib_nb.engine.protocol import Configure
 events = queue.SimpleQueue()
 client = EngineClient(Configure({url!r}, None, None, 4, (), "test"), log_folder=Path({log!r}), on_event=events.put)
 client.start()
-print(type(events.get(timeout=20)).__name__)
+print(type(events.get(timeout=60)).__name__)
 client.close()
 """
 

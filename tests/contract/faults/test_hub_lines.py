@@ -13,7 +13,7 @@ from tests.support.certificates import Company
 from tests.support.faulty_hub import FaultyHub
 from tests.support.line import Line
 
-QUICK = Patience(tries=2, first_wait_s=0.01, timeout_s=30)
+QUICK = Patience(tries=2, first_wait_s=0.01, timeout_s=60)
 
 
 def new_folder(place: Path) -> Path:
