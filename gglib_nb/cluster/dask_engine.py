@@ -167,7 +167,7 @@ class DaskEngine:
             self._do(self._dispatcher.say_absence(NO_HOST))
             if usable and not self._links and all(map(self._workers.get, usable)):
                 self._do(self._dispatcher.fail_waiting(ClusterError(next(filter(None, self._workers.values())))))
-            is_wanted = self._dispatcher.has_attempts
+            is_wanted = bool(self._dispatcher.attempts)
         if not is_wanted:
             self._kept_worker = None  # which ends the task
         elif not usable and (self._kept_worker is None or self._kept_worker.done()):

@@ -147,24 +147,23 @@ def shares_of(limit: int, running: Mapping[str, int]) -> dict[str, int]:
 
 
 class Dispatcher:
-    """All attempts of one queue on all hosts of one cluster."""
+    """All attempts of one queue on all hosts of one cluster.
+
+    Attributes:
+        attempts: Those that wait or run, by number.
+    """
 
     def __init__(self, configure: wire.Configure) -> None:
         """Has no host yet; the limits of `configure` are for all hosts together."""
         self._configure = configure
         self._max_concurrent = 1
         self._hosts: dict[str, ClusterHost] = {}
-        self._attempts: dict[int, PlacedAttempt] = {}
+        self.attempts: dict[int, PlacedAttempt] = {}
         self._gone_owners: deque[str] = deque(maxlen=64)
         self._part_folders: dict[str, str] = {}  # where the latest bytes of an attempt are, by its first target
         self._last_number = 0
         self._here: str | None = None
         self._absence = NO_HOST
-
-    @property
-    def has_attempts(self) -> bool:
-        """Whether an attempt waits or runs."""
-        return bool(self._attempts)
 
     def take(self, command: wire.EngineCommand) -> list[Action]:  # noqa: C901 - one case per command
         """Handles a command of the queue."""
@@ -172,13 +171,13 @@ class Dispatcher:
             case wire.Configure():
                 self._configure = command
             case wire.StartTransfer():
-                self._attempts[command.attempt] = PlacedAttempt(command)
+                self.attempts[command.attempt] = PlacedAttempt(command)
             case wire.StartEverywhere(transfer):
-                self._attempts[transfer.attempt] = PlacedAttempt(transfer, everywhere=True)
+                self.attempts[transfer.attempt] = PlacedAttempt(transfer, everywhere=True)
             case reports.LimitConcurrency(max_concurrent):
                 self._max_concurrent = max_concurrent
             case reports.StopTransfer(number):
-                attempt = self._attempts.get(number)
+                attempt = self.attempts.get(number)
                 if attempt is None or attempt.is_stopping:
                     return []
                 attempt.is_stopping = True
@@ -207,9 +206,9 @@ class Dispatcher:
 
     def fail_waiting(self, error: GglibError) -> list[Action]:
         """Fails waiting attempts, because the cluster will not come back."""
-        waiting = [number for number, attempt in self._attempts.items() if not attempt.running]
+        waiting = [number for number, attempt in self.attempts.items() if not attempt.running]
         for number in waiting:
-            del self._attempts[number]
+            del self.attempts[number]
         return [reports.TransferFailed(number, copy_of(error), can_retry=True) for number in waiting]
 
     def say_absence(self, reason: str) -> list[Action]:
@@ -265,7 +264,7 @@ class Dispatcher:
         is_partial = not attempt.copies or bool(self._missing_copies(attempt))
         if attempt.running or (is_partial and not attempt.is_stopping):
             return []
-        del self._attempts[attempt.number]
+        del self.attempts[attempt.number]
         if is_partial:
             return [reports.TransferStopped(attempt.number)]
         for copy in attempt.copies:
@@ -299,7 +298,7 @@ class Dispatcher:
             losses = attempt.losses[name] = attempt.losses.get(name, 0) + 1
             if not attempt.everywhere:
                 lost.add(attempt.number)
-                del self._attempts[attempt.number]
+                del self.attempts[attempt.number]
             elif losses <= _LOSSES_ALLOWED:
                 attempt.copies.remove(copy)
             else:
@@ -314,9 +313,9 @@ class Dispatcher:
 
     def _settle(self) -> list[Action]:
         """Ends attempts that are over, starts every copy that can start, and reports why the other attempts wait."""
-        ends = [end for attempt in list(self._attempts.values()) for end in self._conclude(attempt)]
+        ends = [end for attempt in list(self.attempts.values()) for end in self._conclude(attempt)]
         starts: list[Action] = []
-        for attempt in self._attempts.values():
+        for attempt in self.attempts.values():
             for candidates in [] if attempt.is_stopping else self._missing_copies(attempt):
                 if (host := self._host_for(attempt, candidates)) is not None:
                     self._last_number += 1
@@ -361,11 +360,11 @@ class Dispatcher:
         return min(free, key=rank, default=None)
 
     def _running_on(self, host: str) -> list[Copy]:
-        return [copy for attempt in self._attempts.values() for copy in attempt.running if copy.host.name == host]
+        return [copy for attempt in self.attempts.values() for copy in attempt.running if copy.host.name == host]
 
     def _say_waits(self) -> list[Action]:
         reason = _NO_SLOT if self._hosts else self._absence
-        waiting = (attempt for attempt in self._attempts.values() if not (attempt.running or attempt.is_stopping))
+        waiting = (attempt for attempt in self.attempts.values() if not (attempt.running or attempt.is_stopping))
         news = [attempt for attempt in waiting if attempt.waits_for != reason]
         for attempt in news:
             attempt.waits_for = reason

@@ -118,17 +118,16 @@ class AdviceOperations(ModelOperations):
         """
         if context is not None and context < 1:
             raise RequestError(f"context is {context!r}; it must be a whole number of tokens, 1 or more.")
-        tokens = context or DEFAULT_CONTEXT_TOKENS
-        return self._parts.at_hub(self._plan, repo_id, quantization, revision, tokens, cache_type)
-
-    def _plan(
-        self, repo_id: str, quantization: str | None, revision: str | None, context_tokens: int, cache_type: CacheType
-    ) -> RepoPlan:
         check_repo_id(repo_id)
-        with pointing_to_children(self._parts.hub, repo_id):
-            listing = self._parts.hub.list_files(repo_id, revision)
-            plans = self._ask(lambda machine: machine.plans)
-            return _Planning(self._parts, listing, plans, quantization, context_tokens, cache_type).plan(revision)
+        parts, tokens = self._parts, context or DEFAULT_CONTEXT_TOKENS
+
+        def plan() -> RepoPlan:
+            with pointing_to_children(parts.hub, repo_id):
+                listing = parts.hub.list_files(repo_id, revision)
+                queued = self._ask(lambda machine: machine.plans)
+                return _Planning(parts, listing, queued, quantization, tokens, cache_type).plan(revision)
+
+        return parts.at_hub(plan)
 
     @operation
     def search(

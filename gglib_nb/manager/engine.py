@@ -26,6 +26,7 @@ from gglib_nb.queue import events as on
 from gglib_nb.settings import DownloadManagerConfig
 
 _LOST: Final = "The download process stopped during the check. Run verify again."
+_NO_HOST: Final = "No running worker of the cluster can read the files. Start one, then run verify again."
 
 
 class TransferEngine(Protocol):
@@ -231,18 +232,17 @@ class Engine:
                 if (check := self._checks.get(report.check)) is not None:
                     check.reading = (report.file_index, report.done_bytes)
             case wire.CheckEnded():
-                self._end_check(report)
+                if (check := self._checks.get(report.check)) is None:
+                    pass
+                elif len(report.files) < check.file_count:
+                    is_lost = self.setting is None or check.reading is not None
+                    fail(check.answer, EngineLostError(_LOST if is_lost else _NO_HOST))
+                else:
+                    succeed(check.answer, report.files)
             case _:
                 if isinstance(report, reports.EngineLost) and report.attempts is None:
                     self._fail_checks(EngineLostError(_LOST))  # (with several engines, each check ends by itself)
                 self._tell(report)
-
-    def _end_check(self, report: wire.CheckEnded) -> None:
-        if (check := self._checks.get(report.check)) is not None:
-            if len(report.files) < check.file_count:
-                fail(check.answer, EngineLostError(_LOST))
-            else:
-                succeed(check.answer, report.files)
 
     def _forget_check(self, number: int, answer: "Future[Any]") -> None:
         with self._lock:

@@ -196,10 +196,10 @@ def _text_in(path: Path) -> str:
 
 def _number_in(path: Path, name: str = "") -> int | None:
     """The number in a file, or in the line of that name; None: there is none."""
+    text = _text_in(path)
     try:
-        text = path.read_text()
         return int(dict(line.split() for line in text.splitlines())[name] if name else text)
-    except (OSError, ValueError, KeyError):
+    except (ValueError, KeyError):
         return None
 
 

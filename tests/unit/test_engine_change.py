@@ -1,6 +1,7 @@
 """The engine of a manager, replaced by another one."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -47,6 +48,21 @@ def test_no_check_is_left_with_an_engine_that_was_replaced(tmp_path: Path, monke
 
     assert isinstance(check.answer.exception(0), GglibError)
     assert [type(command) for command in new.sent if isinstance(command, wire.CheckFiles)] == [wire.CheckFiles]
+
+
+def test_a_check_that_no_host_of_a_cluster_can_run_does_not_blame_a_download_process(tmp_path: Path) -> None:
+    config = DownloadManagerConfig(tmp_path / "models", state_directory=tmp_path / "state")
+    engine, report = Engine(config, lambda: "test", lambda _event: None), list[Callable[[wire.Report], None]]()
+
+    def cluster(_configure: wire.Configure, on_event: Callable[[wire.Report], None]) -> Silent:
+        report.append(on_event)
+        return Silent()
+
+    engine.change("dask://scheduler", cluster)
+    check = engine.check([wire.FileToCheck("/models/m.gguf", 1, None, "")])
+    report[0](wire.CheckEnded(1, ()))
+
+    assert "worker" in str(check.answer.exception(0))
 
 
 def test_a_check_of_the_new_engine_does_not_fail_with_the_old_one(
