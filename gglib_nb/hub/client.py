@@ -138,19 +138,16 @@ class HubClient(Transport):
             GatedRepoError: Its terms have to be accepted first; `accept_url` is the page.
             RepoNotFoundError: There is none, or the token has no access to it.
         """
-        forgiven: tuple[type[HubError], ...] = ()
-        if not isinstance(repository, str):
-            if repository.gate is None:
-                return
-            # It was listed a moment ago: a hub that does not find it now has no such route.
-            repository, forgiven = repository.repo_id, (RepoNotFoundError,)
-        check_repo_id(repository)
-        if modelscope_name(repository) is None:
-            try:
-                self.json(f"/api/models/{repository}/auth-check", Asked(self.endpoint, repository))
-            except HubError as error:
-                if not is_no_route(error) and not isinstance(error, forgiven):  # else the download will show it
-                    raise
+        repo_id = repository if isinstance(repository, str) else repository.repo_id
+        listing = None if isinstance(repository, str) else repository
+        check_repo_id(repo_id)
+        if modelscope_name(repo_id) is not None or (listing is not None and listing.gate is None):
+            return
+        try:
+            self.json(f"/api/models/{repo_id}/auth-check", Asked(self.endpoint, repo_id))
+        except HubError as error:  # a hub that does not find what it listed a moment ago has no such route
+            if not is_no_route(error) and (listing is None or not isinstance(error, RepoNotFoundError)):
+                raise
 
     def search(
         self,
@@ -241,8 +238,7 @@ def _files(hub: Transport, asked: Asked) -> tuple[HubFile, ...]:
     """The files of a commit by path: from its tree, or from its info where a mirror has no trees."""
     try:
         # `oid` beside `lfs` is a git id, and `xetHash` a Merkle hash: neither is the content's SHA-256.
-        path, digest = "path", "oid"
-        entries = _tree(hub, asked)
+        entries, path, digest = _tree(hub, asked), "path", "oid"
     except HubError as error:
         if not is_no_route(error):
             raise

@@ -38,7 +38,7 @@ def log_in(hub: Transport, token: str) -> None:
         ) from None
     with reading():
         name = ((account.get("auth") or {}).get("accessToken") or {}).get("displayName") or account["name"]
-    # The heading of a section in an INI file, of which one name has a meaning of its own.
+    # It becomes the heading of a section in an INI file, where DEFAULT has a meaning of its own.
     name = " ".join(printable(str(name)).split()).replace("DEFAULT", "default") or "token"
     try:
         _save_token(token, name)

@@ -51,7 +51,8 @@ class WaysOut(httpx.BaseTransport):
         self._proxies = proxies
         self._tls = tls_context()
         self._lock = threading.Lock()
-        self._transports: dict[tuple[str | None, str | None], httpx.HTTPTransport] = {}
+        self._is_closed = False
+        self._transports: dict[tuple[str | None, ...], httpx.HTTPTransport] = {}
 
     @override
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -61,9 +62,7 @@ class WaysOut(httpx.BaseTransport):
         local_address = None if proxy is not None else _local_address(request)
         with self._lock:
             key = (proxy, local_address)
-            if key not in self._transports:
-                self._transports[key] = _made(proxy, local_address, self._tls)
-            transport = self._transports[key]
+            transport = self._transports.get(key) or self._transports.setdefault(key, _made(*key, self._tls))
         # httpx limits the time of each read, but not that of a head which arrives byte by byte.
         silent_s = request.extensions.get("timeout", {}).get("read") or 0.0
         limit = threading.Timer(_LONGEST_HEAD_S + silent_s, self._close, key)
@@ -76,20 +75,19 @@ class WaysOut(httpx.BaseTransport):
             raise
         finally:
             limit.cancel()
-        if self._transports.get(key) is not transport:  # closed while it connected: this connection is in no pool
+        if self._is_closed or self._transports.get(key) is not transport:  # while it connected: nobody would close it
             response.close()
             raise httpx.ReadError("the connection was closed", request=request)
         return response
 
     @override
     def close(self) -> None:
+        self._is_closed = True
         for key in list(self._transports):
             self._close(*key)
 
-    def _close(self, proxy: str | None, local_address: str | None) -> None:
-        with self._lock:
-            transport = self._transports.pop((proxy, local_address), None)
-        if transport is not None:
+    def _close(self, *key: str | None) -> None:
+        if (transport := self._transports.pop(key, None)) is not None:
             transport.close()
 
 

@@ -60,14 +60,11 @@ def _context(file: str, folder: str) -> ssl.SSLContext:
 
             return truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context = ssl.create_default_context()
-    if not context.cert_store_stats()["x509_ca"] and not _has_certificates(ssl.get_default_verify_paths().capath):
+    folder = ssl.get_default_verify_paths().capath  # OpenSSL looks certificates up by a hash of their name
+    has_folder = bool(folder) and any(Path(folder).glob("[0-9a-f]*.[0-9]"))
+    if not context.cert_store_stats()["x509_ca"] and not has_folder:
         with contextlib.suppress(ImportError):
             import certifi
 
             context.load_verify_locations(cafile=certifi.where())
     return context
-
-
-def _has_certificates(folder: str | None) -> bool:
-    """Whether OpenSSL finds certificates in a folder: it looks them up by a hash of their name."""
-    return folder is not None and any(Path(folder).glob("[0-9a-f]*.[0-9]"))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from huggingface_hub import set_client_factory
@@ -198,6 +199,27 @@ def test_a_client_closed_while_it_connects_leaves_no_open_connection(company, mo
         with pytest.raises(httpx.ReadError):
             answer.result(timeout=60)
         del answer
+        gc.collect()
+
+    assert [str(one.message) for one in warned] == []
+
+
+def test_a_client_closed_while_it_looks_up_a_name_leaves_no_open_connection(monkeypatch) -> None:
+    look_up = socket.getaddrinfo
+
+    def closing_first(*args: Any, **kwargs: Any) -> Any:
+        close_shared_clients()
+        return look_up(*args, **kwargs)
+
+    server: list[OddServer] = []
+    with OddServer(answering(server, response(body=b"{}"))) as one, warnings.catch_warnings(record=True) as warned:
+        server.append(one)
+        warnings.simplefilter("always")
+        client = shared_client()
+        monkeypatch.setattr(socket, "getaddrinfo", closing_first)
+        with pytest.raises(httpx.ReadError):
+            client.get(one.url, timeout=30)
+        del client
         gc.collect()
 
     assert [str(one.message) for one in warned] == []
