@@ -215,9 +215,11 @@ class Lease:
     def _take_over(self, stale: LeaseState | None) -> bool:
         mine = self._path.with_name(f"{self._path.name}.{self.owner}")
         self._create(mine)
+        looked_s = clock_s()
         try:
             if read_lease(self._path) == stale:
                 mine.replace(self._path)
+                self.has_other_writer |= clock_s() - looked_s >= _SETTLE_S  # another may have had it in between
                 time.sleep(_SETTLE_S)
                 self._write(0)
         except FileNotFoundError:

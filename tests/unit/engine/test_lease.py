@@ -70,6 +70,30 @@ def test_the_lease_of_a_dead_local_process_is_acquired_at_once(path) -> None:
     watcher.release()
 
 
+def test_a_process_that_was_held_up_while_it_took_a_lease_writes_to_no_file_that_another_may_have_open(
+    path, monkeypatch
+) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    Lease(path, 10).try_acquire()
+    owned_by(path, owner="other", pid=dead.pid)
+    first, late, looks = Lease(path, 10), Lease(path, 10), []
+
+    def look_and_be_held_up(place: Path):
+        state = read_lease(place)
+        looks.append(state)
+        if len(looks) == 2:  # the last look before it renames its own lease
+            assert first.try_acquire() is None
+        return state
+
+    monkeypatch.setattr("gglib_nb.engine.lease.read_lease", look_and_be_held_up)
+
+    assert late.try_acquire() is None
+    assert not first.is_ours()
+    assert late.has_other_writer
+    late.release()
+
+
 def test_the_lease_of_a_zombie_process_is_acquired_at_once(path) -> None:
     zombie = subprocess.Popen([sys.executable, "-c", ""])
     os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)
