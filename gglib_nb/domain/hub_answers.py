@@ -101,7 +101,7 @@ def hub_refusal(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError
             return _no_file(asked)
         case "DisabledRepo":
             return RepoNotFoundError(
-                f"{asked.repo_id or asked.what} was disabled by the Hub or its owner; choose another repository."
+                f"{asked.repo_id} was disabled by the Hub or its owner; choose another repository."
             )
         case _:
             return _by_status(refusal, asked)
