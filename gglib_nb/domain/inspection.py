@@ -77,6 +77,12 @@ class Inspection(Keys, Value, frozen=True):
         return tuple(filter(None, (self.text(f"{key}.repo_url") or self.text(f"{key}.name") for key in keys)))
 
     @property
+    def lines(self) -> dict[str, str]:
+        """Every key, with its value or the length of its array as one printable line."""
+        arrays = {key: plural(count, "value") for key, count in self.array_lengths.items()}
+        return {**{key: shown(value) for key, value in self.metadata.items()}, **arrays}
+
+    @property
     def parameter_count(self) -> int:
         """Values of all its tensors."""
         return sum(group.parameter_count for group in self.tensors)
@@ -169,11 +175,7 @@ def _lines(template: str) -> list[str]:
 
 def _compared(one: Inspection) -> dict[str, str]:
     types = ", ".join(f"{group.tensor_count} {group.type}" for group in one.tensors)
-    return {
-        **({"(tensors)": types} if types else {}),
-        **{key: plural(count, "value") for key, count in one.array_lengths.items()},
-        **{key: shown(value) for key, value in one.metadata.items()},
-    }
+    return {**({"(tensors)": types} if types else {}), **one.lines}
 
 
 def _grouped(tables: Sequence[TensorTable]) -> tuple[TensorGroup, ...]:

@@ -16,7 +16,7 @@ from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.notebook import rows
 from gglib_nb.notebook.messages import Bar, Notice, Row, View
-from gglib_nb.notebook.tables import COLORS, QUIET, TABLE, page, quiet, wrap
+from gglib_nb.notebook.tables import COLORS, QUIET, html_table, page, quiet, wrap
 
 NARROWEST: Final = 40
 _EMPTY: Final = "The queue is empty. Download a model: %gguf queue owner/repo"
@@ -188,11 +188,7 @@ def _table(listed: Iterable[tuple[int, Row]], view: str) -> str:
         for title, bar in _shown_files(row) if view == "active" else ():
             name = f'<span style="{QUIET};padding-left:1.5em">{escape(title)}</span>'
             lines.append((name, f"{bar_html(bar.part)} {bar.percent}", escape(bar.amount), bar.status))
-    body = []
-    for first, *others in lines:
-        fixed = "".join(f'<td style="{_FIXED}">{cell}</td>' for cell in others)
-        body.append(f'<tr style="background:none"><td style="{_CELL}">{first}</td>{fixed}</tr>')
-    return f'<table style="{TABLE}">{"".join(body)}</table>'
+    return html_table([(_CELL, first), *((_FIXED, cell) for cell in others)] for first, *others in lines)
 
 
 def _cells(row: Row, view: str, number: int) -> Sequence[str]:

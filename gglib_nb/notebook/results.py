@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain import units
 from gglib_nb.domain.importing import ImportReport
-from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup, shown
+from gglib_nb.domain.inspection import Comparison, Inspection, TensorGroup
 from gglib_nb.domain.library import CheckedFile, Deletion, PrunePlan, QueuedUpdate, Repair, Verification
 from gglib_nb.domain.model import LOCAL_OWNER
 from gglib_nb.domain.names import DownloadId, source_of
@@ -170,8 +170,7 @@ def pruning_table(plan: PrunePlan) -> Table:
 
 def inspection_blocks(one: Inspection) -> list[Block]:
     """The output of `%gguf inspect` for one model."""
-    arrays = {key: units.plural(count, "value") for key, count in one.array_lengths.items()}
-    keys = sorted({**{key: shown(value) for key, value in one.metadata.items()}, **arrays}.items())
+    keys = sorted(one.lines.items())
     rest = [("…", units.plural(len(keys) - _MOST_KEYS, "more key"))] if len(keys) > _MOST_KEYS else []
     metadata = Table((_KEY, Column("Value")), [*((key[:200], text) for key, text in keys[:_MOST_KEYS]), *rest])
     return [

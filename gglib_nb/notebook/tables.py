@@ -20,7 +20,6 @@ _NUMBER: Final = f"{_CELL};text-align:right;white-space:nowrap;font-variant-nume
 _WORD: Final = f"{_CELL};text-align:left"
 _HEAD: Final = f"{_PADDING};border:0;border-bottom:1px solid rgba(128,128,128,.5);font-weight:600;white-space:nowrap"
 _MARKED: Final = "background:rgba(67,160,71,.2);font-weight:600"
-TABLE: Final = "border-collapse:collapse;border:0;margin:.4em 0;color:inherit"
 STRONG: Final = "font-weight:600"
 QUIET: Final = "opacity:.75"
 """The style of less important text: without a colour, which could be unreadable on a host's background."""
@@ -111,8 +110,7 @@ class Table:
     ) -> None:
         self._items = items = list(items)
         self._script = _SORT_SCRIPT if sorts else ""
-        self._hint, self._folds = printable(hint), folds
-        self._marks = [at in marked for at in range(len(items))]
+        self._hint, self._folds, self._marked = printable(hint), folds, marked
         cells = {column: [_cell(column, item, at) for item in items] for at, column in enumerate(columns)}
         numbers = {Column(number, is_number=True, is_quiet=True): [Fact(str(at)) for at in range(1, len(items) + 1)]}
         every = (numbers if number else {}) | cells
@@ -141,8 +139,8 @@ class Table:
             return f"{mark} {'  '.join(aligned)}".rstrip()
 
         lines = [line(" ", (column.title for column in kept))]
-        for at, is_marked in enumerate(self._marks):
-            lines.append(line("*" if is_marked else " ", (self._cells[column][at].text for column in kept)))
+        for at in range(len(self._items)):
+            lines.append(line("*" if at in self._marked else " ", (self._cells[column][at].text for column in kept)))
             lines += [f"    {text}" for text in wrap(self._folded(folded, at), max(20, (width or 0) - 4))]
         return "\n".join([*lines, *([self._hint] if self._hint else [])])
 
@@ -155,16 +153,14 @@ class Table:
             f'<th style="{_HEAD};text-align:{"right" if column.is_number else "left"}">{escape(column.title)}</th>'
             for column in kept
         )
-        body = []
-        for at, is_marked in enumerate(self._marks):
-            words = self._folded(folded, at)
-            cells = []
-            for column in kept:
-                bar = None if column.bar is None else column.bar(self._items[at])
-                look, inside = _html_of(column, self._cells[column][at], bar, is_marked=is_marked)
-                cells.append(f'<td style="{look}">{inside}{quiet(words) if words and column is name else ""}</td>')
-            body.append(f'<tr style="{_MARKED if is_marked else "background:none"}">{"".join(cells)}</tr>')
-        table = f'<table style="{TABLE}"><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+        lines = []
+        for at, item in enumerate(self._items):
+            marks = at in self._marked
+            cells = {column: _html_of(column, self._cells[column][at], item, is_marked=marks) for column in kept}
+            if name is not None and (words := self._folded(folded, at)):
+                cells[name] = (cells[name][0], cells[name][1] + quiet(words))
+            lines.append(cells.values())
+        table = html_table(lines, f"<thead><tr>{''.join(heads)}</tr></thead>", self._marked)
         return table + self._script + (quiet(self._hint) if self._hint else "")
 
     def _folded(self, columns: Iterable[Column], at: int) -> str:
@@ -179,9 +175,18 @@ def _cell(column: Column, item: Any, at: int) -> Fact:  # noqa: ANN401 - as the 
     return Fact(printable(fact.text), fact.mood)
 
 
-def _html_of(column: Column, cell: Fact, bar: float | None, *, is_marked: bool) -> tuple[str, str]:
+def html_table(lines: Iterable[Iterable[tuple[str, str]]], head: str = "", marked: Collection[int] = ()) -> str:
+    """A table of cells with a style and content each; `marked` are the places of the highlighted lines."""
+    body = ""
+    for at, cells in enumerate(lines):
+        inside = "".join(f'<td style="{look}">{content}</td>' for look, content in cells)
+        body += f'<tr style="{_MARKED if at in marked else "background:none"}">{inside}</tr>'
+    return f'<table style="border-collapse:collapse;border:0;margin:.4em 0;color:inherit">{head}{body}</table>'
+
+
+def _html_of(column: Column, cell: Fact, item: Any, *, is_marked: bool) -> tuple[str, str]:  # noqa: ANN401 - as above
     """The style and the content of a cell."""
-    text, color = escape(cell.text), COLORS[cell.mood]
+    text, color, bar = escape(cell.text), COLORS[cell.mood], None if column.bar is None else column.bar(item)
     dim = f";{QUIET}" if column.is_quiet and not is_marked and not color else ""
     paint = f";color:{color}" if color else ""
     if bar is not None and color:
