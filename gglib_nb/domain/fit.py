@@ -183,9 +183,8 @@ def _layer_embeddings(header: GgufHeader) -> int:
     """Parameters of the embeddings for each layer: of every token (gemma3n, gemma4), or of every n-gram (qwen4exp)."""
     width = header.of_model("embedding_length_per_layer_input") or 0
     ngrams = header.per_layer("ple.head_vocab_sizes")
-    if isinstance(ngrams, tuple):
-        return width * sum(ngrams)
-    return width * (header.block_count or 0) * (header.vocabulary_size or 0)
+    of_tokens = (header.block_count or 0) * (header.vocabulary_size or 0)
+    return width * (sum(ngrams) if isinstance(ngrams, tuple) else of_tokens)
 
 
 def _rest_parameters(header: GgufHeader, width: int, expert_width: int) -> int:

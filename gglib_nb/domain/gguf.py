@@ -198,16 +198,9 @@ class _Reader:
             self.infos_start = self.position
             parameters = sum(self.tensor(is_kept=keeps_tensors) for _ in range(tensor_count))
             header_bytes = _aligned(self.position, self._metadata.get("general.alignment", DEFAULT_ALIGNMENT))
-        return GgufHeader(
-            version,
-            tensor_count,
-            MappingProxyType(self._metadata),
-            MappingProxyType(self._array_lengths),
-            MappingProxyType(self._layer_values),
-            self._has_chat_template,
-            parameters,
-            header_bytes,
-        )
+        metadata, arrays = MappingProxyType(self._metadata), MappingProxyType(self._array_lengths)
+        counted = tensor_count, metadata, arrays, MappingProxyType(self._layer_values)
+        return GgufHeader(version, *counted, self._has_chat_template, parameters, header_bytes)
 
     def tensor(self, *, is_kept: bool) -> int:
         """Reads the description of one tensor; how many values it has."""

@@ -7,6 +7,7 @@ Known are the Hugging Face cache (`models--<owner>--<repo>/snapshots/<commit>/<p
 import re
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import chain, count
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Annotated, Final
 
@@ -73,10 +74,8 @@ def local_name(stem: str, taken: Iterable[str]) -> str:
     """A name for a model of unknown repository, made of its file's; with a number if that is taken."""
     plain = re.sub(r"([-.])\1+", r"\1", re.sub(r"[^A-Za-z0-9._-]+", "-", stem))
     plain = plain.strip("-._")[:_LONGEST_NAME].strip("-._") or "model"
-    names = set(taken)
-    return next(
-        name for name in (plain, *(f"{plain}-{number + 2}" for number in range(len(names) + 1))) if name not in names
-    )
+    names, numbered = set(taken), (f"{plain}-{number}" for number in count(2))
+    return next(name for name in chain([plain], numbered) if name not in names)
 
 
 # Ollama's store: a manifest is a JSON file at `manifests/<registry>/<namespace>/<model>/<tag>`, with a list of layers;

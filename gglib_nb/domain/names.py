@@ -346,6 +346,7 @@ def _in_short(path: str) -> str:
 
 def _refusal(part: str, *, is_windows: bool) -> str | None:
     """Why this name between two slashes cannot be used; None: it can."""
+    length_bytes = len(part.encode(errors="replace"))
     faults = {
         "has an empty part": not part,
         "contains a backslash, a colon, or a control character": _FORBIDDEN.search(part),
@@ -354,7 +355,6 @@ def _refusal(part: str, *, is_windows: bool) -> str | None:
         "has a part that ends in a dot or a space": part.endswith((".", " ")),
         "names a device on Windows": _DEVICE.fullmatch(part),
         "is not text": any("\ud800" <= character <= "\udfff" for character in part),
-        f"has a part of more than {_LONGEST_NAME_BYTES} bytes": len(part.encode(errors="replace"))
-        > _LONGEST_NAME_BYTES,
+        f"has a part of more than {_LONGEST_NAME_BYTES} bytes": length_bytes > _LONGEST_NAME_BYTES,
     }
     return next((fault for fault, applies in faults.items() if applies), None)

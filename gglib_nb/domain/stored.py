@@ -100,13 +100,8 @@ class StoredLimits(Value, frozen=True):
     def over(self, others: "StoredLimits") -> "StoredLimits":
         """These limits, and those of `others` that are not set here."""
         bandwidth, hours = self if self.has_bandwidth_limit else others, self if self.has_hours else others
-        return StoredLimits(
-            max_size=self.max_size or others.max_size,
-            has_bandwidth_limit=bandwidth.has_bandwidth_limit,
-            bandwidth_limit_bytes_per_second=bandwidth.bandwidth_limit_bytes_per_second,
-            has_hours=hours.has_hours,
-            hours=hours.hours,
-        )
+        most, limit = self.max_size or others.max_size, bandwidth.bandwidth_limit_bytes_per_second
+        return StoredLimits(most, bandwidth.has_bandwidth_limit, limit, hours.has_hours, hours.hours)
 
 
 class StoredQueue(Value, frozen=True):
