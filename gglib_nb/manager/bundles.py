@@ -35,7 +35,7 @@ from gglib_nb.engine.local import check_split_set
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
 from gglib_nb.manager.calls import has_given_up
 from gglib_nb.manager.importing import stored_file
-from gglib_nb.manager.library import with_companions
+from gglib_nb.manager.library import new_folder, with_companions
 from gglib_nb.system import (
     allocated_bytes,
     exists,
@@ -82,8 +82,7 @@ def export_models(
     for model in models:
         _refuse_missing(map(Path, model.targets), _advice(model))
     copier = _Copier(sum(model.size_bytes for model in models), on_progress)
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    with storage_errors(folder), new_folder(folder):
         for model in models:
             repo_id, manifest = model.id.repo_id, _present_manifest(folder)
             pairs = [(file, target_path(folder, repo_id, parse_path(file.path_in_repo).place)) for file in model.files]
@@ -206,8 +205,7 @@ class _Copier:
             for bundled in one.files
             if (one.download_id.repo_id, bundled.path_in_repo) == (model.id.repo_id, file.path_in_repo)
         }
-        with storage_errors(target):
-            target.parent.mkdir(parents=True, exist_ok=True)
+        with storage_errors(target), new_folder(target.parent):
             sha256 = self._right_sha256(source, file, _advice(model))
             is_unnamed = not owners and target.exists() and not source.samefile(target)
             in_place = {one for id_, one in owners.items() if id_ != str(model.id)}
@@ -239,10 +237,10 @@ class _Copier:
                 if self._sha256_of(target) != file.sha256:
                     raise StorageError(f"Another file is stored at {target}. Move or delete it, then import again.")
             else:
-                target.parent.mkdir(parents=True, exist_ok=True)
                 sources, advice = [repository / path for path in file.stored_paths], "Export the bundle again."
                 _refuse_missing(sources, advice)
-                self._copy(sources, target, file.size_bytes, file.sha256, advice, may_split=False)
+                with new_folder(target.parent):
+                    self._copy(sources, target, file.size_bytes, file.sha256, advice, may_split=False)
             stored = stored_file(target, file.path_in_repo, file.kind, file.sha256)
         return replace(stored, is_verified=file.is_verified, was_present=was_present, verified_at_s=time.time())
 

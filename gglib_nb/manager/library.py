@@ -90,20 +90,10 @@ def owner_folders(models_directory: Path, models: Iterable[Model]) -> tuple[str,
 
 
 @contextmanager
-def made_home(folder: Path, repo_id: str) -> Iterator[None]:
-    """Makes the folder of a repository in the folder of `--to`, which must exist: its disk may not be mounted.
-
-    If the block raises, folders that were made are removed.
-    """
-    if not is_folder(folder):
-        raise StorageError(
-            f"{folder} is not a folder. If its disk is not mounted, mount it and try again. Otherwise, create the "
-            "folder first."
-        )
-    home = folder / repo_id
-    with storage_errors(folder, "cannot be written", " Choose another folder."):
-        new = [one for one in (home, home.parent) if not one.exists()]
-        home.mkdir(parents=True, exist_ok=True)
+def new_folder(path: Path) -> Iterator[None]:
+    """Makes a folder; if the block raises, the folders that were made are removed as far as they are empty."""
+    new = [one for one in (path, *path.parents) if not one.exists()]
+    path.mkdir(parents=True, exist_ok=True)
     try:
         yield
     except BaseException:
@@ -111,6 +101,18 @@ def made_home(folder: Path, repo_id: str) -> Iterator[None]:
             for one in new:
                 one.rmdir()
         raise
+
+
+@contextmanager
+def made_home(folder: Path, repo_id: str) -> Iterator[None]:
+    """Makes the folder of a repository in the folder of `--to`, which must exist: its disk may not be mounted."""
+    if not is_folder(folder):
+        raise StorageError(
+            f"{folder} is not a folder. If its disk is not mounted, mount it and try again. Otherwise, create the "
+            "folder first."
+        )
+    with storage_errors(folder, "cannot be written", " Choose another folder."), new_folder(folder / repo_id):
+        yield
 
 
 def plan_deletion(model: Model, models: Iterable[Model], elsewhere: frozenset[str] = frozenset()) -> Deletion:

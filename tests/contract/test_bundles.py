@@ -339,7 +339,7 @@ def test_a_damaged_model_is_not_linked_into_a_bundle(tmp_path: Path) -> None:
         export_models([model], tmp_path / "bundle")
 
     assert Path(model.paths[0]).exists()
-    assert not (tmp_path / "bundle/owner/repo/m-Q4_K_M.gguf").exists()
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_truncated_model_is_not_exported_even_if_its_modification_time_is_the_recorded_one(tmp_path: Path) -> None:
@@ -394,6 +394,8 @@ def test_a_file_missing_from_a_bundle_is_named(tmp_path: Path, other_disk: Path)
 
     with pytest.raises(StorageError, match=r"m-Q4_K_M\.gguf is missing"):
         import_models(other_disk, tmp_path / "there", lambda _model: None)
+
+    assert not (tmp_path / "there").exists()
 
 
 def test_an_import_keeps_existing_files_and_never_replaces_a_different_one(tmp_path: Path, other_disk: Path) -> None:
