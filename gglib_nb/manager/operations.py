@@ -15,7 +15,6 @@ from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload
 from gglib_nb.domain.library import SEE_DELETABLE
-from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.references import find_cancelled, find_cleared, find_discarded, find_download, find_failure
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
@@ -283,7 +282,6 @@ class QueueOperations(Blocking):
         try:
             self._post(on.RequestReceived(number, text))
             planned = plan()
-            self._refuse_unmounted(planned, parts.prepare())
 
             def keep_callable(place: QueuePosition) -> QueuePosition:
                 if place.is_new:
@@ -304,26 +302,16 @@ class QueueOperations(Blocking):
         return place
 
     @contextmanager
-    def _room_for_ended(self, ids: Sequence[DownloadId], status: DownloadStatus) -> Iterator[None]:
-        """As `_room_for`, for ended downloads that return to the queue together; their disks must be mounted."""
-        plans, models = self._ask(lambda machine: machine.plans_of_ended(ids, status)), self._parts.prepare()
-        for plan in plans:
-            self._refuse_unmounted(plan, models)
-        with self._room_for(*plans):
-            yield
-
-    def _refuse_unmounted(self, plan: PlannedDownload, models: Sequence[Model]) -> None:
-        """Refuses, with a `StorageError`, a download to a disk that is not mounted."""
-        folder = self._parts.config.models_directory if plan.to is None else Path(plan.to)
-        if self._parts.engine.setting is None and (loss := loss_of_folder(folder, models)):
-            raise StorageError(loss)
-
-    @contextmanager
     def _room_for(self, *plans: PlannedDownload) -> Iterator[None]:
-        """Refuses downloads beyond the storage limit (`DiskFullError`).
+        """Refuses downloads to a disk that is not mounted (`StorageError`), or beyond the storage limit.
 
-        If there is a limit or a folder of `--to`, other such requests wait until the block ends.
+        If there is a limit (`DiskFullError`) or a folder of `--to`, other such requests wait until the block ends.
         """
+        models = self._parts.prepare()
+        for plan in plans if self._parts.engine.setting is None else ():
+            folder = self._parts.config.models_directory if plan.to is None else Path(plan.to)
+            if loss := loss_of_folder(folder, models):
+                raise StorageError(loss)
         limit_bytes = self._parts.config.storage_limit_bytes
         if limit_bytes is None and all(plan.to is None for plan in plans):
             yield
@@ -372,7 +360,7 @@ class QueueOperations(Blocking):
             StorageError: Its disk is not mounted, or, as a `DiskFullError`, it exceeds the storage limit.
         """
         wanted = tuple(self._id(one, find_cancelled) for one in ids)
-        with self._room_for_ended(wanted, DownloadStatus.CANCELLED):
+        with self._room_for(*self._ask(lambda machine: machine.plans_of_ended(wanted, DownloadStatus.CANCELLED))):
             return tuple(self._post(on.PutBackRequested(wanted)))
 
     @operation
@@ -435,7 +423,7 @@ class QueueOperations(Blocking):
     def retry(self, id: IdLike) -> int:  # noqa: A002
         """Queues a failed download again and starts the processor."""
         wanted = self._id(id, find_failure)
-        with self._room_for_ended((wanted,), DownloadStatus.FAILED):
+        with self._room_for(*self._ask(lambda machine: machine.plans_of_ended((wanted,), DownloadStatus.FAILED))):
             return self._parts.retry(wanted)
 
     @operation

@@ -129,7 +129,7 @@ def _samples(common: Sequence[Copy]) -> list[Copy]:
 def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, keeps_old: bool) -> PlannedDownload:
     """Turns the plan of a fresh download of the same variant into an update."""
     # A repository that was renamed on the Hub keeps its id and its folder here, so that the next update finds them.
-    version = models_directory / model.id.repo_id / _version_of(plan.commit_sha)
+    version = models_directory / model.id.repo_id / f"@{plan.commit_sha[:8]}"  # matches `VERSION`
     targets = [Path(file.target).relative_to(models_directory / plan.id.repo_id) for file in plan.files]
     pairs = zip(plan.files, targets, strict=True)
     files = tuple(replace(file, target=str(version / target), known_mtime_ns=None) for file, target in pairs)
@@ -161,10 +161,6 @@ def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
 
 
 # --- replacing the old version; `folder` is that of its repository ---
-
-
-def _version_of(commit_sha: str) -> str:
-    return f"@{commit_sha[:8]}"  # matches `VERSION`
 
 
 def _usual_path(folder: Path, target: Path) -> Path:
@@ -247,7 +243,7 @@ def _keep(catalog: Catalog, old: Model, folder: Path) -> frozenset[str]:
     """Gives the old version its own id and names, and returns them; none without a commit, or if it is elsewhere."""
     if old.commit_sha is None or not _are_below(old, folder):
         return frozenset()
-    version = folder / _version_of(old.commit_sha)
+    version = folder / f"@{old.commit_sha[:8]}"
     files = tuple(
         _moved(file, version / _usual_path(folder, Path(file.target)).relative_to(folder)) for file in old.files
     )

@@ -5,6 +5,7 @@ import json
 import os
 import pwd
 import re
+import threading
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from gglib_nb.manager.manager import SyncOperations
 from gglib_nb.notebook.actions import LIVE
 from gglib_nb.notebook.magic import Gglib
 from gglib_nb.settings import SET_HERE, SETTINGS, asked_for, origins_of, save_setting, saved_settings, use_profile
+from gglib_nb.system import only_writer
 
 ROWS = [
     ("models_directory", "GGLIB_MODELS_DIR", "/env/models", Path("/env/models"), Path("/own/models")),
@@ -183,6 +185,19 @@ def test_each_source_outranks_the_one_below(monkeypatch: pytest.MonkeyPatch) -> 
         seen.append((DownloadManagerConfig.of_kernel().max_concurrent, source("max_concurrent")))
 
     assert seen == [(1, "default"), (2, "environment"), (3, "profile"), (4, "saved"), (5, "set here")]
+
+
+def test_a_setting_that_is_saved_while_another_program_saves_one_keeps_both() -> None:
+    path = save_setting("max_concurrent", 4)
+    saving = threading.Thread(target=save_setting, args=("max_queue_size", 30))
+    with only_writer(path.parent):
+        kept = json.loads(path.read_text())
+        saving.start()
+        saving.join(0.2)  # without a lock it has ended now, and its setting is overwritten
+        path.write_text(json.dumps(kept | {"is_offline": True}))
+    saving.join(60)
+
+    assert saved_settings() == {"max_concurrent": 4, "max_queue_size": 30, "is_offline": True}
 
 
 def test_a_manager_made_by_hand_uses_saved_settings_and_an_argument_outranks_them() -> None:
