@@ -2,8 +2,7 @@
 
 Two processes never write the same file: bytes of other content, and bytes that an earlier process may still change, are
 never continued but put into a new file. Opening and finishing may take long and run on a thread of their own; the
-transfer calls the rest, connections only `write`, the copying of tensors only `copy`, and never after they were
-revoked.
+transfer calls the rest; connections and the copying of tensors only `write`, and never after they were revoked.
 """
 
 import contextlib
@@ -61,7 +60,6 @@ class PartialFile:
         lease.has_other_writer = False
         self.pieces = Pieces(size_bytes, runs)  # for the transfer's thread
         self.left_end = self.pieces.last_end  # of the bytes that the hasher has to read from the disk
-        self.device = os.fstat(self._fd).st_dev
         ends = [self.pieces.end] if size_bytes is None else [part.offset_bytes + part.size_bytes for part in parts]
         try:
             self._folder = target.parent.stat()
@@ -137,17 +135,9 @@ class PartialFile:
 
     def write(self, offset: int, view: memoryview) -> None:
         """Write bytes where they belong; raises `LeaseLostError` or `OSError`."""
-        self._check_lease()
-        disk.write_all(self._fd, view, offset)
-
-    def _check_lease(self) -> None:
         if not self.lease.is_fresh():
             raise LeaseLostError("the lease was not renewed in time")
-
-    def copy(self, source: int, source_offset: int, offset: int, length: int) -> int:
-        """Copy at most `length` bytes from another open file to `offset`; returns how many, 0 at its end."""
-        self._check_lease()
-        return copy_once(source, source_offset, self._fd, offset, length)
+        disk.write_all(self._fd, view, offset)
 
     @property
     def is_in_place(self) -> bool:
@@ -286,17 +276,13 @@ def _put_back(own: Path, path: Path) -> None:
 
 
 def copy_bytes(source: int, target: int, at: int, end: int) -> None:
-    """Copy a range between two open files; raises `OSError`."""
+    """Copy a range between two open files, as cheaply as the filesystem can; raises `OSError`."""
     while at < end:
-        if (count := copy_once(source, at, target, at, end - at)) == 0:
+        count = copy_range(source, at, target, at, min(_STEP_BYTES, end - at))
+        if not count:
+            data = read_at(source, min(MIB, end - at), at)
+            disk.write_all(target, data, at)
+            count = len(data)
+        if count == 0:
             raise OSError("the file is shorter than it was")
         at += count
-
-
-def copy_once(source: int, source_offset: int, target: int, target_offset: int, length: int) -> int:
-    """Copy at most `length` bytes, as cheaply as the filesystem can; returns how many, 0 at the end of the source."""
-    if copied := copy_range(source, source_offset, target, target_offset, min(_STEP_BYTES, length)):
-        return copied
-    data = read_at(source, min(MIB, length), source_offset)
-    disk.write_all(target, data, target_offset)
-    return len(data)

@@ -244,27 +244,21 @@ class TensorCopy:
     def _copy_run(self, donors: "_OpenDonors", copy: Copy) -> bool:
         """Copy one run; False when revoked."""
         at, end = copy.target_offset, copy.target_end
-        is_on_same_disk = self.donors[copy.donor].identity[0] == self._opened.device
-        while at < end and (source := donors.descriptor(copy.donor)) is not None:
+        while at < end:
             self.moved_s = time.monotonic()
             while self._is_far_ahead and not self._revoked.wait(_LOOK_S):
                 self.moved_s = time.monotonic()
-            source_at = copy.source_offset + at - copy.target_offset
-            # Without the lock, because another disk may hang.
-            data = b"" if is_on_same_disk else donors.read(copy.donor, source_at, min(MIB, end - at))
+            # Without the lock, because the donor's disk may hang.
+            data = donors.read(copy.donor, copy.source_offset + at - copy.target_offset, min(MIB, end - at))
+            if not data:
+                break
             with self._lock:
                 if self._revoked.is_set():
                     return False
-                if is_on_same_disk:
-                    count = self._opened.copy(source, source_at, at, end - at)
-                else:
-                    count = len(data)
-                    self._opened.write(at, memoryview(data))
-            if count == 0:
-                donors.leave_out(copy.donor, "it is shorter than it was")
-            elif donors.descriptor(copy.donor) is not None:  # else the copied bytes do not count
-                self._written.append((at, at + count))
-            at += count
+                self._opened.write(at, memoryview(data))
+                self._written.append((at, at + len(data)))
+                self._opened.hasher.offer(copy.target_offset, at, memoryview(data))
+            at += len(data)
         return True
 
     @property
@@ -282,7 +276,7 @@ class _OpenDonors(ExitStack):
         self._donors = donors
         self._descriptors: dict[int, int | None] = {}
 
-    def descriptor(self, number: int) -> int | None:
+    def _descriptor(self, number: int) -> int | None:
         """The descriptor of a readable, unchanged donor; None if it is left out."""
         donor = self._donors[number]
         try:
@@ -291,20 +285,21 @@ class _OpenDonors(ExitStack):
                 self.callback(os.close, opened)
             fd = self._descriptors[number]
             if fd is not None and identity(os.fstat(fd)) != donor.identity:
-                self.leave_out(number, "another program has changed it")
+                self._leave_out(number, "another program has changed it")
         except OSError as error:
-            self.leave_out(number, error)
+            self._leave_out(number, error)
         return self._descriptors[number]
 
     def read(self, number: int, offset: int, length: int) -> bytes:
-        """Bytes of a donor; empty if it is left out."""
+        """Bytes of a donor; empty if it is left out, also because it changed meanwhile."""
         try:
-            return b"" if (source := self.descriptor(number)) is None else read_at(source, length, offset)
+            data = b"" if (source := self._descriptor(number)) is None else read_at(source, length, offset)
+            return b"" if self._descriptor(number) is None else data
         except OSError as error:
-            self.leave_out(number, error)
+            self._leave_out(number, error)
             return b""
 
-    def leave_out(self, number: int, reason: object) -> None:
+    def _leave_out(self, number: int, reason: object) -> None:
         """Use this donor no more."""
         sys.stderr.write(f"nothing more is copied from {self._donors[number].path}: {reason}\n")
         self._descriptors[number] = None

@@ -23,7 +23,6 @@ from gglib_nb.engine import disk, reuse, transfer
 from gglib_nb.engine import file as file_module
 from gglib_nb.engine.disk import journal_path, lease_path, part_path
 from gglib_nb.engine.journal import Journal
-from gglib_nb.engine.partial import copy_once
 from gglib_nb.engine.pieces import Pieces
 from gglib_nb.engine.reuse import TensorCopy
 from tests.support.engine import EngineProcess, LocalEngine, planned
@@ -213,10 +212,10 @@ def test_a_donor_on_a_disk_that_hangs_while_it_is_compared_holds_up_no_download(
 
 
 @pytest.mark.parametrize("call", ["open_regular", "read_at"])
-def test_a_donor_on_another_disk_that_hangs_while_it_is_copied_holds_up_no_download(
+def test_a_donor_on_a_disk_that_hangs_while_it_is_copied_holds_up_no_download(
     hub, engine, monkeypatch, call: str
 ) -> None:
-    donor = place(hub, engine.folder, Q4_K_M).rename(engine.target(RELATED, "older-Q4_K_M.gguf"))
+    place(hub, engine.folder, Q4_K_M).rename(engine.target(RELATED, "older-Q4_K_M.gguf"))
     answers, copying, work = threading.Event(), threading.Event(), getattr(reuse, call)
 
     def hangs(*args: Any) -> Any:
@@ -224,15 +223,10 @@ def test_a_donor_on_another_disk_that_hangs_while_it_is_copied_holds_up_no_downl
             answers.wait(60)
         return work(*args)
 
-    def elsewhere(found: os.stat_result) -> tuple[int, int, int, int]:
-        one = disk.identity(found)
-        return (0, *one[1:]) if one[1] == donor.stat().st_ino else one
-
     def begins(*args: Any) -> TensorCopy:
         copying.set()
         return TensorCopy(*args)
 
-    monkeypatch.setattr(reuse, "identity", elsewhere)
     monkeypatch.setattr(reuse, call, hangs)
     monkeypatch.setattr(file_module, "TensorCopy", begins)
     monkeypatch.setattr(transfer, "_LONGEST_STEP_S", 0.3)
@@ -524,19 +518,19 @@ class HeldCopying:
 
     def __init__(self) -> None:
         self.released = threading.Event()
-        self._copy = copy_once
+        self._read = reuse.read_at
 
-    def __call__(self, source, source_offset, target, target_offset, length):
-        self.released.wait(0.02)
-        step = length if self.released.is_set() else 65_536
-        return self._copy(source, source_offset, target, target_offset, min(length, step))
+    def __call__(self, fd: int, length: int, offset: int) -> bytes:
+        if threading.current_thread().name == "gglib-copy" and not self.released.wait(0.02):
+            length = min(length, 65_536)
+        return self._read(fd, length, offset)
 
 
 @pytest.fixture
 def held(monkeypatch, hub, engine) -> Iterator[threading.Event]:
     """A donor from which everything can be copied, and the event that releases the copy."""
     copying = HeldCopying()
-    monkeypatch.setattr("gglib_nb.engine.partial.copy_once", copying)
+    monkeypatch.setattr(reuse, "read_at", copying)
     place(hub, engine.folder, Q4_K_M).rename(engine.target(RELATED, "older-Q4_K_M.gguf"))
     yield copying.released
     copying.released.set()

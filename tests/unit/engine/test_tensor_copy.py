@@ -10,7 +10,7 @@ import pytest
 
 from gglib_nb.domain.gguf import read_tensors
 from gglib_nb.domain.gguf_reuse import Copy
-from gglib_nb.engine import partial
+from gglib_nb.engine import reuse
 from gglib_nb.engine.disk import identity, lease_path
 from gglib_nb.engine.journal import PartIdentity
 from gglib_nb.engine.lease import Lease
@@ -61,15 +61,15 @@ def copying(tmp_path):
 
 
 def meddle(monkeypatch, happens) -> None:
-    """Call a function after every twelve blocks copied."""
-    copy = partial.copy_once
+    """Call a function after every twelve blocks read."""
+    read_at = reuse.read_at
 
-    def copy_once(source, source_offset, target, target_offset, length):
-        count = copy(source, source_offset, target, target_offset, min(length, 49_152))
+    def reads(fd: int, length: int, offset: int) -> bytes:
+        data = read_at(fd, min(length, 49_152), offset)
         happens()
-        return count
+        return data
 
-    monkeypatch.setattr(partial, "copy_once", copy_once)
+    monkeypatch.setattr(reuse, "read_at", reads)
 
 
 def test_existing_bytes_are_not_copied_again(copying) -> None:
@@ -102,7 +102,7 @@ def test_a_donor_on_a_disk_that_hangs_does_not_stop_the_transfers_thread(copying
     hangs, answers = threading.Event(), threading.Event()
     meddle(monkeypatch, lambda: hangs.set() or answers.wait(30))
     copy = copying.copy(Copy(0, 0, 0, SIZE))
-    copier, transfer = threading.Thread(target=copy.run), threading.Thread(target=copy.take_written)
+    copier, transfer = threading.Thread(target=copy.run), threading.Thread(target=copy.revoke)
     copier.start()
     hangs.wait(30)
 
@@ -155,13 +155,15 @@ def test_a_donor_deleted_before_it_is_opened_is_skipped(copying) -> None:
 
 
 def test_a_full_disk_ends_the_copy_and_keeps_the_copied_bytes(copying, monkeypatch) -> None:
-    counts = iter([None, OSError(errno.ENOSPC, "full")])
+    write = PartialFile.write
 
-    def happens() -> None:
-        if (error := next(counts)) is not None:
-            raise error
+    def fills_up(opened: PartialFile, offset: int, view: memoryview) -> None:
+        if offset:
+            raise OSError(errno.ENOSPC, "full")
+        write(opened, offset, view)
 
-    meddle(monkeypatch, happens)
+    meddle(monkeypatch, lambda: None)
+    monkeypatch.setattr(PartialFile, "write", fills_up)
 
     _, written = copying.run(Copy(0, 0, 0, SIZE))
 
