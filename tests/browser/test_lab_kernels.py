@@ -185,7 +185,7 @@ def test_an_interrupt_ends_the_cell_without_affecting_panel_or_download(opened: 
     shown = percent(bar)
 
     expect(bar).not_to_have_attribute("aria-valuenow", str(shown))
-    expect(panel_of(page)).to_contain_text("MB/s")
+    expect(panel_of(page)).to_contain_text("B/s")
     button_of(page, MODEL, "Pause").click()
     expect(row_of(page, MODEL)).to_have_attribute("data-status", "paused")
 

@@ -55,7 +55,7 @@ def test_an_interactive_wait_is_one_output_that_updates(page: NotebookPage, slow
     outputs = page.page.locator(".jp-CodeCell").nth(3).locator(".jp-OutputArea-output")
     moving = outputs.filter(has_text=re.compile(r"\S"))
 
-    expect(moving).to_contain_text("MB/s")
+    expect(moving).to_contain_text("B/s")
     slow_hub.set_speed()
     expect(moving).to_contain_text("SHA-256 verified")
     expect(moving).to_have_count(1)

@@ -56,7 +56,7 @@ def test_the_next_kernel_has_the_history_of_a_killed_one(hub: FaultyHub, tmp_pat
 
     (broken, failed, _, _, error), (good, completed, size_bytes, took_s, nothing) = seen
     assert (broken, failed, good, completed, size_bytes, nothing) == (BROKEN, "failed", GOOD, "completed", 2 * MB, "")
-    assert 0 < took_s < 30
+    assert 0 < took_s < 300  # seconds
     assert error.endswith(".")
     assert "SHA-256" in error
 
