@@ -10,6 +10,7 @@ from gglib_nb.cluster.dask_engine import Connect
 from gglib_nb.errors import ClusterError, InvalidConfigError
 
 _CONNECT_S: Final = 10.0
+_NEXT: Final = "Create one, or download on this machine with %gguf config engine local."
 
 
 def connection_to(engine: object) -> tuple[Connect, bool]:
@@ -36,9 +37,7 @@ def _usable(engine: object) -> Client:
     try:
         client = engine if isinstance(engine, Client) else Client.current()
     except ValueError as error:
-        raise ClusterError(
-            "There is no Dask client in this process. Create one, or give the scheduler's address."
-        ) from error
+        raise ClusterError(f"There is no Dask client in this process. {_NEXT}") from error
     if client.asynchronous:
         raise ClusterError(
             "The Dask client is asynchronous and stops while a cell runs. Create it with Client(address)."
@@ -67,5 +66,5 @@ def _cluster_named(name: str) -> Cluster:
     found = [cluster for cluster in running if cluster.name == name]
     if not found:
         names = ", ".join(sorted(str(cluster.name) for cluster in running)) or "none"
-        raise ClusterError(f"No Dask cluster named {name!r} runs in this process (running: {names}).")
+        raise ClusterError(f"No Dask cluster named {name!r} runs in this process (running: {names}). {_NEXT}")
     return found[0]

@@ -238,7 +238,7 @@ class QueueOperations(Blocking):
         parts, then = self._parts, request.then
         if request.everywhere and parts.engine.setting is None:
             raise RequestError(
-                "A copy for every host needs a cluster. Set the engine to a cluster first, or leave out --everywhere."
+                "A copy for every host needs a cluster: %gguf config engine ADDRESS sets it. Or leave out --everywhere."
             )
         to = None if request.to is None else str(given_path(request.to))
         if to is not None and parts.engine.setting is not None and to != str(parts.config.models_directory):

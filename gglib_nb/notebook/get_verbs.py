@@ -84,8 +84,8 @@ def queue(
     --no-start: Add it to the queue without starting the queue; %gguf resume --all starts it.
     --everywhere: On a Dask cluster: download a copy to every host's own folder.
     --to FOLDER: Store it in this folder instead of the models folder.
-    --then COMMAND: Run this shell command once the download is complete; write it in single quotes. $GGUF_PATH is the
-        file.
+    --then COMMAND: Run this shell command once the download is complete; write it in single quotes, with "$GGUF_PATH"
+        for the file.
     """
     variant, commit = reference.quantization, _revision(reference, revision)
     request = DownloadRequest(reference.repo_id, variant, commit, force, not no_db, with_, everywhere, to, then)

@@ -131,7 +131,7 @@ def imported(report: ImportReport, folder: str) -> str:
     """The files of a folder that were added, and those that were not."""
     are_verified = all(model.state == "verified" for model in report.imported)
     check = "All files are verified." if are_verified else "Check one with: %gguf verify ID"
-    head = f"{units.plural(len(report.imported), 'model')} of {folder} added. {check}"
+    head = f"Added {units.plural(len(report.imported), 'model')} from {folder}. {check}"
     if not report.imported:
         head = f"No new models in {folder}."
     added = [f"  {model.id}  {units.size(model.size_bytes)}  {model.path}" for model in report.imported]

@@ -300,6 +300,10 @@ def test_an_imported_folder_is_shown_as_a_path(shell, manager, monkeypatch, tmp_
     assert run(shell, "import .") == f"No new models in {tmp_path}."
 
 
+def test_the_example_of_a_command_quotes_the_path_because_it_may_contain_spaces(shell, manager):
+    assert '"$GGUF_PATH"' in run(shell, "help queue")
+
+
 # Mistakes and refusals
 
 

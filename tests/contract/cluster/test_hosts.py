@@ -370,6 +370,13 @@ def test_a_scheduler_restart_loses_no_download(hub, make_manager, tmp_path):
 # Refusals ---------------------------------------------------------------------------------------------------------
 
 
+def test_without_a_dask_client_the_way_back_to_this_machine_is_named():
+    connect, _ = connecting.connection_to("auto")
+
+    with pytest.raises(ClusterError, match=r"%gguf config engine local\.$"):
+        connect()
+
+
 def test_an_unreachable_scheduler_is_reported_in_one_line(hub, make_manager, monkeypatch):
     monkeypatch.setattr(connecting, "_CONNECT_S", 1.0)
     manager = make_manager(engine="dask://127.0.0.1:9")
