@@ -130,7 +130,9 @@ def test_queue_reports_the_choice_its_reason_and_position(shell, manager):
 def test_queue_passes_on_every_option(shell, manager):
     run(shell, "queue owner/new@v1:Q8_0 --force --with mmproj --no-db --everywhere")
 
-    options = {
+    request = {
+        "repo_id": "owner/new",
+        "quantization": "Q8_0",
         "revision": "v1",
         "force": True,
         "companions": ("mmproj",),
@@ -139,7 +141,7 @@ def test_queue_passes_on_every_option(shell, manager):
         "to": None,
         "then": None,
     }
-    assert manager.asked == [("queue_smart", ("owner/new", "Q8_0"), options)]
+    assert manager.asked == [("queue_smart", (), request)]
 
 
 def test_queueing_a_model_again_says_that_you_already_have_it_and_not_that_it_downloads(shell, manager):
@@ -976,7 +978,7 @@ def test_queueing_a_partly_stored_model_is_not_reported_as_downloading(shell, ma
 
     manager.answers["queue_smart"] = queue_smart
 
-    assert run(shell, "queue owner/half:Q8_0").endswith("1.0 GB of 4.0 GB are already downloaded.")
+    assert run(shell, "queue owner/half:Q8_0").endswith("1.0 GB of 4.0 GB is already downloaded.")
 
 
 def test_queueing_a_download_that_fails_at_once_reports_the_reason(shell, manager):
@@ -1016,7 +1018,7 @@ def test_rows_offered_by_an_error_can_be_queued_by_number(shell, manager):
     with pytest.raises(NoGgufFilesError):
         run(shell, "queue 2")
 
-    assert manager.asked[-1][1][0] == "other/made-GGUF"
+    assert manager.asked[-1][2]["repo_id"] == "other/made-GGUF"
 
 
 PAST = (
@@ -1049,8 +1051,9 @@ def test_a_row_of_the_history_is_queued_again_by_its_number(shell, manager):
 
     run(shell, "queue 3")
 
-    assert manager.asked[-1][:2] == ("queue_smart", ("owner/bad", "Q4_K_M"))
-    assert manager.asked[-1][2]["revision"] == "v1"
+    name, _, request = manager.asked[-1]
+    asked = (name, request["repo_id"], request["quantization"], request["revision"])
+    assert asked == ("queue_smart", "owner/bad", "Q4_K_M", "v1")
 
 
 def test_an_empty_history_is_reported(shell, manager):
