@@ -22,7 +22,7 @@ from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot, Then
 from gglib_nb.domain.text import without_tokens
 from gglib_nb.errors import CatalogError, GatedRepoError, GglibError, InvalidTokenError
 from gglib_nb.manager.operations import FinishedDownload
-from gglib_nb.queue.effects import RegisterModel
+from gglib_nb.queue.effects import QueuePosition, RegisterModel
 
 _TAIL_BYTES: Final = 4096
 _MOST_CHARACTERS: Final = 200
@@ -43,16 +43,15 @@ class Commands:
         self._report: Final = report
         self._callables: Final[dict[DownloadId, list[Finish]]] = {}
 
-    def keep(self, id_: DownloadId, then: Finish) -> None:
-        """Calls `then` once when the download is complete, however many requests for it pass it."""
-        kept = self._callables.setdefault(id_, [])
-        if then not in kept:
-            kept.append(then)
-        self._report(id_, Then(_names(kept)))
-
-    def forget(self, id_: DownloadId) -> None:
-        """Removes the callables of an earlier download of this id."""
-        self._callables.pop(id_, None)
+    def keep(self, then: object, place: QueuePosition) -> QueuePosition:
+        """Calls `then`, if it is callable, once when the download is complete, however many requests pass it."""
+        if place.is_new:
+            self._callables.pop(place.id, None)  # those of an earlier download of this id
+        if callable(then):
+            kept = self._callables.setdefault(place.id, [])
+            kept += [then] if then not in kept else []
+            self._report(place.id, Then(_names(kept)))
+        return place
 
     def complete(self, download: QueuedDownload) -> None:
         """Runs the callables of a complete download in their order, on a thread of their own."""

@@ -6,6 +6,7 @@ Those on registered models are in `model_operations`, those before anything is q
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, TypeVar
@@ -282,18 +283,10 @@ class QueueOperations(Blocking):
         try:
             self._post(on.RequestReceived(number, text))
             planned = plan()
-
-            def keep_callable(place: QueuePosition) -> QueuePosition:
-                if place.is_new:
-                    parts.commands.forget(place.id)
-                if callable(then):
-                    parts.commands.keep(place.id, then)
-                return place
-
             event = on.PlanResolved(number, planned, starts, joins)
             home = nullcontext() if planned.to is None else made_home(Path(planned.to), planned.id.repo_id)
             with self._room_for(planned), home:
-                place: QueuePosition = settled(parts.queue.post(event, keep_callable))
+                place: QueuePosition = settled(parts.queue.post(event, partial(parts.commands.keep, then)))
         except BaseException:
             dropping = parts.queue.post(on.RequestDropped(number))
             with suppress(GglibError):

@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from gglib_nb import AlreadyQueuedError, DownloadId, DownloadManager, DownloadRequest, FinishedDownload, RequestError
+from gglib_nb import AlreadyQueuedError, DownloadManager, DownloadRequest, FinishedDownload, RequestError
 from gglib_nb.manager.followups import Commands
 from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
+from gglib_nb.queue.effects import QueuePosition
 from tests.support.environment import isolated
 from tests.support.faulty_hub import FaultyHub
 from tests.support.kernel import wait_until
@@ -208,13 +209,13 @@ def test_each_callable_of_requests_made_at_the_same_time_is_called(
     manager: DownloadManager, hub: FaultyHub, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.set_speed(bytes_per_second=1000)
-    forget, calls = Commands.forget, list[int]()
+    keep, calls = Commands.keep, list[int]()
 
-    def forget_slowly(commands: Commands, id_: DownloadId) -> None:
+    def keep_slowly(commands: Commands, then: object, place: QueuePosition) -> QueuePosition:
         time.sleep(0.3)  # the other request may be joined meanwhile
-        forget(commands, id_)
+        return keep(commands, then, place)
 
-    monkeypatch.setattr(Commands, "forget", forget_slowly)
+    monkeypatch.setattr(Commands, "keep", keep_slowly)
     thens = [lambda _finished, number=number: calls.append(number) for number in range(2)]
     for queued in [manager.submit(manager.sync.queue_smart, REPO, "Q4_K_M", then=then) for then in thens]:
         queued.result(60)
