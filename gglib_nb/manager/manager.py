@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, ParamSpec, Self, TypeVar
 
@@ -24,7 +25,7 @@ from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueueEvent, QueueSnapshot
-from gglib_nb.errors import CatalogError, GglibError, InvalidTokenError
+from gglib_nb.errors import CatalogError, GglibError, InvalidTokenError, ManagerClosedError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
 from gglib_nb.manager.calls import Coroutines, DaemonThreadPool, check_argument, checked, settled
@@ -177,23 +178,25 @@ class Parts:
         if isinstance(effect, do.StoreQueue):
             self.keeper.changed()
         elif isinstance(effect, do.RegisterModel):
-            self._writer.submit(self._register, effect)
+            self._writer.submit(self._register, effect).add_done_callback(partial(self._report, effect.attempt))
         else:
             self.engine.run(effect)
 
-    def _register(self, effect: do.RegisterModel) -> None:
+    def _register(self, effect: do.RegisterModel) -> on.ModelRegistered:
         try:
-            result = register_download(self.catalog, self.config, effect)
-        except GglibError as error:
-            result = on.ModelRegistered(effect.attempt, error=error)
-        except Exception as error:  # noqa: BLE001 - the download has to end
-            why = CatalogError(f"It could not be registered ({error}). Download it again to retry.")
-            result = on.ModelRegistered(effect.attempt, error=why)
-        try:
+            return register_download(self.catalog, self.config, effect)
+        finally:
             self.registered()  # from the first one on, its folder is known
             self.commands.start(effect)  # also of a model that could not be registered: its files are complete
-        finally:
-            self.queue.notify(result)
+
+    def _report(self, attempt: int, registering: "Future[on.ModelRegistered]") -> None:
+        error = registering.exception()  # also if no thread could be started
+        if error is None:
+            self.queue.notify(registering.result())
+        elif not isinstance(error, ManagerClosedError):  # else the next kernel registers it
+            if not isinstance(error, GglibError):
+                error = CatalogError(f"It could not be registered ({error}). Download it again to retry.")
+            self.queue.notify(on.ModelRegistered(attempt, error=error))
 
     def _follow_up(self, event: QueueEvent) -> None:
         match event:
