@@ -199,9 +199,8 @@ def write_preset(file: Path, models: Iterable[Model]) -> PresetFile:
     if exists(target) and not is_file(target):  # a pipe or a device would be read without end, and replaced
         raise StorageError(f"{file} is not a file; name another file.")
     try:
-        with storage_errors(file, "cannot be written", " Name another file."):
+        with storage_errors(file, "cannot be written", " Name a file in a folder that you can write."):
             text, left_out = merged_preset(target.read_text(encoding="utf-8") if exists(target) else "", here)
-            target.parent.mkdir(parents=True, exist_ok=True)
             replace_file(target, text.encode())
     except UnicodeError as error:
         raise StorageError(f"{file} is not text in UTF-8; name another file.") from error

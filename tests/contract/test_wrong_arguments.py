@@ -247,12 +247,6 @@ def test_a_path_to_a_preset_may_begin_with_the_home_folder(
     assert written.path == os.path.realpath(tmp_path / "models.ini")
 
 
-def test_a_preset_may_be_written_to_a_new_folder(busy: DownloadManager, tmp_path: Path) -> None:
-    written = busy.sync.write_preset(tmp_path / "new" / "models.ini")
-
-    assert Path(written.path).is_file()
-
-
 @pytest.mark.parametrize(("text", "shown"), [(1, "1"), (None, "None"), (Path("a"), "a PosixPath")])
 def test_the_path_of_a_model_is_asked_by_its_id(text: Any, shown: str) -> None:
     with pytest.raises(InvalidConfigError, match=rf"^text is {shown}; it must be DownloadId \| str\.$"):
