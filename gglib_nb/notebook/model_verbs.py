@@ -15,7 +15,6 @@ from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, select
 from gglib_nb.domain.references import pick_row, refuse_beginning, row_number
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.errors import ModelNotFoundError
-from gglib_nb.manager.resolving import given_path
 from gglib_nb.notebook import listings, results
 from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import CANCELLED, All, Argument, GrammarError, Tab, read_age, verb
@@ -165,7 +164,7 @@ def import_(session: Session, folder: Folder) -> Answer:
     In the Hugging Face cache and the folders of LM Studio and llama.cpp, the repository of each file is recognised.
     """
     report = session.call_with_progress("reading", session.sync.import_folder, folder)
-    return Answer(results.imported(report, str(given_path(folder))))
+    return Answer(results.imported(report, str(Path(folder).expanduser().absolute())))
 
 
 @verb("models", interrupted=CANCELLED)
