@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import Final
 
@@ -181,6 +182,8 @@ _HISTORY_COLUMNS: Final = (
     Column("Why", lambda past: past.error, importance=6),
 )
 _HISTORY_HINT: Final = "Download one again: %gguf queue ROW. Clear the list: %gguf history --clear"
+history_table: Final = partial(Table, _HISTORY_COLUMNS, hint=_HISTORY_HINT, number="Row", folds=True)
+"""The table of ended downloads."""
 _PARTIAL_COLUMNS: Final = (
     Column("Here", lambda one: units.size(one.downloaded_bytes), is_number=True),
     Column("Of", lambda one: units.size(one.size_bytes), is_number=True, importance=2),
@@ -196,11 +199,6 @@ def earlier_list(past: Sequence[PastDownload]) -> Listing:
     """The ended downloads of this and other kernels, for the panel."""
     actions = (Action("clear_earlier", "Clear", is_worded=True),)
     return Listing(title="Earlier", rows=tuple(map(rows.past_row, past)), actions=actions)
-
-
-def history_table(past: Sequence[PastDownload]) -> Table:
-    """The ended downloads, newest first."""
-    return Table(_HISTORY_COLUMNS, past, _HISTORY_HINT, number="Row", folds=True)
 
 
 def partial_table(found: Sequence[Leftover]) -> Table:
@@ -247,6 +245,8 @@ _SEARCH_COLUMNS: Final = (
     Column("Note", _remarks),
 )
 _SEARCH_HINT: Final = "~: estimated for Q4_K_M. See the variants: %gguf plan ROW. Download: %gguf queue ROW"
+search_table: Final = partial(Table, _SEARCH_COLUMNS, hint=_SEARCH_HINT, number="Row")
+"""The table of repositories that a search found."""
 
 
 def suggestions(found: Sequence[RepoSummary]) -> Listing:
@@ -281,8 +281,3 @@ def _suggestion_row(repo: RepoSummary) -> Row:
         note=" · ".join(filter(None, details)),
         link=repo.page_url or "",
     )
-
-
-def search_table(found: Sequence[RepoSummary]) -> Table:
-    """Repositories that a search found."""
-    return Table(_SEARCH_COLUMNS, found, _SEARCH_HINT, number="Row")
