@@ -39,9 +39,7 @@ def _usable(engine: object) -> Client:
     except ValueError as error:
         raise ClusterError(f"There is no Dask client in this process. {_NEXT}") from error
     if client.asynchronous:
-        raise ClusterError(
-            "The Dask client is asynchronous and stops while a cell runs. Create it with Client(address)."
-        )
+        raise ClusterError("An asynchronous Dask client stops while a cell runs. Create it with Client(address).")
     if client.status == "closed":
         raise ClusterError("The Dask client is closed. Create another one, set it as the engine, then retry.")
     return client

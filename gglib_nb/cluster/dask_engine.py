@@ -28,12 +28,8 @@ _SILENT_AFTER_S: Final = 5.0
 # Of a large cluster, so many workers are asked at once, and so many hosts without a download have an open link.
 _MOST_AT_ONCE: Final = 32
 _USABLE: Final = ("running", "paused")  # states of a worker
-_UNREACHABLE: Final = "waiting for the cluster: its scheduler does not answer"
 
-_log: Final = logging.getLogger("gglib_nb")
-
-Connect = Callable[[], tuple[Client, bool]]
-"""Returns a client, and whether we have to close it. Raises `ClusterError`."""
+Connect = Callable[[], tuple[Client, bool]]  # a client, and whether we have to close it; raises `ClusterError`
 
 
 class DaskEngine:
@@ -68,15 +64,13 @@ class DaskEngine:
         self._workers: dict[str, str | None] = {}
         self._wake: Final = threading.Event()
         self._is_closed = False
-        self._thread: threading.Thread | None = None
+        self._thread: Final = threading.Thread(target=self._watch, name="gglib-cluster", daemon=True)
 
     def start(self) -> None:
         """Connect to the cluster, so that its engines are known when the first transfer starts."""
         with self._lock:
-            if self._thread is None and not self._is_closed:
-                thread = threading.Thread(target=self._watch, name="gglib-cluster", daemon=True)
-                thread.start()
-                self._thread = thread
+            if self._thread.ident is None and not self._is_closed:
+                self._thread.start()
         self._wake.set()
 
     def send(self, command: EngineCommand) -> None:
@@ -167,8 +161,7 @@ class DaskEngine:
             self._do(self._dispatcher.say_absence(NO_HOST))
             if usable and not self._links and all(map(self._workers.get, usable)):
                 self._do(self._dispatcher.fail_waiting(ClusterError(next(filter(None, self._workers.values())))))
-            is_wanted = bool(self._dispatcher.attempts)
-        if not is_wanted:
+        if not self._dispatcher.attempts:
             self._kept_worker = None  # which ends the task
         elif not usable and (self._kept_worker is None or self._kept_worker.done()):
             # An adaptive cluster starts no worker without a task, and retires one that has none.
@@ -201,7 +194,7 @@ class DaskEngine:
         client = self._client
         is_waited_for = client is not None and (self._can_come_back or client.status == "connecting")
         with self._lock:
-            waits = self._dispatcher.say_absence(_UNREACHABLE)
+            waits = self._dispatcher.say_absence("waiting for the cluster: its scheduler does not answer")
             self._do(waits if is_waited_for else self._dispatcher.fail_waiting(error))
 
     def _ask(self, client: Client, worker: str) -> None:
@@ -217,14 +210,13 @@ class DaskEngine:
                 return
             self._workers[worker] = refusal = _refusal_of(worker, said)
             if refusal:
-                _log.warning("%s", refusal)
+                logging.getLogger("gglib_nb").warning("%s", refusal)
                 self._wake.set()
                 return
             host = ClusterHost(**said["host"])
             if host.name not in self._links and not self._is_closed:
                 is_open = len(self._links) < _MOST_AT_ONCE
-                link = HostLink(client, worker, host, self._models_directory, self._handle, is_open=is_open)
-                self._links[host.name] = link
+                self._links[host.name] = HostLink(client, worker, host, self._models_directory, self._handle, is_open)
                 self._do(self._dispatcher.host_joined(host, here))
 
 

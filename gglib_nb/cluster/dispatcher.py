@@ -26,7 +26,6 @@ from gglib_nb.engine import protocol as wire
 from gglib_nb.errors import EngineLostError, GglibError, copy_of
 
 NO_HOST: Final = "waiting for a worker of the cluster"
-_NO_SLOT: Final = "waiting for a free host"
 _LOSSES_ALLOWED: Final = 3
 
 
@@ -98,16 +97,6 @@ class PlacedAttempt:
         """Transfers that have not ended."""
         return [copy for copy in self.copies if copy.end is None]
 
-    @property
-    def served_folders(self) -> set[str]:
-        """Folders that have a copy, are getting one, or cannot have one."""
-        return {copy.host.folder_id for copy in self.copies}
-
-    def begin(self, number: int, host: ClusterHost) -> None:
-        """Add a copy, which has yet to report."""
-        files = tuple(reports.FileProgress(0, ShardStatus.QUEUED) for _ in self.command.files)
-        self.copies.append(Copy(number, self, host, reports.Progress(number, 0.0, files, 0, "connecting")))
-
     def progress(self, now_s: float, waiting_hosts: Sequence[str]) -> reports.Progress:
         """The progress of all copies, after one has reported, and of hosts whose copies have not started."""
         waiting = [HostProgress(host, 0, self.size_bytes) for host in waiting_hosts]
@@ -147,11 +136,7 @@ def shares_of(limit: int, running: Mapping[str, int]) -> dict[str, int]:
 
 
 class Dispatcher:
-    """All attempts of one queue on all hosts of one cluster.
-
-    Attributes:
-        attempts: Those that wait or run, by number.
-    """
+    """All attempts of one queue on all hosts of one cluster; `attempts` are those that wait or run, by number."""
 
     def __init__(self, configure: wire.Configure) -> None:
         """Has no host yet; the limits of `configure` are for all hosts together."""
@@ -177,12 +162,10 @@ class Dispatcher:
             case reports.LimitConcurrency(max_concurrent):
                 self._max_concurrent = max_concurrent
             case reports.StopTransfer(number):
-                attempt = self.attempts.get(number)
-                if attempt is None or attempt.is_stopping:
-                    return []
-                attempt.is_stopping = True
-                stops = [Tell(copy.host.name, reports.StopTransfer(copy.number)) for copy in attempt.running]
-                return [*stops, *self._settle()]
+                if (attempt := self.attempts.get(number)) is not None and not attempt.is_stopping:
+                    attempt.is_stopping = True
+                    stops = [Tell(copy.host.name, reports.StopTransfer(copy.number)) for copy in attempt.running]
+                    return [*stops, *self._settle()]
             case reports.DiscardPartials():
                 return [Tell(hosts[0].name, command) for hosts in self._by_folder()]
             case wire.CheckFiles():
@@ -207,8 +190,7 @@ class Dispatcher:
     def fail_waiting(self, error: GglibError) -> list[Action]:
         """Fails waiting attempts, because the cluster will not come back."""
         waiting = [number for number, attempt in self.attempts.items() if not attempt.running]
-        for number in waiting:
-            del self.attempts[number]
+        self.attempts = {number: attempt for number, attempt in self.attempts.items() if attempt.running}
         return [reports.TransferFailed(number, copy_of(error), can_retry=True) for number in waiting]
 
     def say_absence(self, reason: str) -> list[Action]:
@@ -276,7 +258,8 @@ class Dispatcher:
     def _finish(self, attempt: PlacedAttempt) -> reports.TransferFinished:
         """The result: with the queue's paths if this machine sees a copy, else with those of the first copy's host."""
         first = min(attempt.copies, key=lambda copy: copy.host.folder_id != self._here)
-        found = [host for host in self._hosts.values() if host.folder_id in attempt.served_folders]
+        served = {copy.host.folder_id for copy in attempt.copies}
+        found = [host for host in self._hosts.values() if host.folder_id in served]
         found.sort(key=lambda host: (host.name != first.host.name, host.name))
         hosts = tuple(HostFolder(host.name, host.models_directory) for host in found)
         assert isinstance(first.end, reports.TransferFinished)  # noqa: S101 - every copy has finished
@@ -317,19 +300,24 @@ class Dispatcher:
         starts: list[Action] = []
         for attempt in self.attempts.values():
             for candidates in [] if attempt.is_stopping else self._missing_copies(attempt):
-                if (host := self._host_for(attempt, candidates)) is not None:
-                    self._last_number += 1
-                    attempt.begin(self._last_number, host)
-                    attempt.waits_for = ""
-                    owners = tuple(self._gone_owners)
-                    command = structs.replace(attempt.command, attempt=self._last_number, gone_owners=owners)
-                    starts.append(Tell(host.name, command))
+                starts += self._begin(attempt, candidates)
         return [*ends, *self._share(), *starts, *self._say_waits()]
+
+    def _begin(self, attempt: PlacedAttempt, candidates: list[ClusterHost]) -> list[Action]:
+        """Starts a copy, which has yet to report, if one of these hosts has a slot."""
+        if (host := self._host_for(attempt, candidates)) is None:
+            return []
+        self._last_number += 1
+        files = tuple(reports.FileProgress(0, ShardStatus.QUEUED) for _ in attempt.command.files)
+        progress = reports.Progress(self._last_number, 0.0, files, 0, "connecting")
+        attempt.copies.append(Copy(self._last_number, attempt, host, progress))
+        attempt.waits_for, owners = "", tuple(self._gone_owners)
+        return [Tell(host.name, structs.replace(attempt.command, attempt=self._last_number, gone_owners=owners))]
 
     def _missing_copies(self, attempt: PlacedAttempt) -> list[list[ClusterHost]]:
         """The hosts that may run each copy that an attempt still needs."""
         if attempt.everywhere:
-            return self._by_folder(attempt.served_folders)
+            return self._by_folder({copy.host.folder_id for copy in attempt.copies})
         return [] if attempt.copies else [[*self._hosts.values()]]
 
     def _by_folder(self, served: Collection[str] = ()) -> list[list[ClusterHost]]:
@@ -363,7 +351,7 @@ class Dispatcher:
         return [copy for attempt in self.attempts.values() for copy in attempt.running if copy.host.name == host]
 
     def _say_waits(self) -> list[Action]:
-        reason = _NO_SLOT if self._hosts else self._absence
+        reason = "waiting for a free host" if self._hosts else self._absence
         waiting = (attempt for attempt in self.attempts.values() if not (attempt.running or attempt.is_stopping))
         news = [attempt for attempt in waiting if attempt.waits_for != reason]
         for attempt in news:
@@ -376,11 +364,9 @@ class Dispatcher:
         limit = self._configure.bandwidth_limit_bytes_per_second
         bandwidths = {} if limit is None else shares_of(limit, running)
         changed: list[Action] = []
-        for name, connections in shares_of(self._configure.max_connections, running).items():
-            host, bandwidth = self._hosts[name], bandwidths.get(name)
-            share = structs.replace(
-                self._configure, max_connections=connections, bandwidth_limit_bytes_per_second=bandwidth
-            )
+        for name, count in shares_of(self._configure.max_connections, running).items():
+            host, rate = self._hosts[name], bandwidths.get(name)
+            share = structs.replace(self._configure, max_connections=count, bandwidth_limit_bytes_per_second=rate)
             if share != host.limits:
                 host.limits = share
                 changed.append(Tell(name, share))

@@ -23,10 +23,8 @@ from gglib_nb.cluster.worker_side import CLOSE, OPERATION, packed
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import Command, Configure, ProcessReport, decode_report, encode
 
-# The interval of exchanges with a host that gets no commands; they also fetch lost events.
-_EXCHANGE_S: Final = 2.0
-# A user's task can block a worker's loop for a long time; its engine continues meanwhile.
-_PATIENCE_S: Final = 60.0
+_EXCHANGE_S: Final = 2.0  # between exchanges with a host that gets no commands; they also fetch lost events
+_PATIENCE_S: Final = 60.0  # a user's task can block a worker's loop for long; its engine continues meanwhile
 _ANSWER_S: Final = 35.0
 _AGAIN_S: Final = 0.5
 
@@ -47,7 +45,6 @@ class HostLink:
         host: ClusterHost,
         models_directory: Path,
         on_event: Callable[["HostLink", ProcessReport | HostLost], None],
-        *,
         is_open: bool = True,
     ) -> None:
         """Open the link in the background, or at the first command; then it keeps the free space of the host current.
@@ -113,8 +110,7 @@ class HostLink:
                 self._client.unsubscribe_topic(self._name)
 
     def _exchange_all(self) -> None:
-        inherited = os.environ.get("GGLIB_MODELS_DIR", "")
-        opening = {"of_kernel": str(self._models_directory), "inherited": inherited}
+        opening = {"of_kernel": str(self._models_directory), "inherited": os.environ.get("GGLIB_MODELS_DIR", "")}
         for number in itertools.count():
             lines: list[bytes] = []
             with contextlib.suppress(queue.Empty):

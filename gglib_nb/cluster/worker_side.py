@@ -38,11 +38,8 @@ from gglib_nb.errors import RequestError
 from gglib_nb.settings import DownloadManagerConfig, host_name, of_environment
 from gglib_nb.system import free_bytes
 
-OPERATION: Final = "gglib_nb"
-"""The handler's name on a worker."""
-
+OPERATION: Final = "gglib_nb"  # the handler's name on a worker
 CLOSE: Final = b'"close"'  # the line that ends a link's engine
-
 _LOOK_S: Final = 0.5
 _PROGRESS_S: Final = 0.3  # between two reports of progress: each costs the kernel two milliseconds, mostly in Dask
 _FOLDER_NAME: Final = ".gglib-nb-folder"
@@ -95,30 +92,27 @@ def folder_id(folder: Path) -> str | None:
     Hosts that read the same name see the same folder. Paths cannot show that (two machines may mount one share at
     different places, or have different disks at one path), and device numbers differ between machines.
     """
+    path = folder / _FOLDER_NAME
     with contextlib.suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.path.lexists(folder / _FOLDER_NAME):
-            _leave_name(folder / _FOLDER_NAME)
+        if not os.path.lexists(path):
+            # Written completely before it gets its final name, so that no host reads half of it.
+            mine = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+            mine.write_text(secrets.token_hex(16), encoding="ascii")
+            try:
+                os.link(mine, path)
+            except FileExistsError:  # another host was faster
+                pass
+            except OSError:  # a filesystem without links
+                if not path.exists():
+                    mine.replace(path)
+            mine.unlink(missing_ok=True)
     return existing_folder_id(folder)
 
 
 def existing_folder_id(folder: Path) -> str | None:
     """The name of a folder; None if it has none, or cannot be read. Writes nothing."""
     return (read_small(folder / _FOLDER_NAME) or b"").decode("ascii", "replace").strip() or None
-
-
-def _leave_name(path: Path) -> None:
-    # Written completely before it gets its final name, so that no host reads half of it; of two hosts, one wins.
-    mine = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    mine.write_text(secrets.token_hex(16), encoding="ascii")
-    try:
-        os.link(mine, path)
-    except FileExistsError:
-        pass
-    except OSError:  # a filesystem without links
-        if not path.exists():
-            mine.replace(path)
-    mine.unlink(missing_ok=True)
 
 
 def _handler(worker: Worker) -> Callable[..., dict[str, Any] | None]:
