@@ -78,7 +78,7 @@ def test_the_connection_limit_is_obeyed(hub, tmp_path) -> None:
 
 @pytest.mark.slow
 def test_the_tail_of_one_connection_is_split_among_idle_ones(hub, engine) -> None:
-    hub.set_speed(per_connection=2_000_000)
+    hub.set_speed(per_connection=500_000)
 
     engine.fetch(REPO, TINY)
 

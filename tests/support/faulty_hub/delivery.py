@@ -119,6 +119,7 @@ def _send_body(line: Line, response: Response, sent: Callable[[int], None]) -> b
             return False
         if is_limited:
             line.wait_for(len(piece))
+            _refuse_gone(line)  # while it waited: a client that has gone gets no more bytes, and they do not count
         # Counted before sending, so that a client that has read the last byte finds it in the log.
         sent(len(piece))
         _send_piece(line.socket, piece, delivery)
@@ -159,8 +160,12 @@ def _stall(line: Line, delivery: Delivery) -> None:
     while (left_s := until_s - time.monotonic()) > 0:
         if delivery.stall_over.wait(min(_GONE_CHECK_S, left_s)):
             return
-        if _is_gone(line.socket):
-            raise ConnectionAbortedError("The client has gone.")
+        _refuse_gone(line)
+
+
+def _refuse_gone(line: Line) -> None:
+    if _is_gone(line.socket):
+        raise ConnectionAbortedError("The client has gone.")
 
 
 def _is_gone(connected: socket.socket) -> bool:
