@@ -74,7 +74,7 @@ class Refusal(Value, frozen=True):
     text: str = ""  # its reason in words, without tokens; empty without one
     had_token: bool = False  # whether the request carried a token
     wait_s: float | None = None  # seconds it asks to wait; None: it does not say
-    is_web_page: bool = False  # without a code, so it is not the Hub's
+    is_web_page: bool = False  # without the Hub's headers, so it is not the Hub's
 
     @classmethod
     def of(
@@ -84,7 +84,8 @@ class Refusal(Value, frozen=True):
         text = redacted(headers.get("x-error-message") or text, token)
         said = " ".join(printable(text[:_LONGEST_REASON]).split())
         code = "DisabledRepo" if (status, said) == (403, _DISABLED) else headers.get("x-error-code", "")
-        return cls(status, code, said, had_token, asked_wait_s(status, headers), is_web_page(headers) and not code)
+        is_foreign = is_web_page(headers) and not (code or "x-error-message" in headers)
+        return cls(status, code, said, had_token, asked_wait_s(status, headers), is_foreign)
 
 
 def hub_refusal(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:

@@ -187,8 +187,8 @@ class Transfer:
 
     def _do(self, name: str, file: DownloadFile, work: Callable[..., jobs.Result], *args: Any) -> None:  # noqa: ANN401
         """Start a job for a file."""
-        file.jobs.add(name)
         self.start_job(name, partial(jobs.run_job, name, file, file.version, work, *args))
+        file.jobs.add(name)
         self._running_jobs += 1
 
     def _do_if_possible(self, name: str, file: DownloadFile, *args: Any, descriptors: Sequence[int] = ()) -> None:  # noqa: ANN401
@@ -196,7 +196,6 @@ class Transfer:
         try:
             self._do(name, file, *args)
         except RuntimeError:
-            file.jobs.discard(name)
             for fd in descriptors:
                 os.close(fd)
 
@@ -456,8 +455,9 @@ class Transfer:
         file.end_copy()  # and before that of the last copy
         opened.record()  # if the rename fails, a resume finds everything
         stored = file.as_stored()
-        file.stage, file.version = Stage.FINALIZING, file.version + 1  # a look that has begun says nothing any more
+        file.version += 1  # a look that has begun says nothing any more
         self._do("finalize", file, jobs.finalize, file, opened, stored, self._stop, self._rename_lock, self._replaces)
+        file.stage = Stage.FINALIZING  # once the job, which closes the file, has started
 
     def _done(self, file: DownloadFile, stored: StoredFile) -> None:
         file.stage = Stage.DONE

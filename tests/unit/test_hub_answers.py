@@ -116,6 +116,12 @@ def test_every_response_gives_a_complete_sentence(status, code, said, had_token,
     check_sentence(str(hub_refusal(refusal, asked)))
 
 
+def test_a_web_page_with_a_message_of_the_hub_is_not_a_proxys() -> None:
+    said = {"content-type": "text/html", "x-error-message": "Invalid credentials in Authorization header"}
+
+    assert isinstance(hub_refusal(Refusal.of(401, said, had_token=True), REPO), InvalidTokenError)
+
+
 def test_a_disabled_repository_is_recognized_by_the_hubs_message() -> None:
     refusal = Refusal.of(403, {}, text="Access to this resource is disabled.", had_token=False)
 

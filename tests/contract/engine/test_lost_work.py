@@ -538,6 +538,30 @@ def test_a_job_that_finds_no_thread_starts_later_and_leaves_no_file_open(hub, en
     assert job == "look" or engine.target(REPO, NAME).stat().st_ino not in map(inode_of, opened)
 
 
+def test_a_file_whose_rename_finds_no_thread_is_kept_and_left_closed(hub, engine, monkeypatch) -> None:
+    start, record, opened = threading.Thread.start, PartialFile.record, list[int]()
+
+    def starts(thread: threading.Thread) -> None:
+        if thread.name == "gglib-finalize":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    def records(partial: PartialFile) -> None:
+        opened.append(partial._fd)
+        record(partial)
+
+    monkeypatch.setattr(PartialFile, "record", records)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", starts)
+        engine.failure(REPO, SMALL)
+    part = disk.part_path(engine.target(REPO, SMALL))
+
+    assert opened
+    assert part.stat().st_ino not in map(inode_of, opened)
+    assert isinstance(engine.fetch(REPO, SMALL), TransferFinished)
+    assert engine.log.progress_of(2)[-1].received_bytes == 0
+
+
 def test_a_check_that_finds_no_thread_ends_alone(engine, monkeypatch) -> None:
     def refuses(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
