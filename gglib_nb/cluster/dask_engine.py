@@ -161,7 +161,7 @@ class DaskEngine:
             self._do(self._dispatcher.say_absence(NO_HOST))
             if usable and not self._links and all(map(self._workers.get, usable)):
                 self._do(self._dispatcher.fail_waiting(ClusterError(next(filter(None, self._workers.values())))))
-        if not self._dispatcher.attempts:
+        if self._is_closed or not self._dispatcher.attempts:
             self._kept_worker = None  # which ends the task
         elif not usable and (self._kept_worker is None or self._kept_worker.done()):
             # An adaptive cluster starts no worker without a task, and retires one that has none.

@@ -447,3 +447,28 @@ def test_what_is_no_file_gives_a_folder_no_name_and_blocks_nothing(tmp_path, pla
     place(tmp_path / ".gglib-nb-folder")
 
     assert folder_id(tmp_path) is existing_folder_id(tmp_path) is None
+
+
+def test_an_engine_that_is_closed_while_it_looks_for_workers_starts_none(tmp_path) -> None:
+    started = []
+
+    def scheduler_info(n_workers):
+        engine.close(0.1)
+        return {"workers": {}}
+
+    client = SimpleNamespace(
+        status="running", scheduler_info=scheduler_info, submit=lambda *_, key: started.append(key)
+    )
+    engine = DaskEngine(
+        Configure("http://hub", None, None, 1, (), "test"),
+        lambda _report: None,
+        connect=lambda: (client, False),
+        models_directory=tmp_path,
+        can_come_back=False,
+    )
+    file = PlannedFile("m.gguf", 10, None, str(tmp_path / "o/r/m.gguf"))
+    engine._dispatcher.take(StartTransfer(1, "o/r", "c" * 40, (file,), False))
+
+    engine._look()
+
+    assert started == []
