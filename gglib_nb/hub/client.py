@@ -261,7 +261,7 @@ def _tree(hub: Transport, asked: Asked) -> list[Json]:
     entries, folders = dict[str, Json](), [""]
     for folder in folders:  # it grows
         if len(folders) > _MOST_FOLDERS:
-            raise HubError(f"{hub.endpoint} does not list folders in folders, of which {asked.repo_id} has too many.")
+            raise HubError(f"{hub.endpoint} cannot list all folders of {asked.repo_id}. Set another HF_ENDPOINT.")
         route = f"/api/models/{asked.repo_id}/tree/{asked.revision}{quote(folder, errors='replace')}"
         rows = islice(hub.pages(route, asked, (("recursive", "true"),)), _MOST_ENTRIES + 1 - len(entries))
         found = {one["path"]: one for one in rows if one["path"] not in entries}
