@@ -1,5 +1,6 @@
 """A manager's life: engines that die, failures and retries, forks, closing."""
 
+import asyncio
 import os
 import re
 import signal
@@ -20,9 +21,10 @@ from gglib_nb import (
     ManagerClosedError,
     NotInQueueError,
 )
+from gglib_nb.domain.download import ShardStatus
 from gglib_nb.domain.snapshot import NoticeChanged
 from tests.support.environment import isolated
-from tests.support.faulty_hub import FaultyHub, HangUp, WrongBytes
+from tests.support.faulty_hub import FaultyHub, HangUp, Stall, WrongBytes
 from tests.support.hub import make_repository
 from tests.support.kernel import wait_until
 
@@ -111,7 +113,12 @@ async def test_wrong_bytes_fail_the_whole_download_with_all_its_shards(
 
 async def test_a_retry_downloads_only_wrong_data(manager: DownloadManager, hub: FaultyHub) -> None:
     fault = hub.faults.add(WrongBytes(), path="*00002-of-00003.gguf", origin="cdn", times=2)
+    stall = Stall(after_bytes=1000)
+    hub.faults.add(stall, path="*00002-of-00003.gguf", origin="cdn")
     queued = await manager.queue_smart(SPLIT)
+    shards = lambda: [bar.status for bar in manager.snapshot.items[0].shards]  # noqa: E731
+    await asyncio.to_thread(wait_until, lambda: shards().count(ShardStatus.FINISHED) == 2, 60, "the right shards")
+    stall.release()
     with pytest.raises(IntegrityError):
         await manager.wait(queued.id)
     hub.faults.clear()
@@ -122,8 +129,8 @@ async def test_a_retry_downloads_only_wrong_data(manager: DownloadManager, hub: 
     assert fault is not None
     assert position == 0
     assert finished.is_verified
-    shards = [f"Q4_K_M/split-Q4_K_M-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
-    assert [hub.bytes_sent(shard) for shard in shards] == [100_001, 3 * 100_002, 100_003]
+    names = [f"Q4_K_M/split-Q4_K_M-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    assert [hub.bytes_sent(name) for name in names] == [100_001, 3 * 100_002, 100_003]
     assert manager.snapshot.recent_failures == ()
 
 
