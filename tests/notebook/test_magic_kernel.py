@@ -162,7 +162,7 @@ def test_a_folder_is_imported_in_a_kernel(kernel: Kernel) -> None:
     cell = kernel.run("folder = gglib_nb.get_manager().config.models_directory\n%gguf import {folder}")
 
     assert "demo/small:Q2_K" in cell.text
-    assert "added. Check one with: %gguf verify ID" in cell.text
+    assert "Check one with: %gguf verify ID" in cell.text
 
 
 def test_without_a_verb_gguf_shows_the_panel_with_its_text_form(kernel: Kernel) -> None:
