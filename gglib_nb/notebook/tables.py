@@ -181,7 +181,8 @@ def html_table(lines: Iterable[Iterable[tuple[str, str]]], head: str = "", marke
     for at, cells in enumerate(lines):
         inside = "".join(f'<td style="{look}">{content}</td>' for look, content in cells)
         body += f'<tr style="{_MARKED if at in marked else "background:none"}">{inside}</tr>'
-    return f'<table style="border-collapse:collapse;border:0;margin:.4em 0;color:inherit">{head}{body}</table>'
+    look = "border-collapse:collapse;border:0;margin:.4em 0;color:inherit"
+    return f'<table style="{look}">{head}<tbody>{body}</tbody></table>'
 
 
 def _html_of(column: Column, cell: Fact, item: Any, *, is_marked: bool) -> tuple[str, str]:  # noqa: ANN401 - as above
