@@ -27,6 +27,7 @@ _LOOK_S: Final = 1.0
 _SILENT_AFTER_S: Final = 5.0
 # Of a large cluster, so many workers are asked at once, and so many hosts without a download have an open link.
 _MOST_AT_ONCE: Final = 32
+_ASK_S: Final = 60.0  # a worker that has not answered for so long keeps no other one from being asked
 _USABLE: Final = ("running", "paused")  # states of a worker
 
 Connect = Callable[[], tuple[Client, bool]]  # a client, and whether we have to close it; raises `ClusterError`
@@ -60,8 +61,8 @@ class DaskEngine:
         self._client: Client | None = None
         self._owns_client = False
         self._kept_worker: Future[None] | None = None  # a task that runs while it is wanted
-        # Why a worker cannot be used; empty: it can; None: it has yet to answer. Others will be asked.
-        self._workers: dict[str, str | None] = {}
+        # Why a worker cannot be used; empty: it can; a time: asked then, it has yet to answer. Others will be asked.
+        self._workers: dict[str, str | float] = {}
         self._wake: Final = threading.Event()
         self._is_closed = False
         self._thread: Final = threading.Thread(target=self._watch, name="gglib-cluster", daemon=True)
@@ -87,8 +88,7 @@ class DaskEngine:
         deadline_s = time.monotonic() + timeout_s
         with self._lock:
             self._is_closed = True
-            links = list(self._links.values())
-            self._links.clear()
+            links, self._links = list(self._links.values()), {}
         self._kept_worker = None
         self._wake.set()
         for link in links:
@@ -153,14 +153,15 @@ class DaskEngine:
                 self._handle(link, EngineSilent(silent_s))
         with self._lock:
             self._workers = {address: said for address, said in self._workers.items() if address in usable}
-            asked = sum(said is None for said in self._workers.values())
+            asked = sum(isinstance(one, float) and time.monotonic() - one < _ASK_S for one in self._workers.values())
             for worker in sorted(usable - self._workers.keys())[: max(0, _MOST_AT_ONCE - asked)]:
                 # On a thread of its own: a user's task may keep the worker from answering for long.
                 threading.Thread(target=self._ask, args=(client, worker), name="gglib-cluster-ask", daemon=True).start()
-                self._workers[worker] = None
+                self._workers[worker] = time.monotonic()
             self._do(self._dispatcher.say_absence(NO_HOST))
-            if usable and not self._links and all(map(self._workers.get, usable)):
-                self._do(self._dispatcher.fail_waiting(ClusterError(next(filter(None, self._workers.values())))))
+            refusals = [said for said in self._workers.values() if isinstance(said, str) and said]
+            if usable and not self._links and len(refusals) == len(usable):
+                self._do(self._dispatcher.fail_waiting(ClusterError(refusals[0])))
         if self._is_closed or not self._dispatcher.attempts:
             self._kept_worker = None  # which ends the task
         elif not usable and (self._kept_worker is None or self._kept_worker.done()):

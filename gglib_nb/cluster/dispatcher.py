@@ -259,9 +259,8 @@ class Dispatcher:
         """The result: with the queue's paths if this machine sees a copy, else with those of the first copy's host."""
         first = min(attempt.copies, key=lambda copy: copy.host.folder_id != self._here)
         served = {copy.host.folder_id for copy in attempt.copies}
-        found = [host for host in self._hosts.values() if host.folder_id in served]
-        found.sort(key=lambda host: (host.name != first.host.name, host.name))
-        hosts = tuple(HostFolder(host.name, host.models_directory) for host in found)
+        ordered = sorted(self._hosts.values(), key=lambda host: (host.name != first.host.name, host.name))
+        hosts = tuple(HostFolder(one.name, one.models_directory) for one in ordered if one.folder_id in served)
         assert isinstance(first.end, reports.TransferFinished)  # noqa: S101 - every copy has finished
         files = first.end.files
         if first.host.folder_id == self._here:

@@ -70,16 +70,14 @@ Inbox = queue.SimpleQueue[Any]  # of events
 def release(event: JobEnded) -> None:
     """Release the resources of a result that no transfer will handle."""
     with contextlib.suppress(OSError, GglibError):
-        match event:
-            case JobEnded(name="check", file=file, result=result):
-                file.jobs.discard("check")
-                if isinstance(result, CheckResult) and result.opened is not None:
-                    file.begin(result.opened, CheckResult(None), 0.0)
-                file.close()
-            case JobEnded(name="sync", result=Exception()):  # its bytes may be lost, and no other sync will report it
-                delete_unowned(event.file.path)
-            case _:
-                pass
+        file, result = event.file, event.result
+        if event.name == "check":
+            file.jobs.discard("check")
+            if isinstance(result, CheckResult) and result.opened is not None:
+                file.begin(result.opened, CheckResult(None), 0.0)
+            file.close()
+        elif event.name == "sync" and isinstance(result, Exception):
+            delete_unowned(file.path)  # its bytes may be lost, and no other sync will report it
 
 
 # --- The jobs ---------------------------------------------------------------------------------------------------------
@@ -90,10 +88,8 @@ def run_job(name: str, file: DownloadFile, version: int, work: Callable[..., Res
     result: Result | Exception
     try:
         result = work(*args)
-    except OSError as error:
-        result = storage_error(error, file.path)
     except Exception as error:  # noqa: BLE001  # as above
-        result = error
+        result = storage_error(error, file.path) if isinstance(error, OSError) else error
     return JobEnded(name, file, version, result)
 
 

@@ -151,17 +151,19 @@ class Journal:
         """
         check_owner()
         fresh = self.path.with_name(self.path.name + ".new")
-        fd = create_beside(fresh)
-        self.close()
-        self.fd, self._number, self._newest = fd, 0, b""
+        before = self.fd, self._number, self._newest
+        self.fd, self._number, self._newest = create_beside(fresh), 0, b""
         try:
             self.record(pieces)
-            sync_data(fd)
+            sync_data(self.fd)
             check_owner()
-            fresh.replace(self.path)
         except Exception:
             self.close()
+            self.fd, self._number, self._newest = before  # the next record goes there
             raise
+        if before[0] >= 0:
+            os.close(before[0])
+        fresh.replace(self.path)
 
     def record(self, pieces: Pieces, verified: Verified | None = None) -> None:
         """Write a record with this state, unless the newest one is the same; raises `OSError`."""

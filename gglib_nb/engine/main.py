@@ -12,7 +12,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Final, TextIO, assert_never, cast
 
 from gglib_nb.domain import reports
@@ -57,7 +56,7 @@ class Engine:
         self._settings: tuple[object, ...] = ()  # of the session
         self._shared: Shared | None = None  # until the first `Configure`
         self._transfers: dict[int, Transfer] = {}
-        self._checks: dict[int, threading.Event] = {}  # stops each of them
+        self._checks: dict[int, threading.Event] = {}  # stops each of them; set at its end
 
     def handle(self, command: wire.Command) -> None:
         """Execute a command; errors in it are reported."""
@@ -73,7 +72,7 @@ class Engine:
             case wire.CheckFiles():
                 self._check(command)
             case wire.StopCheck(check) if check in self._checks:
-                self._checks.pop(check).set()
+                self._checks[check].set()
             case reports.StopTransfer() | wire.StopCheck():
                 pass  # it has reported its end; there is nothing to stop
             case _:
@@ -111,10 +110,12 @@ class Engine:
         transfer.start()
 
     def _check(self, command: wire.CheckFiles) -> None:
-        stop = self._checks[command.check] = threading.Event()
-        run = partial(run_check, command, self._report, stop)
+        stop = threading.Event()
+        arguments = command, self._report, stop
         try:
-            threading.Thread(target=run, name=f"gglib-check-{command.check}", daemon=True).start()
+            threading.Thread(target=run_check, args=arguments, name=f"gglib-check-{command.check}", daemon=True).start()
+            running = {number: one for number, one in self._checks.items() if not one.is_set()}
+            self._checks = running | {command.check: stop}
         except RuntimeError:  # there are too many threads
             self._report(wire.CheckEnded(command.check, ()))
 
@@ -144,6 +145,7 @@ def run_check(command: wire.CheckFiles, report: Callable[[wire.ProcessEvent], No
             checked.append(result)
             before_bytes += file.size_bytes
     finally:
+        stop.set()
         report(wire.CheckEnded(command.check, tuple(checked)))
 
 
@@ -216,9 +218,7 @@ def lines_until_orphaned(fd: int, parent_pid: int, outbox: PipeOutbox) -> Iterat
         data = pipe.read(_PARENT_LOOK_S)
         if data == b"" or outbox.is_lost or is_orphaned(parent_pid):
             return
-        if data is None:
-            continue
-        *lines, rest = (rest + data).split(b"\n")
+        *lines, rest = (rest + (data or b"")).split(b"\n")
         yield from lines
 
 

@@ -409,8 +409,7 @@ class Transfer:
 
     def _renew(self, file: DownloadFile, now_s: float) -> bool:
         """Renew the lease of a file; if it was lost, start the file again and return False. Raises `StorageError`."""
-        is_ours = file.renew()
-        if not is_ours:
+        if not (is_ours := file.renew()):
             self._lose(file, now_s)
         return is_ours
 
@@ -530,7 +529,10 @@ class Transfer:
         try:
             file.opened.record()
             if (ranges := file.begin_sync(now_s)) is not None:
-                both = file.opened.reader(), os.dup(file.opened.journal.fd)
+                with contextlib.ExitStack() as failure:
+                    failure.callback(os.close, data := file.opened.reader())
+                    both = data, os.dup(file.opened.journal.fd)
+                    failure.pop_all()
                 self._do_if_possible("sync", file, jobs.sync, both, ranges, descriptors=both)
         except OSError as error:
             raise storage_error(error, file.opened.path) from error

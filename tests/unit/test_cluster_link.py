@@ -426,6 +426,31 @@ def test_of_a_large_cluster_few_workers_are_asked_at_once_and_few_idle_hosts_hav
     engine.close(WAIT_S)
 
 
+def test_workers_that_never_answer_keep_the_others_from_being_asked_for_a_minute_only(monkeypatch, tmp_path) -> None:
+    may_answer, now_s = threading.Event(), [1_000.0]
+    workers = {f"tcp://{number:03}": {} for number in range(100)}
+    client = SimpleNamespace(
+        status="running",
+        run=lambda *_, **__: may_answer.wait(WAIT_S) and {},
+        scheduler_info=lambda n_workers: {"workers": workers},
+    )
+    monkeypatch.setattr(dask_engine, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    engine = DaskEngine(
+        Configure("http://hub", None, None, 1, (), "test"),
+        lambda _report: None,
+        connect=lambda: (client, False),
+        models_directory=tmp_path,
+        can_come_back=False,
+    )
+    for passed_s, asked in ((0, 32), (59, 32), (1, 64), (59, 64), (1, 96)):
+        now_s[0] += passed_s
+        engine._look()
+        assert len(engine._workers) == asked
+
+    engine.close(0.1)
+    may_answer.set()
+
+
 def a_link(worker: str, host: ClusterHost) -> SimpleNamespace:
     nothing = lambda *_: None  # noqa: E731
     return SimpleNamespace(

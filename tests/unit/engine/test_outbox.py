@@ -2,13 +2,15 @@
 
 import contextlib
 import os
+import queue
 import time
 
 import pytest
 
 from gglib_nb.domain.reports import Progress, TransferFailed, TransferStopped
-from gglib_nb.engine.main import PipeOutbox
-from gglib_nb.engine.protocol import CheckEnded, CheckProgress, Ready, decode_report
+from gglib_nb.engine.main import Engine, PipeOutbox
+from gglib_nb.engine.protocol import CheckEnded, CheckFiles, CheckProgress, Ready, decode_report
+from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import NetworkError
 
 
@@ -104,3 +106,13 @@ def test_a_closed_pipe_is_detected(pipe) -> None:
     while not outbox.is_lost and time.monotonic() < deadline_s:
         time.sleep(0.01)
     assert outbox.is_lost
+
+
+def test_an_engine_keeps_nothing_of_checks_that_have_ended() -> None:
+    reports = queue.SimpleQueue()
+    engine = Engine(reports.put, Timeouts())
+    for number in range(3):
+        engine.handle(CheckFiles(number, ()))
+        assert reports.get(timeout=60) == CheckEnded(number, ())
+
+    assert list(engine._checks) == [2]

@@ -460,6 +460,27 @@ def test_bytes_that_are_found_missing_change_no_journal_of_another_process(targe
     partial.close(is_ours=False)
 
 
+@pytest.mark.parametrize("change", ["forget", "distrust"])
+def test_a_lease_that_cannot_be_read_for_a_moment_does_not_end_the_records(
+    target, partial, monkeypatch, change: str
+) -> None:
+    partial.pieces.set(0, SIZE, WRITTEN)
+    partial.record()
+
+    def is_unreadable(_fd: int) -> None:
+        lease_path(target).rename(target.with_name("elsewhere"))
+
+    monkeypatch.setattr("gglib_nb.engine.journal.sync_data", is_unreadable)
+    partial.distrust() if change == "distrust" else partial.forget(0, SIZE)
+    target.with_name("elsewhere").rename(lease_path(target))
+    partial.record()
+    assert Journal.read(journal_path(target)).runs == []
+
+    partial.pieces.set(0, 1_000, WRITTEN)
+    partial.record()
+    assert Journal.read(journal_path(target)).runs == [(0, 1_000, WRITTEN)]
+
+
 @pytest.mark.parametrize("step", ["target.parent.stat", "create_beside", "Hasher"])
 def test_opening_that_fails_leaves_no_file_open(target, monkeypatch, step: str) -> None:
     partial = opened(target, acquired(target))

@@ -11,6 +11,7 @@ that are cut or revoked, wrong bytes, lost leases, a stop. After every step and 
 
 import errno
 import hashlib
+import os
 import queue
 import random
 import shutil
@@ -492,6 +493,34 @@ def test_a_write_error_that_a_sync_of_earlier_bytes_receives_is_not_lost(monkeyp
         machine._advance()
 
         assert isinstance(machine.error, StorageError)
+    finally:
+        machine.transfer.close()
+        machine.clean_up()
+
+
+def test_a_sync_for_which_there_are_too_many_open_files_leaves_none_open(monkeypatch) -> None:
+    machine = TransferMachine()
+    machine.begin(sizes=[9 * PIECE], parts=1, is_stated=True)
+    file = machine.transfer.files[0]
+    opened, dup = list[int](), os.dup
+
+    def refuses_the_journal(fd: int) -> int:
+        if fd == file.opened.journal.fd:
+            raise OSError(errno.EMFILE, "Too many open files")
+        opened.append(dup(fd))
+        return opened[-1]
+
+    try:
+        machine.a_connection_writes(0, PIECE, True)
+        file.settle()
+        monkeypatch.setattr(os, "dup", refuses_the_journal)
+        with pytest.raises(StorageError):
+            machine.transfer._record(file, machine.now_s + 6.0)
+        monkeypatch.undo()
+
+        assert len(opened) == 1
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            os.fstat(opened[0])
     finally:
         machine.transfer.close()
         machine.clean_up()
