@@ -163,7 +163,11 @@ class Journal:
             raise
         if before[0] >= 0:
             os.close(before[0])
-        fresh.replace(self.path)
+        try:
+            fresh.replace(self.path)
+        except OSError:
+            self.close()  # a record beside the journal would be lost without notice
+            raise
 
     def record(self, pieces: Pieces, verified: Verified | None = None) -> None:
         """Write a record with this state, unless the newest one is the same; raises `OSError`."""
