@@ -23,7 +23,6 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain import snapshot as announced
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueueEvent, QueueSnapshot
 from gglib_nb.errors import CatalogError, GglibError, InvalidTokenError, ManagerClosedError
 from gglib_nb.hub.client import HubClient
@@ -35,7 +34,7 @@ from gglib_nb.manager.importing import Stores
 from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.manager.library import owner_folders
 from gglib_nb.manager.model_operations import path_of
-from gglib_nb.manager.operations import IdLike
+from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.queue_thread import EventListener, EventStream, Listener, QueueThread, is_open_now
 from gglib_nb.manager.updating import register_download
 from gglib_nb.queue import effects as do
@@ -93,7 +92,9 @@ class Parts:
         self.keeper: Final = QueueKeeper(self)
         self.stores: Final = Stores(config.model_stores, self.catalog.models)
         self.requests: Final = itertools.count(1)  # their numbers
-        self.access: Final = AccessWatch(lambda: self.queue.snapshot, self.hub.check_access, self.retry)
+        self.access: Final = AccessWatch(
+            lambda: self.queue.snapshot, self.hub.check_access, QueueOperations(self).retry
+        )
         self.commands: Final = Commands(self.catalog, lambda id_, then: self.queue.notify(on.ThenReported(id_, then)))
         self._hub_threads: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         # One thread, so that models are registered in the order in which they were finished.
@@ -127,18 +128,10 @@ class Parts:
         return []
 
     def prepare(self) -> list[Model]:
-        """Makes transfers that start from now on use the current token, because the user may have logged in.
-
-        Returns the registered models.
-        """
+        """Makes new transfers use the current token, as after a login; returns the registered models."""
         with suppress(InvalidTokenError):  # the hub refuses if a token is needed
             self.engine.configure(token=self.hub.token)
         return self.registered()
-
-    def retry(self, id_: DownloadId) -> int:
-        """Queues a failed download again; returns its position."""
-        self.prepare()
-        return int(settled(self.queue.post(on.RetryRequested(id_))))
 
     def close(self, timeout_s: float) -> None:
         """Stops everything within the time, keeps downloaded data, and answers every call. May be called again.

@@ -417,7 +417,7 @@ class QueueOperations(Blocking):
         """Queues a failed download again and starts the processor."""
         wanted = self._id(id, find_failure)
         with self._room_for(*self._ask(lambda machine: machine.plans_of_ended((wanted,), DownloadStatus.FAILED))):
-            return self._parts.retry(wanted)
+            return int(self._post(on.RetryRequested(wanted)))
 
     @operation
     def clear_failed(self, id: IdLike | None = None) -> None:  # noqa: A002

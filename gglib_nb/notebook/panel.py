@@ -7,6 +7,7 @@
 import logging
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 from pathlib import Path
@@ -123,6 +124,7 @@ class Panel(anywidget.AnyWidget):
     # construction.
     _esm = joined(_STATIC, ".js")
     _css = joined(_STATIC, ".css")
+    _ends: tuple[Callable[[], object], ...] = ()  # a widget that could not be made is closed, too
 
     # The state for a page that opens or reloads, computed when it is read; the trait's own value is always None.
     snapshot = traitlets.Any(None).tag(
@@ -147,7 +149,7 @@ class Panel(anywidget.AnyWidget):
         super().__init__()
         self.on_msg(self._receive)
         _keep_subshell(self.comm)
-        self._unsubscribe = manager.subscribe(self._publish)
+        self._ends = (manager.subscribe(self._publish), self._outputs.close)
         self._publish(manager.snapshot)  # changes between the first snapshot and the subscription
 
     @property
@@ -163,8 +165,8 @@ class Panel(anywidget.AnyWidget):
     @override
     def close(self) -> None:
         """Ends the subscription and closes every view. The downloads continue."""
-        self._unsubscribe()
-        self._outputs.close()
+        for end in self._ends:
+            end()
         super().close()
 
     def _ipython_display_(self, **_kwargs: object) -> None:

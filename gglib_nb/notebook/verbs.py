@@ -20,6 +20,7 @@ from gglib_nb.notebook.actions import LIVE
 from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import VERBS, Argument, Call, GrammarError, Tab, help_of_all, read_count, split_words, verb
+from gglib_nb.system import exists, is_folder
 
 if TYPE_CHECKING:
     from gglib_nb.manager.manager import DownloadManager
@@ -37,7 +38,7 @@ _HINT: Final = (
 )
 _NOT_HERE: Final = (
     "The token cannot be set here, because the notebook would contain it. Log in with %gguf login, or set HF_TOKEN "
-    "before the kernel starts."
+    "before the kernel starts. If you typed it, delete it from the cell, and revoke it if you share the notebook."
 )
 _SPEED: Final = settings.SETTINGS["bandwidth_limit_bytes_per_second"]
 _HOURS: Final = settings.SETTINGS["download_hours"]
@@ -58,6 +59,8 @@ def parse(line: str) -> Call:
         raise GrammarError(printable(unknown_verb(command if is_command([name, *rest]) else name)))
     if not set(_HELP).isdisjoint(rest):
         return Call(VERBS["help"], {"name": name})
+    if name == "login" and rest:
+        raise GrammarError(f"{_NOT_HERE} Usage: %gguf login")
     return VERBS[name].read(rest)
 
 
@@ -157,6 +160,9 @@ def config(
 
 def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
     value = settings.checked_setting(name, settings.SETTINGS[name].read(text))
+    for folder in (value if isinstance(value, tuple) else (value,)) if name in _FOLDERS else ():
+        if exists(folder) and not is_folder(folder):
+            raise InvalidConfigError(f"{folder} is not a folder. Give {name} the path of a folder.")
     command = f"%gguf config {name} {shlex.quote(text)} --save"
     is_now = name in LIVE or not session.has_manager()
     if not is_now and not saves:
@@ -185,8 +191,7 @@ def _reset(name: str, session: Session) -> str:
         getattr(session.sync, LIVE[name][0])(value)
     elif session.has_manager() and (held := _held(name, session.manager)) != value:
         return f"{name} will be {shown} in the next kernel; this one still uses {settings.SETTINGS[name].show(held)}."
-    origin = settings.Origin("default") if asked is None else asked[1]
-    return f"{name} is {shown} again ({_named(origin)})."
+    return f"{name} is {shown} again ({_named(settings.Origin('default') if asked is None else asked[1])})."
 
 
 def _described(name: str, manager: "DownloadManager") -> tuple[str, str, str, str]:

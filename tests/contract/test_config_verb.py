@@ -257,3 +257,13 @@ def test_an_invalid_saved_setting_can_be_reset(ask: Ask, tmp_path: Path) -> None
     ask(pasted)
 
     assert saved_settings() == {"max_queue_size": 30}
+
+
+@pytest.mark.parametrize("name", ["models_directory", "state_directory", "model_stores"])
+def test_a_path_that_exists_and_is_not_a_folder_is_refused(ask: Ask, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(InvalidConfigError, match="is not a folder"):
+        ask(f"{name} {tmp_path / 'file'} --save")
+
+    assert saved_settings() == {}

@@ -12,14 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gglib_nb import DiskFullError, DownloadManager, ModelNotFoundError, RequestError, StorageError
+from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.model import Model
+from gglib_nb.domain.stored import RestoredDownload, StoredLimits
+from gglib_nb.errors import GatedRepoError
 from gglib_nb.manager import operations
+from gglib_nb.manager.followups import AccessWatch
 from gglib_nb.manager.importing import Stores
 from gglib_nb.manager.library import bytes_of
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
+from gglib_nb.queue import events as on
+from gglib_nb.queue.machine import QueueMachine
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import small_gguf
 
@@ -250,6 +257,25 @@ def test_downloads_that_return_to_the_queue_are_refused_like_new_ones(
         manager.sync.put_back("Q4")
 
     assert manager.snapshot.items == ()
+
+
+def test_a_download_whose_access_was_granted_is_refused_like_a_new_one(
+    make_manager: Callable[..., DownloadManager],
+) -> None:
+    manager = make_manager(storage_limit_bytes=500_000)
+    manager.sync.queue_download(_request())
+    parts = manager._parts
+    [stored] = parts.queue.ask(QueueMachine.stored).result().downloads
+    gated = replace(stored, status=DownloadStatus.FAILED, error=GatedRepoError("Gated.", "", "pending"))
+    manager.sync.cancel_download("small")
+    manager.sync.clear_ended("cancelled")
+    manager.sync.download("demo/small-GGUF", "Q8_0")
+    restored = RestoredDownload(gated, (0,) * len(stored.plan.files))
+    parts.queue.post(on.DownloadsRestored((restored,), StoredLimits(), starts=False)).result()
+
+    watch = AccessWatch(lambda: manager.snapshot, lambda _repo_id: None, parts.access._retry)
+
+    assert (watch.retry(), manager.snapshot.items) == ([], ())
 
 
 def test_the_plan_shows_the_space_left_by_the_limit(make_manager: Callable[..., DownloadManager]) -> None:

@@ -632,6 +632,7 @@ def test_a_token_on_a_line_is_not_repeated_in_its_error(shell, manager):
     assert isinstance(error, UsageError)
     assert "hf_" not in lines[-1]
     assert "Usage: %gguf login" in lines[-1]
+    assert "delete it from the cell, and revoke it" in lines[-1]
 
 
 def test_a_token_in_an_address_is_not_repeated_in_the_error_that_the_notebook_stores(shell, manager):

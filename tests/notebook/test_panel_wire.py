@@ -1,7 +1,9 @@
 """The panel without a page and without a kernel: its messages, its answers, and its display without widgets."""
 
+import gc
 import json
 import re
+import sys
 import threading
 import time
 from concurrent.futures import Future
@@ -367,3 +369,16 @@ def test_retry_all_reports_how_many_failures_cannot_be_retried():
 
     assert "2 failed downloads" in answer.text
     assert "1 cannot succeed" in answer.text
+
+
+@pytest.mark.parametrize("given", [(), (5,)])
+def test_a_panel_that_could_not_be_made_is_closed_without_a_message(monkeypatch, given):
+    ignored = []
+    monkeypatch.setattr(sys, "unraisablehook", ignored.append)
+
+    with pytest.raises((AttributeError, TypeError)) as caught:
+        Panel(*given)
+    del caught
+    gc.collect()
+
+    assert ignored == []
