@@ -143,11 +143,12 @@ def import_models(
     for bundled in manifest.models:
         id_ = bundled.download_id
         model = present.get(id_)
-        if model is not None and model.origin == "local" and not _is_same(model, bundled):
+        is_same = model is not None and _is_same(model, bundled)
+        if model is not None and model.origin == "local" and not is_same:
             raise RequestError(
                 f"A model is already registered as {id_}. Remove it from the list first: %gguf forget {id_.typed}"
             )
-        if model is not None and model.origin == "hub" and _is_same(model, bundled) and all(map(exists, model.targets)):
+        if model is not None and is_same and all(map(exists, model.targets)):
             places = {file.path_in_repo: Path(file.target) for file in model.files}
         else:
             model = None

@@ -49,14 +49,9 @@ def machine_memory() -> MachineMemory:
     return MachineMemory(ram, tuple(own or gpus or _apple(ram, free)), free)
 
 
-def ram_bytes() -> int:
-    """Memory this process may have: the machine's, or less if a container or a service manager sets a limit."""
-    return _ram()[0]
-
-
 def memory_for(sizes: Iterable[int | None]) -> int:
     """Memory for a model of one of these sizes: RAM, and if one is larger, the GPUs', which takes time to query."""
-    ram = ram_bytes()
+    ram, _ = _ram()
     return ram if all((size or 0) <= ram for size in sizes) else machine_memory().all_bytes
 
 
@@ -137,8 +132,7 @@ def _visible(devices: Sequence[tuple[str, str]], stated: str | None) -> list[int
 
 def _amd(root: Path, ram_free: int) -> list[Gpu]:
     """Every visible GPU, from the amdgpu driver's sysfs."""
-    found: list[Gpu] = []
-    devices: list[tuple[str, str]] = []
+    found: list[tuple[str, Gpu]] = []
     cards = root.glob("card[0-9]*/device/mem_info_vram_total")
     for path in sorted(cards, key=lambda path: (len(path.parts[-3]), path)):  # card10 is after card9
         total, used, mapped, in_use = (_number_in(path.with_name(f"mem_info_{name}")) for name in _AMD_FILES)
@@ -150,10 +144,12 @@ def _amd(root: Path, ram_free: int) -> list[Gpu]:
         is_shared = total < _LEAST_OWN_BYTES
         if is_shared and mapped:
             total, free = total + mapped, (free or 0) + min(mapped - (in_use or 0), ram_free)
-        devices.append((str(len(found)), f"GPU-{_text_in(path.with_name('unique_id'))}"))
-        found.append(Gpu("AMD", total, free, is_shared=is_shared))
-    stated = os.environ.get("HIP_VISIBLE_DEVICES") or os.environ.get("ROCR_VISIBLE_DEVICES") or None
-    return [found[place] for place in _visible(devices, stated)]
+        uuid = f"GPU-{_text_in(path.with_name('unique_id'))}"
+        found.append((uuid, Gpu("AMD", total, free, is_shared=is_shared)))
+    for name in ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):  # the second one counts those that the first leaves
+        devices = [(str(number), uuid) for number, (uuid, _) in enumerate(found)]
+        found = [found[place] for place in _visible(devices, os.environ.get(name) or None)]
+    return [gpu for _, gpu in found]
 
 
 def _apple(ram: int, ram_free: int) -> list[Gpu]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -413,6 +413,19 @@ def test_an_import_keeps_existing_files_and_never_replaces_a_different_one(tmp_p
         import_models(other_disk, tmp_path / "there", lambda _model: None)
 
     assert target.read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("origin", ["hub", "import", "local"])
+def test_an_import_keeps_the_files_of_a_registered_model_in_another_folder(
+    tmp_path: Path, origin: Literal["hub", "import", "local"]
+) -> None:
+    model = replace(a_model(tmp_path / "mine"), origin=origin)
+    export_models([model], tmp_path / "bundle")
+
+    (again,) = import_models(tmp_path / "bundle", tmp_path / "models", lambda _model: None, registered=[model])
+
+    assert (again.paths, again.origin) == (model.paths, origin)
+    assert not (tmp_path / "models").exists()
 
 
 def test_a_registered_model_whose_disk_does_not_answer_is_imported_again(

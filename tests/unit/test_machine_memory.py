@@ -7,7 +7,7 @@ import psutil
 import pytest
 
 from gglib_nb.manager import hardware as asked
-from gglib_nb.manager.hardware import machine_memory, ram_bytes
+from gglib_nb.manager.hardware import machine_memory
 
 GIB = 1024**3
 
@@ -51,7 +51,7 @@ def test_a_sandbox_without_proc_has_memory(machine: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(psutil, "virtual_memory", refuse)
 
-    assert ram_bytes() == pytest.approx(total, rel=0.05)
+    assert machine_memory().ram_bytes == pytest.approx(total, rel=0.05)
 
 
 # Containers and service managers
@@ -61,7 +61,7 @@ def test_a_containers_limit_is_read_at_the_root(machine: Path) -> None:
     write(machine / "own", "0::/\n")
     write(machine / "cgroup" / "memory.max", "2147483648\n")
 
-    assert ram_bytes() == 2 * GIB
+    assert machine_memory().ram_bytes == 2 * GIB
 
 
 def test_the_lowest_limit_on_the_way_to_the_root_counts(machine: Path) -> None:
@@ -69,7 +69,7 @@ def test_the_lowest_limit_on_the_way_to_the_root_counts(machine: Path) -> None:
     write(machine / "cgroup" / "user.slice" / "memory.max", "1073741824\n")
     write(machine / "cgroup" / "user.slice" / "jupyter.service" / "memory.max", "2147483648\n")
 
-    assert ram_bytes() == GIB
+    assert machine_memory().ram_bytes == GIB
 
 
 def test_cgroups_version_1_is_supported(machine: Path) -> None:
@@ -77,7 +77,7 @@ def test_cgroups_version_1_is_supported(machine: Path) -> None:
     write(machine / "cgroup" / "memory" / "box" / "memory.limit_in_bytes", "1073741824\n")
     write(machine / "cgroup" / "cpu" / "box" / "memory.limit_in_bytes", "1\n")
 
-    assert ram_bytes() == GIB
+    assert machine_memory().ram_bytes == GIB
 
 
 @pytest.mark.parametrize("text", ["max\n", "9223372036854771712\n", "", "nonsense\n"])
@@ -85,20 +85,20 @@ def test_an_unlimited_cgroup_sets_no_limit(machine: Path, text: str) -> None:
     write(machine / "own", "0::/\n")
     write(machine / "cgroup" / "memory.max", text)
 
-    assert ram_bytes() == psutil.virtual_memory().total
+    assert machine_memory().ram_bytes == psutil.virtual_memory().total
 
 
 def test_without_a_known_group_the_root_is_read(machine: Path) -> None:
     write(machine / "cgroup" / "memory.max", "1073741824\n")
 
-    assert ram_bytes() == GIB
+    assert machine_memory().ram_bytes == GIB
 
 
 def test_a_group_outside_the_visible_hierarchy_counts_as_the_root(machine: Path) -> None:
     write(machine / "own", "0::/../../elsewhere\n")
     write(machine / "cgroup" / "memory.max", "1073741824\n")
 
-    assert ram_bytes() == GIB
+    assert machine_memory().ram_bytes == GIB
 
 
 def test_free_memory_is_what_the_limit_leaves_and_includes_file_caches(machine: Path) -> None:
@@ -267,6 +267,15 @@ def test_amd_gpus_are_named_by_number_or_uuid(
     monkeypatch.setenv("ROCR_VISIBLE_DEVICES", visible)
 
     assert machine_memory().vram_bytes == (gib and gib * GIB)
+
+
+def test_hip_counts_the_amd_gpus_that_rocr_leaves(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(3):
+        write(machine / "drm" / f"card{number}" / "device" / "mem_info_vram_total", f"{(number + 4) * GIB}\n")
+    monkeypatch.setenv("ROCR_VISIBLE_DEVICES", "2,1")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", "0")
+
+    assert machine_memory().vram_bytes == 6 * GIB
 
 
 def test_gpus_of_two_vendors_are_added(machine: Path) -> None:
