@@ -48,7 +48,7 @@ def verbs_page() -> str:
 
 def _described(verb: Verb) -> Iterator[str]:
     yield from ("", f"### {verb.name}", "", "```text")
-    yield from (f"%gguf {form}" for form in verb.usage.split(" | "))
+    yield from verb.usage.split(" | ")
     yield from ("```", "", verb.summary)
     for note in verb.notes:
         yield from ("", note)

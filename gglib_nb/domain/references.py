@@ -160,7 +160,7 @@ def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:
     """What to download: an id, a pasted address, or a row of the last table; else an `InvalidRepoIdError`."""
     if (number := row_number(text)) is None:
         return parse_pasted(text)
-    has = f"The last table has {len(rows)}." if rows else "No table of repositories has been shown yet."
+    has = f"The last table has {len(rows)}." if rows else "No repositories are listed."
     return pick_row(number, rows, InvalidRepoIdError, f"{has} Write owner/name, or search first: %gguf search WORDS")
 
 

@@ -4,7 +4,6 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Final, get_args
 
 from typing_extensions import override
@@ -18,6 +17,7 @@ from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import listings, results
 from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import CANCELLED, All, Argument, GrammarError, Tab, read_age, verb
+from gglib_nb.settings import expanded
 
 _NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"
 _DELETING: Final = "Interrupted. %gguf models lists the models that are left."
@@ -39,7 +39,7 @@ def folders(tab: Tab) -> Iterable[str]:
     """Folders whose path starts with this text. Names with a space are left out: they would be read as two words."""
     above, slash, begun = tab.fragment.rpartition("/")
     try:
-        names = sorted(path.name for path in Path(f"{above}{slash}").expanduser().iterdir() if path.is_dir())
+        names = sorted(path.name for path in expanded(f"{above}{slash}").iterdir() if path.is_dir())
     except (OSError, RuntimeError):  # it does not exist, or `~name` of an unknown user
         return []
     shown = [name for name in names if name.startswith(begun) and (begun or not name.startswith("."))]
@@ -164,7 +164,7 @@ def import_(session: Session, folder: Folder) -> Answer:
     In the Hugging Face cache and the folders of LM Studio and llama.cpp, the repository of each file is recognised.
     """
     report = session.call_with_progress("reading", session.sync.import_folder, folder)
-    return Answer(results.imported(report, str(Path(folder).expanduser().absolute())))
+    return Answer(results.imported(report, str(expanded(folder).absolute())))
 
 
 @verb("models", interrupted=CANCELLED)
@@ -189,7 +189,7 @@ def update(session: Session, reference: ModelId, *, keep: bool = False) -> str:
 def forget(session: Session, reference: DeletedId) -> str:
     """Remove a model from the list. Its files are kept."""
     session.sync.forget(reference.id)
-    return f"Removed {reference.id} from the list. Its files are kept: {reference.paths[0]}"
+    return f"Removed {reference.id}. To list it again: %gguf import FOLDER. Its files are kept: {reference.paths[0]}"
 
 
 @verb("models", interrupted=_DELETING)

@@ -253,7 +253,7 @@ def history(session: Session, *, clear: bool = False) -> Answer | str:
         return f"Cleared {units.plural(number, 'download')} from the history."
     past = session.sync.history()
     session.list_rows(one.id for one in past)
-    return session.answer(listings.history_table(past)) if past else "No download has ended yet."
+    return session.answer(listings.history_table(past)) if past else "The history is empty."
 
 
 @verb("queue")

@@ -126,11 +126,11 @@ class Verb:
 
     @property
     def usage(self) -> str:
-        """The usage, without `%gguf`."""
+        """The usage; of a verb with several forms, all of them."""
         replacing = [each.usage for each in self.options.values() if each.is_instead]
         words = [each.name if each.is_required or replacing else f"[{each.name}]" for each in self.arguments]
         words += [f"[{each.usage}]" for each in self.options.values() if not each.is_instead]
-        return " | ".join([" ".join([self.name, *words]), *(f"{self.name} {usage}" for usage in replacing)])
+        return " | ".join(f"%gguf {self.name} {each}".rstrip() for each in (" ".join(words), *replacing))
 
     @property
     def details(self) -> list[tuple[str, str]]:
@@ -146,7 +146,7 @@ class Verb:
         """The verb with its arguments and options."""
         width = max((len(name) for name, _ in self.details), default=0)
         details = [f"  {name:<{width}}  {text}" for name, text in self.details]
-        return "\n".join([f"%gguf {self.usage}", self.summary, *self.notes, *details])
+        return "\n".join([self.usage, self.summary, *self.notes, *details])
 
     @contextmanager
     def usage_in_errors(self) -> Iterator[None]:
@@ -156,7 +156,7 @@ class Verb:
         except GrammarError as error:
             text = str(error)
             ended = text if text.endswith("?") else f"{text.rstrip('.')}."
-            raise GrammarError(printable(f"{ended[:1].upper()}{ended[1:]} Usage: %gguf {self.usage}")) from error
+            raise GrammarError(printable(f"{ended[:1].upper()}{ended[1:]} Usage: {self.usage}")) from error
 
     def read(self, words: Sequence[str]) -> "Call":
         """Parses the words after the verb.

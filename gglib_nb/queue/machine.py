@@ -517,7 +517,7 @@ class QueueMachine:
         while self._is_processing and (entry := self._downloads.next_ready(self.limits)) is not None:
             self._downloads.pending.remove(entry)
             if self._run is None:
-                self._run, self._run_started_at_s = [], self._at_s
+                self._run, self._run_started_at_s, self._last_run = [], self._at_s, None
             self._begin(entry, Cause.STARTED)
         if self._is_processing and self._is_idle:
             self._is_processing, self._is_to_be_stored = False, True

@@ -302,6 +302,13 @@ def test_an_imported_folder_is_shown_as_a_path(shell, manager, monkeypatch, tmp_
     assert run(shell, "import .") == f"No new models in {tmp_path}."
 
 
+def test_an_imported_folder_is_shown_with_its_variables_replaced(shell, manager, monkeypatch, tmp_path):
+    monkeypatch.setenv("MY_MODELS", str(tmp_path))
+    manager.answers["import_folder"] = ImportReport((), ())
+
+    assert run(shell, "import '$MY_MODELS'") == f"No new models in {tmp_path}."
+
+
 def test_the_example_of_a_command_quotes_the_path_because_it_may_contain_spaces(shell, manager):
     assert '"$GGUF_PATH"' in run(shell, "help queue")
 
@@ -828,7 +835,10 @@ def test_a_filter_without_matches_is_reported(shell, manager):
 def test_forget_removes_a_model_from_the_list(shell, manager):
     manager.registered = [MODEL]
 
-    assert run(shell, "forget a/b").endswith("/models/a/b/b.gguf")
+    told = run(shell, "forget a/b")
+
+    assert "To list it again: %gguf import FOLDER" in told
+    assert told.endswith("/models/a/b/b.gguf")
     assert asked(manager) == [("forget", "a/b:Q8_0")]
 
 
@@ -917,7 +927,7 @@ def test_a_log_gets_a_line_at_every_quarter_of_a_verification(shell, manager, mo
 def test_verify_requires_one_model_or_all(shell, manager, line):
     _error, lines = failure(shell, line)
 
-    assert "%gguf verify ID | verify --all" in lines[-1]
+    assert "%gguf verify ID | %gguf verify --all" in lines[-1]
 
 
 def test_a_side_panel_reports_a_missing_requirement(shell, manager, monkeypatch):
@@ -1060,7 +1070,7 @@ def test_a_row_of_the_history_is_queued_again_by_its_number(shell, manager):
 def test_an_empty_history_is_reported(shell, manager):
     manager.answers["history"] = []
 
-    assert run(shell, "history") == "No download has ended yet."
+    assert run(shell, "history") == "The history is empty."
 
 
 def test_clearing_the_history_reports_the_count_and_what_is_kept(shell, manager):

@@ -138,9 +138,9 @@ MISTAKES = [
     ("queue a/b | head", "'| head' is unexpected here. Usage: "),
     ("queue a/b:Q8_0 Q4_K_M", "'Q4_K_M' is unexpected here. Usage: "),
     ("bandwidth 0", "'0' is not an amount above zero."),
-    ("pause", "Usage: %gguf pause ID | pause --all"),
+    ("pause", "Usage: %gguf pause ID | %gguf pause --all"),
     ("limit many", "'many'"),
-    ("cancel", "Usage: %gguf cancel ID [--discard] | cancel --all"),
+    ("cancel", "Usage: %gguf cancel ID [--discard] | %gguf cancel --all"),
     ("ollama run hf.co/a/b:Q8_0", "To download it: %gguf queue ollama run hf.co/a/b:Q8_0"),
     ("'my a/b'", "To download it: %gguf queue 'my a/b'"),
     ("info a/b", "Write: %gguf inspect ID"),
@@ -156,7 +156,7 @@ MISTAKES = [
     ("queue a/b --to --force", "--to needs a value: --to FOLDER"),
     ("queue a/b \\", "after a backslash"),
     ("queue 'a/b", "inside a quotation"),
-    ("path", "| path --preset FILE"),
+    ("path", "| %gguf path --preset FILE"),
     ("queue {repo} --then 'x'", "IPython could not replace '{repo}'"),
     ("plan $repo", "IPython could not replace '$repo'"),
 ]
@@ -218,6 +218,10 @@ def test_any_line_is_parsed_or_refused_in_one_line(verb, rest):
 def test_usage_and_help_name_every_option_of_a_verb(verb):
     assert all(option in verb.usage for option in verb.options)
     assert all(f"  {option}" in verb.help for option in verb.options)
+
+
+def test_each_form_of_a_verb_can_be_typed_as_its_usage_shows_it():
+    assert VERBS["retry"].usage == "%gguf retry ID | %gguf retry --all"
 
 
 @pytest.mark.parametrize("verb", VERBS.values(), ids=VERBS)

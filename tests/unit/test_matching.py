@@ -84,7 +84,7 @@ def test_anything_else_is_an_id_or_a_pasted_address():
     assert find_repository("https://huggingface.co/e/f/tree/v1", ROWS) == DownloadId("e/f", None, "v1")
 
 
-@pytest.mark.parametrize(("rows", "says"), [(ROWS, "has 2"), ((), "No table")])
+@pytest.mark.parametrize(("rows", "says"), [(ROWS, "has 2"), ((), "No repositories are listed")])
 def test_a_missing_row_is_refused(rows, says):
     with pytest.raises(InvalidRepoIdError, match=says):
         find_repository("9", rows)

@@ -142,6 +142,17 @@ def test_a_run_without_ended_downloads_is_not_summarized(queue):
     assert not queue.snapshot.is_processing
 
 
+def test_the_summary_of_a_run_is_dropped_when_its_downloads_run_again(queue):
+    queue.queue(a_plan(A))
+    queue.cancel(A)
+    queue.stopped(A)
+    queue.put_back(A)
+    queue.pause(A)
+    queue.stopped(A)
+
+    assert queue.snapshot.last_run is None
+
+
 def test_a_run_waits_for_the_registration(queue):
     queue.queue(a_plan(A))
 
