@@ -48,7 +48,7 @@ def folders(tab: Tab) -> Iterable[str]:
 
 def _find_model(session: Session, text: str) -> Model:
     if (number := row_number(text)) is not None:
-        rows = session.models or tuple(model.id for model in session.sync.models())
+        rows = session.models or tuple(model.id for model in ordered(session.sync.models(), "newest"))
         text = pick_row(number, rows, ModelNotFoundError, f"%gguf models lists {len(rows)}.")
     return session.sync.find_model(text)
 
@@ -98,9 +98,9 @@ def models(
         missing = listings.missing_stores(use)
         return Answer(f"{_NO_MODEL}\nFolders of model_stores {missing}" if missing else _NO_MODEL)
     shown = ordered(selected(everything, text, only), sort)
-    session.models = tuple(model.id for model in shown)
     if not shown:
         return f"0 of {len(everything)} models match. %gguf models lists all."
+    session.models = tuple(model.id for model in shown)
     return session.answer(listings.model_table(shown, use))
 
 

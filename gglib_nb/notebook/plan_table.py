@@ -265,7 +265,7 @@ def offer(plan: RepoPlan) -> Listing:
     """The variants of a repository, with the size and fit of each."""
     best = _better_fit(plan)
     shown = plan.recommended or next(iter(plan.variants), None)
-    companions = {one.kind: one.size_bytes for one in shown.companions} if shown else {}
+    companions = {one.kind: units.size(one.size_bytes) for one in shown.companions} if shown else {}
     free = "" if plan.free_bytes is None else f"{units.size(plan.free_bytes)} free on the disk"
     return Listing(
         title=printable(plan.repo_id),
@@ -274,7 +274,10 @@ def offer(plan: RepoPlan) -> Listing:
         link=plan.page_url or "",
         warning=printable(plan.refusal),
         warning_link=plan.accept_url or "",
-        choices=tuple(Action(kind, _choice(kind, size)) for kind, size in companions.items()),
+        choices=tuple(
+            Action(kind, f"Also download the {_COMPANIONS.get(kind, 'companion file')} ({printable(kind)}, {size})")
+            for kind, size in companions.items()
+        ),
         revision=plan.revision,
     )
 
@@ -307,8 +310,3 @@ def _panel_row(variant: VariantPlan, plan: RepoPlan, *, is_best: bool) -> messag
         note=" · ".join(filter(None, details)),
         actions=(Action("add", "Download", is_worded=True, is_primary=is_primary, is_off=not variant.is_complete),),
     )
-
-
-def _choice(kind: str, size_bytes: int | None) -> str:
-    name = _COMPANIONS.get(kind, "companion file")
-    return f"Also download the {name} ({printable(kind)}, {units.size(size_bytes)})"

@@ -28,6 +28,10 @@ _KEPT_WHERE: Final = (
 )
 _BAR_CELLS: Final = 20
 _TEXT_TEMPLATE_LINES: Final = 25
+_NO_TEMPLATE: Final = "It has no chat template: set one in the program that loads it."
+_INTROSPECTION: Final = (
+    "Its chat template uses Python introspection ({}). Only run it in a program that sandboxes templates."
+)
 _KEY: Final = Column("Key", is_code=True)
 _PRUNE_COLUMNS: Final = (
     Column("Frees", is_number=True),
@@ -210,19 +214,6 @@ def comparison_blocks(found: Comparison) -> list[Block]:
     ]
 
 
-def warnings_of(one: Inspection) -> tuple[str, ...]:
-    """A warning to read before using the model; empty if there is none."""
-    found: list[str] = []
-    if not one.has_chat_template:
-        found.append("It has no chat template: set one in the program that loads it.")
-    if one.introspection:
-        names = printable(", ".join(one.introspection[:5]))
-        found.append(
-            f"Its chat template uses Python introspection ({names}). Only run it in a program that sandboxes templates."
-        )
-    return tuple(found)
-
-
 def _facts(one: Inspection) -> list[tuple[str, str]]:
     weights = None if one.bits_per_weight is None else f"{one.bits_per_weight:.2f} bits per weight"
     parameters = units.counted(one.parameter_count, "parameter") if one.tensors else None
@@ -237,7 +228,8 @@ def _facts(one: Inspection) -> list[tuple[str, str]]:
         ("Licence", [one.licence]),
         ("Base model", one.base_models),
         ("File", [one.path]),
-        *(("Note", [warning]) for warning in warnings_of(one)),
+        ("Note", [None if one.has_chat_template else _NO_TEMPLATE]),
+        ("Note", [_INTROSPECTION.format(", ".join(one.introspection[:5])) if one.introspection else None]),
     ]
     texts = [(name, printable(", ".join(part for part in parts if part))) for name, parts in found]
     return [(name, text) for name, text in texts if text]

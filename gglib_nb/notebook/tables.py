@@ -36,8 +36,8 @@ _DIFF: Final = {"+": "background:rgba(67,160,71,.22)", "-": "background:rgba(229
 _WIDE: Final = 150  # columns of characters
 _MOST_LINES: Final = 1_000
 _LONGEST_LINE: Final = 2_000
-# Sorts by the first number in a cell, in its unit, else by its text. The script makes the buttons: without scripts
-# (GitHub, untrusted notebooks) nothing looks clickable.
+# Sorts by the first number in a cell, in its unit, else by its text; `3 GB short` is below zero. The script makes the
+# buttons: without scripts (GitHub, untrusted notebooks) nothing looks clickable.
 _SORT_SCRIPT: Final = """<script>
 (() => {
   const table = document.currentScript?.previousElementSibling;
@@ -46,7 +46,8 @@ _SORT_SCRIPT: Final = """<script>
   const rank = (row, at) => {
     const text = row.cells[at].textContent;
     const [, number, power, binary] = /([\\d.]+)(?: ([kKMGT])(i?)B)?/.exec(text) ?? [];
-    return number === undefined ? text : Number(number) * (binary ? 1024 : 1000) ** (powers[power] ?? 0);
+    const sign = text.endsWith(" short") ? -1 : 1;
+    return number === undefined ? text : sign * number * (binary ? 1024 : 1000) ** (powers[power] ?? 0);
   };
   const compare = (a, b) => typeof a === typeof b ? (a < b ? -1 : a > b ? 1 : 0) : typeof a === "number" ? -1 : 1;
   const heads = [...table.tHead.rows[0].cells];

@@ -34,8 +34,8 @@ CANCELLED: Final = "Interrupted. The request was cancelled."
 """The `interrupted` of a verb that changes nothing before it is complete."""
 # A word as in a shell; for an unclosed quotation, only its quotation mark.
 _WORD: Final = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:\\.|[^"\\])*"|'[^']*')+|["'\\]""")
-# Also after an assignment: `p = %gguf path …`; without the percent sign if IPython's automagic is on.
-_MAGIC_LINE: Final = re.compile(r"\s*((?:[\w, ]+=\s*)?%)?gguf\s+(.*)")
+# Also after an assignment: `paths["a"] = %gguf path …`; without the percent sign if IPython's automagic is on.
+_MAGIC_LINE: Final = re.compile(r"\s*((?:(?:[\w,.:* ]|\[[^\[\]]*\])+=\s*)?%)?gguf\s+(.*)")
 _NUMBER: Final = re.compile(r"#\d+")
 _DASHED: Final = re.compile(r"-\D|--.")
 # What a phone's keyboard makes of quotation marks and of `--`.

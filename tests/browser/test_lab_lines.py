@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, expect
 
+from gglib_nb.notebook.tables import Column, Table
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.jlab import JupyterLab, NotebookPage
@@ -46,6 +47,16 @@ def test_clicking_a_column_header_sorts_a_plan(page: NotebookPage) -> None:
     page.page.get_by_role("button", name="Size").click()
 
     expect(rows.first).to_contain_text("Q8_0")
+
+
+def test_a_shortage_of_disk_space_sorts_below_free_space(browser: Browser) -> None:
+    texts = ["9 GB", "3 GB short", "5 GB"]
+    with browser.new_page() as page:
+        page.set_content(Table((Column("Free after"),), [(text,) for text in texts], sorts=True).html())
+
+        page.get_by_role("button", name="Free after").click()
+
+        expect(page.locator("tbody td")).to_have_text(["3 GB short", "5 GB", "9 GB"])
 
 
 def test_an_interactive_wait_is_one_output_that_updates(page: NotebookPage, slow_hub: FaultyHub) -> None:

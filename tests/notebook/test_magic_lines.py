@@ -256,6 +256,25 @@ def test_path_accepts_a_row_of_the_models_list(shell, manager, word):
     assert shell.user_ns["p"] == "/models/a/b/b.gguf"
 
 
+def test_without_a_list_of_models_a_row_is_that_of_the_list_as_it_would_be_shown(shell, manager):
+    manager.registered = [MODEL, VISION]  # the second is newer: models of stores come last
+
+    shell.run_cell("p = %gguf path #1 --for llama-server").raise_error()
+
+    assert "--mmproj" in shell.user_ns["p"]
+    assert "a/see" in run(shell, "models").splitlines()[1]
+
+
+def test_a_filter_without_matches_leaves_the_rows_of_the_list_that_was_shown(shell, manager):
+    manager.registered = [MODEL, VISION]
+    run(shell, "models b:Q8")
+    run(shell, "models --only wrong")
+
+    _error, lines = failure(shell, "path #2")
+
+    assert lines[-1].startswith("ModelNotFoundError: ")
+
+
 def test_a_row_missing_from_the_models_list_is_refused(shell, manager):
     manager.registered = [MODEL]
 

@@ -27,6 +27,10 @@ assert verbs.VERBS  # imported, all verbs are known
         ("%gguf history -", "-", ["--clear"]),
         ("  %gguf pa", "pa", ["panel", "pause", "partials", "path"]),
         ("p = %gguf pat", "pat", ["path"]),
+        ("p: str = %gguf pat", "pat", ["path"]),
+        ('paths["a b"] = %gguf pat', "pat", ["path"]),
+        ("paths[f(1)] = %gguf pat", "pat", ["path"]),
+        ("self.p = %gguf pat", "pat", ["path"]),
         ("%gguf queue --f", "--f", ["--force"]),
         ("%gguf queue --force --f", "--f", []),
         ("%gguf pause --", "--", ["--all"]),
@@ -77,7 +81,10 @@ def test_an_offered_id_with_a_space_or_a_quotation_mark_is_one_word():
     assert [split_words(text) for text in offered] == [[str(id_)] for id_ in ids]
 
 
-@pytest.mark.parametrize("line", ["print(%gguf", "x = 1", "gguf = st", "gguf in st", "gguf . st", "gguf x"])
+@pytest.mark.parametrize(
+    "line",
+    ["print(%gguf", "print('a = %gguf st", "a == %gguf st", "x = 1", "gguf = st", "gguf in st", "gguf . st", "gguf x"],
+)
 def test_other_lines_are_completed_by_python(line):
     assert words_before(line, has_automagic=True) is None
 
