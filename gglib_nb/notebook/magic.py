@@ -46,8 +46,7 @@ class GgufMagics(Magics):
     def __init__(self, shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]") -> None:
         super().__init__(shell)
         self._shell: Any = shell  # some of the attributes used here are untyped and differ between versions
-        self._screen = Screen(shell)
-        self._session = Session(find_manager, self._screen, _has_manager)
+        self._session = Session(find_manager, Screen(shell), _has_manager)
         self._replaced: Any = None
         if hasattr(completer, "context_matcher"):
             self._matchers: list[Any] = self._shell.Completer.custom_matchers
@@ -76,8 +75,8 @@ class GgufMagics(Magics):
             finally:
                 if (manager := self._session.known_manager) is not None:
                     for notice in self._session.new_notices(manager):
-                        self._screen.print(printable(notice.text))
-            self._screen.show(answer)
+                        self._session.screen.print(printable(notice.text))
+            self._session.screen.show(answer)
         except (KeyboardInterrupt, RuntimeError) as error:
             if not is_interrupt(error):
                 raise
@@ -101,7 +100,7 @@ class GgufMagics(Magics):
                 table[name] = before
         with suppress(ValueError):
             self._matchers.remove(self._matcher)
-        self._screen.close()
+        self._session.screen.close()
 
     def _match(self, context: "CompletionContext") -> "SimpleMatcherResult":
         """Completes a `%gguf` line, and suppresses Python and file completions there."""

@@ -120,21 +120,17 @@ def path(
     if reference is None:
         if for_ is not None:
             raise GrammarError("Write either --for or --preset")
-        return _preset(session, preset or "models.ini")
+        written = session.sync.write_preset(preset or "models.ini")
+        left_out = f" Not in it, because the format cannot write their paths: {', '.join(written.left_out)}."
+        line = f"llama-server --models-preset {shlex.quote(written.path)}"
+        return Answer(
+            f"{written.path}: {units.plural(written.model_count, 'model')}.{left_out if written.left_out else ''} "
+            f"Serve them with: {line}",
+            value=line,
+        )
     opened = str(session.sync.path(reference.id))
     value = opened if for_ is None else Lines(loading_lines(reference, for_))
     return Answer(value, value=value)
-
-
-def _preset(session: Session, file: str) -> Answer:
-    written = session.sync.write_preset(file)
-    left_out = f" Not in it, because the format cannot write their paths: {', '.join(written.left_out)}."
-    line = f"llama-server --models-preset {shlex.quote(written.path)}"
-    return Answer(
-        f"{written.path}: {units.plural(written.model_count, 'model')}.{left_out if written.left_out else ''} "
-        f"Serve them with: {line}",
-        value=line,
-    )
 
 
 @verb("models", interrupted=_STOPPED)
