@@ -10,7 +10,7 @@ from gglib_nb.domain.download import DownloadStatus, PlannedDownload
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueuedDownload, seconds_taken
 from gglib_nb.domain.text import printable, redacted
-from gglib_nb.domain.units import DailyHours
+from gglib_nb.domain.units import DailyHours, plural
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import GglibError
 
@@ -136,4 +136,4 @@ class Adoption(Value, frozen=True):
     def __str__(self) -> str:
         counts = {"running": self.going_on, "waiting": self.waiting, "paused": self.paused, "failed": self.failed}
         parts = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-        return f"{self.total} download{'' if self.total == 1 else 's'} from a previous kernel: {parts}"
+        return f"{plural(self.total, 'download')} from a previous kernel: {parts}"

@@ -257,7 +257,7 @@ class QueueKeeper:
         event = on.DownloadsRestored(restored, left.limits, left.is_processing, is_open)
         self._adopted = self._queue.post(event).result()
         if self._adopted.total:
-            self._say("adopted", f"Resumed {self._adopted}.")
+            self._say("adopted", f"Took over {self._adopted}.")
 
     def _offer_partials(self) -> None:
         queue = self._queue.ask(QueueMachine.stored).result()

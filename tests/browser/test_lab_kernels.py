@@ -106,7 +106,7 @@ def test_after_the_kernel_ended_one_gguf_line_resumes_the_queue(
     bar = row_of(page, MODEL).get_by_role("progressbar", name="Progress of")
     expect(bar).to_have_attribute("aria-valuenow", re.compile("^[2-9][0-9]$"))
     expect(row_of(page, "demo/tiny-llama-GGUF:Q8_0")).to_have_attribute("data-status", "paused")
-    notice = "Resumed 2 downloads from a previous kernel: 1 running, 1 paused."
+    notice = "Took over 2 downloads from a previous kernel: 1 running, 1 paused."
     assert notice in said
     expect(panel_of(page).locator(".gglib-notices")).to_contain_text(notice)
     button_of(page, "demo/tiny-llama-GGUF:Q8_0", "Remove").click()

@@ -95,7 +95,7 @@ def play_kill_round(hub: FaultyHub, folder: Path, seed: int, scale: int = 1, lin
         assert [row.split(":")[0] for row in left] == [SPLIT, LAST, PLAIN, RESTING][-len(left) :]
         assert f"{RESTING}:Q4_K_M paused" in left
         assert second.failures == [f"{BROKEN}:Q4_K_M"]
-        assert second.notices["adopted"].startswith("Resumed ")
+        assert second.notices["adopted"].startswith("Took over ")
         resumed_bytes = hub.bytes_sent()
         hub.set_speed(line)
         took_s = second.wait_until(
@@ -273,7 +273,7 @@ def test_a_killed_scripts_queue_is_adopted_by_a_kernel_but_not_by_a_script(hub: 
         kernel.settle()
 
         assert kernel.rows == rows_of("plain downloading", "last queued")
-        assert kernel.notices["adopted"] == "Resumed 2 downloads from a previous kernel: 1 running, 1 waiting."
+        assert kernel.notices["adopted"] == "Took over 2 downloads from a previous kernel: 1 running, 1 waiting."
 
 
 @pytest.mark.slow
