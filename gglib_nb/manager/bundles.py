@@ -86,8 +86,7 @@ def export_models(
         for model in models:
             repo_id, manifest = model.id.repo_id, _present_manifest(folder)
             pairs = [(file, target_path(folder, repo_id, parse_path(file.path_in_repo).place)) for file in model.files]
-            device = folder.stat().st_dev
-            copied = [(file, place) for file, place in pairs if Path(file.target).stat().st_dev != device]
+            copied = [one for one in pairs if Path(one[0].target).stat().st_dev != folder.stat().st_dev]
             sizes = {place: _left_bytes(place, file.size_bytes) for file, place in copied}
             DiskSpace().reserve(0, sizes, are_replaced=False)
             files = tuple(copier.export(model, file, place, manifest) for file, place in pairs)
@@ -157,8 +156,7 @@ def import_models(
         pairs = [(places[file.path_in_repo], file.size_bytes) for file in bundled.files]
         sizes = {place: _left_bytes(place, size_bytes) for place, size_bytes in pairs}
         DiskSpace().reserve(0, sizes, are_replaced=False)
-        repository = folder / id_.repo_id
-        files = tuple(copier.take(repository, file, places[file.path_in_repo]) for file in bundled.files)
+        files = tuple(copier.take(folder / id_.repo_id, file, places[file.path_in_repo]) for file in bundled.files)
         check_split_set(files)
         if model is None:
             origin: ModelOrigin = "local" if id_.repo_id.startswith(f"{LOCAL_OWNER}/") else "import"
@@ -356,8 +354,7 @@ def _left_bytes(target: Path, size_bytes: int) -> int:
 def _existing_parts(target: Path, size_bytes: int) -> _Pieces:
     """The parts in which an earlier copy stored a file; empty if there are none."""
     for first in matching(target.parent, f"{glob.escape(target.name)}.part1of*[0-9]"):
-        found = status_of(first)
-        if found is not None and found.st_size:
+        if (found := status_of(first)) is not None and found.st_size:
             parts = _parts(target, size_bytes, found.st_size)
             return parts if parts[0][0] == first else []
     return []

@@ -310,11 +310,6 @@ def _repaired(model: Model, stored: StoredFile, listing: RepoListing, models_dir
     ]
 
 
-def faulty_paths(model: Model, looks: Looks) -> tuple[str, ...]:
-    """The files that are known to be wrong, or are missing."""
-    return tuple(file.target for file in model.files if file.wrong_ranges is not None or looks.get(file.target) is None)
-
-
 def bytes_to_fetch(plan: PlannedDownload, looks: Looks) -> int | None:
     """Bytes that a repair downloads; None unknown."""
     return known_sum(

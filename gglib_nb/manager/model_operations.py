@@ -330,7 +330,8 @@ class ModelOperations(QueueOperations):
                     why = file.reason or "it was changed while it was read"
                     raise StorageError(f"{file.path} cannot be repaired: {why}. Check the file, then try again.")
             model, looks = parts.catalog.find(model.id), library.look_at(model.targets)
-        if not (faulty := library.faulty_paths(model, looks)):
+        faulty = [file.target for file in model.files if file.wrong_ranges is not None or looks[file.target] is None]
+        if not faulty:
             return Repair(str(model.id), False, (), 0, 0)
         try:
             listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.commit_sha or model.id.revision)
@@ -338,7 +339,7 @@ class ModelOperations(QueueOperations):
             listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.id.revision)
         plan = library.repair_plan(model, listing, parts.config.models_directory)
         place = self._queue_plan(str(model.id), lambda: plan)
-        return Repair(str(model.id), True, faulty, library.bytes_to_fetch(plan, looks), place.position)
+        return Repair(str(model.id), True, tuple(faulty), library.bytes_to_fetch(plan, looks), place.position)
 
     @operation
     def check_updates(self, id: IdLike | None = None) -> list[ModelUpdate]:  # noqa: A002 - the port's word
@@ -365,8 +366,8 @@ class ModelOperations(QueueOperations):
         `owner/repo@<commit>:QUANT`.
 
         Raises:
-            RequestError: Its repository is unknown, its files belong to another program, or the repository no longer
-                has this variant; the text names those it has.
+            RequestError: Its repository, or the version to keep, is unknown, its files belong to another program, or
+                the repository no longer has this variant; the text names those it has.
             HubError: The Hub refuses, or does not answer.
             QueueError: The queue is full, or a download in it writes its files; cancel that first.
         """
@@ -444,7 +445,7 @@ class ModelOperations(QueueOperations):
                     if isinstance(partial, DownloadRequest):
                         queued.append(self._queue(partial, joins=True).id)
                     else:  # whether the old version was to be kept is no longer known; a kept version can be deleted
-                        self.update(partial, keep=True)
+                        self.update(partial, keep=self.find_model(partial).commit_sha is not None)
                         queued.append(partial)
                 except GglibError as error:
                     errors.append(error)
@@ -454,8 +455,7 @@ class ModelOperations(QueueOperations):
 
     def _wanted_targets(self) -> frozenset[str]:
         """What the queues of this kernel and of others write."""
-        elsewhere = settled(self._parts.keeper.look())
-        return self._ask(lambda machine: machine.wanted_targets) | elsewhere
+        return settled(self._parts.keeper.look()) | self._ask(lambda machine: machine.wanted_targets)
 
     def _queued_elsewhere(self) -> dict[DownloadId, ElsewhereDownload]:
         """The downloads in the queues of other kernels."""

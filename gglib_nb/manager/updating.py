@@ -127,7 +127,12 @@ def _samples(common: Sequence[Copy]) -> list[Copy]:
 
 
 def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, keeps_old: bool) -> PlannedDownload:
-    """Turns the plan of a fresh download of the same variant into an update."""
+    """Turns the plan of a fresh download of the same variant into an update; refuses to keep an unknown version."""
+    if keeps_old and model.commit_sha is None:
+        raise RequestError(
+            f"The present version of {model.id} is unknown, so it cannot be kept under its commit. Export it first if "
+            f"you need it, then update it without keeping it: %gguf update {model.id.typed}"
+        )
     # A repository that was renamed on the Hub keeps its id and its folder here, so that the next update finds them.
     version = models_directory / model.id.repo_id / f"@{plan.commit_sha[:8]}"  # matches `VERSION`
     targets = [Path(file.target).relative_to(models_directory / plan.id.repo_id) for file in plan.files]

@@ -27,6 +27,7 @@ from tests.support.catalog_models import stored
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_files, make_repository
 from tests.support.models import sha256_of
+from tests.support.sentences import is_sentence
 
 REPO = "demo/mended-GGUF"
 NAME = "mended-Q4_K_M.gguf"
@@ -243,6 +244,21 @@ def test_with_keep_both_versions_are_stored(manager: DownloadManager, hub: Fault
     assert old == path.parent / f"@{(old_commit or '')[:8]}" / NAME
     assert {row.state for row in manager.sync.models()} == {"verified"}
     assert manager.sync.path(ID) == path
+
+
+def test_a_version_that_cannot_be_kept_is_not_replaced(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+    manager.sync.forget("mended")
+    manager.sync.import_folder(manager.config.models_directory)  # the folder does not state the commit
+    before = sha256_of(path)
+    publish(hub, gguf(weights="second"))
+
+    with pytest.raises(RequestError, match="cannot be kept") as refused:
+        manager.sync.update("mended", keep=True)
+
+    assert is_sentence(str(refused.value))
+    assert (sha256_of(path), manager.snapshot.items) == (before, ())
+    update(manager)
+    assert sha256_of(path) != before
 
 
 def test_a_kept_version_has_no_update(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
