@@ -128,9 +128,9 @@ PROGRAMS: Final = tuple(_LINES)
 # llama-server's router serves the models of a `models.ini` (`--models-preset`; common/preset.cpp of llama.cpp): a
 # section for each, long options as keys, no way to escape `;`, `#` or a line end. Lines of other keys are the user's.
 _SECTION: Final = re.compile(r"\s*\[\s*(?P<name>[^]]*?)\s*\]")
-_KEY: Final = re.compile(r"\s*(?P<key>[A-Za-z_][\w.-]*)\s*=")
 _UNWRITABLE: Final = re.compile(r"[;#\r\n]|^\s|\s$")
 _MARK: Final = "; by gglib_nb, which keeps these lines up to date: "
+_OURS: Final = re.compile(rf"{_MARK}|\s*(?:{'|'.join(_OPTIONS)})\s*=")
 _HEAD: Final = "version = 1\n"
 
 
@@ -156,7 +156,7 @@ def merged_preset(text: str, models: Iterable[Model]) -> tuple[str, tuple[str, .
     merged = []
     for name, lines in _sections(text or _HEAD):
         options = wanted.pop(name or "", None)
-        users = [line for line in lines if not _is_ours(line)]
+        users = [line for line in lines if not _OURS.match(line)]
         is_ours = any(line.startswith(_MARK) for line in lines) and not "".join(users).strip()
         if name is not None and options is not None:
             merged.append(_section(name, options, users))
@@ -175,11 +175,6 @@ def _sections(text: str) -> list[tuple[str | None, list[str]]]:
         else:
             found[-1][1].append(line if line.endswith("\n") else f"{line}\n")
     return found if found[0][1] else found[1:]
-
-
-def _is_ours(line: str) -> bool:
-    key = _KEY.match(line)
-    return line.startswith(_MARK) or (key is not None and key["key"] in _OPTIONS)
 
 
 def _section(name: str, options: dict[str, str], users: list[str]) -> str:

@@ -9,7 +9,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, time
+from datetime import UTC, date, datetime, time
 from functools import lru_cache
 from typing import Final, Self
 
@@ -211,7 +211,8 @@ class DailyHours(Value, frozen=True):
     def seconds_until_turn(self, now: time) -> float:
         """Until it begins or ends next, by a clock that is not changed meanwhile; never 0."""
         turn = self.end if self.contains(now) else self.start
-        return (_second(turn) - _second(now)) % _DAY_S or float(_DAY_S)
+        left = datetime.combine(date.min, turn) - datetime.combine(date.min, now)
+        return left.total_seconds() % _DAY_S or float(_DAY_S)
 
     @override
     def __str__(self) -> str:
@@ -221,7 +222,3 @@ class DailyHours(Value, frozen=True):
 def _time(hour: str, minute: str | None) -> time:
     # People write 24:00 for the end of a day.
     return time() if (hour, int(minute or 0)) == ("24", 0) else time(int(hour), int(minute or 0))
-
-
-def _second(of: time) -> float:
-    return of.hour * 3600 + of.minute * 60 + of.second + of.microsecond / 1e6

@@ -80,9 +80,9 @@ class Variant(Value, frozen=True):
 
     @property
     def is_big_endian(self) -> bool:
-        """Whether its name says that it is for big-endian machines (`-be`, `big-endian`)."""
-        words = first_name(self).base_words
-        return words[1:][-1:] == ("be",) or words[-2:] == ("big", "endian")
+        """Whether its name, or that of a folder, says that it is for big-endian machines (`-be`, `big-endian`)."""
+        parts = (parse_path(part).base_words for part in self.files[0].split("/"))
+        return any(words[1:][-1:] == ("be",) or words[-2:] == ("big", "endian") for words in parts)
 
 
 def first_name(variant: Variant) -> FileName:

@@ -237,6 +237,14 @@ def test_the_choice_beside_an_unsafe_variant_says_why_and_that_it_is_too_large()
     )
 
 
+@pytest.mark.parametrize("folder", ["big-endian", "Model-BE", "s390x/model-big-endian"])
+def test_builds_in_a_folder_for_big_endian_machines_are_not_chosen_by_label(folder: str) -> None:
+    listing = variants_of([f"{folder}/s.Q4_K_M.gguf", "s.Q4_K_M.gguf", "s.Q8_0.gguf"])
+    assert choose(listing).variant.files == ("s.Q4_K_M.gguf",)
+    assert choose(listing, "Q4_K_M").variant.files == ("s.Q4_K_M.gguf",)
+    assert choose(listing, f"{folder}/s.Q4_K_M.gguf").variant.is_big_endian
+
+
 def test_a_big_endian_build_is_not_chosen_beside_an_unsafe_variant() -> None:
     assert avoiding("Q4_K_M-be").variant.files == ("m-Q4_K_M.gguf",)
 
