@@ -362,8 +362,7 @@ def _existing_parts(target: Path, size_bytes: int) -> _Pieces:
 
 def _split(target: Path, size_bytes: int) -> _Pieces:
     """The parts for a filesystem that refused the file for its size; what it stored is the start of the first."""
-    limit_bytes = _temporary(target).stat().st_size
-    limit_bytes -= limit_bytes % _PART_UNIT_BYTES
+    limit_bytes = _temporary(target).stat().st_size // _PART_UNIT_BYTES * _PART_UNIT_BYTES
     if limit_bytes == 0:
         raise StorageError(f"The disk of {target.parent} cannot store files of a megabyte.")
     parts = _parts(target, size_bytes, limit_bytes)

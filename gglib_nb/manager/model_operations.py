@@ -391,6 +391,7 @@ class ModelOperations(QueueOperations):
             if not all(listing.with_content(file.sha256) for file in model.files):
                 raise
             return QueuedUpdate(str(wanted), False, listing.commit_sha, 0, 0)  # its files have other names now
+        model = parts.catalog.find(wanted)  # it may have been deleted or verified meanwhile
         if updating.is_same_version(model, fresh):
             files = updating.settle_interrupted(parts.catalog, model, home)
             parts.catalog.register(replace(model, files=files, commit_sha=fresh.commit_sha))

@@ -2,6 +2,7 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from gglib_nb import (
     CatalogError,
     DownloadManager,
     InvalidQuantizationError,
+    ModelNotFoundError,
     RequestError,
     StorageError,
 )
@@ -17,9 +19,11 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.demo import Content, DemoFile, bytes_content
 from gglib_nb.demo.content import joined_content
 from gglib_nb.demo.gguf_writer import Tensor, gguf_content
+from gglib_nb.domain.download import PlannedDownload
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.manager import updating
+from gglib_nb.manager import model_operations, updating
+from gglib_nb.manager.resolving import plan_download
 from gglib_nb.manager.updating import settle_update
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
@@ -339,6 +343,24 @@ def test_a_running_update_is_not_started_twice(manager: DownloadManager, hub: Fa
     with pytest.raises(AlreadyQueuedError):
         manager.sync.delete("mended")
     manager.sync.cancel_all()
+
+
+@pytest.mark.parametrize("has_update", [False, True])
+def test_a_model_that_was_deleted_while_the_hub_answered_is_not_registered_again(
+    manager: DownloadManager, hub: FaultyHub, path: Path, monkeypatch: pytest.MonkeyPatch, has_update: bool
+) -> None:
+    publish(hub, gguf(weights="second") if has_update else gguf())
+
+    def plan(*args: Any) -> PlannedDownload:
+        planned = plan_download(*args)
+        manager.sync.delete("mended")
+        return planned
+
+    monkeypatch.setattr(model_operations, "plan_download", plan)
+    with pytest.raises(ModelNotFoundError):
+        manager.sync.update("mended")
+
+    assert (manager.catalog.models(), manager.snapshot.items) == ([], ())
 
 
 def test_files_of_another_program_are_not_updated(manager: DownloadManager) -> None:
