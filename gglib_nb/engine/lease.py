@@ -182,8 +182,7 @@ class Lease:
 
     def renew(self, downloaded_bytes: int) -> bool:
         """Write a heartbeat; False if this process no longer holds the lease."""
-        is_ours = self.is_ours()
-        if is_ours:
+        if is_ours := self.is_ours():
             self._write(downloaded_bytes)
         return is_ours
 

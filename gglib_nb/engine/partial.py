@@ -95,31 +95,31 @@ class PartialFile:
                 if flags == os.O_RDONLY and not is_denied:
                     raise  # perhaps a virus scanner has it open: it can be read soon
                 continue
-            found = os.fstat(fd)
-            if found.st_size >= runs[-1][1]:
-                is_shared = self.lease.has_other_writer or found.st_nlink > 1 or flags == os.O_RDONLY
-                return (self._own_copy(fd, runs), runs) if is_shared else (fd, runs)
-            os.close(fd)
+            with contextlib.ExitStack() as unused:
+                unused.callback(os.close, fd)
+                found = os.fstat(fd)
+                if found.st_size >= runs[-1][1]:
+                    if self.lease.has_other_writer or found.st_nlink > 1 or flags == os.O_RDONLY:
+                        return self._own_copy(fd, runs), runs
+                    unused.pop_all()
+                    return fd, runs
         self._check_owner()  # a disk may have taken long until here
         return disk.create_beside(self.path), []
 
     def _own_copy(self, shared: int, runs: list[Run]) -> int:
         """Copy the trusted bytes to a new file, for one that another process may write to; returns its descriptor."""
-        own, fd = self._own_path, -1
+        own = self._own_path
+        fd = disk.create_beside(own)
         try:
-            fd = disk.create_beside(own)
             for start, end, _ in runs:
                 copy_bytes(shared, fd, start, end)
             sync_data(fd)
             self._check_owner()
             own.replace(self.path)
         except (OSError, LeaseLostError):
-            if fd >= 0:
-                os.close(fd)
+            os.close(fd)
             own.unlink(missing_ok=True)
             raise
-        finally:
-            os.close(shared)
         return fd
 
     def _check_owner(self) -> None:

@@ -517,6 +517,33 @@ def test_opening_that_fails_leaves_no_file_open(target, monkeypatch, step: str) 
             os.fstat(fd)
 
 
+def test_a_partial_file_whose_size_cannot_be_read_is_not_left_open(target, monkeypatch) -> None:
+    partial = opened(target, acquired(target))
+    partial.pieces.set(0, 1_000, WRITTEN)
+    partial.close(is_ours=True)
+    lease = taken_from(target, os.getpid())
+    fds, open_beside, fstat = list[int](), partial_module.disk.open_beside, os.fstat
+
+    def notes(path: Path, flags: int) -> int:
+        fds.append(open_beside(path, flags))
+        return fds[-1]
+
+    def refuses(fd: int) -> os.stat_result:
+        if fd in fds:
+            raise OSError(errno.EIO, "Input/output error")
+        return fstat(fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(partial_module.disk, "open_beside", notes)
+        patch.setattr(os, "fstat", refuses)
+        with pytest.raises(OSError, match="Input/output"):
+            opened(target, lease)
+
+    assert len(fds) == 1
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(fds[0])
+
+
 def test_synced_bytes_are_recorded_unless_they_were_found_wrong_in_the_meantime(target, partial) -> None:
     partial.pieces.set(0, SIZE, WRITTEN)
     ranges, reader = partial.pieces.present(), partial.reader()
