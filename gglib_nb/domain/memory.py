@@ -225,7 +225,7 @@ class _Architecture:
             return next((one for one in lengths if one is not None), usual)
 
         # Latent attention keeps one vector, whose front serves as the value (`is_mla` in src/llama-hparams.cpp).
-        is_latent = self.header.of_model("attention.key_length_mla") is not None
+        is_latent = self._number("attention.key_length_mla") > 0
         return known_sum((stated("key"), 0 if is_latent else stated("value")))
 
     def _indexer_values(self, number: int) -> int:

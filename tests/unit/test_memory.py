@@ -253,6 +253,12 @@ DEEPSEEK: dict[str, Any] = {
 }
 
 
+def test_a_width_of_zero_means_no_latent_attention() -> None:
+    widths = {"attention__head_count_kv": 16, "attention__key_length": 192, "attention__value_length": 128}
+    without = header("deepseek2", **DEEPSEEK | widths | {"attention__key_length_mla": 0})
+    assert estimate_memory(without, 0, 4096).kv_cache_bytes == 61 * 4096 * 16 * (192 + 128) * 2
+
+
 def attention(layers: int, heads_kv: int, width: int, **keys: Any) -> dict[str, Any]:
     own = {"attention__key_length": width, "attention__value_length": width, "attention__head_count_kv": heads_kv}
     return {"block_count": layers, "embedding_length": 4096, "attention__head_count": 32} | own | keys
