@@ -166,11 +166,13 @@ class Journal:
         try:
             fresh.replace(self.path)
         except OSError:
-            self.close()  # a record beside the journal would be lost without notice
+            self.close()  # a record beside the journal would be lost without notice; the next one begins again
             raise
 
     def record(self, pieces: Pieces, verified: Verified | None = None) -> None:
         """Write a record with this state, unless the newest one is the same; raises `OSError`."""
+        if self.fd < 0:
+            self.begin(pieces)
         runs = encode_runs(pieces, _RUNS_BYTES)
         donors, versions = self.donors[:8], self.versions.copy()
         body = _encoder.encode(Record(self._boot, self._parts, runs, donors, self.is_copy_wrong, verified, versions))

@@ -120,6 +120,19 @@ def test_a_new_journal_is_a_new_file(journal) -> None:
     assert state(journal).pieces.present() == [(0, 7)]
 
 
+def test_a_record_after_a_journal_that_could_not_get_its_name_begins_it_again(journal) -> None:
+    journal.path.unlink()
+    journal.path.mkdir()
+    for write in (journal.begin, journal.record):
+        with pytest.raises(IsADirectoryError):
+            write(with_runs((0, 7, WRITTEN)))
+    journal.path.rmdir()
+
+    journal.record(with_runs((0, 7, WRITTEN)))
+
+    assert state(journal).pieces.present() == [(0, 7)]
+
+
 def test_verified_files_are_recorded_with_size_and_time(journal) -> None:
     journal.record(with_runs((0, 1000, SYNCED)), Verified(1000, "b" * 64, 42))
 
