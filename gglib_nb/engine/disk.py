@@ -134,20 +134,13 @@ def create_beside(path: Path) -> int:
     return open_beside(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
 
 
-def open_regular(path: Path, *, follow_links: bool = True) -> int:
-    """Open a regular file for reading; the caller closes it. Never blocks: another kind, as a pipe, is an `OSError`."""
-    fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0), follow_links=follow_links)
-    if not stat.S_ISREG(os.fstat(fd).st_mode):
-        os.close(fd)
-        raise OSError(errno.EINVAL, "it is not a file", str(path))
-    return fd
-
-
 @contextlib.contextmanager
 def opened(path: Path, *, follow_links: bool = True) -> Iterator[int]:
-    """The descriptor of a regular file, as `open_regular`; it is closed at the end."""
-    fd = open_regular(path, follow_links=follow_links)
+    """The descriptor of a regular file, for reading. Never blocks: another kind, as a pipe, is an `OSError`."""
+    fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0), follow_links=follow_links)
     try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "it is not a file", str(path))
         yield fd
     finally:
         os.close(fd)

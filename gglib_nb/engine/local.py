@@ -268,9 +268,8 @@ def may_be_gguf(path: Path, head: bytes) -> bool:
 
 def read_facts(path: Path) -> Facts:
     """The header's facts; empty if the file is no GGUF that can be read."""
-    with contextlib.suppress(OSError):
-        fd = disk.open_regular(path)
-        return facts_of(fd, os.fstat(fd).st_size) or {}
+    with contextlib.suppress(OSError), disk.opened(path) as fd:
+        return facts_of(os.dup(fd), os.fstat(fd).st_size) or {}
     return {}
 
 

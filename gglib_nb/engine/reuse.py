@@ -29,7 +29,7 @@ from gglib_nb.domain.gguf_reuse import (
 )
 from gglib_nb.domain.names import parse_path
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import Identity, found_in_time, identity, open_regular, prefix_reader, reading, status_of
+from gglib_nb.engine.disk import Identity, found_in_time, identity, opened, prefix_reader, reading, status_of
 from gglib_nb.engine.lease import LeaseLostError
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range
@@ -177,10 +177,10 @@ def _known(ranges: Sequence[Range], fetched: Pieces) -> list[Range]:
 
 def _agreeing(sampling: Sampling, known: Sequence[Range], partial: Path, donors: Sequence[DonorFile]) -> list[Copy]:
     """The copies whose samples are equal in a donor."""
-    with partial.open("rb", buffering=0) as file, _OpenDonors(donors) as opened:
+    with partial.open("rb", buffering=0) as file, _OpenDonors(donors) as sources:
 
         def agrees(probe: Copy) -> bool:
-            theirs = opened.read(probe.donor, probe.source_offset, probe.length)
+            theirs = sources.read(probe.donor, probe.source_offset, probe.length)
             return len(theirs) == probe.length and theirs == read_at(file.fileno(), probe.length, probe.target_offset)
 
         return choose_sources(sampling.candidates, known, agrees)
@@ -281,8 +281,7 @@ class _OpenDonors(ExitStack):
         donor = self._donors[number]
         try:
             if number not in self._descriptors:
-                self._descriptors[number] = opened = open_regular(donor.path)
-                self.callback(os.close, opened)
+                self._descriptors[number] = self.enter_context(opened(donor.path))
             fd = self._descriptors[number]
             if fd is not None and identity(os.fstat(fd)) != donor.identity:
                 self._leave_out(number, "another program has changed it")

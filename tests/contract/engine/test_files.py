@@ -4,6 +4,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -202,14 +203,14 @@ def test_a_cache_on_a_disk_that_hangs_only_when_it_is_read_holds_up_no_download(
     blob = tmp_path / "dead" / "models--demo--model" / "blobs" / right_digest(hub, "small.gguf")
     blob.parent.mkdir(parents=True)
     blob.write_bytes(bytes(200_000))
-    answers, open_regular = threading.Event(), disk.open_regular
+    answers, opened = threading.Event(), disk.opened
 
-    def hangs(path: Path, **options: bool) -> int:
+    def hangs(path: Path, **options: bool) -> AbstractContextManager[int]:
         if "dead" in path.parts:
             answers.wait(60)
-        return open_regular(path, **options)
+        return opened(path, **options)
 
-    monkeypatch.setattr(disk, "open_regular", hangs)
+    monkeypatch.setattr(disk, "opened", hangs)
     monkeypatch.setattr(disk, "_SEARCH_S", 0.2)
     engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(tmp_path / "dead"),))
 

@@ -211,7 +211,7 @@ def test_a_donor_on_a_disk_that_hangs_while_it_is_compared_holds_up_no_download(
     assert end.files[0].reused_bytes == 0
 
 
-@pytest.mark.parametrize("call", ["open_regular", "read_at"])
+@pytest.mark.parametrize("call", ["opened", "read_at"])
 def test_a_donor_on_a_disk_that_hangs_while_it_is_copied_holds_up_no_download(
     hub, engine, monkeypatch, call: str
 ) -> None:

@@ -1,15 +1,17 @@
 """Sidecar files of a target: names that always fit, and no writes through other users' links."""
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gglib_nb.engine.disk import check_way, journal_path, lease_path, open_beside, part_path
+from gglib_nb.engine.disk import check_way, journal_path, lease_path, open_beside, part_path, read_small
 from gglib_nb.engine.journal import Journal, PartIdentity
-from gglib_nb.engine.local import discard_leftovers, leftovers
+from gglib_nb.engine.local import discard_leftovers, leftovers, read_facts
 from gglib_nb.engine.pieces import Pieces
 from gglib_nb.errors import StorageError
 from tests.support.partials import write_journal
@@ -117,3 +119,23 @@ def test_a_link_of_the_folders_owner_is_followed(tmp_path) -> None:
     os.lchown(models / "owner", SOMEBODY, SOMEBODY)
 
     check_way(models / "owner" / "repo" / "m.gguf")
+
+
+@pytest.mark.parametrize("read", [read_small, read_facts])
+def test_a_file_whose_status_cannot_be_read_is_not_left_open(
+    tmp_path, monkeypatch, read: Callable[[Path], object]
+) -> None:
+    (tmp_path / "model.gguf").write_bytes(b"GGUF")
+    fds, fstat = list[int](), os.fstat
+
+    def refuses(fd: int) -> os.stat_result:
+        fds.append(fd)
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", refuses)
+        read(tmp_path / "model.gguf")
+
+    (fd,) = fds
+    with pytest.raises(OSError, match="descriptor"):
+        fstat(fd)
