@@ -126,11 +126,11 @@ class TargetCheck(Struct, eq=False):
             found = self._target.stat()
         except FileNotFoundError:
             return None
+        if not stat.S_ISREG(found.st_mode):
+            raise StorageError(f"{self._target} is not a file. Move it, then retry.")
         verified = self._journaled(found)
         if self._is_known_wrong(found) or (self.command.force and not (verified and verified.has_replaced)):
             return None
-        if not stat.S_ISREG(found.st_mode):
-            raise StorageError(f"{self._target} is not a file. Move it, then retry.")
         is_recorded = verified is not None or found.st_mtime_ns == self.files[0].known_mtime_ns
         if is_recorded and found.st_size == self._size_bytes:
             return self._stored(found)
@@ -377,6 +377,8 @@ def _leftover(target: Path) -> Leftover | None:
     if found is None or not disk.has_journal_or_lease(target):
         return None
     state, lease = Journal.read(disk.journal_path(target)), read_lease(disk.lease_path(target))
+    if state is not None and not all(part.size_bytes for part in state.record.parts[-1:]):
+        state = None  # of a file of unknown size, nothing is continued
     return Leftover(
         target=str(target),
         size_bytes=None if state is None else sum(one.size_bytes for one in state.record.parts),

@@ -263,7 +263,11 @@ class PartialFile:
                     raise LeaseLostError("another process has the name of the file")
             if not may_replace and os.path.lexists(target) and not target.is_symlink():
                 raise StorageError(f"Another file was created at {target}; move it, then retry.")
-            own.replace(target)
+            try:
+                own.replace(target)
+            except FileNotFoundError:
+                self._check_owner()  # else another process has restored the name of the file
+                raise
             failure.pop_all()
 
 

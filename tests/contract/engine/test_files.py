@@ -119,6 +119,15 @@ def test_a_different_file_at_the_target_is_refused_and_not_changed(engine) -> No
     assert path.read_bytes() == b"mine"
 
 
+def test_force_does_not_download_what_could_not_replace_a_folder(hub, engine) -> None:
+    engine.target(REPO, "small.gguf").mkdir(parents=True)
+
+    error = engine.failure(REPO, "small.gguf", force=True)
+
+    assert isinstance(error, StorageError)
+    assert not hub.ranges("small.gguf")
+
+
 def test_force_replaces_a_different_file_only_after_the_new_one_is_verified(hub, engine) -> None:
     path = engine.target(REPO, "small.gguf")
     path.parent.mkdir(parents=True)

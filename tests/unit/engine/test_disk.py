@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from gglib_nb.engine.disk import check_way, journal_path, lease_path, open_beside, part_path, read_small
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.local import discard_leftovers, leftovers, read_facts
-from gglib_nb.engine.pieces import Pieces
+from gglib_nb.engine.pieces import WRITTEN, Pieces
 from gglib_nb.errors import StorageError
 from tests.support.partials import write_journal
 
@@ -119,6 +119,19 @@ def test_a_link_of_the_folders_owner_is_followed(tmp_path) -> None:
     os.lchown(models / "owner", SOMEBODY, SOMEBODY)
 
     check_way(models / "owner" / "repo" / "m.gguf")
+
+
+def test_the_size_of_a_partial_file_is_unknown_if_the_hub_did_not_state_it_and_none_of_its_bytes_count(
+    tmp_path,
+) -> None:
+    target = tmp_path / "owner" / "name" / "model.gguf"
+    target.parent.mkdir(parents=True)
+    part_path(target).write_bytes(b"GGUF")
+    write_journal(target, None, [(0, 4, WRITTEN)])
+
+    (found,) = leftovers(tmp_path)
+
+    assert (found.size_bytes, found.downloaded_bytes) == (None, 0)
 
 
 @pytest.mark.parametrize("read", [read_small, read_facts])

@@ -301,6 +301,25 @@ def test_a_file_that_another_process_took_over_before_the_rename_is_left_to_it_a
     others[0].close(is_ours=True)
 
 
+def test_a_file_whose_private_name_another_process_has_taken_over_is_left_to_it(target, monkeypatch) -> None:
+    first, replace, others = opened(target, acquired(target)), Path.replace, list[PartialFile]()
+    first.write(0, memoryview(DATA))
+
+    def takes_long(path: Path, new: Path) -> Path:
+        if new == target:
+            others.append(opened(target, taken_from(target, os.getpid())))
+        return replace(path, new)
+
+    monkeypatch.setattr(Path, "replace", takes_long)
+    with pytest.raises(LeaseLostError):
+        first.finish(target, hashlib.sha256(DATA).hexdigest(), threading.Event(), threading.Lock(), may_replace=False)
+
+    assert others[0].is_in_place
+    assert not target.exists()
+    first.close(is_ours=False)
+    others[0].close(is_ours=True)
+
+
 def test_deleting_stops_once_another_process_has_taken_the_file_over(target, monkeypatch) -> None:
     partial = opened(target, acquired(target))
     partial.close(is_ours=True)
