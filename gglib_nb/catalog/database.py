@@ -155,8 +155,7 @@ class Database:
         return own
 
     def _drop(self) -> None:
-        own: _Connection | None = self._own.__dict__.pop("connection", None)
-        if own is not None:
+        if (own := self._own.__dict__.pop("connection", None)) is not None:
             own.sqlite.close()
 
     def _move_aside(self, damaged: tuple[int, int], error: CatalogError) -> None:
@@ -216,7 +215,8 @@ def catalog_error(error: Exception, path: Path) -> CatalogError:
             "the models' files are not affected."
         )
     steps = (step for known, step in _NEXT_STEP.items() if name.startswith(known))
-    said = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+    place = f"{error.filename}: " if isinstance(error, OSError) and error.filename else ""
+    said = f"{place}{getattr(error, 'strerror', None) or error}"
     otherwise = f"{said}; check the folder, or set GGLIB_STATE_DIR to another"
     return CatalogError(f"The models database {path} cannot be used: {next(steps, otherwise)}.")
 

@@ -48,7 +48,6 @@ _MOST_FOLDERS: Final = 1000  # that are listed one by one
 _MOST_EXPANDED: Final = 200  # entries of a folder; the Hub sends fifty at a time, and slowly
 _MOST_FAILURES: Final = 3  # of folders that cannot be read; a hub that is down costs seconds for each
 _MOST_REVISIONS: Final = 10
-_DEFAULT_BRANCH: Final = "main"  # of every repository on the Hub
 
 
 class HubClient(Transport):
@@ -138,8 +137,7 @@ class HubClient(Transport):
             GatedRepoError: Its terms have to be accepted first; `accept_url` is the page.
             RepoNotFoundError: There is none, or the token has no access to it.
         """
-        repo_id = repository if isinstance(repository, str) else repository.repo_id
-        listing = None if isinstance(repository, str) else repository
+        repo_id, listing = (repository, None) if isinstance(repository, str) else (repository.repo_id, repository)
         check_repo_id(repo_id)
         if modelscope_name(repo_id) is not None or (listing is not None and listing.gate is None):
             return
@@ -219,8 +217,8 @@ class HubClient(Transport):
 @reading()
 def _listing(hub: Transport, asked: Asked) -> RepoListing:
     # Names the branch even if none was given: a mirror without its hub (olah, offline) has only requested names.
-    routes = [f"/revision/{quote(asked.revision or _DEFAULT_BRANCH, safe='')}"]
-    if asked.revision is None:  # on some hubs the default branch has another name
+    routes = [f"/revision/{quote(asked.revision or 'main', safe='')}"]
+    if asked.revision is None:  # on some hubs the default branch has another name than on the Hub
         routes.append("")
     try:
         info = _first_of(hub, asked, routes, (_HEAD, ()))

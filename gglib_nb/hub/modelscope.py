@@ -12,11 +12,10 @@ from gglib_nb.domain.http_rules import sha256_of, size_in
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.names import MODELSCOPE
 from gglib_nb.domain.plan import HubFile, RepoListing
-from gglib_nb.errors import GglibError, RepoNotFoundError
+from gglib_nb.errors import GglibError, HubError, RepoNotFoundError
 from gglib_nb.hub.errors_map import reading
 from gglib_nb.hub.transport import Json, Transport
 
-_DEFAULT_BRANCH: Final = "master"
 _PAGE: Final = 100  # entries in a page of a listing
 _MOST_PAGES: Final = 1000
 _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")  # it may be abbreviated
@@ -24,7 +23,7 @@ _COMMIT: Final = re.compile(r"[0-9a-f]{7,64}")  # it may be abbreviated
 
 def asked(hub: Transport, name: str, revision: str | None, path: str | None = None) -> Asked:
     """What is requested; its `file_url` serves the file."""
-    return Asked(f"{hub.endpoint}/models", name, revision or _DEFAULT_BRANCH, path, has_login=False)
+    return Asked(f"{hub.endpoint}/models", name, revision or "master", path, has_login=False)
 
 
 def list_files(hub: Transport, name: str, revision: str | None) -> RepoListing:
@@ -48,19 +47,22 @@ def list_files(hub: Transport, name: str, revision: str | None) -> RepoListing:
 
 @reading()
 def _listing(hub: Transport, wanted: Asked) -> RepoListing:
-    entries: dict[str, Json] = {}
-    for number in range(1, _MOST_PAGES):
+    entries, revision, route = dict[str, Json](), wanted.revision, f"/api/v1/models/{wanted.repo_id}/repo/files"
+    for number in range(1, _MOST_PAGES + 1):
         pages = (("PageNumber", str(number)), ("PageSize", str(_PAGE)))
-        params = (("Revision", wanted.revision or ""), ("Recursive", "True"), *pages)
-        answer = hub.json(f"/api/v1/models/{wanted.repo_id}/repo/files", wanted, params)
+        data = hub.json(route, wanted, (("Revision", revision or ""), ("Recursive", "True"), *pages))["Data"]
         before = len(entries)
-        entries |= {one["Path"]: one for one in answer["Data"]["Files"] or ()}
-        if len(entries) - before < _PAGE:  # the last page, or a server without pages, which always sends all
+        entries |= {one["Path"]: one for one in data["Files"] or ()}
+        if len(entries) == before:  # after the last page, or a server without pages, which always sends all
             break
+        # The branch may move between two pages.
+        revision = (data.get("LatestCommitter") or {}).get("Id") or revision
+    else:
+        raise HubError(f"{wanted.repo_id} has more than {_MOST_PAGES * _PAGE:,} files and folders, too many to list.")
     found = [one for _, one in sorted(entries.items()) if one["Type"] == "blob"]
     newest = max(found, key=lambda one: int(one.get("CommittedDate") or 0), default={"Revision": "0" * 40})
-    files = tuple(HubFile(one["Path"], size_in(str(one.get("Size"))), sha256_of(one.get("Sha256"))) for one in found)
     commit_sha = newest["Revision"]
+    files = tuple(HubFile(one["Path"], size_in(str(one.get("Size"))), sha256_of(one.get("Sha256"))) for one in found)
     if not _COMMIT.fullmatch(commit_sha) or not all(isinstance(path, str) for path in entries):
         raise ValueError(commit_sha)
     return RepoListing(f"{MODELSCOPE}{wanted.repo_id}", commit_sha, None, False, files)

@@ -314,8 +314,7 @@ class Transport:
             if len(data) >= most_bytes:
                 if part is not None:
                     break
-                most = f"more than {most_bytes >> 20} MiB"
-                raise HubError(f"{self.endpoint} sends an answer of {most}, which is too large to be read.")
+                raise HubError(f"{self.endpoint} sent an answer of more than {most_bytes >> 20} MiB, too much to read.")
             if time.monotonic() > deadline_s:
                 raise HubUnavailableError(f"{self.endpoint} takes more than {longest_s:.0f} s to send an answer.")
         return bytes(data[:most_bytes])

@@ -7,6 +7,7 @@ import pytest
 from gglib_nb import (
     DownloadManager,
     GglibError,
+    HubError,
     HubUnavailableError,
     InvalidConfigError,
     InvalidRepoIdError,
@@ -16,12 +17,13 @@ from gglib_nb import (
 )
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.references import parse_pasted
+from gglib_nb.hub import modelscope
 from gglib_nb.manager.followups import waiting_for_access
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verb import Tab, complete
 from gglib_nb.notebook.verbs import parse
-from tests.support.faulty_hub import FaultyHub, Status
-from tests.support.hub import make_repository, small_gguf
+from tests.support.faulty_hub import FaultyHub, Status, Then
+from tests.support.hub import make_files, make_repository, small_gguf
 from tests.support.models import sha256_of
 from tests.support.modelscope import EmbeddedModelScope
 
@@ -119,14 +121,48 @@ def test_a_file_without_a_sha256_is_unverified(manager: DownloadManager, scope: 
     assert "the Hub" not in run(manager, f"verify {ID}")
 
 
-@pytest.mark.parametrize("has_pages", [True, False])
-def test_every_page_of_a_listing_is_read(make_manager: Callable[..., DownloadManager], has_pages: bool) -> None:
-    files = {f"part-{number}.txt": b"x" for number in range(210)} | {USUAL: 1_000}
-    with EmbeddedModelScope([make_repository(NAME, files)]) as scope:
-        scope.has_pages = has_pages
-        manager = make_manager(ms_endpoint=scope.url)
+MANY = {f"part-{number}.txt": b"x" for number in range(210)} | {USUAL: 1_000}
 
-        assert [variant.key for variant in manager.sync.plan(REPO).variants] == ["Q4_K_M"]
+
+@pytest.fixture
+def full_scope() -> Iterator[EmbeddedModelScope]:
+    with EmbeddedModelScope([make_repository(NAME, MANY)]) as scope:
+        yield scope
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{}, {"has_pages": False}, {"repeats": 1}, {"largest_page": 50}, {"names_commit": False}],
+    ids=["pages", "always all", "entries repeated", "shorter pages", "no commit"],
+)
+def test_every_page_of_a_listing_is_read(
+    make_manager: Callable[..., DownloadManager], full_scope: EmbeddedModelScope, change: dict[str, object]
+) -> None:
+    vars(full_scope).update(change)
+
+    plan = make_manager(ms_endpoint=full_scope.url).sync.plan(REPO)
+
+    assert [variant.key for variant in plan.variants] == ["Q4_K_M"]
+
+
+def test_a_listing_is_of_one_commit_though_the_branch_moves_between_two_pages(
+    make_manager: Callable[..., DownloadManager], full_scope: EmbeddedModelScope
+) -> None:
+    move = Then(lambda: full_scope.move_branch(NAME, "main", make_files({OTHER: 2_000})))
+    full_scope.faults.add(move, path="*/repo/files")
+
+    plan = make_manager(ms_endpoint=full_scope.url).sync.plan(REPO)
+
+    assert [variant.key for variant in plan.variants] == ["Q4_K_M"]
+
+
+def test_a_listing_that_does_not_end_is_refused(
+    make_manager: Callable[..., DownloadManager], full_scope: EmbeddedModelScope, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(modelscope, "_MOST_PAGES", 2)
+
+    with pytest.raises(HubError, match=f"^{NAME} has more than 200 files and folders, too many to list.$"):
+        make_manager(ms_endpoint=full_scope.url).sync.plan(REPO)
 
 
 def test_an_unknown_repository_or_revision_is_named(manager: DownloadManager) -> None:

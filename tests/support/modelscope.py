@@ -18,11 +18,17 @@ class EmbeddedModelScope(FaultyHub):
         without_sha256: Paths for which its listing states none.
         changes: Fields of every file in it.
         has_pages: Whether it sends a listing in pages, or always all of it.
+        largest_page: How many entries it puts into a page, whatever is requested.
+        repeats: How many of a page's entries it repeats in the next one.
+        names_commit: Whether a listing states the commit that it shows.
     """
 
     without_sha256: frozenset[str] = frozenset()
     changes: Mapping[str, object] = MappingProxyType({})
     has_pages = True
+    largest_page = 1000
+    repeats = 0
+    names_commit = True
 
     @override
     def answer(self, line: Line, request: Request, respond: Callable[[Request], Response]) -> bool:
@@ -59,7 +65,9 @@ class EmbeddedModelScope(FaultyHub):
             | dict(self.changes)
             for file in commit.files.values()
         ]
-        size = int(request.query.get("PageSize", ["50"])[0])
-        begin = size * (int(request.query.get("PageNumber", ["1"])[0]) - 1)
+        size = min(self.largest_page, int(request.query.get("PageSize", ["50"])[0]))
+        begin = (size - self.repeats) * (int(request.query.get("PageNumber", ["1"])[0]) - 1)
         page = (folders + files)[begin : begin + size] if self.has_pages else folders + files
-        return json_response({"Code": 200, "Success": True, "Data": {"Files": page or None}})
+        latest = {"Id": commit.sha if self.names_commit else "", "ShortId": commit.sha[:8]}
+        data = {"Files": page or None, "LatestCommitter": latest}
+        return json_response({"Code": 200, "Success": True, "Data": data})

@@ -3,7 +3,9 @@
 It is long because the catalog has many operations.
 """
 
+import errno
 import multiprocessing
+import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +23,7 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.references import find_download
 from gglib_nb.errors import AmbiguousQuantizationError, CatalogDamagedError, CatalogError, ModelNotFoundError
+from tests.support.sentences import check_sentence
 from tests.support.snapshots import download, snapshot
 
 SHA = "a" * 64
@@ -324,6 +327,14 @@ def test_a_read_only_database_is_reported_in_one_sentence(catalog: Catalog, path
 
     text = str(catalog_error(caught.value, path))
     assert text.endswith("it cannot be written; set GGLIB_STATE_DIR to a folder that you can write.")
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), OSError("no room")])
+def test_an_error_without_a_file_is_reported_without_one(path: Path, error: OSError) -> None:
+    text = str(catalog_error(error, path))
+
+    check_sentence(text)
+    assert "Errno" not in text
 
 
 def test_a_database_deleted_while_a_kernel_runs_is_created_again(catalog: Catalog, path: Path) -> None:
