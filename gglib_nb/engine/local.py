@@ -133,12 +133,13 @@ class TargetCheck(Struct, eq=False):
             return None
         is_recorded = verified is not None or found.st_mtime_ns == self.files[0].known_mtime_ns
         if is_recorded and found.st_size == self._size_bytes:
-            return self._stored(found)
+            known_sha256 = self.files[0].sha256 if len(self.files) == 1 else None
+            return self._stored(found, known_sha256 if verified is None else verified.sha256)
         advice = " Make it readable or move it, or download again with --force to replace it."
         refusal = disk.storage_errors(self._target, "cannot be read", advice)
         with contextlib.suppress(OSError) if self.command.replaces else refusal:
             if self._size_bytes in (None, found.st_size) and (digest := self._digest_if_right(self._target, found)):
-                return self._stored(found, digest)
+                return self._stored(found, digest.whole, digest)
         if self.command.replaces:
             return None
         raise StorageError(
@@ -173,16 +174,15 @@ class TargetCheck(Struct, eq=False):
         now = disk.status_of(path)
         return digest if is_right and now is not None and disk.identity(now) == disk.identity(found) else None
 
-    def _stored(self, found: os.stat_result, digest: FrontDigest | None = None) -> StoredFile:
+    def _stored(self, found: os.stat_result, sha256: str | None, digest: FrontDigest | None = None) -> StoredFile:
         """The file as it is on the disk; `digest` if it was hashed just now, else it is known to be right."""
         first = self.files[0]
-        known_sha256 = first.sha256 if len(self.files) == 1 else None
         return StoredFile(
             target=first.target,
             path_in_repo=first.path_in_repo,
             kind=first.kind,
             size_bytes=found.st_size,
-            sha256=known_sha256 if digest is None else digest.whole,
+            sha256=sha256,
             is_verified=self._is_stated,
             mtime_ns=found.st_mtime_ns,
             was_present=True,
@@ -210,7 +210,7 @@ class TargetCheck(Struct, eq=False):
                 linked = self._target.stat()
                 if disk.identity(linked) == disk.identity(found):
                     sync_folder(self._target.parent)
-                    return self._stored(linked, digest)
+                    return self._stored(linked, digest.whole, digest)
                 self._target.unlink()  # another program replaced the candidate before it was linked
         return None
 

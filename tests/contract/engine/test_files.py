@@ -15,6 +15,9 @@ from gglib_nb.demo.llama import split_metadata
 from gglib_nb.domain.download import ShardStatus
 from gglib_nb.domain.reports import TransferFinished
 from gglib_nb.engine import disk, local
+from gglib_nb.engine.disk import journal_path
+from gglib_nb.engine.journal import Journal, PartIdentity, Verified
+from gglib_nb.engine.pieces import Pieces
 from gglib_nb.errors import IncompleteShardSetError, IntegrityError, StorageError
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import Cut, WrongBytes
@@ -70,6 +73,21 @@ def test_byte_splits_are_joined_and_each_part_is_verified(hub, engine, tmp_path)
     assert stored.facts["architecture"] == "llama"
     assert (stored.size_bytes, stored.is_verified) == (3_000_000, True)
     assert [one.files[1].status for one in engine.log.progress_of(1)][-1] is ShardStatus.FINISHED
+
+
+def test_a_joined_file_whose_process_was_killed_after_the_rename_keeps_its_digest(hub, engine, tmp_path) -> None:
+    target = tmp_path / "models" / "big.gguf"
+    parts = parts_of(hub, target)
+    (before,) = engine.fetch(REPO, files=parts).files
+    commit = hub.repositories[REPO].commit().sha
+    journal = Journal(journal_path(target), tuple(PartIdentity.of(part, part.size_bytes, commit) for part in parts))
+    journal.begin(Pieces(before.size_bytes))
+    journal.record(Pieces(before.size_bytes), Verified(before.size_bytes, before.sha256, before.mtime_ns))
+    journal.close()
+
+    (after,) = engine.fetch(REPO, files=parts).files
+
+    assert (after.was_present, after.is_verified, after.sha256) == (True, True, before.sha256)
 
 
 def test_only_the_wrong_part_of_a_byte_split_is_downloaded_again(hub, engine, tmp_path) -> None:
