@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from gglib_nb.domain import units
-from gglib_nb.domain.values import Value
 from gglib_nb.errors import DiskFullError, StorageError, TransferError
 from gglib_nb.system import (
     allocated_bytes,
@@ -313,7 +312,7 @@ def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) ->
     )
 
 
-def missing_bytes(target: Path, size_bytes: int, *, is_replaced: bool = False) -> int:
+def missing_bytes(target: Path, size_bytes: int, is_replaced: bool = False) -> int:
     """The space that a file still needs beside its partial file; none if a file of its size is not to be replaced."""
     found = None if is_replaced else status_of(target)
     if found is not None and found.st_size == size_bytes:
@@ -321,16 +320,12 @@ def missing_bytes(target: Path, size_bytes: int, *, is_replaced: bool = False) -
     return max(0, size_bytes - allocated_bytes(part_path(target)))
 
 
-class _Reserved(Value, frozen=True):
-    """The files of an attempt on one filesystem, with their sizes."""
+_Reserved = list[tuple[Path, int, bool]]
+"""The targets of an attempt on one filesystem, with their sizes, and whether a file there is to be replaced."""
 
-    sizes: dict[Path, int]
-    are_replaced: bool
 
-    @property
-    def needed_bytes(self) -> int:
-        """The space that they still need."""
-        return sum(missing_bytes(*file, is_replaced=self.are_replaced) for file in self.sizes.items())
+def _needed_bytes(files: _Reserved) -> int:
+    return sum(missing_bytes(*file) for file in files)
 
 
 class DiskSpace:
@@ -351,17 +346,17 @@ class DiskSpace:
         devices = {folder: device_of(folder) for folder in {target.parent for target in sizes}}
         for target, size_bytes in sizes.items():
             if (device := devices[target.parent]) is not None:
-                own.setdefault(device, _Reserved({}, are_replaced)).sizes[target] = size_bytes
+                own.setdefault(device, []).append((target, size_bytes, are_replaced))
         with self._lock:
-            before = {target for files in self._reserved.get(attempt, {}).values() for target in files.sizes}
+            before = {target for files in self._reserved.get(attempt, {}).values() for target, _, _ in files}
             if (stop is not None and stop.is_set()) or (attempt in self._reserved and sizes.keys() <= before):
                 return
             others = [one for number, one in self._reserved.items() if number != attempt]
             self._reserved[attempt] = own
         # Asks only the disks of this attempt, and without the lock: another disk may hang.
         for device, files in own.items():
-            folder, own_bytes = next(iter(files.sizes)).parent, files.needed_bytes
-            others_bytes = sum(one[device].needed_bytes for one in others if device in one)
+            folder, own_bytes = files[0][0].parent, _needed_bytes(files)
+            others_bytes = sum(_needed_bytes(one[device]) for one in others if device in one)
             if (free := free_bytes(folder)) is not None and own_bytes > (left := max(0, free - others_bytes)):
                 raise disk_full(folder, own_bytes, left)
 

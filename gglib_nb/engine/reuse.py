@@ -276,29 +276,20 @@ class _OpenDonors(ExitStack):
         self._donors = donors
         self._descriptors: dict[int, int | None] = {}
 
-    def _descriptor(self, number: int) -> int | None:
-        """The descriptor of a readable, unchanged donor; None if it is left out."""
+    def read(self, number: int, offset: int, length: int) -> bytes:
+        """Bytes of a donor; empty if it is left out."""
         donor = self._donors[number]
         try:
             if number not in self._descriptors:
                 self._descriptors[number] = self.enter_context(opened(donor.path))
-            fd = self._descriptors[number]
-            if fd is not None and identity(os.fstat(fd)) != donor.identity:
-                self._leave_out(number, "another program has changed it")
+            if (fd := self._descriptors[number]) is None:
+                return b""
+            data = read_at(fd, length, offset)
+            if identity(os.fstat(fd)) == donor.identity:  # after reading: these bytes are those of the compared file
+                return data
+            reason: object = "another program has changed it"
         except OSError as error:
-            self._leave_out(number, error)
-        return self._descriptors[number]
-
-    def read(self, number: int, offset: int, length: int) -> bytes:
-        """Bytes of a donor; empty if it is left out, also because it changed meanwhile."""
-        try:
-            data = b"" if (source := self._descriptor(number)) is None else read_at(source, length, offset)
-            return b"" if self._descriptor(number) is None else data
-        except OSError as error:
-            self._leave_out(number, error)
-            return b""
-
-    def _leave_out(self, number: int, reason: object) -> None:
-        """Use this donor no more."""
-        sys.stderr.write(f"nothing more is copied from {self._donors[number].path}: {reason}\n")
+            reason = error
+        sys.stderr.write(f"nothing more is copied from {donor.path}: {reason}\n")
         self._descriptors[number] = None
+        return b""
