@@ -73,6 +73,8 @@ class Owner(Value, frozen=True):
 
     def is_gone(self, written_s: float = math.inf) -> bool:
         """Whether it is known to be gone, given the Unix time of its last heartbeat; False if that is unknown here."""
+        if self.pid == 0:  # `Lease.release` wrote it; a process of the system may have that id
+            return True
         here = Owner(process_place(), os.getpid())
         if self.place == here.place:
             return not is_running(self.pid) or (bool(self.start) and process_start(self.pid) not in (self.start, ""))
