@@ -99,7 +99,6 @@ class Transport:
         self._given_token: Callable[[], str | Literal[False] | None] = lambda: given  # no `repr` shows what it returns
         self._is_offline = is_offline
         self._patience = patience
-        self._unread_login = ""
         self._closing = closing or threading.Event()
 
     @property
@@ -249,7 +248,7 @@ class Transport:
 
         client, timeout_s = shared_client(), timeout_s or constants.HF_HUB_ETAG_TIMEOUT
         for _ in range(MOST_REDIRECTS):
-            sent = self._headers(url, headers)
+            sent, hint = self._headers(url, headers)
             request = client.build_request("GET", url, params=list(params) or None, headers=sent, timeout=timeout_s)
             try:
                 response = client.send(request, stream=True, follow_redirects=False)
@@ -257,31 +256,33 @@ class Transport:
                 raise httpx.ReadError("the shared session was closed") from error
             with closing(response):
                 if not response.has_redirect_location:
-                    self._check_status(response, asked, part)
+                    self._check_status(response, asked, part, hint)
                     return response, self._read(response, part)
                 url, params = redirected(url, response.headers["location"], asked), ()
         raise HubUnavailableError(f"{self.endpoint} redirects too many times. Try again later.")
 
-    def _headers(self, url: str, headers: Json) -> "httpx.Headers":
-        """Headers, with the token for the hub's own origin only; hidden by their `repr`, in no frame of a request."""
+    def _headers(self, url: str, headers: Json) -> tuple["httpx.Headers", str]:
+        """Headers, with the token for the hub's own origin only, and a hint if the stored one cannot be read; or "".
+
+        The token is hidden by their `repr`, and is in no frame of a request.
+        """
         from gglib_nb.network.client import httpx
 
         sent = httpx.Headers({"user-agent": self.user_agent, **headers})
-        self._unread_login = ""
         try:
             if self._is_own(url) and (token := self.token):
                 sent["authorization"] = f"Bearer {token}"
         except InvalidTokenError as error:
             if not isinstance(error.__cause__, OSError):
                 raise
-            self._unread_login = f" {error}"  # a public repository needs no login
-        return sent
+            return sent, f" {error}"  # a public repository needs no login
+        return sent, ""
 
     def _is_own(self, url: str) -> bool:
         """Whether the address is of the hub's own origin, the only one that gets the token."""
         return origin_of(url) == origin_of(self.endpoint)
 
-    def _check_status(self, response: "httpx.Response", asked: Asked, part: range | None) -> None:
+    def _check_status(self, response: "httpx.Response", asked: Asked, part: range | None, hint: str) -> None:
         """Raises the error that a refusal means; reads only as much of its body as a message needs."""
         status = response.status_code
         if response.is_success or (part is not None and status == _BEYOND_THE_END):
@@ -289,7 +290,7 @@ class Transport:
         if self._is_own(str(response.url)):
             error = hub_refusal(refusal(response, self._read(response, range(_LARGEST_REFUSAL_BYTES))), asked)
             if isinstance(error, GatedRepoError | InvalidTokenError | RepoNotFoundError):
-                error.args = (f"{error}{self._unread_login}",)
+                error.args = (f"{error}{hint}",)
         else:  # from a storage; not httpx's error, whose text has the signed URL. A retry gets another one.
             error = HubUnavailableError(f"The Hub's storage refused the Hub's own link ({status}).")
         if part is None and status in _NO_ROUTE and "x-error-code" not in response.headers:

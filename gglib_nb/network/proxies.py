@@ -79,16 +79,16 @@ class Proxies:
 
         scheme, host, port = origin_of(url)
         proxy = self.by_scheme.get(scheme) or self.by_scheme.get("all")
-        if proxy is None or proxy_bypass(f"{host}:{port}") or any(_covers(entry, host) for entry in self.exempt):
+        if proxy is None or proxy_bypass(f"{host}:{port}") or any(_covers(entry, host, port) for entry in self.exempt):
             return None
         return proxy
 
 
-def _covers(entry: str, host: str) -> bool:
+def _covers(entry: str, host: str, port: int) -> bool:
     if entry.startswith("*."):
-        return host.endswith(entry[1:])
+        return host.endswith(entry[1:].removesuffix(f":{port}"))
     try:
-        return ip_address(host) in ip_network(entry.strip("[]"), strict=False)
+        return ip_address(host) in ip_network(entry.removesuffix(f"]:{port}").strip("[]"), strict=False)
     except ValueError:  # one of them is a name
         return entry == "*"
 

@@ -24,7 +24,7 @@ from gglib_nb.errors import (
     RevisionNotFoundError,
 )
 from gglib_nb.hub.client import HubClient
-from tests.support.faulty_hub import PLAIN_TOKEN, FaultyHub, MaskedXetHash, Redirect
+from tests.support.faulty_hub import PLAIN_TOKEN, FaultyHub, MaskedXetHash, Redirect, Then
 from tests.support.hub import make_files, make_repository
 
 
@@ -404,6 +404,19 @@ def test_an_unreadable_stored_login_is_reported_only_if_a_token_is_needed(
     assert listing.files
     with pytest.raises(InvalidTokenError, match=re.escape(str(tmp_path))):
         _ = client.token
+
+
+def test_an_unreadable_stored_login_is_reported_although_another_thread_reads_from_the_storage_meanwhile(
+    hub: FaultyHub, client: HubClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path))
+    public, gated = client.list_files("demo/small-GGUF"), client.list_files("demo/gated-GGUF")
+    file = public.files[-1].path
+    hub.faults.add(Then(lambda: client.read_range(public.repo_id, public.commit_sha, file, 0, 4)), path="*/auth-check")
+
+    with pytest.raises(GatedRepoError, match=re.escape(str(tmp_path))):
+        client.check_access(gated)
 
 
 def test_a_package_that_is_not_installed_has_a_user_agent(monkeypatch: pytest.MonkeyPatch) -> None:
