@@ -34,6 +34,7 @@ _CONTENT_RANGE: Final = re.compile(
 _SHA256: Final = re.compile(r'(?:W/)?"?([0-9a-fA-F]{64})"?')
 _EXPIRY: Final = re.compile(r"[?&](?:Expires|expires|se)=(\d{10})(?:[.&]|$)")
 _AMZ_EXPIRY: Final = re.compile(r"X-(?:Amz|Goog)-(Date|Expires)=(\d{8}T\d{6}Z|\d{1,7})(?:&|$)")
+_CODINGS: Final = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
 _HOST: Final = re.compile(r"[0-9A-Za-z._~%:-]+")
 # Browsers leave these unquoted in a path or a query; everything else is quoted, so that no line break is ever sent.
 _UNQUOTED: Final = "!$%&'()*+,-./:;=?@[]_~|^"
@@ -115,8 +116,8 @@ def contradict(one: object, other: object) -> bool:
 
 
 def is_encoded(headers: Mapping[str, str]) -> bool:
-    """Whether the body is compressed."""
-    return headers.get("content-encoding", "").strip().lower() not in ("", "identity")
+    """Whether the body is compressed. Other codings change nothing: some stores keep `aws-chunked` of an upload."""
+    return not _CODINGS.isdisjoint(re.split(r"[\s,]+", headers.get("content-encoding", "").lower()))
 
 
 def is_web_page(headers: Mapping[str, str]) -> bool:
@@ -191,8 +192,7 @@ def is_private(host: str) -> bool:
 
 def has_expired(url: str, headers: Mapping[str, str]) -> bool:
     """Whether a signed address has expired by the server's own clock (`Date`)."""
-    now = _http_date(headers.get("date", ""))
-    if now is None:
+    if (now := _http_date(headers.get("date", ""))) is None:
         return False
     if (match := _EXPIRY.search(url)) is not None:
         return float(match[1]) <= now.timestamp()

@@ -309,10 +309,10 @@ class Answer:
 
 def _decoder_of(response: http.client.HTTPResponse) -> Callable[[memoryview], int] | None:
     """A function that reads decompressed bytes of a body, at most one chunk ahead; None: it is not compressed."""
-    encoding = (response.getheader("content-encoding") or "identity").strip().lower()
-    if encoding in ("identity", ""):
+    headers = headers_of(response)
+    if not is_encoded(headers):
         return None
-    if encoding not in ("gzip", "x-gzip", "deflate"):
+    if (encoding := headers["content-encoding"].strip().lower()) not in ("gzip", "x-gzip", "deflate"):
         raise WrongAnswerError(f"encoded as {encoding[:20]!r}")
     inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
 

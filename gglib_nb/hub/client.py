@@ -41,7 +41,6 @@ SEARCH_ORDERS: Final = {
 }
 _ROW_FIELDS: Final = ("downloads", "likes", "lastModified", "gated", "gguf")
 _HEAD: Final = tuple(("expand", name) for name in ("sha", "gated", "private"))
-_BLOBS: Final = (("blobs", "true"),)  # with sizes and digests
 _MOST_ROWS_SEEN: Final = 1000  # a size limit that fits nothing must not read the whole Hub
 _MOST_ENTRIES: Final = 250_000  # more than any repository has; each stored entry takes a few hundred bytes
 _MOST_FOLDERS: Final = 1000  # that are listed one by one
@@ -221,7 +220,7 @@ def _listing(hub: Transport, asked: Asked) -> RepoListing:
     if asked.revision is None:  # on some hubs the default branch has another name than on the Hub
         routes.append("")
     try:
-        info = _first_of(hub, asked, routes, (_HEAD, ()))
+        info = _first_of(hub, asked, routes, _HEAD)
     except RevisionNotFoundError as error:
         raise RevisionNotFoundError(f"{error}{_revisions(hub, asked)}") from error.__cause__
     repo_id, commit_sha = info.get("id") or info.get("modelId") or asked.what, info["sha"]
@@ -240,8 +239,8 @@ def _files(hub: Transport, asked: Asked) -> tuple[HubFile, ...]:
     except HubError as error:
         if not is_no_route(error):
             raise
-        path, digest = "rfilename", "sha256"
-        entries = list(_first_of(hub, asked, (f"/revision/{asked.revision}", ""), (_BLOBS, ()))["siblings"])
+        info = _first_of(hub, asked, (f"/revision/{asked.revision}", ""), (("blobs", "true"),))
+        entries, path, digest = info["siblings"], "rfilename", "sha256"
     if len(entries) > _MOST_ENTRIES:
         raise HubError(f"{asked.repo_id} has more than {_MOST_ENTRIES:,} files and folders, too many to list.")
     found = {
@@ -269,10 +268,10 @@ def _tree(hub: Transport, asked: Asked) -> list[Json]:
     return list(entries.values())
 
 
-def _first_of(hub: Transport, asked: Asked, routes: Iterable[str], kinds: Iterable[Pairs]) -> Json:
-    """The repository's answer to the first of these routes and parameters that the hub has, or the last error."""
+def _first_of(hub: Transport, asked: Asked, routes: Iterable[str], full: Pairs) -> Json:
+    """The answer to the first of these routes that the hub has, with all parameters or without; or the last error."""
     last = HubError("")
-    for route, params in product(routes, kinds):
+    for route, params in product(routes, (full, ())):
         try:
             return hub.json(f"/api/models/{asked.repo_id}{route}", asked, params)
         except HubError as error:

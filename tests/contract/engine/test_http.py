@@ -357,6 +357,13 @@ def test_a_chunked_body_with_a_trailer_keeps_its_connection(serving, connect) ->
     assert server.connections == 1
 
 
+@pytest.mark.parametrize("coding", ["aws-chunked", "binary", "none", "UTF-8", "identity, identity"])
+def test_a_coding_that_compresses_nothing_is_ignored(serving, connect, coding) -> None:
+    server = serving(ranged(0, 4, 10, b"abcd", content_encoding=coding))
+
+    assert read_all(connect().request(server.url, 0, 4, 10)) == b"abcd"
+
+
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate", "GZIP"])
 def test_a_compressed_whole_file_is_decompressed(serving, connect, coding) -> None:
     data = b"GGUF" * 10_000
