@@ -101,7 +101,8 @@ def prepare(file: DownloadFile, check: TargetCheck, reserve: Callable[[], None],
     found = check.run()
     if found.stored is None:
         reserve()
-        found = replace(found, opened=PartialFile(file.path, file.identities, file.size_bytes, check.lease, inbox))
+        opened = PartialFile(file.path, file.identities, file.size_bytes, check.lease, inbox, check.stop)
+        found = replace(found, opened=opened)
     return found
 
 
@@ -117,18 +118,13 @@ def sync(descriptors: Sequence[int], ranges: list[Range]) -> list[Range]:
 
 
 def finalize(
-    file: DownloadFile,
-    opened: PartialFile,
-    stored: StoredFile,
-    stop: threading.Event,
-    rename_lock: threading.Lock,
-    may_replace: bool,
+    file: DownloadFile, opened: PartialFile, stored: StoredFile, rename_lock: threading.Lock, may_replace: bool
 ) -> StoredFile | None:
     """Give a proven file its final name; None if the transfer was stopped before."""
     try:
         if not stored.facts:
             stored = replace(stored, facts=facts_of(opened.reader(), stored.size_bytes) or {})
-        mtime_ns = opened.finish(file.path, stored.sha256 or "", stop, rename_lock, may_replace=may_replace)
+        mtime_ns = opened.finish(file.path, stored.sha256 or "", rename_lock, may_replace=may_replace)
     finally:
         opened.close(is_ours=False)
     return None if mtime_ns is None else replace(stored, mtime_ns=mtime_ns)

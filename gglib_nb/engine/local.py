@@ -27,7 +27,7 @@ from gglib_nb.engine import disk
 from gglib_nb.engine.digest import FrontDigest, hash_file
 from gglib_nb.engine.journal import Journal, PartIdentity, Verified, runs_at
 from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
-from gglib_nb.engine.partial import PartialFile
+from gglib_nb.engine.partial import PartialFile, StoppedError
 from gglib_nb.engine.pieces import WRITTEN, Pieces
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.reuse import Comparison, CopySource, DonorFile, compare_tensors, find_donors, known_copies
@@ -35,10 +35,6 @@ from gglib_nb.errors import GgufError, StorageError
 from gglib_nb.system import allocated_bytes, matching, read_at, sync_folder
 
 _LOOK_S: Final = 0.5
-
-
-class StoppedError(Exception):
-    """The transfer was stopped meanwhile."""
 
 
 class CheckResult(Value, frozen=True):

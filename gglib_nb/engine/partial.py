@@ -25,6 +25,10 @@ from gglib_nb.system import allocate, copy_range, others_may_write, read_at, syn
 _STEP_BYTES: Final = 8 * MIB
 
 
+class StoppedError(Exception):
+    """The transfer was stopped meanwhile."""
+
+
 class PartialFile:
     """An open partial file. Opening continues an earlier run's file of the same content, unless its size is unknown.
 
@@ -34,6 +38,7 @@ class PartialFile:
         OSError: The folder cannot be written or the disk is full.
         StorageError: There is a link in a place where writing follows none.
         LeaseLostError: The lease was lost meanwhile, because opening may take long.
+        StoppedError: `stop` was set meanwhile.
     """
 
     def __init__(
@@ -43,9 +48,11 @@ class PartialFile:
         size_bytes: int | None,
         lease: Lease,
         inbox: "queue.SimpleQueue[Any]",
+        stop: threading.Event,
     ) -> None:
         self.path = disk.part_path(target)
         self.lease = lease
+        self._stop = stop
         self._size_bytes = size_bytes
         self.journal = journal = Journal(disk.journal_path(target), parts)
         disk.check_way(target)
@@ -112,11 +119,11 @@ class PartialFile:
         fd = disk.create_beside(own)
         try:
             for start, end, _ in runs:
-                copy_bytes(shared, fd, start, end)
+                copy_bytes(shared, fd, start, end, self._stop)
             sync_data(fd)
             self._check_owner()
             own.replace(self.path)
-        except (OSError, LeaseLostError):
+        except Exception:
             os.close(fd)
             own.unlink(missing_ok=True)
             raise
@@ -220,9 +227,7 @@ class PartialFile:
         """Its first four bytes."""
         return read_at(self._fd, 4, 0)
 
-    def finish(
-        self, target: Path, sha256: str, stop: threading.Event, rename_lock: threading.Lock, *, may_replace: bool
-    ) -> int | None:
+    def finish(self, target: Path, sha256: str, rename_lock: threading.Lock, *, may_replace: bool) -> int | None:
         """Give it its final name: sync, record, rename under the lock, sync the folder. As slow as the disk.
 
         Returns its modification time in nanoseconds; None if it was stopped before the rename. Raises `LeaseLostError`,
@@ -240,13 +245,13 @@ class PartialFile:
         verified = Verified(status.st_size, sha256, status.st_mtime_ns, may_replace)
         self.journal.record(self.pieces, verified)
         with rename_lock:
-            if stop.is_set():
+            if self._stop.is_set():
                 return None
-            self._rename(target, sha256, stop, may_replace=may_replace)
+            self._rename(target, sha256, may_replace=may_replace)
         sync_folder(target.parent)
         return status.st_mtime_ns
 
-    def _rename(self, target: Path, sha256: str, stop: threading.Event, *, may_replace: bool) -> None:
+    def _rename(self, target: Path, sha256: str, *, may_replace: bool) -> None:
         # The name `.part` may at any moment lead to another process's file. So the file is first renamed to a name
         # that only this process knows, compared with the open descriptor, and only then renamed to the target.
         own = self._own_path
@@ -259,7 +264,7 @@ class PartialFile:
             if not disk.is_at(self._fd, own, self._size_bytes):
                 self._check_owner()  # else it may be open in another process, which still writes it
                 # Mounts of an object store copy a file to rename it, so there its content decides.
-                if not has_digest(own, sha256, stop):
+                if not has_digest(own, sha256, self._stop):
                     raise LeaseLostError("another process has the name of the file")
             if not may_replace and os.path.lexists(target) and not target.is_symlink():
                 raise StorageError(f"Another file was created at {target}; move it, then retry.")
@@ -279,9 +284,11 @@ def _put_back(own: Path, path: Path) -> None:
         own.unlink() if os.path.lexists(path) else own.rename(path)
 
 
-def copy_bytes(source: int, target: int, at: int, end: int) -> None:
-    """Copy a range between two open files, as cheaply as the filesystem can; raises `OSError`."""
+def copy_bytes(source: int, target: int, at: int, end: int, stop: threading.Event) -> None:
+    """Copy a range between open files, as cheaply as the filesystem can; raises `OSError` or `StoppedError`."""
     while at < end:
+        if stop.is_set():
+            raise StoppedError
         count = copy_range(source, at, target, at, min(_STEP_BYTES, end - at))
         if not count:
             data = read_at(source, min(MIB, end - at), at)

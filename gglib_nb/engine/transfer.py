@@ -28,9 +28,9 @@ from gglib_nb.engine.file import DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, SilentError
 from gglib_nb.engine.jobs import Event, Inbox, JobEnded, Shared
 from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
-from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck, check_in_place, check_split_set, facts_of
+from gglib_nb.engine.local import CheckResult, TargetCheck, check_in_place, check_split_set, facts_of
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
-from gglib_nb.engine.partial import PartialFile
+from gglib_nb.engine.partial import PartialFile, StoppedError
 from gglib_nb.engine.pieces import SYNCED, UNKNOWN_END, WRITTEN
 from gglib_nb.engine.progress import progress_of, reports_of
 from gglib_nb.engine.protocol import ProcessEvent, StartTransfer
@@ -455,7 +455,7 @@ class Transfer:
         opened.record()  # if the rename fails, a resume finds everything
         stored = file.as_stored()
         file.version += 1  # a look that has begun says nothing any more
-        self._do("finalize", file, jobs.finalize, file, opened, stored, self._stop, self._rename_lock, self._replaces)
+        self._do("finalize", file, jobs.finalize, file, opened, stored, self._rename_lock, self._replaces)
         file.stage = Stage.FINALIZING  # once the job, which closes the file, has started
 
     def _done(self, file: DownloadFile, stored: StoredFile) -> None:

@@ -15,8 +15,8 @@ from gglib_nb.engine import jobs
 from gglib_nb.engine.disk import lease_path, part_path
 from gglib_nb.engine.file import DownloadFile
 from gglib_nb.engine.lease import Lease, LeaseState
-from gglib_nb.engine.local import CheckResult, StoppedError, TargetCheck
-from gglib_nb.engine.partial import PartialFile
+from gglib_nb.engine.local import CheckResult, TargetCheck
+from gglib_nb.engine.partial import PartialFile, StoppedError
 from gglib_nb.engine.pieces import MIB
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.resolve import Remote
@@ -40,7 +40,7 @@ def file_of(target: Path, *parts: PlannedFile) -> DownloadFile:
 
 
 def opened(file: DownloadFile, lease: Lease) -> PartialFile:
-    partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue())
+    partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue(), threading.Event())
     file.begin(partial, CheckResult(None), 0.0)
     return partial
 
@@ -165,7 +165,7 @@ def test_a_check_that_ends_while_its_lease_is_renewed_does_not_close_it(tmp_path
 
 def test_a_partial_file_that_no_transfer_takes_is_closed_and_its_lease_released(tmp_path, lease) -> None:
     file = checked_file(tmp_path / "model.gguf", lease)
-    partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue())
+    partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue(), threading.Event())
 
     jobs.release(jobs.JobEnded("check", file, file.version, CheckResult(None, opened=partial)))
 

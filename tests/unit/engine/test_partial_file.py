@@ -20,7 +20,7 @@ from gglib_nb.engine.jobs import sync
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease, LeaseLostError, LeaseState, delete_unowned
 from gglib_nb.engine.local import CheckResult
-from gglib_nb.engine.partial import PartialFile
+from gglib_nb.engine.partial import PartialFile, StoppedError
 from gglib_nb.engine.pieces import SYNCED, WRITTEN
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.timeouts import Timeouts
@@ -35,8 +35,8 @@ def identity(digest: str = "a" * 64) -> tuple[PartIdentity, ...]:
     return (PartIdentity("model.gguf", 0, SIZE, digest),)
 
 
-def opened(target: Path, lease: Lease, digest: str = "a" * 64) -> PartialFile:
-    return PartialFile(target, identity(digest), SIZE, lease, queue.SimpleQueue())
+def opened(target: Path, lease: Lease, digest: str = "a" * 64, stop: threading.Event | None = None) -> PartialFile:
+    return PartialFile(target, identity(digest), SIZE, lease, queue.SimpleQueue(), stop or threading.Event())
 
 
 def acquired(target: Path) -> Lease:
@@ -174,7 +174,7 @@ def test_new_content_is_a_new_file_that_a_stopped_writer_of_the_old_one_cannot_c
     second.pieces.settle(0, SIZE)
 
     os.pwrite(first._fd, b"\1" * SIZE, 0)
-    mtime_ns = second.finish(target, "b" * 64, threading.Event(), threading.Lock(), may_replace=False)
+    mtime_ns = second.finish(target, "b" * 64, threading.Lock(), may_replace=False)
 
     assert mtime_ns is not None
     assert target.read_bytes() == DATA
@@ -250,6 +250,21 @@ def test_a_lease_taken_from_a_live_process_keeps_its_warning_after_release(targe
     first.close(is_ours=False)
 
 
+def test_a_stop_ends_the_copying_of_a_file_that_another_process_may_write_to(target) -> None:
+    first = opened(target, acquired(target))
+    first.pieces.set(0, 1000, WRITTEN)
+    first.close(is_ours=True)
+    lease, stop, before = taken_from(target, os.getpid()), threading.Event(), part_path(target).stat().st_ino
+    stop.set()
+
+    with pytest.raises(StoppedError):
+        opened(target, lease, stop=stop)
+
+    assert part_path(target).stat().st_ino == before
+    assert not list(target.parent.glob(f"{part_path(target).name}.{lease.owner}"))
+    lease.release()
+
+
 @pytest.mark.parametrize("step", ["copy_bytes", "Pieces"])
 def test_a_file_whose_lease_is_released_while_it_is_opened_changes_neither_its_bytes_nor_its_journal(
     target, monkeypatch, step
@@ -293,7 +308,7 @@ def test_a_file_that_another_process_took_over_before_the_rename_is_left_to_it_a
 
     monkeypatch.setattr(Path, "rename", takes_long)
     with pytest.raises(LeaseLostError):
-        first.finish(target, hashlib.sha256(DATA).hexdigest(), threading.Event(), threading.Lock(), may_replace=False)
+        first.finish(target, hashlib.sha256(DATA).hexdigest(), threading.Lock(), may_replace=False)
 
     assert others[0].is_in_place
     assert not target.exists()
@@ -312,7 +327,7 @@ def test_a_file_whose_private_name_another_process_has_taken_over_is_left_to_it(
 
     monkeypatch.setattr(Path, "replace", takes_long)
     with pytest.raises(LeaseLostError):
-        first.finish(target, hashlib.sha256(DATA).hexdigest(), threading.Event(), threading.Lock(), may_replace=False)
+        first.finish(target, hashlib.sha256(DATA).hexdigest(), threading.Lock(), may_replace=False)
 
     assert others[0].is_in_place
     assert not target.exists()
@@ -413,7 +428,7 @@ def test_after_a_failed_sync_only_bytes_of_earlier_syncs_count(target, partial, 
     partial.record()
     monkeypatch.setattr(partial_module, "sync_data", refuses)
     with pytest.raises(OSError, match="Input"):
-        partial.finish(target, "a" * 64, threading.Event(), threading.Lock(), may_replace=False)
+        partial.finish(target, "a" * 64, threading.Lock(), may_replace=False)
 
     assert Journal.read(journal_path(target)).runs == [(0, 4_000, SYNCED)]
 

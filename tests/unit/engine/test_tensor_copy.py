@@ -38,7 +38,7 @@ class Copying:
         self.lease = Lease(lease_path(target), 60)
         self.lease.try_acquire()
         parts = (PartIdentity("model.gguf", 0, SIZE, "a" * 64),)
-        self.partial = PartialFile(target, parts, SIZE, self.lease, queue.SimpleQueue())
+        self.partial = PartialFile(target, parts, SIZE, self.lease, queue.SimpleQueue(), threading.Event())
         self.donors = [a_donor(folder / "one.gguf"), a_donor(folder / "two.gguf")]
 
     def copy(self, *copies: Copy) -> TensorCopy:

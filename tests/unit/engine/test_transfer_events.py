@@ -145,7 +145,9 @@ class OtherProcess:
         while self.lease.try_acquire() is not None:
             pass
         self.lease._lease_s = 1e9
-        self.opened = PartialFile(file.path, file.identities, file.size_bytes, self.lease, queue.SimpleQueue())
+        self.opened = PartialFile(
+            file.path, file.identities, file.size_bytes, self.lease, queue.SimpleQueue(), threading.Event()
+        )
         for start, gap_end in self.opened.pieces.missing(0, len(content))[:1]:
             end = min(gap_end, start + 2 * PIECE)
             self.opened.write(start, memoryview(content[start:end]))
