@@ -33,6 +33,7 @@ from gglib_nb.system import (
 
 _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_RANDOM_WRITES: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ESPIPE})
+_NEVER_BLOCK: Final = getattr(os, "O_NONBLOCK", 0)  # not even for a pipe
 _MOST_READ_BYTES: Final = 1024 * 1024
 # A file may be readable again a moment later: a network disk, or a lack of descriptors.
 _FOR_NOW: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
@@ -108,9 +109,9 @@ def _private_names(target: Path, older_than_s: float) -> Iterator[Path]:
 
 
 def open_beside(path: Path, flags: int) -> int:
-    """Open one of these files and return its descriptor. A link there is a `StorageError`; may raise `OSError`."""
+    """Open one of these files and return its descriptor; never blocks. A link there is a `StorageError`; `OSError`."""
     try:
-        return open_file(path, flags, follow_links=False)
+        return open_file(path, flags | _NEVER_BLOCK, follow_links=False)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
@@ -136,7 +137,7 @@ def create_beside(path: Path) -> int:
 @contextlib.contextmanager
 def opened(path: Path, *, follow_links: bool = True) -> Iterator[int]:
     """The descriptor of a regular file, for reading. Never blocks: another kind, as a pipe, is an `OSError`."""
-    fd = open_file(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0), follow_links=follow_links)
+    fd = open_file(path, os.O_RDONLY | _NEVER_BLOCK, follow_links=follow_links)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "it is not a file", str(path))

@@ -20,7 +20,7 @@ from gglib_nb.engine.disk import delete_partial, storage_error
 from gglib_nb.engine.http import WrongRangeError
 from gglib_nb.engine.journal import PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease, SeenLease
-from gglib_nb.engine.local import CheckResult, TargetCheck, may_be_gguf
+from gglib_nb.engine.local import TargetCheck, may_be_gguf
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, UNKNOWN_END, Pieces, Range
 from gglib_nb.engine.protocol import StartTransfer
@@ -254,10 +254,10 @@ class DownloadFile:
         if self.size_bytes is not None:
             self.pieces = Pieces(self.size_bytes, runs_at(self.path, self.identities, is_replaced=is_replaced))
 
-    def begin(self, opened: PartialFile, found: CheckResult, now_s: float) -> None:
+    def begin(self, opened: PartialFile, comparison: Comparison | None, now_s: float) -> None:
         """Fetch it, into this partial file."""
         self.stage, self.opened, self.pieces, self._synced_s = Stage.FETCHING, opened, opened.pieces, now_s
-        self.comparison = found.comparison
+        self.comparison = comparison
 
     def lost(self) -> None:
         """Another process has the file, or it was deleted: write nothing, and check again; raises `StorageError`."""

@@ -74,7 +74,7 @@ def release(event: JobEnded) -> None:
         if event.name == "check":
             file.jobs.discard("check")
             if isinstance(result, CheckResult) and result.opened is not None:
-                file.begin(result.opened, CheckResult(None), 0.0)
+                file.begin(result.opened, None, 0.0)
             file.close()
         elif event.name == "sync" and isinstance(result, Exception):
             delete_unowned(file.path)  # its bytes may be lost, and no other sync will report it

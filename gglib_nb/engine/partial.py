@@ -105,11 +105,12 @@ class PartialFile:
             with contextlib.ExitStack() as unused:
                 unused.callback(os.close, fd)
                 found = os.fstat(fd)
-                if found.st_size >= runs[-1][1]:
-                    if self.lease.has_other_writer or found.st_nlink > 1 or flags == os.O_RDONLY:
-                        return self._own_copy(fd, runs), runs
-                    unused.pop_all()
-                    return fd, runs
+                if found.st_size < runs[-1][1]:
+                    break
+                if self.lease.has_other_writer or found.st_nlink > 1 or flags == os.O_RDONLY:
+                    return self._own_copy(fd, runs), runs
+                unused.pop_all()
+                return fd, runs
         self._check_owner()  # a disk may have taken long until here
         return disk.create_beside(self.path), []
 

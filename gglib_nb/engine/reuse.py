@@ -152,9 +152,9 @@ def compare_tensors(
     end, wanted = max(_FIRST_BYTES, fetched.reach(0)), None
     while wanted is None:
         fetched = yield ((0, min(end, size_bytes)),)
-        with partial.open("rb", buffering=0) as file:
+        with opened(partial) as fd:
             try:
-                wanted = read_tensors(prefix_reader(file.fileno(), fetched.reach(0)), size_bytes)
+                wanted = read_tensors(prefix_reader(fd, fetched.reach(0)), size_bytes)
             except GgufError:
                 if end >= min(size_bytes, _LAST_BYTES):
                     return ()
@@ -177,11 +177,11 @@ def _known(ranges: Sequence[Range], fetched: Pieces) -> list[Range]:
 
 def _agreeing(sampling: Sampling, known: Sequence[Range], partial: Path, donors: Sequence[DonorFile]) -> list[Copy]:
     """The copies whose samples are equal in a donor."""
-    with partial.open("rb", buffering=0) as file, _OpenDonors(donors) as sources:
+    with opened(partial) as fd, _OpenDonors(donors) as sources:
 
         def agrees(probe: Copy) -> bool:
             theirs = sources.read(probe.donor, probe.source_offset, probe.length)
-            return len(theirs) == probe.length and theirs == read_at(file.fileno(), probe.length, probe.target_offset)
+            return len(theirs) == probe.length and theirs == read_at(fd, probe.length, probe.target_offset)
 
         return choose_sources(sampling.candidates, known, agrees)
 

@@ -402,7 +402,7 @@ class Transfer:
             file.is_linked = result.is_linked
             self._done(file, result.stored)
         elif result.opened is not None:
-            file.begin(result.opened, result, now_s)
+            file.begin(result.opened, result.comparison, now_s)
         # The folder of the repository exists while its disk is mounted.
         owner = [str(one.parent) for one in file.path.parents if one.match(self._command.repo_id)]
         self._known_folders = tuple(dict.fromkeys((*self._known_folders, *owner)))

@@ -41,7 +41,7 @@ def file_of(target: Path, *parts: PlannedFile) -> DownloadFile:
 
 def opened(file: DownloadFile, lease: Lease) -> PartialFile:
     partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue(), threading.Event())
-    file.begin(partial, CheckResult(None), 0.0)
+    file.begin(partial, None, 0.0)
     return partial
 
 

@@ -19,7 +19,6 @@ from gglib_nb.engine.file import DownloadFile, Request
 from gglib_nb.engine.jobs import sync
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease, LeaseLostError, LeaseState, delete_unowned
-from gglib_nb.engine.local import CheckResult
 from gglib_nb.engine.partial import PartialFile, StoppedError
 from gglib_nb.engine.pieces import SYNCED, WRITTEN
 from gglib_nb.engine.resolve import Remote
@@ -82,7 +81,7 @@ def partial(target, lease):
 def file_of(target: Path, partial: PartialFile) -> DownloadFile:
     planned = PlannedFile("model.gguf", SIZE, hashlib.sha256(DATA).hexdigest(), str(target))
     file = DownloadFile([(0, planned)], lambda path: Asked("http://hub", "o/r", "c" * 40, path), Timeouts())
-    file.begin(partial, CheckResult(None), 0.0)
+    file.begin(partial, None, 0.0)
     return file
 
 
@@ -248,6 +247,21 @@ def test_a_lease_taken_from_a_live_process_keeps_its_warning_after_release(targe
     assert lease.has_other_writer
     lease.release()
     first.close(is_ours=False)
+
+
+def test_a_pipe_in_place_of_the_partial_file_is_replaced_and_not_waited_for(target) -> None:
+    first = opened(target, acquired(target))
+    first.pieces.set(0, 1000, WRITTEN)
+    first.close(is_ours=True)
+    part_path(target).unlink()
+    os.mkfifo(part_path(target))
+
+    lease_path(target).unlink()
+    partial = opened(target, acquired(target))
+
+    assert partial.is_in_place
+    assert partial.pieces.present_bytes == 0
+    partial.close(is_ours=True)
 
 
 def test_a_stop_ends_the_copying_of_a_file_that_another_process_may_write_to(target) -> None:
