@@ -198,27 +198,23 @@ def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threadin
 
     Reads from the disk and not from the system's cache, which it leaves unchanged for the model in use.
     """
-    try:
-        with opened(Path(file.path)) as fd:
-            return _check(file, fd, on_read, stop)
-    except FileNotFoundError:
-        return CheckedFile(file.path, "missing")
-    except OSError as error:
-        return CheckedFile(file.path, "unreadable", reason=error.strerror or str(error))
-
-
-def _check(file: FileToCheck, fd: int, on_read: Callable[[int], None], stop: threading.Event) -> CheckedFile | None:
-    before = os.fstat(fd)
-    digest = FrontDigest([before.st_size])
 
     def note(front: int) -> None:
         on_read(front)
         drop_cached(fd, 0, front)
 
-    drop_cached(fd, 0, 0)
-    if not hash_file(fd, digest, note, stop):
-        return None
-    after = Path(file.path).stat()  # not of the descriptor: another program may have replaced the file
+    try:
+        with opened(Path(file.path)) as fd:
+            before = os.fstat(fd)
+            digest = FrontDigest([before.st_size])
+            drop_cached(fd, 0, 0)
+            if not hash_file(fd, digest, note, stop):
+                return None
+        after = Path(file.path).stat()  # not of the descriptor: another program may have replaced the file
+    except FileNotFoundError:
+        return CheckedFile(file.path, "missing")
+    except OSError as error:
+        return CheckedFile(file.path, "unreadable", reason=error.strerror or str(error))
     seen = CheckedFile(file.path, "changed", size_bytes=after.st_size, mtime_ns=after.st_mtime_ns)
     if identity(before) != identity(after) or not digest.is_complete:
         return seen

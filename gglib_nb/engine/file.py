@@ -16,10 +16,10 @@ from gglib_nb.domain.download import Facts, PlannedFile, StoredFile
 from gglib_nb.domain.gguf_reuse import Copy
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.domain.reports import FileProgress
-from gglib_nb.engine.disk import delete_partial, storage_error
+from gglib_nb.engine.disk import delete_partial, lease_path, storage_error
 from gglib_nb.engine.http import WrongRangeError
 from gglib_nb.engine.journal import PartIdentity, runs_at
-from gglib_nb.engine.lease import Lease, SeenLease
+from gglib_nb.engine.lease import Lease, SeenLease, read_lease
 from gglib_nb.engine.local import TargetCheck, may_be_gguf
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, UNKNOWN_END, Pieces, Range
@@ -28,6 +28,7 @@ from gglib_nb.engine.resolve import Remote, follow
 from gglib_nb.engine.retry import Troubles
 from gglib_nb.engine.reuse import Comparison, CopySource, TensorCopy
 from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.system import clock_s
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
@@ -250,7 +251,8 @@ class DownloadFile:
 
     def scan(self, *, is_replaced: bool) -> None:
         """Read what earlier runs left; with `is_replaced`, a file at the target is not the wanted one."""
-        self.seen_lease = SeenLease.of(self.path)
+        state = read_lease(lease_path(self.path))
+        self.seen_lease = None if state is None else SeenLease(state, clock_s())
         if self.size_bytes is not None:
             self.pieces = Pieces(self.size_bytes, runs_at(self.path, self.identities, is_replaced=is_replaced))
 

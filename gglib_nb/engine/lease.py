@@ -117,11 +117,6 @@ class SeenLease(msgspec.Struct, frozen=True):
     since_s: float
     mtime_ns: int = 0
 
-    @classmethod
-    def of(cls, target: Path) -> Self:
-        """The present state of a target's lease."""
-        return cls(read_lease(lease_path(target)), clock_s())
-
 
 class Lease:
     """The lease of one partial file, from the point of view of one process.
@@ -143,7 +138,7 @@ class Lease:
         self._fd = -1
         self._beat = 0
         self._renewed_s = 0.0
-        self._seen = seen if seen is not None and seen.state is not None else None
+        self._seen = seen
 
     @property
     def is_held(self) -> bool:
