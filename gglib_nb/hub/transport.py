@@ -16,7 +16,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from gglib_nb.domain import units
-from gglib_nb.domain.http_rules import MOST_REDIRECTS, backoff_s, content_range, origin_of
+from gglib_nb.domain.http_rules import MOST_REDIRECTS, backoff_s, content_range, is_encoded, origin_of
 from gglib_nb.domain.hub_answers import Asked, hub_refusal, no_search, redirected
 from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent
 from gglib_nb.domain.values import Value
@@ -165,8 +165,7 @@ class Transport:
     def bytes_of(self, asked: Asked, offset: int, length: int) -> bytes:
         """Bytes of a file from `offset`: fewer than `length` at its end, none after it; `HubError` above 67 MB."""
         if length > 0 and (offset < 0 or length > _LARGEST_ANSWER_BYTES):
-            most = units.size(_LARGEST_ANSWER_BYTES)
-            raise HubError(f"At most {most} of a file can be read at once. Download the file instead.")
+            raise HubError(f"At most {units.size(_LARGEST_ANSWER_BYTES)} of a file can be read. Download it instead.")
         data, is_at_end = b"", False
         while len(data) < length and not is_at_end:  # a server may send less than requested
             part, is_at_end = self._part(asked, range(offset + len(data), offset + length))
@@ -186,7 +185,7 @@ class Transport:
                 return b"", True
             if response.status_code != 206:
                 return data[wanted.start :], True
-            found = content_range(response.headers)
+            found = None if is_encoded(response.headers) else content_range(response.headers)
             if data and found is not None and found.start == wanted.start and found.end is not None:
                 data = data[: found.end - found.start]
                 return data, wanted.start + len(data) == found.size_bytes
@@ -204,12 +203,11 @@ class Transport:
                 return found, response.links.get("next", {}).get("url")
         if asked.is_search:
             raise no_search(asked, "or check HF_ENDPOINT")
-        raise _of_no_route(
-            HubUnavailableError(
-                f"{self.endpoint} did not answer like a Hub. Open it in a browser: the network may ask for a login, or "
-                "HF_ENDPOINT may be wrong."
-            )
+        error = HubUnavailableError(
+            f"{self.endpoint} did not answer like a Hub. Open it in a browser: the network may ask for a login, or "
+            "HF_ENDPOINT may be wrong."
         )
+        raise _of_no_route(error)
 
     def _ask(
         self, url: str, asked: Asked, params: Pairs, headers: Json, part: range | None, *, is_brief: bool
@@ -309,7 +307,8 @@ class Transport:
         if most_bytes > _LARGEST_ANSWER_BYTES:  # the bytes before the part would have to be read and stored
             raise HubUnavailableError("The Hub's storage sends only whole files, not parts of them.")
         data, deadline_s = bytearray(), time.monotonic() + longest_s
-        for chunk in response.iter_bytes():
+        # A part of a compressed body cannot be decompressed.
+        for chunk in response.iter_raw() if response.status_code == 206 else response.iter_bytes():
             self._check_open()
             data += chunk
             if len(data) >= most_bytes:

@@ -1,5 +1,6 @@
 """Mirrors and proxies with fewer routes than the Hub: if `hf_hub_download` works with them, listing and reading do too."""
 
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -332,6 +333,20 @@ def test_without_content_range_the_whole_file_is_requested(mirror: Mirror, asked
 
     assert read(client, offset, length) == DATA[offset : offset + length]
     assert len(asked) == (1 if offset > len(DATA) else 2)
+
+
+@pytest.mark.parametrize("offset", [0, 100])
+def test_ranges_of_a_compressed_file_are_not_used(mirror: Mirror, asked: list[str], offset) -> None:
+    packed = gzip.compress(DATA, mtime=0)
+
+    def respond(one: Asked) -> Answer:
+        if "range" not in one.headers:
+            return Answer(body=DATA)
+        named = f"bytes {offset}-{offset + 99}/{len(packed)}"
+        return Answer(206, packed[offset : offset + 100], {"Content-Range": named, "Content-Encoding": "gzip"})
+
+    assert read(mirror(respond), offset, 100) == DATA[offset : offset + 100]
+    assert len(asked) == 2
 
 
 def test_samples_from_the_middle_of_a_large_file_are_read(mirror: Mirror) -> None:
