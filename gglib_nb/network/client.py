@@ -104,10 +104,11 @@ def _local_address(request: httpx.Request) -> str | None:
 
 
 def _made(proxy: str | None, local_address: str | None, tls: ssl.SSLContext) -> httpx.HTTPTransport:
-    if proxy is not None:
-        Proxy.at(proxy)  # which explains what is wrong with it
+    if proxy is None:
+        return httpx.HTTPTransport(verify=tls, local_address=local_address)
+    is_tls = Proxy.at(proxy).scheme == "https"  # it explains what is wrong with an address
     try:
-        return httpx.HTTPTransport(verify=tls, proxy=proxy, local_address=local_address)
+        return httpx.HTTPTransport(verify=tls, proxy=httpx.Proxy(proxy, ssl_context=tls if is_tls else None))
     except ImportError:  # the only one: httpx imports it for such a proxy
         raise InvalidConfigError(
             "The proxy settings (ALL_PROXY) name a SOCKS proxy, which needs the package socksio. Install it, then "

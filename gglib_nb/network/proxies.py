@@ -67,11 +67,9 @@ class Proxies:
 
         found = getproxies()
         named = {scheme: found[scheme] for scheme in ("http", "https", "all") if found.get(scheme)}
+        by_scheme = {scheme: url if "://" in url else f"http://{url}" for scheme, url in named.items()}
         exempt = (entry.strip().lower() for entry in found.get("no", "").split(","))
-        return cls(
-            {scheme: url if "://" in url else f"http://{url}" for scheme, url in named.items()},
-            tuple(filter(None, exempt)),
-        )
+        return cls(by_scheme, tuple(filter(None, exempt)))
 
     def for_url(self, url: str) -> str | None:
         """Address of the proxy for a URL; None if the host is reached directly."""

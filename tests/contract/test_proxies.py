@@ -274,6 +274,22 @@ def test_a_proxy_that_allows_few_tunnels_is_used_with_few_connections(
     assert 0 < proxy.refusals <= 30
 
 
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_a_proxy_reached_over_tls_may_have_the_companys_certificate(company, monkeypatch, variable) -> None:
+    def serve(plain: socket.socket) -> None:
+        with company.server().wrap_socket(plain, server_side=True) as connection:
+            proxy.ask(connection)
+            connection.sendall(response(body=b"[]"))
+
+    trust(monkeypatch, company, variable)
+    with OddServer(serve) as proxy:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("http:", "https:"))
+
+        assert HubClient("http://hub.example", patience=Patience(tries=1)).search("x") == []
+
+    assert proxy.requests[0].startswith("GET http://hub.example/api/models?")
+
+
 def test_without_the_companys_certificate_listing_and_download_say_where_to_set_it(hub, tmp_path) -> None:
     listing = listing_error(hub.url)
     failed = download_failure(hub, tmp_path)
