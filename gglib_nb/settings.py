@@ -170,7 +170,7 @@ def _read_count(text: str) -> int:
 
 def _read_flag(text: str) -> bool:
     if (word := text.strip().lower()) not in _TRUE | _FALSE:
-        raise InvalidConfigError(f"{text!r} must be on or off.")
+        raise InvalidConfigError(f"{text!r} is neither on nor off.")
     return word in _TRUE
 
 

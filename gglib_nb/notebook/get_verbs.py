@@ -97,7 +97,7 @@ def queue(
     is_waiting = item is not None and item.status is DownloadStatus.QUEUED
     if no_start and is_waiting and not session.manager.snapshot.is_processing:
         state += " Start the queue: %gguf resume --all"
-    if id_ in before or item is None:
+    if item is None or (id_ in before and not item.was_present):
         return f"{id_} is already in the queue. {state}" if id_ in before else f"Queued {id_}. {state}"
     number = len(item.shards) + len(item.companions)
     size = "size unknown" if item.total_bytes is None else units.size(item.total_bytes)

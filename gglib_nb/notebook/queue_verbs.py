@@ -250,7 +250,7 @@ def history(session: Session, *, clear: bool = False) -> Answer | str:
     """
     if clear:
         number = session.sync.clear_history()
-        return f"Cleared {units.plural(number, 'download')} from the history."
+        return _all_of("clear", number, f"Cleared {units.plural(number, 'download')} from the history.")
     past = session.sync.history()
     session.list_rows(one.id for one in past)
     return session.answer(listings.history_table(past)) if past else "The history is empty."
@@ -276,7 +276,7 @@ def partials(
     --all: With --discard: delete all of them.
     --yes: Delete several without asking.
     """
-    if queue and discard:
+    if queue == discard and (queue or all_ or yes):
         raise GrammarError("Write either --queue or --discard")
     has_text = text is not None and has_word(text)
     if all_ and has_text:

@@ -101,7 +101,7 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
         link=item.error.accept_url or "" if isinstance(item.error, GatedRepoError) else "",
         part=item.progress,
         progress=", ".join(filter(None, (progress, done))) if has_bar else "",
-        bars=tuple(map(_bar, files)),
+        bars=tuple(_bar(file, is_active=is_active) for file in files),
         is_open=is_active and 1 < len(files) <= _MOST_OPEN_FILES,
         reason=printable(item.reason),
         path=path,
@@ -249,14 +249,14 @@ def _files_done(files: tuple[ShardProgress, ...]) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _bar(file: ShardProgress) -> Bar:
+def _bar(file: ShardProgress, *, is_active: bool) -> Bar:
     size_bytes, is_done = file.size_bytes, file.status is ShardStatus.FINISHED
     part = None if size_bytes is None and not is_done else 1.0
     if size_bytes and not is_done:
         part = min(1.0, file.downloaded_bytes / size_bytes)
     return Bar(
         name=printable(file.path_in_repo.rpartition("/")[2]),
-        status=file.status,
+        status=file.status if is_active or is_done else "",
         amount=units.size(size_bytes) if is_done else units.amount(file.downloaded_bytes, size_bytes),
         part=part,
         percent="unknown" if part is None else units.percent(part),

@@ -112,6 +112,14 @@ def test_with_all_or_yes_no_confirmation_is_requested(ask: Callable[..., str], f
     assert left(folder) == ([] if "--all" in line else [NAMES[2]])
 
 
+@pytest.mark.parametrize("line", ["--all", "--yes", "two --yes", "--queue --discard two"])
+def test_an_option_of_a_deletion_is_refused_without_it(ask: Callable[..., str], folder: Path, line: str) -> None:
+    with pytest.raises(GrammarError, match="Write either --queue or --discard"):
+        ask(line)
+
+    assert left(folder) == list(NAMES)
+
+
 def test_a_row_number_selects_one(ask: Callable[..., str], folder: Path) -> None:
     ask("two")
     ask("--discard #1")

@@ -158,6 +158,17 @@ def test_queueing_a_model_again_says_that_you_already_have_it_and_not_that_it_do
     assert run(shell, "queue a/b:Q6_K").endswith("All of its data is on the disk and is being verified.")
 
 
+def test_a_joined_download_that_completes_at_once_is_not_called_queued(shell, manager):
+    def join(repo_id, quantization, **_):
+        there = download("owner/second:Q8_0", "completed", was_present=True, downloaded_bytes=GB, total_bytes=GB)
+        manager.snapshot = replace(manager.snapshot, items=(), recent_completed=(there,))
+        return SimpleNamespace(id=DownloadId(repo_id, quantization))
+
+    manager.answers["queue_smart"] = join
+
+    assert run(shell, "queue owner/second:Q8_0") == "You already have owner/second:Q8_0 (1.0 GB)."
+
+
 def test_queue_joins_an_existing_download(shell, manager):
     said = run(shell, "queue owner/second:Q8_0")
 
@@ -1090,6 +1101,12 @@ def test_an_empty_history_is_reported(shell, manager):
     manager.answers["history"] = []
 
     assert run(shell, "history") == "The history is empty."
+
+
+def test_clearing_an_empty_history_says_that_there_is_nothing_to_clear(shell, manager):
+    manager.answers["clear_history"] = 0
+
+    assert run(shell, "history --clear") == "There is nothing to clear."
 
 
 def test_clearing_the_history_reports_the_count_and_what_is_kept(shell, manager):

@@ -72,6 +72,19 @@ def test_a_row_has_one_bar_per_file_and_counts_the_finished_ones():
     assert (row.part, row.progress, row.is_open) == (0.5, "50 %, 1 of 2 files done", True)
 
 
+@pytest.mark.parametrize("status", ["queued", "paused", "failed", "cancelled"])
+def test_only_files_of_an_active_download_are_called_downloading(status):
+    files = (
+        shard(1, downloaded_bytes=GB, status=ShardStatus.FINISHED),
+        shard(2, downloaded_bytes=GB // 2, status=ShardStatus.DOWNLOADING),
+        shard(3, downloaded_bytes=GB, status=ShardStatus.VERIFYING),
+    )
+
+    row = rows.download_row(download(MODEL, status, downloaded_bytes=GB, shards=files), 1, 0)
+
+    assert [bar.status for bar in row.bars] == ["finished", "", ""]
+
+
 def test_a_finished_row_has_its_path_and_the_code_that_loads_it():
     row = rows.download_row(completed(MODEL), 0, 0)
 

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from gglib_nb.domain.download import DownloadStatus, HostProgress, ShardStatus
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.snapshot import QueueRunSummary
+from gglib_nb.domain.snapshot import QueueRunSummary, Then
 from gglib_nb.errors import GatedRepoError, NetworkError
 from gglib_nb.notebook.render import render_html, render_text
 from tests.support.snapshots import GB, download, shard, snapshot
@@ -104,8 +104,18 @@ def test_a_waiting_download_shows_its_position_and_whether_it_is_paused():
     first, second = render_text(snapshot(download(), paused)).splitlines()[2:]
 
     assert first.split() == ["#1", "owner/model:Q4_K_M", "4.0", "GB"]
-    assert second.split()[:2] == ["#2", "owner/second:Q8_0"]
-    assert second.endswith("paused")
+    assert second.split()[:4] == ["#2", "owner/second:Q8_0", "25", "%"]
+    assert "  paused  " in second
+
+
+def test_a_paused_download_is_called_paused_however_long_its_folder_and_its_command_are():
+    command = Then("cp " + "x" * 80, "waiting")
+    paused = download(status=DownloadStatus.PAUSED, position=1, to="/mnt/" + "folder" * 10, then=command)
+
+    *_, line = render_text(snapshot(paused), 80).splitlines()
+
+    assert "  paused  " in line
+    assert line.endswith("…")
 
 
 def test_a_failure_shows_its_number_reason_and_command():
