@@ -186,16 +186,17 @@ class Lease:
     def release(self) -> None:
         """Release it, if it is ours; may be called again.
 
-        While another process may still write to the partial file, the lease remains, as that of a dead process.
+        While another process may still write to the partial file, the lease remains, as that of a dead process; also in
+        a folder that no longer permits changes, or the next attempt would wait for this one.
         """
         try:
-            if not self.is_ours():
-                pass
-            elif self.has_other_writer and os.path.lexists(self._path.with_suffix("")):
+            if self.is_ours():
+                if not (self.has_other_writer and os.path.lexists(self._path.with_suffix(""))):
+                    with contextlib.suppress(OSError):
+                        self._path.unlink(missing_ok=True)
+                        return
                 self._write(0, pid=0)
-            else:
-                self._path.unlink(missing_ok=True)
-        finally:  # even if the folder no longer permits changes
+        finally:
             self._close()
 
     def _create(self, path: Path) -> None:

@@ -124,6 +124,23 @@ def test_a_lease_that_was_released_on_another_machine_is_acquired_at_once(path) 
     lease.release()
 
 
+def test_a_lease_that_cannot_be_deleted_is_acquired_at_once(path, monkeypatch) -> None:
+    """The folder lost its write permission during a download, and is repaired before the next attempt."""
+
+    def refuses(path: Path, *, missing_ok: bool = False) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    first, second = Lease(path, 10), Lease(path, 10)
+    assert first.try_acquire() is None
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", refuses)
+        first.release()
+
+    assert second.try_acquire() is None
+    assert not second.has_other_writer
+    second.release()
+
+
 def test_an_owner_without_heartbeats_loses_its_lease_by_the_watchers_clock(path) -> None:
     Lease(path, 10).try_acquire()
     owned_by(path, owner="other", place="elsewhere")
