@@ -42,9 +42,6 @@ def _read_reference(text: str) -> str:
     return text
 
 
-Context = Annotated[int, Argument(read=read_count, offers=("4096", "8192", "32768"))]
-Licence = Annotated[str, Argument(offers=("apache-2.0", "mit", "llama3.1", "gemma"))]
-Task = Annotated[str, Argument(offers=("text-generation", "image-text-to-text", "feature-extraction"))]
 Repository = Annotated[
     DownloadId,
     Argument(
@@ -133,7 +130,7 @@ def plan(
     reference: Repository,
     *,
     revision: str | None = None,
-    context: Context | None = None,
+    context: Annotated[int, Argument(read=read_count, offers=("4096", "8192", "32768"))] | None = None,
     kv: CacheType = "f16",
 ) -> Answer:
     """Show the variants of a model: size, what you already have, free disk space, fit in memory. Downloads nothing.
@@ -155,8 +152,8 @@ def search(
     words: Annotated[str, Argument(takes_rest=True)],
     *,
     max_size: Annotated[int, Argument(read=read_parameters)] | None = None,
-    licence: Licence | None = None,
-    task: Task | None = None,
+    licence: Annotated[str, Argument(offers=("apache-2.0", "mit", "llama3.1", "gemma"))] | None = None,
+    task: Annotated[str, Argument(offers=listings.TASKS)] | None = None,
     sort: Literal["downloads", "likes", "modified", "trending"] = "downloads",
     limit: Annotated[int, Argument(read=read_count)] = 20,
 ) -> Answer | str:

@@ -31,16 +31,14 @@ _STATES: Final[dict[ModelState, Mood]] = {
 }  # fmt: skip
 
 
-def _state_cell(model: ModelSummary) -> Fact:
-    if model.store:
-        return Fact("read-only")
-    return Fact(f"{model.state}{', update' if model.has_update else ''}", _STATES[model.state])
+def _state(model: ModelSummary, update: str = "") -> Fact:
+    return Fact("read-only") if model.store else Fact(f"{model.state}{update}", _STATES[model.state])
 
 
 _MODEL_COLUMNS: Final = (
     Column("Model", lambda model: model.id, is_code=True),
     Column("Size", lambda model: units.size(model.size_bytes), is_number=True),
-    Column("State", _state_cell),
+    Column("State", lambda model: _state(model, ", update" if model.has_update else "")),
     Column("Parameters", lambda model: units.count(model.parameter_count), is_number=True, importance=2),
     Column("Quantization", lambda model: model.quantization or units.UNKNOWN, importance=4),
     Column("With", lambda model: "mmproj" if model.projector_path else "", importance=3),
@@ -84,7 +82,6 @@ def missing_stores(use: DiskUse) -> str:
 
 def _model_row(model: ModelSummary) -> Row:
     owner, _, title = model.repo_id.rpartition("/")
-    mood: Mood = "plain" if model.store else _STATES[model.state]
     actions = [
         Action("loading", "Code", f"Show the code that loads {model.id}, for each program"),
         Action("inspect", "Contents", f"Show what {model.id} contains"),
@@ -102,7 +99,7 @@ def _model_row(model: ModelSummary) -> Row:
         tag=printable(model.quantization or ""),
         origin=printable(owner),
         name=printable(model.id),
-        icon=_ICONS[mood],
+        icon=_ICONS[_state(model).mood],
         lines=rows.facts(
             units.size(model.size_bytes),
             units.plural(model.file_count, "file") if model.file_count > 1 else "",
@@ -110,7 +107,7 @@ def _model_row(model: ModelSummary) -> Row:
             printable(model.architecture or ""),
             "" if model.context_length is None else units.plural(model.context_length, "token"),
             "with vision projector" if model.projector_path else "",
-            Fact("read-only" if model.store else model.state, mood),
+            _state(model),
             f"from {printable(units.tilde(model.store))}" if model.store else "",
             "" if model.last_used_at_s is None else f"last used {units.day(model.last_used_at_s)}",
             Fact("a newer version is on the Hub" if model.has_update else "", "warn"),
@@ -192,7 +189,6 @@ _PARTIAL_COLUMNS: Final = (
     Column("In use", lambda one: "yes" if one.is_in_use else ""),
     Column("File", lambda one: one.target, is_code=True),
 )
-_PARTIAL_HINT: Final = "Finish them: %gguf partials --queue. Delete one: %gguf partials --discard #ROW"
 
 
 def earlier_list(past: Sequence[PastDownload]) -> Listing:
@@ -203,8 +199,8 @@ def earlier_list(past: Sequence[PastDownload]) -> Listing:
 
 def partial_table(found: Sequence[Leftover]) -> Table:
     """Unfinished downloads in the models folder."""
-    hint = _PARTIAL_HINT if any(not one.is_in_use for one in found) else ""
-    return Table(_PARTIAL_COLUMNS, found, hint, number="Row")
+    hint = "Finish them: %gguf partials --queue. Delete one: %gguf partials --discard #ROW"
+    return Table(_PARTIAL_COLUMNS, found, "" if all(one.is_in_use for one in found) else hint, number="Row")
 
 
 # Repositories ----------------------------------------------------------------------------------------------------
@@ -217,10 +213,10 @@ _FITS: Final[dict[FitClass, tuple[str, Fact]]] = {
     "unknown": ("", Fact("")),
 }
 _SMALLER: Final = tuple((f"{one}{'0' * 9}", f"up to {one} B") for one in (4, 8, 14, 32, 70))
-_TASKS: Final = ("text-generation", "image-text-to-text", "feature-extraction", "automatic-speech-recognition")
+TASKS: Final = ("text-generation", "image-text-to-text", "feature-extraction", "automatic-speech-recognition")
 FILTERS: Final = (
     Field(id="max_parameters", label="Largest model", value="", hint="any size", choices=_SMALLER),
-    Field(id="task", label="Task", value="", hint="any task", choices=tuple((task, task) for task in _TASKS)),
+    Field(id="task", label="Task", value="", hint="any task", choices=tuple((task, task) for task in TASKS)),
     Field(id="licence", label="Licence", value="", hint="any licence"),
 )
 """The filters of a search."""

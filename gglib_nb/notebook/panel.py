@@ -27,7 +27,7 @@ from gglib_nb.notebook import actions, messages, rows
 from gglib_nb.notebook.listings import FILTERS
 from gglib_nb.notebook.messages import Changes, PanelState
 from gglib_nb.notebook.outputs import Bundle, PanelOutputs
-from gglib_nb.notebook.render import render_html, render_text
+from gglib_nb.notebook.render import static_bundle
 
 if TYPE_CHECKING:
     from gglib_nb.manager.manager import DownloadManager
@@ -175,10 +175,7 @@ class Panel(anywidget.AnyWidget):
     def _bundle(self, caption: str) -> Bundle:
         live = None if self.comm is None else super()._repr_mimebundle_()
         data, metadata = live or ({}, {})
-        snapshot = self.manager.snapshot
-        # For readers without the widget: GitHub, nbviewer, nbconvert, a terminal.
-        text, html = render_text(snapshot, caption=caption), render_html(snapshot, caption)
-        return {**data, "text/plain": text, "text/html": html}, metadata
+        return data | static_bundle(self.manager.snapshot, caption), metadata
 
     @override
     def _repr_mimebundle_(self, **_kwargs: Any) -> Bundle | None:

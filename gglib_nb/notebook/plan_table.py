@@ -6,6 +6,7 @@ details are less visible.
 """
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Final
 
 from gglib_nb.domain import units
@@ -95,7 +96,7 @@ def plan_blocks(plan: RepoPlan) -> list[Block]:
         Line(_machine(plan), QUIET),
         *(Line(text, f"color:{COLORS['bad']}") for text in warnings),
         *(Line(text, STRONG) for text in _advice(plan)),
-        Table(_columns(plan), plan.variants, number="Row", marked=marked, sorts=True),
+        Table(_columns(plan), plan.variants, number="Row", marked=marked),
         *(Line(text, QUIET) for text in _below(plan)),
     ]
 
@@ -199,16 +200,19 @@ def _columns(plan: RepoPlan) -> tuple[Column, ...]:
         star = ["★ recommended"] if one.is_recommended and len(plan.variants) > 1 else []
         return Fact(", ".join([*star, *(fact.text for fact in _remarks(one, plan))]), "bad" if one.missing else "plain")
 
+    number = partial(Column, is_number=True)
     return (
         Column("Variant", lambda one: one.name or one.key, is_code=True),
-        Column("Size", lambda one: units.size(one.size_bytes), is_number=True),
-        Column("Bits/weight", lambda one: _measures(one)[0], is_number=True, is_quiet=True, importance=5),
-        Column("KL divergence", lambda one: _measures(one)[1], is_number=True, importance=5),
-        Column("Perplexity", lambda one: _measures(one)[2], is_number=True, importance=6),
-        Column("Memory", memory, share, is_number=True, importance=4),
-        Column("Fits", lambda one: _fit(one.placement, tokens)),
-        Column("On disk", _here, importance=2),
-        Column("Free after", free, is_number=True, is_quiet=True, importance=6),
+        number("Size", lambda one: units.size(one.size_bytes), rank=lambda one: one.size_bytes),
+        number("Bits/weight", lambda one: _measures(one)[0], is_quiet=True, importance=5),
+        number(
+            "KL divergence", lambda one: _measures(one)[1], rank=lambda one: one.quality.kl_divergence, importance=5
+        ),
+        number("Perplexity", lambda one: _measures(one)[2], rank=lambda one: one.quality.perplexity, importance=6),
+        number("Memory", memory, share, rank=lambda one: one.memory.total_bytes, importance=4),
+        Column("Fits", lambda one: _fit(one.placement, tokens), rank=lambda one: list(_MOODS).index(one.placement.fit)),
+        Column("On disk", _here, rank=lambda one: one.present_bytes / (one.size_bytes or 1), importance=2),
+        number("Free after", free, rank=lambda one: one.free_bytes_after, is_quiet=True, importance=6),
         Column("Note", note, importance=3),
         Column("llama-server", arguments, is_code=True, is_quiet=True, importance=7, is_spare=True),
     )

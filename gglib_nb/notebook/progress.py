@@ -184,8 +184,7 @@ def queue_in_cell(id_: DownloadId | None) -> LiveOutput[QueueSnapshot]:
 
     def draw(snapshot: QueueSnapshot, caption: str) -> Data:
         shown = only(snapshot, id_)
-        text = render.render_text(shown, caption=caption)
-        return {"text/plain": text, "text/html": render.render_html(shown, caption)}
+        return render.static_bundle(shown, caption)
 
     def continues(snapshot: QueueSnapshot) -> bool:
         shown = only(snapshot, id_)

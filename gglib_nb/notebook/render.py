@@ -166,6 +166,11 @@ def render_html(snapshot: QueueSnapshot, caption: str = "") -> str:
     return page([*parts, *(quiet(line) for line in (head.summary, caption) if line)])
 
 
+def static_bundle(snapshot: QueueSnapshot, caption: str) -> dict[str, str]:
+    """The queue for readers without the widget: GitHub, nbviewer, nbconvert, a terminal."""
+    return {"text/plain": render_text(snapshot, caption=caption), "text/html": render_html(snapshot, caption)}
+
+
 def download_html(item: QueuedDownload, caption: str = "") -> str:
     """One download that is updated in place."""
     listed = [(0, rows.download_row(item, 1, 1))]

@@ -27,7 +27,7 @@ _KEPT_WHERE: Final = (
     "are in the queue, in a folder that does not exist, were imported from another folder, or belong to another program"
 )
 _BAR_CELLS: Final = 20
-_TEXT_TEMPLATE_LINES: Final = 25
+_TEMPLATE_LINES: Final = 25
 _NO_TEMPLATE: Final = "It has no chat template: set one in the program that loads it."
 _INTROSPECTION: Final = (
     "Its chat template uses Python introspection ({}). Only run it in a program that sandboxes templates."
@@ -182,12 +182,11 @@ def inspection_blocks(one: Inspection) -> list[Block]:
         *(Line(f"{name}: {value}") for name, value in _facts(one)),
         *([_tensor_table(one.tensors)] if one.tensors else []),
         Fold(f"Metadata ({units.plural(len(keys), 'key')})", metadata),
-        *(Fold(_titled(name, text), text, _TEXT_TEMPLATE_LINES) for name, text in sorted(one.chat_templates.items())),
+        *(
+            Fold(f"{f'Chat template {name}'.rstrip()} ({units.plural(len(text), 'character')})", text, _TEMPLATE_LINES)
+            for name, text in sorted(one.chat_templates.items())
+        ),
     ]
-
-
-def _titled(template: str, text: str) -> str:
-    return f"{f'Chat template {template}'.rstrip()} ({units.plural(len(text), 'character')})"
 
 
 def comparison_blocks(found: Comparison) -> list[Block]:

@@ -61,7 +61,6 @@ def _typed(read: Callable[[str], str], question: str) -> str:
 class Screen:
     """Asks and shows: a terminal, a notebook's cell, or a run without a user; without a shell there is no user."""
 
-    _shell: Any = None
     _panel: "Panel | None" = None
     _sidecar: Any = None
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
 
@@ -402,22 +403,20 @@ def _offered(verb: Verb, given: Sequence[str], known: Tab) -> Iterable[str]:
 # Values of arguments and options that are no settings -----------------------------------------------------------------
 
 
-def _reader(unit_sizes: Mapping[str, int], mistake: str) -> Callable[[str], int]:
+def _read_number(unit_sizes: Mapping[str, int], mistake: str, text: str) -> int:
     """Reads a number with one of these units, as a whole number of at least 1."""
-    number = re.compile(rf"(\d{{1,30}}(?:\.\d+)?)\s*({'|'.join(unit_sizes)})", re.IGNORECASE | re.ASCII)
-
-    def read(text: str) -> int:
-        found = number.fullmatch(text.strip())
-        value = int(Fraction(found[1]) * unit_sizes[found[2].lower()]) if found else 0
-        if not found or not value or (not found[2] and not found[1].isdecimal()):
-            raise GrammarError(f"{text!r} {mistake}")
-        return value
-
-    return read
+    number = rf"(\d{{1,30}}(?:\.\d+)?)\s*({'|'.join(unit_sizes)})"
+    found = re.fullmatch(number, text.strip(), re.IGNORECASE | re.ASCII)
+    value = int(Fraction(found[1]) * unit_sizes[found[2].lower()]) if found else 0
+    if not found or not value or (not found[2] and not found[1].isdecimal()):
+        raise GrammarError(f"{text!r} {mistake}")
+    return value
 
 
-read_count: Final = _reader({"": 1, "k": 1000, "ki": 1024}, "is not a whole number of at least 1")
-read_age: Final = _reader({"h": 3_600, "d": 86_400, "w": 604_800}, "is not an age. Write one such as 30d, 8w or 12h")
-read_parameters: Final = _reader(
-    {"m": 10**6, "b": 10**9, "t": 10**12}, "is not a number of parameters. Write one such as 8B or 500M"
+read_count: Final = partial(_read_number, {"": 1, "k": 1000, "ki": 1024}, "is not a whole number of at least 1")
+read_age: Final = partial(
+    _read_number, {"h": 3_600, "d": 86_400, "w": 604_800}, "is not an age. Write one such as 30d, 8w or 12h"
+)
+read_parameters: Final = partial(
+    _read_number, {"m": 10**6, "b": 10**9, "t": 10**12}, "is not a number of parameters. Write one such as 8B or 500M"
 )

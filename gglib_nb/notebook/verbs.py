@@ -229,11 +229,8 @@ def _named(origin: settings.Origin) -> str:
     return f"{origin.source}: {origin.where}" if origin.where else origin.source
 
 
-VerbName = Annotated[str, Argument("VERB", offers=lambda _tab: VERBS)]
-
-
 @verb("settings")
-def help_(session: Session, name: VerbName | None = None) -> Answer:
+def help_(session: Session, name: Annotated[str, Argument("VERB", offers=lambda _tab: VERBS)] | None = None) -> Answer:
     """Explain a verb, or list all of them."""
     del session
     if name is not None and name not in VERBS:

@@ -2,15 +2,17 @@
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, expect
 
-from gglib_nb.notebook.tables import Column, Table
+from gglib_nb.domain.quality import Quality
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.jlab import JupyterLab, NotebookPage
+from tests.support.plan_values import GB, a_plan, a_variant, plan_html
 
 MB = 1_000_000
 SIZES = {"Q2_K": 1, "Q3_K_M": 2, "Q4_K_M": 3, "Q5_K_M": 4, "Q8_0": 40}
@@ -49,14 +51,46 @@ def test_clicking_a_column_header_sorts_a_plan(page: NotebookPage) -> None:
     expect(rows.first).to_contain_text("Q8_0")
 
 
-def test_a_shortage_of_disk_space_sorts_below_free_space(browser: Browser) -> None:
-    texts = ["9 GB", "3 GB short", "5 GB"]
+def test_a_column_sorts_by_its_values_and_keeps_what_is_unknown_last(browser: Browser) -> None:
+    kinds = {
+        "reduced": ("gpu_reduced", 9.0, 0, {}),
+        "whole48": ("gpu", 10.0, 0, {"longest_gpu_context": 4_800}),
+        "no": ("too_large", 800.0, 0, {}),
+        "partly28": ("gpu_partly", 30.0, 15 * GB, {"gpu_layers": 28}),
+        "unknown": ("unknown", 0.5, 0, {}),
+        "whole": ("gpu", 1.5, 0, {}),
+    }
+    variants = [
+        replace(
+            a_variant(key, size, placement=replace(a_variant().placement, fit=fit, **more), present_bytes=here),
+            reusable_bytes=int(0.9 * size * GB) if key == "no" else None,
+            memory=None if fit == "unknown" else a_variant(key, size).memory,
+            quality=Quality(kl_divergence=size / 7) if size > 5 else None,
+        )
+        for key, (fit, size, here, more) in kinds.items()
+    ]
+    by_fit = ["whole48", "whole", "reduced", "partly28", "no", "unknown"]
+    by_size = ["unknown", "whole", "reduced", "whole48", "partly28", "no"]
+    by_memory = ["whole", "reduced", "whole48", "partly28", "no", "unknown"]
+    known_quality = ["reduced", "whole48", "partly28", "no"]
     with browser.new_page() as page:
-        page.set_content(Table((Column("Free after"),), [(text,) for text in texts], sorts=True).html())
+        page.set_content(plan_html(a_plan(*variants)))
+        names = page.locator("tbody code")
 
-        page.get_by_role("button", name="Free after").click()
+        def order(column: str) -> list[str]:
+            page.get_by_role("button", name=column).click()
+            return [text for text in names.all_text_contents() if text in kinds]
 
-        expect(page.locator("tbody td")).to_have_text(["3 GB short", "5 GB", "9 GB"])
+        assert order("Fits") == by_fit
+        assert order("Fits") == ["no", "partly28", "reduced", "whole48", "whole", "unknown"]
+        assert order("Size") == by_size
+        assert order("Memory") == by_memory
+        assert order("Memory") == [*reversed(by_memory[:-1]), "unknown"]
+        assert order("KL divergence")[:4] == known_quality
+        assert order("KL divergence")[:4] == known_quality[::-1]
+        assert order("On disk")[:2] == ["no", "partly28"]
+        assert order("Free after")[0] == "no"
+        assert order("Row") == list(kinds)
 
 
 def test_an_interactive_wait_is_one_output_that_updates(page: NotebookPage, slow_hub: FaultyHub) -> None:
