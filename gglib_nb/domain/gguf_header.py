@@ -31,14 +31,14 @@ ENCODERS: Final = frozenset({
     "gemma-embedding", "t5encoder", "clip", "wavtokenizer-dec",
 })  # fmt: skip
 _MOST_NAMES: Final = 8
-_SIZE_LABEL: Final = re.compile(r"(\d+(?:\.\d+)?)([KMBT])", re.IGNORECASE)
+_SIZE_LABEL: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([KMBT])", re.IGNORECASE | re.ASCII)
 _SIZE_UNITS: Final = {"K": 10**3, "M": 10**6, "B": 10**9, "T": 10**12}
 # One Jinja block: a statement or an expression. Comments and the text between blocks are not run.
 _BLOCK: Final = re.compile(r"\{#.*?(?:#\}|\Z)|\{[{%](.*?)(?:[}%]\}|\Z)", re.DOTALL)
 # A literal that is not closed reaches to the end, so that a hostile template takes linear time.
 _STRING: Final = re.compile(r"'(?:\\.|[^'\\])*+(?:'|\\?\Z)|\"(?:\\.|[^\"\\])*+(?:\"|\\?\Z)", re.DOTALL)
 _DUNDER: Final = re.compile(r"__[A-Za-z]\w*")
-_STATEMENT: Final = re.compile(r"\s*[-+]?\s*(import|include|from|extends)\b")
+_STATEMENT: Final = re.compile(r"\s*+[-+]?\s*+(import|include|from|extends)\b")
 _CALL: Final = re.compile(r"\|\s*attr\b|\b(?:getattr|eval|exec|lipsum|cycler|joiner)\b\s*[(.\[]")
 _REACHES: Final = re.compile(r"\b(?:os|sys|subprocess|builtins|popen|func_globals|mro)\s*[.(\[]")
 

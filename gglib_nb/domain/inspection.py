@@ -7,7 +7,7 @@ from typing import Final
 from gglib_nb.domain.gguf import TensorTable
 from gglib_nb.domain.gguf_header import Keys, Scalar, introspection, is_template
 from gglib_nb.domain.text import printable
-from gglib_nb.domain.units import plural
+from gglib_nb.domain.units import figure, plural
 from gglib_nb.domain.values import Value
 
 _LONGEST_SHOWN_TEXT: Final = 300
@@ -162,7 +162,7 @@ def template_diff(first: Mapping[str, str], second: Mapping[str, str], names: tu
 
 def shown(value: Scalar) -> str:
     """A value of the metadata as one printable line of bounded length."""
-    text = str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else figure(value) if isinstance(value, float) else str(value)
     text = printable(text)
     return text if len(text) <= _LONGEST_SHOWN_TEXT else f"{text[: _LONGEST_SHOWN_TEXT - 1]}…"
 

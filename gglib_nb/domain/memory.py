@@ -173,10 +173,11 @@ def cache_layout(header: GgufHeader) -> CacheLayout | None:
     """The caches of the layers; None: the header does not state enough."""
     model = _Architecture(header)
     is_causal = header.metadata.get(f"{model.name}.attention.causal") is not False
-    if not is_causal or model.name in _CACHELESS:
-        return CacheLayout((), 0)
-    if header.block_count is None or header.block_count > _MOST_LAYERS:
+    is_cacheless = not is_causal or model.name in _CACHELESS
+    if (header.block_count or 0) > _MOST_LAYERS or (header.block_count is None and not is_cacheless):
         return None
+    if is_cacheless:
+        return CacheLayout((), 0)
     known = tuple(layer for layer in map(model.layer, range(model.count)) if layer is not None)
     return CacheLayout(known, model.window_tokens) if len(known) == model.count else None
 

@@ -12,7 +12,7 @@ from typing import Final, TypeVar
 from urllib.parse import parse_qs, unquote
 
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.names import REPO_ID, DownloadId, canonical, check_repo_id, modelscope_name
+from gglib_nb.domain.names import REPO_ID, DownloadId, canonical, check_repo_id, modelscope_name, read_label
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import did_you_mean, similar
 from gglib_nb.domain.units import listed, plural
@@ -185,7 +185,7 @@ _REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo")
 _FILE_OPTIONS: Final = ("-hff", "--hf-file")
 _PROGRAMS: Final = "llama|ollama|hf|huggingface-cli|lms|ramalama|docker|vllm|git|wget|curl|aria2c"
 # What precedes a command or a reference: a prompt, a cell's `!`, a program that runs others, our own verb.
-_PROMPT: Final = re.compile(r"\s*(?:[$!>]\s*)?(?:(?:sudo|uvx|%gguf\s+(?:queue|plan))\s+)?")
+_PROMPT: Final = re.compile(r"\s*(?:!\s*|[$>]\s+)?(?:(?:sudo|uvx|%gguf\s+(?:queue|plan))\s+)?")
 _COMMANDS: Final = re.compile(rf"(?:{_PROGRAMS})(?:[-.].*)?", re.IGNORECASE)
 _OTHER_PAGE: Final = re.compile(r"(?:datasets|spaces|buckets|collections|papers|docs|blog|posts|learn)/", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"[^/]+://[^/]+/[^/]")  # with a path: a mirror's address alone names no repository
@@ -199,6 +199,10 @@ def parse_pasted(text: str) -> DownloadId:
     text = _PROMPT.sub("", text, count=1)
     words = text.replace("'", " ").replace('"', " ").split()
     parsed = _of_command(words) if is_command(words) else _of_reference(text.strip())
+    meant = DownloadId.parse(":".join(word for word in words if not word.startswith("--")))
+    is_meant = len(words) > 1 and re.fullmatch(REPO_ID, meant.repo_id) and read_label(meant.quantization or "")
+    if is_meant:  # `owner/name Q4_K_M`, or with options of ours
+        raise InvalidRepoIdError(f"{text.strip()!r} is not a repository id. Did you mean {meant}?")
     check_repo_id(parsed.repo_id)
     return parsed
 

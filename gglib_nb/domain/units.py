@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from functools import lru_cache
 from typing import Final, Self
 
@@ -66,6 +67,11 @@ def percent(fraction: float | None) -> str:
 def count(number: int | None) -> str:
     """A large number, abbreviated: `7.6 B` parameters, `12.3 k` downloads."""
     return UNKNOWN if number is None else scaled(number, 1000, _LARGE, gap="")
+
+
+def figure(number: float, digits: int = 6) -> str:
+    """A number with so many significant digits, never with an exponent: `0.00005`, `1000000`."""
+    return f"{Decimal(f'{number:.{digits}g}'):f}"
 
 
 def plural(number: int, noun: str) -> str:

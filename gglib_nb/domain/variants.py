@@ -80,9 +80,10 @@ class Variant(Value, frozen=True):
 
     @property
     def is_big_endian(self) -> bool:
-        """Whether its name, or that of a folder, says that it is for big-endian machines (`-be`, `big-endian`)."""
-        parts = (parse_path(part).base_words for part in self.files[0].split("/"))
-        return any(words[1:][-1:] == ("be",) or words[-2:] == ("big", "endian") for words in parts)
+        """Whether a name in its path ends in `big-endian`, or in `-be` beside a label (`-be.Q4_0`)."""
+        names = [parse_path(part) for part in self.files[0].split("/")]
+        labelled = (name.base_words[-1:] for name in names if name.label and "be" in name.words[1:])
+        return ("be",) in labelled or any(name.base_words[-2:] == ("big", "endian") for name in names)
 
 
 def first_name(variant: Variant) -> FileName:

@@ -77,7 +77,7 @@ def _measures(variant: VariantPlan) -> tuple[str, str, str]:
     """Bits per weight, KL divergence and perplexity; empty where unknown."""
     bits, quality = variant.bits_per_weight, variant.quality or Quality()
     stated = (quality.kl_divergence, quality.perplexity)
-    divergence, perplexity = ("" if value is None else f"{value:.4g}" for value in stated)
+    divergence, perplexity = ("" if value is None else units.figure(value, 4) for value in stated)
     return "" if bits is None else f"{bits:.1f}", divergence, perplexity
 
 

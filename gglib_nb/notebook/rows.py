@@ -443,7 +443,7 @@ def _queue_actions(snapshot: QueueSnapshot) -> Iterator[Action]:
 
 def _fields(snapshot: QueueSnapshot) -> tuple[Field, ...]:
     limit, hours = snapshot.bandwidth_limit_bytes_per_second, str(snapshot.download_hours or "")
-    speed = "" if limit is None else f"{limit / 1e6:g}"
+    speed = "" if limit is None else units.figure(limit / 1e6, 15)
     return (
         Field(id="max_concurrent", label="Downloads at once", value=str(snapshot.max_concurrent)),
         Field(id="max_queue_size", label="Downloads that may wait", value=str(snapshot.max_size)),

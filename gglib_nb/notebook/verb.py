@@ -36,7 +36,7 @@ CANCELLED: Final = "Interrupted. The request was cancelled."
 # A word as in a shell; for an unclosed quotation, only its quotation mark.
 _WORD: Final = re.compile(r"""(?:[^\s"'\\]|\\.|"(?:\\.|[^"\\])*"|'[^']*')+|["'\\]""")
 # Also after an assignment: `paths["a"] = %gguf path …`; without the percent sign if IPython's automagic is on.
-_MAGIC_LINE: Final = re.compile(r"\s*((?:(?:[\w,.:* ]|\[[^\[\]]*\])+=\s*)?%)?gguf\s+(.*)")
+_MAGIC_LINE: Final = re.compile(r"\s*+((?:(?:[\w,.:* ]|\[[^\[\]]*\])++=\s*+)?%)?gguf\s++(.*)")
 _NUMBER: Final = re.compile(r"#\d+")
 _DASHED: Final = re.compile(r"-\D|--.")
 # What a phone's keyboard makes of quotation marks and of `--`.

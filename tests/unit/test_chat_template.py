@@ -64,5 +64,6 @@ def test_a_hostile_template_takes_linear_time():
     introspection("{{ '" * 60_000)
     introspection("{{" + "'\\" * 120_000)
     introspection("{#" * 120_000)
+    introspection("{%" + " " * 240_000)
     introspection("{{" + "__a" * 80_000)
     introspection("{{" + "|attr" * 50_000)

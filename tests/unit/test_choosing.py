@@ -237,7 +237,7 @@ def test_the_choice_beside_an_unsafe_variant_says_why_and_that_it_is_too_large()
     )
 
 
-@pytest.mark.parametrize("folder", ["big-endian", "Model-BE", "s390x/model-big-endian"])
+@pytest.mark.parametrize("folder", ["big-endian", "Q4_K_M-BE", "Model-BE-Q4_K_M", "s390x/model-big-endian"])
 def test_builds_in_a_folder_for_big_endian_machines_are_not_chosen_by_label(folder: str) -> None:
     listing = variants_of([f"{folder}/s.Q4_K_M.gguf", "s.Q4_K_M.gguf", "s.Q8_0.gguf"])
     assert choose(listing).variant.files == ("s.Q4_K_M.gguf",)

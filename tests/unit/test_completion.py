@@ -89,6 +89,12 @@ def test_other_lines_are_completed_by_python(line):
     assert words_before(line, has_automagic=True) is None
 
 
+@pytest.mark.parametrize("line", ["{}", "a{}", "%gguf{}x\ny", "gguf {}\nx\n", "a ={}", "[{}", "a, {}%", "[a]{}%"])
+def test_a_long_run_of_spaces_is_read_in_a_moment(line):
+    # With steps for each pair of spaces, it would take minutes.
+    assert words_before(line.format(" " * 100_000), has_automagic=True) is None
+
+
 def test_without_automagic_a_line_needs_the_percent_sign():
     assert words_before("gguf st") is None
 

@@ -203,6 +203,13 @@ def test_a_gpu_smaller_than_its_drivers_share_takes_nothing_from_another() -> No
     assert machine.gpu_budget_bytes > 23 * GIB
 
 
+@pytest.mark.parametrize("architecture", ["llama", "bert"])
+def test_a_header_with_more_layers_than_any_model_makes_the_fit_unknown(architecture: str) -> None:
+    shape = model_shape(header(architecture, block_count=2**40, embedding_length=64, attention__head_count=8), 10**12)
+
+    assert place(shape, MachineMemory(64 * GIB, (Gpu("a", 24 * GIB),)), 8192).fit == "unknown"
+
+
 def test_an_incomplete_header_makes_the_fit_unknown() -> None:
     assert place(model_shape(header("llama"), GB), MACHINES["8 GB"], 8192).fit == "unknown"
 

@@ -19,6 +19,12 @@ def test_every_number_is_formatted_as_in_the_shared_table(name, value, text):
     assert getattr(units, name)(value) == text
 
 
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_figure_has_no_exponent_and_is_the_number(number):
+    assert "e" not in units.figure(number, 17).lower()
+    assert float(units.figure(number, 17)) == number
+
+
 @given(st.floats(min_value=0, max_value=1e15))
 def test_a_size_never_shows_a_full_thousand_of_a_smaller_unit(size_bytes):
     number = float(units.size(size_bytes).split()[0])

@@ -208,6 +208,12 @@ def test_a_shard_does_not_claim_the_parameters_of_the_whole_model() -> None:
     assert header_of(labelled).parameter_count == 30_000_000_000
 
 
+def test_a_size_label_that_is_no_size_is_ignored() -> None:
+    labelled = header_of(file_of(pair("general.size_label", STRING, text("9" * 400 + "B"))))
+
+    assert header_facts(labelled)["parameter_count"] is None
+
+
 def test_a_declared_parameter_count_outranks_the_tensors() -> None:
     stated = pair("general.parameter_count", 10, struct.pack("<Q", 671_000_000_000))
 

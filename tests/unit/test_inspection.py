@@ -1,5 +1,7 @@
 """Inspections of headers, and comparisons of two."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -123,6 +125,9 @@ def test_identical_models_have_no_difference():
         (True, "true"),
         (7, "7"),
         (0.1, "0.1"),
+        (1e-05, "0.00001"),
+        (1e7, "10000000"),
+        (math.nan, "NaN"),
         ("a\x1b[2J\nb", "a [2J b"),
         ("x" * 400, "x" * 299 + "…"),
         ("\u202eevil", " evil"),

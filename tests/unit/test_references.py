@@ -92,6 +92,8 @@ def test_an_id_can_be_pasted(id_):
         ("hf://owner/repo", "owner/repo"),
         ("https://hf-mirror.com/owner/repo/resolve/main/repo-Q4_0.gguf", "owner/repo:repo-Q4_0.gguf"),
         ("owner/repo:sub/file.gguf", "owner/repo:sub/file.gguf"),
+        ("owner/repo:my model-Q4_0.gguf", "owner/repo:my model-Q4_0.gguf"),
+        ("https://huggingface.co/owner/repo/blob/main/my model-Q4_0.gguf", "owner/repo:my model-Q4_0.gguf"),
         ("owner/repo@v1:sub/file.gguf", "owner/repo@v1:sub/file.gguf"),
         ("hf://owner/repo/file.gguf", "owner/repo:file.gguf"),
         ("hf://models/owner/repo@rev/sub/file", "owner/repo@rev:sub/file"),
@@ -156,6 +158,26 @@ def test_a_command_of_another_program_gives_its_repository(command, text):
 )
 def test_text_without_a_repository_is_refused_with_the_expected_form(pasted):
     with pytest.raises(InvalidRepoIdError, match=r"is not a repository id. Write owner/name"):
+        parse_pasted(pasted)
+
+
+@pytest.mark.parametrize("pasted", ["$HOME/models", "$HOME/models:Q4_K_M", ">owner/repo", "$ $HOME/models"])
+def test_a_prompt_ends_with_a_space(pasted):
+    with pytest.raises(InvalidRepoIdError):
+        parse_pasted(pasted)
+
+
+@pytest.mark.parametrize(
+    "pasted",
+    [
+        "owner/repo Q4_K_M",
+        "%gguf queue owner/repo Q4_K_M",
+        "%gguf queue owner/repo:Q4_K_M --force",
+        "%gguf plan owner/repo Q4_K_M --force",
+    ],
+)
+def test_a_pasted_line_of_ours_that_cannot_be_used_says_which_id_it_means(pasted):
+    with pytest.raises(InvalidRepoIdError, match=r"is not a repository id\. Did you mean owner/repo:Q4_K_M\?$"):
         parse_pasted(pasted)
 
 

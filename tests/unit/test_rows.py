@@ -49,6 +49,15 @@ def test_a_waiting_row_can_be_moved_only_if_another_position_exists():
     }
 
 
+@pytest.mark.parametrize(
+    ("limit", "text"), [(None, ""), (50, "0.00005"), (5_000_000, "5"), (123_456_789, "123.456789")]
+)
+def test_the_speed_limit_is_a_plain_number_that_is_read_as_the_same_limit(limit, text):
+    fields = {field.id: field.value for field in rows.header(snapshot(bandwidth_limit_bytes_per_second=limit)).fields}
+
+    assert fields["bandwidth_limit_bytes_per_second"] == text
+
+
 def test_only_rate_and_eta_are_live():
     row = rows.download_row(
         download(MODEL, "downloading", downloaded_bytes=GB, bytes_per_second=1e6, eta_seconds=9.0), 0, 1

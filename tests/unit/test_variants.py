@@ -397,6 +397,20 @@ def test_big_endian_builds_are_recognized_by_name() -> None:
     assert [variant.is_big_endian for variant in listing.variants] == [False, True, True]
 
 
+@pytest.mark.parametrize(
+    "path", ["let-it-be/m-Q4_0.gguf", "let-it-be/let-it-be-13b.Q4_0.gguf", "may-be.gguf", "be.Q4_0.gguf"]
+)
+def test_a_name_that_ends_in_be_says_nothing_about_the_byte_order_unless_it_is_the_suffix_of_a_label(path: str) -> None:
+    assert not variants_of([path]).variants[0].is_big_endian
+
+
+@pytest.mark.parametrize(
+    "path", ["m-Q4_0-be.gguf", "m-be-Q4_0-00001-of-00002.gguf", "m/Q4_0-BE/m.gguf", "Q4_0-be.gguf"]
+)
+def test_be_beside_the_label_of_a_file_or_folder_names_a_big_endian_build(path: str) -> None:
+    assert variants_of([path]).variants[0].is_big_endian
+
+
 NAMES = st.sampled_from(
     [
         "m-Q4_K_M",
