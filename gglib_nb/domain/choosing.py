@@ -94,7 +94,8 @@ def finding_of(variant: Variant, findings: Mapping[str, str]) -> str:
 
 
 def _requested(variants: Variants, requested: str, repository: str) -> Variant:
-    if (variant := variants.by_key(requested)) is not None:
+    exact = (one for one in (*variants.variants, *variants.single_files) if requested in one.files)
+    if (variant := next(exact, variants.by_key(requested))) is not None:
         return variant
     offered = variants.offered
     rules = ((_labelled, offered), (_named, variants.variants), (_named, variants.single_files), (_ending_in, offered))

@@ -5,13 +5,15 @@ from enum import StrEnum
 from os import PathLike
 from typing import Any, Final, TypeVar
 
-from gglib_nb.domain.names import DownloadId, parse_path
+from gglib_nb.domain.names import MOST_PIECES, DownloadId, parse_path
+from gglib_nb.domain.units import listed
 from gglib_nb.domain.values import Value, known_sum
 from gglib_nb.errors import IncompleteShardSetError
 
 Fact = TypeVar("Fact", str, int)
 Facts = dict[str, str | int | float | bool | None]
 """What a GGUF header says, as JSON scalars; empty if it cannot be read."""
+_MOST_NAMED: Final = 12
 BAR_STEPS: Final = 128
 """A file is divided into this many equal steps to report which bytes have arrived."""
 
@@ -218,10 +220,11 @@ def shards_of_one_set(files: Sequence[StoredFile]) -> list[StoredFile]:
         return []
     counts = {_number(shard, "split_count") for shard in shards}
     numbers = {_number(shard, "split_no") + 1 for shard in shards}
-    missing = tuple(number for number in range(1, max(counts, default=0) + 1) if number not in numbers)
+    expected = range(1, min(max(counts, default=0), MOST_PIECES) + 1)
+    missing = tuple(number for number in expected if number not in numbers)
     if missing and len(shards) == len(readable):
         raise IncompleteShardSetError(
-            f"Shards {', '.join(map(str, missing))} of {max(counts)} are missing, according to the headers of the "
+            f"Shards {listed(missing, _MOST_NAMED)} of {max(counts)} are missing, according to the headers of the "
             "others. Download the whole set.",
             missing=missing,
         )

@@ -111,6 +111,8 @@ SplitKind = Literal["gguf-split", "bytes"]
 # `.gguf.001`. `-chunk-001-of-018.gguf` keeps the ending although only its first part has a header.
 # llama.cpp's gguf-split writes `<prefix>-%05d-of-%05d.gguf`, numbers from 1 (llama_split_path in src/llama.cpp);
 # uploaders also write other numbers of digits by hand, and sets of more than 1,000 shards exist.
+MOST_PIECES: Final = 65_535
+"""Of one file or model: llama.cpp keeps their number in 16 bits, and what is missing is listed."""
 _WORD: Final = r"(?:part|split|chunk|piece)"
 _NUMBER: Final = r"(?P<number>\d{1,9})"
 _TOTAL: Final = r"(?P<total>\d{1,9})"
@@ -197,9 +199,10 @@ def parse_path(path: str) -> FileName:
         if (match := pattern.fullmatch(name)) is None:
             continue
         number, total = match["number"].lower(), match["total"]
-        if not total or 1 <= int(number) <= int(total):
+        place = _ordinal(number)
+        if place <= int(total or MOST_PIECES) <= MOST_PIECES and (place or not total):
             spelling = len(total) if kind == "gguf-split" else "" if number.isdigit() else "a" * len(number)
-            split = Split(kind, _ordinal(number), int(total) if total else None, f"{match['style'].lower()}{spelling}")
+            split = Split(kind, place, int(total) if total else None, f"{match['style'].lower()}{spelling}")
             return FileName(path, folder, match["base"], is_gguf=True, split=split)
     is_gguf = len(name) > len(".gguf") and name.lower().endswith(".gguf")
     return FileName(path, folder, name[: -len(".gguf")] if is_gguf else name, is_gguf, None)

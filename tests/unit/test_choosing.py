@@ -245,6 +245,19 @@ def test_builds_in_a_folder_for_big_endian_machines_are_not_chosen_by_label(fold
     assert choose(listing, f"{folder}/s.Q4_K_M.gguf").variant.is_big_endian
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["m-Q4_K_M.gguf", "M-Q4_K_M.GGUF"],
+        ["Q4/m-Q4_K_M.gguf", "q4/m-Q4_K_M.gguf"],
+        ["m-Q4_K_M.gguf", "m-Q4_K_M.gguf.gguf"],
+        ["mmproj-F16.gguf", "MMPROJ-F16.gguf", "m-Q4_K_M.gguf"],
+    ],
+)
+def test_an_exact_path_names_its_file_beside_one_that_differs_only_in_case(files: list[str]) -> None:
+    assert [choose(variants_of(files), path).variant.files for path in files] == [(path,) for path in files]
+
+
 def test_a_big_endian_build_is_not_chosen_beside_an_unsafe_variant() -> None:
     assert avoiding("Q4_K_M-be").variant.files == ("m-Q4_K_M.gguf",)
 

@@ -391,6 +391,16 @@ def test_a_header_outranks_a_name() -> None:
     assert [(one.path, one.kind) for one in listing.companions] == [(files[2], "adapter")]
 
 
+@pytest.mark.parametrize("name", ["m-Q4_0-00001-of-999999999.gguf", "m-Q4_0.gguf.part1of999999999"])
+def test_a_name_cannot_ask_for_more_pieces_than_any_model_has(name: str) -> None:
+    assert not any(variant.missing for variant in variants_of([name]).variants)
+
+
+def test_a_date_behind_the_ending_is_no_piece_of_a_model() -> None:
+    assert variants_of(["m-Q4_0.gguf", "m-Q4_0.gguf.20260131"]).variants[0].files == ("m-Q4_0.gguf",)
+    assert len(variants_of(["m-Q4_0.gguf", "m-Q4_0.gguf.20260131"]).variants) == 1
+
+
 def test_big_endian_builds_are_recognized_by_name() -> None:
     listing = variants_of(["s-be.Q4_0.gguf", "s-f16-big-endian.gguf", "let-it-be-13b-Q4_0.gguf"])
 
