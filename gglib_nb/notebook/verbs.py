@@ -140,7 +140,7 @@ def config(
     """
     typed, _, text = re.sub(r"^([\w-]+)\s*=\s*", r"\1 ", words).partition(" ")  # also as in `%config NAME = VALUE`
     if reset and (not typed or text or save):
-        raise GrammarError("--reset takes only the name of a setting")
+        raise GrammarError("--reset needs the name of a setting, without a value or --save")
     if save and not text:
         raise GrammarError("--save needs a setting and its value")
     if not typed:

@@ -421,6 +421,7 @@ def test_one_update_is_counted_in_the_singular(shell, manager):
         ("queue owner/new@v1 --revision v2", "Write either @v1 or --revision v2."),
         ("plan owner/new@v1 --revision v2", "Write either @v1 or --revision v2."),
         ("path --preset models.ini --for ollama", "Write either --for or --preset."),
+        ("config --reset", "--reset needs the name of a setting, without a value or --save."),
         ("partials Q4_K_M --queue --all", "Write either TEXT or --all."),
     ],
 )
