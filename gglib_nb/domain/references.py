@@ -128,19 +128,17 @@ def find_model(models: Sequence[Model], text: str) -> Model:
 
 
 def is_beginning(text: str, id_: DownloadId, label: str | None = None) -> bool:
-    """Whether a text that begins an id is one itself: `Q6_K` of `Q6_K_L`, `owner/name` of `owner/name-2`."""
+    """Whether a text that begins an id is one itself: `Q6_K` of `Q6_K_L`, `a/b` of `a/b-2`, `a/b:Q4` of `a/b@1f:Q4`."""
     asked = DownloadId.parse(text.strip())
     if asked.repo_id.casefold() != id_.repo_id.casefold():
         return "/" in asked.repo_id
     names = [name.casefold() for name in (id_.quantization, label) if name is not None]
-    return asked.quantization is not None and asked.quantization.casefold() not in names
+    is_other_version = asked.revision is None and id_.revision is not None
+    return asked.quantization is not None and (is_other_version or asked.quantization.casefold() not in names)
 
 
 def refuse_beginning(text: str, model: Model) -> None:
-    """Refuses, with a `ModelNotFoundError`, to delete or forget a model whose id the text only begins.
-
-    The one that it names may have been deleted already.
-    """
+    """Refuses, with a `ModelNotFoundError`, a model whose id the text only begins: it names one that may be deleted."""
     if is_beginning(text, model.id, model.label):
         raise ModelNotFoundError(f"There is no model {text!r}. Did you mean {model.id}?")
 

@@ -35,9 +35,10 @@ from gglib_nb.engine.local import check_split_set
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
 from gglib_nb.manager.calls import has_given_up
 from gglib_nb.manager.importing import stored_file
-from gglib_nb.manager.library import new_folder, with_companions
+from gglib_nb.manager.library import delete_files, with_companions
 from gglib_nb.system import (
     allocated_bytes,
+    device_of,
     exists,
     is_file,
     lock_file,
@@ -81,12 +82,12 @@ def export_models(
     """
     for model in models:
         _refuse_missing(map(Path, model.targets), _advice(model))
-    copier = _Copier(sum(model.size_bytes for model in models), on_progress)
-    with storage_errors(folder), new_folder(folder):
+    copier = _Copier(folder, sum(model.size_bytes for model in models), on_progress)
+    with storage_errors(folder):
         for model in models:
             repo_id, manifest = model.id.repo_id, _present_manifest(folder)
             pairs = [(file, target_path(folder, repo_id, parse_path(file.path_in_repo).place)) for file in model.files]
-            copied = [one for one in pairs if Path(one[0].target).stat().st_dev != folder.stat().st_dev]
+            copied = [one for one in pairs if Path(one[0].target).stat().st_dev != device_of(folder)]
             sizes = {place: _left_bytes(place, file.size_bytes) for file, place in copied}
             DiskSpace().reserve(0, sizes, are_replaced=False)
             files = tuple(copier.export(model, file, place, manifest) for file, place in pairs)
@@ -136,13 +137,14 @@ def import_models(
     including those of a registered model in another folder. Stopping is as for `export_models`.
     """
     manifest = read_manifest(folder)
-    copier = _Copier(sum(model.size_bytes for model in manifest.models), on_progress)
+    copier = _Copier(models_directory, sum(model.size_bytes for model in manifest.models), on_progress)
     present = {model.id: model for model in registered}
     imported: list[Model] = []
     for bundled in manifest.models:
         id_ = bundled.download_id
         model = present.get(id_)
-        is_same = model is not None and _is_same(model, bundled)
+        wanted = {file.path_in_repo: file.sha256 for file in bundled.files}
+        is_same = model is not None and wanted == {file.path_in_repo: file.sha256 for file in model.files}
         if model is not None and model.origin == "local" and not is_same:
             raise RequestError(
                 f"A model is already registered as {id_}. Remove it from the list first: %gguf forget {id_.typed}"
@@ -151,8 +153,7 @@ def import_models(
             places = {file.path_in_repo: Path(file.target) for file in model.files}
         else:
             model = None
-            paths = [file.path_in_repo for file in bundled.files]
-            places = {path: target_path(models_directory, id_.repo_id, parse_path(path).place) for path in paths}
+            places = {path: target_path(models_directory, id_.repo_id, parse_path(path).place) for path in wanted}
         pairs = [(places[file.path_in_repo], file.size_bytes) for file in bundled.files]
         sizes = {place: _left_bytes(place, size_bytes) for place, size_bytes in pairs}
         DiskSpace().reserve(0, sizes, are_replaced=False)
@@ -166,12 +167,9 @@ def import_models(
     return tuple(imported)
 
 
-def _is_same(model: Model, bundled: BundledModel) -> bool:
-    wanted, recorded = ({file.path_in_repo: file.sha256 for file in one.files} for one in (bundled, model))
-    return wanted == recorded
-
-
 def _advice(model: Model) -> str:
+    if model.hosts:
+        return f"It is on {', '.join(host.host for host in model.hosts)}. Export it there."
     can_repair = model.has_repository and model.origin != "store"
     return f"Run %gguf repair {model.id.typed} first." if can_repair else "Restore it first."
 
@@ -183,10 +181,11 @@ def _refuse_missing(paths: Iterable[Path], advice: str) -> None:
 
 
 class _Copier:
-    """Hashes, links and copies the files of one export or import."""
+    """Hashes, links and copies the files of one export or import; makes a folder only once it has a file for it."""
 
-    def __init__(self, total_bytes: int, on_progress: OnWorkProgress | None) -> None:
+    def __init__(self, folder: Path, total_bytes: int, on_progress: OnWorkProgress | None) -> None:
         self.total_bytes: Final = total_bytes
+        self._folder: Final = folder
         self.linked_bytes = 0
         self._done_bytes = 0
         self._on_progress: Final = on_progress
@@ -204,7 +203,7 @@ class _Copier:
             for bundled in one.files
             if (one.download_id.repo_id, bundled.path_in_repo) == (model.id.repo_id, file.path_in_repo)
         }
-        with storage_errors(target), new_folder(target.parent):
+        with storage_errors(target):
             sha256 = self._right_sha256(source, file, _advice(model))
             is_unnamed = not owners and target.exists() and not source.samefile(target)
             in_place = {one for id_, one in owners.items() if id_ != str(model.id)}
@@ -238,8 +237,7 @@ class _Copier:
             else:
                 sources, advice = [repository / path for path in file.stored_paths], "Export the bundle again."
                 _refuse_missing(sources, advice)
-                with new_folder(target.parent):
-                    self._copy(sources, target, file.size_bytes, file.sha256, advice, may_split=False)
+                self._copy(sources, target, file.size_bytes, file.sha256, advice, may_split=False)
             stored = stored_file(target, file.path_in_repo, file.kind, file.sha256)
         return replace(stored, is_verified=file.is_verified, was_present=was_present, verified_at_s=time.time())
 
@@ -291,10 +289,10 @@ class _Copier:
             pieces = parts = _split(target, size_bytes)
             actual = self._write(sources, pieces)
         if has_old and actual != sha256:  # the bytes of an earlier copy may be the wrong ones
-            _delete(pieces)
+            delete_files((str(path) for path, _ in pieces), self._folder)
             actual = self._write(sources, pieces)
         if actual != sha256:
-            _delete(pieces)
+            delete_files((str(path) for path, _ in pieces), self._folder)
             raise _damaged(sources[0], sha256, actual, advice)
         return tuple(size for _, size in parts)
 
@@ -314,6 +312,7 @@ class _Copier:
     ) -> None:
         """Writes a target, whose first byte is at `begin` of the sources, behind the bytes of an earlier copy."""
         temporary = _temporary(target)
+        temporary.parent.mkdir(parents=True, exist_ok=True)
         fd = open_file(temporary, os.O_WRONLY | os.O_CREAT, follow_links=False)
         try:
             if not lock_file(fd):
@@ -377,11 +376,6 @@ def _parts(target: Path, size_bytes: int, part_bytes: int) -> _Pieces:
     ]
 
 
-def _delete(pieces: _Pieces) -> None:
-    for path, _ in pieces:
-        path.unlink(missing_ok=True)
-
-
 def _temporary(target: Path) -> Path:
     return target.with_name(f"{target.name}.copying")
 
@@ -391,6 +385,7 @@ def _is_linked(source: Path, target: Path) -> bool:
     if target.exists():
         return source.samefile(target)
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         os.link(source.resolve(), target)
     except OSError:
         return False

@@ -27,7 +27,7 @@ from gglib_nb.manager.calls import settled
 from gglib_nb.manager.engine import Engine
 from gglib_nb.manager.importing import stated_sha256
 from gglib_nb.manager.resolving import home_of, planned_file, shard_files
-from gglib_nb.system import allocated_bytes, exists, is_file, is_folder, replace_file
+from gglib_nb.system import allocated_bytes, exists, is_file, is_folder, only_writer, replace_file
 
 
 def look_at(paths: Iterable[str]) -> dict[str, FileLook | None]:
@@ -90,46 +90,53 @@ def owner_folders(models_directory: Path, models: Iterable[Model]) -> tuple[str,
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[None]:
-    """Makes a folder; if the block raises, the folders that were made are removed as far as they are empty."""
-    new = [one for one in (path, *path.parents) if not one.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            for one in new:
-                one.rmdir()
-        raise
-
-
-@contextmanager
 def made_home(folder: Path, repo_id: str) -> Iterator[None]:
-    """Makes the folder of a repository in the folder of `--to`, which must exist: its disk may not be mounted."""
+    """Makes the folder of a repository in the folder of `--to`, which must exist: its disk may not be mounted.
+
+    If the block raises, the folders that were made are removed. Other kernels that queue to `folder` wait for its end.
+    """
     if not is_folder(folder):
         raise StorageError(
             f"{folder} is not a folder. If its disk is not mounted, mount it and try again. Otherwise, create the "
             "folder first."
         )
-    with storage_errors(folder, "cannot be written", " Choose another folder."), new_folder(folder / repo_id):
-        yield
+    with storage_errors(folder, "cannot be written", " Choose another folder."), only_writer(folder):
+        home = folder / repo_id
+        new = [one for one in (home, home.parent) if not exists(one)]
+        home.mkdir(parents=True, exist_ok=True)
+        try:
+            yield
+        except BaseException:
+            with suppress(OSError):
+                for one in new:
+                    one.rmdir()
+            raise
 
 
-def plan_deletion(model: Model, models: Iterable[Model], elsewhere: frozenset[str] = frozenset()) -> Deletion:
+def usual_path(folder: Path, target: Path) -> Path:
+    """The usual path of a file in the folder of its version in a repository's; its own path elsewhere."""
+    inside = target.relative_to(folder).parts if target.is_relative_to(folder) else ()
+    return folder.joinpath(*inside[1:]) if len(inside) > 1 and VERSION.fullmatch(inside[0]) else target
+
+
+def replaced_files(model: Model, home: Path) -> list[StoredFile]:
+    """The files that an update still had to replace when it was interrupted; the files of a kept version stay."""
+    if model.commit_sha is not None and model.id.revision == model.commit_sha:
+        return []
+    usual = ((file, str(usual_path(home / model.id.repo_id, Path(file.target)))) for file in model.files)
+    return [replace(file, target=target) for file, target in usual if target != file.target]
+
+
+def plan_deletion(model: Model, models: Iterable[Model], home: Path, elsewhere: Collection[str] = ()) -> Deletion:
     """What deleting one of `models` deletes: no file of another, nor a companion that a download `elsewhere` uses."""
     users = {file.target: other for other in models if other.id != model.id for file in other.files}
     deleted, kept = [], []
-    for file in model.files:
+    for file in (*model.files, *(old for old in replaced_files(model, home) if old.target not in users)):
         if (user := users.get(file.target)) is not None:
             kept.append(SkippedFile(file.target, f"{user.id} uses it"))
         elif file.kind != "shard" and file.target in elsewhere:
             kept.append(SkippedFile(file.target, "a download in the queue of another kernel uses it"))
         elif os.path.lexists(file.target):
-            if is_in_hub_cache(Path(file.target)):
-                raise StorageError(
-                    f"The files of {model.id} belong to the Hugging Face cache: `hf cache rm model/{model.id.repo_id}` "
-                    f"deletes them there, and `%gguf forget {model.id.typed}` removes the model from the list."
-                )
             deleted.append(file.target)
     return Deletion(str(model.id), tuple(deleted), sum(map(_freed_bytes, deleted)), tuple(kept), is_dry_run=True)
 
@@ -219,9 +226,7 @@ def verify_files(
     """
     files = {file.target: file for model in models for file in model.files}
     wanted = [
-        FileToCheck(
-            one.target, one.size_bytes, one.sha256, "" if one.sha256 is None else catalog.block_digests(one.sha256)
-        )
+        FileToCheck(one.target, one.size_bytes, one.sha256, catalog.block_digests(one.sha256 or ""))
         for one in files.values()
     ]
     check = engine.check(wanted)

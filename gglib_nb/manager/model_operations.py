@@ -183,9 +183,10 @@ class ModelOperations(QueueOperations):
 
     @operation
     def forget(self, id: IdLike) -> None:  # noqa: A002 - the port's word
-        """Removes a model from the list; its files stay."""
+        """Removes a model from the list; its files stay. An `AlreadyQueuedError` if a queue would register it again."""
         model = self._parts.catalog.find(id)
-        refuse_beginning(str(id), model)
+        self._refuse_to_discard(str(id), model, "taken off the list")
+        self._refuse_if_queued(replace(model, files=()), "taken off the list")  # others may write its files
         self._parts.catalog.forget(model.id)
 
     @operation
@@ -200,12 +201,7 @@ class ModelOperations(QueueOperations):
                 missing or empty (perhaps its disk is not mounted). The model stays on the list.
         """
         model, models = self._own_model(id), self._parts.catalog.models()
-        refuse_beginning(str(id), model)
-        if (other := self._queued_elsewhere().get(model.id)) is not None and not other.is_left:
-            raise AlreadyQueuedError(
-                f"{model.id} is in the queue of {other.owner}, so it cannot be deleted now. Cancel it there first.",
-                str(model.id),
-            )
+        self._refuse_to_discard(str(id), model, "deleted")
         plan, home = self._deletion(model), self._home_of(model)
         if model.hosts and not plan.deleted:
             hosts = ", ".join(host.host for host in model.hosts)
@@ -219,7 +215,14 @@ class ModelOperations(QueueOperations):
 
     def _deletion(self, model: Model) -> Deletion:
         self._refuse_if_queued(model, "deleted")
-        return library.plan_deletion(model, self._parts.catalog.models(), settled(self._parts.keeper.look()))
+        models, elsewhere = self._parts.catalog.models(), settled(self._parts.keeper.look())
+        plan = library.plan_deletion(model, models, self._home_of(model), elsewhere)
+        if any(library.is_in_hub_cache(Path(path)) for path in plan.deleted):
+            raise StorageError(
+                f"The files of {model.id} belong to the Hugging Face cache: `hf cache rm model/{model.id.repo_id}` "
+                f"deletes them there, and `%gguf forget {model.id.typed}` removes the model from the list."
+            )
+        return plan
 
     def _carry_out(self, plan: Deletion, home: Path) -> Deletion:
         library.delete_files(plan.deleted, home)
@@ -270,7 +273,7 @@ class ModelOperations(QueueOperations):
         return [
             ModelUse(
                 str(model.id),
-                _freed_bytes(model, models),
+                library.plan_deletion(model, models, self._home_of(model)).freed_bytes,
                 last_use_s(model, looks.get(model.paths[0]), uses.get(str(model.id))) or model.registered_at_s,
                 is_kept=plan is not None
                 or model.id in elsewhere
@@ -337,6 +340,7 @@ class ModelOperations(QueueOperations):
             listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.commit_sha or model.id.revision)
         except RevisionNotFoundError:  # the history was rewritten; the files may be the same
             listing = parts.at_hub(parts.hub.list_files, model.id.repo_id, model.id.revision)
+        model = self._again(model)
         plan = library.repair_plan(model, listing, parts.config.models_directory)
         place = self._queue_plan(str(model.id), lambda: plan)
         return Repair(str(model.id), True, tuple(faulty), library.bytes_to_fetch(plan, looks), place.position)
@@ -391,9 +395,11 @@ class ModelOperations(QueueOperations):
             if not all(listing.with_content(file.sha256) for file in model.files):
                 raise
             return QueuedUpdate(str(wanted), False, listing.commit_sha, 0, 0)  # its files have other names now
-        model = parts.catalog.find(wanted)  # it may have been deleted or verified meanwhile
+        model = self._again(model)
         if updating.is_same_version(model, fresh):
-            files = updating.settle_interrupted(parts.catalog, model, home)
+            files = model.files
+            if library.replaced_files(model, home):  # an earlier update was interrupted
+                files = updating.settle_update(parts.catalog, model, home, keeps_old=False)
             parts.catalog.register(replace(model, files=files, commit_sha=fresh.commit_sha))
             return QueuedUpdate(str(wanted), False, model.commit_sha or "", 0, 0)
         plan = updating.update_plan(model, fresh, home, keeps_old=keep)
@@ -483,6 +489,20 @@ class ModelOperations(QueueOperations):
             "here. Check, update or delete it with that program."
         )
 
+    def _again(self, model: Model) -> Model:
+        """A model as it is registered now, after a wait: it may have been deleted or verified meanwhile."""
+        found = self._parts.catalog.find(model.id)
+        refuse_beginning(str(model.id), found)
+        return found
+
+    def _refuse_to_discard(self, text: str, model: Model, what: str) -> None:
+        refuse_beginning(text, model)
+        if (other := self._queued_elsewhere().get(model.id)) is not None and not other.is_left:
+            raise AlreadyQueuedError(
+                f"{model.id} is in the queue of {other.owner}, so it cannot be {what} now. Cancel it there first.",
+                str(model.id),
+            )
+
     def _refuse_if_queued(self, model: Model, what: str, *, may_update: bool = False) -> None:
         plan = self._ask(lambda machine: machine.plan_about(model.id, model.targets))
         if plan is not None and not (may_update and plan.is_update):
@@ -491,12 +511,6 @@ class ModelOperations(QueueOperations):
                 f"Cancel it first: %gguf cancel {plan.id.typed}",
                 str(plan.id),
             )
-
-
-def _freed_bytes(model: Model, models: Iterable[Model]) -> int:
-    with suppress(StorageError):
-        return library.plan_deletion(model, models).freed_bytes
-    return 0
 
 
 def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]]) -> Path:

@@ -24,7 +24,6 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import PlannedDownload, StoredFile
 from gglib_nb.domain.gguf import read_tensors
 from gglib_nb.domain.gguf_reuse import Copy, find_candidates
-from gglib_nb.domain.importing import VERSION
 from gglib_nb.domain.inspection import compare, inspection_of
 from gglib_nb.domain.library import FileChange, ModelUpdate
 from gglib_nb.domain.model import Model, remark_on
@@ -41,7 +40,7 @@ from gglib_nb.errors import (
     StorageError,
 )
 from gglib_nb.hub.client import HubClient
-from gglib_nb.manager.library import delete_files, refuse_unrepairable, with_companions
+from gglib_nb.manager.library import delete_files, refuse_unrepairable, usual_path, with_companions
 from gglib_nb.queue.effects import RegisterModel
 from gglib_nb.queue.events import ModelRegistered
 from gglib_nb.settings import DownloadManagerConfig
@@ -168,21 +167,6 @@ def is_same_version(model: Model, fresh: PlannedDownload) -> bool:
 # --- replacing the old version; `folder` is that of its repository ---
 
 
-def _usual_path(folder: Path, target: Path) -> Path:
-    """The usual path of a file in the folder of its version; its own path elsewhere."""
-    inside = target.relative_to(folder).parts if target.is_relative_to(folder) else ()
-    return folder.joinpath(*inside[1:]) if len(inside) > 1 and VERSION.fullmatch(inside[0]) else target
-
-
-def settle_interrupted(catalog: Catalog, model: Model, models_directory: Path) -> tuple[StoredFile, ...]:
-    """The files of a model, with their usual names also if an update was interrupted after all files were complete."""
-    is_kept = model.commit_sha is not None and model.id.revision == model.commit_sha
-    folder = models_directory / model.id.repo_id
-    if is_kept or all(_usual_path(folder, path) == path for path in map(Path, model.paths)):
-        return model.files
-    return settle_update(catalog, model, models_directory, keeps_old=False)
-
-
 def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: RegisterModel) -> ModelRegistered:
     """Registers a download if it should be, or replaces the old version by an update; returns the result."""
     plan, remark = effect.plan, ""
@@ -250,7 +234,7 @@ def _keep(catalog: Catalog, old: Model, folder: Path) -> frozenset[str]:
         return frozenset()
     version = folder / f"@{old.commit_sha[:8]}"
     files = tuple(
-        _moved(file, version / _usual_path(folder, Path(file.target)).relative_to(folder)) for file in old.files
+        _moved(file, version / usual_path(folder, Path(file.target)).relative_to(folder)) for file in old.files
     )
     id_ = DownloadId(old.id.repo_id, old.id.quantization, old.commit_sha)
     kept = replace(old, id=id_, files=files, latest_commit_sha=old.commit_sha, has_update=False)  # commits never change
@@ -262,7 +246,7 @@ def _keep(catalog: Catalog, old: Model, folder: Path) -> frozenset[str]:
 
 def _named(file: StoredFile, folder: Path, others: Mapping[str, StoredFile]) -> StoredFile:
     """The file under its usual name, or unchanged if another model needs the file of that name."""
-    usual = _usual_path(folder, Path(file.target))
+    usual = usual_path(folder, Path(file.target))
     other = others.get(str(usual))
     return file if other is not None and other.sha256 != file.sha256 else _moved(file, usual)
 

@@ -6,7 +6,6 @@ Independent of the widget.
 
 import shlex
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain import units
@@ -16,6 +15,7 @@ from gglib_nb.domain.references import parse_pasted
 from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.errors import GglibError, ModelNotFoundError, RequestError
+from gglib_nb.manager.resolving import given_path
 from gglib_nb.notebook import listings, messages, plan_table, results, rows
 from gglib_nb.notebook.messages import Answer, Listing
 from gglib_nb.notebook.tables import blocks_text
@@ -204,8 +204,7 @@ def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: Sen
 
 
 def _check_model(operations: "SyncOperations", id_: str) -> None:
-    """Refuses a model that has gone: its id must not be taken for a part of another one. A prune has no id."""
-    if id_ and str(operations.find_model(id_).id) != id_:
+    if id_ and str(operations.find_model(id_).id) != id_:  # else it is a part of another's id; a prune has no id
         raise ModelNotFoundError(f"{id_} is no longer one of your models.")
 
 
@@ -226,7 +225,7 @@ def _ask_or_delete(operations: "SyncOperations", action: str, id_: str) -> Answe
         case "prune_now":
             return _result(results.pruned(operations.prune(unused_s=listings.UNUSED_S)), "good")
         case "export":
-            folder = str(Path.cwd() / "gguf-bundle")
+            folder = str(given_path("gguf-bundle"))
             question = f"Export to {units.tilde(folder)}? To another folder: %gguf export {shlex.quote(id_)} FOLDER"
             agreed, label = f"export:{folder}", "Export"
         case _:

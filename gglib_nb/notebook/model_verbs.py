@@ -12,6 +12,7 @@ from gglib_nb.domain import units
 from gglib_nb.domain.loading import PROGRAMS, loading_lines
 from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, selected
 from gglib_nb.domain.references import pick_row, refuse_beginning, row_number
+from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import parse_bytes
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import listings, results
@@ -129,6 +130,10 @@ def path(
             value=line,
         )
     opened = str(session.sync.path(reference.id))
+    for model in session.sync.models():
+        if model.path == opened and model.state in ("wrong", "changed"):
+            checks = f"Check it: %gguf verify {shlex.quote(model.id)}"
+            session.screen.print(printable(f"The file of {model.id} is {model.state}. {checks}"))
     value = opened if for_ is None else Lines(loading_lines(reference, for_))
     return Answer(value, value=value)
 

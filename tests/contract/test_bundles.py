@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +17,13 @@ from typing import Any, Literal
 
 import pytest
 
-from gglib_nb.domain.download import StoredFile
+from gglib_nb.domain.download import HostFolder, StoredFile
 from gglib_nb.domain.importing import MANIFEST_NAME
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.errors import DownloadInterruptedError, IntegrityError, RequestError, StorageError
 from gglib_nb.manager import bundles
-from gglib_nb.manager.bundles import export_models, import_models, is_bundle, read_manifest
+from gglib_nb.manager.bundles import BundleReport, export_models, import_models, is_bundle, read_manifest
 from tests.support.hub import small_gguf
 
 COMMIT = "c" * 40
@@ -162,6 +163,35 @@ def test_an_export_keeps_the_entry_that_another_export_wrote_meanwhile(tmp_path:
     export_models([first], bundle, read_card=lambda _: export_models([second], bundle) and None)
 
     assert {model.id for model in read_manifest(bundle).models} == {"owner/repo:Q4_K_M", "owner/repo:Q8_0"}
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_an_export_keeps_its_new_folder_although_another_into_it_fails(
+    tmp_path: Path, request: pytest.FixtureRequest, links: bool
+) -> None:
+    if not links:
+        request.getfixturevalue("other_disk")
+    damaged, intact = a_model(tmp_path / "m"), a_model(tmp_path / "m", "owner/repo:Q8_0", "m-Q8_0.gguf")
+    Path(damaged.paths[0]).write_bytes(b"x" * 40_000)
+    intact = replace(intact, files=(replace(intact.files[0], is_verified=False),))  # so that it is hashed first
+    has_begun, has_failed = threading.Event(), threading.Event()
+
+    def wait_for_failure(_progress: object) -> None:
+        has_begun.set()
+        has_failed.wait(30)
+
+    with ThreadPoolExecutor() as threads:
+
+        def begin_other(_progress: object) -> None:
+            exports.append(threads.submit(export_models, [intact], tmp_path / "b", on_progress=wait_for_failure))
+            has_begun.wait(30)
+
+        exports: list[Future[BundleReport]] = []
+        with pytest.raises(IntegrityError):
+            export_models([damaged], tmp_path / "b", on_progress=begin_other)
+        has_failed.set()
+
+    assert exports[0].result().models == ("owner/repo:Q8_0",)
 
 
 _SLOW_EXPORT = """
@@ -363,6 +393,16 @@ def test_an_export_into_the_models_folder_never_deletes_a_damaged_model(tmp_path
         export_models([model], tmp_path / "models")
 
     assert content(model) == damaged
+
+
+def test_a_model_on_hosts_of_a_cluster_is_refused_with_their_names(tmp_path: Path) -> None:
+    model = replace(
+        a_model(tmp_path / "models"), hosts=(HostFolder("node1", "/models"), HostFolder("node2", "/models"))
+    )
+    Path(model.paths[0]).unlink()
+
+    with pytest.raises(StorageError, match=r"It is on node1, node2\. Export it there\."):
+        export_models([model], tmp_path / "bundle")
 
 
 def test_a_model_with_a_missing_file_is_refused_before_anything_is_written(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from gglib_nb import (
     StorageError,
 )
 from gglib_nb.manager.calls import settled
+from gglib_nb.manager.library import made_home
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub
@@ -109,6 +111,21 @@ def test_a_refused_request_keeps_the_folder_that_a_queued_download_needs(
 
     with pytest.raises(QueueFullError):
         manager.sync.queue_download(DownloadRequest(REPO, "Q8_0", to=disk))
+
+    assert (disk / REPO).is_dir()
+
+
+def test_a_refused_request_keeps_the_folder_that_another_kernel_has_just_queued_to(disk: Path) -> None:
+    def queue() -> None:
+        with made_home(disk, REPO):
+            pass
+
+    other = threading.Thread(target=queue)
+    with pytest.raises(QueueFullError), made_home(disk, REPO):  # noqa: PT012 - both are needed
+        other.start()
+        other.join(0.5)  # if it does not wait, it has ended now
+        raise QueueFullError("The queue is full.")
+    other.join(30)
 
     assert (disk / REPO).is_dir()
 

@@ -5,14 +5,23 @@ import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from gglib_nb import AlreadyQueuedError, DownloadManager, RemoteChangedError, RequestError, StorageError
+from gglib_nb import (
+    AlreadyQueuedError,
+    DownloadManager,
+    ModelNotFoundError,
+    RemoteChangedError,
+    RequestError,
+    StorageError,
+)
 from gglib_nb.domain.download import StoredFile
 from gglib_nb.domain.library import BLOCK_BYTES, BlockDigests
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.plan import RepoListing
 from tests.contract.test_models_verify import LARGE, SIZE, spoil
 from tests.support.catalog_models import stored
 from tests.support.faulty_hub import FaultyHub
@@ -233,6 +242,35 @@ def test_a_queued_model_is_not_repaired(manager: DownloadManager, hub: FaultyHub
     with pytest.raises(AlreadyQueuedError, match="%gguf cancel"):
         manager.sync.repair("large")
 
+    manager.sync.cancel_all()
+
+
+def test_a_model_that_was_deleted_while_the_hub_answered_is_not_repaired(
+    manager: DownloadManager, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(path, 5)
+    manager.sync.verify("large")
+    list_files = manager._parts.hub.list_files
+
+    def list_and_delete(*args: Any) -> RepoListing:
+        listing = list_files(*args)
+        manager.sync.delete("large")
+        return listing
+
+    monkeypatch.setattr(manager._parts.hub, "list_files", list_and_delete)
+    with pytest.raises(ModelNotFoundError):
+        manager.sync.repair("large")
+
+    assert (manager.catalog.models(), manager.snapshot.items) == ([], ())
+
+
+def test_a_queued_model_is_not_taken_off_the_list(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
+    spoil(path, 5)
+    hub.set_speed(bytes_per_second=0)
+    manager.sync.repair("large")
+
+    with pytest.raises(AlreadyQueuedError, match="taken off the list now"):
+        manager.sync.forget("large")
     manager.sync.cancel_all()
 
 

@@ -250,6 +250,22 @@ def test_with_keep_both_versions_are_stored(manager: DownloadManager, hub: Fault
     assert manager.sync.path(ID) == path
 
 
+def test_a_deletion_that_is_run_again_keeps_the_kept_version(
+    manager: DownloadManager, hub: FaultyHub, path: Path
+) -> None:
+    publish(hub, gguf(weights="second"))
+    id_ = manager.sync.models()[0].id
+    update(manager, keep=True)
+    manager.sync.delete(id_)
+
+    for discard in (manager.sync.delete, manager.sync.forget):
+        with pytest.raises(ModelNotFoundError, match="Did you mean"):
+            discard(id_)
+
+    [kept] = manager.sync.models()
+    assert Path(kept.path).exists()
+
+
 def test_a_version_that_cannot_be_kept_is_not_replaced(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     manager.sync.forget("mended")
     manager.sync.import_folder(manager.config.models_directory)  # the folder does not state the commit
@@ -405,6 +421,27 @@ def test_after_an_interruption_at_any_step_the_catalog_has_a_complete_model(
     found, kept = (catalog.find(text) for text in (str(old.id), f"x/y@{'a' * 40}:Q4"))
     assert (contents(found), contents(kept)) == ([b"b1", b"b2"], [b"a1", b"a2"])
     assert found.paths == old.paths
+
+
+def test_deleting_a_model_after_an_interrupted_update_leaves_no_old_file(
+    manager: DownloadManager, hub: FaultyHub, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_arguments: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    publish(hub, gguf(weights="second"))
+    with monkeypatch.context() as patched:
+        patched.setattr(updating, "_moved", die)
+        with pytest.raises(StorageError):
+            update(manager)
+    manager.sync.cancel_all()
+    assert "@" in manager.sync.find_model("mended").paths[0]
+
+    planned = manager.sync.delete("mended", dry_run=True)
+    manager.sync.delete("mended")
+
+    assert str(path) in planned.deleted
+    assert not path.parent.parent.exists()
 
 
 @pytest.mark.parametrize("step", range(1, 5))

@@ -19,6 +19,7 @@ from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.related import RELATED, move_to, related_repository
+from tests.support.sentences import is_sentence
 
 SMALL, REPO = "demo/small-GGUF:Q4_K_M", "demo/small-GGUF"
 SPLIT = "demo/split-GGUF:Q4_K_M"
@@ -134,6 +135,24 @@ def test_a_broken_manifest_is_named_without_internals(manager: DownloadManager, 
 
     assert "is not the manifest of a bundle" in str(refusal.value)
     assert "$" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("is_known_wrong", [True, False])
+def test_the_verb_path_warns_of_a_file_that_is_not_as_recorded(
+    manager: DownloadManager, capsys: pytest.CaptureFixture[str], is_known_wrong: bool
+) -> None:
+    path = manager.sync.download(REPO, "Q4_K_M")
+    assert say(manager, "path small") == str(path)
+    assert capsys.readouterr().out == ""
+    path.write_bytes(bytes(path.stat().st_size))
+    if is_known_wrong:
+        manager.sync.verify(SMALL)
+
+    assert say(manager, "path small") == str(path)
+
+    warning = capsys.readouterr().out.strip()
+    assert is_sentence(warning)
+    assert warning.endswith(f"%gguf verify {SMALL}")
 
 
 def test_the_verb_path_counts_as_a_use(manager: DownloadManager) -> None:
@@ -476,6 +495,20 @@ def test_the_verb_requires_a_valid_limit(manager: DownloadManager) -> None:
 
 
 # The panel ------------------------------------------------------------------------------------------------------------
+
+
+def test_the_panel_in_a_deleted_folder_refuses_an_export_in_one_sentence(
+    manager: DownloadManager, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.sync.download(REPO, "Q4_K_M")
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+
+    with pytest.raises(RequestError) as refusal:
+        act(manager.sync, Act(cid="1", action="export", id=SMALL), lambda _: None)
+
+    assert is_sentence(str(refusal.value))
 
 
 def test_the_panel_exports_a_model_after_a_question(

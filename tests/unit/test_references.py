@@ -239,6 +239,13 @@ def test_an_id_that_only_begins_another_is_recognized(text, is_other):
     assert is_beginning(text, DownloadId.parse("owner/name-2:Q6_K_L")) is is_other
 
 
+def test_an_id_of_the_default_branch_is_not_that_of_a_kept_version() -> None:
+    kept = DownloadId("owner/name", "Q6_K", "c" * 40)
+
+    assert is_beginning("owner/name:Q6_K", kept)
+    assert not is_beginning(str(kept), kept)
+
+
 def test_an_id_that_only_begins_that_of_a_failure_clears_none():
     failed = snapshot(recent_failures=(download("owner/name:Q6_K_L", DownloadStatus.FAILED),))
 
