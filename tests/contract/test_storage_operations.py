@@ -29,6 +29,7 @@ class Asked(Screen):
     """A terminal whose user gives one answer to every question."""
 
     def __init__(self, answer: bool | None) -> None:
+        super().__init__()
         self._answer = answer
         self.questions: list[str] = []
 
