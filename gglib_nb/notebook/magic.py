@@ -65,7 +65,7 @@ class GgufMagics(Magics):
             # No subclass: IPython compares with `is`, and prints the traceback of a subclass (ipython#14024).
             raise UsageError(redacted(str(error))) from None  # a token typed as an argument
         except GglibError as error:
-            raise _in_one_line(error) from error.__cause__
+            raise in_one_line(error) from error.__cause__
         return answer.value
 
     def _answer(self, call: Call) -> Answer:
@@ -80,7 +80,7 @@ class GgufMagics(Magics):
         except (KeyboardInterrupt, RuntimeError) as error:
             if not is_interrupt(error):
                 raise
-            raise _in_one_line(KeyboardInterrupt(call.verb.interrupted)) from None
+            raise in_one_line(KeyboardInterrupt(call.verb.interrupted)) from None
         return answer
 
     def install(self) -> None:
@@ -138,7 +138,7 @@ class GgufMagics(Magics):
         return Tab(manager.snapshot, seen, read_models)
 
 
-def _in_one_line(error: BaseException) -> BaseException:
+def in_one_line(error: BaseException) -> BaseException:
     """A copy that IPython shows as `Name: message`, without tokens; keeps its class and attributes."""
     shown, text = copy_of(error), redacted(str(error))
     shown.args = (text, *error.args[1:])  # the kernel sends it beside the line

@@ -8,10 +8,12 @@ periodically; front ends ignore it.
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import update_wrapper
 from inspect import signature
 from pathlib import Path
+from signal import SIGINT, default_int_handler, getsignal, signal
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from gglib_nb.domain.download import DownloadStatus
@@ -95,7 +97,8 @@ def _shortcut(
 @_shortcut(DownloadManager.download)
 async def download(*args: Any, **kwargs: Any) -> Path:  # noqa: ANN401, D103 - as the operation
     try:
-        return await get_manager().download(*args, **kwargs)
+        with _cancelled_by_interrupt():
+            return await get_manager().download(*args, **kwargs)
     except GglibError as error:
         raise error.with_traceback(None) from None  # the traceback ends at the caller's line
 
@@ -105,9 +108,43 @@ def download_sync(*args: Any, **kwargs: Any) -> Path:  # noqa: ANN401, D103 - as
     try:
         return get_manager().sync.download(*args, **kwargs)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_INTERRUPTED) from None
+        raise _interrupt() from None
     except GglibError as error:
         raise error.with_traceback(None) from None
+
+
+@contextmanager
+def _cancelled_by_interrupt() -> Iterator[None]:
+    """Lets an interrupt cancel the task that awaits, unless the host does: a terminal's IPython only stops its loop."""
+    from asyncio import CancelledError, current_task  # slow to import
+
+    task, is_main = current_task(), threading.current_thread() is threading.main_thread()
+    if task is None or not is_main or getsignal(SIGINT) is not default_int_handler:
+        yield
+        return
+
+    def cancel(_number: int, _frame: object) -> None:
+        signal(SIGINT, default_int_handler)
+        task.cancel(_INTERRUPTED)
+        task.get_loop().call_soon_threadsafe(lambda: None)  # wakes the loop
+
+    signal(SIGINT, cancel)
+    try:
+        yield
+    except CancelledError as error:
+        if error.args != (_INTERRUPTED,) or task.uncancel():  # something else has cancelled it
+            raise
+        raise _interrupt() from None
+    finally:
+        if getsignal(SIGINT) is cancel:
+            signal(SIGINT, default_int_handler)
+
+
+def _interrupt() -> BaseException:
+    """An interrupt of the wait, which IPython shows in one line."""
+    from gglib_nb.notebook.magic import in_one_line
+
+    return in_one_line(KeyboardInterrupt(_INTERRUPTED))
 
 
 def path(text: str) -> Path:
