@@ -53,8 +53,8 @@ def _listing(hub: Transport, wanted: Asked) -> RepoListing:
         data = hub.json(route, wanted, (("Revision", revision or ""), ("Recursive", "True"), *pages))["Data"]
         before = len(entries)
         entries |= {one["Path"]: one for one in data["Files"] or ()}
-        if len(entries) == before:  # after the last page, or a server without pages, which always sends all
-            break
+        if len(entries) in (before, data.get("TotalCount")):
+            break  # none is new: after the last page, or from a server without pages, which always sends all
         # The branch may move between two pages.
         revision = (data.get("LatestCommitter") or {}).get("Id") or revision
     else:

@@ -132,8 +132,8 @@ def full_scope() -> Iterator[EmbeddedModelScope]:
 
 @pytest.mark.parametrize(
     "change",
-    [{}, {"has_pages": False}, {"repeats": 1}, {"largest_page": 50}, {"names_commit": False}],
-    ids=["pages", "always all", "entries repeated", "shorter pages", "no commit"],
+    [{}, {"has_pages": False}, {"repeats": 1}, {"largest_page": 50}, {"names_commit": False}, {"states_count": False}],
+    ids=["pages", "always all", "entries repeated", "shorter pages", "no commit", "no count"],
 )
 def test_every_page_of_a_listing_is_read(
     make_manager: Callable[..., DownloadManager], full_scope: EmbeddedModelScope, change: dict[str, object]
@@ -143,6 +143,18 @@ def test_every_page_of_a_listing_is_read(
     plan = make_manager(ms_endpoint=full_scope.url).sync.plan(REPO)
 
     assert [variant.key for variant in plan.variants] == ["Q4_K_M"]
+
+
+@pytest.mark.parametrize(("states_count", "pages"), [(True, "123"), (False, "1234")])
+def test_no_page_after_the_last_is_requested_if_their_number_is_stated(
+    make_manager: Callable[..., DownloadManager], full_scope: EmbeddedModelScope, states_count: bool, pages: str
+) -> None:
+    full_scope.states_count = states_count
+
+    make_manager(ms_endpoint=full_scope.url).sync.plan(REPO)
+
+    asked = [one.query["PageNumber"][0] for one in full_scope.requests if one.path.endswith("/repo/files")]
+    assert asked == list(pages)
 
 
 def test_a_listing_is_of_one_commit_though_the_branch_moves_between_two_pages(

@@ -20,6 +20,7 @@ class EmbeddedModelScope(FaultyHub):
         has_pages: Whether it sends a listing in pages, or always all of it.
         largest_page: How many entries it puts into a page, whatever is requested.
         repeats: How many of a page's entries it repeats in the next one.
+        states_count: Whether a listing states the number of all entries.
         names_commit: Whether a listing states the commit that it shows.
     """
 
@@ -28,6 +29,7 @@ class EmbeddedModelScope(FaultyHub):
     has_pages = True
     largest_page = 1000
     repeats = 0
+    states_count = True
     names_commit = True
 
     @override
@@ -69,5 +71,6 @@ class EmbeddedModelScope(FaultyHub):
         begin = (size - self.repeats) * (int(request.query.get("PageNumber", ["1"])[0]) - 1)
         page = (folders + files)[begin : begin + size] if self.has_pages else folders + files
         latest = {"Id": commit.sha if self.names_commit else "", "ShortId": commit.sha[:8]}
-        data = {"Files": page or None, "LatestCommitter": latest}
+        count = {"TotalCount": len(folders + files)} if self.states_count else {}
+        data = {"Files": page or None, "LatestCommitter": latest, **count}
         return json_response({"Code": 200, "Success": True, "Data": data})
