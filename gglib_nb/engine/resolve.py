@@ -119,10 +119,8 @@ def _served_by_the_hub(session: Session, url: str, status: int, headers: Mapping
     if status in TRANSIENT_STATUSES:
         raise BusyError(status, asked_wait_s(status, headers))
     if status not in (200, 206, 416):
-        refusal = Refusal.of(
-            status, headers, token=session.token, had_token="Authorization" in session.headers_for(url)
-        )
-        raise hub_refusal(refusal, asked)
+        had_token = "Authorization" in session.headers_for(url)
+        raise hub_refusal(Refusal.of(status, headers, token=session.token, had_token=had_token), asked)
     if is_web_page(headers) and "x-repo-commit" not in headers:
         host = host_text(origin_of(session.endpoint))
         raise WrongAnswerError(
