@@ -66,20 +66,19 @@ def expanded(path: str | os.PathLike[str]) -> Path:
 
 
 def _folder(name: str, value: object) -> Path:
-    if not isinstance(value, str | os.PathLike) or "\0" in os.fspath(value) or not os.fspath(value).strip():
+    given = os.fspath(value) if isinstance(value, str | os.PathLike) else None
+    if not isinstance(given, str) or "\0" in given or not given.strip():
         raise InvalidConfigError(f"{name} is {value!r}; it must be the path of a folder.")
     try:
-        os.fspath(value).encode()  # the engine and the database store text
-        return expanded(value).absolute()
+        given.encode()  # the engine and the database store text
+        return expanded(given).absolute()
     except UnicodeEncodeError:
-        raise InvalidConfigError(
-            f"{name} is {os.fspath(value)!r}, which is not valid text. Rename the folder."
-        ) from None
+        raise InvalidConfigError(f"{name} is {given!r}, which is not valid text. Rename the folder.") from None
     except RuntimeError:  # `~name` of no user, or `~` without a home folder
-        raise InvalidConfigError(f"{name} is {str(value)!r}, and there is no such home folder.") from None
+        raise InvalidConfigError(f"{name} is {given!r}, and there is no such home folder.") from None
     except OSError:
         raise InvalidConfigError(
-            f"{name} is {str(value)!r}, relative to the working directory, which no longer exists. "
+            f"{name} is {given!r}, relative to the working directory, which no longer exists. "
             "Give an absolute path, or change to a folder that exists."
         ) from None
 
@@ -88,14 +87,13 @@ def _bytes(name: str, value: object) -> int | None:
     return None if value is None else check_count(name, value)
 
 
-def _endpoint(name: str, value: Any) -> str:  # noqa: ANN401 - whatever was given
+def _endpoint(name: str, value: object) -> str:
     """The endpoint as it is used; errors do not repeat the value, which may contain a password."""
-    with suppress(ValueError, AttributeError):
-        url = urlsplit(value)
-        if url.port != 0 and not (
-            url.query or url.fragment or url.username or url.password or value.split() != [value]
-        ):
-            return web_address(value).rstrip("/")
+    with suppress(ValueError):
+        if isinstance(value, str) and value.split() == [value]:
+            url = urlsplit(value)
+            if url.port != 0 and not (url.query or url.fragment or url.username or url.password):
+                return web_address(value).rstrip("/")
     setting = _ALL[name]
     raise InvalidConfigError(
         f"{name} must be an address such as {setting.default or DEFAULT_ENDPOINT}, without user name or query "

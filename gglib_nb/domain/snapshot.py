@@ -230,7 +230,7 @@ class QueueSnapshot(Value, frozen=True, dict=True):
         bandwidth_limit_bytes_per_second: None: unlimited.
         bytes_per_second: Of all active downloads together; None: not known yet.
         eta_seconds: Until all active and queued downloads are complete; None: unknown.
-        last_run: None: no run has ended.
+        last_run: None: no run has ended, or another has begun since.
         max_connections: Connections of all transfers together.
         network_wait_s: How long downloads wait for a lost network before they fail.
         download_hours: Hours of the day in which downloads run; None: at any time.

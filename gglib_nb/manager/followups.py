@@ -160,18 +160,33 @@ class AccessWatch:
         self._closed.set()
 
     def retry(self) -> list[DownloadId]:
-        """Retries the downloads whose repositories the Hub gives access to now; returns them."""
+        """Retries the downloads whose repositories the Hub gives access to now; returns them.
+
+        If some are refused, the others are retried, and the first error is raised.
+        """
         retried: list[DownloadId] = []
-        for id_ in waiting_for_access(self._snapshot()):
-            with suppress(GglibError):  # no access yet, the queue is full, or the manager is closed
-                self._check(id_.repo_id)
+        errors: list[GglibError] = []
+        for id_ in filter(self._has_access, waiting_for_access(self._snapshot())):
+            try:
                 self._retry(id_)
                 retried.append(id_)
+            except GglibError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
         return retried
+
+    def _has_access(self, id_: DownloadId) -> bool:
+        try:
+            self._check(id_.repo_id)
+        except GglibError:
+            return False
+        return True
 
     def _watch(self) -> None:
         while not self._closed.wait(self._interval_s):
-            self.retry()
+            with suppress(GglibError):  # it is tried again
+                self.retry()
 
 
 def waiting_for_access(snapshot: QueueSnapshot) -> list[DownloadId]:

@@ -416,6 +416,7 @@ class ModelOperations(QueueOperations):
             InvalidTokenError: The Hub does not accept it; nothing is stored.
             InvalidConfigError: It cannot be stored, or it is stored, but this kernel uses another token.
             NetworkError: The Hub cannot be reached; nothing is stored.
+            QueueFullError: No more downloads may wait; the token is stored, and those before are retried.
         """
         self._parts.at_hub(log_in, self._parts.hub, token)
         if self._parts.at_hub(lambda: self._parts.hub.token) not in (None, token.strip()):
@@ -435,7 +436,9 @@ class ModelOperations(QueueOperations):
     @operation
     def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
         """Deletes these targets' partial files, unless they are in a queue or in use; returns the deleted targets."""
-        return discard_leftovers(frozenset(targets) - self._wanted_targets())
+        deleted = discard_leftovers(frozenset(targets) - self._wanted_targets())
+        self._post(on.PartialsDeleted(deleted))
+        return deleted
 
     @operation
     def queue_partials(self, targets: Collection[str] | None = None) -> list[DownloadId]:

@@ -121,7 +121,12 @@ def undo(session: Session, reference: CancelledId | None = None, *, _all: All = 
 
 
 def _read_position(text: str) -> str | int:
-    return text.lower() if text.lower() in POSITIONS else read_count(text.removeprefix("#"))
+    if (word := text.lower()) in POSITIONS:
+        return word
+    try:
+        return read_count(text.removeprefix("#"))
+    except GrammarError:
+        raise GrammarError(f"{text!r} is not a position. Write 1 or more, or {' or '.join(POSITIONS)}") from None
 
 
 Position = Annotated[

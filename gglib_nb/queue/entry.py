@@ -127,6 +127,13 @@ class Entry:
         """The fields of its row once its data has been deleted."""
         return {**self._bars(_empty_bars(self.plan)), "reused_bytes": 0, "reused_from": (), "mirrors": ()}
 
+    def lose(self, targets: frozenset[str]) -> None:
+        """Notes that the partial files of these targets were deleted; a completed download has none."""
+        if self.status is not DownloadStatus.COMPLETED and not self.plan.targets.isdisjoint(targets):
+            each = zip(self.plan.files, self._files, _empty_bars(self.plan), strict=True)
+            bars = self._bars(tuple(empty if file.target in targets else bar for file, bar, empty in each))
+            self.change(**(bars if bars["downloaded_bytes"] else self.without_data()))
+
     @property
     def status(self) -> DownloadStatus:
         """Its status."""

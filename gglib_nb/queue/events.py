@@ -105,6 +105,12 @@ class FilesDeleted(Request, frozen=True):
     targets: frozenset[str]
 
 
+class PartialsDeleted(Request, frozen=True):
+    """The partial files of these targets were deleted."""
+
+    targets: frozenset[str]
+
+
 class ConcurrencyChanged(Request, frozen=True):
     """Downloads that run at once from now on; those that already run continue."""
 
@@ -171,7 +177,7 @@ class ThenReported(Struct, frozen=True):
 Event = (
     RequestReceived | RequestDropped | PlanResolved | CancelRequested | AllCancelRequested | RemovalRequested
     | PutBackRequested | MoveRequested | PauseRequested | ResumeRequested | RunRequested | RetryRequested
-    | FailureCleared | EndedCleared | FilesDeleted | LimitsChanged | ConcurrencyChanged | HoursTurned
+    | FailureCleared | EndedCleared | FilesDeleted | PartialsDeleted | LimitsChanged | ConcurrencyChanged | HoursTurned
     | DownloadsRestored | PeersSeen | ModelRegistered | ThenReported | reports.TransferFailed | reports.Progress
     | reports.TransferWaits | reports.TransferFinished | reports.TransferStopped | reports.EngineLost
     | reports.EnginesChanged | reports.EngineSilent

@@ -153,6 +153,9 @@ class QueueMachine:
                 downloads.forget(lambda entry: entry.status is event.status)
             case on.FilesDeleted():
                 downloads.forget(lambda entry: any(file.target in event.targets for file in entry.stored))
+            case on.PartialsDeleted():
+                for entry in downloads.ended:
+                    entry.lose(event.targets)
             case on.FailureCleared():
                 downloads.ended.remove(downloads.failure(event.id, "cleared", "%gguf status shows the queue."))
             case on.ConcurrencyChanged():
@@ -259,11 +262,12 @@ class QueueMachine:
     def _cancel(self, entry: Entry, *, discards: bool, position: int | None = None) -> None:
         """Cancels it; `position` is where it would be put back, None: where it is now."""
         elsewhere = ("elsewhere", f"{entry.peer or 'another kernel'} continues it") if entry.waits_for_peer else None
+        changed = entry.without_data() if discards and elsewhere is None else {}
         position = self._downloads.position(entry) if position is None else position
         entry.place = Place(position, entry.status is DownloadStatus.PAUSED, self._is_processing)
         self._withdraw(entry)
         self._step(entry, Cause.CANCELLED)
-        entry.hold(elsewhere, ended_at_s=self._at_s, **(entry.without_data() if discards else {}))
+        entry.hold(elsewhere, ended_at_s=self._at_s, **changed)
         self._downloads.add_ended(entry)
         if (stop := self._downloads.stop_of(entry)) is not None:
             stop.discards |= discards
@@ -287,7 +291,7 @@ class QueueMachine:
         in_order = sorted(entries, key=lambda entry: entry.place.position)
         waiting = [entry for entry in in_order if entry.place.position > 0]
         if waiting:
-            self._check_room(waiting[0].plan, len(waiting))
+            self._check_room(waiting[0].plan, len(waiting), len(in_order))
         ran = len(in_order) - len(waiting)
         for number, entry in enumerate(in_order):
             place = entry.place
@@ -565,13 +569,15 @@ class QueueMachine:
     def _do(self, effect: Effect) -> None:
         self._effects.append(effect)
 
-    def _check_room(self, plan: PlannedDownload, count: int = 1) -> None:
-        """Refuses `count` more downloads, of which this is the first, if too many wait."""
+    def _check_room(self, plan: PlannedDownload, count: int = 1, together: int = 1) -> None:
+        """Refuses `count` more waiting downloads, of which this is the first, if too many wait.
+
+        If one of several that are added `together` is refused, so are all.
+        """
         waiting, most = len(self._downloads.pending), self.limits.max_size
         if waiting + count > most:
-            head, end = "The queue is full", f"{plan.id} was not added"
-            if count > 1:
-                head, end = f"The queue has no room for {count} more downloads", "none of them was added"
+            head = "The queue is full" if count == 1 else f"The queue has no room for {count} more downloads"
+            end = f"{plan.id} was not added" if together == 1 else f"none of the {together} downloads was added"
             raise QueueFullError(
                 f"{head}: {waiting} {'is' if waiting == 1 else 'are'} waiting, and its limit is {most}, so {end}. "
                 "Wait for one to start, remove one, or raise the limit: %gguf limit N",

@@ -18,7 +18,13 @@ from gglib_nb import DownloadManager, GatedRepoError
 from gglib_nb.demo import GRANTED_TOKEN
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.errors import InvalidConfigError, InvalidTokenError, ManagerClosedError, NetworkError
+from gglib_nb.errors import (
+    InvalidConfigError,
+    InvalidTokenError,
+    ManagerClosedError,
+    NetworkError,
+    QueueFullError,
+)
 from gglib_nb.hub import login
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.followups import AccessWatch, waiting_for_access
@@ -103,6 +109,27 @@ def test_a_download_continues_once_access_is_granted() -> None:
 
     assert [id_.repo_id for id_ in retried] == ["o/pending"]
     assert answers == []
+
+
+def test_a_refused_retry_is_reported_once_the_others_are_retried() -> None:
+    queue = snapshot(failed("o/a", gated("pending")), failed("o/b", gated("pending")), failed("o/c", gated("pending")))
+    retried: list[str] = []
+
+    def check(repo_id: str) -> None:
+        if repo_id == "o/a":
+            raise gated("pending")
+
+    def retry(id_: DownloadId) -> None:
+        if id_.repo_id == "o/b":
+            raise QueueFullError("The queue is full.", 1)
+        retried.append(id_.repo_id)
+        watch.close()
+
+    watch = AccessWatch(lambda: queue, check, retry, interval_s=0.0)
+    watch._watch()  # has nobody to tell
+    assert retried == ["o/c"]
+    with pytest.raises(QueueFullError):
+        watch.retry()
 
 
 # Logging in: huggingface_hub reads HF_HOME when it is imported, so this needs a separate process.

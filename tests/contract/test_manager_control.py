@@ -101,6 +101,7 @@ async def test_unused_partial_files_are_listed_and_deleted(
     assert left.size_bytes == 40_000_000
     assert 0 < left.downloaded_bytes < 40_000_000
     assert deleted == {left.target}
+    assert manager.snapshot.recent_cancelled[0].downloaded_bytes == 0
     assert await manager.partials() == []
 
 

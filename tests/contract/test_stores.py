@@ -275,7 +275,9 @@ def test_a_download_whose_access_was_granted_is_refused_like_a_new_one(
 
     watch = AccessWatch(lambda: manager.snapshot, lambda _repo_id: None, parts.access._retry)
 
-    assert (watch.retry(), manager.snapshot.items) == ([], ())
+    with pytest.raises(DiskFullError, match="storage limit"):
+        watch.retry()
+    assert manager.snapshot.items == ()
 
 
 def test_the_plan_shows_the_space_left_by_the_limit(make_manager: Callable[..., DownloadManager]) -> None:

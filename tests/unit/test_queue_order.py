@@ -415,8 +415,26 @@ def test_restoring_more_than_the_queue_holds_changes_nothing():
     queue.queue(a_plan("owner/f:Q4_K_M"))
     before = queue.snapshot
 
-    with pytest.raises(QueueFullError, match=r"no room for 2 more downloads: .* so none of them was added\."):
+    with pytest.raises(
+        QueueFullError, match=r"no room for 2 more downloads: .* so none of the 3 downloads was added\."
+    ):
         queue.put_back(A, B, C)
+
+    assert queue.snapshot == before
+
+
+def test_the_refusal_of_several_does_not_name_one_of_them_though_only_one_would_wait():
+    queue = QueueDriver(max_size=1)
+    queue.queue(a_plan(A))
+    queue.queue(a_plan(B))
+    queue.cancel_all()
+    queue.stopped(1)
+    queue.queue(a_plan(C))
+    queue.queue(a_plan("owner/e:Q4_K_M"))
+    before = queue.snapshot
+
+    with pytest.raises(QueueFullError, match=r"The queue is full: .* so none of the 2 downloads was added\."):
+        queue.put_back(A, B)
 
     assert queue.snapshot == before
 

@@ -181,6 +181,17 @@ def test_cancelling_a_download_of_another_kernel_drops_only_this_request_with_a_
     assert not queue.snapshot.recent_cancelled
 
 
+def test_discarding_a_download_that_another_kernel_continues_shows_its_data_which_is_in_use():
+    queue = QueueDriver()
+    queue.queue(a_plan(A))
+    queue.see(**{"a.ipynb": a_plan(A)})
+    queue.progress(A, 50, notice=("waiting", None, ""))
+
+    queue.cancel(A, discards=True)
+
+    assert queue.snapshot.recent_cancelled[0].downloaded_bytes == 50
+
+
 def test_an_alias_of_a_download_is_restored_in_the_next_kernel():
     queue = QueueDriver()
     queue.queue(a_plan(A))

@@ -5,6 +5,7 @@ import pytest
 from gglib_nb.domain import snapshot as announcements
 from gglib_nb.errors import NotInQueueError
 from gglib_nb.queue import effects as do
+from gglib_nb.queue import events as on
 from tests.support.plans import a_file, a_plan, an_mmproj, shards
 from tests.support.queue_driver import QueueDriver
 
@@ -94,6 +95,34 @@ def test_discarding_a_waiting_download_deletes_partial_files_of_an_earlier_run(q
     queue.cancel(B, discards=True)
 
     assert queue.of(do.DiscardPartials) == [do.DiscardPartials(("/models/owner/b/Q8_0.gguf",))]
+
+
+def test_deleted_partial_files_of_ended_downloads_are_shown_as_missing(queue):
+    queue.progress(A, 40, 30)
+    queue.cancel(A)
+    queue.stopped(A)
+    queue.progress(B, 20)
+    queue.fail(B)
+
+    queue.send(on.PartialsDeleted(frozenset({"/models/a-00002-of-00003.gguf"})))
+
+    [cancelled], [failed] = queue.snapshot.recent_cancelled, queue.snapshot.recent_failures
+    assert [shard.downloaded_bytes for shard in cancelled.shards] == [40, 0, 0]
+    assert (cancelled.downloaded_bytes, failed.downloaded_bytes) == (40, 20)
+
+    queue.send(on.PartialsDeleted(a_plan(A, *shards("a", 3)).targets | a_plan(B).targets))
+
+    [cancelled], [failed] = queue.snapshot.recent_cancelled, queue.snapshot.recent_failures
+    assert (cancelled.downloaded_bytes, failed.downloaded_bytes) == (0, 0)
+
+
+def test_a_completed_download_keeps_its_size_if_another_ones_partial_file_at_its_path_is_deleted(queue):
+    queue.complete(A)
+    before = queue.snapshot.recent_completed
+
+    queue.send(on.PartialsDeleted(a_plan(A, *shards("a", 3)).targets))
+
+    assert queue.snapshot.recent_completed == before
 
 
 def test_discarding_keeps_a_companion_of_another_live_download(queue):

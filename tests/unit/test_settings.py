@@ -344,6 +344,23 @@ def test_an_invalid_endpoint_is_refused_without_being_quoted(endpoint: str) -> N
     assert "secret" not in str(caught.value)
 
 
+class BytesPath:
+    """As `os.scandir(b".")` returns them."""
+
+    def __fspath__(self) -> bytes:
+        return b"models"
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(DownloadManagerConfig) if field.name != "engine"])
+@pytest.mark.parametrize(
+    "value", [b"https://hub", bytearray(b"hub"), BytesPath(), {}, {"hub"}, object(), 1.5, [["hub"]], [None], [b"hub"]]
+)
+def test_a_value_of_another_type_is_refused_like_any_invalid_one(name: str, value: object) -> None:
+    for given in (value, [value]):
+        with pytest.raises(InvalidConfigError):
+            DownloadManagerConfig(**{name: given})
+
+
 # Unusual hosts
 
 
