@@ -16,6 +16,7 @@ from benchmarks.scenario import Options, run_alone
 from gglib_nb.domain.download import PlannedDownload, PlannedFile
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.queue import events as on
+from gglib_nb.queue.downloads import Limits
 from gglib_nb.queue.machine import QueueMachine
 
 _LENGTHS = (1_000, 10_000)
@@ -44,7 +45,7 @@ def measure(options: Options) -> Findings:
 
 
 def _measured_us(length: int, steps: int) -> tuple[float, float, float, float]:
-    machine = QueueMachine(max_size=length + steps)
+    machine = QueueMachine(Limits(max_size=length + steps))
     plans = [_plan(number) for number in range(length + steps)]
     for number, plan in enumerate(plans[:length]):
         _enqueue(machine, number, plan)

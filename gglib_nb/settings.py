@@ -65,15 +65,16 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     return Path(os.path.expandvars(Path(path).expanduser()))
 
 
-def _folder(name: str, value: object) -> Path:
+def absolute_path(name: str, value: object, what: str = "folder") -> Path:
+    """The absolute path of what a user named."""
     given = os.fspath(value) if isinstance(value, str | os.PathLike) else None
     if not isinstance(given, str) or "\0" in given or not given.strip():
-        raise InvalidConfigError(f"{name} is {value!r}; it must be the path of a folder.")
+        raise InvalidConfigError(f"{name} is {value!r}; it must be the path of a {what}.")
     try:
         given.encode()  # the engine and the database store text
         return expanded(given).absolute()
     except UnicodeEncodeError:
-        raise InvalidConfigError(f"{name} is {given!r}, which is not valid text. Rename the folder.") from None
+        raise InvalidConfigError(f"{name} is {given!r}, which is not valid text. Rename the {what}.") from None
     except RuntimeError:  # `~name` of no user, or `~` without a home folder
         raise InvalidConfigError(f"{name} is {given!r}, and there is no such home folder.") from None
     except OSError:
@@ -200,7 +201,7 @@ def _setting(*stated: Any, is_shown: bool = True, **how: Any) -> Any:  # noqa: A
     return field(default=_OPEN, repr=is_shown, metadata={"setting": Setting(*stated, **how)})
 
 
-_FOLDER: Final = partial(_setting, check=_folder)
+_FOLDER: Final = partial(_setting, check=absolute_path)
 _COUNT: Final = partial(_setting, read=_read_count, type=int)
 _SECONDS: Final = partial(_COUNT, read=_or_unlimited(parse_seconds, 0), show=_show_seconds)
 _BYTES: Final = partial(_setting, check=_bytes, type=int)
@@ -230,7 +231,7 @@ class DownloadManagerConfig:
     models_directory: Path = _FOLDER("Folder of the models.", default=Path, variables=("GGLIB_MODELS_DIR",))
     model_stores: tuple[Path, ...] = _setting(
         "Folders of other programs whose models are listed and reused, and never changed.",
-        partial(_each, _folder),
+        partial(_each, absolute_path),
         (),
         ("GGLIB_MODEL_STORES",),
         read=partial(_read_list, separator=os.pathsep),
@@ -442,7 +443,7 @@ def saved_settings_path() -> Path:
     """The file of saved settings; `GGLIB_CONFIG_DIR` moves its folder."""
     variable = "GGLIB_CONFIG_DIR"
     given = os.environ.get(variable, "").strip()
-    return (_folder(variable, given) if given else _user_folder("config", variable)) / "settings.json"
+    return (absolute_path(variable, given) if given else _user_folder("config", variable)) / "settings.json"
 
 
 def saved_settings() -> Mapping[str, Any]:

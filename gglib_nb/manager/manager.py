@@ -39,6 +39,7 @@ from gglib_nb.manager.queue_thread import EventListener, EventStream, Listener, 
 from gglib_nb.manager.updating import register_download
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
+from gglib_nb.queue.downloads import Limits
 from gglib_nb.queue.machine import QueueMachine
 from gglib_nb.settings import DownloadManagerConfig, checked_setting, origins_of
 from gglib_nb.system import call_in_forked_children
@@ -80,15 +81,15 @@ class Parts:
         )
         self.engine: Final = Engine(config, lambda: self.hub.user_agent, lambda event: self.queue.notify(event))  # noqa: PLW0108 - it is made below
         hours = checked_setting("download_hours", config.download_hours)
-        machine = QueueMachine(
-            max_size=config.max_queue_size,
-            max_concurrent=config.max_concurrent,
-            bandwidth_limit=config.bandwidth_limit_bytes_per_second,
-            hours=hours,
-            is_open=is_open_now(hours),
+        limits = Limits(
+            config.max_queue_size,
+            config.max_concurrent,
+            config.bandwidth_limit_bytes_per_second,
+            hours,
+            is_open_now(hours),
         )
         beside = {"max_connections": config.max_connections, "network_wait_s": config.network_wait_s}
-        self.queue: Final = QueueThread(machine, self._run, beside)
+        self.queue: Final = QueueThread(QueueMachine(limits), self._run, beside)
         self.keeper: Final = QueueKeeper(self)
         self.stores: Final = Stores(config.model_stores, self.catalog.models)
         self.requests: Final = itertools.count(1)  # their numbers

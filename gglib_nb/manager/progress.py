@@ -151,9 +151,8 @@ class LoggedDownload:
                 return
             LoggedDownload._next_s = now_s + _LOG_EVERY_S
             for stream in {id(one.stream): one.stream for one in self._followed}.values():
-                if is_open(stream):
-                    said = "; ".join(words for one, words in self._followed.items() if one.stream is stream)
-                    write_text(stream, f"gglib_nb: {said}\n")
+                said = "; ".join(words for one, words in self._followed.items() if one.stream is stream)
+                write_text(stream, f"gglib_nb: {said}\n")
 
     def close(self) -> None:
         """The download has ended, or the wait for it."""

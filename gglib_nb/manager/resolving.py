@@ -24,7 +24,7 @@ from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_
 from gglib_nb.errors import GglibError, HubUnavailableError, NoGgufFilesError, RequestError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.hardware import memory_for
-from gglib_nb.settings import expanded
+from gglib_nb.settings import absolute_path
 from gglib_nb.system import LONGEST_PATH_CHARACTERS
 
 if TYPE_CHECKING:
@@ -96,15 +96,11 @@ def plan_download(
 
 def given_path(given: str | os.PathLike[str], what: str = "folder") -> Path:
     """The absolute path of a folder, or of `what` a user named; a `RequestError` if empty or its `~` is unknown."""
-    text = os.fspath(given)
-    if not text.strip() or "\0" in text:
-        raise RequestError(f"The name of the {what} is empty. Write the path of a {what}.")
+    path = absolute_path(f"The {what}", given, what)
     try:
-        text.encode()  # the engine and the database store text
-        path = expanded(text).absolute()
         return path.resolve() if ".." in path.parts else path
-    except (OSError, RuntimeError, UnicodeError):  # a loop of links; `~name` of no user, or `~` without a home folder
-        raise RequestError(f"The {what} {text!r} cannot be found. Write its absolute path.") from None
+    except (OSError, RuntimeError):  # a loop of links
+        raise RequestError(f"The {what} {str(path)!r} cannot be found. Write its absolute path.") from None
 
 
 def scan_findings(hub: HubClient, listing: RepoListing, variants: Iterable[Variant]) -> dict[str, str]:

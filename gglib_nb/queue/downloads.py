@@ -42,11 +42,11 @@ class Limits(Value, frozen=True):
         engine_count: Engines that share the work.
     """
 
-    max_size: int
-    max_concurrent: int
-    bandwidth_bytes_per_second: int | None
-    hours: DailyHours | None
-    is_open: bool
+    max_size: int = 10
+    max_concurrent: int = 1
+    bandwidth_bytes_per_second: int | None = None
+    hours: DailyHours | None = None
+    is_open: bool = True
     engine_count: int = 1
 
     def __post_init__(self) -> None:
@@ -62,9 +62,8 @@ class Limits(Value, frozen=True):
 
     def have_room(self, plans: Iterable[PlannedDownload]) -> bool:
         """Whether a slot is free beside attempts at these plans; one on every host occupies one of each engine."""
-        return (
-            sum(self.engine_count if one.everywhere else 1 for one in plans) < self.max_concurrent * self.engine_count
-        )
+        taken = sum(self.engine_count if one.everywhere else 1 for one in plans)
+        return taken < self.max_concurrent * self.engine_count
 
 
 class Downloads:

@@ -63,16 +63,8 @@ class QueueMachine:
         version: Grows with every change, also of what its thread shows beside it.
     """
 
-    def __init__(
-        self,
-        *,
-        max_size: int = 10,
-        max_concurrent: int = 1,
-        bandwidth_limit: int | None = None,
-        hours: DailyHours | None = None,
-        is_open: bool = True,
-    ) -> None:
-        self.limits = Limits(max_size, max_concurrent, bandwidth_limit, hours, is_open)
+    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - immutable
+        self.limits = limits
         self._limits_set_by_user = StoredLimits()  # they are kept after the kernel ends
         self._downloads: Final = Downloads()
         self._resolving: dict[int, str] = {}
@@ -305,13 +297,11 @@ class QueueMachine:
         self._reply = lambda: tuple(map(self._downloads.position, entries))
 
     def _pause(self, entry: Entry) -> None:
-        if entry.status in (DownloadStatus.PAUSED, DownloadStatus.REGISTERING):
-            return
         if entry.is_running:
-            self._withdraw(entry)
-            self._downloads.add_pending(entry, 0)
-        self._step(entry, Cause.PAUSED)
-        entry.hold()
+            self._step_back(entry, Cause.PAUSED)
+        elif entry.status is DownloadStatus.QUEUED:
+            entry.hold()
+            self._step(entry, Cause.PAUSED)
 
     def _pause_all(self) -> None:
         self._held.update(self._resolving)
@@ -332,11 +322,12 @@ class QueueMachine:
         self._downloads.move_pending(entry, 1)
         self._resume([entry])
 
-    def _step_back(self, entry: Entry) -> None:
+    def _step_back(self, entry: Entry, cause: Cause = Cause.HELD) -> None:
+        """Stops a running download, which waits at the head of the queue."""
         self._withdraw(entry)
         self._downloads.add_pending(entry, 0)
         entry.hold()
-        self._step(entry, Cause.HELD)
+        self._step(entry, cause)
 
     def _retry(self, entry: Entry) -> None:
         self._check_room(entry.plan)
@@ -570,10 +561,7 @@ class QueueMachine:
         self._effects.append(effect)
 
     def _check_room(self, plan: PlannedDownload, count: int = 1, together: int = 1) -> None:
-        """Refuses `count` more waiting downloads, of which this is the first, if too many wait.
-
-        If one of several that are added `together` is refused, so are all.
-        """
+        """Refuses `count` more waiting downloads if too many wait; of several added `together`, all are refused."""
         waiting, most = len(self._downloads.pending), self.limits.max_size
         if waiting + count > most:
             head = "The queue is full" if count == 1 else f"The queue has no room for {count} more downloads"

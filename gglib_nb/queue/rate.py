@@ -20,9 +20,12 @@ class RateEstimator:
 
     The first sample is only a baseline: bytes that are already on the disk are no speed. A counter that goes backwards
     (a file was deleted, an engine restarted) is a new baseline.
+
+    Attributes:
+        eta_seconds: None: fewer than 5 s were observed, the size is unknown, the rate is 0, or nothing is left.
     """
 
-    __slots__ = ("_bytes", "_eta_s", "_is_stalled", "_last_bytes", "_last_s", "_observed_s", "_seconds")
+    __slots__ = ("_bytes", "_is_stalled", "_last_bytes", "_last_s", "_observed_s", "_seconds", "eta_seconds")
 
     def __init__(self) -> None:
         self._seconds = 0.0
@@ -31,7 +34,7 @@ class RateEstimator:
         self._last_s: float | None = None
         self._last_bytes = 0
         self._is_stalled = False
-        self._eta_s: float | None = None
+        self.eta_seconds: float | None = None
 
     @property
     def bytes_per_second(self) -> float | None:
@@ -40,11 +43,6 @@ class RateEstimator:
             return None
         rate = 0.0 if self._is_stalled else self._bytes / self._seconds
         return rate if rate >= _LEAST_BYTES_PER_SECOND else 0.0
-
-    @property
-    def eta_seconds(self) -> float | None:
-        """None: fewer than 5 s were observed, the size is unknown, the rate is 0, or nothing is left."""
-        return self._eta_s
 
     def observe(self, now_s: float, received_bytes: int, remaining_bytes: int | None, *, is_stalled: bool) -> None:
         """Takes one sample, even if no byte arrived: a monotonic time and the counter of bytes from the network.
@@ -64,8 +62,8 @@ class RateEstimator:
     def _smooth_eta(self, elapsed_s: float, remaining_bytes: int | None) -> None:
         rate = self.bytes_per_second
         if not rate or not remaining_bytes or self._observed_s < _LEAST_OBSERVED_FOR_ETA_S:
-            self._eta_s = None
+            self.eta_seconds = None
             return
         exact_s = remaining_bytes / rate
-        expected_s = exact_s if self._eta_s is None else max(0.0, self._eta_s - elapsed_s)
-        self._eta_s = expected_s + (exact_s - expected_s) * (1 - math.exp(-elapsed_s / _ETA_TAU_S))
+        expected_s = exact_s if self.eta_seconds is None else max(0.0, self.eta_seconds - elapsed_s)
+        self.eta_seconds = expected_s + (exact_s - expected_s) * (1 - math.exp(-elapsed_s / _ETA_TAU_S))

@@ -33,6 +33,7 @@ from gglib_nb.manager.manager import SyncOperations
 from gglib_nb.manager.operations import QueueOperations
 from gglib_nb.manager.queue_thread import QueueThread
 from gglib_nb.queue import events as on
+from gglib_nb.queue.downloads import Limits
 from gglib_nb.queue.machine import QueueMachine
 from tests.support.faulty_hub import FaultyHub, Latency, WrongBytes
 from tests.support.hub import make_repository
@@ -212,7 +213,7 @@ def test_a_failing_queue_answers_its_waiters() -> None:
         raise ZeroDivisionError
 
     night = DailyHours.parse("22-7")
-    thread = QueueThread(QueueMachine(hours=night, is_open=False), lambda _effect: None, clock=broken_clock)
+    thread = QueueThread(QueueMachine(Limits(hours=night, is_open=False)), lambda _effect: None, clock=broken_clock)
     answered, joining, late = (
         thread.post(on.RequestReceived(1, "x")),
         thread.until(lambda machine: machine.is_drained),

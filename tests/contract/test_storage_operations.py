@@ -59,8 +59,22 @@ def test_an_empty_folder_is_refused(manager: DownloadManager, line: str) -> None
     if line.startswith("export"):
         manager.sync.download(REPO, "Q4_K_M")
 
-    with pytest.raises(RequestError, match="The name of the folder is empty"):
+    with pytest.raises(RequestError, match="it must be the path of a folder"):
         say(manager, line)
+
+
+class BytesPath:
+    """As `os.scandir(b".")` returns them."""
+
+    def __fspath__(self) -> bytes:
+        return b"models"
+
+
+def test_a_path_of_bytes_is_refused_for_a_folder(manager: DownloadManager) -> None:
+    with pytest.raises(RequestError, match="it must be the path of a folder"):
+        manager.sync.queue_smart(REPO, "Q4_K_M", to=BytesPath())
+    with pytest.raises(RequestError, match="it must be the path of a folder"):
+        manager.sync.import_folder(BytesPath())
 
 
 def test_a_folder_above_is_stored_without_its_dots(manager: DownloadManager, tmp_path: Path) -> None:

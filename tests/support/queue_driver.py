@@ -11,6 +11,7 @@ from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import NetworkError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
+from gglib_nb.queue.downloads import Limits
 from gglib_nb.queue.machine import QueueMachine
 from tests.support.plans import stored
 from tests.support.queue_invariants import check_invariants
@@ -25,7 +26,7 @@ class QueueDriver:
     """
 
     def __init__(self, **config):
-        self.machine = QueueMachine(**config)
+        self.machine = QueueMachine(Limits(**config))
         self.now_s = 1000.0
         self.effects = []
         self.attempts = {}

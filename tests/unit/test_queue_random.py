@@ -20,6 +20,7 @@ from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import NetworkError
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
+from gglib_nb.queue.downloads import Limits
 from gglib_nb.queue.machine import QueueMachine
 from tests.support.fake_engine import FakeEngine
 from tests.support.plans import a_file, a_plan, an_mmproj, shards, stored
@@ -68,7 +69,7 @@ OUTCOMES = {
 class QueueRules(RuleBasedStateMachine):
     @initialize(max_size=st.integers(1, 4), max_concurrent=st.integers(1, 3))
     def begin(self, max_size, max_concurrent):
-        self.machine = QueueMachine(max_size=max_size, max_concurrent=max_concurrent)
+        self.machine = QueueMachine(Limits(max_size, max_concurrent))
         self.model = Reference(max_size, max_concurrent)
         self.engine = FakeEngine()
         self.most_engines = 1

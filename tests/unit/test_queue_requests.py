@@ -13,7 +13,7 @@ from gglib_nb.errors import (
 )
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
-from gglib_nb.queue.machine import QueueMachine
+from gglib_nb.queue.downloads import Limits
 from tests.support.plans import a_file, a_plan, an_mmproj, shards
 from tests.support.queue_driver import QueueDriver
 
@@ -300,7 +300,7 @@ def test_a_limit_that_is_too_large_is_refused_with_the_largest_one(queue):
 @pytest.mark.parametrize("config", [{"max_size": 0}, {"max_concurrent": 0}])
 def test_a_queue_that_holds_or_runs_nothing_is_refused(config):
     with pytest.raises(InvalidConfigError):
-        QueueMachine(**config)
+        Limits(**config)
 
 
 # Bandwidth

@@ -125,7 +125,7 @@ def test_a_limit_set_here_is_not_replaced_by_a_stored_one():
 
 
 def test_a_limit_from_the_settings_is_not_stored():
-    queue = QueueDriver(max_size=4, bandwidth_limit=5)
+    queue = QueueDriver(max_size=4, bandwidth_bytes_per_second=5)
 
     assert queue.machine.stored().limits == StoredLimits()
 
