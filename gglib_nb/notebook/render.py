@@ -125,7 +125,9 @@ def _lines(row: Row, view: str, number: int, width: int) -> list[str]:
     is_below = is_active or row.mood != "plain"
     name = f"  {f'#{number} ':>4}{_name(row, view)}" if number else f"  {_name(row, view)}"
     origin = row.origin if view == "elsewhere" else ""
-    words = "  ".join(filter(None, (row.measure, "" if is_below else row.note, facts(row), origin)))
+    note = "" if is_below else row.note
+    described = (note, facts(row)) if view == "pending" else (facts(row), note)  # the end of a waiting row is clipped
+    words = "  ".join(filter(None, (row.measure, *described, origin)))
     if is_active:
         words = f"{_text_bar(row.part, width)} {row.measure:>5}  {facts(row)}"
     lines = [f"{name}  {words}".rstrip()]
