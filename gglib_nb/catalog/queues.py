@@ -119,9 +119,7 @@ class Queues:
 
     # Other kernels' ----------------------------------------------------------------------------------------------
 
-    def others(
-        self, is_gone: IsGone, describe: Describe, is_silent: IsGone = lambda _record: False
-    ) -> tuple[ElsewhereDownload, ...]:
+    def others(self, is_gone: IsGone, describe: Describe, is_silent: IsGone) -> tuple[ElsewhereDownload, ...]:
         """The live downloads of other kernels with this models folder.
 
         Args:
@@ -287,12 +285,8 @@ def _seen(progress: str, owner: str, *, is_left: bool, is_silent: bool) -> tuple
         found = _elsewhere.decode(progress)
     except (msgspec.MsgspecError, RecursionError):
         return ()
-    if is_left or is_silent:
-        # (A download of a stopped kernel that had every byte is complete.)
-        live = [one for one in found if not (is_left and one.status.is_active and one.progress == 1.0)]
-        notice = None if is_left else "no news from its kernel"
-        return tuple(
-            replace(one, owner=owner, is_left=is_left, bytes_per_second=None, eta_seconds=None, notice=notice)
-            for one in live
-        )
-    return tuple(replace(one, owner=owner) for one in found)
+    # A download of a stopped kernel that had every byte is complete.
+    live = [one for one in found if not (is_left and one.status.is_active and one.progress == 1.0)]
+    notice = None if is_left else "no news from its kernel"
+    outdated = {"bytes_per_second": None, "eta_seconds": None, "notice": notice} if is_left or is_silent else {}
+    return tuple(replace(one, owner=owner, is_left=is_left, **outdated) for one in live)

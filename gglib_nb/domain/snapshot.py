@@ -372,5 +372,5 @@ class RunSummarized(Value, frozen=True):
 
 
 _WithId = DownloadStarted | ShardProgressed | StatusChanged | NoticeChanged
-_WithDownload = DownloadProgressed | DownloadCompleted | DownloadFailed | DownloadCancelled | ThenChanged
-QueueEvent = SnapshotChanged | _WithId | _WithDownload | RunSummarized
+DownloadEnded = DownloadCompleted | DownloadFailed | DownloadCancelled
+QueueEvent = SnapshotChanged | _WithId | DownloadProgressed | DownloadEnded | ThenChanged | RunSummarized

@@ -333,8 +333,7 @@ class _Planning:
         folder = folder_of(id_, self._models, models_directory) or models_directory
         with suppress(HubUnavailableError):  # parts of unknown length: none of them can be on the disk
             files = shard_files(folder, self._listing, variant)
-        found = (companion_for(self._variants, variant, kind) for kind in COMPANION_KINDS)
-        companions = tuple(companion for companion in found if companion is not None)
+        companions = tuple(filter(None, (companion_for(self._variants, variant, kind) for kind in COMPANION_KINDS)))
         projector = next((one for one in companions if one.kind == "mmproj"), None)
         header, size_bytes = self._headers.get(first_name(variant).model), variant.size_bytes
         memory = beside = None

@@ -166,7 +166,11 @@ class AccessWatch:
         """
         retried: list[DownloadId] = []
         errors: list[GglibError] = []
-        for id_ in filter(self._has_access, waiting_for_access(self._snapshot())):
+        for id_ in waiting_for_access(self._snapshot()):
+            try:
+                self._check(id_.repo_id)
+            except GglibError:  # no access yet
+                continue
             try:
                 self._retry(id_)
                 retried.append(id_)
@@ -175,13 +179,6 @@ class AccessWatch:
         if errors:
             raise errors[0]
         return retried
-
-    def _has_access(self, id_: DownloadId) -> bool:
-        try:
-            self._check(id_.repo_id)
-        except GglibError:
-            return False
-        return True
 
     def _watch(self) -> None:
         while not self._closed.wait(self._interval_s):

@@ -193,16 +193,12 @@ class Parts:
             self.queue.notify(on.ModelRegistered(attempt, error=error))
 
     def _follow_up(self, event: QueueEvent) -> None:
-        match event:
-            case announced.StatusChanged(status=DownloadStatus.FAILED):  # also of a previous kernel
-                self.access.start()
-            case announced.DownloadCompleted():
-                self.commands.complete(event.download)
-                self.keeper.record(event.download)
-            case announced.DownloadFailed() | announced.DownloadCancelled() | announced.ThenChanged():
-                self.keeper.record(event.download)
-            case _:
-                pass
+        if isinstance(event, announced.StatusChanged) and event.status is DownloadStatus.FAILED:
+            self.access.start()  # also for a download of a previous kernel
+        if isinstance(event, announced.DownloadCompleted):
+            self.commands.complete(event.download)
+        if isinstance(event, announced.DownloadEnded | announced.ThenChanged):
+            self.keeper.record(event.download)
 
 
 _living: Final["weakref.WeakSet[Parts]"] = weakref.WeakSet()

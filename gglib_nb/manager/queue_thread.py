@@ -307,7 +307,7 @@ class QueueThread:
         for listener in list(self._event_listeners):
             _call(listener, event)
         # Then the waits, because a script may end with its wait: what follows the download has begun.
-        if isinstance(event, announced.DownloadCompleted | announced.DownloadFailed | announced.DownloadCancelled):
+        if isinstance(event, announced.DownloadEnded):
             for future in [future for future, id_ in self._waiters.items() if id_ == event.download.id]:
                 del self._waiters[future]
                 _end_wait(future, event.download)

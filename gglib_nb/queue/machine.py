@@ -541,9 +541,7 @@ class QueueMachine:
     def _discard_partials(self, entry: Entry) -> None:
         self._do(reports.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
 
-    def _record(
-        self, event: announced.DownloadCompleted | announced.DownloadFailed | announced.DownloadCancelled
-    ) -> None:
+    def _record(self, event: announced.DownloadEnded) -> None:
         if self._run is not None:
             self._run.append(event.download)
         self._do(event)

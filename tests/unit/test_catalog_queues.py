@@ -178,7 +178,7 @@ def test_downloads_of_other_kernels_are_seen_with_their_progress(path: Path) -> 
     queues(path, "living").write(StoredQueue((A,)), items)
     queues(path, "gone").write(StoredQueue((B,)), [download("owner/b:Q4", bytes_per_second=5.0)])
 
-    seen = queues(path).others(is_gone, lambda record: record.title)
+    seen = queues(path).others(is_gone, lambda record: record.title, lambda _record: False)
 
     assert [(one.owner, str(one.id), one.is_left, one.bytes_per_second) for one in seen] == [
         ("living.ipynb", "owner/a:Q4", False, 5.0),
@@ -191,7 +191,7 @@ def test_a_download_of_which_a_stopped_kernel_had_every_byte_is_not_shown_as_lef
     complete = download("owner/b:Q4", "downloading", downloaded_bytes=100, total_bytes=100)
     queues(path, "gone").write(StoredQueue((B,)), [complete])
 
-    assert queues(path).others(is_gone, lambda record: record.title) == ()
+    assert queues(path).others(is_gone, lambda record: record.title, lambda _record: False) == ()
 
 
 def test_a_heartbeat_carries_the_newest_progress(path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_heartbeat_carries_the_newest_progress(path: Path) -> None:
 
     assert living.beat([download("owner/a:Q4", "downloading", downloaded_bytes=70)])
 
-    [seen] = queues(path).others(is_gone, lambda record: record.title)
+    [seen] = queues(path).others(is_gone, lambda record: record.title, lambda _record: False)
     assert seen.downloaded_bytes == 70
 
 
@@ -507,7 +507,7 @@ def test_heartbeat_numbers_grow_across_kernels(path: Path) -> None:
     first.write(StoredQueue((A,)), progress)
     for kernel_ in (second, first, second):
         kernel_.write(StoredQueue((A,)), progress)
-        queues(path).others(look, lambda record: record.title)
+        queues(path).others(look, lambda record: record.title, lambda _record: False)
 
     assert max(seen[:2]) < max(seen[2:4]) < max(seen[4:])
 
