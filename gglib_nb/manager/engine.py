@@ -173,8 +173,6 @@ class Engine:
                     known_folders=self.known_folders if plan.to is None else (str(Path(plan.to, plan.id.repo_id)),),
                 )
                 self._send(wire.StartEverywhere(transfer) if plan.everywhere else transfer)
-            case reports.DiscardPartials(targets=()):
-                pass
             case reports.StopTransfer() | reports.DiscardPartials():
                 self._send(effect)
             case do.LimitBandwidth(bytes_per_second):

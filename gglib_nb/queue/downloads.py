@@ -149,9 +149,10 @@ class Downloads:
     def take_finished(self, attempt: int) -> Entry | None:
         """Makes a download active again that finished despite its stop.
 
-        None if it was queued again with other files, or removed: then it counts as stopped.
+        None if it was queued again with other files, or removed: then it counts as stopped. None if it does not stop.
         """
-        stop = self.stopping[attempt]
+        if (stop := self.stopping.get(attempt)) is None:
+            return None
         entry = stop.entry
         place = self.pending if entry.status.is_pending else self.ended
         if replace(stop.plan, add_to_db=entry.plan.add_to_db) != entry.plan or entry not in place:

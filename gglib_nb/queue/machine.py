@@ -195,10 +195,9 @@ class QueueMachine:
         plan = event.plan
         if event.request not in self._resolving:
             raise DownloadCancelledError(f"{plan.id} was cancelled while its files were being listed.")
-        same = self._downloads.same(plan)
-        if same is not None:
+        if (same := self._downloads.same(plan)) is not None:
             self._join(same, event)
-        entry = self._admit(plan) if same is None else same
+        entry = same or self._admit(plan)
         del self._resolving[event.request]
         if event.request in self._held:
             self._held.discard(event.request)
@@ -221,8 +220,7 @@ class QueueMachine:
         self._check_room(plan)
         self._downloads.check_targets(plan)
         self._downloads.forget(lambda entry: entry.is_same(plan))
-        entry = self._downloads.same_stopping(plan)
-        if entry is None:
+        if (entry := self._downloads.same_stopping(plan)) is None:
             entry = Entry(plan, self._at_s)
         else:
             self._revive(entry, plan, self._at_s)
@@ -427,10 +425,7 @@ class QueueMachine:
         self._hold_outside_hours(entry)
 
     def _store(self, event: reports.TransferFinished) -> None:
-        if event.attempt in self._downloads.stopping:
-            entry = self._downloads.take_finished(event.attempt)
-        else:
-            entry = self._downloads.at_work(event.attempt)
+        entry = self._downloads.at_work(event.attempt) or self._downloads.take_finished(event.attempt)
         if entry is None:
             self._confirm_stop(event.attempt)
             return
@@ -539,7 +534,8 @@ class QueueMachine:
         self._record(announced.DownloadCancelled(entry.view()))
 
     def _discard_partials(self, entry: Entry) -> None:
-        self._do(reports.DiscardPartials(tuple(sorted(entry.plan.targets - self.wanted_targets))))
+        if targets := sorted(entry.plan.targets - self.wanted_targets):
+            self._do(reports.DiscardPartials(tuple(targets)))
 
     def _record(self, event: announced.DownloadEnded) -> None:
         if self._run is not None:
