@@ -195,7 +195,7 @@ class PartialFile:
         """Close the file, whose requests are revoked. If it is ours, write the journal and truncate it to its bytes."""
         self.hasher.stop()
         if is_ours:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError, StorageError):
                 self.record()
         try:
             try:

@@ -20,7 +20,7 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.names import DownloadId, modelscope_name
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot, Then
 from gglib_nb.domain.text import without_tokens
-from gglib_nb.errors import CatalogError, GatedRepoError, GglibError, InvalidTokenError
+from gglib_nb.errors import CatalogError, GatedRepoError, GglibError, InvalidTokenError, NotInQueueError
 from gglib_nb.manager.operations import FinishedDownload
 from gglib_nb.queue.effects import QueuePosition, RegisterModel
 
@@ -172,8 +172,9 @@ class AccessWatch:
             except GglibError:  # no access yet
                 continue
             try:
-                self._retry(id_)
-                retried.append(id_)
+                with suppress(NotInQueueError):  # it has been retried meanwhile
+                    self._retry(id_)
+                    retried.append(id_)
             except GglibError as error:
                 errors.append(error)
         if errors:

@@ -332,7 +332,8 @@ class ModelOperations(QueueOperations):
                 if file.verdict in ("unreadable", "changed"):
                     why = file.reason or "it was changed while it was read"
                     raise StorageError(f"{file.path} cannot be repaired: {why}. Check the file, then try again.")
-            model, looks = parts.catalog.find(model.id), library.look_at(model.targets)
+            model = parts.catalog.find(model.id)
+            looks = library.look_at(model.targets)
         faulty = [file.target for file in model.files if file.wrong_ranges is not None or looks[file.target] is None]
         if not faulty:
             return Repair(str(model.id), False, (), 0, 0)

@@ -23,6 +23,7 @@ from gglib_nb.errors import (
     InvalidTokenError,
     ManagerClosedError,
     NetworkError,
+    NotInQueueError,
     QueueFullError,
 )
 from gglib_nb.hub import login
@@ -130,6 +131,14 @@ def test_a_refused_retry_is_reported_once_the_others_are_retried() -> None:
     assert retried == ["o/c"]
     with pytest.raises(QueueFullError):
         watch.retry()
+
+
+def test_a_download_that_was_retried_meanwhile_is_no_error_of_a_retry() -> None:
+    def retry(id_: DownloadId) -> None:
+        raise NotInQueueError(f"{id_}: only a failed download can be retried.")
+
+    watch = AccessWatch(lambda: snapshot(failed("o/a", gated("pending"))), lambda repo_id: None, retry, interval_s=0.0)
+    assert watch.retry() == []
 
 
 # Logging in: huggingface_hub reads HF_HOME when it is imported, so this needs a separate process.

@@ -264,6 +264,20 @@ def test_a_model_that_was_deleted_while_the_hub_answered_is_not_repaired(
     assert (manager.catalog.models(), manager.snapshot.items) == ([], ())
 
 
+def test_a_model_whose_files_were_moved_during_its_verification_is_repaired_where_they_are(
+    manager: DownloadManager, path: Path
+) -> None:
+    moved = path.with_name(f"moved-{NAME}")
+
+    def move(_: object) -> None:
+        if not moved.exists():
+            path.rename(moved)
+            [model] = manager.catalog.models()
+            manager.catalog.register(replace(model, files=(replace(model.files[0], target=str(moved)),)))
+
+    assert not manager.sync.repair("large", on_progress=move).is_needed
+
+
 def test_a_queued_model_is_not_taken_off_the_list(manager: DownloadManager, hub: FaultyHub, path: Path) -> None:
     spoil(path, 5)
     hub.set_speed(bytes_per_second=0)
