@@ -115,11 +115,15 @@ def download_sync(*args: Any, **kwargs: Any) -> Path:  # noqa: ANN401, D103 - as
 
 @contextmanager
 def _cancelled_by_interrupt() -> Iterator[None]:
-    """Lets an interrupt cancel the task that awaits, unless the host does: a terminal's IPython only stops its loop."""
+    """Lets an interrupt cancel a cell of a terminal's IPython that awaits: IPython itself only stops its loop.
+
+    Other tasks may outlive the cell: they would take the interrupts of later cells, or end these with their own.
+    """
     from asyncio import CancelledError, current_task  # slow to import
 
     task, is_main = current_task(), threading.current_thread() is threading.main_thread()
-    if task is None or not is_main or getsignal(SIGINT) is not default_int_handler:
+    is_cell = task is not None and getattr(task.get_coro(), "__name__", "") == "run_cell_async"
+    if task is None or not is_cell or not is_main or getsignal(SIGINT) is not default_int_handler:
         yield
         return
 

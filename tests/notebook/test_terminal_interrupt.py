@@ -1,7 +1,9 @@
 """Ctrl-C in a terminal's IPython ends the wait for a download in one line; the download continues."""
 
+import asyncio
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pexpect
 import pytest
 
+from gglib_nb.notebook import shortcuts
 from tests.support.environment import isolated
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
@@ -53,3 +56,25 @@ def test_an_interrupt_ends_the_wait_in_one_line_and_the_download_continues(
     shell.sendline("exit")
     shell.expect(pexpect.EOF)
     assert "Traceback" not in shell.before
+
+
+def test_an_interrupt_belongs_to_the_code_that_runs_and_not_to_a_download_in_the_background(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Waits:
+        async def download(self) -> None:
+            await asyncio.Event().wait()
+
+    monkeypatch.setattr(shortcuts, "get_manager", Waits)
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(shortcuts.download())
+    loop.run_until_complete(asyncio.sleep(0))
+
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+
+    assert not task.cancelling()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        loop.run_until_complete(task)
+    loop.close()
