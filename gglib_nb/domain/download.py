@@ -13,7 +13,8 @@ from gglib_nb.errors import IncompleteShardSetError
 Fact = TypeVar("Fact", str, int)
 Facts = dict[str, str | int | float | bool | None]
 """What a GGUF header says, as JSON scalars; empty if it cannot be read."""
-_MOST_NAMED: Final = 12
+MOST_NAMED: Final = 12
+"""Missing shards that an error names."""
 BAR_STEPS: Final = 128
 """A file is divided into this many equal steps to report which bytes have arrived."""
 
@@ -224,7 +225,7 @@ def shards_of_one_set(files: Sequence[StoredFile]) -> list[StoredFile]:
     missing = tuple(number for number in expected if number not in numbers)
     if missing and len(shards) == len(readable):
         raise IncompleteShardSetError(
-            f"Shards {listed(missing, _MOST_NAMED)} of {max(counts)} are missing, according to the headers of the "
+            f"Shards {listed(missing, MOST_NAMED)} of {max(counts)} are missing, according to the headers of the "
             "others. Download the whole set.",
             missing=missing,
         )

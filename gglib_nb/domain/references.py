@@ -183,7 +183,7 @@ _REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo")
 _FILE_OPTIONS: Final = ("-hff", "--hf-file")
 _PROGRAMS: Final = "llama|ollama|hf|huggingface-cli|lms|ramalama|docker|vllm|git|wget|curl|aria2c"
 # What precedes a command or a reference: a prompt, a cell's `!`, a program that runs others, our own verb.
-_PROMPT: Final = re.compile(r"\s*(?:!\s*|[$>]\s+)?(?:(?:sudo|uvx|%gguf\s+(?:queue|plan))\s+)?")
+_PROMPT: Final = re.compile(r"\s*(?:[!>]\s*|\$\s+)?(?:(?:sudo|uvx|%gguf\s+(?:queue|plan))\s+)?")
 _COMMANDS: Final = re.compile(rf"(?:{_PROGRAMS})(?:[-.].*)?", re.IGNORECASE)
 _OTHER_PAGE: Final = re.compile(r"(?:datasets|spaces|buckets|collections|papers|docs|blog|posts|learn)/", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"[^/]+://[^/]+/[^/]")  # with a path: a mirror's address alone names no repository

@@ -18,7 +18,7 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Final
 
 from gglib_nb.domain.companions import COMPANION_KINDS, Companion, HeaderKind, headers_agree, kind_of_header
-from gglib_nb.domain.download import Facts, StoredFile
+from gglib_nb.domain.download import MOST_NAMED, Facts, StoredFile
 from gglib_nb.domain.gguf import read_header
 from gglib_nb.domain.gguf_header import GgufHeader, header_facts
 from gglib_nb.domain.importing import (
@@ -32,6 +32,7 @@ from gglib_nb.domain.importing import (
 from gglib_nb.domain.library import OnWorkProgress, SkippedFile, WorkProgress
 from gglib_nb.domain.model import LOCAL_OWNER, Model, ModelOrigin
 from gglib_nb.domain.names import DownloadId, parse_path
+from gglib_nb.domain.units import listed
 from gglib_nb.domain.values import Value
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.engine.disk import read_small, reading, status_of
@@ -176,8 +177,8 @@ class Importer:
         if variant.split == "bytes":
             raise GgufError("is a part of a file; join the parts first")
         if not variant.is_complete:
-            missing = ", ".join(map(str, variant.missing))
-            raise GgufError(f"belongs to a split model that lacks its shards {missing} of {variant.shards_expected}")
+            missing = f"{listed(variant.missing, MOST_NAMED)} of {variant.shards_expected}"
+            raise GgufError(f"belongs to a split model that lacks its shards {missing}")
         found = path.stat()
         if (first := self._seen.setdefault((found.st_dev, found.st_ino), path)) != path:
             raise GgufError(f"is the same file as {first}")

@@ -161,8 +161,8 @@ def test_text_without_a_repository_is_refused_with_the_expected_form(pasted):
         parse_pasted(pasted)
 
 
-@pytest.mark.parametrize("pasted", ["$HOME/models", "$HOME/models:Q4_K_M", ">owner/repo", "$ $HOME/models"])
-def test_a_prompt_ends_with_a_space(pasted):
+@pytest.mark.parametrize("pasted", ["$HOME/models", "$HOME/models:Q4_K_M", "$ $HOME/models"])
+def test_a_dollar_sign_is_a_prompt_only_before_a_space(pasted):
     with pytest.raises(InvalidRepoIdError):
         parse_pasted(pasted)
 
