@@ -122,6 +122,7 @@ def test_a_page_address_gives_repository_revision_and_file(pasted, text):
         ("lms get owner/repo@q4_k_m", "owner/repo:q4_k_m"),
         ("$ lms get https://huggingface.co/owner/repo@Q8_0 --yes", "owner/repo:Q8_0"),
         ("!ollama run hf.co/owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
+        (">owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
         ("%gguf queue owner/repo:Q4_K_M", "owner/repo:Q4_K_M"),
         ("! hf download owner/repo a-Q8_0.gguf", "owner/repo:a-Q8_0.gguf"),
         ("uvx hf download owner/repo a-Q8_0.gguf", "owner/repo:a-Q8_0.gguf"),
