@@ -314,7 +314,7 @@ class Transport:
             if len(data) >= most_bytes:
                 if part is not None:
                     break
-                raise HubError(f"{self.endpoint} sent an answer of more than {most_bytes >> 20} MiB, too much to read.")
+                raise HubError(f"{self.endpoint} sent more than {most_bytes >> 20} MiB, which is too large.")
             if time.monotonic() > deadline_s:
                 raise HubUnavailableError(f"{self.endpoint} takes more than {longest_s:.0f} s to send an answer.")
         return bytes(data[:most_bytes])

@@ -15,12 +15,11 @@ from gglib_nb.domain.references import parse_pasted
 from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.errors import GglibError, ModelNotFoundError, RequestError
-from gglib_nb.manager.resolving import given_path
 from gglib_nb.notebook import listings, messages, plan_table, results, rows
 from gglib_nb.notebook.messages import Answer, Listing
 from gglib_nb.notebook.tables import blocks_text
 from gglib_nb.notebook.verb import TYPOGRAPHIC
-from gglib_nb.settings import SETTINGS, checked_setting
+from gglib_nb.settings import SETTINGS, absolute_path, checked_setting
 
 if TYPE_CHECKING:
     from gglib_nb.domain.library import WorkProgress
@@ -225,7 +224,7 @@ def _ask_or_delete(operations: "SyncOperations", action: str, id_: str) -> Answe
         case "prune_now":
             return _result(results.pruned(operations.prune(unused_s=listings.UNUSED_S)), "good")
         case "export":
-            folder = str(given_path("gguf-bundle"))
+            folder = str(absolute_path("The folder", "gguf-bundle"))
             question = f"Export to {units.tilde(folder)}? To another folder: %gguf export {shlex.quote(id_)} FOLDER"
             agreed, label = f"export:{folder}", "Export"
         case _:
