@@ -138,7 +138,7 @@ def is_beginning(text: str, id_: DownloadId, label: str | None = None) -> bool:
 
 
 def refuse_beginning(text: str, model: Model) -> None:
-    """Refuses, with a `ModelNotFoundError`, a model whose id the text only begins: it names one that may be deleted."""
+    """Refuses, with a `ModelNotFoundError`, a model whose id the text only begins: the one it names may be gone."""
     if is_beginning(text, model.id, model.label):
         raise ModelNotFoundError(f"There is no model {text!r}. Did you mean {model.id}?")
 

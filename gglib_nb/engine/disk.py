@@ -109,7 +109,7 @@ def _private_names(target: Path, older_than_s: float) -> Iterator[Path]:
 
 
 def open_beside(path: Path, flags: int) -> int:
-    """Open one of these files and return its descriptor; never blocks. A link there is a `StorageError`; `OSError`."""
+    """Open one of these files and return its descriptor; never blocks. Raises `OSError`; `StorageError` for a link."""
     try:
         return open_file(path, flags | _NEVER_BLOCK, follow_links=False)
     except OSError as error:

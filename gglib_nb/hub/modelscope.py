@@ -47,7 +47,9 @@ def list_files(hub: Transport, name: str, revision: str | None) -> RepoListing:
 
 @reading()
 def _listing(hub: Transport, wanted: Asked) -> RepoListing:
-    entries, revision, route = dict[str, Json](), wanted.revision, f"/api/v1/models/{wanted.repo_id}/repo/files"
+    route = f"/api/v1/models/{wanted.repo_id}/repo/files"
+    revision = wanted.revision
+    entries: dict[str, Json] = {}
     for number in range(1, _MOST_PAGES + 1):
         pages = (("PageNumber", str(number)), ("PageSize", str(_PAGE)))
         data = hub.json(route, wanted, (("Revision", revision or ""), ("Recursive", "True"), *pages))["Data"]

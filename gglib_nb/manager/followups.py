@@ -172,11 +172,13 @@ class AccessWatch:
             except GglibError:  # no access yet
                 continue
             try:
-                with suppress(NotInQueueError):  # it has been retried meanwhile
-                    self._retry(id_)
-                    retried.append(id_)
+                self._retry(id_)
+            except NotInQueueError:  # it has been retried meanwhile
+                continue
             except GglibError as error:
                 errors.append(error)
+            else:
+                retried.append(id_)
         if errors:
             raise errors[0]
         return retried

@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from gglib_nb.domain import units
 from gglib_nb.domain.loading import PROGRAMS, loading_lines
-from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, selected
+from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, selected, state_of
 from gglib_nb.domain.references import pick_row, refuse_beginning, row_number
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import parse_bytes
@@ -129,11 +129,12 @@ def path(
             f"Serve them with: {line}",
             value=line,
         )
+    from gglib_nb.manager.library import look_at  # slow to import
+
     opened = str(session.sync.path(reference.id))
-    for model in session.sync.models():
-        if model.path == opened and model.state in ("wrong", "changed"):
-            checks = f"Check it: %gguf verify {shlex.quote(model.id)}"
-            session.screen.print(printable(f"The file of {model.id} is {model.state}. {checks}"))
+    if (state := state_of(reference, look_at(reference.targets))) in ("wrong", "changed"):
+        check = f"Check it: %gguf verify {shlex.quote(str(reference.id))}"
+        session.screen.print(printable(f"The file of {reference.id} is {state}. {check}"))
     value = opened if for_ is None else Lines(loading_lines(reference, for_))
     return Answer(value, value=value)
 

@@ -126,7 +126,7 @@ def _read_position(text: str) -> str | int:
     try:
         return read_count(text.removeprefix("#"))
     except GrammarError:
-        raise GrammarError(f"{text!r} is not a position. Write 1 or more, or {' or '.join(POSITIONS)}") from None
+        raise GrammarError(f"{text!r} is not a position. Write {', '.join(POSITIONS)} or a number from 1") from None
 
 
 Position = Annotated[

@@ -145,7 +145,7 @@ MISTAKES = [
     ("'my a/b'", "To download it: %gguf queue 'my a/b'"),
     ("info a/b", "Write: %gguf inspect ID"),
     ("version", "%gguf help lists all verbs."),
-    ("move a/b sideways", "'sideways' is not a position. Write 1 or more, or top or up or down or last."),
+    ("move a/b sideways", "'sideways' is not a position. Write top, up, down, last or a number from 1."),
     ("bandwidth fast", "5MB"),
     ("queue a/b --forc", "Did you mean --force?"),
     ("queue a/b --with nothing", "mmproj"),
