@@ -57,6 +57,7 @@ class Engine:
         self._shared: Shared | None = None  # until the first `Configure`
         self._transfers: dict[int, Transfer] = {}
         self._checks: dict[int, threading.Event] = {}  # stops each of them; set at its end
+        self._discards: dict[str, threading.Thread] = {}  # by target; a disk may take long to delete a file
 
     def handle(self, command: wire.Command) -> None:
         """Execute a command; errors in it are reported."""
@@ -68,7 +69,7 @@ class Engine:
             case reports.StopTransfer(attempt) if attempt in self._transfers:
                 self._transfers[attempt].stop()
             case reports.DiscardPartials(targets):
-                discard_leftovers(targets)
+                self._discard(targets)
             case wire.CheckFiles():
                 self._check(command)
             case wire.StopCheck(check) if check in self._checks:
@@ -83,8 +84,9 @@ class Engine:
         for transfer in self._transfers.values():
             transfer.stop()
         deadline_s = time.monotonic() + _SHUTDOWN_S
-        for transfer in self._transfers.values():
-            transfer.join(max(0.0, deadline_s - time.monotonic()))
+        tasks: list[Transfer | threading.Thread] = [*self._transfers.values(), *self._discards.values()]
+        for task in tasks:
+            task.join(max(0.0, deadline_s - time.monotonic()))
         if self._shared is not None:
             self._shared.session.close()
 
@@ -106,8 +108,16 @@ class Engine:
         if self._shared is None:
             raise ValueError("a transfer was started before the first Configure")
         self._transfers = {number: one for number, one in self._transfers.items() if not one.join(0)}
-        transfer = self._transfers[command.attempt] = Transfer(command, self._shared, self._report)
+        discards = [self._discards[file.target] for file in command.files if file.target in self._discards]
+        transfer = self._transfers[command.attempt] = Transfer(command, self._shared, self._report, discards)
         transfer.start()
+
+    def _discard(self, targets: tuple[str, ...]) -> None:
+        thread = threading.Thread(target=discard_leftovers, args=(targets,), name="gglib-discard", daemon=True)
+        with contextlib.suppress(RuntimeError):  # there are too many threads; the files can be deleted later
+            thread.start()
+            running = {target: one for target, one in self._discards.items() if one.is_alive()}
+            self._discards = running | dict.fromkeys(targets, thread)
 
     def _check(self, command: wire.CheckFiles) -> None:
         stop = threading.Event()
@@ -178,7 +188,8 @@ class PipeOutbox:
         self._thread.join(_FLUSH_S)
 
     def _run(self) -> None:
-        with contextlib.suppress(OSError):
+        with contextlib.ExitStack() as end, contextlib.suppress(OSError):
+            end.callback(setattr, self, "is_lost", True)
             while True:
                 with self._changed:
                     self._changed.wait_for(lambda: self._waiting)
@@ -188,7 +199,6 @@ class PipeOutbox:
                 data = wire.encode(event)
                 while data:
                     data = data[os.write(self._fd, data) :]
-        self.is_lost = True
 
 
 class LimitedText:

@@ -8,6 +8,7 @@ Every attempt that was started ends with exactly one of `TransferFinished`, `Tra
 every check with one `CheckEnded`. Progress may be dropped in favour of newer progress; ends never are.
 """
 
+import json
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -164,8 +165,12 @@ _report_decoder: Final = msgspec.json.Decoder(ProcessReport, dec_hook=restored)
 
 
 def encode(message: Message) -> bytes:
-    """One line, including its end."""
-    return _encoder.encode(message) + b"\n"
+    """One line, including its end; what is no valid text (a file's name, for example) has question marks in it."""
+    try:
+        return _encoder.encode(message) + b"\n"
+    except UnicodeEncodeError:
+        text = json.dumps(msgspec.to_builtins(message, enc_hook=plain), ensure_ascii=False)
+        return text.encode(errors="replace") + b"\n"
 
 
 def decode_command(line: bytes) -> Command:

@@ -66,16 +66,23 @@ _LONGEST_STEP_S: Final = 60.0
 class Transfer:
     """One attempt. `start`, `stop` and `join` may be called from any thread; the rest belongs to its own.
 
-    `report` gets the progress, and one event that ends the attempt; it never blocks.
+    `report` gets the progress, and one event that ends the attempt; it never blocks. It begins after these `discards`.
     """
 
-    def __init__(self, command: StartTransfer, shared: Shared, report: Callable[[ProcessEvent], None]) -> None:
+    def __init__(
+        self,
+        command: StartTransfer,
+        shared: Shared,
+        report: Callable[[ProcessEvent], None],
+        discards: Sequence[threading.Thread] = (),
+    ) -> None:
         self.inbox: Inbox = queue.SimpleQueue()
         address = shared.session.address_of(command.repo_id, command.commit_sha)
         self.files = files_of(command, address, shared.timeouts)
         self._command = command
         self._shared = shared
         self._send = report
+        self._discards = discards
         self._stop = threading.Event()
         self._over = threading.Event()
         self._running_jobs = 0
@@ -140,6 +147,9 @@ class Transfer:
 
     def _work(self) -> None:
         """Handle events until every file has its final name, or until the stop; raises `Exception`."""
+        for discard in self._discards:
+            while discard.is_alive() and not self._stop.is_set():
+                discard.join(_TICK_S)
         self.scan()
         next_tick_s = now_s = time.monotonic()
         while not self.is_done and not self._stop.is_set():

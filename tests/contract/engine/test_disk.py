@@ -4,12 +4,14 @@ import contextlib
 import errno
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from gglib_nb.engine.disk import journal_path
+from gglib_nb.domain.reports import DiscardPartials, StopTransfer, TransferFinished, TransferStopped
+from gglib_nb.engine.disk import journal_path, part_path
 from gglib_nb.engine.journal import Journal
 from gglib_nb.errors import DiskFullError, StorageError
 from tests.support.engine import LocalEngine
@@ -32,6 +34,33 @@ def small_disk(tmp_path) -> Iterator[Path]:
         pytest.skip(f"a filesystem can be mounted by root only: {mounted.stderr.strip()}")
     yield folder
     subprocess.run(["umount", folder], check=True)
+
+
+def test_a_disk_that_hangs_while_files_are_deleted_delays_only_downloads_of_them(hub, engine, monkeypatch) -> None:
+    engine.stop(begin_slowly(engine))
+    hub.set_speed()
+    part, hangs, works, ended_in_time = part_path(engine.target(REPO, NAME)), threading.Event(), threading.Event(), []
+    real_unlink = Path.unlink
+
+    def unlink(path: Path, **options: bool) -> None:
+        if path == part and not works.is_set():
+            hangs.set()
+            ended_in_time.append(works.wait(20))
+        real_unlink(path, **options)
+
+    monkeypatch.setattr(Path, "unlink", unlink)
+    engine.send(DiscardPartials((str(engine.target(REPO, NAME)),)))
+    assert hangs.wait(60)
+
+    waiting, again = engine.begin(REPO, NAME), engine.begin(REPO, NAME)
+    engine.fetch(REPO, "small.gguf")
+    engine.send(StopTransfer(waiting))
+    assert isinstance(engine.log.end_of(waiting), TransferStopped)
+    works.set()
+
+    assert isinstance(engine.log.end_of(again), TransferFinished)
+    assert engine.log.progress_of(again)[-1].received_bytes >= SIZE  # it began after they were deleted
+    assert ended_in_time == [True]
 
 
 def test_a_disk_that_fills_up_keeps_downloaded_data_and_reports_the_missing_space(hub, small_disk, monkeypatch) -> None:

@@ -244,5 +244,6 @@ def test_a_discard_does_not_delete_another_programs_partial_file(engine) -> None
     part_path(target).write_bytes(b"of another program")
 
     engine.send(DiscardPartials((str(target),)))
+    engine.close()
 
     assert part_path(target).read_bytes() == b"of another program"

@@ -2,6 +2,8 @@
 
 import errno
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -86,6 +88,30 @@ def test_a_link_in_place_of_a_partial_file_is_not_followed(tmp_path) -> None:
         open_beside(planted, os.O_RDWR | os.O_CREAT)
 
     assert outside.read_bytes() == b"precious"
+
+
+FILE_SERVER = """
+import fcntl, os, signal, sys
+fd = os.open(sys.argv[1], os.O_RDWR)
+signal.signal(signal.SIGIO, lambda *_: fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK))
+fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases on files")
+def test_a_file_server_that_has_a_file_open_is_waited_for(tmp_path) -> None:
+    """As Samba, whose clients cache a file until another program opens it."""
+    path = tmp_path / "m.gguf.part"
+    path.write_bytes(b"12345")
+    command = [sys.executable, "-c", FILE_SERVER, str(path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as server:
+        assert server.stdout is not None
+        if server.stdout.readline() != b"ready\n":
+            pytest.skip("this filesystem has no leases")
+
+        os.close(open_beside(path, os.O_RDWR))
 
 
 def test_the_users_own_link_to_another_disk_is_followed(tmp_path, other_disk) -> None:

@@ -62,6 +62,19 @@ def test_the_record_of_wrong_copies_is_kept_after_their_removal(journal) -> None
     assert state(journal).record.is_copy_wrong
 
 
+def test_a_file_joined_from_hundreds_of_parts_can_be_resumed(tmp_path) -> None:
+    parts = tuple(PartIdentity(f"models/a/model.gguf.part{n}of1500", n, 1, "a" * 64) for n in range(1500))
+    journal = Journal(tmp_path / "model.gguf.part.journal", parts)
+    journal.begin(Pieces(1500))
+
+    journal.record(Pieces(1500, [(0, 10, WRITTEN)]))
+    journal.record(Pieces(1500, [(0, 20, WRITTEN)]))
+
+    assert Journal.read(journal.path).record.parts == parts
+    assert Journal.read(journal.path).pieces.present() == [(0, 20)]
+    journal.close()
+
+
 @given(st.data())
 def test_a_truncated_journal_states_only_what_a_complete_record_states(data) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,9 @@
 import contextlib
 import os
 import queue
+import threading
 import time
+from typing import cast
 
 import pytest
 
@@ -11,7 +13,7 @@ from gglib_nb.domain.reports import Progress, TransferFailed, TransferStopped
 from gglib_nb.engine.main import Engine, PipeOutbox
 from gglib_nb.engine.protocol import CheckEnded, CheckFiles, CheckProgress, Ready, decode_report
 from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.errors import NetworkError
+from gglib_nb.errors import NetworkError, StorageError
 
 
 def progress(attempt: int, received_bytes: int) -> Progress:
@@ -105,6 +107,30 @@ def test_a_closed_pipe_is_detected(pipe) -> None:
     deadline_s = time.monotonic() + 30
     while not outbox.is_lost and time.monotonic() < deadline_s:
         time.sleep(0.01)
+    assert outbox.is_lost
+
+
+def test_text_that_cannot_be_encoded_ends_nothing(pipe) -> None:
+    """Such as a name in the models folder that is not UTF-8."""
+    reader, writer = pipe
+    outbox = PipeOutbox(writer)
+
+    outbox.post(TransferFailed(1, StorageError("mod\udce8le.gguf cannot be written."), False))
+    outbox.post(TransferStopped(2))
+
+    failed, stopped = read_until(reader, 2)
+    assert str(failed.error) == "mod?le.gguf cannot be written."
+    assert stopped == TransferStopped(2)
+
+
+def test_an_outbox_that_ends_by_an_error_is_lost(pipe, monkeypatch) -> None:
+    ended = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: ended.set())
+    outbox = PipeOutbox(pipe[1])
+
+    outbox.post(cast(Ready, object()))
+
+    assert ended.wait(60)
     assert outbox.is_lost
 
 
