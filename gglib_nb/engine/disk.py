@@ -162,15 +162,12 @@ def read_small(path: Path, *, must_know: bool = False) -> bytes | None:
 
 
 @contextlib.contextmanager
-def reading(path: Path) -> Iterator[tuple[Callable[[int, int], bytes], int]]:
-    """A function that reads (offset, length) of a regular file, and its size. Raises `OSError`."""
+def reading(path: Path, reach: int | None = None) -> Iterator[tuple[Callable[[int, int], bytes], int]]:
+    """A function that reads (offset, length) of a regular file, up to `reach`, and its size. Raises `OSError`."""
     with opened(path) as fd:
-        yield lambda offset, length: read_at(fd, length, offset), os.fstat(fd).st_size
-
-
-def prefix_reader(fd: int, reach: int) -> Callable[[int, int], bytes]:
-    """A function that reads (offset, length) of an open file, as if it ended at `reach`."""
-    return lambda offset, length: read_at(fd, max(0, min(length, reach - offset)), offset)
+        size_bytes = os.fstat(fd).st_size
+        end = size_bytes if reach is None else reach
+        yield lambda offset, length: read_at(fd, max(0, min(length, end - offset)), offset), size_bytes
 
 
 def status_of(path: Path) -> os.stat_result | None:

@@ -15,7 +15,6 @@ from typing import Final
 from gglib_nb.domain.download import Facts, PlannedFile, StoredFile
 from gglib_nb.domain.gguf_reuse import Copy
 from gglib_nb.domain.hub_answers import Asked
-from gglib_nb.domain.reports import FileProgress
 from gglib_nb.engine.disk import delete_partial, lease_path, storage_error
 from gglib_nb.engine.http import WrongRangeError
 from gglib_nb.engine.journal import PartIdentity, runs_at
@@ -213,7 +212,6 @@ class DownloadFile:
         self.copy: TensorCopy | None = None  # None before and after
         self.stored: StoredFile | None = None  # once it is done
         self.is_linked = False
-        self.reports: list[FileProgress] = []  # one for each part, for the kernel
         self._synced_s = 0.0
         self._begin_version()
 
@@ -222,7 +220,7 @@ class DownloadFile:
         self.version += 1
         self.jobs &= {"sync"}  # its error counts for any version: the system reports one only once
         self.proven_parts = 0  # how many parts have the right digest
-        self.facts: Facts | None = None  # of its GGUF header, once it was read
+        self.facts: Facts = {}  # of its GGUF header, once it was read
         self._parsed_bytes = 0
 
     # Where it is -----------------------------------------------------------------------------------------------------
@@ -509,7 +507,7 @@ class DownloadFile:
             is_verified=self.is_verified,
             mtime_ns=0,
             was_present=False,
-            facts=self.facts or {},
+            facts=self.facts,
             verified_at_s=time.time() if self.is_verified else None,
             block_digests=digest.block_digests,
             reused_bytes=count,
@@ -523,7 +521,7 @@ class DownloadFile:
         """How many bytes the header may have, if enough have arrived to parse it (again); None otherwise."""
         size_bytes, reach = self.size_bytes or 0, self.pieces.reach(0)
         wanted_bytes = min(max(_FIRST_LOOK_BYTES, self._parsed_bytes * _LOOKS_GROW), size_bytes)
-        is_over = self.facts is not None or self._parsed_bytes >= min(_LAST_LOOK_BYTES, size_bytes)
+        is_over = bool(self.facts) or self._parsed_bytes >= min(_LAST_LOOK_BYTES, size_bytes)
         if self.stage is not Stage.FETCHING or "header" in self.jobs or is_over or reach < wanted_bytes:
             return None
         self._parsed_bytes = reach

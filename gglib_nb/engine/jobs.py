@@ -23,7 +23,7 @@ from gglib_nb.engine.disk import DiskSpace, storage_error
 from gglib_nb.engine.file import DownloadFile
 from gglib_nb.engine.http import Session
 from gglib_nb.engine.lease import delete_unowned
-from gglib_nb.engine.local import CheckResult, TargetCheck, facts_of
+from gglib_nb.engine.local import CheckResult, TargetCheck, read_facts
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import Range
 from gglib_nb.engine.resolve import Remote
@@ -123,7 +123,7 @@ def finalize(
     """Give a proven file its final name; None if the transfer was stopped before."""
     try:
         if not stored.facts:
-            stored = replace(stored, facts=facts_of(opened.reader(), stored.size_bytes) or {})
+            stored = replace(stored, facts=read_facts(opened.path))
         mtime_ns = opened.finish(file.path, stored.sha256 or "", rename_lock, may_replace=may_replace)
     finally:
         opened.close(is_ours=False)

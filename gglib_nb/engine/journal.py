@@ -145,8 +145,7 @@ class Journal:
     @staticmethod
     def read(path: Path, *, must_know: bool = False) -> JournalState | None:
         """The state of the journal at a path; None: none of this format is readable; `must_know` as in `read_small`."""
-        data = read_small(path, must_know=must_know)
-        return None if data is None else read_state(data, boot_id())
+        return read_state(read_small(path, must_know=must_know) or b"", boot_id())
 
     def begin(self, pieces: Pieces, check_owner: Callable[[], None] = lambda: None) -> None:
         """Create the journal with this state, replacing any other; raises `OSError` or `StorageError`.
@@ -155,21 +154,14 @@ class Journal:
         """
         check_owner()
         fresh = self.path.with_name(self.path.name + ".new")
-        before = self.fd, self._number, self._newest
+        self.close()
         self.fd, self._number, self._newest = create_beside(fresh), 0, b""
         try:
             self.record(pieces)
             sync_data(self.fd)
             check_owner()
-        except Exception:
-            self.close()
-            self.fd, self._number, self._newest = before  # the next record goes there
-            raise
-        if before[0] >= 0:
-            os.close(before[0])
-        try:
             fresh.replace(self.path)
-        except OSError:
+        except Exception:
             self.close()  # a record beside the journal would be lost without notice; the next one begins again
             raise
 

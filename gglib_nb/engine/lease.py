@@ -104,9 +104,8 @@ _decoder: Final = msgspec.json.Decoder(LeaseState)
 
 def read_lease(path: Path) -> LeaseState | None:
     """The lease at a path; None if there is none or it cannot be read."""
-    data = read_small(path)
     with contextlib.suppress(msgspec.MsgspecError, ValueError):
-        return None if data is None else _decoder.decode(data)
+        return _decoder.decode(read_small(path) or b"")
     return None
 
 

@@ -262,28 +262,17 @@ def may_be_gguf(path: Path, head: bytes) -> bool:
     return path.suffix.lower() != ".gguf" or head.startswith(b"GGUF")
 
 
-def read_facts(path: Path) -> Facts:
-    """The header's facts; empty if the file is no GGUF that can be read."""
-    with contextlib.suppress(OSError), disk.opened(path) as fd:
-        return facts_of(os.dup(fd), os.fstat(fd).st_size) or {}
-    return {}
-
-
-def facts_of(fd: int, size_bytes: int, reach: int | None = None, shard: str | None = None) -> Facts | None:
-    """The header's facts of an open file, of which `reach` bytes (None: all) have arrived; closes the file.
-
-    Returns:
-        None if the header is incomplete, or there is none.
+def read_facts(path: Path, reach: int | None = None, shard: str | None = None) -> Facts:
+    """The header's facts of a file, of which `reach` bytes (None: all) have arrived; empty if it cannot be read.
 
     Raises:
         IncompleteShardSetError: Its number differs from that in `shard`, its path: no program could load the set.
     """
     try:
-        header = read_header(disk.prefix_reader(fd, size_bytes if reach is None else reach), size_bytes)
+        with disk.reading(path, reach) as (read, size_bytes):
+            header = read_header(read, size_bytes)
     except (OSError, GgufError):
-        return None
-    finally:
-        os.close(fd)
+        return {}
     facts = header_facts(header)
     if shard is not None:
         refuse_stray_shard(shard, facts)

@@ -57,8 +57,8 @@ Notice = tuple[NoticeKind | None, float | None, str]
 def progress_of(
     attempt: int, files: Sequence[DownloadFile], now_s: float, connections: Connections, outage: Outage | None
 ) -> Progress:
-    """The progress of an attempt, from the newest reports of its files."""
-    reports = {index: one for file in files for index, one in zip(file.indexes, file.reports, strict=True)}
+    """The progress of an attempt."""
+    reports = {index: one for file in files for index, one in zip(file.indexes, reports_of(file), strict=True)}
     reused = [one.reused for one in files]
     unfinished = [file for file in files if file.stage not in (Stage.PENDING, Stage.DONE)]
     is_finalizing = not any(file.stage is Stage.PENDING for file in files) and all(

@@ -29,8 +29,7 @@ from gglib_nb.domain.gguf_reuse import (
 )
 from gglib_nb.domain.names import parse_path
 from gglib_nb.domain.values import Value
-from gglib_nb.engine.disk import Identity, found_in_time, identity, opened, prefix_reader, reading, status_of
-from gglib_nb.engine.lease import LeaseLostError
+from gglib_nb.engine.disk import Identity, found_in_time, identity, opened, reading, status_of
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, Pieces, Range
 from gglib_nb.errors import GgufError
@@ -152,12 +151,12 @@ def compare_tensors(
     end, wanted = max(_FIRST_BYTES, fetched.reach(0)), None
     while wanted is None:
         fetched = yield ((0, min(end, size_bytes)),)
-        with opened(partial) as fd:
-            try:
-                wanted = read_tensors(prefix_reader(fd, fetched.reach(0)), size_bytes)
-            except GgufError:
-                if end >= min(size_bytes, _LAST_BYTES):
-                    return ()
+        try:
+            with reading(partial, fetched.reach(0)) as (read, _):
+                wanted = read_tensors(read, size_bytes)
+        except GgufError:
+            if end >= min(size_bytes, _LAST_BYTES):
+                return ()
         end = max([2 * end, *(_MARGIN_BYTES + (donor.table.header.header_bytes or 0) for donor in donors)])
     tables = [one.table.tensors if one.is_of_repository or is_same_model(wanted, one.table) else () for one in donors]
     sampling = plan_sampling(find_candidates(wanted.tensors, tables), size_bytes, seed, limits)
@@ -212,7 +211,6 @@ class TensorCopy:
             counts[donors[copy.donor].name] += copy.length
         self.donors: Final = donors
         self.names: Final = tuple(name for name, _ in counts.most_common())  # the file with most bytes first
-        self.is_lease_stale = False  # whether it ended because the lease was not checked for too long
         self.moved_s = time.monotonic()  # when it last copied some, or was ready to
         self._opened: Final = opened
         self._lock: Final = threading.Lock()
@@ -235,8 +233,6 @@ class TensorCopy:
                 for copy in self.copies:  # in the order of the file, so that the digest can follow
                     if not self._copy_run(donors, copy):
                         break
-        except LeaseLostError:
-            self.is_lease_stale = True
         except Exception as error:  # noqa: BLE001  # if it failed to write, a connection will try to and report the error
             sys.stderr.write(f"tensors were not copied: {error}\n")
         return self

@@ -28,11 +28,11 @@ from gglib_nb.engine.file import DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, SilentError
 from gglib_nb.engine.jobs import Event, Inbox, JobEnded, Shared
 from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
-from gglib_nb.engine.local import CheckResult, TargetCheck, check_in_place, check_split_set, facts_of
+from gglib_nb.engine.local import CheckResult, TargetCheck, check_in_place, check_split_set, read_facts
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
 from gglib_nb.engine.partial import PartialFile, StoppedError
 from gglib_nb.engine.pieces import SYNCED, UNKNOWN_END, WRITTEN
-from gglib_nb.engine.progress import progress_of, reports_of
+from gglib_nb.engine.progress import progress_of
 from gglib_nb.engine.protocol import ProcessEvent, StartTransfer
 from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.retry import Outage, Step, can_retry
@@ -196,18 +196,10 @@ class Transfer:
         self._shared.disk_space.release(self._command.attempt)
 
     def _do(self, name: str, file: DownloadFile, work: Callable[..., jobs.Result], *args: Any) -> None:  # noqa: ANN401
-        """Start a job for a file."""
+        """Start a job for a file; raises `RuntimeError` if there are too many threads."""
         self.start_job(name, partial(jobs.run_job, name, file, file.version, work, *args))
         file.jobs.add(name)
         self._running_jobs += 1
-
-    def _do_if_possible(self, name: str, file: DownloadFile, *args: Any, descriptors: Sequence[int] = ()) -> None:  # noqa: ANN401
-        """Start a job that will be due again, which closes these descriptors; if no thread can start, close them."""
-        try:
-            self._do(name, file, *args)
-        except RuntimeError:
-            for fd in descriptors:
-                os.close(fd)
 
     def start_job(self, name: str, job: Callable[[], JobEnded]) -> None:
         """Run a job on a thread of its own, and put its event into the inbox; a test runs it itself."""
@@ -228,7 +220,6 @@ class Transfer:
         """Read what earlier runs left."""
         for file in self.files:
             file.scan(is_replaced=self._replaces)
-            file.reports = reports_of(file)
 
     def handle(self, event: Event, now_s: float) -> None:
         """Handle an event; raises `Exception`."""
@@ -255,7 +246,7 @@ class Transfer:
             case Remote() | ExchangeError() | InvalidConfigError() | InvalidTokenError():
                 self._resolved(file, result, now_s)
             case Comparison() | TensorCopy():
-                self._reuse(file, result, now_s)
+                self._reuse(file, result)
             case StoredFile():
                 self._done(file, result)
             case dict():
@@ -263,7 +254,7 @@ class Transfer:
             case LeaseLostError():
                 self._lose(file, now_s)
             case None | list() | StoppedError():
-                pass  # the header is incomplete, or the transfer was stopped
+                pass  # the transfer was stopped
             case _:
                 raise result
 
@@ -309,8 +300,6 @@ class Transfer:
         self._report(now_s)
 
     def _report(self, now_s: float) -> None:
-        for file in self._open:
-            file.reports = reports_of(file)
         self._send(progress_of(self._command.attempt, self.files, now_s, self._connections, self._outage))
 
     # The network -----------------------------------------------------------------------------------------------------
@@ -474,7 +463,6 @@ class Transfer:
         if file.check is not None:
             file.check.lease.release()
         self._open.remove(file)
-        file.reports = reports_of(file)
 
     # Requests --------------------------------------------------------------------------------------------------------
 
@@ -535,15 +523,16 @@ class Transfer:
         if not self._renew(file, now_s) or file.stage is not Stage.FETCHING or file.opened is None:
             return
         if "look" not in file.jobs:
-            self._do_if_possible("look", file, file.opened.check_in_place)
+            with contextlib.suppress(RuntimeError):  # it will be due again, as the sync
+                self._do("look", file, file.opened.check_in_place)
         try:
             file.opened.record()
             if (ranges := file.begin_sync(now_s)) is not None:
-                with contextlib.ExitStack() as failure:
+                with contextlib.suppress(RuntimeError), contextlib.ExitStack() as failure:
                     failure.callback(os.close, data := file.opened.reader())
-                    both = data, os.dup(file.opened.journal.fd)
+                    failure.callback(os.close, record := os.dup(file.opened.journal.fd))
+                    self._do("sync", file, jobs.sync, (data, record), ranges)
                     failure.pop_all()
-                self._do_if_possible("sync", file, jobs.sync, both, ranges, descriptors=both)
         except OSError as error:
             raise storage_error(error, file.opened.path) from error
 
@@ -563,8 +552,8 @@ class Transfer:
         if file.opened is not None and (reach := file.begin_parsing()) is not None:
             first = file.parts[0].planned
             shard = first.path_in_repo if len(file.parts) == 1 and first.kind == "shard" else None
-            fd = file.opened.reader()
-            self._do_if_possible("header", file, facts_of, fd, file.size_bytes, reach, shard, descriptors=(fd,))
+            with contextlib.suppress(RuntimeError):
+                self._do("header", file, read_facts, file.opened.path, reach, shard)
 
     # Tensors of other files ------------------------------------------------------------------------------------------
 
@@ -577,12 +566,11 @@ class Transfer:
             comparison.began_s = now_s
             self._do("compare", file, comparison.step, opened.pieces.only(WRITTEN, SYNCED))
 
-    def _reuse(self, file: DownloadFile, ended: Comparison | TensorCopy, now_s: float) -> None:
-        """Copy what a comparison found, or the rest if a copy ended because the lease was not checked for too long."""
+    def _reuse(self, file: DownloadFile, ended: Comparison | TensorCopy) -> None:
+        """Copy what a comparison found; what a copy left is fetched."""
         if isinstance(ended, TensorCopy):
             file.end_copy()
-            is_next = ended.is_lease_stale and self._renew(file, now_s)
-        elif is_next := file.comparison is not None and ended.copies is not None:
+        elif file.comparison is not None and ended.copies is not None:
             file.comparison = None
-        if is_next and ended.copies:
-            self._do("copy", file, file.begin_copy(ended.donors, ended.copies).run)
+            if ended.copies:
+                self._do("copy", file, file.begin_copy(ended.donors, ended.copies).run)

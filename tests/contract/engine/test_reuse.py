@@ -177,10 +177,10 @@ def test_a_registered_file_on_a_disk_that_hangs_holds_up_no_download(
     (tmp_path / "hung" / "m.gguf").write_bytes(bytes(1000))
     call = getattr(*place_of_call)
 
-    def hangs(path: Path, **options: bool) -> Any:
+    def hangs(path: Path, *reach: int, **options: bool) -> Any:
         if path.parent.name == "hung":
             answers.wait(60)
-        return call(path, **options)
+        return call(path, *reach, **options)
 
     monkeypatch.setattr(*place_of_call, hangs)
     monkeypatch.setattr(disk, "_SEARCH_S", 0.2)
