@@ -142,6 +142,8 @@ MIGRATIONS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     # Without pauses and waiting; NULL: unknown.
     "0009 how long downloads ran": ("ALTER TABLE past_download ADD COLUMN ran_s REAL",),
+    # JSON list of paths.
+    "0010 what an update still has to delete": ("ALTER TABLE model ADD COLUMN replaces TEXT NOT NULL DEFAULT '[]'",),
 }
 
 

@@ -174,7 +174,8 @@ def _register(connection: sqlite3.Connection, model: Model) -> None:
         connection.execute(_DELETE_OVERWRITTEN, (file.target, file.sha256))
     id_ = model.id
     named = (str(id_), id_.repo_id, id_.revision, id_.quantization, model.commit_sha or "")
-    row = connection.execute(_INSERT_MODEL, (*named, *(getattr(model, name) for name in _MODEL[4:]))).lastrowid
+    rest = (*(getattr(model, name) for name in _MODEL[4:]), json.encode(model.replaces).decode())
+    row = connection.execute(_INSERT_MODEL, (*named, *rest)).lastrowid
     for position, file in enumerate(model.files):
         dated = replace(file, verified_at_s=verified[file.target])
         values = (*(getattr(dated, name) for name in _FILE), *_json_columns(dated))
@@ -234,13 +235,14 @@ def _file_of(row: Sequence[Any]) -> StoredFile:
 
 def _model_of(row: Sequence[Any], files: tuple[StoredFile, ...], hosts: tuple[HostFolder, ...]) -> Model:
     """A row of `_SELECT_MODELS`, after its number."""
-    repo_id, revision, quantization, commit_sha, *rest, has_update = row
+    repo_id, revision, quantization, commit_sha, *rest, has_update, replaces = row
     return Model(
         DownloadId(repo_id, quantization, revision),
         commit_sha or None,
         files=files,
         hosts=hosts,
         has_update=None if has_update is None else bool(has_update),
+        replaces=json.decode(replaces, type=tuple[str, ...]),
         **dict(zip(_MODEL[4:-1], rest, strict=True)),
     )
 
@@ -271,7 +273,7 @@ def _insert(table: str, *columns: str, verb: str = "INSERT") -> str:
     return f"{verb} INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
 
 
-_INSERT_MODEL: Final = _insert("model", "name", *_MODEL)
+_INSERT_MODEL: Final = _insert("model", "name", *_MODEL, "replaces")
 _INSERT_FILE: Final = _insert("file", "model", "position", *_FILE, "facts", "wrong_ranges")
 _INSERT_HOST: Final = _insert("model_host", "model", "position", "host", "models_directory")
 _INSERT_INDEX: Final = _insert("content_index", "sha256", "block_bytes", "digests", verb="REPLACE")
@@ -283,7 +285,7 @@ _DELETE_OVERWRITTEN: Final = """
     DELETE FROM model WHERE id IN (SELECT model FROM file WHERE target = ? AND kind = 'shard' AND sha256 IS NOT ?)"""
 _DELETE_UNUSED_INDEXES: Final = """
     DELETE FROM content_index WHERE sha256 NOT IN (SELECT sha256 FROM file WHERE sha256 IS NOT NULL)"""
-_SELECT_MODELS: Final = f"SELECT id, {', '.join(_MODEL)} FROM model ORDER BY registered_at_s DESC, id DESC"  # noqa: S608
+_SELECT_MODELS: Final = f"SELECT id, {', '.join(_MODEL)}, replaces FROM model ORDER BY registered_at_s DESC, id DESC"  # noqa: S608
 _SELECT_FILES: Final = f"SELECT model, {', '.join(_FILE)}, facts, wrong_ranges FROM file ORDER BY model, position"  # noqa: S608
 _SELECT_HOSTS: Final = "SELECT model, host, models_directory FROM model_host ORDER BY model, position"
 _SELECT_KNOWN_MODEL: Final = """

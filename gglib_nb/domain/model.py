@@ -32,6 +32,7 @@ class Model(Value, frozen=True):
         has_update: Whether one of its files had changed then.
         hosts: The hosts of a cluster that have it; empty: this machine. The paths of its files are this machine's if it
             sees that folder, else those of the first host.
+        replaces: Paths of the version before, which an update deletes at its end; empty: it has ended.
     """
 
     id: DownloadId
@@ -44,6 +45,7 @@ class Model(Value, frozen=True):
     latest_commit_sha: str | None = None
     has_update: bool | None = None
     hosts: tuple[HostFolder, ...] = ()
+    replaces: tuple[str, ...] = ()
 
     @property
     def has_repository(self) -> bool:

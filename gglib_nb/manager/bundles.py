@@ -185,7 +185,7 @@ class _Copier:
 
     def __init__(self, folder: Path, total_bytes: int, on_progress: OnWorkProgress | None) -> None:
         self.total_bytes: Final = total_bytes
-        self._folder: Final = folder
+        self._top: Final = next(one for one in (folder, *folder.parents) if exists(one))  # that stays if it fails
         self.linked_bytes = 0
         self._done_bytes = 0
         self._on_progress: Final = on_progress
@@ -289,10 +289,10 @@ class _Copier:
             pieces = parts = _split(target, size_bytes)
             actual = self._write(sources, pieces)
         if has_old and actual != sha256:  # the bytes of an earlier copy may be the wrong ones
-            delete_files((str(path) for path, _ in pieces), self._folder)
+            delete_files((str(path) for path, _ in pieces), self._top)
             actual = self._write(sources, pieces)
         if actual != sha256:
-            delete_files((str(path) for path, _ in pieces), self._folder)
+            delete_files((str(path) for path, _ in pieces), self._top)
             raise _damaged(sources[0], sha256, actual, advice)
         return tuple(size for _, size in parts)
 
@@ -353,9 +353,11 @@ def _left_bytes(target: Path, size_bytes: int) -> int:
 def _existing_parts(target: Path, size_bytes: int) -> _Pieces:
     """The parts in which an earlier copy stored a file; empty if there are none."""
     for first in matching(target.parent, f"{glob.escape(target.name)}.part1of*[0-9]"):
-        if (found := status_of(first)) is not None and found.st_size:
+        found = status_of(first)
+        if found is not None and found.st_size >= _PART_UNIT_BYTES:
             parts = _parts(target, size_bytes, found.st_size)
-            return parts if parts[0][0] == first else []
+            if parts[0][0] == first:  # else it is left over from another version
+                return parts
     return []
 
 

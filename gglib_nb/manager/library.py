@@ -119,25 +119,17 @@ def usual_path(folder: Path, target: Path) -> Path:
     return folder.joinpath(*inside[1:]) if len(inside) > 1 and VERSION.fullmatch(inside[0]) else target
 
 
-def replaced_files(model: Model, home: Path) -> list[StoredFile]:
-    """The files that an update still had to replace when it was interrupted; the files of a kept version stay."""
-    if model.commit_sha is not None and model.id.revision == model.commit_sha:
-        return []
-    usual = ((file, str(usual_path(home / model.id.repo_id, Path(file.target)))) for file in model.files)
-    return [replace(file, target=target) for file, target in usual if target != file.target]
-
-
-def plan_deletion(model: Model, models: Iterable[Model], home: Path, elsewhere: Collection[str] = ()) -> Deletion:
+def plan_deletion(model: Model, models: Iterable[Model], elsewhere: Collection[str] = ()) -> Deletion:
     """What deleting one of `models` deletes: no file of another, nor a companion that a download `elsewhere` uses."""
-    users = {file.target: other for other in models if other.id != model.id for file in other.files}
+    users = {target: other for other in models if other.id != model.id for target in other.targets}
     deleted, kept = [], []
-    for file in (*model.files, *(old for old in replaced_files(model, home) if old.target not in users)):
-        if (user := users.get(file.target)) is not None:
-            kept.append(SkippedFile(file.target, f"{user.id} uses it"))
-        elif file.kind != "shard" and file.target in elsewhere:
-            kept.append(SkippedFile(file.target, "a download in the queue of another kernel uses it"))
-        elif os.path.lexists(file.target):
-            deleted.append(file.target)
+    for target in dict.fromkeys([*(file.target for file in model.files), *model.replaces]):
+        if (user := users.get(target)) is not None:
+            kept.append(SkippedFile(target, f"{user.id} uses it"))
+        elif target not in model.paths and target in elsewhere:
+            kept.append(SkippedFile(target, "a download in the queue of another kernel uses it"))
+        elif os.path.lexists(target):
+            deleted.append(target)
     return Deletion(str(model.id), tuple(deleted), sum(map(_freed_bytes, deleted)), tuple(kept), is_dry_run=True)
 
 

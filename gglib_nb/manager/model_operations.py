@@ -86,7 +86,7 @@ class ModelOperations(QueueOperations):
 
     @operation
     def path(self, id: IdLike) -> Path:  # noqa: A002 - the port's word
-        """The file of a registered model that a program opens: its first shard; a `ModelNotFoundError` if missing."""
+        """The first shard of a registered model, which programs open; a `ModelNotFoundError` if any is missing."""
         return path_of(self._parts.catalog, id, self._parts.stores.models)
 
     @operation
@@ -216,7 +216,7 @@ class ModelOperations(QueueOperations):
     def _deletion(self, model: Model) -> Deletion:
         self._refuse_if_queued(model, "deleted")
         models, elsewhere = self._parts.catalog.models(), settled(self._parts.keeper.look())
-        plan = library.plan_deletion(model, models, self._home_of(model), elsewhere)
+        plan = library.plan_deletion(model, models, elsewhere)
         if any(library.is_in_hub_cache(Path(path)) for path in plan.deleted):
             raise StorageError(
                 f"The files of {model.id} belong to the Hugging Face cache: `hf cache rm model/{model.id.repo_id}` "
@@ -273,7 +273,7 @@ class ModelOperations(QueueOperations):
         return [
             ModelUse(
                 str(model.id),
-                library.plan_deletion(model, models, self._home_of(model)).freed_bytes,
+                library.plan_deletion(model, models).freed_bytes,
                 last_use_s(model, looks.get(model.paths[0]), uses.get(str(model.id))) or model.registered_at_s,
                 is_kept=plan is not None
                 or model.id in elsewhere
@@ -399,7 +399,7 @@ class ModelOperations(QueueOperations):
         model = self._again(model)
         if updating.is_same_version(model, fresh):
             files = model.files
-            if library.replaced_files(model, home):  # an earlier update was interrupted
+            if model.replaces:  # an earlier update was interrupted
                 files = updating.settle_update(parts.catalog, model, home, keeps_old=False)
             parts.catalog.register(replace(model, files=files, commit_sha=fresh.commit_sha))
             return QueuedUpdate(str(wanted), False, model.commit_sha or "", 0, 0)
@@ -520,13 +520,13 @@ class ModelOperations(QueueOperations):
 def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]]) -> Path:
     """Does what `path` does; `stored` returns the models of other programs. Counts as a use of the model."""
     model = catalog.find(id_, stored)
-    path = Path(model.paths[0])
-    is_there = library.look_at([str(path)])[str(path)] is not None and is_file(path)
-    if not is_there and not model.hosts:  # the path of a model on a cluster's host is that host's
+    looks = library.look_at(model.paths)
+    lost = next((path for path in model.paths if looks[path] is None or not is_file(path)), None)
+    if lost is not None and not model.hosts:  # the path of a model on a cluster's host is that host's
         again = f" To download it again: %gguf queue {model.id.typed}." if model.has_repository else ""
         off = "" if model.origin == "store" else f" To take it off the list: %gguf forget {model.id.typed}"
-        raise ModelNotFoundError(f"The file of {model.id} is missing: {path}.{again}{off}")
+        raise ModelNotFoundError(f"The file of {model.id} is missing: {lost}.{again}{off}")
     if model.origin != "store":
         with suppress(CatalogError):  # a database that cannot be written must not hide a path
             catalog.note_use(model.id, time.time())
-    return path
+    return Path(model.paths[0])

@@ -14,7 +14,7 @@ template from another quantization.
 import contextlib
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -198,24 +198,26 @@ def settle_update(catalog: Catalog, new: Model, models_directory: Path, *, keeps
     models = {str(model.id): model for model in catalog.models()}
     old = models.pop(str(new.id), None)
     others = {file.target: file for model in models.values() for file in model.files}
+    replaced = {*new.targets, *(old.targets if old else ()), *(old.replaces if old else ())}
     folder = models_directory / new.id.repo_id
     kept: frozenset[str] = frozenset()
     try:
         # Before the new version is recorded: after an interruption, the next attempt finds the old one.
         if keeps_old and old and old.commit_sha != new.commit_sha:
             kept = _keep(catalog, old, folder)
-        catalog.register(new)
-        final = tuple(_named(file, folder, others) for file in new.files)
+        catalog.register(replace(new, replaces=tuple(sorted(replaced - new.targets - kept))))
+        final = tuple(_named(file, folder, replaced, others) for file in new.files)
     except OSError as error:
         raise StorageError(
             f"The new version of {new.id} could not replace the old one ({error.strerror or error}); it is complete at "
             f"{new.paths[0]}. `%gguf update {new.id.typed}` tries again."
         ) from error
-    catalog.register(replace(new, files=final))
     in_use = {*others, *(file.target for file in final), *kept}
     names = {target.casefold(): target for target in in_use}
-    stale = {*new.targets, *(old.targets if old else ())} - in_use
-    delete_files(sorted(one for one in stale if not _is_one_file(one, names.get(one.casefold()))), models_directory)
+    stale = tuple(sorted(one for one in replaced - in_use if not _is_one_file(one, names.get(one.casefold()))))
+    catalog.register(replace(new, files=final, replaces=stale))
+    delete_files(stale, models_directory)
+    catalog.register(replace(new, files=final, replaces=()))
     return final
 
 
@@ -244,11 +246,16 @@ def _keep(catalog: Catalog, old: Model, folder: Path) -> frozenset[str]:
     return kept.targets
 
 
-def _named(file: StoredFile, folder: Path, others: Mapping[str, StoredFile]) -> StoredFile:
-    """The file under its usual name, or unchanged if another model needs the file of that name."""
+def _named(file: StoredFile, folder: Path, replaced: Iterable[str], others: Mapping[str, StoredFile]) -> StoredFile:
+    """The file under its usual name, or unchanged if a file that is not `replaced`, and not the same, has that name."""
     usual = usual_path(folder, Path(file.target))
-    other = others.get(str(usual))
-    return file if other is not None and other.sha256 != file.sha256 else _moved(file, usual)
+    if (other := others.get(str(usual))) is not None:
+        may_move = other.sha256 == file.sha256
+    else:  # without links, it may have been moved before an interruption
+        may_move = (
+            not exists(usual) or not exists(Path(file.target)) or any(_is_one_file(one, str(usual)) for one in replaced)
+        )
+    return _moved(file, usual) if may_move else file
 
 
 def _moved(file: StoredFile, place: Path) -> StoredFile:

@@ -189,6 +189,15 @@ async def test_a_path_of_a_missing_file_raises_with_advice(manager: DownloadMana
         await manager.path("small")
 
 
+def test_a_path_of_a_split_model_that_lacks_a_later_shard_raises(manager: DownloadManager) -> None:
+    first = manager.sync.download("demo/split-GGUF")
+    second = first.with_name(first.name.replace("00001-of", "00002-of"))
+    second.unlink()
+
+    with pytest.raises(ModelNotFoundError, match=f"is missing: {second}"):
+        manager.sync.path("split")
+
+
 def test_the_package_returns_a_path_without_a_manager_or_the_hub(
     make_manager: Callable[..., DownloadManager], hub: FaultyHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

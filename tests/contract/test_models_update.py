@@ -1,6 +1,7 @@
 """New versions of models: changes are reported, and the new version replaces the old one only when completely verified."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -442,6 +443,63 @@ def test_deleting_a_model_after_an_interrupted_update_leaves_no_old_file(
 
     assert str(path) in planned.deleted
     assert not path.parent.parent.exists()
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, catalog: Catalog, new: Model, models: Path) -> None:
+    """Starts an update, and ends it when it gives the new version its names."""
+
+    def die(*_arguments: object) -> None:
+        raise KilledError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(updating, "_moved", die)
+        with pytest.raises(KilledError):
+            settle_update(catalog, new, models, keeps_old=False)
+
+
+def test_an_update_that_is_finished_later_deletes_the_shards_of_the_old_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, catalog = tmp_path / "models", Catalog(tmp_path / "db.sqlite3")
+    old, new = (version(models, commit, folder) for commit, folder in (("a" * 40, ""), ("b" * 40, "@bbbbbbbb")))
+    catalog.register(old)
+    Path(new.files[1].target).unlink()
+    new = replace(new, files=new.files[:1])
+    interrupt(monkeypatch, catalog, new, models)
+
+    [found] = catalog.models()
+    settle_update(catalog, found, models, keeps_old=False)
+
+    assert [path.name for path in (models / "x/y").iterdir()] == ["1.gguf"]
+    assert catalog.models()[0].replaces == ()
+
+
+def test_a_deletion_after_an_interrupted_update_keeps_a_file_of_that_name_from_a_model_that_was_forgotten(
+    manager: DownloadManager, hub: FaultyHub, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    projector = path.with_name("mmproj-F16.gguf")
+    projector.write_bytes(b"of another model")
+    [model] = manager.catalog.models()
+    at_version = path.parent / "@bbbbbbbb" / projector.name
+    at_version.parent.mkdir()
+    at_version.write_bytes(b"new")
+    manager.catalog.register(replace(model, files=(*model.files, stored(str(at_version), 3, kind="mmproj"))))
+
+    manager.sync.delete("mended")
+
+    assert projector.read_bytes() == b"of another model"
+    assert not at_version.exists()
+
+
+def test_an_update_replaces_no_file_that_the_old_version_did_not_have(tmp_path: Path) -> None:
+    models, catalog = tmp_path / "models", Catalog(tmp_path / "db.sqlite3")
+    old, new = (version(models, commit, folder) for commit, folder in (("a" * 40, ""), ("b" * 40, "@bbbbbbbb")))
+    catalog.register(replace(old, files=old.files[:1]))  # the other file is a user's own
+
+    files = settle_update(catalog, new, models, keeps_old=False)
+
+    assert contents(replace(new, files=files)) == [b"b1", b"b2"]
+    assert (models / "x/y/2.gguf").read_bytes() == b"a2"
 
 
 @pytest.mark.parametrize("step", range(1, 5))
