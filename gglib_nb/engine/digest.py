@@ -6,7 +6,6 @@ hasher's thread reads back bytes that arrived out of order or in an earlier run.
 The transfer never waits for the digest.
 """
 
-import contextlib
 import errno
 import hashlib
 import os
@@ -226,14 +225,6 @@ def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threadin
         return wrong
     blocks = bytes.fromhex(file.block_digests), bytes.fromhex(digest.block_digests)
     return replace(wrong, wrong_ranges=wrong_ranges(*blocks, file.size_bytes))
-
-
-def has_digest(path: Path, sha256: str, stop: threading.Event) -> bool:
-    """Whether there is a regular file with this SHA-256; False if stopped, or if it cannot be read."""
-    with contextlib.suppress(OSError), opened(path, follow_links=False) as fd:
-        digest = FrontDigest([os.fstat(fd).st_size])
-        return hash_file(fd, digest, lambda _: None, stop) and digest.is_complete and digest.whole == sha256
-    return False
 
 
 def hash_file(fd: int, digest: FrontDigest, on_read: Callable[[int], None], stop: threading.Event) -> bool:

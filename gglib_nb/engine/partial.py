@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from gglib_nb.engine import disk
-from gglib_nb.engine.digest import FrontDigest, Hasher, has_digest
+from gglib_nb.engine.digest import FrontDigest, Hasher, check_file
 from gglib_nb.engine.journal import Journal, PartIdentity, Verified
 from gglib_nb.engine.lease import Lease, LeaseLostError
 from gglib_nb.engine.pieces import COPIED_SYNCED, MIB, SYNCED, Pieces, Run
+from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.errors import StorageError
 from gglib_nb.system import allocate, copy_range, others_may_write, read_at, sync_data, sync_folder
 
@@ -265,7 +266,8 @@ class PartialFile:
             if not disk.is_at(self._fd, own, self._size_bytes):
                 self._check_owner()  # else it may be open in another process, which still writes it
                 # Mounts of an object store copy a file to rename it, so there its content decides.
-                if not has_digest(own, sha256, self._stop):
+                wanted = FileToCheck(str(own), 0, sha256, "")
+                if (checked := check_file(wanted, lambda _: None, self._stop)) is None or checked.verdict != "right":
                     raise LeaseLostError("another process has the name of the file")
             if not may_replace and os.path.lexists(target) and not target.is_symlink():
                 raise StorageError(f"Another file was created at {target}; move it, then retry.")
