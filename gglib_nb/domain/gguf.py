@@ -54,6 +54,7 @@ _MOST_INNER_ARRAYS: Final = 100_000
 _SHORTEST_PAIR_BYTES: Final = 13
 _SHORTEST_TENSOR_BYTES: Final = 24
 _MOST_TENSORS: Final = 200_000
+_MOST_VALUES: Final = 2**63 - 1  # of all tensors; ggml counts those of one in 64 bits
 # The longest real headers (vocabularies of 260,000 tokens with as many merges) have some 16 MB.
 _LONGEST_HEADER_BYTES: Final = 64 * 1024**2
 FILE_WINDOW_BYTES: Final = 256 * 1024
@@ -210,6 +211,7 @@ class _Reader:
             raise _broken(f"a tensor of {dimensions} dimensions")
         shape = tuple(self._unpack(_U64)[0] for _ in range(dimensions))
         kind, offset = self._unpack(_KIND_AND_U64)
+        self._count("values", prod(shape), _MOST_VALUES, "its tensors have too many values")
         if is_kept:
             self._count("names", len(name), _MOST_KEPT_BYTES, "its names are too long")
             self.infos.append(Tensor(name, kind, shape, offset))

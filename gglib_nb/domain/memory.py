@@ -24,7 +24,7 @@ _FLOAT_BYTES: Final = 4  # of states and activations
 _BATCH_TOKENS: Final = 512
 CELLS_ROUNDED_TO: Final = 256
 _LIKELY_VOCABULARY: Final = 128_000
-_MOST_LAYERS: Final = 10_000
+_MOST_LAYERS: Final = 512  # LLAMA_MAX_LAYERS in src/llama-hparams.h
 
 
 class _Window(NamedTuple):

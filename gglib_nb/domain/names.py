@@ -11,6 +11,7 @@ from typing import Final, Literal, Self, TypeVar
 
 from typing_extensions import override
 
+from gglib_nb.domain.text import check_text
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import InvalidRepoIdError, RequestError
 
@@ -62,6 +63,7 @@ class Quantization(str):
 
     def __new__(cls, text: str) -> Self:
         """Brings any spelling to the canonical one."""
+        check_text("The quantization", text)
         upper = text.strip().upper()
         prefix = _DYNAMIC if re.match(r"UD[-_.]", upper) else ""
         bare = upper[len(prefix) :]
@@ -246,6 +248,7 @@ class DownloadId(Value, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parses any text; the quantization is what follows the last `:` whose tail is non-empty and has no `/`."""
+        check_text("The id", text)
         text = canonical(text)
         found = _WITH_TAIL.fullmatch(text)
         head, tail = (text, None) if found is None else found.groups()

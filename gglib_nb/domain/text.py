@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
+from gglib_nb.errors import InvalidConfigError
+
 # Categories of characters that move the cursor, start a terminal's escape sequence, or turn the direction of a line.
 _UNPRINTABLE: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 
@@ -14,6 +16,12 @@ def printable(text: str) -> str:
     if text.isprintable():
         return str(text)  # also of a subclass, which could not be sent to the page
     return "".join(" " if unicodedata.category(character) in _UNPRINTABLE else character for character in text)
+
+
+def check_text(name: str, value: object) -> None:
+    """Refuses anything but text with an `InvalidConfigError`; `name` is what it is."""
+    if not isinstance(value, str):
+        raise InvalidConfigError(f"{name} must be text, not {type(value).__name__}.")
 
 
 def similar(text: str, choices: Iterable[str], most: int = 1, cutoff: float = 0.7) -> list[str]:

@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from typing_extensions import override
 
+from gglib_nb.domain.text import check_text
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import InvalidConfigError, RequestError
 
@@ -203,6 +204,7 @@ class DailyHours(Value, frozen=True):
     @classmethod
     def parse(cls, text: str) -> Self:
         """Parses `22:00-7:00`, `22-7` or `22:00 to 7:00`; an `InvalidConfigError` for anything else."""
+        check_text("The time range", text)
         if (found := _SPAN.fullmatch(text.strip())) is not None:
             with suppress(ValueError):  # such as 25:00
                 return cls(_time(found[1], found[2]), _time(found[3], found[4]))

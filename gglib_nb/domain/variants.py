@@ -20,6 +20,7 @@ from gglib_nb.domain.companions import (
 )
 from gglib_nb.domain.names import FileName, Quantization, SplitKind, parse_path
 from gglib_nb.domain.values import Value, known_sum
+from gglib_nb.errors import InvalidConfigError
 
 # F16 first: every backend computes it, and a projector is small. llama.cpp takes the projector nearest to its
 # model by folder (common/download.cpp); the order among precisions is ours.
@@ -125,7 +126,8 @@ class Variants(Value, frozen=True, dict=True):
 
 
 def variants_of(
-    files: Iterable[str | tuple[str, int | None]], stated: Mapping[str, HeaderKind] = MappingProxyType({})
+    files: Mapping[str, int | None] | Iterable[str | tuple[str, int | None]],
+    stated: Mapping[str, HeaderKind] = MappingProxyType({}),
 ) -> Variants:
     """Sorts the files of a repository into variants and companions; other files (a README) are left out.
 
@@ -133,9 +135,13 @@ def variants_of(
     `files` are paths in the repository with `/`, in any order, alone or with their size in bytes; `stated` are the
     kinds of files according to their headers, by path: the names decide about the others.
     """
-    entries = [files] if isinstance(files, str) else files
-    sizes = dict((entry, None) if isinstance(entry, str) else entry for entry in entries)
-    names = [parse_path(path) for path in sorted(sizes)]
+    entries = [files] if isinstance(files, str) else files.items() if isinstance(files, Mapping) else files
+    try:
+        sizes = dict((entry, None) if isinstance(entry, str) else entry for entry in entries)
+        names = [parse_path(path) for path in sorted(sizes)]
+        known_sum(sizes.values())
+    except (AttributeError, TypeError, ValueError) as error:
+        raise InvalidConfigError("Files must be paths, alone or with their sizes in bytes.") from error
     kinds = find_companions(names, sizes, stated)
     models = [name for name in names if name.is_gguf and name.path not in kinds]
     sets = sorted((_variant(members, sizes) for members in _sets(models)), key=lambda variant: variant.files[0])

@@ -153,10 +153,12 @@ class AdviceOperations(ModelOperations):
             limit: Most rows to return.
 
         Raises:
-            RequestError: There is no such order, or the limit is not positive.
+            RequestError: There is no such order, or a limit is not positive.
             HubError: The Hub refuses, or does not answer.
         """
         check_count("limit", limit)
+        if max_parameters is not None and max_parameters <= 0:
+            raise RequestError(f"max_parameters is {max_parameters!r}; it must be a number above 0.")
         parts = self._parts
         found = parts.at_hub(
             parts.hub.search, words, max_parameters=max_parameters, licence=licence, task=task, sort=sort, limit=limit

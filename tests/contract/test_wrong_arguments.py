@@ -97,6 +97,7 @@ WRONG: list[tuple[str, dict[str, Any]]] = [
     ("search", {"limit": -1}),
     ("search", {"limit": "3"}),
     ("search", {"max_parameters": "7B"}),
+    ("search", {"max_parameters": -1}),
     ("path", {"id": None}),
     ("find_model", {"id": 1}),
     ("loading_lines", {"id": Q4, "program": 5}),

@@ -309,6 +309,8 @@ def test_the_window_size_does_not_change_the_header(shared_data: Path, window_by
         (file_of(pair("k", ARRAY, array(ARRAY, 150_000, array(U8, 0) * 150_000))), "too deeply"),
         (file_of(pair("k", U8, b"1"), pair("k", U8, b"2")), "'k' occurs twice"),
         (file_of(tensor("w", 1, 1, 1, 1, 1), tensors=1), "5 dimensions"),
+        (file_of(tensor("w", 2**32, 2**31), tensors=1), "too many values"),
+        (file_of(tensor("a", 2**62), tensor("b", 2**62), tensors=2), "too many values"),
         (file_of(pair("general.alignment", U32, struct.pack("<I", 3))), "alignment of 3"),
         (file_of(pair("general.alignment", U32, struct.pack("<I", 0))), "alignment of 0"),
         (file_of(*(pair(f"{n:02}" * 32_000, U8, b"1") for n in range(40))), "too long"),

@@ -50,6 +50,12 @@ def test_a_path_with_a_blank_is_quoted_in_a_modelfile() -> None:
     assert 'FROM "/my models/owner/name-GGUF/name-Q4_K_M.gguf"' in loading_lines(PLAIN, "ollama").splitlines()
 
 
+def test_nothing_is_escaped_within_the_quotes_of_a_modelfile() -> None:
+    lines = loading_lines(model("owner/name:Q4_K_M", stored(r'C:\my "own"\m.gguf')), "ollama").splitlines()
+
+    assert lines[1] == r'FROM "C:\my "own"\m.gguf"'
+
+
 def test_ollama_takes_the_shards_of_a_split_model() -> None:
     assert [line for line in loading_lines(SPLIT, "ollama").splitlines() if line.startswith("FROM")] == [
         "FROM /m/big-00001-of-00002.gguf",

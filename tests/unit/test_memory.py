@@ -216,7 +216,7 @@ def test_an_ignored_or_unknown_window_is_not_assumed() -> None:
     assert unclear.notes[-1] == "The header does not say which layers have a sliding window; none is assumed."
 
 
-@pytest.mark.parametrize("block_count", [10**12, "many", -3])
+@pytest.mark.parametrize("block_count", [10**12, 513, "many", -3])
 def test_a_hostile_layer_count_is_ignored(block_count: Scalar) -> None:
     model = header("llama", block_count=block_count, embedding_length=1024, attention__head_count=8)
 

@@ -1,14 +1,19 @@
 """Variants by rule: an example list for each rule, and properties of any list."""
 
+from collections.abc import Callable
+from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.domain.companions import HeaderKind
-from gglib_nb.domain.names import DownloadId, parse_path
+from gglib_nb.domain.names import DownloadId, Quantization, parse_path
+from gglib_nb.domain.units import DailyHours
 from gglib_nb.domain.variants import Variants, companion_for, variants_of
+from gglib_nb.errors import InvalidConfigError
 
 GB = 10**9
 
@@ -23,6 +28,23 @@ def kinds(*files: str | tuple[str, int | None]) -> dict[str, str]:
 
 def keys(*files: str) -> dict[str, str]:
     return {variant.files[0]: variant.key for variant in variants_of(files).variants}
+
+
+def test_a_mapping_of_paths_to_sizes_keeps_the_sizes() -> None:
+    assert variants_of({"m-Q8_0.gguf": 7, "m-F16.gguf": None}) == variants_of([("m-Q8_0.gguf", 7), "m-F16.gguf"])
+
+
+@pytest.mark.parametrize("files", [3, None, [3], [b"m.gguf"], [Path("m.gguf")], [("m.gguf",)], [("m.gguf", "5")]])
+def test_anything_but_paths_and_sizes_is_refused(files: Any) -> None:
+    with pytest.raises(InvalidConfigError, match=r"^Files must be paths"):
+        variants_of(files)
+
+
+@pytest.mark.parametrize("make", [Quantization, DownloadId.parse, DailyHours.parse])
+@pytest.mark.parametrize("value", [3, None, b"Q4_K_M"])
+def test_anything_but_text_is_refused(make: Callable[[Any], object], value: object) -> None:
+    with pytest.raises(InvalidConfigError, match="must be text, not"):
+        make(value)
 
 
 def test_shards_of_one_set_are_one_variant_in_their_order() -> None:
