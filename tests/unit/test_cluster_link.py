@@ -118,7 +118,9 @@ def test_a_report_is_kept_until_it_is_acknowledged(engine) -> None:
     assert engine.exchange(2, 2, b"")["reports"] == []
 
 
-def test_a_host_reports_progress_a_few_times_a_second_and_always_the_last(worker, engine) -> None:
+def test_a_host_reports_progress_a_few_times_a_second_and_always_the_last(worker, engine, monkeypatch) -> None:
+    monkeypatch.setattr(worker_side, "_PROGRESS_S", 3600.0)
+
     def reported() -> list[Progress]:
         return [decode_report(message["line"].encode()) for _, message in worker.logged]
 
@@ -128,7 +130,9 @@ def test_a_host_reports_progress_a_few_times_a_second_and_always_the_last(worker
         engine._report(progress)
 
     assert reported() == [first, Progress(2, 0.1, (), 0), last]
-    wait_until(lambda: engine._report(Progress(1, 0.3, (), 9)) or len(reported()) == 4)
+
+    monkeypatch.setattr(worker_side, "_PROGRESS_S", 0.1)
+    wait_until(lambda: engine._report(Progress(3, 0.3, (), 9)) or len(reported()) == 5)
 
 
 def test_the_engine_ends_when_its_client_releases_it(worker, engine) -> None:
@@ -218,7 +222,8 @@ def test_a_report_is_taken_from_an_event_as_dask_sends_it(worker, tmp_path) -> N
     link.wait_closed(WAIT_S)
 
 
-def test_a_link_ends_as_soon_as_its_last_command_is_delivered(worker, tmp_path) -> None:
+def test_a_link_ends_as_soon_as_its_last_command_is_delivered(worker, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(host_link, "_EXCHANGE_S", 3600.0)
     is_opening, may_open, handler = threading.Event(), threading.Event(), worker_side._handler(worker)
     client = FakeClient(lambda **fields: is_opening.set() or (may_open.wait(WAIT_S) and handler(**fields)), worker.data)
     link = HostLink(client, "tcp://worker", HOST, tmp_path, lambda *_: None)
@@ -226,7 +231,7 @@ def test_a_link_ends_as_soon_as_its_last_command_is_delivered(worker, tmp_path) 
 
     link.begin_close()
     may_open.set()
-    link.wait_closed(host_link._EXCHANGE_S / 2)
+    link.wait_closed(WAIT_S)
 
     assert not link._thread.is_alive()
 
