@@ -338,14 +338,14 @@ async def test_without_a_header_a_plan_has_no_estimate(
     manager: DownloadManager, hub: FaultyHub, origin: Literal["hub", "cdn"], fault: Status
 ) -> None:
     hub.faults.add(fault, path="*.gguf", origin=origin, times=None)
-    began_s = time.monotonic()
 
     plan = await manager.plan(SMALL)
 
     assert [variant.memory for variant in plan.variants] == [None, None]
     assert plan.context_tokens is None
     assert plan.recommended is not None
-    assert time.monotonic() - began_s < 5
+    asked = [one.origin for one in hub.requests if (one.path_in_repo or "").endswith(".gguf")]
+    assert asked.count(origin) <= 2, "a plan waited long for a header that it can do without"
 
 
 @pytest.mark.slow
