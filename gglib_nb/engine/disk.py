@@ -35,8 +35,8 @@ _FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _NO_RANDOM_WRITES: Final = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.ESPIPE})
 _NEVER_BLOCK: Final = getattr(os, "O_NONBLOCK", 0)  # not even for a pipe
 _MOST_READ_BYTES: Final = 1024 * 1024
-# A file may be readable again a moment later: a network disk, a file server's lease, or a lack of descriptors.
-_FOR_NOW: Final = {errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM}
+# A file may be readable again a moment later: a network disk, or a lack of descriptors.
+_FOR_NOW: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 # A name may have 255 bytes, and `.part.lease.` with 16 digits is the longest suffix.
 _LONGEST_STEM_BYTES: Final = 255 - len(".part.lease.") - 16
 # A search of a cache takes milliseconds, on a slow network disk perhaps seconds.
@@ -109,14 +109,20 @@ def _private_names(target: Path, older_than_s: float) -> Iterator[Path]:
 
 
 def open_beside(path: Path, flags: int) -> int:
-    """Open one of these files and return its descriptor. Raises `OSError`; `StorageError` for a link."""
+    """Open one of these files, without waiting for a pipe. Raises `OSError`; `StorageError` for a link."""
     try:
-        # For writing, a pipe does not block either, and the system waits for a file server's lease on the file to end.
-        return open_file(path, flags if flags & os.O_RDWR else flags | _NEVER_BLOCK, follow_links=False)
+        return _open(path, flags, follow_links=False)
     except OSError as error:
         if error.errno != errno.ELOOP:
             raise
         raise _link_at(path) from error
+
+
+def _open(path: Path, flags: int, *, follow_links: bool) -> int:
+    try:
+        return open_file(path, flags | _NEVER_BLOCK, follow_links=follow_links)
+    except BlockingIOError:  # a file server has a lease on it, which the system ends; a pipe has none
+        return open_file(path, flags, follow_links=follow_links)
 
 
 def _link_at(path: Path) -> StorageError:
@@ -138,7 +144,7 @@ def create_beside(path: Path) -> int:
 @contextlib.contextmanager
 def opened(path: Path, *, follow_links: bool = True) -> Iterator[int]:
     """The descriptor of a regular file, for reading. Never blocks: another kind, as a pipe, is an `OSError`."""
-    fd = open_file(path, os.O_RDONLY | _NEVER_BLOCK, follow_links=follow_links)
+    fd = _open(path, os.O_RDONLY, follow_links=follow_links)
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "it is not a file", str(path))

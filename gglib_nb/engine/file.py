@@ -19,7 +19,7 @@ from gglib_nb.engine.disk import delete_partial, storage_error
 from gglib_nb.engine.http import WrongRangeError
 from gglib_nb.engine.journal import PartIdentity, runs_at
 from gglib_nb.engine.lease import Lease
-from gglib_nb.engine.local import TargetCheck, may_be_gguf
+from gglib_nb.engine.local import TargetCheck
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, UNKNOWN_END, Pieces, Range
 from gglib_nb.engine.protocol import StartTransfer
@@ -464,11 +464,6 @@ class DownloadFile:
     def is_verified(self) -> bool:
         """Whether every part was compared with a stated digest; only then is a proven file called verified."""
         return all(part.is_verified for part in self.parts)
-
-    @property
-    def may_be_a_model(self) -> bool:
-        """Whether it is verified, or may have its name."""
-        return self.is_verified or may_be_gguf(self.path, self._partial.head())
 
     def forget(self, part: Part) -> None:
         """Make all bytes of a part missing again, which is wrong and has no request. Raises `OSError`."""

@@ -28,7 +28,7 @@ from gglib_nb.engine.file import DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, SilentError
 from gglib_nb.engine.jobs import Event, Inbox, JobEnded, Shared
 from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
-from gglib_nb.engine.local import CheckResult, TargetCheck, check_in_place, check_split_set, read_facts
+from gglib_nb.engine.local import CheckResult, TargetCheck, check_in_place, check_split_set, may_be_gguf, read_facts
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
 from gglib_nb.engine.partial import PartialFile, StoppedError
 from gglib_nb.engine.pieces import SYNCED, UNKNOWN_END, WRITTEN
@@ -406,11 +406,10 @@ class Transfer:
         owner = [str(one.parent) for one in file.path.parents if one.match(self._command.repo_id)]
         self._known_folders = tuple(dict.fromkeys((*self._known_folders, *owner)))
 
-    def _renew(self, file: DownloadFile, now_s: float) -> bool:
-        """Renew the lease of a file; if it was lost, start the file again and return False. Raises `StorageError`."""
-        if not (is_ours := file.renew()):
+    def _renew(self, file: DownloadFile, now_s: float) -> None:
+        """Renew the lease of a file; if it was lost, start the file again. Raises `StorageError`."""
+        if not file.renew():
             self._lose(file, now_s)
-        return is_ours
 
     def _lose(self, file: DownloadFile, now_s: float) -> None:
         """Another process has this file, or it was deleted: start it again; raises `StorageError`."""
@@ -441,7 +440,7 @@ class Transfer:
         file.forget(part)
 
     def _finalize(self, file: DownloadFile, opened: PartialFile, now_s: float) -> None:
-        if not file.may_be_a_model:
+        if not (file.is_verified or may_be_gguf(file.path, opened.head())):
             for part in file.parts:
                 self._forget(file, part, now_s)
             raise IntegrityError(
@@ -520,7 +519,8 @@ class Transfer:
 
     def _record(self, file: DownloadFile, now_s: float) -> None:
         """Renew the lease, look at the file, write the journal, start a due sync; raises `TransferError`."""
-        if not self._renew(file, now_s) or file.stage is not Stage.FETCHING or file.opened is None:
+        self._renew(file, now_s)
+        if file.stage is not Stage.FETCHING or file.opened is None:
             return
         if "look" not in file.jobs:
             with contextlib.suppress(RuntimeError):  # it will be due again, as the sync

@@ -100,8 +100,17 @@ sys.stdin.read()
 """
 
 
+def read_and_write(path: Path) -> bytes:
+    fd = open_beside(path, os.O_RDWR)
+    try:
+        return os.read(fd, 100)
+    finally:
+        os.close(fd)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has leases on files")
-def test_a_file_server_that_has_a_file_open_is_waited_for(tmp_path) -> None:
+@pytest.mark.parametrize("use", [read_small, read_and_write])
+def test_a_file_server_that_has_a_file_open_is_waited_for(tmp_path, use: Callable[[Path], bytes | None]) -> None:
     """As Samba, whose clients cache a file until another program opens it."""
     path = tmp_path / "m.gguf.part"
     path.write_bytes(b"12345")
@@ -111,7 +120,7 @@ def test_a_file_server_that_has_a_file_open_is_waited_for(tmp_path) -> None:
         if server.stdout.readline() != b"ready\n":
             pytest.skip("this filesystem has no leases")
 
-        os.close(open_beside(path, os.O_RDWR))
+        assert use(path) == b"12345"
 
 
 def test_the_users_own_link_to_another_disk_is_followed(tmp_path, other_disk) -> None:
