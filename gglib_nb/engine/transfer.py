@@ -88,8 +88,6 @@ class Transfer:
         self._running_jobs = 0
         self._rename_lock = threading.Lock()
         self._connections = Connections(command.attempt, len(self.files), shared.pool, self.inbox, time.monotonic())
-        self._pending = list(reversed(self.files))
-        self._open: list[DownloadFile] = []
         self._replaces = command.force or command.replaces
         self._known_folders = command.known_folders
         self._outage: Outage | None = None
@@ -210,11 +208,15 @@ class Transfer:
     @property
     def is_done(self) -> bool:
         """Whether every file has its final name."""
-        return not self._pending and not self._open
+        return all(file.stage is Stage.DONE for file in self.files)
+
+    @property
+    def _open(self) -> list[DownloadFile]:
+        return [file for file in self.files if file.stage not in (Stage.PENDING, Stage.DONE)]
 
     @property
     def _fetching(self) -> list[DownloadFile]:
-        return [file for file in self._open if file.stage is Stage.FETCHING]
+        return [file for file in self.files if file.stage is Stage.FETCHING]
 
     def scan(self) -> None:
         """Read what earlier runs left."""
@@ -264,7 +266,7 @@ class Transfer:
         self._connections.adjust_share(has_work=any(file.pieces.missing_bytes or file.requests for file in fetching))
         self._look_at_network(now_s)
         self._open_next()
-        for file in list(self._open):
+        for file in self._open:
             self._advance_file(file, now_s)
         if self._outage is None:
             self._resolve_next(now_s)
@@ -293,7 +295,7 @@ class Transfer:
         self._connections.replace_slow(now_s)
         if now_s >= self._next_record_s:
             self._next_record_s = now_s + min(_RECORD_S, self._shared.timeouts.lease_s / 5)
-            for file in list(self._open):
+            for file in self._open:
                 self._record(file, now_s)
         for file in self._open:
             self._read_facts(file)
@@ -366,21 +368,17 @@ class Transfer:
     # Files from stage to stage ---------------------------------------------------------------------------------------
 
     def _open_next(self) -> None:
-        """Open files until the open ones have enough to fetch, so that connections never idle between shards."""
-        while self._pending and self._wants_another_file():
-            file = self._pending.pop()
-            file.stage = Stage.CHECKING
-            self._open.append(file)
-
-    def _wants_another_file(self) -> bool:
-        if any(file.stage is Stage.CHECKING for file in self._open):
-            return False  # also if another process has it: then its progress is followed file by file
+        """Open the next file if the open ones have little left to fetch: connections never idle between shards."""
+        pending = next((file for file in self.files if file.stage is Stage.PENDING), None)
+        if pending is None or any(file.stage is Stage.CHECKING for file in self.files):
+            return  # also if another process has it: then its progress is followed file by file
         fetching = self._fetching
-        if sum(file.copy is not None for file in fetching) >= _MOST_COPIED_FILES:
-            return False
+        are_copied = sum(file.copy is not None for file in fetching) >= _MOST_COPIED_FILES
         free = sum(file.pieces.missing_bytes for file in fetching)
         open_files = sum(not file.pieces.is_complete for file in fetching)
-        return open_files < MOST_CONNECTIONS and free < self._connections.share * LONGEST_REQUEST_BYTES
+        may_open = not are_copied and open_files < MOST_CONNECTIONS
+        if may_open and free < self._connections.share * LONGEST_REQUEST_BYTES:
+            pending.stage = Stage.CHECKING
 
     def _check(self, file: DownloadFile) -> None:
         lease = Lease(lease_path(file.path), self._shared.timeouts.lease_s, self._command.gone_owners)
@@ -461,7 +459,6 @@ class Transfer:
         file.stored, file.opened = stored, None
         if file.check is not None:
             file.check.lease.release()
-        self._open.remove(file)
 
     # Requests --------------------------------------------------------------------------------------------------------
 
