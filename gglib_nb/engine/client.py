@@ -164,7 +164,6 @@ class EngineClient:
     # The threads -----------------------------------------------------------------------------------------------------
 
     def _live(self, life: _Life) -> None:
-        """Start the process and pass on its reports until it ends; then report that."""
         if self._short_lives:
             self._closing.wait(min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** (self._short_lives - 1)))
         if self._closing.is_set():

@@ -214,7 +214,6 @@ class DownloadFile:
         self._begin_version()
 
     def _begin_version(self) -> None:
-        """Forget what was found out about its bytes."""
         self.version += 1
         self.jobs &= {"sync"}  # its error counts for any version: the system reports one only once
         self.proven_parts = 0  # how many parts have the right digest

@@ -111,7 +111,6 @@ def read_state(data: bytes, boot: str) -> JournalState | None:
 
 
 def _read_slot(slot: bytes) -> tuple[int, Record] | None:
-    """The number and content of the record in a slot."""
     numbers, rest = slot[len(_MAGIC) :][: _NUMBERS.size], slot[len(_MAGIC) + _NUMBERS.size :]
     if slot.startswith(_MAGIC) and len(numbers) == _NUMBERS.size:
         number, length = _NUMBERS.unpack(numbers)

@@ -104,7 +104,6 @@ class TargetCheck(Struct, eq=False):
 
     @property
     def _is_stated(self) -> bool:
-        """Whether the hub states every digest."""
         return all(file.sha256 is not None for file in self.files)
 
     def _wait_for_lease(self) -> None:
