@@ -436,7 +436,7 @@ class ModelOperations(QueueOperations):
 
     @operation
     def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
-        """Deletes these targets' partial files, unless they are in a queue or in use; returns the deleted targets."""
+        """Deletes partial files that are neither queued nor in use; returns the targets that have none now."""
         deleted = discard_leftovers(frozenset(targets) - self._wanted_targets())
         self._post(on.PartialsDeleted(deleted))
         return deleted

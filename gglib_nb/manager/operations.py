@@ -448,7 +448,7 @@ class QueueOperations(Blocking):
     def set_engine(self, engine: object) -> None:
         """Changes where transfers run, as `DownloadManagerConfig.engine` says; None: on this machine.
 
-        Raises `InvalidConfigError` if there is no such engine, or downloads are running.
+        Raises `InvalidConfigError` if it has no such form, or downloads are running; the next download connects to it.
         """
         config = replace(self._parts.config, engine=engine)
         make = engine_for(config)
