@@ -123,12 +123,9 @@ def path(
             raise GrammarError("Write either --for or --preset")
         written = session.sync.write_preset(preset or "models.ini")
         left_out = f" Not in it, because the format cannot write their paths: {', '.join(written.left_out)}."
-        line = f"llama-server --models-preset {shlex.quote(written.path)}"
-        return Answer(
-            f"{written.path}: {units.plural(written.model_count, 'model')}.{left_out if written.left_out else ''} "
-            f"Serve them with: {line}",
-            value=line,
-        )
+        said = f"{written.path}: {units.plural(written.model_count, 'model')}.{left_out if written.left_out else ''}"
+        session.screen.print(printable(said))
+        return Answer(value=Lines(f"llama-server --models-preset {shlex.quote(written.path)}"))
     from gglib_nb.manager.library import look_at  # slow to import
 
     opened = str(session.sync.path(reference.id))
@@ -136,7 +133,7 @@ def path(
         check = f"Check it: %gguf verify {shlex.quote(str(reference.id))}"
         session.screen.print(printable(f"The file of {reference.id} is {state}. {check}"))
     value = opened if for_ is None else Lines(loading_lines(reference, for_))
-    return Answer(value, value=value)
+    return Answer(value=value)
 
 
 @verb("models", interrupted=_STOPPED)

@@ -22,7 +22,7 @@ from typing_extensions import override
 
 from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.domain.text import redacted
-from gglib_nb.errors import GglibError, NoGgufFilesError
+from gglib_nb.errors import GglibError, NoGgufFilesError, RequestError
 from gglib_nb.notebook import actions, messages, rows
 from gglib_nb.notebook.listings import FILTERS
 from gglib_nb.notebook.messages import Changes, PanelState
@@ -137,6 +137,8 @@ class Panel(anywidget.AnyWidget):
 
     def __init__(self, manager: "DownloadManager", *, pace_s: float = PACE_S) -> None:
         """Creates a panel; `pace_s` is the least interval of messages with only counters, others are sent at once."""
+        if not isinstance(getattr(manager, "snapshot", None), QueueSnapshot):
+            raise RequestError(f"Panel needs a manager, not {manager!r}: Panel(gglib_nb.get_manager()).")
         self.manager = manager
         self._pace_s = pace_s
         self._due_s = 0.0

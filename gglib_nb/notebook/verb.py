@@ -196,6 +196,7 @@ class Verb:
                 rest.append(word)
             elif option is None:
                 near = did_you_mean(similar(name, self.options, cutoff=0.6))
+                near = f"There is %gguf {name[2:]}." if name[2:] in VERBS else near
                 raise GrammarError(f"%gguf {self.name} has no option {name}. {near}".rstrip())
             elif option.has_value:
                 value = text if has_value else next(left, "--")

@@ -30,6 +30,7 @@ from gglib_nb.domain.library import (
     Verification,
     WorkProgress,
 )
+from gglib_nb.domain.loading import PresetFile
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.plan import RepoSummary
@@ -256,6 +257,16 @@ def test_path_returns_a_value(shell, manager):
     shell.run_cell("p = %gguf path a/b").raise_error()
 
     assert shell.user_ns["p"] == "/models/a/b/b.gguf"
+
+
+def test_a_preset_names_the_models_that_it_cannot_contain(shell, manager):
+    manager.answers["write_preset"] = PresetFile("/models/my models.ini", 2, ("a/b]c:Q8_0",))
+
+    said = run(shell, "path --preset models.ini")
+
+    assert "2 models" in said
+    assert "a/b]c:Q8_0" in said
+    assert said.endswith("llama-server --models-preset '/models/my models.ini'")
 
 
 @pytest.mark.parametrize("word", ["#1", "1"])

@@ -14,7 +14,7 @@ import pytest
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId, Quantization
 from gglib_nb.domain.stored import PastDownload
-from gglib_nb.errors import QueueFullError
+from gglib_nb.errors import QueueFullError, RequestError
 from gglib_nb.notebook.panel import Panel
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
@@ -41,6 +41,12 @@ def panel_of(monkeypatch):
     yield make
     for panel in made:
         panel.close()
+
+
+@pytest.mark.parametrize("wrong", [3, None, "manager", Panel])
+def test_a_panel_of_something_else_than_a_manager_is_refused(wrong):
+    with pytest.raises(RequestError, match="get_manager"):
+        Panel(wrong)
 
 
 def until(holds):

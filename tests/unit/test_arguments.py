@@ -236,6 +236,11 @@ def test_a_pasted_command_is_parsed_completely(verb, command):
     assert parse(f"{verb} {command}").arguments == {"reference": command}
 
 
+def test_an_option_named_as_another_verb_names_that_verb():
+    assert "%gguf wait." in mistake("queue owner/name --wait")
+    assert "--with?" in mistake("queue owner/name --wth")
+
+
 def test_options_of_the_verb_may_follow_a_pasted_command():
     command = "hf download owner/name --revision main --include *.gguf"
 
