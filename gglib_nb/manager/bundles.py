@@ -8,7 +8,6 @@ import errno
 import glob
 import hashlib
 import os
-import stat
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -85,7 +84,7 @@ def export_models(
     copier = _Copier(folder, sum(model.size_bytes for model in models), on_progress)
     with storage_errors(folder):
         for model in models:
-            repo_id, manifest = model.id.repo_id, _present_manifest(folder)
+            repo_id, manifest = model.id.repo_id, read_manifest(folder)
             pairs = [(file, target_path(folder, repo_id, parse_path(file.path_in_repo).place)) for file in model.files]
             copied = [one for one in pairs if Path(one[0].target).stat().st_dev != device_of(folder)]
             sizes = {place: _left_bytes(place, file.size_bytes) for file, place in copied}
@@ -98,17 +97,15 @@ def export_models(
                 place = target_path(folder, repo_id, CARD)
                 if card is not None and not place.exists():  # a README may be the user's own
                     replace_file(place, card)
-                replace_file(folder / MANIFEST_NAME, encode_manifest(_present_manifest(folder).with_model(entry)))
+                replace_file(folder / MANIFEST_NAME, encode_manifest(read_manifest(folder).with_model(entry)))
     return BundleReport(str(folder), tuple(str(model.id) for model in models), copier.total_bytes, copier.linked_bytes)
 
 
-def _present_manifest(folder: Path) -> BundleManifest:
-    return read_manifest(folder) if (folder / MANIFEST_NAME).exists() else BundleManifest()
-
-
 def read_manifest(folder: Path) -> BundleManifest:
-    """The manifest of a bundle. Raises `StorageError`, and `RequestError` for what is not allowed in a bundle."""
+    """The manifest of a bundle, empty if there is none; a `RequestError` for what is not allowed in a bundle."""
     path = folder / MANIFEST_NAME
+    if not path.exists():  # raises in a folder that may not be searched
+        return BundleManifest()
     data = b"".join(_read([path], 0, LONGEST_BUNDLE_MANIFEST_BYTES + 1))
     if len(data) > LONGEST_BUNDLE_MANIFEST_BYTES:
         raise RequestError(f"{path} is too large for a manifest. Export the bundle again.")
@@ -117,10 +114,8 @@ def read_manifest(folder: Path) -> BundleManifest:
 
 def is_bundle(folder: Path) -> bool:
     """Whether a folder is a bundle."""
-    try:
-        return stat.S_ISREG((folder / MANIFEST_NAME).lstat().st_mode)
-    except OSError:
-        return False
+    manifest = folder / MANIFEST_NAME
+    return is_file(manifest) and not manifest.is_symlink()
 
 
 def import_models(

@@ -154,6 +154,11 @@ def _freed_bytes(path: str) -> int:
     return 0
 
 
+def are_below(model: Model, folder: Path) -> bool:
+    """Whether all files of a model are below a folder, and none is in a Hugging Face cache."""
+    return all(path.is_relative_to(folder) and not is_in_hub_cache(path) for path in map(Path, model.targets))
+
+
 def is_in_hub_cache(path: Path) -> bool:
     """Whether a file is in a Hugging Face cache."""
     return "snapshots" in path.parts and any(part.startswith("models--") for part in path.parts)

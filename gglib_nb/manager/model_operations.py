@@ -253,10 +253,11 @@ class ModelOperations(QueueOperations):
             if limit is not None and limit < 0:
                 raise InvalidConfigError(f"{name} is {limit!r}; it must be 0 or more.")
         models, wanted = self._parts.catalog.models(), self._wanted_targets()
-        homes = dict.fromkeys(self._home_of(model) for model in models if self._is_in_home(model))
-        missing = [home for home in homes if library.loss_of_folder(home, models)]
+        own = (model for model in models if not model.hosts and library.are_below(model, self._home_of(model)))
+        homes = {model.id: self._home_of(model) for model in own}
+        missing = [home for home in dict.fromkeys(homes.values()) if library.loss_of_folder(home, models)]
         abandoned = [one for one in self.partials() if one.target not in wanted and not one.is_in_use]
-        uses = self._model_uses(models, missing)
+        uses = self._model_uses(models, {id_ for id_, home in homes.items() if home not in missing})
         plan = plan_pruning(uses, abandoned, time.time(), keep_bytes=keep_bytes, unused_s=unused_s)
         plan = replace(plan, missing_folders=tuple(map(str, missing)))
         if not dry_run:
@@ -266,7 +267,7 @@ class ModelOperations(QueueOperations):
                 self._carry_out(self._deletion(model), self._home_of(model))
         return plan
 
-    def _model_uses(self, models: Sequence[Model], missing: Collection[Path]) -> list[ModelUse]:
+    def _model_uses(self, models: Sequence[Model], deletable: Collection[DownloadId]) -> list[ModelUse]:
         uses, elsewhere = self._parts.catalog.uses(), self._queued_elsewhere()
         looks = library.look_at({model.paths[0] for model in models})
         plans = self._ask(lambda machine: [machine.plan_about(model.id, model.targets) for model in models])
@@ -275,19 +276,10 @@ class ModelOperations(QueueOperations):
                 str(model.id),
                 library.plan_deletion(model, models).freed_bytes,
                 last_use_s(model, looks.get(model.paths[0]), uses.get(str(model.id))) or model.registered_at_s,
-                is_kept=plan is not None
-                or model.id in elsewhere
-                or not self._is_in_home(model)
-                or self._home_of(model) in missing,
+                is_kept=plan is not None or model.id in elsewhere or model.id not in deletable,
             )
             for model, plan in zip(models, plans, strict=True)
         ]
-
-    def _is_in_home(self, model: Model) -> bool:
-        home = self._home_of(model)
-        return not model.hosts and all(
-            Path(path).is_relative_to(home) and not library.is_in_hub_cache(Path(path)) for path in model.targets
-        )
 
     # Comparing with the Hub --------------------------------------------------------------------------------------
 

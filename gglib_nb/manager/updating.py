@@ -40,7 +40,7 @@ from gglib_nb.errors import (
     StorageError,
 )
 from gglib_nb.hub.client import HubClient
-from gglib_nb.manager.library import delete_files, refuse_unrepairable, usual_path, with_companions
+from gglib_nb.manager.library import are_below, delete_files, refuse_unrepairable, usual_path, with_companions
 from gglib_nb.queue.effects import RegisterModel
 from gglib_nb.queue.events import ModelRegistered
 from gglib_nb.settings import DownloadManagerConfig
@@ -151,7 +151,7 @@ def update_plan(model: Model, plan: PlannedDownload, models_directory: Path, *, 
 def refuse_unupdatable(model: Model, models_directory: Path) -> None:
     """Refuses, with a `RequestError`, a model whose repository is unknown or whose files are elsewhere."""
     refuse_unrepairable(model)
-    if not _are_below(model, models_directory / model.id.repo_id):
+    if not are_below(model, models_directory / model.id.repo_id):
         raise RequestError(
             f"The files of {model.id} are outside of the models folder, so they are not replaced. "
             f"Download the new version beside them: %gguf forget {model.id.typed}, then %gguf queue {model.id.typed}"
@@ -226,13 +226,9 @@ def _is_one_file(target: str, other: str | None) -> bool:
     return other is not None and exists(Path(other)) and exists(Path(target)) and Path(target).samefile(other)
 
 
-def _are_below(model: Model, folder: Path) -> bool:
-    return all(Path(target).is_relative_to(folder) for target in model.targets)
-
-
 def _keep(catalog: Catalog, old: Model, folder: Path) -> frozenset[str]:
     """Gives the old version its own id and names, and returns them; none without a commit, or if it is elsewhere."""
-    if old.commit_sha is None or not _are_below(old, folder):
+    if old.commit_sha is None or not are_below(old, folder):
         return frozenset()
     version = folder / f"@{old.commit_sha[:8]}"
     files = tuple(
