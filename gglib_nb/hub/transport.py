@@ -153,8 +153,9 @@ class Transport:
 
     def pages(self, route: str, asked: Asked, params: Pairs, *, is_brief: bool = False) -> Iterator[Json]:
         """The rows of a listing; further pages are requested when their rows are needed."""
-        url = self.endpoint + route
-        for _ in range(_MOST_PAGES):
+        url, seen = self.endpoint + route, set[str]()
+        while url not in seen and len(seen) < _MOST_PAGES:
+            seen.add(url)
             page, following = self._page(list, url, asked, params, is_brief=is_brief)
             yield from page
             if following is None:

@@ -325,6 +325,15 @@ def test_a_next_page_on_another_origin_gets_no_token(
     assert [("authorization" in request.headers) for request in other.requests] == [False]
 
 
+def test_a_next_page_that_names_itself_ends_the_listing(hub: FaultyHub, client: HubClient) -> None:
+    hub.faults.add(NextPage(f"{hub.url}/api/models?search=small&limit=1"), path="/api/models", times=9)
+
+    with pytest.raises(HubUnavailableError, match="does not end"):
+        client.search("small", limit=1000)
+
+    assert len(hub.requests) == 2
+
+
 def test_a_mirrors_link_to_the_hub_is_followed_on_the_mirror(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub([make_repository(f"demo/r-{n}", {"a.gguf": 600}) for n in range(3)])
     hub.faults.add(NextPage("https://huggingface.co/api/models?limit=1&search=r-2"), path="/api/models")
