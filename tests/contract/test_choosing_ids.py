@@ -184,7 +184,9 @@ async def test_a_near_miss_suggests_a_download(manager: DownloadManager, asked: 
 
 async def test_a_plan_names_each_variant_by_an_id_that_can_be_queued(manager: DownloadManager) -> None:
     plan = await manager.plan(CHECKPOINTS)
-    queued = [(await manager.queue_smart(CHECKPOINTS, variant.key)).id for variant in plan.variants]
+    for variant in plan.variants:
+        await manager.queue_download(DownloadRequest(CHECKPOINTS, variant.key))
+    queued = [item.id for item in manager.snapshot.items]
 
     assert [variant.key for variant in plan.variants] == [hash_key(FIRST), hash_key(SECOND)]
     assert [id_.quantization for id_ in queued] == [hash_key(FIRST), hash_key(SECOND)]
