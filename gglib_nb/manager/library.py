@@ -75,11 +75,13 @@ def loss_of_folder(models_directory: Path, models: Iterable[Model]) -> str:
 
 
 def with_companions(new: Model, registered: Iterable[Model]) -> Model:
-    """A model that is registered again in its place, with the companions that it has there and `new` lacks."""
+    """A model that is registered again in its place: also with companions and `replaces` that `new` lacks."""
     kinds = {file.kind for file in new.files}
-    same = (model for model in registered if (model.id, model.paths) == (new.id, new.paths))
-    files = (file for model in same for file in model.files if file.kind not in kinds and exists(Path(file.target)))
-    return replace(new, files=(*new.files, *files))
+    for model in registered:
+        if (model.id, model.paths) == (new.id, new.paths):
+            files = (file for file in model.files if file.kind not in kinds and exists(Path(file.target)))
+            return replace(new, files=(*new.files, *files), replaces=model.replaces)
+    return new
 
 
 def owner_folders(models_directory: Path, models: Iterable[Model]) -> tuple[str, ...]:

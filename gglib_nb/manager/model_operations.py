@@ -390,10 +390,10 @@ class ModelOperations(QueueOperations):
             return QueuedUpdate(str(wanted), False, listing.commit_sha, 0, 0)  # its files have other names now
         model = self._again(model)
         if updating.is_same_version(model, fresh):
-            files = model.files
             if model.replaces:  # an earlier update was interrupted
                 files = updating.settle_update(parts.catalog, model, home, keeps_old=False)
-            parts.catalog.register(replace(model, files=files, commit_sha=fresh.commit_sha))
+                model = replace(model, files=files, replaces=())
+            parts.catalog.register(replace(model, commit_sha=fresh.commit_sha))
             return QueuedUpdate(str(wanted), False, model.commit_sha or "", 0, 0)
         plan = updating.update_plan(model, fresh, home, keeps_old=keep)
         place = self._queue_plan(str(wanted), lambda: plan)

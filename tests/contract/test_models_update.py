@@ -445,6 +445,31 @@ def test_deleting_a_model_after_an_interrupted_update_leaves_no_old_file(
     assert not path.parent.parent.exists()
 
 
+def test_a_repair_of_an_interrupted_update_keeps_what_that_has_to_delete_and_update_finishes_it(
+    manager: DownloadManager, hub: FaultyHub, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_arguments: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    content = gguf(weights="second")
+    publish(hub, content)
+    with monkeypatch.context() as patched:
+        patched.setattr(updating, "_moved", die)
+        with pytest.raises(StorageError):
+            update(manager)
+    manager.sync.cancel_all()
+    manager.sync.path("mended").write_bytes(b"damaged")
+
+    manager.sync.wait(manager.sync.repair("mended").id)
+    repaired = manager.catalog.models()[0].replaces
+    is_needed = manager.sync.update("mended").is_needed
+
+    assert (repaired, is_needed) == ((str(path),), False)
+    assert manager.catalog.models()[0].replaces == ()
+    assert sha256_of(path) == content.sha256
+    assert [one.name for one in path.parent.iterdir()] == [NAME]
+
+
 def interrupt(monkeypatch: pytest.MonkeyPatch, catalog: Catalog, new: Model, models: Path) -> None:
     """Starts an update, and ends it when it gives the new version its names."""
 
