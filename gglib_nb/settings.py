@@ -23,7 +23,7 @@ import platformdirs
 
 from gglib_nb.domain.http_rules import web_address
 from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent
-from gglib_nb.domain.units import UNLIMITED, DailyHours, check_count, duration, parse_bytes, parse_seconds, rate, size
+from gglib_nb.domain.units import UNLIMITED, DailyHours, check_count, duration, parse_bytes, parse_seconds, python_number, rate, size
 from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.system import exists, only_writer, replace_file
 
@@ -134,7 +134,7 @@ def _engine(name: str, value: object) -> object:
     """The engine as it is used; None is this machine's."""
     if value is None or (isinstance(value, str) and value.strip().casefold() in ("", "local")):
         return None
-    if isinstance(value, bool | int | float | bytes):
+    if not isinstance(value, str) and not hasattr(value, "asynchronous"):  # as Dask's clients and clusters have
         raise InvalidConfigError(
             f"{name} is {value!r}; it must be local, an address such as dask://scheduler:8786, or auto."
         )
@@ -324,6 +324,7 @@ class DownloadManagerConfig:
             if value is _OPEN:
                 asked = asked_for(name)
                 value = None if asked is None else asked[0]
+            value = python_number(value)
             object.__setattr__(self, name, setting.check(name, setting.default_value() if value is None else value))
 
     @classmethod

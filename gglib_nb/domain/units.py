@@ -12,7 +12,7 @@ from contextlib import suppress
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from functools import lru_cache
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from typing_extensions import override
 
@@ -161,6 +161,11 @@ def parse_bytes(text: str, bare_unit: str = "") -> int:
     if not amount:
         raise RequestError(f"{text!r} is not an amount above zero. Write a number with its unit, such as 5MB or 1.5GB.")
     return amount
+
+
+def python_number(value: Any) -> Any:  # noqa: ANN401 - any value
+    """A single number or flag of NumPy or pandas as Python's own; anything else as it is."""
+    return value.item() if getattr(value, "ndim", None) == 0 else value
 
 
 def check_count(name: str, value: object, least: int = 1, most: int = MOST) -> int:

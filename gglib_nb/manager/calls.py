@@ -41,6 +41,7 @@ from msgspec import Struct
 from msgspec.structs import fields
 from typing_extensions import override
 
+from gglib_nb.domain.units import python_number
 from gglib_nb.errors import GglibError, InvalidConfigError, ManagerClosedError, copy_of
 
 _LOOK_EVERY_S: Final = 0.1
@@ -302,9 +303,7 @@ def _bound(body: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, An
         raise TypeError(f"{body.__name__}: {error}. It takes: {names or 'nothing'}.") from None
     for name, given in bound.arguments.items():
         is_many = stated.parameters[name].kind is Parameter.VAR_POSITIONAL
-        # A single number of NumPy or pandas counts as Python's own.
-        each = given if is_many else (given,)
-        values = tuple(one.item() if getattr(one, "ndim", None) == 0 else one for one in each)
+        values = tuple(map(python_number, given if is_many else (given,)))
         for value in values:
             check_argument(name, value, kinds.get(name, object))
         bound.arguments[name] = values if is_many else values[0]

@@ -28,6 +28,7 @@ from gglib_nb.queue.rate import RateEstimator
 from gglib_nb.queue.transitions import Cause, following
 
 _RUNNING: Final = (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)
+_MOVING: Final = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
 _NO_RATE: Final = {"bytes_per_second": None, "eta_seconds": None}
 
 
@@ -200,6 +201,8 @@ class Entry:
         status, was_running = following(self.status, cause), self.is_running
         fields: dict[str, Any] = {} if status is DownloadStatus.DOWNLOADING else {**_NO_RATE}
         if was_running and status not in _RUNNING:
+            at_rest = (replace(one, status=ShardStatus.QUEUED) if one.status in _MOVING else one for one in self._files)
+            fields |= self._bars(tuple(at_rest))
             fields["ran_s"] = (self.row.ran_s or 0.0) + max(0.0, now_s - self._running_since_s)
         elif not was_running:
             self._running_since_s = now_s
