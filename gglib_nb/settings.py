@@ -23,7 +23,17 @@ import platformdirs
 
 from gglib_nb.domain.http_rules import web_address
 from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent
-from gglib_nb.domain.units import UNLIMITED, DailyHours, check_count, duration, parse_bytes, parse_seconds, python_number, rate, size
+from gglib_nb.domain.units import (
+    UNLIMITED,
+    DailyHours,
+    check_count,
+    duration,
+    parse_bytes,
+    parse_seconds,
+    python_number,
+    rate,
+    size,
+)
 from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.system import exists, only_writer, replace_file
 

@@ -13,11 +13,12 @@ _CONNECT_S: Final = 10.0
 _NEXT: Final = "Create one, or download on this machine with %gguf config engine local."
 
 
-def connection_to(engine: object) -> tuple[Connect, bool]:
+def connection_to(engine: object, *, must_exist: bool = False) -> tuple[Connect, bool]:
     """A function that returns a client for the setting (docs/cluster.md), and whether a lost client can be replaced.
 
     Raises:
         InvalidConfigError: It has no such form.
+        ClusterError: It is the name of no running cluster, and `must_exist`.
     """
     if isinstance(engine, Client) or engine == "auto":
         return lambda: (_usable(engine), False), False
@@ -26,6 +27,8 @@ def connection_to(engine: object) -> tuple[Connect, bool]:
         refusal = f"No Dask scheduler answers at {address} ({{error}}). Check the address, then retry."
         return lambda: (_client(address, refusal), True), True
     if isinstance(engine, str | Cluster):
+        if must_exist and isinstance(engine, str):
+            _cluster_named(engine)
         return lambda: (_client_of(engine), True), False
     raise InvalidConfigError(
         f"engine is a {type(engine).__name__}; it must be an address such as dask://scheduler:8786, a Dask client, a "

@@ -159,7 +159,8 @@ def parse_bytes(text: str, bare_unit: str = "") -> int:
         bits = 8 if unit == "bps" or unit.lower().startswith("bit") else 1
         amount = int(float(number) * (1024 if is_binary else 1000) ** _POWERS[prefix.lower()] / bits)
     if not amount:
-        raise RequestError(f"{text!r} is not an amount above zero. Write a number with its unit, such as 5MB or 1.5GB.")
+        number = f"a number of {bare_unit}, or one" if bare_unit else "a number"
+        raise RequestError(f"{text!r} is not an amount above zero. Write {number} with its unit, such as 5MB or 1.5GB.")
     return amount
 
 

@@ -57,11 +57,12 @@ MakeEngine = Callable[[wire.Configure, Callable[[wire.Report], None]], TransferE
 """Makes an engine from its first `Configure` and the function that takes its reports; starts nothing yet."""
 
 
-def engine_for(config: DownloadManagerConfig) -> MakeEngine:
+def engine_for(config: DownloadManagerConfig, *, must_exist: bool = False) -> MakeEngine:
     """The engine that a configuration names.
 
     Raises:
         InvalidConfigError: There is no such engine, or Dask is needed and not installed.
+        ClusterError: It is the name of no running cluster, and `must_exist`.
     """
     if config.engine is None:
         return lambda configure, on_event: EngineClient(configure, log_folder=config.log_directory, on_event=on_event)
@@ -75,7 +76,7 @@ def engine_for(config: DownloadManagerConfig) -> MakeEngine:
             "Downloads on a Dask cluster need Dask here: python -m pip install 'gglib-nb[dask]', then restart the "
             "kernel."
         ) from error
-    connect, can_come_back = connection_to(config.engine)
+    connect, can_come_back = connection_to(config.engine, must_exist=must_exist)
     folder = config.models_directory
     return partial(DaskEngine, connect=connect, models_directory=folder, can_come_back=can_come_back)
 

@@ -201,6 +201,16 @@ class Parts:
             self.keeper.record(event.download)
 
 
+def _close_when_drained(parts: Parts) -> None:
+    """Ends what a manager that nobody holds has started, once its downloads have ended."""
+
+    def close(drained: "Future[None]") -> None:
+        if drained.exception() is None:  # else it is closed
+            parts.close(CLOSE_TIMEOUT_S)
+
+    parts.queue.until(lambda machine: machine.is_drained).add_done_callback(close)
+
+
 _living: Final["weakref.WeakSet[Parts]"] = weakref.WeakSet()
 
 
@@ -274,6 +284,8 @@ class DownloadManager(_Operations, Coroutines):
         self.hub: Final = self._parts.hub
         self.origins: Final = self._parts.origins
         self.sync = SyncOperations(self._parts)
+        # Handles and running operations hold `sync`, too: once it is gone, only downloads go on.
+        weakref.finalize(self.sync, _close_when_drained, self._parts).atexit = False
 
     # Looking, without a wait -------------------------------------------------------------------------------------
 
@@ -414,6 +426,7 @@ def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
     """
     import asyncio  # 30 ms, which would slow the import
 
+    check_argument("coroutine", coroutine, Coroutine)
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:

@@ -448,10 +448,11 @@ class QueueOperations(Blocking):
     def set_engine(self, engine: object) -> None:
         """Changes where transfers run, as `DownloadManagerConfig.engine` says; None: on this machine.
 
-        Raises `InvalidConfigError` if it has no such form, or downloads are running; the next download connects to it.
+        Raises `InvalidConfigError` if it has no such form, or downloads are running, and `ClusterError` if no cluster
+        of this name runs. The next download connects to it.
         """
         config = replace(self._parts.config, engine=engine)
-        make = engine_for(config)
+        make = engine_for(config, must_exist=True)
 
         def change(machine: QueueMachine) -> None:
             # On the queue's thread, so that nothing starts meanwhile.

@@ -19,7 +19,7 @@ from gglib_nb.notebook import listings, messages, plan_table, results, rows
 from gglib_nb.notebook.messages import Answer, Listing
 from gglib_nb.notebook.tables import blocks_text
 from gglib_nb.notebook.verb import TYPOGRAPHIC
-from gglib_nb.settings import SETTINGS, absolute_path, checked_setting
+from gglib_nb.settings import SETTINGS, absolute_path
 
 if TYPE_CHECKING:
     from gglib_nb.domain.library import WorkProgress
@@ -93,11 +93,11 @@ def _search(operations: "SyncOperations", request: messages.Search) -> Listing:
 
 
 def _set(operations: "SyncOperations", name: str, text: str) -> None:
-    if name not in LIVE:
+    if name not in rows.LIMITS:
         raise RequestError(f"This kernel does not know the limit {name!r}. Reload the page.")
     no_limit = "none" if SETTINGS[name].default is None else ""
     value = SETTINGS[name].read(text or no_limit)
-    getattr(operations, LIVE[name][0])(checked_setting(name, value))
+    getattr(operations, LIVE[name][0])(SETTINGS[name].check(rows.LIMITS[name], value))
 
 
 # Actions ---------------------------------------------------------------------------------------------------------

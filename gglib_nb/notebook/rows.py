@@ -442,16 +442,29 @@ def _queue_actions(snapshot: QueueSnapshot) -> Iterator[Action]:
 
 
 def _fields(snapshot: QueueSnapshot) -> tuple[Field, ...]:
-    limit, hours = snapshot.bandwidth_limit_bytes_per_second, str(snapshot.download_hours or "")
-    speed = "" if limit is None else units.figure(limit / 1e6, 15)
-    return (
-        Field(id="max_concurrent", label="Downloads at once", value=str(snapshot.max_concurrent)),
-        Field(id="max_queue_size", label="Downloads that may wait", value=str(snapshot.max_size)),
-        Field(id="bandwidth_limit_bytes_per_second", label="Speed limit in MB/s", value=speed, hint="none"),
-        Field(id="max_connections", label="Connections in total", value=str(snapshot.max_connections)),
-        Field(id="download_hours", label="Download only between", value=hours, hint="22:00-07:00", is_number=False),
+    limit = snapshot.bandwidth_limit_bytes_per_second
+    values = {
+        "max_concurrent": str(snapshot.max_concurrent),
+        "max_queue_size": str(snapshot.max_size),
+        "bandwidth_limit_bytes_per_second": "" if limit is None else units.figure(limit / 1e6, 15),
+        "max_connections": str(snapshot.max_connections),
+        "download_hours": str(snapshot.download_hours or ""),
+    }
+    hints = {"bandwidth_limit_bytes_per_second": "none", "download_hours": "22:00-07:00"}
+    return tuple(
+        Field(id=id_, label=label, value=values[id_], hint=hints.get(id_, ""), is_number=id_ != "download_hours")
+        for id_, label in LIMITS.items()
     )
 
+
+LIMITS: Final = {
+    "max_concurrent": "Downloads at once",
+    "max_queue_size": "Downloads that may wait",
+    "bandwidth_limit_bytes_per_second": "Speed limit in MB/s",
+    "max_connections": "Connections in total",
+    "download_hours": "Download only between",
+}
+"""The settings that have a field in the panel, and its label."""
 
 PANEL_TEXTS: Final = {
     "label": "GGUF downloads",

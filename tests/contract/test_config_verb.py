@@ -210,7 +210,7 @@ def test_the_suggested_command_can_be_pasted(ask: Ask) -> None:
 
 
 def test_a_setting_that_the_manager_refuses_is_not_saved(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_config: DownloadManagerConfig) -> None:
+    def refuse(_config: DownloadManagerConfig, *, must_exist: bool) -> None:
         raise InvalidConfigError("Downloads on a Dask cluster need Dask here.")
 
     monkeypatch.setattr("gglib_nb.manager.operations.engine_for", refuse)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import (
+    ClusterError,
     DownloadCancelledError,
     DownloadCompleted,
     DownloadManager,
@@ -143,6 +144,13 @@ async def test_raising_max_concurrent_starts_downloads_and_lowering_it_stops_non
     assert (more, await manager.active_count()) == (2, 2)
     with pytest.raises(InvalidConfigError):
         await manager.set_max_concurrent(0)
+
+
+async def test_a_cluster_that_does_not_run_is_no_engine(manager: DownloadManager) -> None:
+    with pytest.raises(ClusterError, match="No Dask cluster named 'foo' runs in this process"):
+        await manager.set_engine("foo")
+
+    assert manager.engine is None
 
 
 async def test_the_engine_changes_only_when_no_download_runs(manager: DownloadManager, held: FaultyHub) -> None:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -283,6 +284,24 @@ def test_no_file_log_or_command_line_contains_the_token(hub: FaultyHub, tmp_path
     assert "hf_demo_granted" not in ended.stdout + ended.stderr
     assert written == []
     assert {record.headers.get("Authorization") for record in hub.requests if record.origin == "cdn"} == {None}
+
+
+def test_a_manager_that_nobody_holds_ends_its_threads_when_its_downloads_have_ended(
+    hub: FaultyHub, tmp_path: Path
+) -> None:
+    def own() -> set[threading.Thread]:
+        return {one for one in threading.enumerate() if one.name.startswith("gglib-")}
+
+    before = own()
+    places = {"models_directory": tmp_path / "models", "state_directory": tmp_path / "state"}
+
+    queued = DownloadManager(endpoint=hub.url, **places).sync.queue_smart(SMALL, "Q4_K_M")
+    finished = queued.sync.wait()
+    has_threads = bool(own() - before)
+    del queued
+
+    assert (finished.is_verified, has_threads) == (True, True)
+    wait_until(lambda: not own() - before, 60, "the end of the threads")
 
 
 def test_closing_may_take_any_time(manager: DownloadManager) -> None:

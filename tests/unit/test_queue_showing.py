@@ -52,6 +52,21 @@ def test_a_row_has_a_bar_for_every_shard_and_companion(queue):
     assert (row.shard_count, row.downloaded_bytes, row.total_bytes) == (2, 150, 230)
 
 
+@pytest.mark.parametrize("end", ["pause", "cancel", "fail"])
+def test_no_shard_of_a_download_at_rest_is_downloading(queue, end):
+    queue.progress(A, 100, 40, 10)
+
+    getattr(queue, end)(A)
+
+    row = next(
+        one
+        for one in (*queue.snapshot.items, *queue.snapshot.recent_cancelled, *queue.snapshot.recent_failures)
+        if str(one.id) == A
+    )
+    assert {bar.status for bar in (*row.shards, *row.companions)} <= {ShardStatus.QUEUED, ShardStatus.FINISHED}
+    assert row.downloaded_bytes == 150
+
+
 def test_a_row_shows_variant_commit_and_reason(queue):
     row = queue.item(A)
 

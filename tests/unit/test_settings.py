@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from gglib_nb import DownloadManagerConfig
@@ -312,6 +313,7 @@ def test_a_variable_out_of_range_is_refused_by_name(monkeypatch) -> None:
         ("models_directory", "~no-user-of-this-name/models"),
         ("is_offline", "yes"),
         ("engine", 3),
+        ("engine", ["tcp://scheduler:8786"]),
         ("download_hours", 7),
     ],
 )
@@ -323,6 +325,12 @@ def test_an_invalid_value_is_refused_with_the_settings_name(name: str, value: ob
     with pytest.raises(InvalidConfigError, match=name):
         use_profile({name: value})
     assert asked_for(name) is None
+
+
+def test_a_number_of_numpy_is_a_number() -> None:
+    config = DownloadManagerConfig(max_concurrent=np.int64(3), is_offline=np.bool_(True))  # type: ignore[arg-type]
+
+    assert (config.max_concurrent, config.is_offline) == (3, True)
 
 
 @pytest.mark.parametrize(
