@@ -158,6 +158,7 @@ def test_downloads_completed_by_a_killed_kernel_are_not_resumed(
     queued = kernel.sync.queue_smart("demo/small-GGUF", "Q4_K_M")
     kernel.sync.queue_smart("demo/small-GGUF", "Q8_0")
     stored = kernel._parts.queue.ask(lambda machine: machine.stored()).result()
+    kernel.sync.pause("Q8_0")  # so that it is not complete, too, when the first one is
     held.set_speed()
     queued.sync.wait()
     kernel.sync.cancel_all()
