@@ -224,6 +224,36 @@ def test_on_a_touch_screen_every_target_is_44_pixels(open_panel):
     assert small == []
 
 
+@pytest.mark.parametrize("width", [320, 620])
+def test_the_button_that_closes_the_variants_stays_beside_their_repository(open_panel, width):
+    panel = open_panel(scenes.choosing(), width=width)
+    panel.page.get_by_role("combobox").fill("ggml-org/gemma-3-12b-it-GGUF")
+    panel.press("Show variants")
+
+    name, close = (panel.page.locator(f".gglib-offer header {part}").bounding_box() for part in ("strong", "button"))
+
+    assert name is not None
+    assert close is not None
+    assert close["y"] < name["y"] + name["height"]
+    assert close["width"] == close["height"] == 28
+
+
+def test_on_a_right_to_left_page_a_number_stays_before_its_unit(open_panel):
+    panel = open_panel(scenes.busy())
+
+    panel.page.evaluate("document.documentElement.dir = 'rtl'")
+
+    edges = panel.page.get_by_text("9.3 GB of 17.0 GB").first.evaluate(
+        """node => [0, node.textContent.length - 1].map((at) => {
+          const range = document.createRange();
+          range.setStart(node.firstChild, at);
+          range.setEnd(node.firstChild, at + 1);
+          return range.getBoundingClientRect().left;
+        })"""
+    )
+    assert edges[0] < edges[1]
+
+
 @pytest.mark.slow
 def test_in_a_horizontal_box_the_panel_has_a_width(open_panel):
     panel = open_panel(scenes.busy())

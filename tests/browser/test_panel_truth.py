@@ -210,6 +210,18 @@ def test_without_a_kernel_no_rate_or_eta_is_shown(open_panel):
     )
 
 
+def test_without_a_kernel_a_stalled_row_looks_like_every_other_stopped_row(open_panel):
+    panel = open_panel(scenes.busy())
+    colour = "node => getComputedStyle(node).color"
+    notes = [panel.row(name).locator(".gglib-note") for name in ("Qwen3-30B-A3B", "gemma-3-12b")]
+
+    panel.disconnect()
+
+    for note in notes:
+        expect(note).to_have_text("stopped with the kernel")
+    assert notes[0].evaluate(colour) == notes[1].evaluate(colour)
+
+
 def test_a_kernel_that_cannot_receive_messages_counts_as_stopped(open_panel):
     panel = open_panel(FakeManager(download(MODEL)))
     panel.page.evaluate("() => { model.send = () => { throw new Error('Cannot send'); }; }")

@@ -213,9 +213,11 @@ function offerOf(app, offer) {
   const fields = (/** @type {Row} */ { id }) => ({ repo_id: title, key: id, revision, choices: [...adder.companions] });
   return h("section", { class: "gglib-offer", "aria-label": title }, [
     h("header", {}, [
-      h("strong", {}, title),
-      link && pageLink(link, texts.help_link ?? ""),
-      h("span", { class: "gglib-owner" }, note),
+      h("div", { class: "gglib-tags" }, [
+        h("strong", {}, title),
+        link && pageLink(link, texts.help_link ?? ""),
+        h("span", { class: "gglib-owner" }, note),
+      ]),
       iconControl("cancel", texts.close ?? "", { onclick: close }),
     ]),
     warning && h("p", { class: "gglib-gate" }, warning, " ", pageLink(warning_link, texts.help_link ?? "")),

@@ -170,6 +170,7 @@ function drawnRow(app, list, row, at, isOpen) {
   const { name = "", bars = [] } = row;
   const canOpen = Boolean(row.reason || row.code || bars.length);
   const isStopped = list === "active" && !app.isLive;
+  const mood = isStopped ? null : row.mood;
   const fields = (/** @type {Action} */ { id }) => ({ action: id, id: row.id });
   const buttons = (/** @type {boolean} */ isOfFiles) =>
     (isStopped ? [] : (row.actions ?? []))
@@ -180,7 +181,7 @@ function drawnRow(app, list, row, at, isOpen) {
   const opener = { class: "gglib-open", "aria-expanded": String(isOpen), onclick: () => app.toggle(row, !isOpen) };
   return h(
     "div",
-    { key: row.id, class: `gglib-row${isOpen ? " is-open" : ""}`, role: "listitem", "data-key": row.id, "data-status": isStopped ? "stopped" : row.status, "data-mood": row.mood, onkeydown },
+    { key: row.id, class: `gglib-row${isOpen ? " is-open" : ""}`, role: "listitem", "data-key": row.id, "data-status": isStopped ? "stopped" : row.status, "data-mood": mood, onkeydown },
     h("div", { class: "gglib-lead" }, [
       h("span", { class: "gglib-badge" }, row.icon ? icon(isStopped ? "stopped" : row.icon) : String(row.position ?? "")),
       Boolean(row.position) && iconControl("grip", app.text("reorder", name), grip),
@@ -196,7 +197,7 @@ function drawnRow(app, list, row, at, isOpen) {
     rowBar(app, row),
     h("div", { class: "gglib-line" }, [
       h("span", { class: "gglib-facts" }, factsOf(app.fresh(row.lines ?? []))),
-      h("span", { class: "gglib-note", "data-mood": row.mood ?? null }, isStopped ? app.texts.stopped : (row.note ?? "")),
+      h("span", { class: "gglib-note", "data-mood": mood }, isStopped ? app.texts.stopped : (row.note ?? "")),
       row.link && pageLink(row.link, app.texts.help_link ?? ""),
     ]),
     row.path && pathOf(app, row, buttons(true)),

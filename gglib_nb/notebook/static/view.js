@@ -46,7 +46,8 @@ class PanelView {
     this.model = model;
     this.el = el;
     this.root = document.createElement("section");
-    this.root.className = "gglib-panel";
+    // The texts are English, whatever the page's language is.
+    Object.assign(this.root, { className: "gglib-panel", lang: "en", dir: "ltr" });
     this.root.setAttribute("aria-label", this.texts.label ?? "");
     this.body = this.root.appendChild(document.createElement("div"));
     this.news = this.root.appendChild(document.createElement("div"));
