@@ -461,7 +461,6 @@ class ModelOperations(QueueOperations):
         return settled(self._parts.keeper.look()) | self._ask(lambda machine: machine.wanted_targets)
 
     def _queued_elsewhere(self) -> dict[DownloadId, ElsewhereDownload]:
-        """The downloads in the queues of other kernels."""
         self.see_others()
         return {one.id: one for one in self._parts.queue.snapshot.elsewhere}
 
@@ -476,10 +475,9 @@ class ModelOperations(QueueOperations):
 
     def _own_model(self, id_: IdLike) -> Model:
         """One of our models, which may be changed; a `StorageError` if it belongs to another program."""
-        try:
-            return self._parts.catalog.find(id_)
-        except ModelNotFoundError:
-            model = self.find_model(id_)
+        model = self.find_model(id_)
+        if model.origin != "store":
+            return model
         raise StorageError(
             f"{model.id} is in {Path(model.paths[0]).parent}, which belongs to another program and is never changed "
             "here. Check, update or delete it with that program."
