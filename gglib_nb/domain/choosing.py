@@ -205,8 +205,6 @@ def _ambiguous(situation: str, among: Iterable[Variant]) -> AmbiguousQuantizatio
 
 
 def _best_first(variants: Iterable[Variant]) -> list[Variant]:
-    """The usual choices first, then from few bits to many; incomplete ones last."""
-
     def rank(variant: Variant) -> tuple[bool, int, float, str]:
         usual = [*PREFERRED_LABELS, variant.quantization].index(variant.quantization)
         return not variant.is_complete, usual, variant.bits_per_weight or 0.0, variant.key

@@ -265,7 +265,7 @@ def headers_agree(projector: GgufHeader, model: GgufHeader) -> bool | None:
 def kind_of_header(header: GgufHeader) -> HeaderKind | None:
     """The kind of a file by its header (gguf-py/gguf/constants.py, tools/cvector-generator); None: it does not say."""
     kind, architecture = header.text("general.type") or "", header.architecture or ""
-    if (known := _KINDS_BY_ARCHITECTURE.get(architecture) or _KINDS_BY_TYPE.get(kind)) is not None:
+    if (known := _KINDS.get(architecture) or _KINDS.get(kind)) is not None:
         return known
     if not architecture or not header.block_count:
         return None
@@ -278,8 +278,7 @@ def kind_of_header(header: GgufHeader) -> HeaderKind | None:
     return "model" if has_layers or is_model else None
 
 
-_KINDS_BY_TYPE: Final[Mapping[str, CompanionKind]] = {"mmproj": "mmproj", "adapter": "adapter", "imatrix": "imatrix"}
-_KINDS_BY_ARCHITECTURE: Final[Mapping[str, CompanionKind]] = {
-    "clip": "mmproj", "controlvector": "adapter", "imatrix": "imatrix", "eagle3": "draft", "dflash": "draft",
-    "gemma4-assistant": "draft",
+_KINDS: Final[Mapping[str, CompanionKind]] = {
+    "clip": "mmproj", "controlvector": "adapter", "eagle3": "draft", "dflash": "draft", "gemma4-assistant": "draft",
+    "mmproj": "mmproj", "adapter": "adapter", "imatrix": "imatrix",
 }  # fmt: skip

@@ -343,7 +343,6 @@ class _Reader:
             raise _broken(f"at byte {self.position} it declares {length} more bytes and at most {left} can follow")
 
     def _require(self, length: int) -> None:
-        """Makes sure that the next bytes are in the buffer."""
         self._check(length)
         if self.position + length <= self._start + len(self._buffer):
             return

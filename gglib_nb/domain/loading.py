@@ -17,8 +17,6 @@ from gglib_nb.domain.names import parse_path
 from gglib_nb.domain.values import Value
 from gglib_nb.errors import RequestError
 
-# What a Modelfile takes without quotes, within which nothing is escaped (`unquote` in parser/parser.go of Ollama).
-_PLAIN: Final = re.compile(r"[\w@%+=:,./~-]+")
 # Long options of llama-server that name a model's files, and their short forms.
 _OPTIONS: Final = {"model": "-m", "mmproj": "--mmproj", "spec-draft-model": "-md", "spec-type": "--spec-type"}
 # `--spec-type` of llama-server by a word of a draft's name (a DSpark has the architecture of a DFlash), or by that.
@@ -66,15 +64,11 @@ def _llama_swap(model: Model) -> str:
 def _ollama(model: Model) -> str:
     name = _ollama_name(model)
     paths = (*(("FROM", path) for path in (*model.paths, model.projector_path)), ("DRAFT", model.draft_path))
-    files = (f"{word} {_in_modelfile(path)}" for word, path in paths if path is not None)
+    # A Modelfile's value is the rest of the line; nothing in it can be escaped (parser/parser.go of Ollama).
+    files = (f"{word} {path if path.isprintable() else _quoted(path)}" for word, path in paths if path is not None)
     note = ["# split files: Ollama 0.30 or newer"] if len(model.paths) > 1 else []
     commands = (shlex.join(["ollama", *words]) for words in (["create", name, "-f", "Modelfile"], ["run", name]))
     return "\n".join((*note, "cat > Modelfile <<'END'", *files, "END", *commands))
-
-
-def _in_modelfile(path: str) -> str:
-    quoted = f'"{path}"' if path.isprintable() else _quoted(path)  # the end of a line must not end the file
-    return path if _PLAIN.fullmatch(path) else quoted
 
 
 def _ollama_name(model: Model) -> str:

@@ -46,14 +46,9 @@ def test_ollama_gets_a_modelfile_with_the_path_and_the_projector() -> None:
     ]
 
 
-def test_a_path_with_a_blank_is_quoted_in_a_modelfile() -> None:
-    assert 'FROM "/my models/owner/name-GGUF/name-Q4_K_M.gguf"' in loading_lines(PLAIN, "ollama").splitlines()
-
-
-def test_nothing_is_escaped_within_the_quotes_of_a_modelfile() -> None:
-    lines = loading_lines(model("owner/name:Q4_K_M", stored(r'C:\my "own"\m.gguf')), "ollama").splitlines()
-
-    assert lines[1] == r'FROM "C:\my "own"\m.gguf"'
+@pytest.mark.parametrize("path", ["/my models/name.gguf", r'C:\my "own"\m.gguf'])
+def test_nothing_is_quoted_or_escaped_in_a_modelfile(path: str) -> None:
+    assert loading_lines(model("owner/name:Q4_K_M", stored(path)), "ollama").splitlines()[1] == f"FROM {path}"
 
 
 def test_ollama_takes_the_shards_of_a_split_model() -> None:
