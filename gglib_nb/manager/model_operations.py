@@ -424,7 +424,8 @@ class ModelOperations(QueueOperations):
     @operation
     def partials(self) -> list[Leftover]:
         """The partial downloads in the models folder, and in the known folders of `to`, by path."""
-        return [one for folder in self._homes(self._parts.registered()) for one in leftovers(folder)]
+        found = {one.target: one for folder in self._homes(self._parts.registered()) for one in leftovers(folder)}
+        return list(found.values())  # (a folder of `to` may be below the models folder)
 
     @operation
     def discard_partials(self, targets: Iterable[str]) -> frozenset[str]:
@@ -442,7 +443,7 @@ class ModelOperations(QueueOperations):
         models, wanted = self._parts.registered(), self._wanted_targets()
         queued: list[DownloadId] = []
         errors: list[GglibError] = []
-        for home in self._homes(models):
+        for home in sorted(self._homes(models), key=lambda home: len(home.parts), reverse=True):
             for partial in library.partial_requests(home, models, wanted, targets):
                 try:
                     if isinstance(partial, DownloadRequest):
@@ -452,6 +453,7 @@ class ModelOperations(QueueOperations):
                         queued.append(partial)
                 except GglibError as error:
                     errors.append(error)
+            wanted |= {one.target for one in leftovers(home)}  # those of a folder in the next one are not of that one
         if errors:
             raise errors[0]
         return queued

@@ -402,6 +402,21 @@ def test_prune_deletes_unfinished_downloads_of_the_folder(manager: DownloadManag
     assert manager.sync.partials() == []
 
 
+def test_a_partial_of_a_folder_below_the_models_folder_is_listed_once_and_queued_there(
+    manager: DownloadManager, tmp_path: Path
+) -> None:
+    folder = tmp_path / "models" / "work"
+    folder.mkdir(parents=True)
+    downloaded(manager, folder)
+    target = folder / "demo" / "small-GGUF" / "small-Q8_0.gguf"
+    target.with_name(f"{target.name}.part").write_bytes(b"begun")
+    write_journal(target)
+
+    assert [one.target for one in manager.sync.partials()] == [str(target)]
+    assert list(map(str, manager.sync.queue_partials())) == [f"{REPO}:Q8_0"]
+    assert manager.sync.wait(f"{REPO}:Q8_0").paths == (target,)
+
+
 def test_prune_keeps_models_imported_from_another_folder(manager: DownloadManager, disk: Path) -> None:
     downloaded(manager, disk)
     manager.sync.forget(SMALL)
