@@ -80,10 +80,11 @@ async def test_without_a_network_the_whole_queue_waits_and_resumes_automatically
     hub.wait_for(lambda _records: hub.bytes_sent("large-Q8_0.gguf") > 1_000_000)
 
     hub.set_speed(bytes_per_second=1_000_000)
+    events = manager.events()
     hub.faults.add(HangUp(), times=None)
     hub.drop_connections()
     notice = await anext(
-        event.notice async for event in manager.events()
+        event.notice async for event in events
         if isinstance(event, NoticeChanged) and (event.notice or "").startswith("waiting for the network since ")
     )  # fmt: skip
     await manager.cancel_download(second.id)
