@@ -71,7 +71,7 @@ class WaysOut(httpx.BaseTransport):
         try:
             response = transport.handle_request(request)
         except (httpx.ConnectError, httpx.ConnectTimeout):
-            forget(request.url.host)
+            forget(*origin_of(str(request.url))[1:])
             raise
         finally:
             limit.cancel()

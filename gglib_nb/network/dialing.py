@@ -20,7 +20,7 @@ _NEXT_TRY_S: Final = 0.25
 
 _Address = tuple[socket.AddressFamily, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
 
-_won: dict[str, socket.AddressFamily] = {}
+_won: dict[tuple[str, int], socket.AddressFamily] = {}
 
 
 def connect(host: str, port: int, timeout_s: float) -> socket.socket:
@@ -29,7 +29,7 @@ def connect(host: str, port: int, timeout_s: float) -> socket.socket:
     Raises `TimeoutError`, or `OSError`: the name is unknown, or every address refused.
     """
     winner = _first_connected(_addresses(host, port), time.monotonic() + timeout_s)
-    _won[host] = winner.family
+    _won[host, port] = winner.family
     winner.settimeout(timeout_s)
     winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return winner
@@ -40,7 +40,7 @@ def working_family(host: str, port: int, timeout_s: float) -> socket.AddressFami
 
     Connects once to find out, if the host has addresses of several families and none is known. Raises as `connect`.
     """
-    if (known := _won.get(host)) is not None:
+    if (known := _won.get((host, port))) is not None:
         return known
     if len({family for family, _ in _addresses(host, port)}) < 2:
         return None
@@ -48,9 +48,9 @@ def working_family(host: str, port: int, timeout_s: float) -> socket.AddressFami
         return socket.AddressFamily(found.family)
 
 
-def forget(host: str) -> None:
-    """Forget which family worked: a connection to the host failed."""
-    _won.pop(host, None)
+def forget(host: str, port: int) -> None:
+    """Forget which family worked: a connection to this port of the host failed."""
+    _won.pop((host, port), None)
 
 
 def _addresses(host: str, port: int) -> list[_Address]:
@@ -58,7 +58,7 @@ def _addresses(host: str, port: int) -> list[_Address]:
     found: list[_Address] = [(one[0], one[4]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     if not found:
         raise OSError(errno.EADDRNOTAVAIL, f"{host} has no address")
-    first = _won.get(host, found[0][0])
+    first = _won.get((host, port), found[0][0])
     mine, others = ([one for one in found if (one[0] == first) is is_mine] for is_mine in (True, False))
     return [one for one in chain.from_iterable(zip_longest(mine, others)) if one is not None]
 
@@ -68,11 +68,16 @@ def _first_connected(addresses: Iterable[_Address], deadline_s: float) -> socket
     with ExitStack() as losers, selectors.DefaultSelector() as pending:
         while waiting or pending.get_map():
             if waiting:
+                family, address = waiting.popleft()
                 try:
-                    _begin(*waiting.popleft(), pending, losers)
+                    attempt = losers.enter_context(socket.socket(family, socket.SOCK_STREAM))
+                    attempt.setblocking(False)
+                    with suppress(BlockingIOError):
+                        attempt.connect(address)
                 except OSError as error:  # refused at once, or this system does not support the family
                     errors.append(error)
                     continue
+                pending.register(attempt, selectors.EVENT_WRITE)
             now_s = time.monotonic()
             if now_s >= deadline_s:
                 raise TimeoutError("timed out")
@@ -83,11 +88,3 @@ def _first_connected(addresses: Iterable[_Address], deadline_s: float) -> socket
                     return one.dup()  # the original is closed with the losers
                 errors.append(OSError(code, os.strerror(code)))
     raise errors[0]
-
-
-def _begin(family: socket.AddressFamily, address: object, pending: selectors.BaseSelector, losers: ExitStack) -> None:
-    one = losers.enter_context(socket.socket(family, socket.SOCK_STREAM))
-    one.setblocking(False)
-    with suppress(BlockingIOError):
-        one.connect(address)  # type: ignore[arg-type]  # as returned by getaddrinfo
-    pending.register(one, selectors.EVENT_WRITE)

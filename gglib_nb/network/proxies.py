@@ -4,6 +4,7 @@ The standard library reads the variables (and on macOS the system's settings). T
 support are added: networks such as `10.0.0.0/8`, and `*.example.com`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
@@ -66,7 +67,10 @@ class Proxies:
         from urllib.request import getproxies  # 15 ms, which would slow the import
 
         found = getproxies()
-        named = {scheme: found[scheme] for scheme in ("http", "https", "all") if found.get(scheme)}
+        # RFC 6874 quotes the zone of an IPv6 address, which no resolver understands.
+        named = {
+            one: re.sub(r"(\[[^]@]*)%25", r"\1%", found[one]) for one in ("http", "https", "all") if found.get(one)
+        }
         by_scheme = {scheme: url if "://" in url else f"http://{url}" for scheme, url in named.items()}
         exempt = (entry.strip().lower() for entry in found.get("no", "").split(","))
         return cls(by_scheme, tuple(filter(None, exempt)))

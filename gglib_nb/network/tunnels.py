@@ -104,7 +104,7 @@ def open_stream(
         on_socket(near)
         if proxy is not None:
             if proxy.scheme == "https":
-                stream = _with_tls(near, tls(), proxy.host, on_socket)
+                stream = _with_tls(near, tls(), proxy.host.partition("%")[0], on_socket)
             if proxy.is_socks:
                 _socks(stream, proxy, host, port, deadline_s)
             elif scheme == "https":

@@ -70,6 +70,15 @@ class NextPage:
         return response.having(Link=f'<{self.url}>; rel="next"')
 
 
+@dataclass(frozen=True)
+class SamePage:
+    """A `Link` to the same page at an address that grows, as of a server that ignores the cursor it adds."""
+
+    def apply(self, request: Request, response: Response) -> Response:
+        again = "x" * (len(request.query.get("again", [""])[0]) + 1)
+        return response.having(Link=f'<{request.path}?again={again}>; rel="next"')
+
+
 @pytest.fixture
 def patience() -> Patience:
     return QUICK
@@ -332,6 +341,15 @@ def test_a_next_page_that_names_itself_ends_the_listing(hub: FaultyHub, client: 
         client.search("small", limit=1000)
 
     assert len(hub.requests) == 2
+
+
+def test_a_page_that_is_repeated_at_other_addresses_ends_the_listing(hub: FaultyHub, client: HubClient) -> None:
+    hub.faults.add(SamePage(), path="/api/models", times=9)
+
+    with pytest.raises(HubUnavailableError, match="does not end"):
+        client.search("", limit=1000)
+
+    assert len(hub.requests) == 3  # the link drops the first request's parameters, which gave other rows
 
 
 def test_a_mirrors_link_to_the_hub_is_followed_on_the_mirror(make_hub: Callable[..., FaultyHub]) -> None:

@@ -24,10 +24,8 @@ TIMEOUT_S = 60.0
 
 
 @pytest.fixture(autouse=True)
-def nothing_remembered() -> Iterator[None]:
-    dialing.forget(HOST)
-    yield
-    dialing.forget(HOST)
+def nothing_remembered(monkeypatch) -> None:
+    monkeypatch.setattr(dialing, "_won", {})
 
 
 @pytest.fixture
@@ -49,6 +47,12 @@ def test_the_address_family_that_won_is_tried_first_next_time(port) -> None:
     dialing.connect(HOST, port, TIMEOUT_S).close()
 
     assert [family for family, _ in dialing._addresses(HOST, port)] == [socket.AF_INET, socket.AF_INET6]
+
+
+def test_the_address_family_that_won_at_one_port_says_nothing_of_another(port) -> None:
+    dialing.connect(HOST, port, TIMEOUT_S).close()
+
+    assert [family for family, _ in dialing._addresses(HOST, port + 1)] == [socket.AF_INET6, socket.AF_INET]
 
 
 def test_a_listing_does_not_wait_for_an_unreachable_address(port) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gglib_nb.network.proxies import Proxies
+from gglib_nb.network.proxies import Proxies, Proxy
 
 PROXY = "http://proxy.example:3128"
 
@@ -68,3 +68,10 @@ def test_a_repr_never_contains_the_proxy_password(monkeypatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://me:s3cr3t@proxy.example:3128")
 
     assert "s3cr3t" not in repr(Proxies.from_environment())
+
+
+def test_the_zone_of_a_proxys_ipv6_address_may_be_quoted(monkeypatch) -> None:
+    found = proxy_for("https://hub.example", monkeypatch, HTTPS_PROXY="http://me:a%25b@[fe80::1%25eth0]:3128")
+
+    assert found is not None
+    assert Proxy.at(found) == Proxy("http", "fe80::1%eth0", 3128, ("me", "a%b"))
