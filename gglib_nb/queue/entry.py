@@ -25,7 +25,7 @@ from gglib_nb.domain.stored import RestoredDownload, StoredDownload
 from gglib_nb.errors import GglibError
 from gglib_nb.queue.notices import Notice, notice_of, reused
 from gglib_nb.queue.rate import RateEstimator
-from gglib_nb.queue.transitions import Cause, following
+from gglib_nb.queue.transitions import TRANSITIONS, Cause
 
 _RUNNING: Final = (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)
 _MOVING: Final = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
@@ -198,7 +198,7 @@ class Entry:
 
     def move_on(self, cause: Cause, now_s: float) -> None:
         """Makes one transition of the table; counts the time in which the engine runs it."""
-        status, was_running = following(self.status, cause), self.is_running
+        status, was_running = TRANSITIONS[self.status, cause], self.is_running
         fields: dict[str, Any] = {} if status is DownloadStatus.DOWNLOADING else {**_NO_RATE}
         if was_running and status not in _RUNNING:
             at_rest = (replace(one, status=ShardStatus.QUEUED) if one.status in _MOVING else one for one in self._files)

@@ -57,10 +57,3 @@ TRANSITIONS: Final[Mapping[tuple[DownloadStatus, Cause], DownloadStatus]] = {
     (_S.PAUSED, Cause.STORED): _S.REGISTERING,
     (_S.QUEUED, Cause.STORED): _S.REGISTERING,
 }
-
-
-def following(status: DownloadStatus, cause: Cause) -> DownloadStatus:
-    """The status after a cause; an `AssertionError`, for a bug of the caller, if the table has no such transition."""
-    if (status, cause) not in TRANSITIONS:
-        raise AssertionError(f"a download that is {status} has no step for: {cause}")
-    return TRANSITIONS[status, cause]
