@@ -238,6 +238,15 @@ def test_the_button_that_closes_the_variants_stays_beside_their_repository(open_
     assert close["width"] == close["height"] == 28
 
 
+def test_a_row_without_buttons_beside_its_name_has_no_toolbar(open_panel):
+    panel = open_panel(scenes.models())
+
+    panel.press("Models")
+
+    expect(panel.row("SmolLM3-3B")).to_be_visible()
+    expect(panel.page.get_by_role("toolbar")).to_have_count(0)
+
+
 def test_on_a_right_to_left_page_a_number_stays_before_its_unit(open_panel):
     panel = open_panel(scenes.busy())
 

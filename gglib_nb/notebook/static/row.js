@@ -188,12 +188,10 @@ function drawnRow(app, list, row, at, isOpen) {
     ]),
     titleOf(row),
     h("span", { class: "gglib-measure" }, row.measure ?? ""),
-    unlessSame("div", "actions", [JSON.stringify(row.actions), app.requests.feedback(at), isOpen, canOpen, app.isLive, isStopped, row.path], () =>
-      h("div", { class: "gglib-actions", role: "toolbar", "aria-label": app.text("row_actions", name) }, [
-        buttons(false),
-        canOpen && iconControl("open", app.text("details", name), opener),
-      ]),
-    ),
+    unlessSame("div", "actions", [JSON.stringify(row.actions), app.requests.feedback(at), isOpen, canOpen, app.isLive, isStopped, row.path], () => {
+      const tools = [...buttons(false), canOpen && iconControl("open", app.text("details", name), opener)];
+      return h("div", { class: "gglib-actions", role: "toolbar", "aria-label": app.text("row_actions", name), hidden: !tools.some(Boolean) }, tools);
+    }),
     rowBar(app, row),
     h("div", { class: "gglib-line" }, [
       h("span", { class: "gglib-facts" }, factsOf(app.fresh(row.lines ?? []))),
