@@ -1,5 +1,7 @@
 """Displays of background threads: with front ends that ignore updates, cells that capture output, and cells that stop waiting."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.support.faulty_hub import FaultyHub
@@ -51,17 +53,20 @@ def test_the_end_of_a_download_is_shown_once_even_if_updates_are_ignored(
 
 
 @pytest.mark.slow
-def test_captured_output_contains_nothing_of_another_cells_panel(hub: FaultyHub, kernel: Kernel) -> None:
+def test_captured_output_contains_nothing_of_another_cells_panel(
+    hub: FaultyHub, kernel: Kernel, tmp_path: Path
+) -> None:
+    over = tmp_path / "over"
     kernel.run("import gglib_nb\n%load_ext gglib_nb\n%gguf queue demo/short")
     panel = kernel.run("%gguf", has_person=True)
 
-    capturing = kernel.run(
-        "%%capture cap\nimport time\nuntil = time.monotonic() + 60\n"
-        "while gglib_nb.get_manager().snapshot.items and time.monotonic() < until: time.sleep(0.1)\ntime.sleep(5)",
-        has_person=True,
+    capturing = kernel.submit(
+        f"%%capture cap\nimport os, time\nwhile not os.path.exists({str(over)!r}): time.sleep(0.05)", has_person=True
     )
+    update = kernel.wait_for_update(capturing)
+    over.touch()
+    kernel.wait(capturing)
 
-    update = next(output for output in capturing.outputs if output["type"] == "update_display_data")
     assert update["transient"] == panel.outputs[0]["transient"]
     assert "SHA-256 verified" in update["data"]["text/plain"]
     assert kernel.value("len(cap.outputs)") == "0"
