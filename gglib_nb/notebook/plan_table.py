@@ -203,14 +203,16 @@ def _columns(plan: RepoPlan) -> tuple[Column, ...]:
     number = partial(Column, is_number=True)
     return (
         Column("Variant", lambda one: one.name or one.key, is_code=True),
-        number("Size", lambda one: units.size(one.size_bytes)),
+        number("Size", lambda one: units.size(one.size_bytes), rank=lambda one: one.size_bytes),
         number("Bits/weight", lambda one: _measures(one)[0], is_quiet=True, importance=5),
-        number("KL divergence", lambda one: _measures(one)[1], importance=5),
-        number("Perplexity", lambda one: _measures(one)[2], importance=6),
-        number("Memory", memory, share, importance=4),
-        Column("Fits", lambda one: _fit(one.placement, tokens)),
-        Column("On disk", _here, importance=2),
-        number("Free after", free, is_quiet=True, importance=6),
+        number(
+            "KL divergence", lambda one: _measures(one)[1], rank=lambda one: one.quality.kl_divergence, importance=5
+        ),
+        number("Perplexity", lambda one: _measures(one)[2], rank=lambda one: one.quality.perplexity, importance=6),
+        number("Memory", memory, share, rank=lambda one: one.memory.total_bytes, importance=4),
+        Column("Fits", lambda one: _fit(one.placement, tokens), rank=lambda one: list(_MOODS).index(one.placement.fit)),
+        Column("On disk", _here, rank=lambda one: one.present_bytes / (one.size_bytes or 1), importance=2),
+        number("Free after", free, rank=lambda one: one.free_bytes_after, is_quiet=True, importance=6),
         Column("Note", note, importance=3),
         Column("llama-server", arguments, is_code=True, is_quiet=True, importance=7, is_spare=True),
     )

@@ -36,6 +36,42 @@ _DIFF: Final = {"+": "background:rgba(67,160,71,.22)", "-": "background:rgba(229
 _WIDE: Final = 150  # columns of characters
 _MOST_LINES: Final = 1_000
 _LONGEST_LINE: Final = 2_000
+# Sorts by the rank of a cell, else by its text; unknown is always last. The script makes the buttons: without scripts
+# (GitHub, untrusted notebooks) nothing looks clickable.
+_SORT_SCRIPT: Final = """<script>
+(() => {
+  const table = document.currentScript?.previousElementSibling;
+  if (!table) return;
+  const rank = (row, at) => {
+    const cell = row.cells[at];
+    const place = cell.style.getPropertyValue("--rank");
+    return place ? Number(place) : cell.textContent.replace("—", "");
+  };
+  const compare = (a, b, turn) =>
+    (a === "") - (b === "") ||
+    turn * (typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true }));
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, at) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.textContent = head.textContent;
+    button.style.cssText = "all:unset;cursor:pointer;outline:revert";
+    button.onclick = () => {
+      const turn = head.ariaSort === "ascending" ? -1 : 1;
+      for (const other of heads) {
+        other.ariaSort = null;
+        other.lastChild.textContent = other.textContent.replace(/ [▲▼]$/, "");
+      }
+      head.ariaSort = turn === 1 ? "ascending" : "descending";
+      button.textContent += turn === 1 ? " ▲" : " ▼";
+      const rows = [...table.tBodies[0].rows];
+      rows.sort((a, b) => compare(rank(a, at), rank(b, at), turn));
+      table.tBodies[0].append(...rows);
+    };
+    head.replaceChildren(button);
+  });
+})();
+</script>"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +81,7 @@ class Column:
     title: str
     cell: Callable[[Any], str | Fact] | None = None  # of an item; None: the items are tuples of cells
     bar: Callable[[Any], float | None] | None = None  # of an item: length of a bar behind the text in HTML, 0 to 1
+    rank: Callable[[Any], float | None] | None = None  # of an item: clicks on heads of the HTML table sort by it
     is_number: bool = False  # aligned to the right
     is_code: bool = False  # monospaced in HTML, because users type it
     is_quiet: bool = False  # less visible in HTML
@@ -123,7 +160,8 @@ class Table:
                 cells[name] = (cells[name][0], cells[name][1] + quiet(words))
             lines.append(cells.values())
         table = html_table(lines, f"<thead><tr>{''.join(heads)}</tr></thead>", self._marked)
-        return table + (quiet(self._hint) if self._hint else "")
+        script = _SORT_SCRIPT if any(column.rank for column in kept) else ""
+        return table + script + (quiet(self._hint) if self._hint else "")
 
     def _folded(self, columns: Iterable[Column], at: int) -> str:
         """The cells of these columns in a row, on one line."""
@@ -157,6 +195,9 @@ def _html_of(column: Column, cell: Fact, item: Any, *, is_marked: bool) -> tuple
         tint = f"color-mix(in srgb,{color} 22%,transparent)"
         size = f"calc((100% - {_GAP}) * {max(0.0, min(1.0, bar)):.2f}) calc(100% - 3px)"
         paint = f";padding-left:2.5em;background:linear-gradient({tint},{tint}) left/{size} no-repeat"
+    rank = None if column.rank is None or not cell.text else column.rank(item)
+    if rank is not None:
+        paint += f";--rank:{rank}"
     inside = f"<code>{text}</code>" if column.is_code and text else text
     return f"{_NUMBER if column.is_number else _WORD}{dim}{paint}", inside
 
