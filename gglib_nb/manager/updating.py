@@ -235,7 +235,8 @@ def _keep(catalog: Catalog, old: Model, folder: Path) -> frozenset[str]:
         _moved(file, version / usual_path(folder, Path(file.target)).relative_to(folder)) for file in old.files
     )
     id_ = DownloadId(old.id.repo_id, old.id.quantization, old.commit_sha)
-    kept = replace(old, id=id_, files=files, latest_commit_sha=old.commit_sha, has_update=False)  # commits never change
+    # Its commit never changes; what an interrupted update to it had to delete is left to the new version.
+    kept = replace(old, id=id_, files=files, latest_commit_sha=old.commit_sha, has_update=False, replaces=())
     catalog.register(kept)
     if not all(exists(Path(file.target)) for file in old.files):  # on filesystems without links, the files have moved
         catalog.register(replace(old, files=files))

@@ -24,6 +24,7 @@ from gglib_nb.domain.download import PlannedDownload
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.manager import model_operations, updating
+from gglib_nb.manager.library import plan_deletion
 from gglib_nb.manager.resolving import plan_download
 from gglib_nb.manager.updating import settle_update
 from gglib_nb.notebook.session import Session
@@ -497,6 +498,26 @@ def test_an_update_that_is_finished_later_deletes_the_shards_of_the_old_version(
 
     assert [path.name for path in (models / "x/y").iterdir()] == ["1.gguf"]
     assert catalog.models()[0].replaces == ()
+
+
+def test_a_version_that_is_kept_after_an_interrupted_update_replaces_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    models, catalog = tmp_path / "models", Catalog(tmp_path / "db.sqlite3")
+    old, new, newest = (
+        version(models, commit * 40, folder) for commit, folder in (("a", ""), ("b", "@bbbbbbbb"), ("c", "@cccccccc"))
+    )
+    catalog.register(old)
+    interrupt(monkeypatch, catalog, new, models)
+
+    settle_update(catalog, newest, models, keeps_old=True)
+
+    found = {model.commit_sha: model for model in catalog.models()}
+    assert [model.replaces for model in found.values()] == [(), ()]
+    assert contents(found["b" * 40]) == [b"b1", b"b2"]
+    assert contents(found["c" * 40]) == [b"c1", b"c2"]
+    catalog.forget(found["c" * 40].id)
+    assert set(plan_deletion(found["b" * 40], catalog.models()).deleted) == found["b" * 40].targets
 
 
 def test_a_deletion_after_an_interrupted_update_keeps_a_file_of_that_name_from_a_model_that_was_forgotten(
