@@ -208,7 +208,8 @@ def _close_when_drained(parts: Parts) -> None:
         if drained.exception() is None:  # else it is closed
             parts.close(CLOSE_TIMEOUT_S)
 
-    parts.queue.until(lambda machine: machine.is_drained).add_done_callback(close)
+    # Called on its thread: the collector may run in a thread that must not wait for the end.
+    parts.queue.ask(lambda _: parts.queue.until(lambda machine: machine.is_drained).add_done_callback(close))
 
 
 _living: Final["weakref.WeakSet[Parts]"] = weakref.WeakSet()

@@ -9,6 +9,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,9 @@ from gglib_nb import (
 )
 from gglib_nb.domain.download import ShardStatus
 from gglib_nb.domain.snapshot import NoticeChanged
+from gglib_nb.manager.manager import Parts
+from gglib_nb.manager.queue_thread import QueueThread
+from gglib_nb.queue.machine import QueueMachine
 from tests.support.environment import isolated
 from tests.support.faulty_hub import FaultyHub, HangUp, Stall, WrongBytes
 from tests.support.hub import make_repository
@@ -303,6 +307,34 @@ def test_a_manager_that_nobody_holds_ends_its_threads_when_its_downloads_have_en
 
     assert (finished.is_verified, has_threads) == (True, True)
     wait_until(lambda: not own() - before, 60, "the end of the threads")
+
+
+def test_dropping_a_manager_never_closes_it_on_the_thread_that_drops_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closing: list[threading.Thread] = []
+    has_closed = threading.Event()
+    until, close = QueueThread.until, Parts.close
+
+    def answered(queue: QueueThread, holds: Callable[[QueueMachine], bool]) -> "Future[None]":
+        done = until(queue, holds)
+        if not queue.is_own_thread:
+            done.result(60)  # it may be faster than the caller
+        return done
+
+    def noted(parts: Parts, timeout_s: float) -> None:
+        closing.append(threading.current_thread())
+        close(parts, timeout_s)
+        has_closed.set()
+
+    manager = DownloadManager(models_directory=tmp_path / "models", state_directory=tmp_path / "state")
+    monkeypatch.setattr(QueueThread, "until", answered)
+    monkeypatch.setattr(Parts, "close", noted)
+
+    del manager
+
+    assert has_closed.wait(60)
+    assert threading.current_thread() not in closing
 
 
 def test_closing_may_take_any_time(manager: DownloadManager) -> None:
