@@ -308,23 +308,37 @@ class Answer:
 
 
 def _decoder_of(response: http.client.HTTPResponse) -> Callable[[memoryview], int] | None:
-    """A function that reads decompressed bytes of a body, at most one chunk ahead; None: it is not compressed."""
+    """A function that reads decompressed bytes of a body; None: it is not compressed."""
     headers = headers_of(response)
     if not is_encoded(headers):
         return None
     if (encoding := headers["content-encoding"].strip().lower()) not in ("gzip", "x-gzip", "deflate"):
         raise WrongAnswerError(f"encoded as {encoding[:20]!r}")
-    inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    return _inflating(response)
+
+
+def _inflating(response: http.client.HTTPResponse) -> Callable[[memoryview], int]:
+    """The function for gzip and deflate. It reads at most one chunk ahead."""
+    inflate, encoded = zlib.decompressobj(zlib.MAX_WBITS | 32), b""
 
     def readinto(view: memoryview) -> int:
-        while not inflate.eof:
-            encoded = inflate.unconsumed_tail or response.read1(_ENCODED_PIECE_BYTES)
-            if data := inflate.decompress(encoded, len(view)):
+        nonlocal inflate, encoded
+        while True:
+            encoded = encoded or response.read1(_ENCODED_PIECE_BYTES)
+            if inflate.eof:
+                if not encoded:
+                    return 0
+                if not (encoded := encoded.lstrip(b"\0")):
+                    continue
+                inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)  # a further member (RFC 1952, section 2.2)
+            is_end = not encoded
+            data = inflate.decompress(encoded, len(view))
+            encoded = inflate.unconsumed_tail or inflate.unused_data
+            if data:
                 view[: len(data)] = data
                 return len(data)
-            if not encoded:
+            if is_end:
                 raise ConnectionResetError("the compressed body ended early")
-        return 0
 
     return readinto
 

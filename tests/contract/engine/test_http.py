@@ -378,9 +378,23 @@ def test_a_compressed_whole_file_is_decompressed(serving, connect, coding) -> No
     assert bytes(got) == data
 
 
+@pytest.mark.parametrize("padding", [b"", bytes(70_000)])
+def test_all_members_of_a_compressed_body_are_read(serving, connect, padding) -> None:
+    members = [b"GGUF" * 10_000, b"", b"x" * 40_000, b"y"]
+    packed = b"".join(gzip.compress(member) + padding for member in members)
+    answer = connect().request(serving(response(body=packed, content_encoding="gzip")).url)
+    buffer, got = memoryview(bytearray(7_000)), bytearray()
+
+    while count := answer.readinto(buffer):
+        got += buffer[:count]
+
+    assert bytes(got) == b"".join(members)
+
+
 @pytest.mark.parametrize(
     ("answer", "error"),
     [
+        (response(body=gzip.compress(b"first") + gzip.compress(b"x" * 99)[:-9], content_encoding="gzip"), LineError),
         (response(body=gzip.compress(b"x" * 10_000, mtime=0)[:-20], content_encoding="gzip"), LineError),
         (response(body=b"no gzip at all", content_encoding="gzip"), LineError),
         (response(body=b"x", content_encoding="br"), WrongAnswerError),
