@@ -153,14 +153,21 @@ class Journal:
         """
         check_owner()
         fresh = self.path.with_name(self.path.name + ".new")
-        self.close()
+        before = self.fd, self._number, self._newest
         self.fd, self._number, self._newest = create_beside(fresh), 0, b""
         try:
             self.record(pieces)
             sync_data(self.fd)
             check_owner()
-            fresh.replace(self.path)
         except Exception:
+            self.close()
+            self.fd, self._number, self._newest = before  # the next record goes there: it needs no space on a full disk
+            raise
+        if before[0] >= 0:
+            os.close(before[0])
+        try:
+            fresh.replace(self.path)
+        except OSError:
             self.close()  # a record beside the journal would be lost without notice; the next one begins again
             raise
 

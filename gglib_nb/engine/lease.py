@@ -235,6 +235,8 @@ def delete_unowned(target: Path, *, keeps_bytes: bool = False) -> None:
     if has_journal_or_lease(target):
         lease = Lease(lease_path(target), math.inf)
         if lease.try_acquire() is None:
-            if not (keeps_bytes and os.path.lexists(part_path(target))):
-                delete_partial(target, lease.is_ours)
-            lease.release()
+            try:
+                if not (keeps_bytes and os.path.lexists(part_path(target))):
+                    delete_partial(target, lease.is_ours)
+            finally:
+                lease.release()

@@ -57,7 +57,7 @@ class Engine:
         self._shared: Shared | None = None  # until the first `Configure`
         self._transfers: dict[int, Transfer] = {}
         self._checks: dict[int, threading.Event] = {}  # stops each of them; set at its end
-        self._discards: dict[str, threading.Thread] = {}  # by target; a disk may take long to delete a file
+        self._discards: dict[threading.Thread, tuple[str, ...]] = {}  # and targets; a disk may take long to delete
 
     def handle(self, command: wire.Command) -> None:
         """Execute a command; errors in it are reported."""
@@ -84,7 +84,7 @@ class Engine:
         for transfer in self._transfers.values():
             transfer.stop()
         deadline_s = time.monotonic() + _SHUTDOWN_S
-        tasks: list[Transfer | threading.Thread] = [*self._transfers.values(), *self._discards.values()]
+        tasks: list[Transfer | threading.Thread] = [*self._transfers.values(), *self._discards]
         for task in tasks:
             task.join(max(0.0, deadline_s - time.monotonic()))
         if self._shared is not None:
@@ -108,16 +108,19 @@ class Engine:
         if self._shared is None:
             raise ValueError("a transfer was started before the first Configure")
         self._transfers = {number: one for number, one in self._transfers.items() if not one.join(0)}
-        discards = [self._discards[file.target] for file in command.files if file.target in self._discards]
+        wanted = {file.target for file in command.files}
+        discards = [thread for thread, targets in self._discards.items() if not wanted.isdisjoint(targets)]
         transfer = self._transfers[command.attempt] = Transfer(command, self._shared, self._report, discards)
         transfer.start()
 
     def _discard(self, targets: tuple[str, ...]) -> None:
         thread = threading.Thread(target=discard_leftovers, args=(targets,), name="gglib-discard", daemon=True)
-        with contextlib.suppress(RuntimeError):  # there are too many threads; the files can be deleted later
+        self._discards = {one: theirs for one, theirs in self._discards.items() if one.is_alive()}
+        try:
             thread.start()
-            running = {target: one for target, one in self._discards.items() if one.is_alive()}
-            self._discards = running | dict.fromkeys(targets, thread)
+            self._discards[thread] = targets
+        except RuntimeError:  # there are too many threads
+            thread.run()
 
     def _check(self, command: wire.CheckFiles) -> None:
         stop = threading.Event()

@@ -148,7 +148,8 @@ class Transfer:
         for discard in self._discards:
             while discard.is_alive() and not self._stop.is_set():
                 discard.join(_TICK_S)
-        self.scan()
+        if not self._stop.is_set():  # else the disk still hangs
+            self.scan()
         next_tick_s = now_s = time.monotonic()
         while not self.is_done and not self._stop.is_set():
             if now_s >= next_tick_s:

@@ -7,12 +7,14 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gglib_nb.domain.reports import DiscardPartials, StopTransfer, TransferFinished, TransferStopped
 from gglib_nb.engine.disk import journal_path, part_path
-from gglib_nb.engine.journal import Journal
+from gglib_nb.engine.journal import Journal, runs_at
+from gglib_nb.engine.pieces import Run
 from gglib_nb.errors import DiskFullError, StorageError
 from tests.support.engine import LocalEngine
 from tests.support.transfers import (
@@ -48,14 +50,22 @@ def test_a_disk_that_hangs_while_files_are_deleted_delays_only_downloads_of_them
             ended_in_time.append(works.wait(20))
         real_unlink(path, **options)
 
+    def runs(target: Path, *arguments: Any, **options: bool) -> list[Run]:
+        if part_path(target) == part and not works.is_set():
+            ended_in_time.append(works.wait(20))
+        return runs_at(target, *arguments, **options)
+
     monkeypatch.setattr(Path, "unlink", unlink)
+    monkeypatch.setattr("gglib_nb.engine.file.runs_at", runs)
     engine.send(DiscardPartials((str(engine.target(REPO, NAME)),)))
     assert hangs.wait(60)
+    engine.send(DiscardPartials((str(engine.target(REPO, NAME)),)))  # ends at once, because the first has the lease
 
     waiting, again = engine.begin(REPO, NAME), engine.begin(REPO, NAME)
     engine.fetch(REPO, "small.gguf")
     engine.send(StopTransfer(waiting))
     assert isinstance(engine.log.end_of(waiting), TransferStopped)
+    assert engine.log.progress_of(again) == []
     works.set()
 
     assert isinstance(engine.log.end_of(again), TransferFinished)

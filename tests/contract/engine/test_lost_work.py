@@ -574,6 +574,20 @@ def test_a_check_that_finds_no_thread_ends_alone(engine, monkeypatch) -> None:
     assert isinstance(engine.fetch(REPO, "small.gguf"), TransferFinished)
 
 
+def test_a_discard_that_finds_no_thread_still_deletes(hub, engine, monkeypatch) -> None:
+    def refuses(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    engine.stop(begin_slowly(engine))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuses)
+        engine.send(DiscardPartials((str(engine.target(REPO, NAME)),)))
+
+    assert list(engine.target(REPO, NAME).parent.iterdir()) == []
+    engine.close()
+
+
 def inode_of(fd: int) -> int | None:
     try:
         return os.fstat(fd).st_ino

@@ -78,6 +78,16 @@ def test_another_programs_partial_file_is_neither_listed_nor_deleted(tmp_path) -
     assert part_path(target).read_bytes() == b"not ours"
 
 
+def test_a_partial_file_that_cannot_be_deleted_does_not_stay_in_use(tmp_path) -> None:
+    """As one of another user in a folder where each may delete only their own files."""
+    target = tmp_path / "owner" / "repo" / "model.gguf"
+    part_path(target).mkdir(parents=True)  # `unlink` refuses a folder, too
+    write_journal(target)
+
+    assert discard_leftovers([str(target)]) == frozenset()
+    assert not lease_path(target).exists()
+
+
 def test_a_link_in_place_of_a_partial_file_is_not_followed(tmp_path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(b"precious")

@@ -1,5 +1,6 @@
 """What a journal states after a kill and after a power cut, and what a damaged one contains."""
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -60,6 +61,18 @@ def test_the_record_of_wrong_copies_is_kept_after_their_removal(journal) -> None
     journal.record(with_runs((0, 20, WRITTEN)))
 
     assert state(journal).record.is_copy_wrong
+
+
+def test_a_full_disk_on_which_no_journal_can_be_created_still_records_the_loss_of_bytes(journal) -> None:
+    journal.record(with_runs((0, 50, WRITTEN)))
+    journal.path.with_name(journal.path.name + ".new").mkdir()
+
+    with contextlib.suppress(OSError):
+        journal.begin(with_runs((0, 20, WRITTEN)))
+    with contextlib.suppress(OSError):
+        journal.record(with_runs((0, 20, WRITTEN)))
+
+    assert state(journal).pieces.present() == [(0, 20)]
 
 
 def test_a_file_joined_from_hundreds_of_parts_can_be_resumed(tmp_path) -> None:
