@@ -170,11 +170,10 @@ def _hub_cache() -> Path:
 # --- text of a user → a value, and back -----------------------------------------------------------------------------
 
 
-def _read_count(text: str) -> int:
+def _read_count(text: str) -> int | str:
+    """The number, or the text, which the check refuses with the setting's name."""
     digits = text.strip()
-    if not (digits.isascii() and digits.isdigit()):
-        raise InvalidConfigError(f"{text!r} is not a whole number.")
-    return int(digits)
+    return int(digits) if digits.isascii() and digits.isdigit() else text
 
 
 def _read_flag(text: str) -> bool:

@@ -95,7 +95,7 @@ def _search(operations: "SyncOperations", request: messages.Search) -> Listing:
 def _set(operations: "SyncOperations", name: str, text: str) -> None:
     if name not in rows.LIMITS:
         raise RequestError(f"This kernel does not know the limit {name!r}. Reload the page.")
-    no_limit = "none" if SETTINGS[name].default is None else ""
+    no_limit = "none" if SETTINGS[name].default is None else "empty"
     value = SETTINGS[name].read(text or no_limit)
     getattr(operations, LIVE[name][0])(SETTINGS[name].check(rows.LIMITS[name], value))
 

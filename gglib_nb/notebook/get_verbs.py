@@ -151,7 +151,7 @@ def search(
     session: Session,
     words: Annotated[str, Argument(takes_rest=True)],
     *,
-    max_size: Annotated[int, Argument(read=read_parameters)] | None = None,
+    max_size: Annotated[int, Argument(read=read_parameters, has_unit=True)] | None = None,
     licence: Annotated[str, Argument(offers=("apache-2.0", "mit", "llama3.1", "gemma"))] | None = None,
     task: Annotated[str, Argument(offers=listings.TASKS)] | None = None,
     sort: Literal["downloads", "likes", "modified", "trending"] = "downloads",

@@ -250,8 +250,8 @@ def export(session: Session, words: Annotated[tuple[str, ...], _EXPORTED]) -> st
 def prune(
     session: Session,
     *,
-    keep: Annotated[int, Argument(read=partial(parse_bytes, bare_unit="GB"))] | None = None,
-    unused: Annotated[float, Argument(read=read_age)] | None = None,
+    keep: Annotated[int, Argument(read=partial(parse_bytes, bare_unit="GB"), has_unit=True)] | None = None,
+    unused: Annotated[float, Argument(read=read_age, has_unit=True)] | None = None,
     dry_run: bool = False,
     yes: bool = False,
 ) -> Answer | str:

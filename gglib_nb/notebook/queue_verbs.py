@@ -212,15 +212,17 @@ def wait(session: Session, reference: AnyId | None = None) -> Answer | str:
     manager = session.manager
     snapshot = manager.snapshot
     if reference is None and not (snapshot.items or snapshot.resolving or _running_commands(snapshot)):
-        return "Nothing is queued or active."
+        failed = (f"{one.id} has failed: {one.error}" for one in snapshot.recent_failures[:1])
+        return " ".join(["Nothing is queued or active.", *failed])
     item = None if reference is None else snapshot.downloads.get(str(reference))
     if item is not None and item.status is DownloadStatus.PAUSED:
         return f"{reference} is not downloading. {state_sentence(item)}"
     statuses = {item.status for item in only(snapshot, reference).items}
     if statuses == {DownloadStatus.PAUSED} and not (snapshot.resolving or _running_commands(snapshot)):
         return "Everything in the queue is paused. Resume: %gguf resume --all"
-    waiting = DownloadStatus.QUEUED in statuses
-    if waiting and not (snapshot.is_processing or snapshot.resolving or snapshot.active_count):
+    if DownloadStatus.QUEUED in statuses and not (
+        snapshot.is_processing or snapshot.resolving or snapshot.active_count
+    ):
         return "The queue has not been started. Start it: %gguf resume --all"
     view = session.screen.queue_view(reference)
     view.show(snapshot)

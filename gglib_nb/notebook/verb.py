@@ -47,7 +47,6 @@ TYPOGRAPHIC: Final = str.maketrans("\xa0\u2010\u2011", " --", "\u200b\u2060\ufef
 # How the paragraph of a verb's docstring begins that explains arguments and options.
 _STATED: Final = re.compile(r"--[a-z]|[A-Z0-9]{2,}\S*: ")
 _TAGGED: Final = re.compile(r"[^\s:]+/[^\s:]+:[\w.-]+", re.ASCII)
-_SHARED: Final = "--revision"  # also an option of the commands that users paste
 
 
 class GrammarError(ValueError):
@@ -76,8 +75,9 @@ class Argument:
     choices: tuple[str, ...] = ()  # the allowed values; empty: any
     offers: Callable[[Tab], Iterable[str]] | tuple[str, ...] = ()  # the completions, if there are no choices
     takes_rest: bool = False  # all remaining words, joined with spaces
+    has_unit: bool = False  # of an option: after a plain number, the next word is its unit
     is_instead: bool = False  # either the first argument or this option must be given
-    # Whether these words are a pasted command: all of it is the argument, except options of the verb.
+    # Whether these words are a pasted command: all of it is the argument, except the verb's options but `--revision`.
     is_command: Callable[[Sequence[str]], bool] = lambda _words: False
     # Set from the signature:
     key: str = ""
@@ -180,42 +180,42 @@ class Verb:
                 whole = ":".join([*map(str, given.values()), left][-2:])  # `owner/name Q4_K_M`, as in Python
                 hint = f". Did you mean {whole}?" if _TAGGED.fullmatch(whole) else ""
                 raise GrammarError(f"{left!r} is unexpected here{hint}")
-            self._check_complete(given)
+            for option in self.options.values():
+                if option.is_instead and (option.key in given) == (self.arguments[0].key in given):
+                    raise GrammarError(f"Write either {self.arguments[0].name} or {option.option}")
+            for argument in self.arguments:
+                if argument.is_required and argument.key not in given:
+                    raise GrammarError(f"{argument.name} is missing")
             return Call(self, given)
 
     def _read_options(self, words: Sequence[str], *, is_command: bool) -> tuple[dict[str, Any], list[str]]:
         """The values of the options, and the other words."""
         given: dict[str, Any] = {}
         rest: list[str] = []
-        left = iter(words)
-        for each in left:
+        left = [*reversed(words)]
+        while left:
+            each = left.pop()
             word = "--all" if each == "all" and "--all" in self.options else each  # not a part of an id
             name, has_value, text = word.partition("=")
             option = self.options.get(name)
-            if not _DASHED.match(word) or (is_command and (name == _SHARED or option is None)):
+            if not _DASHED.match(word) or (is_command and (name == "--revision" or option is None)):
                 rest.append(word)
             elif option is None:
                 near = did_you_mean(similar(name, self.options, cutoff=0.6))
                 near = f"There is %gguf {name[2:]}." if name[2:] in VERBS else near
                 raise GrammarError(f"%gguf {self.name} has no option {name}. {near}".rstrip())
             elif option.has_value:
-                value = text if has_value else next(left, "--")
+                value = text if has_value else left.pop() if left else "--"
                 if not has_value and _DASHED.match(value):
                     raise GrammarError(f"{name} needs a value: {option.usage}")
+                if option.has_unit and left and value.replace(".", "", 1).isdecimal() and left[-1].isalpha():
+                    value += left.pop()
                 _add(given, option, value)
             elif has_value:
                 raise GrammarError(f"{name} takes no value")
             else:
                 given[option.key] = True
         return given, rest
-
-    def _check_complete(self, given: dict[str, Any]) -> None:
-        for option in self.options.values():
-            if option.is_instead and (option.key in given) == (self.arguments[0].key in given):
-                raise GrammarError(f"Write either {self.arguments[0].name} or {option.option}")
-        for argument in self.arguments:
-            if argument.is_required and argument.key not in given:
-                raise GrammarError(f"{argument.name} is missing")
 
 
 def _declared(parameter: inspect.Parameter, stated: Mapping[str, str]) -> Argument:

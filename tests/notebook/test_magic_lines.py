@@ -613,6 +613,12 @@ def test_wait_on_an_idle_queue_is_reported(shell, manager):
     assert run(shell, "wait") == "Nothing is queued or active."
 
 
+def test_wait_on_an_idle_queue_names_what_has_failed_because_it_may_have_failed_just_before(shell, manager):
+    manager.snapshot = snapshot(recent_failures=(FAILED,))
+
+    assert run(shell, "wait") == f"Nothing is queued or active. {FAILED.id} has failed: {FAILED.error}"
+
+
 def test_an_interactive_wait_updates_one_display(shell, manager):
     shell.kernel = SimpleNamespace(_allow_stdin=True)
     waiting = manager.answers["wait"] = Future()

@@ -293,6 +293,10 @@ def test_an_unknown_kind_is_answered_with_an_error(panel_of):
     assert "explode" in ask(panel, cid="3", kind="set", id="explode", value="1")["error"]
     error = ask(panel, cid="4", kind="set", id="max_concurrent", value="0")["error"]
     assert error.startswith("Downloads at once is 0; it must be")
+    for empty in ("", " ", "two"):
+        error = ask(panel, cid="6", kind="set", id="max_concurrent", value=empty)["error"]
+        assert error.startswith("Downloads at once is ")
+        assert "''" not in error
     error = ask(panel, cid="5", kind="set", id="bandwidth_limit_bytes_per_second", value="0")["error"]
     assert "Write a number of MB, or one with its unit" in error
 
