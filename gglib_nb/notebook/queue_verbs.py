@@ -220,9 +220,8 @@ def wait(session: Session, reference: AnyId | None = None) -> Answer | str:
     statuses = {item.status for item in only(snapshot, reference).items}
     if statuses == {DownloadStatus.PAUSED} and not (snapshot.resolving or _running_commands(snapshot)):
         return "Everything in the queue is paused. Resume: %gguf resume --all"
-    if DownloadStatus.QUEUED in statuses and not (
-        snapshot.is_processing or snapshot.resolving or snapshot.active_count
-    ):
+    waiting = DownloadStatus.QUEUED in statuses
+    if waiting and not (snapshot.is_processing or snapshot.resolving or snapshot.active_count):
         return "The queue has not been started. Start it: %gguf resume --all"
     view = session.screen.queue_view(reference)
     view.show(snapshot)

@@ -17,7 +17,6 @@ from signal import SIGINT, default_int_handler, getsignal, signal
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from gglib_nb.domain.download import DownloadStatus
-from gglib_nb.domain.snapshot import QueueSnapshot
 from gglib_nb.errors import GglibError
 from gglib_nb.manager import manager as managers
 from gglib_nb.manager.calls import public_error
@@ -63,18 +62,14 @@ def get_manager() -> DownloadManager:
 def _show_activity(manager: DownloadManager, kernel: Any) -> None:  # noqa: ANN401 - ipykernel's
     pause, interval_s = threading.Event(), manager.config.activity_interval_s
     while interval_s and not pause.wait(interval_s) and not manager.is_closed:
-        if _is_busy(manager.snapshot):
+        snapshot = manager.snapshot
+        waits = snapshot.waits_until is not None and any(one.status is DownloadStatus.QUEUED for one in snapshot.items)
+        if snapshot.active_count or waits:  # ending the kernel now would stop a download that the user expects
             try:
                 kernel.session.send(kernel.iopub_socket, _MESSAGE_TYPE, content={}, ident=_MESSAGE_TYPE.encode())
             except Exception:  # noqa: BLE001 - a kernel without its socket ends; nothing else is lost with it
                 _log.debug("The kernel's activity could not be shown", exc_info=True)
                 return
-
-
-def _is_busy(snapshot: QueueSnapshot) -> bool:
-    """Whether ending the kernel now would stop a download that the user expects."""
-    waits = snapshot.waits_until is not None and any(item.status is DownloadStatus.QUEUED for item in snapshot.items)
-    return snapshot.active_count > 0 or waits
 
 
 # Shortcuts -------------------------------------------------------------------------------------------------------
