@@ -16,9 +16,7 @@ _NEXT: Final = "Create one, or download on this machine with %gguf config engine
 def connection_to(engine: object, *, must_exist: bool = False) -> tuple[Connect, bool]:
     """A function that returns a client for the setting (docs/cluster.md), and whether a lost client can be replaced.
 
-    Raises:
-        InvalidConfigError: It has no such form.
-        ClusterError: It is the name of no running cluster, and `must_exist`.
+    Raises `InvalidConfigError` for another form; with `must_exist`, `ClusterError` for a name of no running cluster.
     """
     if isinstance(engine, Client) or engine == "auto":
         return lambda: (_usable(engine), False), False
