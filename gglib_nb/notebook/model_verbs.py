@@ -133,7 +133,7 @@ def path(
         check = f"Check it: %gguf verify {shlex.quote(str(reference.id))}"
         session.screen.print(printable(f"The file of {reference.id} is {state}. {check}"))
     value = opened if for_ is None else Lines(loading_lines(reference, for_))
-    return Answer(value=value)
+    return Answer(value, value=value)
 
 
 @verb("models", interrupted=_STOPPED)
