@@ -15,10 +15,10 @@ from typing import Final
 from gglib_nb.domain.download import Facts, PlannedFile, StoredFile
 from gglib_nb.domain.gguf_reuse import Copy
 from gglib_nb.domain.hub_answers import Asked
-from gglib_nb.engine.disk import delete_partial, storage_error
+from gglib_nb.engine.disk import delete_partial, lease_path, storage_error
 from gglib_nb.engine.http import WrongRangeError
 from gglib_nb.engine.journal import PartIdentity, runs_at
-from gglib_nb.engine.lease import Lease
+from gglib_nb.engine.lease import Lease, SeenLease, read_lease
 from gglib_nb.engine.local import TargetCheck
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, UNKNOWN_END, Pieces, Range
@@ -27,6 +27,7 @@ from gglib_nb.engine.resolve import Remote, follow
 from gglib_nb.engine.retry import Troubles
 from gglib_nb.engine.reuse import Comparison, CopySource, TensorCopy
 from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.system import clock_s
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
@@ -201,6 +202,7 @@ class DownloadFile:
         self.jobs: set[str] = set()  # the names of those that run for it
         self.version = 0  # grows when bytes are lost; results of jobs for an earlier version are ignored
         self.check: TargetCheck | None = None  # None while pending
+        self.seen_lease: SeenLease | None = None  # when the transfer began
         self.opened: PartialFile | None = None  # while fetching and finalizing
         self.pieces = Pieces(self.size_bytes)  # before it is open: what earlier runs left
         self.requests: list[Request] = []
@@ -246,6 +248,8 @@ class DownloadFile:
 
     def scan(self, *, is_replaced: bool) -> None:
         """Read what earlier runs left; with `is_replaced`, a file at the target is not the wanted one."""
+        state = read_lease(lease_path(self.path))
+        self.seen_lease = None if state is None else SeenLease(state, clock_s())
         if self.size_bytes is not None:
             self.pieces = Pieces(self.size_bytes, runs_at(self.path, self.identities, is_replaced=is_replaced))
 

@@ -109,13 +109,23 @@ def read_lease(path: Path) -> LeaseState | None:
     return None
 
 
+class SeenLease(msgspec.Struct, frozen=True):
+    """A lease's content (None: none or unreadable, `mtime_ns` counts), unchanged since `since_s`, by `clock_s`."""
+
+    state: LeaseState | None
+    since_s: float
+    mtime_ns: int = 0
+
+
 class Lease:
     """The lease of one partial file, from the point of view of one process.
 
-    It may be taken over after `lease_s` without a heartbeat. `gone_owners` are reported gone.
+    It may be taken over after `lease_s` without a heartbeat; since `seen` counts. `gone_owners` are reported gone.
     """
 
-    def __init__(self, path: Path, lease_s: float, gone_owners: Collection[str] = ()) -> None:
+    def __init__(
+        self, path: Path, lease_s: float, seen: SeenLease | None = None, gone_owners: Collection[str] = ()
+    ) -> None:
         self.owner = secrets.token_hex(8)
         # A process that held it before may still run, and write to the partial file that it has open. A process that
         # resumes that file copies it to another one and then sets this to False.
@@ -127,8 +137,7 @@ class Lease:
         self._fd = -1
         self._beat = 0
         self._renewed_s = 0.0
-        self._seen: tuple[LeaseState | None, int] | None = None  # another owner's lease, unchanged since `_seen_s`
-        self._seen_s = 0.0
+        self._seen = seen
 
     @property
     def is_held(self) -> bool:
@@ -151,12 +160,12 @@ class Lease:
 
     def _is_silent(self, state: LeaseState | None, found: os.stat_result | None) -> bool:
         """Whether it has not changed for too long."""
-        now = state, found.st_mtime_ns if state is None and found is not None else 0
-        if now != self._seen:
-            self._seen, self._seen_s = now, clock_s()
+        mtime_ns = found.st_mtime_ns if state is None and found is not None else 0
+        if self._seen is None or (state, mtime_ns) != (self._seen.state, self._seen.mtime_ns):
+            self._seen = SeenLease(state, clock_s(), mtime_ns)
             return False
         is_gone = state is not None and state.process.name in self._gone_owners
-        return clock_s() - self._seen_s > (min(self._lease_s, _GONE_S) if is_gone else self._lease_s)
+        return clock_s() - self._seen.since_s > (min(self._lease_s, _GONE_S) if is_gone else self._lease_s)
 
     def is_ours(self) -> bool:
         """Whether this process holds the lease and its path still names this process; asks the filesystem."""

@@ -382,7 +382,7 @@ class Transfer:
             pending.stage = Stage.CHECKING
 
     def _check(self, file: DownloadFile) -> None:
-        lease = Lease(lease_path(file.path), self._shared.timeouts.lease_s, self._command.gone_owners)
+        lease = Lease(lease_path(file.path), self._shared.timeouts.lease_s, file.seen_lease, self._command.gone_owners)
         planned, folders = tuple(part.known for part in file.parts), self._shared.link_folders
         # The least gain is for the whole download, so each file has to reach its share.
         limits, size_bytes = self._shared.reuse_limits, file.size_bytes or 0

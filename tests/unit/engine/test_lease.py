@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from gglib_nb.engine.lease import Lease, read_lease
+from gglib_nb.engine.lease import Lease, SeenLease, read_lease
 from gglib_nb.system import clock_s, process_place
 from tests.support.rights import as_ordinary_user
 
@@ -173,6 +173,16 @@ def test_another_machine_with_the_same_name_counts_as_alive_after_a_recent_write
     owned_by(path, owner="other", place=an_earlier_boot(path))
 
     assert Lease(path, 10).try_acquire().owner == "other"
+
+
+def test_silence_since_an_earlier_check_counts(path) -> None:
+    Lease(path, 10).try_acquire()
+    owned_by(path, owner="other", place="elsewhere")
+    seen = SeenLease(read_lease(path), clock_s() - 11)
+    watcher = Lease(path, 10, seen)
+
+    assert watcher.try_acquire() is None
+    watcher.release()
 
 
 IMPOSSIBLE: dict[str, Any] = {"owner": "x", "place": process_place(), "beat": 1, "downloaded_bytes": 0}
