@@ -4,6 +4,7 @@ A `Worker` decides nothing: it fetches the request it is given and reports the e
 transfers, so that the next model can use a warm connection. `engine.retry` decides what errors mean.
 """
 
+import math
 import queue
 import threading
 import time
@@ -210,6 +211,7 @@ class Pool:
     def __init__(self, max_workers: int, idle_s: float) -> None:
         self.throttle = Throttle()
         self.idle_s = idle_s
+        self.made_room_s = -math.inf  # when connections were last closed for others
         self._lock = threading.Lock()
         self._max = max_workers
         self._wants: dict[int, int] = {}

@@ -55,6 +55,8 @@ _RECORD_S: Final = 0.5
 _END_WAIT_S: Final = 1.0
 # While connections are busy, a hub or proxy that refused a request for an address is asked again after this long.
 _ASK_AGAIN_S: Final = 2.0
+# A proxy may count a tunnel for this long after its end.
+_STILL_COUNTED_S: Final = 3.0
 # After the last byte, an outage is believed only after this long.
 _FLOWING_S: Final = 2.0
 # While tensors are copied into one file, the network is free for the next; more copies at once only make a disk seek.
@@ -337,7 +339,7 @@ class Transfer:
         match answer:
             case Remote():
                 part.resolved(answer, has_bytes=file.has_bytes_of(part))
-            case Exception() if self._may_get_a_tunnel(answer):
+            case Exception() if self._may_get_a_tunnel(answer, now_s):
                 part.troubles.retry_at_s = now_s + _ASK_AGAIN_S
             case ExchangeError():
                 self._trouble(part, answer, now_s)
@@ -347,12 +349,14 @@ class Transfer:
             case _:
                 raise answer
 
-    def _may_get_a_tunnel(self, error: Exception) -> bool:
-        """Whether a proxy refused a tunnel and others may have all that it allows; the idle ones are closed."""
+    def _may_get_a_tunnel(self, error: Exception, now_s: float) -> bool:
+        """Whether a proxy refused a tunnel because others have it, or had it just now; the idle ones are closed."""
         if not isinstance(error.__cause__, ProxyRefusedError):
             return False
-        had_idle = self._shared.session.close_idle()
-        return self._shared.pool.make_room() or had_idle
+        pool, had_idle = self._shared.pool, self._shared.session.close_idle()
+        if pool.make_room() or had_idle:
+            pool.made_room_s = now_s
+        return now_s - pool.made_room_s < _STILL_COUNTED_S
 
     def _trouble(
         self, part: Part, error: ExchangeError, now_s: float, *, others_receive: bool = False, has_bytes: bool = False
@@ -477,7 +481,7 @@ class Transfer:
                 pass
             case LeaseLostError():
                 self._renew(file, now_s)
-            case Exception() if not self._connections.are_busy(now_s) and self._may_get_a_tunnel(error):
+            case Exception() if not self._connections.are_busy(now_s) and self._may_get_a_tunnel(error, now_s):
                 part.troubles.retry_at_s = now_s + _ASK_AGAIN_S
             case ExchangeError():
                 self._failed(request, error, now_s)

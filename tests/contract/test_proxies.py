@@ -274,6 +274,19 @@ def test_a_proxy_that_allows_few_tunnels_is_used_with_few_connections(
     assert 0 < proxy.refusals <= 30
 
 
+@pytest.mark.slow
+def test_a_proxy_may_count_a_tunnel_for_a_while_after_its_end(make_hub, company, tmp_path, monkeypatch) -> None:
+    hub = make_hub([make_repository(REPO, {"m.gguf": 20_000_000})], tls=company.server())
+    trust(monkeypatch, company)
+    with FewTunnels(1, "407 Proxy Authentication Required", counted_s=2.5) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", proxy.url)
+        engine = LocalEngine(hub, tmp_path)
+
+        assert all(file.is_verified for file in engine.fetch(REPO, "m.gguf").files)
+
+        engine.close()
+
+
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
 def test_a_proxy_reached_over_tls_may_have_the_companys_certificate(company, monkeypatch, variable) -> None:
     def serve(plain: socket.socket) -> None:

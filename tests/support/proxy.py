@@ -78,13 +78,16 @@ class ProxyProcess:
 class FewTunnels(OddServer):
     """A proxy that allows so many tunnels at once, and refuses every further one with this status line.
 
+    It counts a tunnel for `counted_s` after its end.
+
     Attributes:
         refusals: How many were refused.
     """
 
-    def __init__(self, most: int, refusal: str) -> None:
+    def __init__(self, most: int, refusal: str, counted_s: float = 0) -> None:
         super().__init__(self._tunnel)
         self.refusals = 0
+        self._counted_s = counted_s
         self._free = threading.Semaphore(most)
         self._refusal = refusal
 
@@ -102,7 +105,7 @@ class FewTunnels(OddServer):
                 self._pump(client, server)
                 back.join()
         finally:
-            self._free.release()
+            threading.Timer(self._counted_s, self._free.release).start()
 
     @staticmethod
     def _pump(source: socket.socket, target: socket.socket) -> None:
