@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from distributed import Client, Future
 
-from gglib_nb.cluster.dispatcher import NO_HOST, Action, ClusterHost, Dispatcher, Tell
+from gglib_nb.cluster.dispatcher import NO_HOST, Action, ClusterHost, Dispatcher, SendCommand
 from gglib_nb.cluster.host_link import HostLink, HostLost
 from gglib_nb.cluster.worker_side import existing_folder_id, introduce, keep_worker, package_version
 from gglib_nb.domain.reports import EngineSilent
@@ -111,9 +111,9 @@ class DaskEngine:
     def _do(self, actions: list[Action]) -> None:
         """Carries out actions, with the lock held, so that they keep the order of their causes."""
         for action in actions:
-            if isinstance(action, Tell) and (link := self._links.get(action.host)) is not None:
+            if isinstance(action, SendCommand) and (link := self._links.get(action.host)) is not None:
                 link.send(action.command)
-            elif not (isinstance(action, Tell) or self._is_closed):
+            elif not (isinstance(action, SendCommand) or self._is_closed):
                 self._on_event(action)
 
     def _handle(self, link: HostLink, event: ProcessReport | HostLost) -> None:

@@ -1,14 +1,7 @@
 """Decides which host of a cluster runs which attempt. Takes commands and the hosts' reports, returns actions.
 
-No clock, no threads, no network. Every method returns the actions to carry out, in order: a `Tell` is a command for one
-host's engine, anything else a report for the queue. The caller passes the time and makes one call at a time.
-
-* An attempt runs on one host, or, if it is wanted everywhere, on one host of each folder.
-* An attempt for which no host has a slot waits here; nothing is lost while the cluster has no host.
-* Attempts on a lost host are reported lost; the queue starts them again, on any host. Of an attempt wanted everywhere,
-  only that copy is lost.
-* Limits are for all hosts together: each gets a share for its transfers, sent before a transfer starts. With a
-  bandwidth limit the copies of one download run one after the other, so that the first is complete early.
+No clock, no threads, no network. Every method returns the actions to carry out, in order: `SendCommand` is for one
+host's engine, anything else is a report for the queue. The caller passes the time and makes one call at a time.
 """
 
 from collections import deque
@@ -29,14 +22,14 @@ NO_HOST: Final = "waiting for a worker of the cluster"
 _LOSSES_ALLOWED: Final = 3
 
 
-class Tell(Value, frozen=True):
+class SendCommand(Value, frozen=True):
     """Send a command to the engine of a host."""
 
     host: str
     command: wire.Command
 
 
-Action = Tell | wire.Report
+Action = SendCommand | wire.Report
 _AttemptReport = reports.Progress | reports.TransferFinished | reports.TransferFailed | reports.TransferStopped
 
 
@@ -164,20 +157,22 @@ class Dispatcher:
             case reports.StopTransfer(number):
                 if (attempt := self.attempts.get(number)) is not None and not attempt.is_stopping:
                     attempt.is_stopping = True
-                    stops = [Tell(copy.host.name, reports.StopTransfer(copy.number)) for copy in attempt.running]
+                    stops = [SendCommand(copy.host.name, reports.StopTransfer(copy.number)) for copy in attempt.running]
                     return [*stops, *self._settle()]
             case reports.DiscardPartials():
-                return [Tell(hosts[0].name, command) for hosts in self._by_folder()]
+                return [SendCommand(hosts[0].name, command) for hosts in self._by_folder()]
             case wire.CheckFiles():
                 return self._check(command)
             case wire.StopCheck():
-                return [Tell(name, command) for name, host in self._hosts.items() if command.check in host.checks]
+                return [
+                    SendCommand(name, command) for name, host in self._hosts.items() if command.check in host.checks
+                ]
         return self._settle()
 
     def host_joined(self, host: ClusterHost, here: str | None) -> list[Action]:
         """Adds a host; `here` is the identity of this machine's own models folder, None if it has none."""
         self._here, self._hosts[host.name], host.limits = here, host, self._configure
-        return [reports.EnginesChanged(len(self._hosts)), Tell(host.name, self._configure), *self._settle()]
+        return [reports.EnginesChanged(len(self._hosts)), SendCommand(host.name, self._configure), *self._settle()]
 
     def host_left(self, name: str, reason: str) -> list[Action]:
         """Removes a host; its transfers are lost."""
@@ -224,7 +219,7 @@ class Dispatcher:
         for name, host in sorted(self._hosts.items()):
             if all(path.is_relative_to(host.models_directory) for path in paths) or host.folder_id == self._here:
                 host.checks.add(command.check)
-                return [Tell(name, command)]
+                return [SendCommand(name, command)]
         return [wire.CheckEnded(command.check, ())]
 
     # Reports -------------------------------------------------------------------------------------------------------
@@ -311,7 +306,7 @@ class Dispatcher:
         progress = reports.Progress(self._last_number, 0.0, files, 0, "connecting")
         attempt.copies.append(Copy(self._last_number, attempt, host, progress))
         attempt.waits_for, owners = "", tuple(self._gone_owners)
-        return [Tell(host.name, structs.replace(attempt.command, attempt=self._last_number, gone_owners=owners))]
+        return [SendCommand(host.name, structs.replace(attempt.command, attempt=self._last_number, gone_owners=owners))]
 
     def _missing_copies(self, attempt: PlacedAttempt) -> list[list[ClusterHost]]:
         """The hosts that may run each copy that an attempt still needs."""
@@ -368,5 +363,5 @@ class Dispatcher:
             share = structs.replace(self._configure, max_connections=count, bandwidth_limit_bytes_per_second=rate)
             if share != host.limits:
                 host.limits = share
-                changed.append(Tell(name, share))
+                changed.append(SendCommand(name, share))
         return changed

@@ -28,7 +28,7 @@ from gglib_nb.errors import (
 )
 from gglib_nb.hub import modelscope
 from gglib_nb.hub.errors_map import reading
-from gglib_nb.hub.transport import BRIEF, Json, Pairs, Patience, Transport, is_no_route
+from gglib_nb.hub.transport import BRIEF, Json, Pairs, RetryPolicy, Transport, is_no_route
 
 _Result = TypeVar("_Result")
 
@@ -67,14 +67,14 @@ class HubClient(Transport):
         token: str | Literal[False] | None = None,
         *,
         is_offline: bool = False,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         mirrors: Sequence[str] = (),
         modelscope: str = "",
     ) -> None:
-        brief = patience or BRIEF
-        super().__init__(endpoint, token, is_offline=is_offline, patience=brief if mirrors else patience)
+        brief = retry_policy or BRIEF
+        super().__init__(endpoint, token, is_offline=is_offline, retry_policy=brief if mirrors else retry_policy)
         self._mirrors = [self.beside(url, False, brief) for url in mirrors]
-        self._modelscope = self.beside(modelscope, False, patience)
+        self._modelscope = self.beside(modelscope, False, retry_policy)
 
     def page_url(self, repo_id: str) -> str:
         """The address of a repository's page."""

@@ -53,7 +53,7 @@ _BEYOND_THE_END: Final = 416
 _NO_ROUTE: Final = frozenset({*range(400, 500), 501}) - {401, 403, 407, 408, 425, 429}
 
 
-class Patience(Value, frozen=True):
+class RetryPolicy(Value, frozen=True):
     """How long to retry when the hub does not respond properly."""
 
     tries: int = 5  # most requests sent
@@ -69,7 +69,7 @@ class Patience(Value, frozen=True):
         return backoff_s(attempt + 1, self.first_wait_s, _LONGEST_WAIT_S, random.random())  # noqa: S311  # spreads load
 
 
-BRIEF: Final = Patience(tries=2, timeout_s=5.0, budget_s=10.0)
+BRIEF: Final = RetryPolicy(tries=2, timeout_s=5.0, budget_s=10.0)
 """For what is not worth a long wait, such as a header, or a hub that has mirrors."""
 
 
@@ -81,7 +81,7 @@ class Transport:
         token: None leaves it to huggingface_hub at each call (`HF_TOKEN`, `hf auth login`). It goes to the hub's
             own origin only, and into no `repr`, message or log. False: anonymous.
         is_offline: Refuse every call, as `HF_HUB_OFFLINE` does.
-        patience: Timeouts and retries of every call; None suits each call.
+        retry_policy: Timeouts and retries of every call; None suits each call.
         closing: Set by `close`; by default its own.
     """
 
@@ -91,14 +91,14 @@ class Transport:
         token: str | Literal[False] | None = None,
         *,
         is_offline: bool = False,
-        patience: Patience | None = None,
+        retry_policy: RetryPolicy | None = None,
         closing: threading.Event | None = None,
     ) -> None:
         given: str | Literal[False] | None = token if token is False else (token or "").strip() or None
         self.endpoint: Final = endpoint.rstrip("/")
         self._given_token: Callable[[], str | Literal[False] | None] = lambda: given  # no `repr` shows what it returns
         self._is_offline = is_offline
-        self._patience = patience
+        self._retry_policy = retry_policy
         self._closing = closing or threading.Event()
 
     @property
@@ -139,9 +139,9 @@ class Transport:
             own = version("gglib_nb")
         return f"gglib_nb/{own}; hf_hub/{__version__}; python/{platform.python_version()}"
 
-    def beside(self, endpoint: str, token: str | Literal[False], patience: Patience | None) -> "Transport":
+    def beside(self, endpoint: str, token: str | Literal[False], retry_policy: RetryPolicy | None) -> "Transport":
         """Another hub, or this one with another token; closed with this one."""
-        return Transport(endpoint, token, is_offline=self._is_offline, patience=patience, closing=self._closing)
+        return Transport(endpoint, token, is_offline=self._is_offline, retry_policy=retry_policy, closing=self._closing)
 
     def close(self) -> None:
         """Ends the waits of requests in progress, which raise `ManagerClosedError`, as do later ones."""
@@ -216,17 +216,17 @@ class Transport:
     def _ask(
         self, url: str, asked: Asked, params: Pairs, headers: Json, part: range | None, *, is_brief: bool
     ) -> tuple["httpx.Response", bytes]:
-        """The answer and its body. Asks until there is one, a permanent error, or no patience left."""
-        patience, attempt = self._patience or (BRIEF if is_brief else Patience()), 0
-        deadline_s = time.monotonic() + patience.budget_s
+        """The answer and its body. Asks until there is one, a permanent error, or no attempt left."""
+        policy, attempt = self._retry_policy or (BRIEF if is_brief else RetryPolicy()), 0
+        deadline_s = time.monotonic() + policy.budget_s
         while True:
             self._check_open()
             try:
                 with mapped(asked):
-                    return self._send(url, asked, params, headers, part, patience.timeout_s)
+                    return self._send(url, asked, params, headers, part, policy.timeout_s)
             except TRANSIENT as error:
-                wait_s, attempt = patience.wait_s(attempt, error), attempt + 1
-                is_over = attempt >= patience.tries or time.monotonic() + wait_s > deadline_s
+                wait_s, attempt = policy.wait_s(attempt, error), attempt + 1
+                is_over = attempt >= policy.tries or time.monotonic() + wait_s > deadline_s
                 if is_over or is_no_route(error):
                     raise
             self._closing.wait(wait_s)

@@ -34,7 +34,9 @@ _ANY_ADDRESS: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::", None: N
 _CONNECT_S: Final = 10.0
 _LONGEST_HEAD_S: Final = 60.0
 # The variables that select the route to a host: when one changes, a new client is created.
-_WAYS: Final = re.compile(r"(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|(?:REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE)
+_ROUTE_VARIABLES: Final = re.compile(
+    r"(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|(?:REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE
+)
 # The logger names of httpx 0 and 2 and of the libraries below them.
 _LOGGERS: Final = tuple(
     f"{library}{version}{part}"
@@ -44,7 +46,7 @@ _LOGGERS: Final = tuple(
 )
 
 
-class WaysOut(httpx.BaseTransport):
+class RoutingTransport(httpx.BaseTransport):
     """Sends each request through its proxy, or directly by a working address family; raises `InvalidConfigError`."""
 
     def __init__(self, proxies: Proxies) -> None:
@@ -150,13 +152,14 @@ def shared_client() -> httpx.Client:
         return get_session()
     with _shared_lock:
         # A new one after a change of the environment, and in a forked child, which shares its parent's connections.
-        key = (os.getpid(), *(os.environ.get(name) for name in sorted(os.environ) if _WAYS.fullmatch(name)))
+        key = (os.getpid(), *(os.environ.get(name) for name in sorted(os.environ) if _ROUTE_VARIABLES.fullmatch(name)))
         if key not in _shared:
             close_shared_clients()
             for name in _LOGGERS:
                 logging.getLogger(name).addFilter(_log_filter)
             # It does not follow redirects or search for passwords (`.netrc`), and each request has its own timeout.
-            _shared[key] = httpx.Client(transport=WaysOut(Proxies.from_environment()), trust_env=False, timeout=None)  # noqa: S113
+            transport = RoutingTransport(Proxies.from_environment())
+            _shared[key] = httpx.Client(transport=transport, trust_env=False, timeout=None)  # noqa: S113
         return _shared[key]
 
 

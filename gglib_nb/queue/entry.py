@@ -32,7 +32,7 @@ _MOVING: Final = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
 _NO_RATE: Final = {"bytes_per_second": None, "eta_seconds": None}
 
 
-class Place(NamedTuple):
+class FormerPlace(NamedTuple):
     """Where a download was when it was cancelled or removed."""
 
     position: int  # 1-based among the pending ones; 0 or less if it was active, with others behind it
@@ -49,7 +49,7 @@ class Entry:
         aliases: Ids that were found to mean this download.
         stored: Its files, once they have their final names.
         peer: The other kernel that downloads the same, in words; None if unknown.
-        place: Its place when it was cancelled; only meaningful then.
+        former_place: Where it was when it was cancelled; only meaningful then.
         losses: Losses of the engine since its last new byte.
     """
 
@@ -60,7 +60,7 @@ class Entry:
         self.aliases: set[DownloadId] = set()
         self.stored: tuple[StoredFile, ...] = ()
         self.peer: str | None = None
-        self.place = Place(0, was_paused=False, was_processing=False)
+        self.former_place = FormerPlace(0, was_paused=False, was_processing=False)
         self.losses = 0
         self._rate = RateEstimator()
         self._copies = 1

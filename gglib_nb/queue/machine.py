@@ -47,7 +47,7 @@ from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.downloads import Downloads, Limits
 from gglib_nb.queue.effects import Effect
-from gglib_nb.queue.entry import Entry, Place, left_of
+from gglib_nb.queue.entry import Entry, FormerPlace, left_of
 from gglib_nb.queue.notices import notice_of
 from gglib_nb.queue.transitions import Cause
 
@@ -254,7 +254,7 @@ class QueueMachine:
         elsewhere = ("elsewhere", f"{entry.peer or 'another kernel'} continues it") if entry.waits_for_peer else None
         changed = entry.without_data() if discards and elsewhere is None else {}
         position = self._downloads.position(entry) if position is None else position
-        entry.place = Place(position, entry.status is DownloadStatus.PAUSED, self._is_processing)
+        entry.former_place = FormerPlace(position, entry.status is DownloadStatus.PAUSED, self._is_processing)
         self._withdraw(entry)
         self._step(entry, Cause.CANCELLED)
         entry.hold(elsewhere, ended_at_s=self._at_s, **changed)
@@ -278,13 +278,13 @@ class QueueMachine:
                 raise _already(live)
             self._downloads.check_targets(entry.plan)
         # A download that ran does not count: it runs again as soon as its attempt has stopped.
-        in_order = sorted(entries, key=lambda entry: entry.place.position)
-        waiting = [entry for entry in in_order if entry.place.position > 0]
+        in_order = sorted(entries, key=lambda entry: entry.former_place.position)
+        waiting = [entry for entry in in_order if entry.former_place.position > 0]
         if waiting:
             self._check_room(waiting[0].plan, len(waiting), len(in_order))
         ran = len(in_order) - len(waiting)
         for number, entry in enumerate(in_order):
-            place = entry.place
+            place = entry.former_place
             self._downloads.ended.remove(entry)
             self._revive(entry, entry.plan, entry.row.queued_at_s)
             self._downloads.add_pending(entry, number if number < ran else place.position - 1 + ran)

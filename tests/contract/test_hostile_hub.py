@@ -16,7 +16,7 @@ from gglib_nb.domain.variants import variants_of
 from gglib_nb.errors import GglibError, HubError, HubUnavailableError, NetworkError, RequestError
 from gglib_nb.hub import transport
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.transport import Patience
+from gglib_nb.hub.transport import RetryPolicy
 from gglib_nb.network import client as network_client
 from gglib_nb.notebook import listings
 from gglib_nb.notebook.session import Session
@@ -27,7 +27,7 @@ from tests.support.odd_server import OddServer
 
 REPO = "demo/hostile-GGUF"
 SHA = "c" * 40
-HASTY = Patience(tries=1, timeout_s=5)
+HASTY = RetryPolicy(tries=1, timeout_s=5)
 
 Body = Callable[[str], Iterator[bytes]]
 
@@ -55,7 +55,7 @@ def hub_of(body: Body, status: int = 200, content_type: str = "application/json"
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
-        yield HubClient(f"http://127.0.0.1:{server.server_port}", patience=HASTY)
+        yield HubClient(f"http://127.0.0.1:{server.server_port}", retry_policy=HASTY)
     finally:
         server.shutdown()
         server.server_close()
@@ -194,7 +194,7 @@ def test_a_trickling_head_is_given_up(monkeypatch) -> None:
             time.sleep(0.05)
 
     with OddServer(trickle) as server, pytest.raises(NetworkError):
-        HubClient(server.url, patience=Patience(tries=1, timeout_s=0.5)).list_files(REPO)
+        HubClient(server.url, retry_policy=RetryPolicy(tries=1, timeout_s=0.5)).list_files(REPO)
 
 
 def test_more_files_than_a_repository_can_have_are_not_read(monkeypatch) -> None:

@@ -10,7 +10,7 @@ from gglib_nb.domain.hub_answers import Asked, hub_refusal
 from gglib_nb.errors import GglibError, HubError, InvalidConfigError, InvalidTokenError, NetworkError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.errors_map import hub_error, redact, refusal
-from gglib_nb.hub.transport import Patience
+from gglib_nb.hub.transport import RetryPolicy
 from gglib_nb.network.client import httpx
 from tests.support.faulty_hub import FaultyHub, Status
 
@@ -167,7 +167,7 @@ def test_a_secret_is_removed_from_all_chained_exceptions() -> None:
 
 def test_a_token_echoed_by_the_hub_is_not_in_a_traceback(hub: FaultyHub) -> None:
     hub.faults.add(Status(400, error_message="hf_demo_granted may not do this"), times=None)
-    client = HubClient(hub.url, "hf_demo_granted", patience=Patience(tries=1))
+    client = HubClient(hub.url, "hf_demo_granted", retry_policy=RetryPolicy(tries=1))
 
     with pytest.raises(GglibError) as caught:
         client.list_files("demo/small-GGUF")

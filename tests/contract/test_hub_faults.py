@@ -24,7 +24,7 @@ from gglib_nb.errors import (
     RevisionNotFoundError,
 )
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.transport import Patience
+from gglib_nb.hub.transport import RetryPolicy
 from gglib_nb.network.client import httpx
 from tests.support.certificates import Company
 from tests.support.faulty_hub import (
@@ -44,9 +44,9 @@ from tests.support.faulty_hub import (
 )
 from tests.support.hub import make_repository
 
-QUICK = Patience(tries=3, first_wait_s=0.01, timeout_s=60)
+QUICK = RetryPolicy(tries=3, first_wait_s=0.01, timeout_s=60)
 # Only for a stall: an answer that is slow on a busy machine is requested again.
-HASTY = Patience(tries=8, first_wait_s=0.01, timeout_s=0.3)
+HASTY = RetryPolicy(tries=8, first_wait_s=0.01, timeout_s=0.3)
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,13 @@ class SamePage:
 
 
 @pytest.fixture
-def patience() -> Patience:
+def retry_policy() -> RetryPolicy:
     return QUICK
 
 
 @pytest.fixture
-def client(hub: FaultyHub, patience: Patience) -> HubClient:
-    return HubClient(hub.url, patience=patience)
+def client(hub: FaultyHub, retry_policy: RetryPolicy) -> HubClient:
+    return HubClient(hub.url, retry_policy=retry_policy)
 
 
 @pytest.fixture
@@ -112,11 +112,13 @@ PASSING = [
 
 
 def name_of(parameter: object) -> str | None:
-    """The fault's name; its patience needs none."""
-    return None if isinstance(parameter, Patience) else f"{type(parameter).__name__}{getattr(parameter, 'status', '')}"
+    """The fault's name; its policy needs none."""
+    return (
+        None if isinstance(parameter, RetryPolicy) else f"{type(parameter).__name__}{getattr(parameter, 'status', '')}"
+    )
 
 
-@pytest.mark.parametrize(("fault", "patience"), PASSING, ids=name_of)
+@pytest.mark.parametrize(("fault", "retry_policy"), PASSING, ids=name_of)
 @pytest.mark.parametrize("path", ["/api/models/demo/small-GGUF/revision/main", "*/tree/*"])
 def test_a_listing_survives_temporary_faults(hub: FaultyHub, client: HubClient, fault: Status, path: str) -> None:
     hub.faults.add(fault, path=path, times=2)
@@ -124,7 +126,7 @@ def test_a_listing_survives_temporary_faults(hub: FaultyHub, client: HubClient, 
     assert len(client.list_files("demo/small-GGUF").files) == 3
 
 
-@pytest.mark.parametrize(("fault", "patience"), PASSING, ids=name_of)
+@pytest.mark.parametrize(("fault", "retry_policy"), PASSING, ids=name_of)
 @pytest.mark.parametrize("origin", ["hub", "cdn"])
 def test_a_range_read_survives_temporary_faults(
     hub: FaultyHub, read: Callable[[], bytes], expected: bytes, fault: Status, origin: str
@@ -159,7 +161,7 @@ def test_permanent_faults_are_reported(
     assert type(caught.value) is error
 
 
-@pytest.mark.parametrize("patience", [replace(HASTY, tries=3)])
+@pytest.mark.parametrize("retry_policy", [replace(HASTY, tries=3)])
 def test_a_hub_that_always_stalls_is_reported(hub: FaultyHub, client: HubClient) -> None:
     hub.faults.add(Stall(after_bytes=5), path="/api/models/demo/small-GGUF*", times=None)
 
@@ -205,12 +207,12 @@ def test_a_refusal_is_not_retried(hub: FaultyHub, client: HubClient) -> None:
 
 
 def test_a_hub_that_is_down_for_five_seconds_is_waited_for_whatever_the_chance(monkeypatch: pytest.MonkeyPatch) -> None:
-    patience = Patience()
+    policy = RetryPolicy()
     monkeypatch.setattr("random.random", lambda: 0.0)
 
-    waits = [patience.wait_s(attempt, HubUnavailableError("down")) for attempt in range(patience.tries - 1)]
+    waits = [policy.wait_s(attempt, HubUnavailableError("down")) for attempt in range(policy.tries - 1)]
 
-    assert 5 < sum(waits) < patience.budget_s
+    assert 5 < sum(waits) < policy.budget_s
 
 
 @pytest.mark.parametrize("stated_by", ["ratelimit", "ratelimit-not-exhausted", "retry-after"])
@@ -243,14 +245,14 @@ def test_a_short_rate_limit_is_waited_out(hub: FaultyHub, client: HubClient) -> 
 
 def test_an_unreachable_hub_is_reported_by_name() -> None:
     with pytest.raises(NetworkError, match=r"127\.0\.0\.1:9 cannot be reached; check the connection, HF_ENDPOINT"):
-        HubClient("http://127.0.0.1:9", patience=QUICK).list_files("demo/small-GGUF")
+        HubClient("http://127.0.0.1:9", retry_policy=QUICK).list_files("demo/small-GGUF")
 
 
 def test_a_search_on_a_server_that_is_not_a_hub_is_reported(make_hub: Callable[..., FaultyHub]) -> None:
     hub = make_hub()
 
     with pytest.raises(InvalidConfigError, match="HF_ENDPOINT"):
-        HubClient(f"{hub.url}/wrong", patience=QUICK).search("llama")
+        HubClient(f"{hub.url}/wrong", retry_policy=QUICK).search("llama")
 
 
 def test_closing_ends_a_wait_at_once(hub: FaultyHub) -> None:

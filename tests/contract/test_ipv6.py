@@ -9,7 +9,7 @@ import pytest
 
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.transport import Patience
+from gglib_nb.hub.transport import RetryPolicy
 from gglib_nb.network import dialing
 from tests.support.blackhole import Blackhole, dual_stack
 from tests.support.engine import LocalEngine
@@ -56,7 +56,7 @@ def test_the_address_family_that_won_at_one_port_says_nothing_of_another(port) -
 
 
 def test_a_listing_does_not_wait_for_an_unreachable_address(port) -> None:
-    client = HubClient(f"http://{HOST}:{port}", patience=Patience(tries=1, timeout_s=TIMEOUT_S))
+    client = HubClient(f"http://{HOST}:{port}", retry_policy=RetryPolicy(tries=1, timeout_s=TIMEOUT_S))
 
     assert client.list_files(REPO).repo_id == REPO
 

@@ -8,7 +8,7 @@ import pytest
 from gglib_nb import DownloadManager, GatedRepoError, GglibError, InvalidConfigError, RepoNotFoundError
 from gglib_nb.demo import DemoRepository
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.transport import Patience
+from gglib_nb.hub.transport import RetryPolicy
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.certificates import Company
@@ -177,7 +177,7 @@ def test_no_mirror_grants_access_in_the_place_of_the_hub(
     if mirror_status != 200:
         mirror.faults.add(Status(mirror_status), path="*/auth-check", times=None)
     main.add_repository(repository(gated="manual"))
-    client = HubClient(main.url, TOKEN, mirrors=(mirror.url,), patience=Patience(tries=1))
+    client = HubClient(main.url, TOKEN, mirrors=(mirror.url,), retry_policy=RetryPolicy(tries=1))
 
     with pytest.raises(GglibError, match=main.url):
         client.check_access(REPO)

@@ -21,7 +21,7 @@ from gglib_nb.demo import DemoRepository
 from gglib_nb.domain.reports import TransferFailed
 from gglib_nb.errors import CertificateError, GglibError, InvalidConfigError, ProxyError, RepoNotFoundError
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.transport import Patience
+from gglib_nb.hub.transport import RetryPolicy
 from gglib_nb.network.client import close_shared_clients, httpx, shared_client
 from tests.support.certificates import Company
 from tests.support.engine import LocalEngine
@@ -81,7 +81,7 @@ def trust(monkeypatch, company: Company, variable: str = "SSL_CERT_FILE") -> Non
 
 def listing_error(endpoint: str) -> GglibError:
     with pytest.raises(GglibError) as caught:
-        HubClient(endpoint, patience=Patience(tries=2, first_wait_s=0.01)).list_files(REPO)
+        HubClient(endpoint, retry_policy=RetryPolicy(tries=2, first_wait_s=0.01)).list_files(REPO)
     return caught.value
 
 
@@ -298,7 +298,7 @@ def test_a_proxy_reached_over_tls_may_have_the_companys_certificate(company, mon
     with OddServer(serve) as proxy:
         monkeypatch.setenv("HTTP_PROXY", proxy.url.replace("http:", "https:"))
 
-        assert HubClient("http://hub.example", patience=Patience(tries=1)).search("x") == []
+        assert HubClient("http://hub.example", retry_policy=RetryPolicy(tries=1)).search("x") == []
 
     assert proxy.requests[0].startswith("GET http://hub.example/api/models?")
 

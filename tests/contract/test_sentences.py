@@ -9,7 +9,7 @@ import pytest
 from gglib_nb.domain.reports import TransferFailed
 from gglib_nb.errors import GglibError
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.transport import Patience
+from gglib_nb.hub.transport import RetryPolicy
 from tests.support.engine import HASTY, LocalEngine
 from tests.support.faulty_hub import (
     BadToken,
@@ -94,7 +94,7 @@ ASKED: dict[str, Callable[[HubClient], object]] = {
 def test_every_refusal_of_a_request_is_a_sentence(make_hub) -> None:
     hub = make_hub([make_repository(REPO, {NAME: 30_000})])
     anonymous, known = (
-        HubClient(hub.url, token, patience=Patience(tries=1, timeout_s=0.2)) for token in (None, "hf_x")
+        HubClient(hub.url, token, retry_policy=RetryPolicy(tries=1, timeout_s=0.2)) for token in (None, "hf_x")
     )
 
     texts = set()

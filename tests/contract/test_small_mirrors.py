@@ -23,7 +23,7 @@ from gglib_nb.errors import (
     RevisionNotFoundError,
 )
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.transport import Patience
+from gglib_nb.hub.transport import RetryPolicy
 
 REPO = "demo/small-GGUF"
 SHA = "c" * 40
@@ -31,7 +31,7 @@ DIGEST = "0123456789abcdef" * 4
 NAME = "sub/small-Q4_K_M.gguf"
 DATA = bytes(range(256)) * 40
 LISTED = (HubFile(NAME, 10_240, DIGEST),)
-QUICK = Patience(tries=2, first_wait_s=0.01, timeout_s=60)
+QUICK = RetryPolicy(tries=2, first_wait_s=0.01, timeout_s=60)
 INFO = {"id": REPO, "sha": SHA, "gated": False, "private": False}
 TREE = [
     {"type": "directory", "path": "sub", "size": 0},
@@ -100,7 +100,7 @@ def mirror(asked: list[str]) -> Iterator[Mirror]:
             stack.callback(server.server_close)
             stack.callback(server.shutdown)
             Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-            return HubClient(f"http://127.0.0.1:{server.server_port}/api/hub/", token, patience=QUICK)
+            return HubClient(f"http://127.0.0.1:{server.server_port}/api/hub/", token, retry_policy=QUICK)
 
         yield make
 

@@ -6,7 +6,7 @@ import pytest
 
 from gglib_nb import DownloadManager
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.transport import Patience
+from gglib_nb.hub.transport import RetryPolicy
 from gglib_nb.notebook.rows import download_row
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
@@ -76,7 +76,9 @@ def test_a_hub_that_is_down_is_not_asked_for_the_scan_of_every_folder(hub: Fault
     hub.faults.add(Status(503), times=None)
 
     assert (
-        HubClient(hub.url, patience=Patience(tries=1)).scan_states(REPO, "c" * 40, [f"{n}/m.gguf" for n in range(9)])
+        HubClient(hub.url, retry_policy=RetryPolicy(tries=1)).scan_states(
+            REPO, "c" * 40, [f"{n}/m.gguf" for n in range(9)]
+        )
         == {}
     )
     assert len(hub.requests) == 3

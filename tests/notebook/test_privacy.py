@@ -81,8 +81,8 @@ import traceback
 tracebacks = []
 manager = kernels.get_manager() if "CANARY_FILE" in os.environ else gglib_nb.get_manager()
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.transport import Patience
-hasty = HubClient(manager.config.endpoint, manager.config.hf_token, patience=Patience(tries=1))
+from gglib_nb.hub.transport import RetryPolicy
+hasty = HubClient(manager.config.endpoint, manager.config.hf_token, retry_policy=RetryPolicy(tries=1))
 for ask in (
     lambda: manager.sync.download("demo/nope-GGUF"),
     lambda: manager.sync.download("demo/refused-GGUF"),

@@ -6,7 +6,7 @@ It is long because hosts can affect an attempt in many ways; all tests use the s
 import pytest
 from msgspec.structs import replace
 
-from gglib_nb.cluster.dispatcher import ClusterHost, Dispatcher, Tell
+from gglib_nb.cluster.dispatcher import ClusterHost, Dispatcher, SendCommand
 from gglib_nb.domain.download import HostFolder, HostProgress, PlannedFile, ShardStatus, StoredFile
 from gglib_nb.domain.reports import (
     DiscardPartials,
@@ -74,7 +74,7 @@ class Cluster:
 
     def commands(self, kind):
         """(host, command) of one kind."""
-        return [(tell.host, tell.command) for tell in self.of(Tell) if isinstance(tell.command, kind)]
+        return [(sent.host, sent.command) for sent in self.of(SendCommand) if isinstance(sent.command, kind)]
 
     @property
     def started(self):
@@ -248,7 +248,7 @@ def test_a_stop_is_sent_to_the_host_and_its_answer_to_the_queue():
     cluster = Cluster(a_host("a"))
     cluster.start(8)
 
-    assert cluster.stop(8).actions == [Tell("a", StopTransfer(1))]
+    assert cluster.stop(8).actions == [SendCommand("a", StopTransfer(1))]
     assert cluster.stop(8).actions == []
     assert cluster.hear("a", TransferStopped(1)).actions == [TransferStopped(8)]
 
@@ -286,8 +286,8 @@ def test_files_are_hashed_by_the_host_that_has_them():
 
     check = a_check("/b/models/o/r/m.gguf")
 
-    assert cluster.do(cluster.dispatcher.take(check)).actions == [Tell("b", check)]
-    assert cluster.do(cluster.dispatcher.take(StopCheck(3))).actions == [Tell("b", StopCheck(3))]
+    assert cluster.do(cluster.dispatcher.take(check)).actions == [SendCommand("b", check)]
+    assert cluster.do(cluster.dispatcher.take(StopCheck(3))).actions == [SendCommand("b", StopCheck(3))]
     assert cluster.hear("b", CheckEnded(3, ())).actions == [CheckEnded(3, ())]
     assert cluster.do(cluster.dispatcher.take(StopCheck(3))).actions == []
 
@@ -297,7 +297,7 @@ def test_files_in_this_machines_folder_are_hashed_by_a_host_with_access():
 
     cluster.do(cluster.dispatcher.take(a_check("/home/models/o/r/m.gguf")))
 
-    assert [tell.host for tell in cluster.of(Tell)] == ["b"]
+    assert [sent.host for sent in cluster.of(SendCommand)] == ["b"]
 
 
 def test_a_check_ends_if_no_host_can_run_it_or_its_host_is_lost():
@@ -419,7 +419,7 @@ def test_a_new_token_reaches_a_host_before_its_next_transfer():
     cluster.do(cluster.dispatcher.take(replace(CONFIGURE, token="new")))
     cluster.start(1)
 
-    assert [type(tell.command) for tell in cluster.of(Tell)] == [Configure, StartTransfer]
+    assert [type(sent.command) for sent in cluster.of(SendCommand)] == [Configure, StartTransfer]
     assert cluster.commands(Configure)[0][1].token == "new"
 
 
@@ -521,6 +521,6 @@ def test_a_stop_stops_every_copy_and_is_confirmed_with_the_last(three):
     three.start(1, everywhere=True)
     three.hear("a", finished(1))
 
-    assert [tell.host for tell in three.stop(1).of(Tell)] == ["b", "c"]
+    assert [sent.host for sent in three.stop(1).of(SendCommand)] == ["b", "c"]
     assert three.hear("b", TransferStopped(2)).of(TransferStopped) == []
     assert three.hear("c", TransferStopped(3)).of(TransferStopped) == [TransferStopped(1)]

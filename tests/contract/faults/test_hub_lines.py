@@ -8,12 +8,12 @@ from huggingface_hub.utils import close_session
 
 from gglib_nb.errors import InvalidConfigError, NetworkError
 from gglib_nb.hub.client import HubClient
-from gglib_nb.hub.transport import Patience
+from gglib_nb.hub.transport import RetryPolicy
 from tests.support.certificates import Company
 from tests.support.faulty_hub import FaultyHub
 from tests.support.line import Line
 
-QUICK = Patience(tries=2, first_wait_s=0.01, timeout_s=60)
+QUICK = RetryPolicy(tries=2, first_wait_s=0.01, timeout_s=60)
 
 
 def new_folder(place: Path) -> Path:
@@ -34,7 +34,7 @@ def company(tmp_path, monkeypatch) -> Iterator[Company]:
 
 def test_an_unresolvable_hub_name_is_reported() -> None:
     with pytest.raises(NetworkError, match=r"hub\.invalid cannot be reached; check the connection, HF_ENDPOINT"):
-        HubClient("http://hub.invalid", patience=QUICK).list_files("demo/small-GGUF")
+        HubClient("http://hub.invalid", retry_policy=QUICK).list_files("demo/small-GGUF")
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_a_rejected_hub_certificate_is_reported_with_the_reason(
     hub: FaultyHub, company: Company, server, text: str
 ) -> None:
     with Line(hub.url, server(company)) as line, pytest.raises(InvalidConfigError) as caught:
-        HubClient(line.url, patience=QUICK).list_files("demo/small-GGUF")
+        HubClient(line.url, retry_policy=QUICK).list_files("demo/small-GGUF")
 
     assert text in str(caught.value)
     assert hub.requests == ()
@@ -58,4 +58,4 @@ def test_a_rejected_hub_certificate_is_reported_with_the_reason(
 
 def test_a_hub_signed_by_an_authority_in_ssl_cert_file_is_accepted(hub: FaultyHub, company: Company) -> None:
     with Line(hub.url, company.server()) as line:
-        assert len(HubClient(line.url, patience=QUICK).list_files("demo/small-GGUF").files) == 3
+        assert len(HubClient(line.url, retry_policy=QUICK).list_files("demo/small-GGUF").files) == 3
