@@ -140,8 +140,8 @@ def variants_of(
         sizes = dict((entry, None) if isinstance(entry, str) else entry for entry in entries)
         names = [parse_path(path) for path in sorted(sizes)]
         known_sum(sizes.values())
-    except (AttributeError, TypeError, ValueError) as error:
-        raise InvalidConfigError("Files must be paths, alone or with their sizes in bytes.") from error
+    except (AttributeError, TypeError, ValueError):
+        raise InvalidConfigError("Files must be paths, alone or with their sizes in bytes.") from None
     kinds = find_companions(names, sizes, stated)
     models = [name for name in names if name.is_gguf and name.path not in kinds]
     sets = sorted((_variant(members, sizes) for members in _sets(models)), key=lambda variant: variant.files[0])

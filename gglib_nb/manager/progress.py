@@ -18,7 +18,7 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot, ShardProgress
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import amount, duration, percent, rate, size
-from gglib_nb.manager.calls import is_awaited
+from gglib_nb.manager.calls import has_given_up, is_awaited
 
 _LOG_EVERY_S: Final = 60.0
 _log: Final = logging.getLogger("gglib_nb")
@@ -80,7 +80,7 @@ def shown(
 
     def look() -> None:
         nonlocal last
-        if not is_awaited():  # it would draw over the user's next line
+        if not is_awaited() or has_given_up():  # it would draw over the user's next line
             return
         now = snapshot().downloads.get(str(id_))
         if now is not None and now is not last:

@@ -95,8 +95,9 @@ def _search(operations: "SyncOperations", request: messages.Search) -> Listing:
 def _set(operations: "SyncOperations", name: str, text: str) -> None:
     if name not in rows.LIMITS:
         raise RequestError(f"This kernel does not know the limit {name!r}. Reload the page.")
-    no_limit = "none" if SETTINGS[name].default is None else "empty"
-    value = SETTINGS[name].read(text or no_limit)
+    if not text.strip() and SETTINGS[name].default is not None:
+        raise RequestError(f"{rows.LIMITS[name]} is empty; write a number.")
+    value = SETTINGS[name].read(text or "none")
     getattr(operations, LIVE[name][0])(SETTINGS[name].check(rows.LIMITS[name], value))
 
 

@@ -138,7 +138,9 @@ def config(
     --save: Set it for all future kernels too.
     --reset: Undo what was set or saved.
     """
-    typed, _, text = re.sub(r"^([\w-]+)\s*=\s*", r"\1 ", words).partition(" ")  # also as in `%config NAME = VALUE`
+    typed, has_value, text = re.sub(r"^([\w-]+)\s*=\s*", r"\1 ", words).partition(
+        " "
+    )  # also as in `%config NAME = VALUE`
     if reset and (not typed or text or save):
         raise GrammarError("--reset needs the name of a setting, without a value or --save")
     if save and not text:
@@ -152,7 +154,7 @@ def config(
     name = settings.setting_name(typed)
     if reset:
         return _reset(name, session)
-    if text:
+    if has_value:
         return _set(name, text, session, saves=save)
     _, value, origin, summary = _described(name, session.manager)
     return f"{name} is {value} ({origin}). {summary}"

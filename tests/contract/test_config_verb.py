@@ -174,6 +174,7 @@ def test_the_token_can_be_neither_shown_nor_set(ask: Ask, monkeypatch: pytest.Mo
     [
         "--save",
         "max_concurrent --save",
+        "max_concurrent ''",
         "--reset",
         "max_concurrent 2 --reset",
         "colour red",

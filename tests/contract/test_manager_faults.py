@@ -144,18 +144,26 @@ class Seen(list[object]):
 
 @pytest.mark.parametrize("kind", ["subscribe", "subscribe_events"])
 def test_a_listener_may_subscribe_twice_and_need_not_be_hashable(manager: DownloadManager, kind: str) -> None:
-    seen = Seen()
-    first, _ = getattr(manager, kind)(seen), getattr(manager, kind)(seen)
-    manager.sync.set_max_queue_size(5)
-    wait_until(lambda: len(seen) >= 2, 30, "the snapshots")
+    seen, has_come, calls = Seen(), threading.Event(), list[int]()
+    subscribe = getattr(manager, kind)
 
+    def count(news: Any) -> None:
+        """Called after the others: counts their calls with the news."""
+        if (limit := getattr(news, "snapshot", news).max_size) != 10:
+            calls.append(sum(getattr(one, "snapshot", one).max_size == limit for one in seen))
+            seen.clear()
+            has_come.set()
+
+    first, _, _ = subscribe(seen), subscribe(seen), subscribe(count)
+    manager.sync.set_max_queue_size(5)
+    assert has_come.wait(30)
     first()
     manager.sync.get_queue_snapshot()
-    seen.clear()
+    has_come.clear()
     manager.sync.set_max_queue_size(6)
 
-    wait_until(lambda: bool(seen), 30, "a snapshot")
-    assert len(seen) == 1
+    assert has_come.wait(30)
+    assert (calls[0], calls[-1]) == (2, 1)
 
 
 def test_a_queue_is_watched_as_soon_as_subscribe_returns() -> None:

@@ -1,12 +1,12 @@
 """The synchronous form: the same operations without a loop, and none is missing."""
 
 import asyncio
+import gc
 import inspect
 import threading
-import time
+import weakref
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -114,47 +114,70 @@ def test_threads_share_one_manager(make_manager: Callable[..., DownloadManager],
     ]
 
 
-def become_silent(calls: list[Any]) -> bool:
-    """Whether half a second passes without a call, long before the download ends."""
-    number = -1
-    for _ in range(8):
-        if number == (number := len(calls)):
-            return True
-        time.sleep(0.5)
-    return False
+class Progress:
+    """A callback that calls an operation."""
+
+    def __init__(self, manager: DownloadManager) -> None:
+        self.has_called = threading.Event()
+        self.manager = manager
+
+    def __call__(self, _download: object) -> None:
+        self.manager.sync.active_count()
+        self.has_called.set()
 
 
 async def test_a_cancelled_wait_ends_although_its_callback_called_an_operation(
-    manager: DownloadManager, hub: FaultyHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
-    hub.set_speed(bytes_per_second=30_000)
-    calls: list[int] = []
-    waiting = asyncio.create_task(
-        manager.download(SMALL, "Q4_K_M", progress=lambda _item: calls.append(manager.sync.active_count()))
-    )
-    await asyncio.to_thread(wait_until, lambda: bool(calls), 60, "the callback")
+    has_ended = threading.Event()
 
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
+    async def wait_until_cancelled() -> None:
+        progress = Progress(manager)
+        weakref.finalize(progress, has_ended.set)  # the operation's thread holds it until its wait has ended
+        waiting = asyncio.create_task(manager.download(SMALL, "Q4_K_M", progress=progress))
+        assert await asyncio.to_thread(progress.has_called.wait, 60)
+        waiting.cancel()
+        await asyncio.wait([waiting])
 
-    assert await asyncio.to_thread(become_silent, calls)
+    await wait_until_cancelled()
+
+    await asyncio.to_thread(wait_until, lambda: gc.collect() >= 0 and has_ended.is_set(), 60, "the end of the wait")
+    assert await manager.active_count() == 1
+
+
+class WatchedLoop(asyncio.SelectorEventLoop):
+    """A loop that counts how often it was asked whether it runs, as before each drawing."""
+
+    looks = 0
+
+    def is_running(self) -> bool:
+        self.looks += 1
+        return super().is_running()
 
 
 def test_nothing_is_shown_while_the_loop_of_an_interrupted_cell_does_not_run(
-    manager: DownloadManager, hub: FaultyHub
+    manager: DownloadManager, held: FaultyHub
 ) -> None:
-    hub.set_speed(bytes_per_second=30_000)
     calls: list[object] = []
-    loop = asyncio.new_event_loop()
+    loop = WatchedLoop()
+
+    def let_it_look() -> None:
+        """The thread that draws ends what it began before, and looks again."""
+        seen = loop.looks
+        wait_until(lambda: loop.looks >= seen + 2, 60, "two looks at the loop")
+
     waiting = loop.create_task(manager.download(SMALL, "Q4_K_M", progress=calls.append))
     while not calls:
         loop.run_until_complete(asyncio.sleep(0.05))
-
-    is_silent = become_silent(calls)
-    hub.set_speed()
+    let_it_look()
+    shown = len(calls)
+    manager.sync.pause_all()
+    let_it_look()
+    shown_while_stopped = len(calls) - shown
+    manager.sync.resume_all()
+    held.set_speed()
     path = loop.run_until_complete(waiting)
     loop.close()
 
-    assert is_silent
+    assert shown_while_stopped == 0
     assert path.exists()

@@ -297,6 +297,7 @@ def test_an_unknown_kind_is_answered_with_an_error(panel_of):
         error = ask(panel, cid="6", kind="set", id="max_concurrent", value=empty)["error"]
         assert error.startswith("Downloads at once is ")
         assert "''" not in error
+        assert "'empty'" not in error
     error = ask(panel, cid="5", kind="set", id="bandwidth_limit_bytes_per_second", value="0")["error"]
     assert "Write a number of MB, or one with its unit" in error
 
