@@ -107,11 +107,6 @@ class Hasher:
             self._reach = reach
             self._wake.put(None)
 
-    @property
-    def behind_bytes(self) -> int:
-        """Bytes that are written without a gap and not hashed yet."""
-        return self._reach - self.digest.front
-
     def offer(self, start: int, offset: int, view: memoryview) -> None:
         """Hash bytes that were just written, if they are near the front and the hasher's thread is idle; never waits.
 

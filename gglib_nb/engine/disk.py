@@ -41,8 +41,6 @@ _FOR_NOW: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMF
 _LONGEST_STEM_BYTES: Final = 255 - len(".part.lease.") - 16
 # A search of a cache takes milliseconds, on a slow network disk perhaps seconds.
 _SEARCH_S: Final = 10.0
-# A temporary file older than this belongs to a process that was killed.
-_ABANDONED_S: Final = 60.0
 
 
 # --- The files beside a target ----------------------------------------------------------------------------------------
@@ -80,7 +78,7 @@ def has_journal_or_lease(target: Path) -> bool:
 def delete_partial(target: Path, is_ours: Callable[[], bool]) -> None:
     """Delete the partial files of a target, as long as its lease is ours: a disk may take long for each of them."""
     journals = journal_path(target), _beside(target, ".part.journal.new")
-    for path in (part_path(target), *journals, *_private_names(target, 0.0), lease_path(target)):
+    for path in (part_path(target), *journals, *_private_names(target), lease_path(target)):
         if is_ours():
             path.unlink(missing_ok=True)
 
@@ -90,21 +88,20 @@ def rescue_renamed(target: Path) -> None:
     for path in renamed_parts(target):
         if not os.path.lexists(part_path(target)):
             path.rename(part_path(target))
-    for path in _private_names(target, _ABANDONED_S):
+    for path in _private_names(target):
         path.unlink(missing_ok=True)
 
 
 def renamed_parts(target: Path) -> list[Path]:
     """The partial file by the private name that it has during its last rename, if its process was killed then."""
-    return [path for path in _private_names(target, 0.0) if path.stem == part_path(target).name]
+    return [path for path in _private_names(target) if path.stem == part_path(target).name]
 
 
-def _private_names(target: Path, older_than_s: float) -> Iterator[Path]:
+def _private_names(target: Path) -> Iterator[Path]:
     """Temporary names of the partial file and of its lease, left by killed processes."""
     for own in (part_path(target), lease_path(target)):
         for path in matching(target.parent, f"{escape(own.name)}.{'[0-9a-f]' * 16}"):
-            found = status_of(path)
-            if found is not None and stat.S_ISREG(found.st_mode) and time.time() - found.st_mtime >= older_than_s:
+            if (found := status_of(path)) is not None and stat.S_ISREG(found.st_mode):
                 yield path
 
 

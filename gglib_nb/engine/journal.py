@@ -36,9 +36,8 @@ from gglib_nb.engine.disk import create_beside, journal_path, part_path, read_sm
 from gglib_nb.engine.pieces import WRITTEN, Pieces, Run, decode_runs, encode_runs
 from gglib_nb.system import boot_id, sync_data
 
-_SLOT_BYTES: Final = 128 * 1024
-_PARTS_BYTES: Final = 16 * 1024  # a file joined from hundreds of parts has more, and slots of another size
-_LARGE_SLOT_BYTES: Final = 512 * 1024
+_SLOT_BYTES: Final = 512 * 1024  # a file joined from hundreds of parts needs many; the rest of a slot is a hole
+_EARLIER_SLOT_BYTES: Final = 128 * 1024  # of an earlier version, for fewer parts
 _RUNS_BYTES: Final = 96 * 1024  # five thousand runs; a file of two thousand copied tensors has fewer
 _MAGIC: Final = b"gglib journal 2\n"
 _NUMBERS: Final = struct.Struct("<QI")  # of the record, and its length in bytes
@@ -101,7 +100,7 @@ _decoder: Final = msgspec.msgpack.Decoder(Record)
 
 def read_state(data: bytes, boot: str) -> JournalState | None:
     """Read a journal's bytes in this boot; None if neither slot is valid."""
-    slots = (_read_slot(data[at:]) for at in (0, _SLOT_BYTES, _LARGE_SLOT_BYTES))
+    slots = (_read_slot(data[at:]) for at in (0, _EARLIER_SLOT_BYTES, _SLOT_BYTES))
     found = max(filter(None, slots), key=lambda one: one[0], default=None)
     with contextlib.suppress(ValueError):
         if found is not None:
@@ -135,8 +134,6 @@ class Journal:
         self.is_copy_wrong = False  # as above
         self.versions: dict[str, str] = {}  # as above; connections add to it
         self._parts = parts
-        is_large = len(_encoder.encode(parts)) > _PARTS_BYTES
-        self._slot_bytes = _LARGE_SLOT_BYTES if is_large else _SLOT_BYTES
         self._boot = boot_id()
         self._number = 0
         self._newest = b""
@@ -182,7 +179,7 @@ class Journal:
             return
         number = self._number + 1
         numbers = _NUMBERS.pack(number, len(body))
-        write_all(self.fd, _MAGIC + numbers + _checksum(numbers, body) + body, number % 2 * self._slot_bytes)
+        write_all(self.fd, _MAGIC + numbers + _checksum(numbers, body) + body, number % 2 * _SLOT_BYTES)
         # Not after a failed write: the next one must not damage the other slot too.
         self._number, self._newest = number, body
 

@@ -110,11 +110,10 @@ def read_lease(path: Path) -> LeaseState | None:
 
 
 class SeenLease(msgspec.Struct, frozen=True):
-    """A lease's content (None: none or unreadable, `mtime_ns` counts), unchanged since `since_s`, by `clock_s`."""
+    """A lease's content, unchanged since `since_s`, by `clock_s`."""
 
-    state: LeaseState | None
+    state: LeaseState
     since_s: float
-    mtime_ns: int = 0
 
 
 class Lease:
@@ -149,22 +148,26 @@ class Lease:
         with contextlib.suppress(FileExistsError):
             self._create(self._path)
             return None
-        state, found = read_lease(self._path), status_of(self._path)
+        state, found = self._state(), status_of(self._path)
         if found is not None and stat.S_ISDIR(found.st_mode):
             raise IsADirectoryError(errno.EISDIR, "there is a folder in its place", str(self._path))
-        is_dead = state is not None and found is not None and state.process.is_gone(found.st_mtime)
-        self.has_other_writer = not is_dead or (state is not None and state.has_other_writer)
-        if (is_dead or self._is_silent(state, found)) and self._take_over(state):
+        is_dead = bool(state.owner) and found is not None and state.process.is_gone(found.st_mtime)
+        self.has_other_writer = not is_dead or state.has_other_writer
+        if (is_dead or self._is_silent(state)) and self._take_over(state):
             return None
-        return state or LeaseState("", "", 0, 0, 0)
+        return state
 
-    def _is_silent(self, state: LeaseState | None, found: os.stat_result | None) -> bool:
+    def _state(self) -> LeaseState:
+        """The lease at the path; one that cannot be read has no owner, and its modification time is its heartbeat."""
+        found = status_of(self._path)
+        return read_lease(self._path) or LeaseState("", "", 0, 0 if found is None else found.st_mtime_ns, 0)
+
+    def _is_silent(self, state: LeaseState) -> bool:
         """Whether it has not changed for too long."""
-        mtime_ns = found.st_mtime_ns if state is None and found is not None else 0
-        if self._seen is None or (state, mtime_ns) != (self._seen.state, self._seen.mtime_ns):
-            self._seen = SeenLease(state, clock_s(), mtime_ns)
+        if self._seen is None or state != self._seen.state:
+            self._seen = SeenLease(state, clock_s())
             return False
-        is_gone = state is not None and state.process.name in self._gone_owners
+        is_gone = state.process.name in self._gone_owners
         return clock_s() - self._seen.since_s > (min(self._lease_s, _GONE_S) if is_gone else self._lease_s)
 
     def is_ours(self) -> bool:
@@ -208,12 +211,12 @@ class Lease:
             path.unlink(missing_ok=True)
             raise
 
-    def _take_over(self, stale: LeaseState | None) -> bool:
+    def _take_over(self, stale: LeaseState) -> bool:
         mine = self._path.with_name(f"{self._path.name}.{self.owner}")
         self._create(mine)
         looked_s = clock_s()
         try:
-            if read_lease(self._path) == stale:
+            if self._state() == stale:
                 mine.replace(self._path)
                 self.has_other_writer |= clock_s() - looked_s >= _SETTLE_S  # another may have had it in between
                 time.sleep(_SETTLE_S)

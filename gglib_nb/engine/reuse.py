@@ -187,10 +187,6 @@ def _agreeing(sampling: Sampling, known: Sequence[Range], partial: Path, donors:
 
 # --- Copying ----------------------------------------------------------------------------------------------------------
 
-# If more copied bytes than this are not hashed yet, they have to be read from the disk again.
-_FAR_BEHIND_BYTES: Final = 96 * MIB
-_LOOK_S: Final = 0.01
-
 
 class TensorCopy:
     """The copying into one partial file; `run` is a job of the transfer, whose thread calls the rest.
@@ -242,8 +238,6 @@ class TensorCopy:
         at, end = copy.target_offset, copy.target_end
         while at < end:
             self.moved_s = time.monotonic()
-            while self._is_far_ahead and not self._revoked.wait(_LOOK_S):
-                self.moved_s = time.monotonic()
             # Without the lock, because the donor's disk may hang.
             data = donors.read(copy.donor, copy.source_offset + at - copy.target_offset, min(MIB, end - at))
             if not data:
@@ -256,12 +250,6 @@ class TensorCopy:
                 self._opened.hasher.offer(copy.target_offset, at, memoryview(data))
             at += len(data)
         return True
-
-    @property
-    def _is_far_ahead(self) -> bool:
-        """Whether to wait for the hasher; not while it reads an earlier run's bytes, which takes long."""
-        hasher = self._opened.hasher
-        return hasher.digest.front >= self._opened.left_end and hasher.behind_bytes > _FAR_BEHIND_BYTES
 
 
 class _OpenDonors(ExitStack):
