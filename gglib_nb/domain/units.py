@@ -181,7 +181,8 @@ def check_count(name: str, value: object, least: int = 1, most: int = MOST) -> i
 def parse_seconds(text: str) -> int:
     """Seconds of `90`, `2 min`, `1h 30min`; a `RequestError` for anything else."""
     parts = _DURATION.findall(text)
-    if not parts or _DURATION.sub("", text).strip():
+    is_unclear = len(parts) > 1 and not all(unit for _, unit in parts)  # `1h30`
+    if not parts or is_unclear or _DURATION.sub("", text).strip():
         raise RequestError(f"{text!r} is not a time. Write it such as 90 s, 10 min or 2 h.")
     return round(sum(float(number) * _SECONDS[unit[:1].lower()] for number, unit in parts))
 

@@ -193,7 +193,7 @@ _PARTIAL_COLUMNS: Final = (
 
 def earlier_list(past: Sequence[PastDownload]) -> Listing:
     """The ended downloads of this and other kernels, for the panel."""
-    actions = (Action("clear_earlier", "Clear", is_worded=True),)
+    actions = (Action("clear_earlier", "Clear", "Clear earlier downloads", is_worded=True),)
     return Listing(title="Earlier", rows=tuple(map(rows.past_row, past)), actions=actions)
 
 

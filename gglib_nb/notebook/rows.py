@@ -289,13 +289,14 @@ def _actions(item: QueuedDownload, pending_count: int, active_count: int) -> Ite
 
 
 def _pending_actions(item: QueuedDownload, pending_count: int, active_count: int) -> Iterator[Action]:
+    name = name_of(item.id)
     if pending_count > 1:
         is_first, is_last = item.position <= 1, item.position >= pending_count
-        yield Action("top", "Move to top", is_off=is_first)
-        yield Action("up", "Move up", is_off=is_first)
-        yield Action("down", "Move down", is_off=is_last)
+        yield Action("top", "Move to top", f"Move {name} to the top", is_off=is_first)
+        yield Action("up", "Move up", f"Move {name} up", is_off=is_first)
+        yield Action("down", "Move down", f"Move {name} down", is_off=is_last)
     if active_count:
-        yield Action("run_now", "Run now")
+        yield Action("run_now", "Run now", f"Run {name} now")
     yield Action("resume", "Resume") if item.status is DownloadStatus.PAUSED else _PAUSE
     yield Action("remove", "Remove")
 
@@ -395,9 +396,9 @@ def views(snapshot: QueueSnapshot) -> tuple[View, ...]:
     for id_, row in _other_rows(snapshot).items():
         ids.setdefault("pending" if row.status == "resolving" else "elsewhere", []).append(id_)
     titles = {"failed": "Failed", "completed": "Done", "cancelled": "Cancelled"}
-    actions = {id_: [Action(f"clear_{id_}", "Clear", is_worded=True)] for id_ in titles}
+    actions = {id_: [Action(f"clear_{id_}", "Clear", f"Clear {id_} downloads", is_worded=True)] for id_ in titles}
     if retry_order(snapshot):
-        actions["failed"].insert(0, Action("retry_all", "Retry all", "Retry all", is_worded=True))
+        actions["failed"].insert(0, Action("retry_all", "Retry all", "Retry all failed downloads", is_worded=True))
     titles = {"active": "", "pending": "Up next", **titles, "elsewhere": "In other kernels"}
     return tuple(
         View(id=id_, title=title, rows=tuple(ids[id_]), actions=tuple(actions.get(id_, ())))

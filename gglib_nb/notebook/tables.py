@@ -166,7 +166,7 @@ class Table:
     def _folded(self, columns: Iterable[Column], at: int) -> str:
         """The cells of these columns in a row, on one line."""
         words = [(column.title, self._cells[column][at].text) for column in columns]
-        return " · ".join(f"{title} {text}" for title, text in words if text and text != units.UNKNOWN)
+        return " · ".join(f"{title}: {text}" for title, text in words if text and text != units.UNKNOWN)
 
 
 def _cell(column: Column, item: Any, at: int) -> Fact:  # noqa: ANN401 - as the columns need it

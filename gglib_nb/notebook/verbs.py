@@ -175,8 +175,8 @@ def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
         getattr(session.sync, LIVE[name][0])(value)
     where = f", saved in {settings.save_setting(name, value)} for all future kernels" if saves else " in this kernel"
     shown = settings.SETTINGS[name].show(value)
-    if not is_now:
-        held = settings.SETTINGS[name].show(_held(name, session.manager))
+    if not is_now and (held := _held(name, session.manager)) != value:
+        held = settings.SETTINGS[name].show(held)
         return f"{name} is {shown}{where}. This kernel still uses {held}; restart it to apply the change."
     settings.SET_HERE[name] = value
     more = "" if saves else f" For all future kernels: {command}"

@@ -43,8 +43,8 @@ def moves(page: Page, hub: FaultyHub) -> None:
 
 def acts(page: Page) -> None:
     """Fails unless a user can reorder, pause, cancel and add downloads. F16 is active, two are waiting."""
-    button_of(page, Q4_K_M, "Move up").click()
-    expect(button_of(page, Q4_K_M, "Move up")).to_be_disabled()
+    button_of(page, Q4_K_M, "Move tiny-llama-GGUF Q4_K_M up").click()
+    expect(button_of(page, Q4_K_M, "Move tiny-llama-GGUF Q4_K_M up")).to_be_disabled()
     assert order_of(page) == [F16, Q4_K_M, Q8_0]
 
     button_of(page, F16, "Pause").click()

@@ -77,8 +77,8 @@ def test_reorder_by_button_changes_the_order_that_status_prints(opened: OpenNote
     page.run(2)
     before = page.run(3)
 
-    button_of(page, "demo/third:Q4_K_M", "Move up").click()
-    expect(button_of(page, "demo/third:Q4_K_M", "Move up")).to_be_disabled()
+    button_of(page, "demo/third:Q4_K_M", "Move third Q4_K_M up").click()
+    expect(button_of(page, "demo/third:Q4_K_M", "Move third Q4_K_M up")).to_be_disabled()
 
     assert re.findall(r"demo/(\w+):", before) == ["first", "second", "third"]
     assert re.findall(r"demo/(\w+):", page.run(3)) == ["first", "third", "second"]

@@ -3,6 +3,7 @@
 It is long because it covers every state, theme and width, and each announcement.
 """
 
+import re
 from collections.abc import Callable
 
 import pytest
@@ -189,9 +190,10 @@ def test_a_row_is_one_tab_stop_and_arrow_keys_reach_its_controls(open_panel):
     above = focused(panel)
 
     grip = f"Reorder {TITLE}: drag, or press Alt with an arrow key"
-    names = ["Move to top", "Move up", "Move down", "Pause", "Remove", "Details of"]
+    moves = [f"Move {TITLE} {where}" for where in ("to the top", "up", "down")]
+    others = [f"{name} {TITLE}" for name in ("Pause", "Remove", "Details of")]
     assert by_tab == [f"Details of {TITLE}", "solid"]
-    assert reached == [[grip, "solid"], *([f"{name} {TITLE}", "solid"] for name in names)]
+    assert reached == [[grip, "solid"], *([name, "solid"] for name in moves + others)]
     assert above == ["Details of first-GGUF Q8_0", "solid"]
 
 
@@ -203,7 +205,7 @@ def test_the_move_controls_of_a_waiting_row_are_visible_without_hovering(open_pa
 
     rows = panel.page.locator('.gglib-row[data-status="queued"]')
     assert rows.count() == 3
-    for control in ("Move up", "Move down", "Reorder"):
+    for control in (re.compile("^Move .* up$"), re.compile("^Move .* down$"), "Reorder"):
         for row in rows.all():
             node = row.get_by_label(control)
             expect(node).to_be_visible()
@@ -313,7 +315,7 @@ def test_moves_pauses_and_cancels_are_announced(open_panel):
     panel = open_panel(manager)
     live = panel.page.locator("[aria-live=polite] > :last-child")
 
-    panel.press(f"Move up {TITLE}")
+    panel.press(f"Move {TITLE} up")
     expect(live).to_have_text(f"{TITLE} is number 1 now.")
     panel.show_queue(download("owner/first-GGUF:Q8_0"), download(MODEL, "paused"))
     expect(live).to_have_text(f"{TITLE} is paused.")
@@ -330,7 +332,7 @@ def test_rows_leaving_the_lists_are_announced(open_panel):
 
     panel.press(f"Dismiss {TITLE}")
     expect(live).to_have_text(f"{TITLE} was removed from the list.")
-    panel.press("Clear Failed")
+    panel.press("Clear failed downloads")
 
     expect(live).to_have_text("Failed downloads cleared.")
 
@@ -370,7 +372,7 @@ def test_a_removed_control_passes_the_focus_to_its_neighbour(open_panel):
 
 def test_clearing_the_last_row_keeps_the_focus_in_the_panel(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "failed")))
-    panel.button("Clear Failed").focus()
+    panel.button("Clear failed downloads").focus()
 
     panel.show_queue()
 
@@ -379,7 +381,7 @@ def test_clearing_the_last_row_keeps_the_focus_in_the_panel(open_panel):
 
 def test_a_focus_outside_the_panel_is_not_moved_back(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "failed")))
-    panel.button("Clear Failed").focus()
+    panel.button("Clear failed downloads").focus()
     panel.page.evaluate("document.activeElement.blur()")
 
     panel.show_queue()

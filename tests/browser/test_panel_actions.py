@@ -43,8 +43,9 @@ def test_a_button_sends_its_action(open_panel):
         )
     )
 
-    for label in ("Pause running", "Cancel running", "Pause waiting", "Run now waiting", "Remove waiting"):
+    for label in ("Pause running", "Cancel running", "Pause waiting", "Remove waiting"):
         panel.press(f"{label}-GGUF Q8_0")
+    panel.press("Run waiting-GGUF Q8_0 now")
     for label in ("Resume resting", "Retry failed", "Dismiss failed"):
         panel.press(f"{label}-GGUF Q8_0")
 
@@ -52,8 +53,8 @@ def test_a_button_sends_its_action(open_panel):
         ("pause", running),
         ("cancel_download", running),
         ("pause", waiting),
-        ("run_now", waiting),
         ("remove_from_queue", waiting),
+        ("run_now", waiting),
         ("resume", resting),
         ("retry", failed),
         ("clear_failed", failed),
@@ -143,18 +144,18 @@ def test_cancel_all_can_be_declined(open_panel):
 
 
 @pytest.mark.parametrize(
-    ("label", "position"),
+    ("where", "position"),
     [
-        ("Move up", 1),
-        pytest.param("Move down", 3, marks=pytest.mark.slow),
-        pytest.param("Move to top", 1, marks=pytest.mark.slow),
+        ("up", 1),
+        pytest.param("down", 3, marks=pytest.mark.slow),
+        pytest.param("to the top", 1, marks=pytest.mark.slow),
     ],
 )
-def test_the_move_buttons_of_a_waiting_row_work(open_panel, label, position):
+def test_the_move_buttons_of_a_waiting_row_work(open_panel, where, position):
     panel = open_panel(FakeManager(download(FIRST), download(SECOND), download(THIRD)))
     panel.row("second-GGUF").hover()
 
-    panel.press(f"{label} second-GGUF Q8_0")
+    panel.press(f"Move second-GGUF Q8_0 {where}")
 
     assert panel.asked() == [("reorder_queue", SECOND, position)]
 
@@ -273,8 +274,8 @@ def test_starts_and_ends_above_the_pointer_move_nothing_under_it(open_panel, end
 def test_all_failures_can_be_retried_or_cleared_together(open_panel):
     panel = open_panel(scenes.errors())
 
-    panel.press("Retry all")
-    panel.press("Clear Failed")
+    panel.press("Retry all failed downloads")
+    panel.press("Clear failed downloads")
 
     assert [operation for operation, *_ in panel.asked()] == ["retry", "retry", "retry", "clear_failed"]
 

@@ -70,7 +70,7 @@ def test_clear_deletes_the_history(open_panel: OpenPanel) -> None:
     panel.press("Earlier · 1")
     manager.answers["history"] = []
 
-    panel.press("Clear Earlier")
+    panel.press("Clear earlier downloads")
 
     assert panel.asked() == [("clear_history",)]
     expect(panel.page.locator(".gglib-earlier")).to_be_hidden()

@@ -224,7 +224,7 @@ def test_a_session_with_only_the_keyboard_never_loses_the_focus(
     go_to(panel, "Details of first Q4_K_M", "Tab")
     go_to(panel, "Details of second Q4_K_M", "Tab")
     go_to(panel, "Details of third Q4_K_M", "Tab")
-    enter(panel, "Move up third Q4_K_M", "ArrowLeft", lambda: is_said("third Q4_K_M is number 1 now."))
+    enter(panel, "Move third Q4_K_M up", "ArrowLeft", lambda: is_said("third Q4_K_M is number 1 now."))
     panel.until(lambda: stand("first", "third", "second"), "the third before the second")
     enter(panel, "Pause third Q4_K_M", "ArrowRight", lambda: is_said("third Q4_K_M is paused."))
     enter(panel, "Resume third Q4_K_M", "ArrowRight", lambda: is_said("third Q4_K_M is waiting in the queue again."))

@@ -79,7 +79,7 @@ def test_pressing_up_twice_moves_the_same_row_twice(open_panel, after_ms):
     queue = Queue(FIRST, SECOND, THIRD)
     panel = open_panel(queue, has_clock=True)
 
-    press_twice(panel, "Move up third-GGUF Q8_0", after_ms)
+    press_twice(panel, "Move third-GGUF Q8_0 up", after_ms)
 
     assert queue.waiting == [THIRD, FIRST, SECOND]
 

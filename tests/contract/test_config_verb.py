@@ -66,7 +66,7 @@ def test_in_a_terminal_the_table_of_settings_fits_its_width(kernel: DownloadMana
     shown = parse("config").run(Session(lambda: kernel, Terminal())).text
 
     assert all(len(line) <= 80 for line in shown.splitlines()[:-1] if str(tmp_path) not in line)
-    assert "Meaning Downloads that run at once." in shown
+    assert "Meaning: Downloads that run at once." in shown
 
 
 @pytest.mark.parametrize(
@@ -109,6 +109,13 @@ def test_a_saved_setting_applies_to_every_later_kernel(ask: Ask, kernel: Downloa
 
     assert kernel.snapshot.max_concurrent == 3
     assert DownloadManagerConfig.of_kernel().max_concurrent == 3
+
+
+def test_a_saved_value_that_is_already_in_use_needs_no_restart(ask: Ask) -> None:
+    said = {text: ask(f"storage_limit_bytes {text} --save") for text in ("unlimited", "5GB")}
+
+    assert "restart" not in said["unlimited"]
+    assert "restart" in said["5GB"]
 
 
 def test_a_limit_that_is_switched_off_for_good_outranks_the_environment(

@@ -1100,7 +1100,7 @@ def test_history_lists_ended_downloads_with_outcome_size_time_and_rate(shell, ma
     assert good.split()[3:] == ["owner/good:Q8_0", "completed", "4.0", "GB"]
     assert here.split()[3:] == ["owner/here:Q8_0", "already", "downloaded", "1.0", "GB"]
     assert bad.split()[3:] == ["owner/bad@v1:Q4_K_M", "failed", "—"]
-    assert (pace.strip(), why.strip()) == ("Took 1 min 20 s · Rate 50.0 MB/s", "Took 1 min 00 s · Why Cut.")
+    assert (pace.strip(), why.strip()) == ("Took: 1 min 20 s · Rate: 50.0 MB/s", "Took: 1 min 00 s · Why: Cut.")
     assert hint == "Download one again: %gguf queue ROW. Clear the list: %gguf history --clear"
 
 

@@ -454,6 +454,11 @@ def test_an_amount_or_time_of_many_digits_is_refused(text: str) -> None:
         parse_seconds(text)
 
 
+def test_a_time_with_a_missing_unit_is_refused() -> None:
+    with pytest.raises(RequestError):
+        parse_seconds("1h30")
+
+
 # The token
 
 

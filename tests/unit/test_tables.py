@@ -26,9 +26,9 @@ def test_the_least_important_column_is_folded_first() -> None:
     assert Table(COLUMNS, ROWS).text(28).splitlines() == [
         "  Name   Size   Kind",
         "  alpha  1 GB   llama",
-        "    Folder /models/a",
+        "    Folder: /models/a",
         "  beta   20 GB  qwen",
-        "    Folder /models/b",
+        "    Folder: /models/b",
     ]
 
 
@@ -41,7 +41,7 @@ def test_html_shows_folded_columns_below_the_name() -> None:
 
     assert html.count("<th ") == 2
     assert "<code>alpha</code><div" in html
-    assert "Kind llama · Folder /models/a</div>" in html
+    assert "Kind: llama · Folder: /models/a</div>" in html
 
 
 def test_folded_columns_are_escaped_in_html() -> None:
