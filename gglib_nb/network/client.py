@@ -54,7 +54,8 @@ class RoutingTransport(httpx.BaseTransport):
         self._tls = tls_context()
         self._lock = threading.Lock()
         self._is_closed = False
-        self._transports: dict[tuple[str | None, ...], httpx.HTTPTransport] = {}
+        # By proxy and local address. Each sends one request at a time, because its time limit closes all of it.
+        self._idle: dict[tuple[str | None, ...], list[httpx.HTTPTransport]] = {}
 
     @override
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -63,11 +64,11 @@ class RoutingTransport(httpx.BaseTransport):
         proxy = self._proxies.for_url(str(request.url))
         local_address = None if proxy is not None else _local_address(request)
         with self._lock:
-            key = (proxy, local_address)
-            transport = self._transports.get(key) or self._transports.setdefault(key, _made(*key, self._tls))
+            idle = self._idle.setdefault((proxy, local_address), [])
+            transport = idle.pop() if idle else _made(proxy, local_address, self._tls)
         # httpx limits the time of each read, but not that of a head which arrives byte by byte.
         silent_s = request.extensions.get("timeout", {}).get("read") or 0.0
-        limit = threading.Timer(_LONGEST_HEAD_S + silent_s, self._close, key)
+        limit = threading.Timer(_LONGEST_HEAD_S + silent_s, transport.close)
         limit.daemon = True
         limit.start()
         try:
@@ -77,20 +78,19 @@ class RoutingTransport(httpx.BaseTransport):
             raise
         finally:
             limit.cancel()
-        if self._is_closed or self._transports.get(key) is not transport:  # while it connected: nobody would close it
+            idle.append(transport)
+        if self._is_closed:  # while it connected: nobody would close it
             response.close()
+            transport.close()
             raise httpx.ReadError("the connection was closed", request=request)
         return response
 
     @override
     def close(self) -> None:
         self._is_closed = True
-        for key in list(self._transports):
-            self._close(*key)
-
-    def _close(self, *key: str | None) -> None:
-        if (transport := self._transports.pop(key, None)) is not None:
-            transport.close()
+        for idle in list(self._idle.values()):
+            for transport in list(idle):
+                transport.close()
 
 
 def _local_address(request: httpx.Request) -> str | None:

@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +24,7 @@ from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub, Status
 from tests.support.hub import make_repository
-from tests.support.odd_server import OddServer
+from tests.support.odd_server import OddServer, response
 
 REPO = "demo/hostile-GGUF"
 SHA = "c" * 40
@@ -195,6 +196,33 @@ def test_a_trickling_head_is_given_up(monkeypatch) -> None:
 
     with OddServer(trickle) as server, pytest.raises(NetworkError):
         HubClient(server.url, retry_policy=RetryPolicy(tries=1, timeout_s=0.5)).list_files(REPO)
+
+
+def test_a_trickling_head_ends_only_its_own_request(monkeypatch) -> None:
+    monkeypatch.setattr(network_client, "_LONGEST_HEAD_S", 0.3)
+    other_is_asked, is_given_up = threading.Event(), threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        if "/slow" in server.ask(connection):
+            assert other_is_asked.wait(60)
+            with suppress(OSError):
+                connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
+                while True:
+                    connection.sendall(b"x")
+                    time.sleep(0.05)
+            is_given_up.set()
+        else:
+            other_is_asked.set()
+            assert is_given_up.wait(60)
+            connection.sendall(response(body=b"{}"))
+
+    with OddServer(serve) as server, ThreadPoolExecutor(2) as pool:
+        client, timeout = network_client.shared_client(), network_client.httpx.Timeout(60, read=1)
+        slow = pool.submit(client.get, f"{server.url}/slow", timeout=timeout)
+        other = pool.submit(client.get, f"{server.url}/other", timeout=60)
+        assert other.result(60).text == "{}"
+        with pytest.raises(network_client.httpx.TransportError):
+            slow.result(60)
 
 
 def test_more_files_than_a_repository_can_have_are_not_read(monkeypatch) -> None:
