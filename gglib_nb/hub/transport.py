@@ -153,13 +153,13 @@ class Transport:
 
     def pages(self, route: str, asked: Asked, params: Pairs, *, is_brief: bool = False) -> Iterator[Json]:
         """The rows of a listing; further pages are requested when their rows are needed."""
-        url, seen, last = self.endpoint + route, set[str](), list[Json]()
-        while url not in seen and len(seen) < _MOST_PAGES:
-            seen.add(url)
+        url, urls, seen = self.endpoint + route, set[str](), set[int]()
+        while url not in urls and len(urls) < _MOST_PAGES:
+            urls.add(url)
             page, following = self._page(list, url, asked, params, is_brief=is_brief)
-            if page and page == last:  # the hub ignores its own cursor
+            if page and hash(str(page)) in seen:  # the hub ignores its own cursor
                 break
-            last = page
+            seen.add(hash(str(page)))
             yield from page
             if following is None:
                 return

@@ -79,6 +79,18 @@ class SamePage:
         return response.having(Link=f'<{request.path}?again={again}>; rel="next"')
 
 
+@dataclass
+class TwoPages:
+    """Two pages in turn, at an address that grows, as of a server behind a cache."""
+
+    count: int = 0
+
+    def apply(self, request: Request, response: Response) -> Response:
+        self.count += 1
+        answer = text_response(200, f'[{{"id": "demo/{self.count % 2}"}}]', "application/json")
+        return answer.having(Link=f'<{request.path}?page={self.count}>; rel="next"')
+
+
 @pytest.fixture
 def retry_policy() -> RetryPolicy:
     return QUICK
@@ -352,6 +364,15 @@ def test_a_page_that_is_repeated_at_other_addresses_ends_the_listing(hub: Faulty
         client.search("", limit=1000)
 
     assert len(hub.requests) == 3  # the link drops the first request's parameters, which gave other rows
+
+
+def test_two_pages_in_turn_end_the_listing(hub: FaultyHub, client: HubClient) -> None:
+    hub.faults.add(TwoPages(), path="/api/models", times=None)
+
+    with pytest.raises(HubUnavailableError, match="does not end"):
+        client.search("", limit=1000)
+
+    assert len(hub.requests) == 3
 
 
 def test_a_mirrors_link_to_the_hub_is_followed_on_the_mirror(make_hub: Callable[..., FaultyHub]) -> None:
