@@ -191,7 +191,7 @@ class TargetCheck(Struct, eq=False):
     def _linked(self) -> StoredFile | None:
         """The target as a link to an identical file; None if there is none or it cannot be linked."""
         file = self.files[0]
-        if len(self.files) > 1 or file.sha256 is None or not file.size_bytes:
+        if len(self.files) > 1 or file.sha256 is None or not file.size_bytes or os.path.lexists(self._target):
             return None
         for candidate in _identical_candidates(self.link_folders, self._target, file.size_bytes, file.sha256):
             # Another user's file, a dead mount, or a filesystem without links: the file is downloaded.

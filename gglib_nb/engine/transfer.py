@@ -138,11 +138,11 @@ class Transfer:
             return TransferStopped(self._command.attempt)  # the rest is left for a resume
         stored = tuple(file.stored for file in self.files if file.stored is not None)
         check_in_place(stored)
-        check_split_set(stored)
         self._report(time.monotonic())
         for file in self.files:
             with contextlib.suppress(OSError):
                 delete_unowned(file.path, keeps_bytes=True)
+        check_split_set(stored)
         return TransferFinished(self._command.attempt, stored)
 
     def _work(self) -> None:

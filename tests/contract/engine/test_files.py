@@ -61,6 +61,7 @@ def test_a_set_whose_headers_declare_a_missing_shard_is_refused(engine) -> None:
 
     assert isinstance(error, IncompleteShardSetError)
     assert error.missing == (3,)
+    assert sorted(str(one.relative_to(engine.folder / REPO)) for one in engine.folder.rglob("*.gguf*")) == SHARDS[:2]
 
 
 def test_byte_splits_are_joined_and_each_part_is_verified(hub, engine, tmp_path) -> None:
@@ -270,6 +271,20 @@ def test_an_identical_file_on_another_disk_is_not_read_because_it_cannot_be_link
     end = engine.fetch(REPO, "small.gguf")
 
     assert (hashed, end.files[0].was_present) == ([], False)
+    engine.close()
+
+
+def test_no_identical_file_is_hashed_for_a_target_that_exists(hub, tmp_path, monkeypatch) -> None:
+    """A link cannot replace it."""
+    twin = tmp_path / "elsewhere" / "models--demo--model" / "blobs" / right_digest(hub, "small.gguf")
+    twin.parent.mkdir(parents=True)
+    twin.write_bytes(b"".join(hub.repositories[REPO].commit().files["small.gguf"].content.slices()))
+    engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(tmp_path / "elsewhere"),))
+    engine.target(REPO, "small.gguf").parent.mkdir(parents=True)
+    engine.target(REPO, "small.gguf").write_bytes(b"damaged")
+    monkeypatch.setattr(local, "hash_file", lambda *_: 1 // 0)
+
+    assert engine.fetch(REPO, "small.gguf", replaces=True).files[0].is_verified
     engine.close()
 
 
