@@ -14,6 +14,7 @@ import pytest
 
 from gglib_nb.domain.reports import TransferFinished
 from gglib_nb.engine import disk
+from gglib_nb.engine.pacing import SMALLEST_SPLIT_BYTES
 from tests.support.engine import HASTY, PATIENT, LocalEngine, configured
 from tests.support.faulty_hub import Stall, edge_lottery
 from tests.support.hub import make_repository
@@ -88,19 +89,22 @@ def test_the_tail_of_one_connection_is_split_among_idle_ones(hub, engine) -> Non
 
 @pytest.mark.slow
 def test_connections_to_slow_edges_are_replaced_and_fast_ones_kept(hub, engine) -> None:
-    hub.set_edge_lottery(edge_lottery([(0.5, 1_000_000), (0.5, 12_000_000)], seed=3))
+    # On the slow edges no answer ends in time, however busy the machine is.
+    hub.set_edge_lottery(edge_lottery([(0.5, 50_000), (0.5, 12_000_000)], seed=3))
 
     engine.fetch(REPO, NAME)
 
     records = [one for one in hub.requests if one.origin == "cdn"]
-    took_s = max(one.ended_s for one in records) - min(one.started_s for one in records)
-    counts = bytes_by_connection(hub)
-    busy_s = dict.fromkeys(counts, 0.0)
-    for one in records:
-        busy_s[one.connection_id] += one.ended_s - one.started_s
-    slow = [connection for connection in counts if counts[connection] < busy_s[connection] * 2_000_000]
-    assert sum(busy_s[connection] < took_s / 2 for connection in slow) >= 4
-    assert sum(counts[connection] for connection in counts if connection not in slow) > 0.8 * SIZE
+    kept = {one.connection_id for one in records if one.is_whole}
+    # Another connection fetches the rest of an abandoned request. A split, which happens at the end, takes only a tail.
+    starts = [one.range[0] for one in records]
+    replaced = {
+        one.connection_id
+        for one in records
+        if any(one.range[0] < at <= one.range[0] + min(one.bytes_sent, SMALLEST_SPLIT_BYTES - 1) for at in starts)
+    }
+    assert len(replaced - kept) >= 4
+    assert sum(one.bytes_sent for one in records if one.connection_id in kept) > 0.8 * SIZE
 
 
 @pytest.mark.slow
