@@ -75,12 +75,14 @@ def loss_of_folder(models_directory: Path, models: Iterable[Model]) -> str:
 
 
 def with_companions(new: Model, registered: Iterable[Model]) -> Model:
-    """A model that is registered again in its place: also with companions and `replaces` that `new` lacks."""
+    """A model that is registered again: also with companions that `new` lacks, and what an update has yet to delete."""
     kinds = {file.kind for file in new.files}
     for model in registered:
-        if (model.id, model.paths) == (new.id, new.paths):
+        if model.id == new.id and (model.paths == new.paths or model.replaces):
             files = (file for file in model.files if file.kind not in kinds and exists(Path(file.target)))
-            return replace(new, files=(*new.files, *files), replaces=model.replaces)
+            placed = replace(new, files=(*new.files, *files))
+            left = {*model.replaces, *model.targets} if model.replaces else set()
+            return replace(placed, replaces=tuple(sorted(left - placed.targets)))
     return new
 
 

@@ -304,7 +304,9 @@ class QueueOperations(Blocking):
         for plan in plans if self._parts.engine.setting is None else ():
             folder = self._parts.config.models_directory if plan.to is None else Path(plan.to)
             if loss := loss_of_folder(folder, models):
-                raise StorageError(loss)
+                is_known = plan.to is not None and any(model.id == plan.id for model in models)
+                other = f" To download it to another folder, first: %gguf forget {plan.id.typed}" if is_known else ""
+                raise StorageError(loss + other)
         limit_bytes = self._parts.config.storage_limit_bytes
         if limit_bytes is None and all(plan.to is None for plan in plans):
             yield

@@ -188,6 +188,19 @@ def test_without_the_option_a_model_stays_in_its_folder(manager: DownloadManager
     assert not manager.config.models_directory.exists()
 
 
+def test_a_model_of_a_folder_that_was_deleted_is_downloaded_elsewhere_after_it_was_forgotten_as_the_error_says(
+    manager: DownloadManager, disk: Path
+) -> None:
+    downloaded(manager, disk)
+    shutil.rmtree(disk)
+
+    with pytest.raises(StorageError, match=f"%gguf forget {SMALL}$"):
+        manager.sync.queue_smart(REPO, "Q4_K_M")
+    manager.sync.forget(SMALL)
+
+    assert manager.sync.download(REPO, "Q4_K_M").is_relative_to(manager.config.models_directory)
+
+
 def test_a_second_folder_is_refused_and_the_first_is_named(manager: DownloadManager, disk: Path) -> None:
     path = manager.sync.download(REPO, "Q4_K_M")
 

@@ -425,18 +425,24 @@ def test_after_an_interruption_at_any_step_the_catalog_has_a_complete_model(
     assert found.paths == old.paths
 
 
-def test_deleting_a_model_after_an_interrupted_update_leaves_no_old_file(
-    manager: DownloadManager, hub: FaultyHub, path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def fail_to_rename(manager: DownloadManager, hub: FaultyHub, content: Content, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An update whose new version cannot get the names of the old one."""
+
     def die(*_arguments: object) -> None:
         raise OSError(5, "Input/output error")
 
-    publish(hub, gguf(weights="second"))
+    publish(hub, content)
     with monkeypatch.context() as patched:
         patched.setattr(updating, "_moved", die)
         with pytest.raises(StorageError):
             update(manager)
     manager.sync.cancel_all()
+
+
+def test_deleting_a_model_after_an_interrupted_update_leaves_no_old_file(
+    manager: DownloadManager, hub: FaultyHub, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fail_to_rename(manager, hub, gguf(weights="second"), monkeypatch)
     assert "@" in manager.sync.find_model("mended").paths[0]
 
     planned = manager.sync.delete("mended", dry_run=True)
@@ -449,16 +455,8 @@ def test_deleting_a_model_after_an_interrupted_update_leaves_no_old_file(
 def test_a_repair_of_an_interrupted_update_keeps_what_that_has_to_delete_and_update_finishes_it(
     manager: DownloadManager, hub: FaultyHub, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(*_arguments: object) -> None:
-        raise OSError(5, "Input/output error")
-
     content = gguf(weights="second")
-    publish(hub, content)
-    with monkeypatch.context() as patched:
-        patched.setattr(updating, "_moved", die)
-        with pytest.raises(StorageError):
-            update(manager)
-    manager.sync.cancel_all()
+    fail_to_rename(manager, hub, content, monkeypatch)
     manager.sync.path("mended").write_bytes(b"damaged")
 
     manager.sync.wait(manager.sync.repair("mended").id)
@@ -469,6 +467,23 @@ def test_a_repair_of_an_interrupted_update_keeps_what_that_has_to_delete_and_upd
     assert manager.catalog.models()[0].replaces == ()
     assert sha256_of(path) == content.sha256
     assert [one.name for one in path.parent.iterdir()] == [NAME]
+
+
+@pytest.mark.parametrize("following", ["update", "delete"])
+def test_a_forced_download_after_an_interrupted_update_leaves_the_other_copy_to_a_later_update_or_deletion(
+    manager: DownloadManager, hub: FaultyHub, path: Path, monkeypatch: pytest.MonkeyPatch, following: str
+) -> None:
+    fail_to_rename(manager, hub, gguf(weights="second"), monkeypatch)
+    [copy] = manager.catalog.models()[0].paths
+    manager.sync.wait(manager.sync.queue_smart(REPO, force=True).id)
+    [model] = manager.catalog.models()
+
+    getattr(manager.sync, following)("mended")
+
+    assert (model.paths, model.replaces) == ((str(path),), (copy,))
+    assert [str(one) for one in manager.config.models_directory.rglob("*.gguf")] == [str(path)] * (
+        following == "update"
+    )
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, catalog: Catalog, new: Model, models: Path) -> None:
