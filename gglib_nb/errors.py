@@ -219,13 +219,6 @@ class ModelNotFoundError(CatalogError):
     """No registered model matches the id."""
 
 
-def _with_subclasses(parent: type[GglibError]) -> dict[str, type[GglibError]]:
-    found = {parent.__name__: parent}
-    for child in parent.__subclasses__():
-        found |= _with_subclasses(child)
-    return found
-
-
 def copy_of(error: _Error) -> _Error:
     """An error of the same class, text and attributes, without traceback and cause, to show or raise a kept one again.
 
@@ -245,6 +238,8 @@ def to_wire(error: GglibError) -> dict[str, Any]:
 
 def from_wire(data: dict[str, Any]) -> GglibError:
     """The error that `to_wire` described; an unknown class becomes a plain `GglibError`."""
-    kind = _with_subclasses(GglibError).get(data["code"], GglibError)
+    kind = globals().get(data["code"])
+    if not isinstance(kind, type) or not issubclass(kind, GglibError):
+        kind = GglibError
     fields = data.get("fields", {}) if kind.__init__ is not Exception.__init__ else {}
     return kind(data["message"], **fields)

@@ -1,8 +1,8 @@
 """Every setting, stated once: what it is, which variables set it, how it is parsed, checked and shown.
 
 A value comes from an argument, else from what was set in this kernel, what is saved, the profile, an environment
-variable, or the default. Only this module reads environment variables and the file of saved settings. It does not look
-for the Hub's stored token: huggingface_hub reads that at every call, so that logging in helps without a restart.
+variable, or the default. Only this module reads the file of saved settings. It does not look for the Hub's stored
+token: huggingface_hub reads that at every call, so that logging in helps without a restart.
 
 Every function raises `InvalidConfigError` for an impossible value, with a text that names its source.
 """
@@ -506,16 +506,3 @@ def _read_saved(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidConfigError(f"The saved settings are not a JSON object; repair or delete {path}.")
     return found
-
-
-# --- what hosts say of a process -------------------------------------------------------------------------------------
-
-
-def session_name(environ: Mapping[str, str]) -> str:
-    """The notebook of a kernel, from the `JPY_SESSION_NAME` of Jupyter's server; empty: unknown."""
-    return Path(environ.get("JPY_SESSION_NAME", "").strip()).name
-
-
-def host_name(environ: Mapping[str, str]) -> str | None:
-    """The name of a cluster worker's host in `GGLIB_HOST`; None: the machine's own name."""
-    return environ.get("GGLIB_HOST", "").strip() or None

@@ -35,7 +35,7 @@ from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.client import EngineClient
 from gglib_nb.engine.disk import read_small
 from gglib_nb.errors import RequestError
-from gglib_nb.settings import DownloadManagerConfig, host_name, of_environment
+from gglib_nb.settings import DownloadManagerConfig, of_environment
 from gglib_nb.system import free_bytes
 
 OPERATION: Final = "gglib_nb"  # the handler's name on a worker
@@ -63,7 +63,7 @@ async def introduce(models_directory: str, inherited: str, dask_worker: Worker |
 
     def describe() -> dict[str, Any]:
         DownloadManagerConfig()  # settings that cannot be used are an error here, which the kernel shows
-        name = host_name(os.environ) or gethostname()
+        name = os.environ.get("GGLIB_HOST", "").strip() or gethostname()
         place = {"models_directory": str(folder), "folder_id": folder_id(folder) or f"of {name}"}
         return {"version": package_version(), "host": {"name": name, **place, "free_bytes": free_bytes(folder)}}
 

@@ -109,7 +109,7 @@ def read_tensors(
 ) -> TensorTable:
     """Like `read_header`, with the places of the tensors; with `known_strings` of other headers, read in any order."""
     reader = _Reader(read, size_bytes, window_bytes, known_strings=known_strings)
-    header = reader.header(keeps_tensors=True)
+    header = reader.header()
     assert header.header_bytes is not None  # noqa: S101  # without a limit it was read to its end
     tensors = placed(reader.infos, header.header_bytes, size_bytes)
     return TensorTable(header, tensors, reader.infos_start, reader.infos[0].name if reader.infos else "")
@@ -131,7 +131,7 @@ def tensors_in_tail(
     reader = _Reader(lambda at, length: tail[at - tail_start :][:length], size_bytes, len(tail), position=start)
     with suppress(GgufError):
         for _ in range(tensor_count):
-            reader.tensor(is_kept=True)
+            reader.tensor()
         return placed(reader.infos, _aligned(reader.position, like.header.alignment), size_bytes)
     return None
 
@@ -186,7 +186,7 @@ class _Reader:
         self._has_chat_template: bool = False
         self._counts: Counter[str] = Counter()
 
-    def header(self, *, keeps_tensors: bool = False) -> GgufHeader:
+    def header(self) -> GgufHeader:
         version = self._version()
         tensor_count, pair_count = self._unpack(_COUNTS)
         self._check_count(pair_count, _SHORTEST_PAIR_BYTES, "keys")
@@ -197,14 +197,16 @@ class _Reader:
             for _ in range(pair_count):
                 self._pair()
             self.infos_start = self.position
-            parameters = sum(self.tensor(is_kept=keeps_tensors) for _ in range(tensor_count))
+            for _ in range(tensor_count):
+                self.tensor()
+            parameters = sum(info.parameter_count for info in self.infos)
             header_bytes = _aligned(self.position, self._metadata.get("general.alignment", DEFAULT_ALIGNMENT))
         metadata, arrays = MappingProxyType(self._metadata), MappingProxyType(self._array_lengths)
         counted = tensor_count, metadata, arrays, MappingProxyType(self._layer_values)
         return GgufHeader(version, *counted, self._has_chat_template, parameters, header_bytes)
 
-    def tensor(self, *, is_kept: bool) -> int:
-        """Reads the description of one tensor; how many values it has."""
+    def tensor(self) -> None:
+        """Reads the description of one tensor."""
         name = self._name()
         (dimensions,) = self._unpack(_U32)
         if dimensions > _MOST_DIMENSIONS:
@@ -212,10 +214,8 @@ class _Reader:
         shape = tuple(self._unpack(_U64)[0] for _ in range(dimensions))
         kind, offset = self._unpack(_KIND_AND_U64)
         self._count("values", prod(shape), _MOST_VALUES, "its tensors have too many values")
-        if is_kept:
-            self._count("names", len(name), _MOST_KEPT_BYTES, "its names are too long")
-            self.infos.append(Tensor(name, kind, shape, offset))
-        return prod(shape)
+        self._count("names", len(name), _MOST_KEPT_BYTES, "its names are too long")
+        self.infos.append(Tensor(name, kind, shape, offset))
 
     def _version(self) -> int:
         magic = self._take(4)
@@ -306,10 +306,7 @@ class _Reader:
         return self._buffer[at : at + length]
 
     def _unpack(self, layout: struct.Struct) -> tuple[Any, ...]:
-        self._require(layout.size)
-        values = layout.unpack_from(self._buffer, self.position - self._start)
-        self.position += layout.size
-        return values
+        return layout.unpack(self._take(layout.size))
 
     def _skip(self, length: int) -> None:
         self._check(length)

@@ -6,7 +6,6 @@ matches only one, in any case. A repository may also be pasted as an address or 
 
 import re
 from collections.abc import Mapping, Sequence
-from functools import partial
 from itertools import pairwise
 from typing import Final, TypeVar
 from urllib.parse import parse_qs, unquote
@@ -72,11 +71,13 @@ def _names(id_: DownloadId, label: str | None) -> tuple[set[str] | str, ...]:
 _GROUPS: Final = {"items": "is waiting", "recent_failures": "has failed", "recent_cancelled": "was cancelled"}
 
 
-def find_download(text: str, snapshot: QueueSnapshot, group: str = "items") -> DownloadId:
+def find_download(
+    text: str, snapshot: QueueSnapshot, group: str = "items", *, is_discarded: bool = False
+) -> DownloadId:
     """The download that a text names: `#2` is the second in a list of `%gguf status`, of `items` a position.
 
     An id is looked for in all lists; a part of one in the group, then in all lists. A `NotInQueueError` names several
-    matches, or a similar id.
+    matches, or a similar id. `is_discarded`: what an id only begins is not meant, because the named one may be gone.
     """
     first: Sequence[QueuedDownload] = getattr(snapshot, group)
     if (number := row_number(text)) is not None:
@@ -88,16 +89,14 @@ def find_download(text: str, snapshot: QueueSnapshot, group: str = "items") -> D
     known = [dict.fromkeys(item.id for item in each) for each in (first, snapshot.downloads.values())]
     found = next(filter(None, (_matching(text, ids) for ids in known)), [])
     if len(found) == 1:
+        if is_discarded and is_beginning(text, found[0], snapshot.downloads[str(found[0])].label):
+            raise NotInQueueError(f"No download matches {text!r}. Did you mean {found[0]}?")
         return found[0]
     if found:
         named = listed(found, _MOST_NAMED)
         raise NotInQueueError(f"{text!r} matches {len(found)} downloads: {named}. Write more of the id.")
     hint = did_you_mean(similar(text, map(str, known[1]), cutoff=0.8))
     raise NotInQueueError(f"No download matches {text!r}. {hint}%gguf status lists them.")
-
-
-find_failure = partial(find_download, group="recent_failures")
-find_cancelled = partial(find_download, group="recent_cancelled")
 
 
 def find_model(models: Sequence[Model], text: str) -> Model:
@@ -141,17 +140,6 @@ def refuse_beginning(text: str, model: Model) -> None:
     """Refuses, with a `ModelNotFoundError`, a model whose id the text only begins: the one it names may be gone."""
     if is_beginning(text, model.id, model.label):
         raise ModelNotFoundError(f"There is no model {text!r}. Did you mean {model.id}?")
-
-
-def find_discarded(text: str, snapshot: QueueSnapshot, group: str = "items") -> DownloadId:
-    """The download to be deleted or taken off a list: as `find_download`, but no id that the text only begins."""
-    id_ = find_download(text, snapshot, group)
-    if is_beginning(text, id_, snapshot.downloads[str(id_)].label):
-        raise NotInQueueError(f"No download matches {text!r}. Did you mean {id_}?")
-    return id_
-
-
-find_cleared = partial(find_discarded, group="recent_failures")
 
 
 def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:

@@ -18,6 +18,7 @@ from concurrent import futures
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from msgspec.structs import replace
@@ -35,7 +36,6 @@ from gglib_nb.manager.library import look_at, loss_of_folder, partial_requests
 from gglib_nb.manager.queue_thread import is_open_now
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
-from gglib_nb.settings import session_name
 from gglib_nb.system import exists, others_may_write
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class QueueKeeper:
     def _queues(self) -> Queues:
         config, owner, place = self._config, self._owner, str(self._config.models_directory)
         place = self._of_disk(lambda: os.path.realpath(place), otherwise=place)
-        title = session_name(os.environ)
+        title = Path(os.environ.get("JPY_SESSION_NAME", "").strip()).name  # the notebook, by Jupyter's server
         mine = (secrets.token_hex(8), title, owner.place, owner.pid, owner.start, place, config.endpoint)
         return Queues(self._database, KernelRecord(*mine), config.models_directory)
 

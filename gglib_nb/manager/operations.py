@@ -17,7 +17,7 @@ from typing_extensions import override
 from gglib_nb.domain.download import DownloadRequest, DownloadStatus, PlannedDownload
 from gglib_nb.domain.library import SEE_DELETABLE
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.references import find_cancelled, find_cleared, find_discarded, find_download, find_failure
+from gglib_nb.domain.references import find_download
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.stored import Adoption, PastDownload, StoredLimits
 from gglib_nb.domain.units import DailyHours, plural, size
@@ -341,7 +341,7 @@ class QueueOperations(Blocking):
         With `discard`, it is deleted, also for a cancelled or failed download, which is then removed from its list. A
         download that is being registered is complete, so cancelling it changes nothing.
         """
-        self._post(on.CancelRequested(self._id(id, find_discarded if discard else find_download), discard))
+        self._post(on.CancelRequested(self._id(id, is_discarded=discard), discard))
 
     @operation
     def put_back(self, *ids: IdLike) -> tuple[int, ...]:
@@ -354,7 +354,7 @@ class QueueOperations(Blocking):
             AlreadyQueuedError: The same download, or one that writes the same files, is in the queue.
             StorageError: Its disk is not mounted, or, as a `DiskFullError`, it exceeds the storage limit.
         """
-        wanted = tuple(self._id(one, find_cancelled) for one in ids)
+        wanted = tuple(self._id(one, "recent_cancelled") for one in ids)
         with self._room_for(*self._ask(lambda machine: machine.plans_of_ended(wanted, DownloadStatus.CANCELLED))):
             return tuple(self._post(on.PutBackRequested(wanted)))
 
@@ -417,7 +417,7 @@ class QueueOperations(Blocking):
     @operation
     def retry(self, id: IdLike) -> int:  # noqa: A002
         """Queues a failed download again and starts the processor."""
-        wanted = self._id(id, find_failure)
+        wanted = self._id(id, "recent_failures")
         with self._room_for(*self._ask(lambda machine: machine.plans_of_ended((wanted,), DownloadStatus.FAILED))):
             return int(self._post(on.RetryRequested(wanted)))
 
@@ -425,7 +425,7 @@ class QueueOperations(Blocking):
     def clear_failed(self, id: IdLike | None = None) -> None:  # noqa: A002
         """Removes one failed download from the list; None: all of them."""
         failed = on.EndedCleared(DownloadStatus.FAILED)
-        self._post(failed if id is None else on.FailureCleared(self._id(id, find_cleared)))
+        self._post(failed if id is None else on.FailureCleared(self._id(id, "recent_failures", is_discarded=True)))
 
     # Limits ------------------------------------------------------------------------------------------------------
 
@@ -561,10 +561,12 @@ class QueueOperations(Blocking):
         self.see_others()
         return self._parts.catalog.clear_history()
 
-    def _id(self, reference: IdLike, find: Callable[[str, QueueSnapshot], DownloadId] = find_download) -> DownloadId:
+    def _id(self, reference: IdLike, group: str = "items", *, is_discarded: bool = False) -> DownloadId:
         """The download that a caller means by an id, a part that only one has, or `#n`; else a `NotInQueueError`."""
         if isinstance(reference, DownloadId):
             return reference
         id_ = DownloadId.parse(reference)
         is_known = self._ask(lambda machine: bool(machine.find(id_) or machine.find_ended(id_)))
-        return id_ if is_known else find(reference, self._parts.queue.snapshot)
+        if is_known:
+            return id_
+        return find_download(reference, self._parts.queue.snapshot, group, is_discarded=is_discarded)

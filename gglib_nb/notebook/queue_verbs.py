@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from gglib_nb.domain import units
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.references import find_cleared, find_discarded, find_download, has_word, pick_row, row_number
+from gglib_nb.domain.references import find_download, has_word, pick_row, row_number
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
@@ -50,9 +50,7 @@ PendingId = Annotated[DownloadId, _id("items", _QUEUED, lambda status: status.is
 PausedId = Annotated[DownloadId, _id("items", _QUEUED, lambda status: status is DownloadStatus.PAUSED)]
 _FAILED: Final = _id("recent_failures", "failed download; #2 is the second of them")
 FailedId = Annotated[DownloadId, _FAILED]
-ClearedId = Annotated[
-    DownloadId, replace(_FAILED, find=lambda session, text: find_cleared(text, session.manager.snapshot))
-]
+FailedText = Annotated[str, replace(_FAILED, find=None)]
 CancelledId = Annotated[DownloadId, _id("recent_cancelled", "cancelled download")]
 
 
@@ -93,7 +91,7 @@ def cancel(session: Session, reference: AnyText | None = None, *, _all: All = Fa
         session.sync.cancel_all()
         undo = f" {_KEPT} Undo: %gguf undo --all" if queued else ""
         return _all_of("cancel", number, f"Cancelled {units.plural(number, 'download')}.{undo}")
-    id_ = (find_discarded if discard else find_download)(reference, manager.snapshot)
+    id_ = find_download(reference, manager.snapshot, is_discarded=discard)
     session.sync.cancel_download(id_, discard=discard)
     if _is_stored(id_, session):
         return f"{id_} is already complete, so it was not cancelled."
@@ -196,14 +194,15 @@ def retry(session: Session, reference: FailedId | None = None, *, _all: All = Fa
 
 
 @verb("queue")
-def clear_failed(session: Session, reference: ClearedId | None = None) -> str:
+def clear_failed(session: Session, reference: FailedText | None = None) -> str:
     """Clear the list of failed downloads, or remove one from it. Downloaded data is kept."""
     failures = session.manager.snapshot.recent_failures
     if reference is None:
         session.sync.clear_failed()
         return _all_of("clear", len(failures), f"Cleared {units.plural(len(failures), 'failed download')}.")
-    session.sync.clear_failed(reference)
-    return f"Cleared {reference}. {_KEPT}"
+    id_ = find_download(reference, session.manager.snapshot, "recent_failures", is_discarded=True)
+    session.sync.clear_failed(id_)
+    return f"Cleared {id_}. {_KEPT}"
 
 
 @verb("queue", interrupted="Stopped waiting. The downloads continue.")

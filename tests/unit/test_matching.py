@@ -4,7 +4,7 @@ import pytest
 
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
-from gglib_nb.domain.references import find_download, find_failure, find_repository
+from gglib_nb.domain.references import find_download, find_repository
 from gglib_nb.errors import InvalidRepoIdError, NotInQueueError
 from tests.support.snapshots import download, snapshot
 
@@ -37,12 +37,12 @@ def test_a_download_is_found(text, found):
 
 @pytest.mark.parametrize("text", ["qwen3", "#1", "1"])
 def test_verbs_for_failures_search_failures_first(text):
-    assert find_failure(text, SNAPSHOT) == FAILED.id
+    assert find_download(text, SNAPSHOT, "recent_failures") == FAILED.id
 
 
 def test_a_number_never_matches_part_of_an_id():
     with pytest.raises(NotInQueueError):
-        find_failure("3", SNAPSHOT)
+        find_download("3", SNAPSHOT, "recent_failures")
 
 
 @pytest.mark.parametrize("text", ["", " ", "/", ":", "-", "."])
@@ -68,7 +68,7 @@ def test_an_invalid_position_reports_how_many_wait():
 
 def test_a_number_in_an_empty_list_says_that_it_is_empty():
     with pytest.raises(NotInQueueError, match=r"no row 1\. Nothing has failed\. %gguf status"):
-        find_failure("#1", snapshot())
+        find_download("#1", snapshot(), "recent_failures")
     with pytest.raises(NotInQueueError, match=r"no row 1\. Nothing is waiting\."):
         find_download("#1", snapshot())
 

@@ -1,12 +1,14 @@
 """How a download is named: text to id and back, and what a user may paste."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId, check_repo_id
-from gglib_nb.domain.references import find_cleared, is_beginning, parse_pasted
+from gglib_nb.domain.references import find_download, is_beginning, parse_pasted
 from gglib_nb.errors import InvalidRepoIdError, NotInQueueError
 from tests.support.snapshots import download, snapshot
 
@@ -249,7 +251,8 @@ def test_an_id_of_the_default_branch_is_not_that_of_a_kept_version() -> None:
 
 def test_an_id_that_only_begins_that_of_a_failure_clears_none():
     failed = snapshot(recent_failures=(download("owner/name:Q6_K_L", DownloadStatus.FAILED),))
+    cleared = partial(find_download, snapshot=failed, group="recent_failures", is_discarded=True)
 
     with pytest.raises(NotInQueueError, match=r"Did you mean owner/name:Q6_K_L\?$"):
-        find_cleared("owner/name:Q6_K", failed)
-    assert find_cleared("name", failed) == find_cleared("#1", failed) == DownloadId("owner/name", "Q6_K_L")
+        cleared("owner/name:Q6_K")
+    assert cleared("name") == cleared("#1") == DownloadId("owner/name", "Q6_K_L")
