@@ -516,6 +516,7 @@ PANEL_TEXTS: Final = {
     "card": "Open the page of {name} in a new tab",
     "model_filter": "Part of a name",
     "model_filter_title": "Show only models whose name contains this",
+    "model_none": "No model name contains this.",
 }
 """All other texts of the page, by key; `{name}` is replaced by a row's name."""
 

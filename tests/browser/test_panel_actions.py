@@ -476,3 +476,23 @@ def test_a_paused_row_shows_its_downloaded_bytes(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "paused", downloaded_bytes=GB)))
 
     expect(panel.row("model-GGUF")).to_contain_text("1.0 GB of 4.0 GB")
+
+
+def test_what_the_user_entered_is_shown_again_after_a_look_at_the_models(open_panel):
+    panel = open_panel(scenes.choosing())
+    panel.press("Filter")
+    panel.page.get_by_label("Licence").fill("mit")
+    panel.page.keyboard.press("Tab")
+    panel.page.get_by_role("combobox", name="Repository").fill("ggml-org/gemma-3-12b-it-GGUF")
+    panel.press("Show variants")
+    panel.page.get_by_label("Also download").check()
+
+    panel.press("Models")
+    panel.page.get_by_role("searchbox").fill("smol")
+    panel.press("Models")
+    expect(panel.page.get_by_label("Also download")).to_be_checked()
+    expect(panel.page.get_by_label("Licence")).to_have_value("mit")
+    expect(panel.page.get_by_role("combobox", name="Repository")).to_have_value("ggml-org/gemma-3-12b-it-GGUF")
+    panel.press("Models")
+
+    expect(panel.page.get_by_role("searchbox")).to_have_value("smol")

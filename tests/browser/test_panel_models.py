@@ -32,6 +32,8 @@ def test_stored_models_are_listed_with_their_size_and_found_by_a_part_of_their_n
     expect(panel.page.get_by_role("list", name="Downloads")).to_be_hidden()
     panel.page.get_by_role("searchbox").fill("smol q4")
     assert shown_models(panel) == ["SmolLM3-3B-GGUF"]
+    panel.page.get_by_role("searchbox").fill("smol q9")
+    panel.sees("No model name contains this.")
     panel.press("Models")
     expect(panel.page.get_by_role("list", name="Downloads")).to_be_visible()
 

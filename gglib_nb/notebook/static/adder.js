@@ -149,7 +149,7 @@ function fieldOf(app) {
   const filter = { key: "filter", title: texts.filter_title, "aria-label": texts.filter, "aria-expanded": String(adder.isFiltering) };
   const show = { key: "show", type: "submit", "aria-busy": isBusy ? "true" : null, "aria-disabled": isLive ? null : "true" };
   const field = h("input", {
-    ...{ type: "text", class: "gglib-field", placeholder: texts.field_hint, title: texts.field_title, autocomplete: "off", spellcheck: "false" },
+    ...{ type: "text", class: "gglib-field", value: adder.text, placeholder: texts.field_hint, title: texts.field_title, autocomplete: "off", spellcheck: "false" },
     ...{ role: "combobox", disabled: !isLive, "aria-label": texts.field, "aria-autocomplete": "list", "aria-haspopup": "grid" },
     ...{ "aria-expanded": String(adder.suggestions !== null), "aria-controls": `${adder.id}-list`, "aria-activedescendant": chosen },
     oninput: (/** @type {Event} */ event) => adder.onInput(/** @type {HTMLInputElement} */ (event.target).value),
@@ -170,7 +170,7 @@ function filtersOf({ adder, texts, model }) {
     // In a JupyterLab cell, Enter fires no change event.
     const enter = (/** @type {KeyboardEvent} */ event) => event.key === "Enter" && set(event);
     const common = { key: id, class: "gglib-field", "aria-label": label, onchange: set };
-    if (!choices) return h("input", { ...common, type: "text", placeholder: hint, onkeydown: enter });
+    if (!choices) return h("input", { ...common, type: "text", value, placeholder: hint, onkeydown: enter });
     const options = [["", hint], ...choices].map(([one, text]) => h("option", { value: one, selected: one === value }, text));
     return h("select", common, options);
   });
@@ -208,7 +208,7 @@ function offerOf(app, offer) {
   const boxes = choices.map(({ id, label }) => {
     const onchange = (/** @type {Event} */ { target }) =>
       /** @type {HTMLInputElement} */ (target).checked ? adder.companions.add(id) : adder.companions.delete(id);
-    return h("label", { key: id, class: "gglib-companion" }, h("input", { type: "checkbox", onchange }), label);
+    return h("label", { key: id, class: "gglib-companion" }, h("input", { type: "checkbox", checked: adder.companions.has(id), onchange }), label);
   });
   const fields = (/** @type {Row} */ { id }) => ({ repo_id: title, key: id, revision, choices: [...adder.companions] });
   return h("section", { class: "gglib-offer", "aria-label": title }, [

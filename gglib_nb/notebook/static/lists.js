@@ -49,11 +49,12 @@ class Lists {
     const label = app.texts.model_filter_title;
     return h("section", { key: "models", class: "gglib-models", "aria-label": app.texts.models }, [
       h("div", { class: "gglib-models-head" }, [
-        h("input", { type: "search", class: "gglib-field", placeholder: app.texts.model_filter, "aria-label": label, oninput: onInput }),
+        h("input", { type: "search", class: "gglib-field", value: this.filter, placeholder: app.texts.model_filter, "aria-label": label, oninput: onInput }),
         h("span", { class: "gglib-owner", role: "status" }, models?.note ?? ""),
         (models?.actions ?? []).map((action) => actionButton(app, "models", action, () => ({ action: action.id }))),
         feedbackOf(app, "models", "", ({ id }) => ({ action: id })),
         feedbackOf(app, "disk", "", () => ({})),
+        h("p", { key: "none", class: "gglib-message", role: "status" }, this.filter && !rows.length ? app.texts.model_none : ""),
       ]),
       h("div", { class: "gglib-list", role: "list", "aria-label": app.texts.models }, rows.map((row) => rowOf(app, "models", row))),
     ]);
