@@ -6,9 +6,8 @@ Each class accepts the latest state at any rate, and is independent of the manag
 import shutil
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from html import escape
-from typing import Any, Final, Generic, TextIO, TypeVar
+from typing import Final, Generic, TextIO, TypeVar
 
 from typing_extensions import override
 
@@ -17,7 +16,7 @@ from gglib_nb.domain.library import WorkProgress
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
-from gglib_nb.manager.progress import encodable, write_text
+from gglib_nb.manager.progress import encodable, is_terminal, write_text
 from gglib_nb.notebook import host, render, rows
 from gglib_nb.notebook.outputs import CellOutput, Data
 
@@ -41,13 +40,10 @@ def progress_of(what: str, state: WorkProgress) -> Progress:
     return f"{text}  {amount}", state.done_bytes / state.total_bytes if state.total_bytes else None
 
 
-def only(snapshot: QueueSnapshot, id_: DownloadId | None) -> QueueSnapshot:
-    """The queue reduced to one download; None keeps all."""
-    if id_ is None:
-        return snapshot
-    names = ("items", "recent_completed", "recent_failures", "recent_cancelled")
-    kept: dict[str, Any] = {name: tuple(one for one in getattr(snapshot, name) if one.id == id_) for name in names}
-    return replace(snapshot, **kept, resolving=(), elsewhere=(), last_run=None)
+def has_work(snapshot: QueueSnapshot) -> bool:
+    """Whether a download is in the queue, or the command of a complete one runs."""
+    running = any(item.has_running_command for item in snapshot.recent_completed)
+    return running or bool(snapshot.items or snapshot.resolving)
 
 
 # Terminals and logs ----------------------------------------------------------------------------------------------
@@ -56,9 +52,9 @@ def only(snapshot: QueueSnapshot, id_: DownloadId | None) -> QueueSnapshot:
 class _TextOutput:
     """Lines in a stream. Characters that its encoding lacks are replaced."""
 
-    def __init__(self, stream: TextIO, *, is_terminal: bool) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream: Final = stream
-        self._is_terminal: Final = is_terminal
+        self._is_terminal: Final = is_terminal(stream)
         self._drawn: Sequence[str] = []
 
     def close(self) -> None:
@@ -91,27 +87,23 @@ class TextLine(_TextOutput):
 
 
 class TextQueue(_TextOutput):
-    """The queue, or one download: bars on a terminal; in a log a line at the start, each quarter and the end.
+    """The queue: bars on a terminal; in a log a line at the start, each quarter and the end of each download.
 
-    With `only` it shows that download, even if it has already ended; otherwise every download that was seen running.
+    Reports the end of a download that was seen running, of `awaited` even if it has already ended.
     """
 
-    def __init__(self, stream: TextIO, *, only: DownloadId | None, is_terminal: bool) -> None:
-        super().__init__(stream, is_terminal=is_terminal)
-        self._only: Final = only
-        self._reached: Final[dict[DownloadId, int]] = {}
+    def __init__(self, stream: TextIO, awaited: DownloadId | None = None) -> None:
+        super().__init__(stream)
+        self._reached: Final[dict[DownloadId, int]] = {} if awaited is None else {awaited: _SEEN}
 
     def show(self, snapshot: QueueSnapshot) -> None:
         """Writes the changes."""
-        shown = only(snapshot, self._only)
-        milestones = [line for item in shown.items if (line := self._milestone(item))]
-        ended = [*shown.recent_completed, *shown.recent_failures, *shown.recent_cancelled]
-        new = [
-            item for item in ended if self._reached.get(item.id, _SEEN if item.id == self._only else _ENDED) != _ENDED
-        ]
+        milestones = [line for item in snapshot.items if (line := self._milestone(item))]
+        ended = [*snapshot.recent_completed, *snapshot.recent_failures, *snapshot.recent_cancelled]
+        new = [item for item in ended if self._reached.get(item.id, _ENDED) != _ENDED]
         self._reached.update((item.id, _ENDED) for item in new)
         lasting = [*([] if self._is_terminal else milestones), *map(render.ending, new)]
-        self._write(lasting, self._bars(shown))
+        self._write(lasting, self._bars(snapshot))
 
     def _milestone(self, item: QueuedDownload) -> str:
         before = self._reached.get(item.id, _SEEN)
@@ -169,40 +161,22 @@ class LiveOutput(Generic[_State]):
 
 def download_in_cell() -> LiveOutput[QueuedDownload] | None:
     """Shows a download in the cell that awaits it; None if the notebook runs without a user."""
-
-    def draw(item: QueuedDownload, caption: str) -> Data:
-        lines = [*render.download_lines(item), *([caption] if caption else [])]
-        return {"text/plain": "\n".join(lines), "text/html": render.download_html(item, caption)}
-
     if not host.has_user():
         return None
-    return LiveOutput(draw, lambda item: item.status.is_active or item.status.is_pending)
-
-
-def queue_in_cell(id_: DownloadId | None) -> LiveOutput[QueueSnapshot]:
-    """Shows the queue in the cell that waits for it, or one download."""
-
-    def draw(snapshot: QueueSnapshot, caption: str) -> Data:
-        shown = only(snapshot, id_)
-        return render.static_bundle(shown, caption)
-
-    def continues(snapshot: QueueSnapshot) -> bool:
-        shown = only(snapshot, id_)
-        return bool(shown.items or shown.resolving) or any(item.has_running_command for item in shown.recent_completed)
-
-    return LiveOutput(draw, continues)
+    return LiveOutput(render.download_bundle, lambda item: item.status.is_active or item.status.is_pending)
 
 
 class LineOutput(LiveOutput[Progress]):
     """One line of progress with a bar, emptied at the end."""
 
     def __init__(self) -> None:
-        def draw(state: Progress, _caption: str) -> Data:
-            text, fraction = state
-            line = f"{units.percent(fraction)}  {printable(text)}"
-            return {"text/plain": line, "text/html": f"<div>{render.bar_html(fraction)} {escape(line)}</div>"}
+        super().__init__(self._line, lambda _state: True)
 
-        super().__init__(draw, lambda _state: True)
+    @staticmethod
+    def _line(state: Progress, _caption: str) -> Data:
+        text, fraction = state
+        line = f"{units.percent(fraction)}  {printable(text)}"
+        return {"text/plain": line, "text/html": f"<div>{render.bar_html(fraction)} {escape(line)}</div>"}
 
     @override
     def close(self) -> None:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 from gglib_nb.domain import units
 from gglib_nb.domain.download import DownloadStatus
@@ -20,7 +20,7 @@ from gglib_nb.errors import DownloadsFailedError, NotInQueueError
 from gglib_nb.manager.calls import settled
 from gglib_nb.notebook import listings, rows
 from gglib_nb.notebook.actions import POSITIONS, new_position, retry_all
-from gglib_nb.notebook.progress import only
+from gglib_nb.notebook.progress import has_work
 from gglib_nb.notebook.render import render_html, render_text
 from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import All, Argument, GrammarError, read_count, verb
@@ -209,34 +209,25 @@ def clear_failed(session: Session, reference: FailedText | None = None) -> str:
 def wait(session: Session, reference: AnyId | None = None) -> Answer | str:
     """Wait for a download and its --then command, or for all. An interrupt stops only the waiting."""
     manager = session.manager
-    snapshot = manager.snapshot
-    if reference is None and not (snapshot.items or snapshot.resolving or _running_commands(snapshot)):
-        failed = (f"{one.id} has failed: {one.error}" for one in snapshot.recent_failures[:1])
-        return " ".join(["Nothing is queued or active.", *failed])
-    item = None if reference is None else snapshot.downloads.get(str(reference))
-    if item is not None and item.status is DownloadStatus.PAUSED:
-        return f"{reference} is not downloading. {state_sentence(item)}"
-    statuses = {item.status for item in only(snapshot, reference).items}
-    if statuses == {DownloadStatus.PAUSED} and not (snapshot.resolving or _running_commands(snapshot)):
-        return "Everything in the queue is paused. Resume: %gguf resume --all"
-    waiting = DownloadStatus.QUEUED in statuses
-    if waiting and not (snapshot.is_processing or snapshot.resolving or snapshot.active_count):
-        return "The queue has not been started. Start it: %gguf resume --all"
+    before = _only(manager.snapshot, reference)
+    if reason := _no_wait(manager.snapshot, before, reference):
+        return reason
     view = session.screen.queue_view(reference)
-    view.show(snapshot)
-    ended = (*snapshot.recent_failures, *snapshot.recent_completed)
-    earlier = {(item.id, item.ended_at_s) for item in ended if not item.has_running_command}
+    earlier = {(item.id, item.ended_at_s) for item in _ended(before) if not item.has_running_command}
     operation: Callable[[], object] = manager.sync.join if reference is None else partial(manager.sync.wait, reference)
+
+    def show() -> None:
+        view.show(_only(manager.snapshot, reference))
+
     try:
-        settled(manager.submit(operation), lambda: view.show(manager.snapshot))
-        while _running_commands(only(manager.snapshot, reference)):
+        show()
+        settled(manager.submit(operation), show)
+        while any(item.has_running_command for item in _only(manager.snapshot, reference).recent_completed):
             time.sleep(_POLL_S)
-            view.show(manager.snapshot)
+            show()
     finally:
         view.close()
-    snapshot = only(manager.snapshot, reference)
-    ended = (*snapshot.recent_failures, *snapshot.recent_completed)
-    new = [one for one in ended if (one.id, one.ended_at_s) not in earlier]
+    new = [one for one in _ended(_only(manager.snapshot, reference)) if (one.id, one.ended_at_s) not in earlier]
     failures = [one for one in new if one.status is DownloadStatus.FAILED]
     if not failures:
         return "\n".join(f"{one.id}: {rows.note(one)}" for one in new if one.then is not None and one.then.error)
@@ -349,9 +340,33 @@ def _is_stored(id_: DownloadId, session: Session) -> bool:
     return item is not None and item.status in (DownloadStatus.REGISTERING, DownloadStatus.COMPLETED)
 
 
-def _running_commands(snapshot: QueueSnapshot) -> list[QueuedDownload]:
-    """The complete downloads whose command has not ended."""
-    return [item for item in snapshot.recent_completed if item.has_running_command]
+def _only(snapshot: QueueSnapshot, id_: DownloadId | None) -> QueueSnapshot:
+    """The queue reduced to one download; None keeps all."""
+    if id_ is None:
+        return snapshot
+    names = ("items", "recent_completed", "recent_failures", "recent_cancelled")
+    kept: dict[str, Any] = {name: tuple(one for one in getattr(snapshot, name) if one.id == id_) for name in names}
+    return replace(snapshot, **kept, resolving=(), elsewhere=(), last_run=None)
+
+
+def _ended(snapshot: QueueSnapshot) -> tuple[QueuedDownload, ...]:
+    """The failed and the complete downloads."""
+    return (*snapshot.recent_failures, *snapshot.recent_completed)
+
+
+def _no_wait(snapshot: QueueSnapshot, awaited: QueueSnapshot, id_: DownloadId | None) -> str:
+    """Why there is nothing to wait for in the awaited part of the queue; empty if there is something."""
+    if id_ is None and not has_work(awaited):
+        failed = (f"{one.id} has failed: {one.error}" for one in awaited.recent_failures[:1])
+        return " ".join(["Nothing is queued or active.", *failed])
+    statuses = {item.status for item in awaited.items}
+    if statuses == {DownloadStatus.PAUSED} and not has_work(replace(awaited, items=())):
+        everything = "Everything in the queue is paused. Resume: %gguf resume --all"
+        return everything if id_ is None else f"{id_} is not downloading. {state_sentence(awaited.items[0])}"
+    is_running = snapshot.is_processing or snapshot.resolving or snapshot.active_count
+    if DownloadStatus.QUEUED in statuses and not is_running:
+        return "The queue has not been started. Start it: %gguf resume --all"
+    return ""
 
 
 def state_sentence(item: QueuedDownload | None) -> str:

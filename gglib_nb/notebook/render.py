@@ -173,10 +173,11 @@ def static_bundle(snapshot: QueueSnapshot, caption: str) -> dict[str, str]:
     return {"text/plain": render_text(snapshot, caption=caption), "text/html": render_html(snapshot, caption)}
 
 
-def download_html(item: QueuedDownload, caption: str = "") -> str:
-    """One download that is updated in place."""
-    listed = [(0, rows.download_row(item, 1, 1))]
-    return page([_table(listed, rows.view_of(item.status)), quiet(caption) if caption else ""])
+def download_bundle(item: QueuedDownload, caption: str) -> dict[str, str]:
+    """One download, with a caption."""
+    table = _table([(0, rows.download_row(item, 1, 1))], rows.view_of(item.status))
+    text = "\n".join(filter(None, [*download_lines(item), caption]))
+    return {"text/plain": text, "text/html": page([table, quiet(caption) if caption else ""])}
 
 
 def bar_html(part: float | None) -> str:

@@ -19,7 +19,8 @@ from gglib_nb.domain.snapshot import QueueNotice, QueueSnapshot
 from gglib_nb.manager.calls import settled
 from gglib_nb.manager.progress import encodable, is_terminal
 from gglib_nb.notebook import host
-from gglib_nb.notebook.progress import LineOutput, LiveOutput, TextLine, TextQueue, progress_of, queue_in_cell
+from gglib_nb.notebook.progress import LineOutput, LiveOutput, TextLine, TextQueue, has_work, progress_of
+from gglib_nb.notebook.render import static_bundle
 from gglib_nb.notebook.tables import Block, blocks_html, blocks_text
 
 if TYPE_CHECKING:
@@ -97,15 +98,11 @@ class Screen:
 
     def progress_line(self) -> LineOutput | TextLine:
         """Starts a line of progress."""
-        if self._redraws:
-            return LineOutput()
-        return TextLine(sys.stdout, is_terminal=self._is_terminal and is_terminal(sys.stdout))
+        return LineOutput() if self._redraws else TextLine(sys.stdout)
 
-    def queue_view(self, only: DownloadId | None) -> LiveOutput[QueueSnapshot] | TextQueue:
-        """Starts a view of one download; None: the whole queue."""
-        if self._redraws:
-            return queue_in_cell(only)
-        return TextQueue(sys.stdout, only=only, is_terminal=self._is_terminal and is_terminal(sys.stdout))
+    def queue_view(self, awaited: DownloadId | None) -> LiveOutput[QueueSnapshot] | TextQueue:
+        """Starts a view of the queue, or of an awaited download."""
+        return LiveOutput(static_bundle, has_work) if self._redraws else TextQueue(sys.stdout, awaited)
 
     def show_panel(self, manager: "DownloadManager", *, beside: bool) -> bool:
         """Shows the live panel; False in a terminal, which has none."""

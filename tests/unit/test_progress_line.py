@@ -15,7 +15,8 @@ def columns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def line(*, is_terminal: bool) -> tuple[TextLine, io.StringIO]:
     stream = io.StringIO()
-    return TextLine(stream, is_terminal=is_terminal), stream
+    vars(stream)["isatty"] = lambda: is_terminal
+    return TextLine(stream), stream
 
 
 def test_each_quarter_is_logged_once() -> None:
@@ -49,8 +50,9 @@ def test_a_line_never_wraps() -> None:
 
 def test_a_line_never_wraps_without_an_ellipsis_in_the_encoding() -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", newline="")
+    vars(stream)["isatty"] = lambda: True
 
-    TextLine(stream, is_terminal=True).show(("reading something", 0.5))
+    TextLine(stream).show(("reading something", 0.5))
 
     assert stream.buffer.getvalue() == b" 50 %  rea.\n"
 
