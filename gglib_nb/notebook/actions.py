@@ -42,7 +42,6 @@ POSITIONS: Final = ("top", "up", "down", "last")
 """Named positions to which a waiting download can be moved."""
 _LAST_POSITION: Final = 1_000_000  # the queue clamps a position beyond its end
 _MOST_SUGGESTIONS: Final = 8
-_MOST_NAMED: Final = 5
 _CONTENTS_WIDTH: Final = 100
 
 
@@ -96,9 +95,9 @@ def _set(operations: "SyncOperations", name: str, text: str) -> None:
     if name not in rows.LIMITS:
         raise RequestError(f"This kernel does not know the limit {name!r}. Reload the page.")
     if not text.strip() and SETTINGS[name].default is not None:
-        raise RequestError(f"{rows.LIMITS[name]} is empty; write a number.")
+        raise RequestError(f"{rows.LIMITS[name][0]} is empty; write a number.")
     value = SETTINGS[name].read(text or "none")
-    getattr(operations, LIVE[name][0])(SETTINGS[name].check(rows.LIMITS[name], value))
+    getattr(operations, LIVE[name][0])(SETTINGS[name].check(rows.LIMITS[name][0], value))
 
 
 # Actions ---------------------------------------------------------------------------------------------------------
@@ -181,9 +180,9 @@ def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: Sen
     def show(progress: "WorkProgress") -> None:
         send(f"{units.size(progress.done_bytes)} of {units.size(progress.total_bytes)} done.")
 
-    name, _, agreed = action.partition(":")
-    _check_model(operations, id_)
-    match name:
+    if id_ and str(operations.find_model(id_).id) != id_:  # else it is a part of another's id; a prune has no id
+        raise ModelNotFoundError(f"{id_} is no longer one of your models.")
+    match action:
         case "verify":
             found = operations.verify(id_, on_progress=show)
             return _result(results.verified(found), "good" if found.is_right else "bad")
@@ -191,47 +190,47 @@ def _act_on_model(operations: "SyncOperations", action: str, id_: str, send: Sen
             repair = operations.repair(id_, on_progress=show)
             return _result(results.repaired(repair), "plain" if repair.is_needed else "good")
         case "update":
-            return _result(results.updating(operations.update(id_)), "plain")
+            return _result(results.updating(operations.update(id_)))
         case "loading":
             return Answer(code=tuple((program, operations.loading_lines(id_, program)) for program in PROGRAMS))
         case "inspect":
             text = blocks_text(results.inspection_blocks(operations.inspect(id_)), _CONTENTS_WIDTH)
             return Answer(code=(("Contents", text),))
-        case "export" if agreed:
-            return _result(results.exported(operations.export(id_, agreed, on_progress=show)), "good")
         case _:
-            return _ask_or_delete(operations, action, id_)
+            return _act_after_question(operations, action, id_, show)
 
 
-def _check_model(operations: "SyncOperations", id_: str) -> None:
-    if id_ and str(operations.find_model(id_).id) != id_:  # else it is a part of another's id; a prune has no id
-        raise ModelNotFoundError(f"{id_} is no longer one of your models.")
-
-
-def _ask_or_delete(operations: "SyncOperations", action: str, id_: str) -> Answer:
-    """Asks the user before an action, or deletes models once the user has agreed."""
-    question, agreed, label = "", f"{action}_now", "Delete"
-    match action:
-        case "delete":
-            question = f"{results.deletion_question(operations.delete(id_, dry_run=True))} Delete?"
-        case "delete_now":
+def _act_after_question(
+    operations: "SyncOperations", action: str, id_: str, show: Callable[["WorkProgress"], None]
+) -> Answer:
+    """Asks the user before an action; the request with the agreed action executes it."""
+    name, _, agreed = action.partition(":")
+    match name:
+        case "delete" if agreed:
             return _result(results.deleted(operations.delete(id_, dry_run=False)), "good")
+        case "delete":
+            return _question(f"{results.deletion_question(operations.delete(id_, dry_run=True))} Delete?", "delete:now")
+        case "prune" if agreed:
+            return _result(results.pruned(operations.prune(unused_s=listings.UNUSED_S)), "good")
         case "prune":
             plan = operations.prune(unused_s=listings.UNUSED_S, dry_run=True)
-            if not plan:
-                return Answer(text=results.nothing_pruned(plan))
-            names = [*(one.id for one in plan.models), *(one.target for one in plan.unfinished)]
-            question = f"{results.pruning_question(plan)} Delete {units.listed(names, _MOST_NAMED)}?"
-        case "prune_now":
-            return _result(results.pruned(operations.prune(unused_s=listings.UNUSED_S)), "good")
+            names = units.listed([*(one.id for one in plan.models), *(one.target for one in plan.unfinished)], 5)
+            question = f"{results.pruning_question(plan)} Delete {names}?"
+            return _question(question, "prune:now") if plan else Answer(text=results.nothing_pruned(plan))
+        case "export" if agreed:
+            return _result(results.exported(operations.export(id_, agreed, on_progress=show)), "good")
         case "export":
             folder = str(absolute_path("The folder", "gguf-bundle"))
-            question = f"Export to {units.tilde(folder)}? To another folder: %gguf export {shlex.quote(id_)} FOLDER"
-            agreed, label = f"export:{folder}", "Export"
+            other = f"To another folder: %gguf export {shlex.quote(id_)} FOLDER"
+            return _question(f"Export to {units.tilde(folder)}? {other}", f"export:{folder}")
         case _:
             raise RequestError(f"This kernel does not know the action {action!r}. Reload the page.")
-    return Answer(confirm=messages.Action(agreed, label, confirm=printable(question), yes=f"Yes, {label.lower()}"))
 
 
-def _result(text: str, mood: messages.Mood) -> Answer:
+def _question(text: str, agreed: str) -> Answer:
+    label = "Export" if agreed.startswith("export") else "Delete"
+    return Answer(confirm=messages.Action(agreed, label, confirm=printable(text), yes=f"Yes, {label.lower()}"))
+
+
+def _result(text: str, mood: messages.Mood = "plain") -> Answer:
     return Answer(text=text, mood=mood, news=text)

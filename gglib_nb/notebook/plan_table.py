@@ -5,7 +5,7 @@ recommended variant is named above the table and its row is marked, the fit is a
 details are less visible.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Final
 
@@ -23,7 +23,6 @@ _MOST_NOTES: Final = 3
 _MOODS: Final[dict[FitClass, Mood]] = {
     "gpu": "good", "gpu_reduced": "warn", "gpu_partly": "slow", "ram": "slow", "too_large": "bad", "unknown": "plain",
 }  # fmt: skip
-_MEASURES: Final = ("{} bits", "KL divergence {}", "perplexity {}")
 _COMPANIONS: Final = {"mmproj": "vision projector", "imatrix": "importance matrix"}
 
 
@@ -67,18 +66,8 @@ def _own_arguments(placement: Placement, asked_tokens: int | None) -> str:
     return text.strip()
 
 
-def _better_fit(plan: RepoPlan) -> VariantPlan | None:
-    """The best variant that fits entirely, if another one is recommended."""
-    best = plan.best_fit
-    return None if best is None or best.is_recommended else best
-
-
-def _measures(variant: VariantPlan) -> tuple[str, str, str]:
-    """Bits per weight, KL divergence and perplexity; empty where unknown."""
-    bits, quality = variant.bits_per_weight, variant.quality or Quality()
-    stated = (quality.kl_divergence, quality.perplexity)
-    divergence, perplexity = ("" if value is None else units.figure(value, 4) for value in stated)
-    return "" if bits is None else f"{bits:.1f}", divergence, perplexity
+def _figure(value: float | None, digits: int = 4) -> str:
+    return "" if value is None else units.figure(value, digits)
 
 
 # The table --------------------------------------------------------------------------------------------------------
@@ -142,7 +131,7 @@ def _advice(plan: RepoPlan) -> Iterator[str]:
     label = "" if placement.fit == "too_large" else "fits: "
     size = f"{units.size(variant.size_bytes)}{f' ({label}{fit})' if fit else ''}."
     yield f"★ {variant.why} {size}{_how(plan, number, variant)}"
-    if (best := _better_fit(plan)) is not None:
+    if (best := plan.best_fit) is not None and not best.is_recommended:
         place = f"{units.memory(plan.machine.vram_bytes)} of GPU memory" if best.placement.fit == "gpu" else "RAM"
         ways = [(one.fit, one.context_tokens) for one in (placement, best.placement)]
         where = f" your {place} {'as well' if ways[0] == ways[1] else 'entirely'}"
@@ -200,15 +189,16 @@ def _columns(plan: RepoPlan) -> tuple[Column, ...]:
         star = ["★ recommended"] if one.is_recommended and len(plan.variants) > 1 else []
         return Fact(", ".join([*star, *(fact.text for fact in _remarks(one, plan))]), "bad" if one.missing else "plain")
 
+    def stated(name: str) -> Callable[[VariantPlan], str]:
+        return lambda one: _figure(getattr(one.quality, name, None))
+
     number = partial(Column, is_number=True)
     return (
         Column("Variant", lambda one: one.name or one.key, is_code=True),
         number("Size", lambda one: units.size(one.size_bytes), rank=lambda one: one.size_bytes),
-        number("Bits/weight", lambda one: _measures(one)[0], is_quiet=True, importance=5),
-        number(
-            "KL divergence", lambda one: _measures(one)[1], rank=lambda one: one.quality.kl_divergence, importance=5
-        ),
-        number("Perplexity", lambda one: _measures(one)[2], rank=lambda one: one.quality.perplexity, importance=6),
+        number("Bits/weight", lambda one: _figure(one.bits_per_weight, 3), is_quiet=True, importance=5),
+        number("KL divergence", stated("kl_divergence"), rank=lambda one: one.quality.kl_divergence, importance=5),
+        number("Perplexity", stated("perplexity"), rank=lambda one: one.quality.perplexity, importance=6),
         number("Memory", memory, share, rank=lambda one: one.memory.total_bytes, importance=4),
         Column("Fits", lambda one: _fit(one.placement, tokens), rank=lambda one: list(_MOODS).index(one.placement.fit)),
         Column("On disk", _here, rank=lambda one: one.present_bytes / (one.size_bytes or 1), importance=2),
@@ -267,13 +257,12 @@ def _below(plan: RepoPlan) -> Iterator[str]:
 
 def offer(plan: RepoPlan) -> Listing:
     """The variants of a repository, with the size and fit of each."""
-    best = _better_fit(plan)
     shown = plan.recommended or next(iter(plan.variants), None)
     companions = {one.kind: units.size(one.size_bytes) for one in shown.companions} if shown else {}
     free = "" if plan.free_bytes is None else f"{units.size(plan.free_bytes)} free on the disk"
     return Listing(
         title=printable(plan.repo_id),
-        rows=tuple(_panel_row(one, plan, is_best=one is best) for one in plan.variants),
+        rows=tuple(_panel_row(one, plan) for one in plan.variants),
         note=free,
         link=plan.page_url or "",
         warning=printable(plan.refusal),
@@ -286,15 +275,19 @@ def offer(plan: RepoPlan) -> Listing:
     )
 
 
-def _panel_row(variant: VariantPlan, plan: RepoPlan, *, is_best: bool) -> messages.Row:
+def _panel_row(variant: VariantPlan, plan: RepoPlan) -> messages.Row:
     title = printable(variant.name or variant.key)
     arguments = _own_arguments(variant.placement, plan.context_tokens)
     rest = variant.bytes_to_go
     is_full = variant.free_bytes_after is not None and variant.free_bytes_after < 0
+    is_best = variant is plan.best_fit and not variant.is_recommended
     stands_out = variant.is_recommended and len(plan.variants) > 1  # the only one may have been requested
     is_primary = variant.is_recommended and variant.scan_finding not in BAD_FINDINGS
+    quality = variant.quality or Quality()
+    measures = {"KL divergence": quality.kl_divergence, "perplexity": quality.perplexity}
     details = (
-        *(form.format(text) for form, text in zip(_MEASURES, _measures(variant), strict=True) if text),
+        f"{_figure(variant.bits_per_weight, 3)} bits" if variant.bits_per_weight else "",
+        *(f"{name} {_figure(value)}" for name, value in measures.items() if value is not None),
         f"{units.size(rest)} to download" if rest and rest != variant.size_bytes else "",
         f"llama-server {arguments}" if arguments not in ("", "-ngl 99") else "",
         printable(variant.why),

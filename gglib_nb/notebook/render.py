@@ -23,8 +23,6 @@ _EMPTY: Final = "The queue is empty. Download a model: %gguf queue owner/repo"
 _MOST_ROWS: Final = 40
 _MOST_ENDED: Final = 5
 _MOST_FILES: Final = 8
-_COMMANDS: Final = {"retry": "Retry: %gguf retry {id}", "queue_partials": "Resume: %gguf partials --queue"}
-"""The command for each action, in outputs without buttons."""
 _MOVING: Final = ("downloading", "verifying")
 
 _FILL: Final = "#1976d2"
@@ -55,8 +53,7 @@ def _overview(snapshot: QueueSnapshot) -> str:
 
 
 def _notice(notice: Notice) -> str:
-    command = "" if notice.action is None else _COMMANDS.get(notice.action.id, "")
-    return f"{notice.text} {command}".rstrip()
+    return notice.text if notice.action is None else f"{notice.text} Resume: %gguf partials --queue"
 
 
 def facts(row: Row) -> str:
@@ -65,9 +62,9 @@ def facts(row: Row) -> str:
 
 
 def _command(row: Row) -> str:
-    """The command for the first action that has one; empty if none has."""
-    found = (_COMMANDS.get(action.id, "") for action in row.actions)
-    return printable(next((text.format(id=shlex.quote(row.id)) for text in found if text), ""))
+    """The command that replaces a row's button; empty if it has no such button."""
+    can_retry = any(action.id == "retry" for action in row.actions)
+    return printable(f"Retry: %gguf retry {shlex.quote(row.id)}") if can_retry else ""
 
 
 def _name(row: Row, view: str) -> str:

@@ -332,7 +332,7 @@ def header(snapshot: QueueSnapshot) -> Header:
         is_busy=is_busy,
         has_work=bool(snapshot.items or snapshot.resolving),
         actions=tuple(_queue_actions(snapshot)),
-        fields=_fields(snapshot),
+        fields=tuple(_fields(snapshot)),
         notices=tuple(Notice(one.kind, printable(one.text), _NOTICE_ACTIONS.get(one.kind)) for one in snapshot.notices),
     )
 
@@ -442,30 +442,23 @@ def _queue_actions(snapshot: QueueSnapshot) -> Iterator[Action]:
         yield Action("cancel_all", "Cancel all", confirm=question, yes="Yes, cancel all")
 
 
-def _fields(snapshot: QueueSnapshot) -> tuple[Field, ...]:
-    limit = snapshot.bandwidth_limit_bytes_per_second
-    values = {
-        "max_concurrent": str(snapshot.max_concurrent),
-        "max_queue_size": str(snapshot.max_size),
-        "bandwidth_limit_bytes_per_second": "" if limit is None else units.figure(limit / 1e6, 15),
-        "max_connections": str(snapshot.max_connections),
-        "download_hours": str(snapshot.download_hours or ""),
-    }
-    hints = {"bandwidth_limit_bytes_per_second": "none", "download_hours": "22:00-07:00"}
-    return tuple(
-        Field(id=id_, label=label, value=values[id_], hint=hints.get(id_, ""), is_number=id_ != "download_hours")
-        for id_, label in LIMITS.items()
-    )
+def _fields(snapshot: QueueSnapshot) -> Iterator[Field]:
+    for name, (label, hint) in LIMITS.items():
+        value = getattr(snapshot, "max_size" if name == "max_queue_size" else name)
+        text = "" if value is None else str(value)
+        if value is not None and name == "bandwidth_limit_bytes_per_second":
+            text = units.figure(value / 1e6, 15)
+        yield Field(id=name, label=label, value=text, hint=hint, is_number=name != "download_hours")
 
 
 LIMITS: Final = {
-    "max_concurrent": "Downloads at once",
-    "max_queue_size": "Downloads that may wait",
-    "bandwidth_limit_bytes_per_second": "Speed limit in MB/s",
-    "max_connections": "Connections in total",
-    "download_hours": "Download only between",
+    "max_concurrent": ("Downloads at once", ""),
+    "max_queue_size": ("Downloads that may wait", ""),
+    "bandwidth_limit_bytes_per_second": ("Speed limit in MB/s", "none"),
+    "max_connections": ("Connections in total", ""),
+    "download_hours": ("Download only between", "22:00-07:00"),
 }
-"""The settings that have a field in the panel, and its label."""
+"""The settings that have a field in the panel, its label, and the hint in the empty field."""
 
 PANEL_TEXTS: Final = {
     "label": "GGUF downloads",

@@ -318,6 +318,6 @@ def test_a_button_of_a_model_that_has_gone_acts_on_no_other_model(manager: Downl
     path = manager.sync.download(SMALL, "Q8_0")
 
     with pytest.raises(ModelNotFoundError, match=r"^demo/small-GGUF:Q8 is no longer one of your models\.$"):
-        act(manager.sync, Act(cid="1", action="delete_now", id=f"{SMALL}:Q8"), print)
+        act(manager.sync, Act(cid="1", action="delete:now", id=f"{SMALL}:Q8"), print)
 
     assert path.exists()

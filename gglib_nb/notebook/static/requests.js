@@ -6,7 +6,7 @@ const SLOW_MS = 1500;
 /** Actions that move rows: their effect is shown although the pointer is over the list. */
 const MOVES_ROWS = ["top", "up", "down", "undo", "resume", "run_now"];
 /** Actions that change the models on the disk. */
-const CHANGES_MODELS = ["delete_now", "prune_now", "repair", "update", "verify"];
+const CHANGES_MODELS = ["delete:now", "prune:now", "repair", "update", "verify"];
 
 /** @type {Feedback} */
 const NO_FEEDBACK = { text: "", mood: "", busy: [], confirm: null, opener: "", code: [], shown: "", done: [], alternatives: [], refusedIn: null };
