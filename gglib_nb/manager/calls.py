@@ -14,13 +14,14 @@ import queue
 import re
 import threading
 import weakref
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from concurrent import futures
 from concurrent.futures import Future, InvalidStateError
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar, copy_context
 from functools import cache, partial, wraps
 from inspect import BoundArguments, Parameter, Signature, formatannotation, iscoroutinefunction, signature
+from signal import SIGINT, default_int_handler, getsignal, signal
 from types import MethodType, UnionType
 from typing import (
     Any,
@@ -52,6 +53,8 @@ _log: Final = logging.getLogger("gglib_nb")
 
 CLOSED: Final = "This download manager is closed. `gglib_nb.get_manager()` gives the current one."
 FORKED: Final = "Downloads belong to the process that this one was forked from. Use that process, or start a new one."
+
+_INTERRUPTED: Final = "Stopped waiting. A download that has started continues: %gguf status shows it."
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -144,6 +147,44 @@ def is_interrupt(error: BaseException) -> bool:
     """Whether it is an interrupt; one that arrives as a lock is being released ends as an error about that lock."""
     ended = error.__context__ if isinstance(error, RuntimeError) else error
     return isinstance(ended, KeyboardInterrupt)
+
+
+@contextmanager
+def cancelled_by_interrupt() -> Iterator[None]:
+    """Lets an interrupt cancel a cell of a terminal's IPython that awaits: IPython itself only stops its loop.
+
+    Other tasks may outlive the cell: they would take the interrupts of later cells, or end these with their own.
+    """
+    from asyncio import CancelledError, current_task  # slow to import
+
+    task, is_main = current_task(), threading.current_thread() is threading.main_thread()
+    is_cell = task is not None and getattr(task.get_coro(), "__name__", "") == "run_cell_async"
+    if task is None or not is_cell or not is_main or getsignal(SIGINT) is not default_int_handler:
+        yield
+        return
+
+    def cancel(_number: int, _frame: object) -> None:
+        signal(SIGINT, default_int_handler)
+        task.cancel(_INTERRUPTED)
+        task.get_loop().call_soon_threadsafe(lambda: None)  # wakes the loop
+
+    signal(SIGINT, cancel)
+    try:
+        yield
+    except CancelledError as error:
+        if error.args != (_INTERRUPTED,) or task.uncancel():  # something else has cancelled it
+            raise
+        raise stopped_waiting() from None
+    finally:
+        if getsignal(SIGINT) is cancel:
+            signal(SIGINT, default_int_handler)
+
+
+def stopped_waiting() -> KeyboardInterrupt:
+    """An interrupt of a wait, which IPython shows in one line."""
+    error = KeyboardInterrupt(_INTERRUPTED)
+    vars(error)["_render_traceback_"] = lambda: [f"KeyboardInterrupt: {_INTERRUPTED}"]
+    return error
 
 
 def has_given_up() -> bool:
@@ -389,7 +430,8 @@ class operation(Generic[_Parameters, _Result]):  # noqa: N801 - a decorator, lik
                 token = _awaiting.set(get_running_loop().is_running)
                 call = self._calls.submit(body, *bound.args, **bound.kwargs)  # with this context
                 _awaiting.reset(token)
-                return await wrap_future(call)
+                with cancelled_by_interrupt():
+                    return await wrap_future(call)
             except GglibError as error:
                 raise public_error(error) from None
 

@@ -32,7 +32,7 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueuedDownload, QueueNotice, QueueSnapshot
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import DownloadCancelledError, DownloadInterruptedError, ManagerClosedError, NotInQueueError
-from gglib_nb.manager.calls import CLOSED, FORKED, fail, refuse_to_wait, succeed
+from gglib_nb.manager.calls import CLOSED, FORKED, cancelled_by_interrupt, fail, refuse_to_wait, succeed
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
@@ -416,7 +416,8 @@ class EventStream:
                 reader: AsyncFuture[None] = get_running_loop().create_future()
                 self._readers.add(reader)
             try:
-                await reader
+                with cancelled_by_interrupt():
+                    await reader
             finally:
                 self._readers.discard(reader)
 

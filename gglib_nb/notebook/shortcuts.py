@@ -8,18 +8,16 @@ periodically; front ends ignore it.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import update_wrapper
 from inspect import signature
 from pathlib import Path
-from signal import SIGINT, default_int_handler, getsignal, signal
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.errors import GglibError
 from gglib_nb.manager import manager as managers
-from gglib_nb.manager.calls import public_error
+from gglib_nb.manager.calls import public_error, stopped_waiting
 from gglib_nb.manager.manager import DownloadManager, SyncOperations
 from gglib_nb.manager.progress import use_views
 from gglib_nb.notebook import host
@@ -28,7 +26,6 @@ _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
 _MESSAGE_TYPE: Final = "gglib_activity"
-_INTERRUPTED: Final = "Stopped waiting. A download that has started continues: %gguf status shows it."
 _log: Final = logging.getLogger("gglib_nb")
 _lock: Final = threading.Lock()
 _shown: DownloadManager | None = None
@@ -92,8 +89,7 @@ def _shortcut(
 @_shortcut(DownloadManager.download)
 async def download(*args: Any, **kwargs: Any) -> Path:  # noqa: ANN401, D103 - as the operation
     try:
-        with _cancelled_by_interrupt():
-            return await get_manager().download(*args, **kwargs)
+        return await get_manager().download(*args, **kwargs)
     except GglibError as error:
         raise error.with_traceback(None) from None  # the traceback ends at the caller's line
 
@@ -103,47 +99,9 @@ def download_sync(*args: Any, **kwargs: Any) -> Path:  # noqa: ANN401, D103 - as
     try:
         return get_manager().sync.download(*args, **kwargs)
     except KeyboardInterrupt:
-        raise _interrupt() from None
+        raise stopped_waiting() from None
     except GglibError as error:
         raise error.with_traceback(None) from None
-
-
-@contextmanager
-def _cancelled_by_interrupt() -> Iterator[None]:
-    """Lets an interrupt cancel a cell of a terminal's IPython that awaits: IPython itself only stops its loop.
-
-    Other tasks may outlive the cell: they would take the interrupts of later cells, or end these with their own.
-    """
-    from asyncio import CancelledError, current_task  # slow to import
-
-    task, is_main = current_task(), threading.current_thread() is threading.main_thread()
-    is_cell = task is not None and getattr(task.get_coro(), "__name__", "") == "run_cell_async"
-    if task is None or not is_cell or not is_main or getsignal(SIGINT) is not default_int_handler:
-        yield
-        return
-
-    def cancel(_number: int, _frame: object) -> None:
-        signal(SIGINT, default_int_handler)
-        task.cancel(_INTERRUPTED)
-        task.get_loop().call_soon_threadsafe(lambda: None)  # wakes the loop
-
-    signal(SIGINT, cancel)
-    try:
-        yield
-    except CancelledError as error:
-        if error.args != (_INTERRUPTED,) or task.uncancel():  # something else has cancelled it
-            raise
-        raise _interrupt() from None
-    finally:
-        if getsignal(SIGINT) is cancel:
-            signal(SIGINT, default_int_handler)
-
-
-def _interrupt() -> BaseException:
-    """An interrupt of the wait, which IPython shows in one line."""
-    from gglib_nb.notebook.magic import in_one_line
-
-    return in_one_line(KeyboardInterrupt(_INTERRUPTED))
 
 
 def path(text: str) -> Path:

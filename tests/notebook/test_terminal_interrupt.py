@@ -5,16 +5,20 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pexpect
 import pytest
 
+from gglib_nb import DownloadManager
+from gglib_nb.manager.calls import Coroutines, DaemonThreadPool, operation
 from gglib_nb.notebook import shortcuts
 from tests.support.environment import isolated
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
+from tests.support.kernel import wait_until
 
 MB = 1_000_000
 IPYTHON = ["-m", "IPython", "--simple-prompt", "--no-banner", "--colors=NoColor", "--no-confirm-exit"]
@@ -23,7 +27,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize(
-    "call", ["await gglib_nb.download('demo/m')", "gglib_nb.download_sync('demo/m')", "%gguf wait"]
+    "call",
+    [
+        "await gglib_nb.download('demo/m')",
+        "gglib_nb.download_sync('demo/m')",
+        "%gguf wait",
+        "await gglib_nb.get_manager().download('demo/m')",
+    ],
 )
 def test_an_interrupt_ends_the_wait_in_one_line_and_the_download_continues(
     make_hub: Callable[..., FaultyHub], tmp_path: Path, call: str
@@ -61,10 +71,14 @@ def test_an_interrupt_ends_the_wait_in_one_line_and_the_download_continues(
 def test_an_interrupt_belongs_to_the_code_that_runs_and_not_to_a_download_in_the_background(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    class Waits:
-        async def download(self) -> None:
-            await asyncio.Event().wait()
+    class Waits(Coroutines):
+        sync, _calls = None, DaemonThreadPool("waits")
 
+        @operation
+        def download(self) -> None:
+            is_over.wait(60)
+
+    is_over = threading.Event()
     monkeypatch.setattr(shortcuts, "get_manager", Waits)
     loop = asyncio.new_event_loop()
     task = loop.create_task(shortcuts.download())
@@ -74,7 +88,25 @@ def test_an_interrupt_belongs_to_the_code_that_runs_and_not_to_a_download_in_the
         signal.raise_signal(signal.SIGINT)
 
     assert not task.cancelling()
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        loop.run_until_complete(task)
+    is_over.set()
+    assert loop.run_until_complete(task) is None
+    loop.close()
+
+
+def test_an_interrupt_ends_a_cell_that_waits_for_events(tmp_path: Path) -> None:
+    async def run_cell_async() -> None:  # the name of IPython's
+        async for _ in manager.events():
+            pass
+
+    def interrupt() -> None:
+        wait_until(lambda: signal.getsignal(signal.SIGINT) is not signal.default_int_handler, 60, "the wait")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    loop, interrupting = asyncio.new_event_loop(), threading.Thread(target=interrupt)
+    with DownloadManager(models_directory=tmp_path, state_directory=tmp_path) as manager:
+        interrupting.start()
+        with pytest.raises(KeyboardInterrupt, match="Stopped waiting"):
+            loop.run_until_complete(run_cell_async())
+        interrupting.join()
+        assert asyncio.all_tasks(loop) == set()
     loop.close()
