@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator
 from concurrent import futures
 from concurrent.futures import Future, InvalidStateError
 from contextlib import contextmanager, suppress
-from contextvars import ContextVar, copy_context
+from contextvars import copy_context
 from functools import cache, partial, wraps
 from inspect import BoundArguments, Parameter, Signature, formatannotation, iscoroutinefunction, signature
 from signal import SIGINT, default_int_handler, getsignal, signal
@@ -76,6 +76,8 @@ class _Call(Future[Any]):
     """A function that runs on a thread of a pool; its future. Cancelling it cancels what the function waits for.
 
     Attributes:
+        is_awaited: Whether the event loop that awaits it runs; True if no loop does. A terminal's IPython does not
+            cancel a coroutine that is interrupted: its loop stops until the next one runs.
         is_over: Whether its caller waits no more, so the present or next wait of the function is cancelled.
         waits_for: The future that the function waits for now.
     """
@@ -83,6 +85,7 @@ class _Call(Future[Any]):
     def __init__(self, function: Callable[[], Any]) -> None:
         super().__init__()
         self._function = function
+        self.is_awaited: Callable[[], bool] = lambda: True
         self.is_over = False
         self.waits_for: Future[Any] | None = None
 
@@ -134,13 +137,9 @@ def refuse_to_wait() -> None:
     _here.may_wait = False
 
 
-# A terminal's IPython does not cancel a coroutine that is interrupted: its loop stops until the next one runs.
-_awaiting: Final[ContextVar[Callable[[], bool]]] = ContextVar("_awaiting", default=lambda: True)
-
-
 def is_awaited() -> bool:
     """Whether the event loop that awaits the call on this thread runs; True if no loop does."""
-    return _awaiting.get()()
+    return _here.call is None or _here.call.is_awaited()
 
 
 def is_interrupt(error: BaseException) -> bool:
@@ -427,9 +426,8 @@ class operation(Generic[_Parameters, _Result]):  # noqa: N801 - a decorator, lik
 
             try:
                 bound = _bound(body, (self.sync, *args), kwargs)
-                token = _awaiting.set(get_running_loop().is_running)
-                call = self._calls.submit(body, *bound.args, **bound.kwargs)  # with this context
-                _awaiting.reset(token)
+                call = self._calls.submit(body, *bound.args, **bound.kwargs)
+                call.is_awaited = get_running_loop().is_running
                 with cancelled_by_interrupt():
                     return await wrap_future(call)
             except GglibError as error:

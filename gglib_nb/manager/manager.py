@@ -223,8 +223,18 @@ def _abandon_all() -> None:
 call_in_forked_children(_abandon_all)
 
 
-class _Operations(AdviceOperations):
-    """Every operation."""
+class SyncOperations(AdviceOperations):
+    """Every operation as a call that waits: for magics, scripts and other threads.
+
+    The work is done on threads of the manager, so an interrupt ends the wait. A request that is still being resolved is
+    dropped then; downloads continue.
+
+    `id` is an id, a part of an id that only one has, or `#n`: the position in the queue, the number among the failures,
+    among the cancelled downloads, or in `models()`. If no download or several match, or it is not where the operation
+    needs it, `NotInQueueError` is raised; if no model matches, `ModelNotFoundError`, and if several do,
+    `AmbiguousQuantizationError`, whose `choices` has their ids. A limit that is not valid raises `InvalidConfigError`,
+    a models database that cannot be used `CatalogError`.
+    """
 
     @checked
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> None:
@@ -239,21 +249,7 @@ class _Operations(AdviceOperations):
         return sorted(name for name in {*dir(type(self)), *vars(self)} if name[0] != "_" and name not in INSIDE)
 
 
-class SyncOperations(_Operations):
-    """Every operation as a call that waits: for magics, scripts and other threads.
-
-    The work is done on threads of the manager, so an interrupt ends the wait. A request that is still being resolved is
-    dropped then; downloads continue.
-
-    `id` is an id, a part of an id that only one has, or `#n`: the position in the queue, the number among the failures,
-    among the cancelled downloads, or in `models()`. If no download or several match, or it is not where the operation
-    needs it, `NotInQueueError` is raised; if no model matches, `ModelNotFoundError`, and if several do,
-    `AmbiguousQuantizationError`, whose `choices` has their ids. A limit that is not valid raises `InvalidConfigError`,
-    a models database that cannot be used `CatalogError`.
-    """
-
-
-class DownloadManager(_Operations, Coroutines):
+class DownloadManager(SyncOperations, Coroutines):
     """One queue of downloads with its engine and its catalog.
 
     Use it as `async with DownloadManager(config) as manager`, or close it with `aclose`. In a notebook

@@ -308,10 +308,8 @@ class QueueOperations(Blocking):
                 other = f" To download it to another folder, first: %gguf forget {plan.id.typed}" if is_known else ""
                 raise StorageError(loss + other)
         limit_bytes = self._parts.config.storage_limit_bytes
-        if limit_bytes is None and all(plan.to is None for plan in plans):
-            yield
-            return
-        with self._parts.comparing:
+        is_alone = limit_bytes is not None or any(plan.to is not None for plan in plans)
+        with self._parts.comparing if is_alone else nullcontext():
             if limit_bytes is not None:
                 self._refuse_beyond(limit_bytes, plans)
             yield

@@ -21,7 +21,7 @@ from datetime import datetime
 from datetime import time as time_of_day
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from msgspec.structs import replace
 
@@ -36,9 +36,6 @@ from gglib_nb.manager.calls import CLOSED, FORKED, cancelled_by_interrupt, fail,
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
-
-if TYPE_CHECKING:
-    from asyncio import Future as AsyncFuture
 
 _PUBLISH_EVERY_S: Final = 0.1
 """At most ten snapshots a second: users see no more, and jupyter_server drops messages above a rate."""
@@ -391,7 +388,7 @@ class EventStream:
         self._unread: Final[OrderedDict[object, announced.QueueEvent]] = OrderedDict()
         self._lock: Final = threading.RLock()
         self._has_begun = self._has_ended = False
-        self._readers: set[AsyncFuture[None]] = set()
+        self._readers: set[Future[None]] = set()
         itself = weakref.WeakMethod(self._put)
 
         def put(event: announced.QueueEvent | None = None) -> None:
@@ -405,7 +402,7 @@ class EventStream:
         return self
 
     async def __anext__(self) -> announced.QueueEvent:
-        from asyncio import get_running_loop  # 30 ms, which would slow the import
+        from asyncio import wrap_future  # 30 ms, which would slow the import
 
         while True:
             with self._lock:
@@ -413,11 +410,11 @@ class EventStream:
                     return self._unread.popitem(last=False)[1]
                 if self._has_ended:
                     raise StopAsyncIteration
-                reader: AsyncFuture[None] = get_running_loop().create_future()
+                reader: Future[None] = Future()
                 self._readers.add(reader)
             try:
                 with cancelled_by_interrupt():
-                    await reader
+                    await wrap_future(reader)
             finally:
                 self._readers.discard(reader)
 
@@ -438,13 +435,7 @@ class EventStream:
                 self._unread[key] = event
             readers, self._readers = self._readers, set()
         for reader in readers:
-            with suppress(RuntimeError):  # the loop was closed, and so was the reader
-                reader.get_loop().call_soon_threadsafe(_wake, reader)
-
-
-def _wake(reader: "AsyncFuture[None]") -> None:
-    if not reader.done():
-        reader.set_result(None)
+            succeed(reader, None)
 
 
 def _replaced_by_later(event: announced.QueueEvent) -> object | None:

@@ -4,7 +4,6 @@ Asks the Hub and the catalog, so it runs on a worker thread; changes nothing.
 """
 
 import os
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -186,13 +185,13 @@ def refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> None
     """Refuses, unless forced, a path that has another version of a registered file: it would fail at the end."""
     if plan.force:
         return
-    wanted, parts = {file.target: file for file in plan.files}, Counter(file.target for file in plan.files)
+    wanted = {file.target: file for file in plan.files}  # of a joined file, the last part
     for model in models:
         for file in model.files:
             new = wanted.get(file.target)
             if new is None or new.offset_bytes or None in (new.sha256, file.sha256) or new.sha256 == file.sha256:
                 continue
-            if os.path.lexists(file.target) and parts[new.target] == 1:
+            if os.path.lexists(file.target):
                 raise RequestError(
                     f"The Hub has a new version of {model.id}; the one in {file.target} is kept. "
                     f"Download the new one in its place: %gguf update {model.id.typed}"
@@ -206,15 +205,14 @@ def _with_known_times(
 
     The catalog has no digests of the parts of a joined file, so that must be of the same commit.
     """
-    sizes, parts = sizes_by_target(files), Counter(file.target for file in files)
+    sizes = sizes_by_target(files)
     for file in files:
-        is_one = parts[file.target] == 1
-        stored = (known if is_one else of_commit).get(file.target)
-        if stored is None or not stored.is_verified or stored.size_bytes != sizes[file.target]:
-            yield file
+        is_part = file.size_bytes != (size_bytes := sizes[file.target])
+        stored = (of_commit if is_part else known).get(file.target)
+        if stored is not None and stored.is_verified and stored.size_bytes == size_bytes:
+            yield replace(file, known_mtime_ns=stored.mtime_ns) if is_part or stored.sha256 == file.sha256 else file
         else:
-            is_same = not is_one or stored.sha256 == file.sha256
-            yield replace(file, known_mtime_ns=stored.mtime_ns) if is_same else file
+            yield file
 
 
 def registered_donors(models: Iterable[Model], wanted_path: str) -> tuple[str, ...]:
