@@ -41,8 +41,6 @@ _LOOK_S: Final = 0.1
 _CREDIT_S: Final = 0.25
 # A connection's rate is measured over about the last second. It counts once all of it was after the warm-up.
 _RATE_S: Final = 1.0
-# Closing a connection in the middle of a request loses the bytes in flight, so one that ends soon may finish it.
-_SOON_S: Final = 2.0
 # A new connection with a long round trip is slow at first (TCP's slow start): its warm-up is this many times the part
 # of its first byte's latency that exceeds `_SHORT_ANSWER_S`.
 _WARM_UP_ANSWERS: Final = 4.0
@@ -453,9 +451,9 @@ class Connections:
     # Which are replaced ----------------------------------------------------------------------------------------------
 
     def replace_slow(self, now_s: float) -> None:
-        """Close a connection above the share or slower than others after its request.
+        """Close a connection above the share or far slower than the others; one that is not slower after its request.
 
-        At once if that takes long, unless it is about as fast as the others: that would lose the bytes in flight.
+        Closing it in the middle of a request loses the bytes in flight.
         """
         # One that fetches a whole file is never closed, because the file would start again from its first byte.
         staying = {
@@ -470,7 +468,7 @@ class Connections:
             request, is_slow = self._replacement.choose(now_s, begun) or (None, True)
         if request is None:
             return
-        if is_slow and request.end - request.position > staying[request].bytes_per_second * _SOON_S:
+        if is_slow:
             self.abandon(request, now_s)
         else:
             self._closing.add(request)

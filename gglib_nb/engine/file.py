@@ -274,7 +274,7 @@ class DownloadFile:
     def close(self) -> None:
         """End the attempt: write the journal, close the file, release the lease; raises `OSError`. May be called again.
 
-        A check that still runs keeps the lease, because it may open the partial file; `jobs.release` calls this later.
+        A check that still runs keeps the lease, because it may open the partial file; `transfer.release` closes it.
         """
         self._end_all()
         if self.check is None or "check" in self.jobs:

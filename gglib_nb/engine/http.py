@@ -198,9 +198,8 @@ class Session:
         with contextlib.suppress(ValueError):
             self._origin = origin_of(web_address(self.endpoint))
         self.proxies = Proxies.from_environment()
-        self._lock = threading.Lock()
-        self._idle: list[Connection] = []
-        self._in_use = 0  # connections that are not idle
+        self._connections: set[Connection] = set()
+        self._idle: list[Connection] = []  # those without a request
         self._is_closed = False
 
     def close(self) -> None:
@@ -210,12 +209,15 @@ class Session:
 
     def close_idle(self) -> bool:
         """Close the idle connections; False if there were none, and none is in use."""
-        with self._lock:
-            idle, self._idle = self._idle, []
-            has_connections = bool(idle) or self._in_use > 0
-        for connection in idle:
-            connection.close()
+        has_connections = bool(self._connections)
+        with contextlib.suppress(IndexError):
+            while True:
+                self._close(self._idle.pop())
         return has_connections
+
+    def _close(self, connection: "Connection") -> None:
+        self._connections.discard(connection)
+        connection.close()
 
     def check(self) -> None:
         """Raises `InvalidTokenError` for a token that no header can carry, `InvalidConfigError` for the endpoint."""
@@ -243,20 +245,19 @@ class Session:
 
     def head(self, url: str, extra: Mapping[str, str], method: str = "GET") -> tuple[int, Mapping[str, str]]:
         """Status and headers of one answer, without its body, on a kept connection; raises as `Connection.request`."""
-        with self._lock:
-            connection = self._idle.pop() if self._idle else Connection(self)
-            self._in_use += 1
-        is_kept = False
+        try:
+            connection = self._idle.pop()
+        except IndexError:
+            connection = Connection(self)
+            self._connections.add(connection)
         try:
             found = connection.head(url, extra, method)
-            is_kept = True  # not after an error: what it left unread would be the next answer
-        finally:
-            with self._lock:
-                self._in_use -= 1
-                if is_kept := is_kept and not self._is_closed:
-                    self._idle.append(connection)
-            if not is_kept:
-                connection.close()
+        except BaseException:
+            self._close(connection)  # what it left unread would be the next answer
+            raise
+        self._idle.append(connection)
+        if self._is_closed:
+            self.close_idle()
         return found
 
     def can_reach_hub(self) -> bool:

@@ -23,12 +23,11 @@ from gglib_nb.engine.connections import Pool
 from gglib_nb.engine.digest import check_file
 from gglib_nb.engine.disk import DiskSpace
 from gglib_nb.engine.http import Session
-from gglib_nb.engine.jobs import Shared
 from gglib_nb.engine.lease import Owner
 from gglib_nb.engine.local import discard_leftovers
 from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.engine.transfer import Transfer
+from gglib_nb.engine.transfer import Shared, Transfer
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.network.tls import tls_context
 from gglib_nb.system import PipeReader, allow_many_files, is_orphaned, lower_priority

@@ -10,6 +10,7 @@ import os
 import queue
 import stat
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from gglib_nb.engine import disk
 from gglib_nb.engine.digest import FrontDigest, Hasher, check_file
 from gglib_nb.engine.journal import Journal, PartIdentity, Verified
 from gglib_nb.engine.lease import Lease, LeaseLostError
-from gglib_nb.engine.pieces import COPIED_SYNCED, MIB, SYNCED, Pieces, Run
+from gglib_nb.engine.pieces import COPIED_SYNCED, MIB, SYNCED, Pieces, Range, Run
 from gglib_nb.engine.protocol import FileToCheck
 from gglib_nb.errors import StorageError
 from gglib_nb.system import allocate, copy_range, others_may_write, read_at, sync_data, sync_folder
@@ -300,3 +301,14 @@ def copy_bytes(source: int, target: int, at: int, end: int, stop: threading.Even
         if count == 0:
             raise OSError("the file is shorter than it was")
         at += count
+
+
+def sync(descriptors: Sequence[int], ranges: list[Range]) -> list[Range]:
+    """Sync these files to the disk, in order, and close them; these are the bytes in them."""
+    try:
+        for fd in descriptors:
+            sync_data(fd)
+    finally:
+        for fd in descriptors:
+            os.close(fd)
+    return ranges

@@ -16,27 +16,30 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, Final, assert_never
 
-from gglib_nb.domain.download import StoredFile
+from msgspec import Struct
+
+from gglib_nb.domain.download import Facts, StoredFile
+from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.http_rules import host_text, origin_of
 from gglib_nb.domain.reports import TransferFailed, TransferFinished, TransferStopped
 from gglib_nb.domain.text import redacted
-from gglib_nb.engine import jobs
-from gglib_nb.engine.connections import Connections, RequestEnded
+from gglib_nb.domain.values import Value
+from gglib_nb.engine.connections import Connections, Pool, RequestEnded
 from gglib_nb.engine.digest import Digested
-from gglib_nb.engine.disk import disk_full, lease_path, storage_error
+from gglib_nb.engine.disk import DiskSpace, disk_full, lease_path, storage_error
 from gglib_nb.engine.file import DownloadFile, Part, Request, Stage, files_of
-from gglib_nb.engine.http import ExchangeError, LineError, SilentError
-from gglib_nb.engine.jobs import Event, Inbox, JobEnded, Shared
+from gglib_nb.engine.http import ExchangeError, LineError, Session, SilentError
 from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
 from gglib_nb.engine.local import CheckResult, TargetCheck, check_in_place, check_split_set, may_be_gguf, read_facts
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
-from gglib_nb.engine.partial import PartialFile, StoppedError
-from gglib_nb.engine.pieces import SYNCED, UNKNOWN_END, WRITTEN
+from gglib_nb.engine.partial import PartialFile, StoppedError, sync
+from gglib_nb.engine.pieces import SYNCED, UNKNOWN_END, WRITTEN, Range
 from gglib_nb.engine.progress import progress_of
 from gglib_nb.engine.protocol import ProcessEvent, StartTransfer
 from gglib_nb.engine.resolve import Remote, resolve
-from gglib_nb.engine.retry import Outage, Step, can_retry
+from gglib_nb.engine.retry import Connectivity, Outage, Step, can_retry
 from gglib_nb.engine.reuse import Comparison, TensorCopy
+from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import (
     DiskFullError,
     GglibError,
@@ -63,6 +66,36 @@ _FLOWING_S: Final = 2.0
 _MOST_COPIED_FILES: Final = 2
 # A step of a comparison or of a copy reads some megabytes.
 _LONGEST_STEP_S: Final = 60.0
+
+
+class Shared(Struct):
+    """The state that all transfers of an engine share. Each part is thread-safe; only the command loop sets fields."""
+
+    session: Session
+    connectivity: Connectivity
+    pool: Pool
+    disk_space: DiskSpace
+    timeouts: Timeouts
+    reuse_limits: ReuseLimits = ReuseLimits()
+    link_folders: tuple[str, ...] = ()
+    network_wait_s: float = 0.0
+
+
+Result = CheckResult | Remote | Comparison | TensorCopy | list[Range] | Facts | StoredFile | None
+"""What a job returns: of the check, the hub, a comparison, a copy, a sync, the header and the rename."""
+
+
+class JobEnded(Value, frozen=True):
+    """A job for a file has ended: with its result, or with an error. `version` is that of the file when it began."""
+
+    name: str
+    file: DownloadFile
+    version: int
+    result: Result | Exception
+
+
+Event = JobEnded | RequestEnded | Digested
+Inbox = queue.SimpleQueue[Any]  # of events
 
 
 class Transfer:
@@ -130,7 +163,7 @@ class Transfer:
         while self._running_jobs:  # on a hung disk
             if isinstance(event := self.inbox.get(), JobEnded):
                 self._running_jobs -= 1
-                jobs.release(event)
+                release(event)
 
     def _end(self) -> ProcessEvent:
         """The event that ends the attempt without an error; a rename wins over a stop. Raises `Exception`."""
@@ -196,9 +229,9 @@ class Transfer:
         self._connections.close_all(time.monotonic())
         self._shared.disk_space.release(self._command.attempt)
 
-    def _do(self, name: str, file: DownloadFile, work: Callable[..., jobs.Result], *args: Any) -> None:  # noqa: ANN401
+    def _do(self, name: str, file: DownloadFile, work: Callable[..., Result], *args: Any) -> None:  # noqa: ANN401
         """Start a job for a file; raises `RuntimeError` if there are too many threads."""
-        self.start_job(name, partial(jobs.run_job, name, file, file.version, work, *args))
+        self.start_job(name, partial(run_job, name, file, file.version, work, *args))
         file.jobs.add(name)
         self._running_jobs += 1
 
@@ -233,7 +266,7 @@ class Transfer:
             case JobEnded(name="sync"):
                 self._synced(event)
             case JobEnded() if event.version != event.file.version:
-                jobs.release(event)
+                release(event)
             case JobEnded():
                 event.file.jobs.discard(event.name)
                 self._job_ended(event.file, event.result, now_s)
@@ -244,7 +277,7 @@ class Transfer:
             case _:
                 assert_never(event)
 
-    def _job_ended(self, file: DownloadFile, result: jobs.Result | Exception, now_s: float) -> None:
+    def _job_ended(self, file: DownloadFile, result: Result | Exception, now_s: float) -> None:
         match result:
             case CheckResult():
                 self._checked(file, result, now_s)
@@ -397,7 +430,7 @@ class Transfer:
         sizes = {one.path: one.size_bytes for one in unfinished if one.size_bytes is not None}
         space, attempt = self._shared.disk_space, self._command.attempt
         reserve = partial(space.reserve, attempt, sizes, self._stop, are_replaced=self._replaces)
-        self._do("check", file, jobs.prepare, file, file.check, reserve, self.inbox)
+        self._do("check", file, prepare, file, file.check, reserve, self.inbox)
 
     def _checked(self, file: DownloadFile, result: CheckResult, now_s: float) -> None:
         if result.stored is not None:
@@ -456,7 +489,7 @@ class Transfer:
         opened.record()  # if the rename fails, a resume finds everything
         stored = file.as_stored()
         file.version += 1  # a look that has begun says nothing any more
-        self._do("finalize", file, jobs.finalize, file, opened, stored, self._rename_lock, self._replaces)
+        self._do("finalize", file, finalize, file, opened, stored, self._rename_lock, self._replaces)
         file.stage = Stage.FINALIZING  # once the job, which closes the file, has started
 
     def _done(self, file: DownloadFile, stored: StoredFile) -> None:
@@ -533,7 +566,7 @@ class Transfer:
                 with contextlib.suppress(RuntimeError), contextlib.ExitStack() as failure:
                     failure.callback(os.close, data := file.opened.reader())
                     failure.callback(os.close, record := os.dup(file.opened.journal.fd))
-                    self._do("sync", file, jobs.sync, (data, record), ranges)
+                    self._do("sync", file, sync, (data, record), ranges)
                     failure.pop_all()
         except OSError as error:
             raise storage_error(error, file.opened.path) from error
@@ -576,3 +609,55 @@ class Transfer:
             file.comparison = None
             if ended.copies:
                 self._do("copy", file, file.begin_copy(ended.donors, ended.copies).run)
+
+
+# --- The jobs ---------------------------------------------------------------------------------------------------------
+
+
+def run_job(name: str, file: DownloadFile, version: int, work: Callable[..., Result], *args: object) -> JobEnded:
+    """Run a job; any error is in the event, because the transfer would otherwise wait forever."""
+    result: Result | Exception
+    try:
+        result = work(*args)
+    except Exception as error:  # noqa: BLE001  # as above
+        result = storage_error(error, file.path) if isinstance(error, OSError) else error
+    return JobEnded(name, file, version, result)
+
+
+def prepare(file: DownloadFile, check: TargetCheck, reserve: Callable[[], None], inbox: Inbox) -> CheckResult:
+    """Check a target; if the file has to be fetched, reserve its space and open its partial file.
+
+    It does not release the lease, which the transfer's thread may be renewing.
+    """
+    found = check.run()
+    if found.stored is None:
+        reserve()
+        opened = PartialFile(file.path, file.identities, file.size_bytes, check.lease, inbox, check.stop)
+        found = replace(found, opened=opened)
+    return found
+
+
+def finalize(
+    file: DownloadFile, opened: PartialFile, stored: StoredFile, rename_lock: threading.Lock, may_replace: bool
+) -> StoredFile | None:
+    """Give a proven file its final name; None if the transfer was stopped before."""
+    try:
+        if not stored.facts:
+            stored = replace(stored, facts=read_facts(opened.path))
+        mtime_ns = opened.finish(file.path, stored.sha256 or "", rename_lock, may_replace=may_replace)
+    finally:
+        opened.close(is_ours=False)
+    return None if mtime_ns is None else replace(stored, mtime_ns=mtime_ns)
+
+
+def release(event: JobEnded) -> None:
+    """Release the resources of a result that no transfer will handle."""
+    with contextlib.suppress(OSError, GglibError):
+        file, result = event.file, event.result
+        if event.name == "check":
+            file.jobs.discard("check")
+            if isinstance(result, CheckResult) and result.opened is not None:
+                file.begin(result.opened, None, 0.0)
+            file.close()
+        elif event.name == "sync" and isinstance(result, Exception):
+            delete_unowned(file.path)  # its bytes may be lost, and no other sync will report it

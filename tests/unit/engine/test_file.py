@@ -11,7 +11,6 @@ import pytest
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.hub_answers import Asked
-from gglib_nb.engine import jobs
 from gglib_nb.engine.disk import lease_path, part_path
 from gglib_nb.engine.file import DownloadFile
 from gglib_nb.engine.lease import Lease, LeaseState
@@ -21,6 +20,7 @@ from gglib_nb.engine.pieces import MIB
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.timeouts import Timeouts
+from gglib_nb.engine.transfer import JobEnded, prepare, release, run_job
 
 SIZE = 64 * MIB
 URL = "http://cdn.example/x"
@@ -135,7 +135,7 @@ def test_a_file_that_another_process_stores_just_before_its_lease_is_free_is_not
 def test_a_check_that_was_stopped_while_it_took_the_lease_leaves_none(tmp_path, lease) -> None:
     file = checked_file(tmp_path / "model.gguf", lease)
 
-    jobs.release(jobs.JobEnded("check", file, file.version, StoppedError()))
+    release(JobEnded("check", file, file.version, StoppedError()))
 
     assert not lease_path(file.path).exists()
 
@@ -143,7 +143,7 @@ def test_a_check_that_was_stopped_while_it_took_the_lease_leaves_none(tmp_path, 
 def test_a_check_that_ends_while_its_lease_is_renewed_does_not_close_it(tmp_path, lease, monkeypatch) -> None:
     """The transfer's thread would write the heartbeat to a closed descriptor, or to that of another file."""
     file = checked_file(tmp_path / "model.gguf", lease)
-    ends: list[jobs.JobEnded] = []
+    ends: list[JobEnded] = []
     is_ours = lease.is_ours
 
     def stopped(_check: TargetCheck) -> CheckResult:
@@ -152,7 +152,7 @@ def test_a_check_that_ends_while_its_lease_is_renewed_does_not_close_it(tmp_path
     def ends_meanwhile() -> bool:
         found = is_ours()
         work = file.check, lambda: None, queue.SimpleQueue()
-        ends.append(jobs.run_job("check", file, file.version, jobs.prepare, file, *work))
+        ends.append(run_job("check", file, file.version, prepare, file, *work))
         return found
 
     monkeypatch.setattr(TargetCheck, "run", stopped)
@@ -167,7 +167,7 @@ def test_a_partial_file_that_no_transfer_takes_is_closed_and_its_lease_released(
     file = checked_file(tmp_path / "model.gguf", lease)
     partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue(), threading.Event())
 
-    jobs.release(jobs.JobEnded("check", file, file.version, CheckResult(None, opened=partial)))
+    release(JobEnded("check", file, file.version, CheckResult(None, opened=partial)))
 
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="descriptor"):

@@ -16,10 +16,9 @@ from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine import partial as partial_module
 from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path, storage_error
 from gglib_nb.engine.file import DownloadFile, Request
-from gglib_nb.engine.jobs import sync
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease, LeaseLostError, LeaseState, delete_unowned
-from gglib_nb.engine.partial import PartialFile, StoppedError
+from gglib_nb.engine.partial import PartialFile, StoppedError, sync
 from gglib_nb.engine.pieces import SYNCED, WRITTEN
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.timeouts import Timeouts

@@ -32,13 +32,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.domain.hub_answers import Asked
-from gglib_nb.engine import digest, jobs, lease, pacing, pieces, transfer
+from gglib_nb.engine import digest, lease, pacing, pieces, transfer
 from gglib_nb.engine import file as file_module
 from gglib_nb.engine.connections import Pace, RequestEnded, Throttle
 from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path
 from gglib_nb.engine.file import DownloadFile, Part, Request, Stage
 from gglib_nb.engine.http import BusyError, LineError, RefusedError, WrongRangeError
-from gglib_nb.engine.jobs import JobEnded, Shared
 from gglib_nb.engine.journal import Journal
 from gglib_nb.engine.lease import Lease
 from gglib_nb.engine.partial import PartialFile
@@ -46,7 +45,7 @@ from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.resolve import Remote
 from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.timeouts import Timeouts
-from gglib_nb.engine.transfer import Transfer
+from gglib_nb.engine.transfer import JobEnded, Shared, Transfer
 from gglib_nb.errors import GglibError, IntegrityError, StorageError
 
 PIECE = 4096
@@ -490,7 +489,7 @@ def test_a_write_error_that_a_sync_of_earlier_bytes_receives_is_not_lost(monkeyp
         machine.the_digest_reads(0, 9)
         assert file.version > version
 
-        monkeypatch.setattr(jobs, "sync_data", refuses)
+        monkeypatch.setattr("gglib_nb.engine.partial.sync_data", refuses)
         machine.transfer.inbox.put(sync())
         machine._advance()
 
@@ -548,7 +547,7 @@ def test_a_check_that_ends_after_its_transfer_keeps_the_file_from_other_processe
     event = started[0]()
 
     assert [owner.owner for owner in owners] == [one.files[0].check.lease.owner]
-    jobs.release(event)
+    transfer.release(event)
     assert list(tmp_path.iterdir()) == []
     assert other.try_acquire() is None
     other.release()
