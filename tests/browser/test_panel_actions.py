@@ -424,6 +424,20 @@ def test_enter_sets_a_limit_once_even_if_the_host_swallows_line_breaks(open_pane
     assert asked_on_enter == panel.asked() == [("set_bandwidth_limit", 2_500_000)]
 
 
+def test_a_refused_limit_is_not_reported_when_the_limits_are_opened_again(open_panel):
+    panel = open_panel(FakeManager())
+    panel.press("Limits")
+    panel.page.get_by_label("Downloads at once").fill("many")
+    panel.page.keyboard.press("Tab")
+    panel.sees("Downloads at once is 'many'")
+
+    panel.press("Limits")
+    panel.press("Limits")
+
+    expect(panel.page.get_by_label("Downloads at once")).to_have_value("1")
+    expect(panel.page.get_by_text("Downloads at once is 'many'")).to_have_count(0)
+
+
 def test_an_error_of_one_repository_is_not_shown_for_another(open_panel):
     manager = scenes.choosing()
     panel = open_panel(manager)

@@ -267,6 +267,7 @@ class PanelView {
 
   toggleLimits() {
     this.isLimits = !this.isLimits;
+    this.requests.clear("limits");
     this.schedulePaint();
   }
 
