@@ -193,20 +193,18 @@ class TargetCheck(Struct, eq=False):
         file = self.files[0]
         if len(self.files) > 1 or file.sha256 is None or not file.size_bytes or os.path.lexists(self._target):
             return None
+        lease = disk.lease_path(self._target)
+        link = lease.with_name(f"{lease.name}.{self.lease.owner}")
         for candidate in _identical_candidates(self.link_folders, self._target, file.size_bytes, file.sha256):
-            # Another user's file, a dead mount, or a filesystem without links: the file is downloaded.
-            with contextlib.suppress(OSError):
-                found = candidate.stat()
-                if found.st_dev != disk.lease_path(self._target).stat().st_dev:  # it cannot be linked
-                    continue
-                if (digest := self._digest_if_right(candidate, found)) is None:
-                    continue
-                self._target.hardlink_to(candidate)
-                linked = self._target.stat()
-                if disk.identity(linked) == disk.identity(found):
+            # Another user's file, another disk, or a filesystem without links: it is not hashed, but downloaded.
+            with contextlib.suppress(OSError), contextlib.ExitStack() as cleanup:
+                link.hardlink_to(candidate)
+                cleanup.callback(link.unlink, missing_ok=True)
+                found = link.stat()
+                if (digest := self._digest_if_right(link, found)) is not None:
+                    self._target.hardlink_to(link)
                     sync_folder(self._target.parent)
-                    return self._stored(linked, digest.whole, digest)
-                self._target.unlink()  # another program replaced the candidate before it was linked
+                    return self._stored(found, digest.whole, digest)
         return None
 
     def _damaged(self, found: os.stat_result) -> CheckResult:

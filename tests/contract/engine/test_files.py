@@ -1,5 +1,6 @@
 """What an attempt does with files: names, sets, joining, existing files, linking, replacing."""
 
+import errno
 import hashlib
 import os
 import threading
@@ -249,22 +250,22 @@ def test_a_cache_on_a_disk_that_hangs_only_when_it_is_read_holds_up_no_download(
     engine.close()
 
 
-def test_an_identical_file_on_another_disk_is_not_read_because_it_cannot_be_linked(hub, tmp_path, monkeypatch) -> None:
-    """Reading takes as long as the disk needs, which may hang."""
+@pytest.mark.parametrize("code", [errno.EXDEV, errno.EPERM], ids=["another disk", "another user's file"])
+def test_an_identical_file_that_cannot_be_linked_is_not_hashed(hub, tmp_path, monkeypatch, code) -> None:
+    """Linux lets no user link a file that he may only read, such as those of an Ollama that runs as a service."""
     blob = tmp_path / "elsewhere" / "models--demo--model" / "blobs" / right_digest(hub, "small.gguf")
     blob.parent.mkdir(parents=True)
     blob.write_bytes(b"".join(hub.repositories[REPO].commit().files["small.gguf"].content.slices()))
-    hashed, hash_file, stat = list[int](), local.hash_file, Path.stat
+    hashed, hash_file = list[int](), local.hash_file
 
-    def on_another_disk(path: Path, **options: bool) -> os.stat_result:
-        found = stat(path, **options)
-        return os.stat_result((*found[:2], 0, *found[3:])) if "elsewhere" in path.parts else found
+    def refused(path: Path, _: Path) -> None:
+        raise OSError(code, os.strerror(code), str(path))
 
     def hashes(fd: int, *args: Any) -> bool:
         hashed.append(fd)
         return hash_file(fd, *args)
 
-    monkeypatch.setattr(Path, "stat", on_another_disk)
+    monkeypatch.setattr(Path, "hardlink_to", refused)
     monkeypatch.setattr(local, "hash_file", hashes)
     engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(tmp_path / "elsewhere"),))
 
