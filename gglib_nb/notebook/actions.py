@@ -57,13 +57,13 @@ def act(operations: "SyncOperations", request: messages.Request, send: SendProgr
         case messages.Set():
             _set(operations, request.id, request.value.strip())
             return None
-        case messages.ListModels():
-            return listings.model_list(operations.models(), operations.disk_use())
-        case messages.ListEarlier():
-            return listings.earlier_list(operations.history())
         case messages.Search():
             return _search(operations, request)
-        case messages.Offer():
+        case messages.Show(what="models"):
+            return listings.model_list(operations.models(), operations.disk_use())
+        case messages.Show(what="earlier"):
+            return listings.earlier_list(operations.history())
+        case messages.Show():
             wanted = parse_pasted(request.repo_id.translate(TYPOGRAPHIC))
             return plan_table.offer(operations.plan(wanted.repo_id, wanted.quantization, revision=wanted.revision))
         case messages.Add():

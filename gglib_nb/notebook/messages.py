@@ -234,12 +234,11 @@ class Set(_Request, frozen=True, tag="set"):
     value: str
 
 
-class ListModels(_Request, frozen=True, tag="models"):
-    """Requests the models on this disk."""
+class Show(_Request, frozen=True, tag="show"):
+    """Requests the models on this disk, the ended downloads of all kernels, or the variants of a repository."""
 
-
-class ListEarlier(_Request, frozen=True, tag="earlier"):
-    """Requests the ended downloads of this and other kernels."""
+    what: Literal["models", "earlier", "variants"]
+    repo_id: str = ""  # or the address of its page
 
 
 class Search(_Request, frozen=True, tag="search"):
@@ -251,12 +250,6 @@ class Search(_Request, frozen=True, tag="search"):
     task: str = ""
 
 
-class Offer(_Request, frozen=True, tag="offer"):
-    """Requests the variants of a repository."""
-
-    repo_id: str  # or the address of its page
-
-
 class Add(_Request, frozen=True, tag="add"):
     """Queues a variant with these companions."""
 
@@ -266,7 +259,7 @@ class Add(_Request, frozen=True, tag="add"):
     choices: tuple[str, ...] = ()
 
 
-Request = Sync | SetVisible | Act | Set | ListModels | ListEarlier | Search | Offer | Add
+Request = Sync | SetVisible | Act | Set | Show | Search | Add
 
 
 def parse_request(content: object) -> Request:

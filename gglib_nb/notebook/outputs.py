@@ -102,8 +102,7 @@ class PanelOutputs:
         self._outputs: tuple[CellOutput, ...] = ()
         self._shell: Any = None
         self._shown: object = None  # the queue as the outputs show it
-        self._has_page = False
-        self._lacks_page = False
+        self._has_page: bool | None = None  # None: not known yet
         self._updated_s = 0.0
 
     def show(self) -> None:
@@ -123,15 +122,14 @@ class PanelOutputs:
 
     def follow(self, snapshot: QueueSnapshot) -> None:
         """Updates the outputs if they are out of date and nothing is active or waiting."""
-        is_old = self._lacks_page and time.monotonic() - self._updated_s > _STATIC_EVERY_S
+        is_old = self._has_page is False and time.monotonic() - self._updated_s > _STATIC_EVERY_S
         if (is_old or self._is_outdated(snapshot)) and not self._is_recording:
             self._update_in_thread()
 
     def page_answered(self) -> None:
         """Records that a page has sent a message, so the live view works."""
-        self._has_page = True
-        if self._lacks_page:
-            self._lacks_page = False
+        lacked, self._has_page = self._has_page is False, True
+        if lacked:
             self._update_in_thread()
 
     def close(self) -> None:
@@ -155,7 +153,7 @@ class PanelOutputs:
             if idle_s < _PAGE_WAIT_S:
                 self._wait_for_page(loop, idle_s)
             elif not self._is_recording:
-                self._lacks_page = True
+                self._has_page = False
                 self._update_in_thread()
 
         loop.call_later(1, tick, loop.time() + 1)
@@ -177,9 +175,9 @@ class PanelOutputs:
     def _update(self) -> None:
         with self._updating:
             outputs, self._shown = self._outputs, _picture(self._snapshot())
-            caption = no_page_text if self._lacks_page else still_text
+            caption = no_page_text if self._has_page is False else still_text
             data, metadata = self._bundle(caption(time.time()))
-            if self._lacks_page or self._is_recording:
+            if self._has_page is False or self._is_recording:
                 data = {kind: data[kind] for kind in _STATIC_KINDS if kind in data}
             for output in outputs:
                 output.show(data, metadata)

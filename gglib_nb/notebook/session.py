@@ -6,7 +6,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from getpass import getpass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -153,42 +153,24 @@ class Screen:
             self._sidecar = None
 
 
+@dataclass(slots=True, eq=False)
 class Session:
-    """One kernel's use of `%gguf`.
+    """One kernel's use of `%gguf`."""
 
-    Args:
-        find_manager: Returns the manager; called by the first line that needs it.
-        screen: Shows the output of verbs.
-        has_manager: Whether the manager exists; then some of its settings cannot be changed.
-
-    Attributes:
-        rows: The repositories and variants of the last such table.
-        models: The ids of the last table of models.
-        partials: The targets of the last table of unfinished downloads.
-        seen: The repositories and variants that were named or listed.
-        known_manager: The manager if a line has already used it.
-    """
-
-    def __init__(
-        self,
-        find_manager: "Callable[[], DownloadManager]",
-        screen: Screen | None = None,
-        has_manager: Callable[[], bool] = lambda: True,
-    ) -> None:
-        self.screen: Final = screen or Screen()
-        self.rows: tuple[DownloadId, ...] = ()
-        self.models: tuple[str, ...] = ()
-        self.partials: tuple[str, ...] = ()
-        self._find_manager: Final = find_manager
-        self.has_manager: Final = has_manager
-        self.known_manager: DownloadManager | None = None
-        self.seen: dict[DownloadId, None] = {}
-        self._shown_notices: set[str] = set()
+    find_manager: "Callable[[], DownloadManager]"  # called by the first line that needs the manager
+    screen: Screen = field(default_factory=Screen)
+    has_manager: Callable[[], bool] = lambda: True  # if the manager exists, some settings cannot be changed
+    known_manager: "DownloadManager | None" = None  # if a line has already used it
+    rows: tuple[DownloadId, ...] = ()  # the repositories and variants of the last such table
+    models: tuple[str, ...] = ()  # the ids of the last table of models
+    partials: tuple[str, ...] = ()  # the targets of the last table of unfinished downloads
+    seen: dict[DownloadId, None] = field(default_factory=dict)  # the repositories and variants named or listed
+    _shown_notices: set[str] = field(default_factory=set)
 
     @property
     def manager(self) -> "DownloadManager":
         """The manager; the first use resumes the downloads of earlier kernels."""
-        manager = self._find_manager()
+        manager = self.find_manager()
         if manager is not self.known_manager:
             self.adopt(manager)
         return manager

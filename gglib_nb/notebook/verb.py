@@ -136,11 +136,9 @@ class Verb:
     @property
     def details(self) -> list[tuple[str, str]]:
         """The arguments and options that have a help text, with that text."""
-        found = []
-        for each in (*self.arguments, *self.options.values()):
-            choices = f" One of {', '.join(each.choices)}." if len(each.choices) > 1 else ""
-            found.append((each.form, each.help + choices))
-        return [(form, text) for form, text in found if text]
+        every = (*self.arguments, *self.options.values())
+        choices = [f" One of {', '.join(each.choices)}." if len(each.choices) > 1 else "" for each in every]
+        return [(each.form, each.help + more) for each, more in zip(every, choices, strict=True) if each.help + more]
 
     @property
     def help(self) -> str:

@@ -58,7 +58,7 @@ def test_without_a_history_no_line_is_shown(open_panel: OpenPanel, answer: objec
     manager.answers["history"] = answer
     panel = open_panel(manager)
 
-    panel.hear("earlier")
+    panel.hear("show")
 
     expect(panel.page.locator(".gglib-earlier")).to_be_hidden()
 

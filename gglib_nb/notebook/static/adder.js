@@ -88,7 +88,7 @@ class Adder {
     const generation = this.#generation;
     if (!this.text || !this.app.isLive) return;
     const isName = this.text.includes("/");
-    const [kind, fields] = isName ? ["offer", { repo_id: this.text }] : ["search", { text: this.text, ...this.filters }];
+    const [kind, fields] = isName ? ["show", { what: "variants", repo_id: this.text }] : ["search", { text: this.text, ...this.filters }];
     const offer = await this.app.requests.send("adder", kind, fields, kind);
     if (generation !== this.#generation) return this.app.requests.clear("adder");
     if (!isName) this.app.focusNext("input[role=combobox]");

@@ -27,13 +27,13 @@ class Lists {
     const nowMs = performance.now();
     if (nowMs - this.#requestedMs < MODELS_MS && this.#requestedMs) return;
     this.#requestedMs = nowMs;
-    this.models = (await this.app.requests.send("disk", "models", {}, "models")) ?? this.models;
+    this.models = (await this.app.requests.send("disk", "models", { what: "models" }, "show")) ?? this.models;
     this.app.schedulePaint();
   }
 
   /** Ignores failures: a notice reports a database that cannot be read. */
   async requestEarlier() {
-    this.earlier = await this.app.kernel.ask("earlier").catch(() => this.earlier);
+    this.earlier = await this.app.kernel.ask("show", { what: "earlier" }).catch(() => this.earlier);
     this.app.schedulePaint();
   }
 
