@@ -49,7 +49,7 @@ def ask(hub: FaultyHub, folder: Path, tmp_path: Path) -> Callable[..., str]:
 
     def ask(line: str, screen: Screen | None = None) -> str:
         if not with_manager:
-            with_manager.append(Session(lambda: manager, screen))
+            with_manager.append(Session(lambda: manager))
         session = with_manager[0] if screen is None else Session(lambda: manager, screen)
         return parse(f"partials {line}").run(session).text
 
