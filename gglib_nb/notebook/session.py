@@ -153,7 +153,7 @@ class Screen:
             self._sidecar = None
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(eq=False)
 class Session:
     """One kernel's use of `%gguf`."""
 
