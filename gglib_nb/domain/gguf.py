@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import prod
-from types import MappingProxyType
 from typing import Any, Final
 
 import xxhash
@@ -201,8 +200,7 @@ class _Reader:
                 self.tensor()
             parameters = sum(info.parameter_count for info in self.infos)
             header_bytes = _aligned(self.position, self._metadata.get("general.alignment", DEFAULT_ALIGNMENT))
-        metadata, arrays = MappingProxyType(self._metadata), MappingProxyType(self._array_lengths)
-        counted = tensor_count, metadata, arrays, MappingProxyType(self._layer_values)
+        counted = tensor_count, self._metadata, self._array_lengths, self._layer_values
         return GgufHeader(version, *counted, self._has_chat_template, parameters, header_bytes)
 
     def tensor(self) -> None:

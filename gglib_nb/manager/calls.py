@@ -116,6 +116,8 @@ class _Call(Future[Any]):
         _here.call = self
         try:
             succeed(self, function())
+        except StopIteration as error:  # a future of asyncio cannot hold it, so its awaiter would never return
+            fail(self, RuntimeError(f"A callback raised {error!r}."))
         except BaseException as error:  # noqa: BLE001 - the caller gets it
             fail(self, error)
         finally:

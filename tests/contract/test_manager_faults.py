@@ -319,6 +319,16 @@ def test_a_callback_that_raises_fails_only_its_own_operation(manager: DownloadMa
     assert manager.sync.download(SPLIT, progress=False).exists()
 
 
+async def test_a_callback_whose_iterator_ends_fails_its_operation_although_asyncio_cannot_hold_that_error(
+    manager: DownloadManager,
+) -> None:
+    await manager.download(SMALL, "Q4_K_M", progress=False)
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        async with asyncio.timeout(60):
+            await manager.verify(SMALL, on_progress=lambda _progress: next(iter(())))
+
+
 def test_a_listener_that_raises_does_not_stop_the_manager(manager: DownloadManager) -> None:
     def burst(_news: object) -> None:
         raise ZeroDivisionError

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import pickle
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -187,6 +188,12 @@ def test_a_value_per_layer_is_kept_as_a_list(tmp_path: Path) -> None:
     header = header_of(written(tmp_path, fill_completely))
 
     assert header.per_layer("attention.head_count_kv") == (4, 2)
+
+
+def test_a_header_can_be_sent_to_another_process() -> None:
+    header = header_of(file_of(pair("general.name", STRING, text("a"))))
+
+    assert pickle.loads(pickle.dumps(header)) == header
 
 
 def test_version_2_is_read_like_version_3() -> None:
