@@ -429,6 +429,7 @@ def test_a_refused_limit_is_not_reported_when_the_limits_are_opened_again(open_p
     panel.press("Limits")
     panel.page.get_by_label("Downloads at once").fill("many")
     panel.page.keyboard.press("Tab")
+    panel.pump()
     panel.sees("Downloads at once is 'many'")
 
     panel.press("Limits")
