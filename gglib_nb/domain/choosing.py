@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final
 
 from msgspec.structs import replace
 
@@ -31,8 +31,7 @@ class Choice(Value, frozen=True):
     """The variant that was taken."""
 
     variant: Variant
-    reason: Literal["requested", "only", "preferred", "nearest"]  # by which rule
-    why: str  # the same as a sentence
+    why: str  # by which rule, as a sentence
 
 
 def choose(
@@ -58,7 +57,7 @@ def choose(
         )
     if requested and requested.strip():
         variant = _requested(variants, requested.strip(), repository)
-        choice = Choice(variant, "requested", f"Requested: {variant.key}.")
+        choice = Choice(variant, f"Requested: {variant.key}.")
     elif not variants.variants:
         kinds = ", ".join(sorted({companion.kind for companion in variants.companions}))
         raise NoGgufFilesError(
@@ -151,7 +150,7 @@ def _by_rule(variants: Sequence[Variant], memory_bytes: int | None, repository: 
     if len(variants) == 1 or len(usable) == 1:
         variant = (usable or variants)[0]
         alone = "" if len(variants) == 1 else " that is complete and runs on this machine"
-        return Choice(variant, "only", f"{variant.key} is the only variant{alone}.")
+        return Choice(variant, f"{variant.key} is the only variant{alone}.")
     if not usable:
         raise _ambiguous(
             f"{repository} has {len(variants)} variants but none is complete and runs on this machine.", variants
@@ -167,11 +166,11 @@ def _by_rule(variants: Sequence[Variant], memory_bytes: int | None, repository: 
     variant = _single(found, f"{repository} has {len(found)} variants with the label {label}.")
     if usual is None:
         fits = "" if memory_bytes is None else " that fits in memory"
-        return Choice(variant, "nearest", f"{label} is the nearest to {first}{fits}.")
+        return Choice(variant, f"{label} is the nearest to {first}{fits}.")
     why = (
         f"{first} is the usual choice." if usual == first else f"There is no {first}; {label} is the next usual choice."
     )
-    return Choice(variant, "preferred", why + _size_warning(variant, memory_bytes))
+    return Choice(variant, why + _size_warning(variant, memory_bytes))
 
 
 def _nearest(usable: list[Variant], memory_bytes: int | None) -> list[Variant]:

@@ -88,43 +88,37 @@ class Refusal(Value, frozen=True):
         return cls(status, code, said, had_token, asked_wait_s(status, headers), is_foreign)
 
 
-def hub_refusal(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:
+def hub_refusal(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:  # noqa: C901 - one case an answer
     """The error that says what happened and what to do."""
-    # A mirror may respond to a search in this way too.
-    match refusal.code if asked.repo_id is not None else "":
-        case "GatedRepo":
+    # A mirror may respond to a search with such a code too.
+    match refusal.code if asked.repo_id is not None else "", refusal.status:
+        case "GatedRepo", _:
             return _gated(refusal, asked)
-        case "RepoNotFound":
+        case "RepoNotFound", _:
             return _no_repository(refusal, asked)
-        case "RevisionNotFound":
+        case "RevisionNotFound", _:
             return _no_revision(asked)
-        case "EntryNotFound":
+        case "EntryNotFound", _:
             return _no_file(asked)
-        case "DisabledRepo":
+        case "DisabledRepo", _:
             return RepoNotFoundError(
                 f"{asked.repo_id} was disabled by the Hub or its owner; choose another repository."
             )
-        case _:
-            return _by_status(refusal, asked)
-
-
-def _by_status(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:
-    match refusal.status:
-        case 401 | 403 | 407 if refusal.is_web_page or refusal.status == 407:
+        case _, 401 | 403 | 407 if refusal.is_web_page or refusal.status == 407:
             return proxy_refusal(asked.endpoint, refusal.status)
-        case 401:
+        case _, 401:
             return _unauthorised(refusal, asked)
-        case 403:
+        case _, 403:
             return _forbidden(refusal, asked)
-        case 404 if asked.repo_id is not None:
+        case _, 404 if asked.repo_id is not None:
             return _no_repository(refusal, asked)
-        case 404:
+        case _, 404:
             return InvalidConfigError(f"{asked.endpoint} is not a Hub (404). Check HF_ENDPOINT.")
-        case 429:
+        case _, 429:
             return _rate_limited(refusal, asked)
-        case status if status in (408, 425) or status >= 500:
+        case _, status if status in (408, 425) or status >= 500:
             return HubUnavailableError(f"{asked.endpoint} failed ({status}) at {asked.what}; try again later.")
-        case status:
+        case _, status:
             reason = refusal.text[:_TEXT_LENGTH].rstrip(". ") or "no reason given"
             return HubError(f"{asked.endpoint} refused {asked.what} ({status}): {reason}.")
 

@@ -121,11 +121,9 @@ def scaled(value: float, step: int, units: tuple[str, ...], gap: str = " ") -> s
     whole = max(0, math.floor(value + 0.5))
     if whole < step:
         return f"{whole}{gap}{units[0]}"
-    power = min(int(math.log(whole, step)), len(units) - 1)
-    tenths = math.floor(value * 10 / step**power + 0.5)
-    if tenths >= step * 10 and power < len(units) - 1:  # rounded up to the next unit
+    power = 1
+    while (tenths := math.floor(value * 10 / step**power + 0.5)) >= step * 10 and power < len(units) - 1:
         power += 1
-        tenths = math.floor(value * 10 / step**power + 0.5)
     return f"{tenths // 10}.{tenths % 10}{gap}{units[power]}"
 
 

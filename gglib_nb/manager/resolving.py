@@ -50,13 +50,12 @@ def plan_download(
     with pointing_to_children(hub, request.repo_id):
         listing = hub.list_files(request.repo_id, request.revision)
         variants = variants_of((file.path, file.size_bytes) for file in listing.files)
-        memory_bytes = None
-        if not (request.quantization or "").strip():  # only the rule looks at it
-            memory_bytes = memory_for(one.size_bytes for one in variants.offered)
+        is_named = bool((request.quantization or "").strip())
+        memory_bytes = None if is_named else memory_for(one.size_bytes for one in variants.offered)
         wanted = partial(choose, variants, request.quantization, memory_bytes, repository=listing.repo_id)
         choice = wanted()
         findings = scan_findings(hub, listing, [choice.variant])
-        if choice.reason != "requested" and finding_of(choice.variant, findings) in BAD_FINDINGS:
+        if not is_named and finding_of(choice.variant, findings) in BAD_FINDINGS:
             findings |= scan_findings(hub, listing, variants.variants)
             choice = wanted(findings=findings)
     if listing.gate is not None:
@@ -81,7 +80,7 @@ def plan_download(
         commit_sha=listing.commit_sha,
         label=variant.quantization,
         files=tuple(_with_known_times(files, known_files(models), known_files(of_commit))),
-        reason="" if choice.reason == "requested" else choice.why,
+        reason="" if is_named else choice.why,
         force=request.force,
         add_to_db=request.add_to_db,
         companions=request.companions,
