@@ -268,11 +268,7 @@ def prune(
         raise GrammarError("Say what to delete: --keep SIZE or --unused AGE")
     plan = session.sync.prune(keep_bytes=keep, unused_s=unused, dry_run=True)
     if not plan:
-        if plan.missing_bytes:
-            return results.nothing_pruned(plan)
-        size = units.size(plan.kept_bytes)
-        more = results.unmounted(plan)
-        return f"Nothing to delete. Your models take {size}, without files that are also linked elsewhere.{more}"
+        return results.nothing_pruned(plan)
     table = results.pruning_table(plan)
     if dry_run:
         return session.answer(table)

@@ -65,15 +65,18 @@ def pruning_question(plan: PrunePlan) -> str:
     left = units.size(plan.missing_bytes)
     more = f" {left} more cannot be freed: the other models {_KEPT_WHERE}."
     freed = f"Deleting {_counts(plan)} frees {units.size(plan.freed_bytes)}."
-    return f"{freed}{more if plan.missing_bytes else ''}{unmounted(plan)}"
+    return f"{freed}{more if plan.missing_bytes else ''}{_unmounted(plan)}"
 
 
 def nothing_pruned(plan: PrunePlan) -> str:
-    """Why models that should be deleted are kept."""
-    return f"Nothing to delete: these models {_KEPT_WHERE}.{unmounted(plan)}"
+    """Why nothing is deleted."""
+    size = units.size(plan.kept_bytes)
+    used = f"Nothing to delete. Your models take {size}, without files that are also linked elsewhere."
+    kept = f"Nothing to delete: these models {_KEPT_WHERE}."
+    return f"{kept if plan.missing_bytes else used}{_unmounted(plan)}"
 
 
-def unmounted(plan: PrunePlan) -> str:
+def _unmounted(plan: PrunePlan) -> str:
     """The folders whose models were not found, after a space; empty if there are none."""
     folders = listed(plan.missing_folders, 3)
     text = f" Models in {folders} are kept because their files were not found. The disk may not be mounted."
@@ -83,7 +86,7 @@ def unmounted(plan: PrunePlan) -> str:
 def pruned(done: PrunePlan) -> str:
     """The models and unfinished downloads that were deleted."""
     if not done:
-        return f"Nothing was deleted.{unmounted(done)}"
+        return f"Nothing was deleted.{_unmounted(done)}"
     return f"Deleted {_counts(done)}: {units.size(done.freed_bytes)} freed, {units.size(done.kept_bytes)} kept."
 
 
