@@ -44,7 +44,7 @@ class Asked(Screen):
 
 def say(manager: DownloadManager, line: str, screen: Screen | None = None) -> str:
     """The answer to a line of `%gguf`."""
-    return parse(line).run(Session(lambda: manager, screen)).text
+    return parse(line).run(Session(lambda: manager, screen or Screen())).text
 
 
 def transferred(hub: FaultyHub, path: str) -> int:
