@@ -14,25 +14,10 @@ from typing import Any, Final
 
 from gglib_nb.domain.http_rules import MOST_REDIRECTS, Origin, origin_of
 from gglib_nb.domain.values import Value
+from gglib_nb.engine import pacing
 from gglib_nb.engine.disk import new_buffer
 from gglib_nb.engine.file import DownloadFile, Part, Request
 from gglib_nb.engine.http import Answer, Connection, LineError, MovedError, Session
-from gglib_nb.engine.pacing import (
-    BUFFER_BYTES,
-    LONGEST_REQUEST_BYTES,
-    MEASURED_AFTER_S,
-    READ_S,
-    REFUSED_HOLD_S,
-    SMALLEST_READ_BYTES,
-    Adaptation,
-    Replacement,
-    Running,
-    choose_split,
-    fair_shares,
-    next_read_bytes,
-    request_bytes,
-    window_bytes,
-)
 from gglib_nb.engine.timeouts import Timeouts
 
 # A thread that waits for the bandwidth limit checks for a stop this often, so that a stopped transfer ends soon.
@@ -106,8 +91,8 @@ class Worker:
         self._stop = threading.Event()
         self._session: Session | None = None
         self._connection: Connection | None = None
-        self._buffer = new_buffer(BUFFER_BYTES)
-        self._read_bytes = SMALLEST_READ_BYTES
+        self._buffer = new_buffer(pacing.BUFFER_BYTES)
+        self._read_bytes = pacing.SMALLEST_READ_BYTES
         threading.Thread(target=self._run, name="gglib-connection", daemon=True).start()
 
     @property
@@ -180,9 +165,9 @@ class Worker:
         return connection.request(request.remote.url, *request.remote_range)
 
     def _read(self, answer: Answer, request: Request) -> None:
-        took_s = READ_S
+        took_s = pacing.READ_S
         while not request.is_over:
-            self._read_bytes = next_read_bytes(self._read_bytes, took_s, self._pool.throttle.bytes_per_second)
+            self._read_bytes = pacing.next_read_bytes(self._read_bytes, took_s, self._pool.throttle.bytes_per_second)
             wanted = min(self._read_bytes, request.end - request.position)
             began_s = time.monotonic()
             count = answer.readinto(self._buffer[: max(1, wanted)])
@@ -225,7 +210,7 @@ class Pool:
         """Set how many workers the attempt wants now; returns how many it may have."""
         with self._lock:
             self._wants[attempt] = want
-            return fair_shares(self._wants, self._max)[attempt]
+            return pacing.fair_shares(self._wants, self._max)[attempt]
 
     def acquire(self, url: str) -> Worker | None:
         """A worker, with a warm connection to the URL's origin if there is one; None if all are busy."""
@@ -293,8 +278,7 @@ class Pool:
 class Pace:
     """How fast a connection is, over its requests without a pause. For the thread of the transfer that uses it."""
 
-    def __init__(self, attempt: int | None = None, opened_s: float = 0.0) -> None:
-        self.attempt = attempt  # the transfer; None before the first
+    def __init__(self, opened_s: float = 0.0) -> None:
         self.received_bytes = 0  # of all its requests
         self.moved_s = opened_s  # when it last received a byte, or began a request
         self._opened_s = opened_s
@@ -342,8 +326,8 @@ class Connections:
         self._busy: dict[Request, Worker] = {}
         self._closing: set[Request] = set()  # those whose connections are closed at their end
         self._silences = 0  # how many more requests became silent in the middle than were completed
-        self._adaptation = Adaptation(files)
-        self._replacement = Replacement(now_s)
+        self._adaptation = pacing.Adaptation(files)
+        self._replacement = pacing.Replacement(now_s)
         self.share = self._adaptation.wanted  # how many this transfer may have now
 
     # How many --------------------------------------------------------------------------------------------------------
@@ -376,7 +360,7 @@ class Connections:
     def refused(self, now_s: float) -> None:
         """A server wants fewer connections: keep the number that is busy now, including those without a byte yet."""
         if self._busy:
-            self._adaptation.hold(len(self._busy), now_s, REFUSED_HOLD_S)
+            self._adaptation.hold(len(self._busy), now_s, pacing.REFUSED_HOLD_S)
 
     # What each fetches -----------------------------------------------------------------------------------------------
 
@@ -387,10 +371,8 @@ class Connections:
             if worker is None:
                 request.file.end_request(request)
                 return
-            pace, is_same_origin = worker.pace, worker.origin == origin_of(request.remote.url)
-            if pace.attempt != self._attempt or not is_same_origin or now_s - pace.moved_s > _FLOWING_S:
-                # Idle time is no slowness, TCP's slow start begins again, and others share the line differently.
-                worker.pace = Pace(self._attempt, now_s)
+            if worker.origin != origin_of(request.remote.url) or now_s - worker.pace.moved_s > _FLOWING_S:
+                worker.pace = Pace(now_s)  # idle time is no slowness, and TCP's slow start begins again
             worker.pace.begin(request.position, now_s)
             self._busy[request] = worker
             worker.assign(request, session, self._inbox)
@@ -400,11 +382,11 @@ class Connections:
         rate = rates[len(rates) // 2] if rates else None  # of a typical connection
         answer_s = min((wait_s for one in self._busy.values() if (wait_s := one.answer_s) is not None), default=None)
         missing = [count for file in files if (count := file.pieces.missing_bytes)]
-        length_bytes = request_bytes(rate, sum(missing), self.share, answer_s)
-        if len(missing) >= self.share:
-            length_bytes = LONGEST_REQUEST_BYTES  # each connection has a file of its own, whose bytes arrive in order
+        length_bytes = pacing.request_bytes(rate, sum(missing), self.share, answer_s)
+        if len(missing) >= self.share:  # each connection has a file of its own, whose bytes arrive in order
+            length_bytes = pacing.LONGEST_REQUEST_BYTES
         # Files without a running request come first: bytes that arrive in order need not be read again for hashing.
-        window = window_bytes(self.share, length_bytes)
+        window = pacing.window_bytes(self.share, length_bytes)
         for file in sorted(files, key=lambda one: bool(one.requests)):
             if (request := file.next_request(now_s, length_bytes, window)) is not None:
                 return request
@@ -415,11 +397,11 @@ class Connections:
     def _split(self, now_s: float, rate: float | None, answer_s: float | None) -> Request | None:
         """The tail of the slowest request, when nothing else is left to fetch."""
         running = {
-            one: Running(one.position, one.end, worker.pace.rate(now_s) if one.received_bytes else None)
+            one: pacing.Running(one.position, one.end, worker.pace.rate(now_s) if one.received_bytes else None)
             for one, worker in self._busy.items()
             if not one.is_whole and one.part.troubles.retry_at_s <= now_s
         }
-        choice = choose_split(running, rate, answer_s)
+        choice = pacing.choose_split(running, rate, answer_s)
         return None if choice is None else choice[0].file.take_over(*choice)
 
     def ended(self, request: Request, now_s: float) -> bool:
@@ -451,27 +433,27 @@ class Connections:
     # Which are replaced ----------------------------------------------------------------------------------------------
 
     def replace_slow(self, now_s: float) -> None:
-        """Close a connection above the share or far slower than the others; one that is not slower after its request.
+        """Close a connection above the share, or one that is far slower than the others.
 
-        Closing it in the middle of a request loses the bytes in flight.
+        One that is not far slower is closed after its request: at once, it would lose the bytes in flight.
         """
         # One that fetches a whole file is never closed, because the file would start again from its first byte.
         staying = {
             one: worker.pace for one, worker in self._busy.items() if not one.is_whole and one not in self._closing
         }
-        request, is_slow = None, True
-        if len(self._busy) - len(self._closing) > self.share:
-            request = min(staying, key=lambda one: staying[one].bytes_per_second, default=None)
+        if staying and len(self._busy) - len(self._closing) > self.share:
+            self.abandon(min(staying, key=lambda one: staying[one].bytes_per_second), now_s)
         elif self._pool.throttle.bytes_per_second is None:
             # A connection that waits for its answer is not slow.
-            begun = {one: pace.rate(now_s, MEASURED_AFTER_S) for one, pace in staying.items() if one.received_bytes}
-            request, is_slow = self._replacement.choose(now_s, begun) or (None, True)
-        if request is None:
-            return
-        if is_slow:
-            self.abandon(request, now_s)
-        else:
-            self._closing.add(request)
+            begun = {
+                one: pace.rate(now_s, pacing.MEASURED_AFTER_S) for one, pace in staying.items() if one.received_bytes
+            }
+            if (choice := self._replacement.choose(now_s, begun)) is not None:
+                request, is_far_slower = choice
+                if is_far_slower:
+                    self.abandon(request, now_s)
+                else:
+                    self._closing.add(request)
 
     def stalled(self, now_s: float, timeouts: Timeouts) -> list[tuple[Request, float]]:
         """Requests whose connections received nothing for so many seconds, and wait for neither the disk nor the limit.

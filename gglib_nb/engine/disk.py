@@ -322,12 +322,12 @@ def missing_bytes(target: Path, size_bytes: int, is_replaced: bool = False) -> i
     return max(0, size_bytes - allocated_bytes(part_path(target)))
 
 
-_Reserved = list[tuple[Path, int, bool]]
-"""The targets of an attempt on one filesystem, with their sizes, and whether a file there is to be replaced."""
+_Reserved = tuple[int | None, Path, int, bool]
+"""The filesystem of a target, its path, its size, and whether a file there is to be replaced."""
 
 
-def _needed_bytes(files: _Reserved) -> int:
-    return sum(missing_bytes(*file) for file in files)
+def _needed_bytes(files: Iterable[_Reserved], device: int) -> int:
+    return sum(missing_bytes(*one[1:]) for one in files if one[0] == device)
 
 
 class DiskSpace:
@@ -335,7 +335,7 @@ class DiskSpace:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._reserved: dict[int, dict[int, _Reserved]] = {}  # by attempt and filesystem
+        self._reserved: dict[int, list[_Reserved]] = {}  # by attempt
 
     def reserve(
         self, attempt: int, sizes: dict[Path, int], stop: threading.Event | None = None, *, are_replaced: bool
@@ -344,21 +344,17 @@ class DiskSpace:
 
         Does nothing if they are reserved already, or `stop` is set: then the attempt releases its space or has done so.
         """
-        own: dict[int, _Reserved] = {}
         devices = {folder: device_of(folder) for folder in {target.parent for target in sizes}}
-        for target, size_bytes in sizes.items():
-            if (device := devices[target.parent]) is not None:
-                own.setdefault(device, []).append((target, size_bytes, are_replaced))
+        own = [(devices[target.parent], target, size_bytes, are_replaced) for target, size_bytes in sizes.items()]
         with self._lock:
-            before = {target for files in self._reserved.get(attempt, {}).values() for target, _, _ in files}
+            before = {target for _, target, _, _ in self._reserved.get(attempt, ())}
             if (stop is not None and stop.is_set()) or (attempt in self._reserved and sizes.keys() <= before):
                 return
-            others = [one for number, one in self._reserved.items() if number != attempt]
+            others = [one for number, files in self._reserved.items() if number != attempt for one in files]
             self._reserved[attempt] = own
         # Asks only the disks of this attempt, and without the lock: another disk may hang.
-        for device, files in own.items():
-            folder, own_bytes = files[0][0].parent, _needed_bytes(files)
-            others_bytes = sum(_needed_bytes(one[device]) for one in others if device in one)
+        for device, folder in {device: folder for folder, device in devices.items() if device is not None}.items():
+            own_bytes, others_bytes = _needed_bytes(own, device), _needed_bytes(others, device)
             if (free := free_bytes(folder)) is not None and own_bytes > (left := max(0, free - others_bytes)):
                 raise disk_full(folder, own_bytes, left)
 

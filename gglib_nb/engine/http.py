@@ -5,6 +5,7 @@ unwanted body. It returns an answer only once the head shows that the body is th
 """
 
 import contextlib
+import gzip
 import http.client
 import re
 import socket
@@ -60,7 +61,6 @@ _DISCARDED_BYTES: Final = 64 * 1024
 _DISCARD_S: Final = 1.0
 # A router may have dropped a connection that was idle for longer, also in sleep, which shows only after a timeout.
 _IDLE_S: Final = 30.0
-_ENCODED_PIECE_BYTES: Final = 64 * 1024
 # A journal has little room for what a server sends.
 _VERSION_LENGTH: Final = 100
 
@@ -285,17 +285,17 @@ class Answer:
         self._connection = connection
         self._response = response
         self._left = None if end is None else end - start
-        self._decode = _decoder_of(response)
+        self._body = _body_of(response)
 
     def readinto(self, view: memoryview) -> int:
-        """Fill the view, waiting for bytes; fewer at the end or of a compressed body, then 0. May raise `LineError`."""
+        """Fill the view, waiting for bytes; fewer at the end, then 0. May raise `LineError`."""
         if self._left is not None:
             view = view[: self._left]
         if not view:
             return 0
         try:
-            count = (self._decode or self._response.readinto)(view)
-        except (OSError, http.client.HTTPException, zlib.error, ValueError) as error:
+            count = self._body.readinto(view)
+        except (OSError, http.client.HTTPException, EOFError, zlib.error, ValueError) as error:
             raise self._connection.broken(error) from error
         if self._left is not None:
             self._left -= count
@@ -308,40 +308,14 @@ class Answer:
         self._connection.release(self._response)
 
 
-def _decoder_of(response: http.client.HTTPResponse) -> Callable[[memoryview], int] | None:
-    """A function that reads decompressed bytes of a body; None: it is not compressed."""
+def _body_of(response: http.client.HTTPResponse) -> http.client.HTTPResponse | gzip.GzipFile:
+    """The body, decompressed if the server has compressed it although nobody asked for that."""
     headers = headers_of(response)
     if not is_encoded(headers):
-        return None
-    if (encoding := headers["content-encoding"].strip().lower()) not in ("gzip", "x-gzip", "deflate"):
+        return response
+    if (encoding := headers["content-encoding"].strip().lower()) not in ("gzip", "x-gzip"):
         raise WrongAnswerError(f"encoded as {encoding[:20]!r}")
-    return _inflating(response)
-
-
-def _inflating(response: http.client.HTTPResponse) -> Callable[[memoryview], int]:
-    """The function for gzip and deflate. It reads at most one chunk ahead."""
-    inflate, encoded = zlib.decompressobj(zlib.MAX_WBITS | 32), b""
-
-    def readinto(view: memoryview) -> int:
-        nonlocal inflate, encoded
-        while True:
-            encoded = encoded or response.read1(_ENCODED_PIECE_BYTES)
-            if inflate.eof:
-                if not encoded:
-                    return 0
-                if not (encoded := encoded.lstrip(b"\0")):
-                    continue
-                inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)  # a further member (RFC 1952, section 2.2)
-            is_end = not encoded
-            data = inflate.decompress(encoded, len(view))
-            encoded = inflate.unconsumed_tail or inflate.unused_data
-            if data:
-                view[: len(data)] = data
-                return len(data)
-            if is_end:
-                raise ConnectionResetError("the compressed body ended early")
-
-    return readinto
+    return gzip.GzipFile(fileobj=response)
 
 
 class Connection:

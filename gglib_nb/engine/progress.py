@@ -17,11 +17,6 @@ _SILENT_S: Final = 2.0
 # --- One file ---------------------------------------------------------------------------------------------------------
 
 
-def reports_of(file: DownloadFile) -> list[FileProgress]:
-    """The progress of a file: one report for each part."""
-    return [FileProgress(*_bytes_and_status(file, part), *_steps(file, part)) for part in file.parts]
-
-
 def _bytes_and_status(file: DownloadFile, part: Part) -> tuple[int, ShardStatus]:
     count = file.pieces.present_within(part.start, part.end)
     match file.stage:
@@ -58,7 +53,11 @@ def progress_of(
     attempt: int, files: Sequence[DownloadFile], now_s: float, connections: Connections, outage: Outage | None
 ) -> Progress:
     """The progress of an attempt."""
-    reports = {index: one for file in files for index, one in zip(file.indexes, reports_of(file), strict=True)}
+    reports = {
+        index: FileProgress(*_bytes_and_status(file, part), *_steps(file, part))
+        for file in files
+        for index, part in zip(file.indexes, file.parts, strict=True)
+    }
     reused = [one.reused for one in files]
     unfinished = [file for file in files if file.stage not in (Stage.PENDING, Stage.DONE)]
     is_finalizing = not any(file.stage is Stage.PENDING for file in files) and all(
