@@ -66,8 +66,8 @@ def _own_arguments(placement: Placement, asked_tokens: int | None) -> str:
     return text.strip()
 
 
-def _figure(value: float | None, digits: int = 4) -> str:
-    return "" if value is None else units.figure(value, digits)
+def _bits(variant: VariantPlan) -> str:
+    return "" if variant.bits_per_weight is None else f"{variant.bits_per_weight:.1f}"
 
 
 # The table --------------------------------------------------------------------------------------------------------
@@ -190,13 +190,17 @@ def _columns(plan: RepoPlan) -> tuple[Column, ...]:
         return Fact(", ".join([*star, *(fact.text for fact in _remarks(one, plan))]), "bad" if one.missing else "plain")
 
     def stated(name: str) -> Callable[[VariantPlan], str]:
-        return lambda one: _figure(getattr(one.quality, name, None))
+        def cell(one: VariantPlan) -> str:
+            value = getattr(one.quality, name, None)
+            return "" if value is None else units.figure(value, 4)
+
+        return cell
 
     number = partial(Column, is_number=True)
     return (
         Column("Variant", lambda one: one.name or one.key, is_code=True),
         number("Size", lambda one: units.size(one.size_bytes), rank=lambda one: one.size_bytes),
-        number("Bits/weight", lambda one: _figure(one.bits_per_weight, 3), is_quiet=True, importance=5),
+        number("Bits/weight", _bits, is_quiet=True, importance=5),
         number("KL divergence", stated("kl_divergence"), rank=lambda one: one.quality.kl_divergence, importance=5),
         number("Perplexity", stated("perplexity"), rank=lambda one: one.quality.perplexity, importance=6),
         number("Memory", memory, share, rank=lambda one: one.memory.total_bytes, importance=4),
@@ -286,8 +290,8 @@ def _panel_row(variant: VariantPlan, plan: RepoPlan) -> messages.Row:
     quality = variant.quality or Quality()
     measures = {"KL divergence": quality.kl_divergence, "perplexity": quality.perplexity}
     details = (
-        f"{_figure(variant.bits_per_weight, 3)} bits" if variant.bits_per_weight else "",
-        *(f"{name} {_figure(value)}" for name, value in measures.items() if value is not None),
+        f"{_bits(variant)} bits" if variant.bits_per_weight else "",
+        *(f"{name} {units.figure(value, 4)}" for name, value in measures.items() if value is not None),
         f"{units.size(rest)} to download" if rest and rest != variant.size_bytes else "",
         f"llama-server {arguments}" if arguments not in ("", "-ngl 99") else "",
         printable(variant.why),

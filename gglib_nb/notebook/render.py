@@ -173,6 +173,8 @@ def static_bundle(snapshot: QueueSnapshot, caption: str) -> dict[str, str]:
 def download_bundle(item: QueuedDownload, caption: str) -> dict[str, str]:
     """One download, with a caption."""
     table = _table([(0, rows.download_row(item, 1, 1))], rows.view_of(item.status))
+    if item.status is DownloadStatus.QUEUED and not item.notice:
+        caption = caption or f"It waits at position {item.position}."
     text = "\n".join(filter(None, [*download_lines(item), caption]))
     return {"text/plain": text, "text/html": page([table, quiet(caption) if caption else ""])}
 

@@ -35,7 +35,7 @@ def cells_of(line):
 def test_a_row_shows_size_bits_memory_fit_and_remaining_space():
     row = rows_of(plan_text(a_plan(a_variant("Q4_K_M", 5.0)), width=200))[0]
 
-    assert cells_of(row) == ["1", "Q4_K_M", "5.0 GB", "4.89", "6.2 GiB", "GPU", "55.0 GB", "-ngl 99"]
+    assert cells_of(row) == ["1", "Q4_K_M", "5.0 GB", "4.9", "6.2 GiB", "GPU", "55.0 GB", "-ngl 99"]
 
 
 def test_a_row_shows_how_much_can_be_copied_from_local_files():

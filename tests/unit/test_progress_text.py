@@ -12,6 +12,7 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import NetworkError
 from gglib_nb.notebook.progress import TextQueue
+from gglib_nb.notebook.render import download_bundle
 from tests.support.snapshots import GB, download, snapshot
 
 ID = DownloadId.parse("owner/model:Q4_K_M")
@@ -36,6 +37,12 @@ def written(snapshots, *, awaited=None, is_terminal=False, size=(80, 24)):
             progress.show(one)
         progress.close()
     return stream.getvalue()
+
+
+def test_an_awaited_download_that_waits_in_the_queue_shows_its_position():
+    shown = download_bundle(download(position=3), "")
+
+    assert all("It waits at position 3." in text for text in shown.values())
 
 
 def test_a_download_of_unknown_size_starts_without_a_size_in_a_log():
