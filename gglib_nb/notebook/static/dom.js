@@ -190,11 +190,7 @@ function attempt(call, fallback = null) {
 
 /** Copies to the clipboard. The fallback is for plain HTTP, as on some JupyterHubs, and for frames without permission. @param {string} text */
 async function copy(text) {
-  try {
-    return await navigator.clipboard.writeText(text);
-  } catch {
-    // as above
-  }
+  if (await navigator.clipboard?.writeText(text).then(() => true, () => false)) return;
   const area = document.body.appendChild(document.createElement("textarea"));
   area.value = text;
   area.select();
