@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from gglib_nb.domain.download import MOST_NAMED
 from gglib_nb.domain.names import Quantization, read_label
 from gglib_nb.domain.plan import BAD_FINDINGS
 from gglib_nb.domain.text import did_you_mean, similar
@@ -24,7 +25,6 @@ PREFERRED_LABELS: Final = ("Q4_K_M", "Q5_K_M", "Q5_K_S", "Q4_K_S", "Q6_K", "Q8_0
 _NEAREST_TO_BITS: Final = Quantization(PREFERRED_LABELS[0]).bits_per_weight or 4.89
 _FEWEST_BITS: Final = 4.0
 _MOST_BITS: Final = 6.6
-_MOST_CHOICES_NAMED: Final = 12
 
 
 class Choice(Value, frozen=True):
@@ -76,7 +76,7 @@ def choose(
     if missing := choice.variant.missing:
         raise IncompleteShardSetError(
             f"{repository} is missing {len(missing)} of the {choice.variant.shards_expected} files of "
-            f"{choice.variant.key} (number {listed(missing, _MOST_CHOICES_NAMED)}), so it cannot be loaded. Choose "
+            f"{choice.variant.key} (number {listed(missing, MOST_NAMED)}), so it cannot be loaded. Choose "
             "another quantization, or report it to the publisher.",
             missing,
         )
@@ -218,4 +218,4 @@ def _keys(variants: Iterable[Variant]) -> tuple[str, ...]:
 def _listed(choices: list[Variant]) -> str:
     """The keys for a sentence; after a hash, its file."""
     named = [f"{one.key} ({one.files[0]})" if one.key.startswith("~") else one.key for one in choices]
-    return listed(named, _MOST_CHOICES_NAMED)
+    return listed(named, MOST_NAMED)

@@ -80,12 +80,12 @@ class _Listing:
         self.has_a_model = any(kind_by_name(one) is None and _kind_beside_a_model(one) is None for one in files)
         # Of the files without a prediction head, the names; and the smallest of those that begin as a head does.
         heads = [file for file in files if HEAD_WORDS.intersection(file.words)]
+        others = [file for file in files if HEAD_WORDS.isdisjoint(file.words)] if heads else []
         begins = {words for head in heads for words in _stem_and_twin(head)}
-        self.names = {file.words for file in files if heads and HEAD_WORDS.isdisjoint(file.words)}
+        self.names = {file.words for file in others}
         self.smallest: dict[Words, float | None] = {}
-        for file in files if heads else ():
-            starts = {file.words[:end] for end in range(1, len(file.words) + 1)} if file.words in self.names else set()
-            for start in begins & starts:
+        for file in others:
+            for start in begins.intersection(file.words[:end] for end in range(1, len(file.words) + 1)):
                 known = filter(None, (_parameters(file, sizes), self.smallest.get(start)))
                 self.smallest[start] = min(known, default=None)
         self.second_editions = {head.base_words for head in heads if _stem_and_twin(head)[1] in self.names}

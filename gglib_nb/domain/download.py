@@ -14,7 +14,7 @@ Fact = TypeVar("Fact", str, int)
 Facts = dict[str, str | int | float | bool | None]
 """What a GGUF header says, as JSON scalars; empty if it cannot be read."""
 MOST_NAMED: Final = 12
-"""Missing shards that an error names."""
+"""Missing shards, or choices, that an error names."""
 BAR_STEPS: Final = 128
 """A file is divided into this many equal steps to report which bytes have arrived."""
 

@@ -314,7 +314,7 @@ class _Reader:
         """Without a call for each: a vocabulary has a quarter of a million."""
         start, left, unpack = self.position, count, _U64.unpack_from
         length, digest = (self._known_strings or {}).get(count, (0, b""))
-        if length and self._digest(length) == digest:
+        if length and self._digest(start, length) == digest:
             self._skip(length)
             return
         while left:
@@ -325,12 +325,11 @@ class _Reader:
                 left -= 1
             self._skip(self._start + at - self.position)
         if self._known_strings is not None and count >= _MANY_STRINGS:
-            length, self.position = self.position - start, start
-            self._known_strings[count] = length, self._digest(length)
-            self._skip(length)
+            length = self.position - start
+            self._known_strings[count] = length, self._digest(start, length)
 
-    def _digest(self, length: int) -> bytes:
-        return xxhash.xxh3_128_digest(self._read(self.position, length))
+    def _digest(self, start: int, length: int) -> bytes:
+        return xxhash.xxh3_128_digest(self._read(start, length))
 
     def _check(self, length: int) -> None:
         if length > self._left_bytes:
