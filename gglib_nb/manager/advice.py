@@ -30,7 +30,7 @@ from gglib_nb.domain.gguf_reuse import ReuseLimits, find_candidates, gain_bytes
 from gglib_nb.domain.inspection import Comparison, Inspection, compare, inspection_of
 from gglib_nb.domain.memory import CacheType, estimate_memory
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.names import DownloadId, check_repo_id, target_path
+from gglib_nb.domain.names import DownloadId, target_path
 from gglib_nb.domain.plan import RepoListing, RepoPlan, RepoSummary, VariantPlan, with_likely_fit
 from gglib_nb.domain.quality import LONGEST_BYTES, Quality, stated_qualities, states_quality
 from gglib_nb.domain.references import is_beginning, parse_pasted
@@ -118,7 +118,6 @@ class AdviceOperations(ModelOperations):
         """
         if context is not None and context < 1:
             raise RequestError(f"context is {context!r}; it must be a whole number of tokens, 1 or more.")
-        check_repo_id(repo_id)
         parts, tokens = self._parts, context or DEFAULT_CONTEXT_TOKENS
 
         def plan() -> RepoPlan:

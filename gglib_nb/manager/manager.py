@@ -70,7 +70,7 @@ class Parts:
         self.config: Final = config
         self.origins: Final = origins_of(config)
         self.calls: Final = DaemonThreadPool("gglib-call")
-        self.comparing: Final = threading.Lock()  # a request with a storage limit or `--to`, until it is queued
+        self.comparing: Final = threading.Lock()  # a request with a storage limit, until it is queued
         self.catalog: Final = Catalog(config.database_path)
         self.hub: Final = HubClient(
             config.endpoint,

@@ -298,7 +298,7 @@ class QueueOperations(Blocking):
     def _room_for(self, *plans: PlannedDownload) -> Iterator[None]:
         """Refuses downloads to a disk that is not mounted (`StorageError`), or beyond the storage limit.
 
-        If there is a limit (`DiskFullError`) or a folder of `--to`, other such requests wait until the block ends.
+        If there is a limit (`DiskFullError`), other requests wait until the block ends.
         """
         models = self._parts.prepare()
         for plan in plans if self._parts.engine.setting is None else ():
@@ -308,10 +308,11 @@ class QueueOperations(Blocking):
                 other = f" To download it to another folder, first: %gguf forget {plan.id.typed}" if is_known else ""
                 raise StorageError(loss + other)
         limit_bytes = self._parts.config.storage_limit_bytes
-        is_alone = limit_bytes is not None or any(plan.to is not None for plan in plans)
-        with self._parts.comparing if is_alone else nullcontext():
-            if limit_bytes is not None:
-                self._refuse_beyond(limit_bytes, plans)
+        if limit_bytes is None:
+            yield
+            return
+        with self._parts.comparing:
+            self._refuse_beyond(limit_bytes, plans)
             yield
 
     def _refuse_beyond(self, limit_bytes: int, plans: Sequence[PlannedDownload]) -> None:

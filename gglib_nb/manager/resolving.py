@@ -17,7 +17,7 @@ from gglib_nb.domain.choosing import choose, finding_of
 from gglib_nb.domain.companions import COMPANION_KINDS
 from gglib_nb.domain.download import DownloadRequest, PlannedDownload, PlannedFile, StoredFile, sizes_by_target
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.names import DownloadId, check_length, check_repo_id, modelscope_name, parse_path, target_path
+from gglib_nb.domain.names import DownloadId, check_length, modelscope_name, parse_path, target_path
 from gglib_nb.domain.plan import BAD_FINDINGS, RepoListing
 from gglib_nb.domain.variants import Variant, Variants, companion_for, variants_of
 from gglib_nb.errors import GglibError, HubUnavailableError, NoGgufFilesError, RequestError
@@ -45,7 +45,6 @@ def plan_download(
 
     Raises `HubError`, and `RequestError` if it names no variant or several, or another folder than the model's.
     """
-    check_repo_id(request.repo_id)
     hub, models_directory = parts.hub, parts.config.models_directory
     with pointing_to_children(hub, request.repo_id):
         listing = hub.list_files(request.repo_id, request.revision)
@@ -72,7 +71,6 @@ def plan_download(
         folder = home
     companions = _companions(request, listing, variants, variant, folder, without)
     files = (*shard_files(folder, listing, variant), *companions)
-    _check_apart(listing.repo_id, files)
     of_commit = [one for one in models if one.commit_sha == listing.commit_sha]
     donors = () if request.force else registered_donors([*models, *parts.stores.models()], variant.files[0])
     return PlannedDownload(
@@ -166,18 +164,6 @@ def planned_file(
     target = target_path(models_directory, listing.repo_id, parse_path(path).place)
     check_length(target, LONGEST_PATH_CHARACTERS)
     return PlannedFile(path, file.size_bytes, file.sha256, str(target), offset_bytes, kind)
-
-
-def _check_apart(repo_id: str, files: Iterable[PlannedFile]) -> None:
-    """Refuses files whose names are equal on macOS and Windows."""
-    targets: dict[str, str] = {}
-    for file in files:
-        first = targets.setdefault(file.target.casefold(), file.target)
-        if first != file.target:
-            raise RequestError(
-                f"{repo_id} has two files of this model whose names differ only in case ({file.path_in_repo}). On some "
-                "disks they would be one file, so neither is downloaded."
-            )
 
 
 def refuse_other_version(models: Iterable[Model], plan: PlannedDownload) -> None:
