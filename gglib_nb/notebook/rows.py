@@ -465,7 +465,7 @@ PANEL_TEXTS: Final = {
     "title": "Downloads",
     "models": "Models",
     "limits": "Limits",
-    "keep": "Keep",
+    "no": "No",
     "close": "Close",
     "copied": "Copied",
     "copy_path": "Copy the path of {name}",

@@ -137,7 +137,7 @@ def test_cancel_all_can_be_declined(open_panel):
     panel = open_panel(FakeManager(download(MODEL, "downloading")))
 
     panel.press("Cancel all")
-    panel.press("Keep")
+    panel.press("No")
 
     assert panel.asked() == []
     expect(panel.button("Cancel all")).to_be_focused()

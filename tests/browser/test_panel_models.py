@@ -54,7 +54,7 @@ def test_a_deletion_shows_the_freed_space_asks_and_keeps_the_focus(open_panel: O
 
     panel.press("Delete SmolLM3-3B-GGUF Q4_K_M from the disk")
     panel.sees("1 file, 17.7 GB will be freed. Delete?")
-    panel.press("Keep")
+    panel.press("No")
     kept = panel.manager.asked.copy()
     expect(panel.button("Delete SmolLM3-3B-GGUF Q4_K_M from the disk")).to_be_focused()
     panel.press("Delete SmolLM3-3B-GGUF Q4_K_M from the disk")
@@ -108,7 +108,7 @@ def test_unused_models_are_listed_before_deletion(open_panel: OpenPanel) -> None
     panel.press("Models")
 
     panel.press("Free space")
-    panel.press("Keep")
+    panel.press("No")
     expect(panel.button("Free space")).to_be_focused()
     panel.press("Free space")
     panel.sees(f"Deleting 1 model frees 1.8 GB. Delete {MODEL}?")

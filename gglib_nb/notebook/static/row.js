@@ -73,7 +73,7 @@ function confirmBox(app, at, action, fields) {
   return h("div", { class: "gglib-confirm", role: "group", "aria-label": action.confirm, onkeydown }, [
     h("span", {}, action.confirm),
     button("gglib-button gglib-danger", { "aria-busy": isBusy ? "true" : null, onclick: yes }, h("span", {}, action.yes)),
-    button("gglib-button gglib-keep", { onclick: close }, app.texts.keep),
+    button("gglib-button gglib-keep", { onclick: close }, app.texts.no),
   ]);
 }
 
