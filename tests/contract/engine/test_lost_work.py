@@ -25,7 +25,7 @@ from gglib_nb.domain.reports import (
     TransferFinished,
     TransferStopped,
 )
-from gglib_nb.engine import disk, jobs, partial, transfer
+from gglib_nb.engine import disk, partial, transfer
 from gglib_nb.engine import file as file_module
 from gglib_nb.engine.disk import DiskSpace
 from gglib_nb.engine.partial import PartialFile
@@ -136,7 +136,9 @@ def an_interpreter(folder: Path, script: str) -> str:
 def test_an_interpreter_that_cannot_start_is_reported_with_its_output_and_retried_after_a_pause(
     process, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(sys, "executable", an_interpreter(tmp_path, "echo no module named encodings >&2; exit 3"))
+    monkeypatch.setattr(
+        sys, "executable", an_interpreter(tmp_path, r"printf 'no module\033named encodings' >&2; exit 3")
+    )
     process.begin(REPO, SMALL)
     lost = process.log.wait_for(lambda events: next((one for one in events if isinstance(one, EngineLost)), None))
     began_s = time.monotonic()
@@ -474,11 +476,15 @@ def test_a_stop_waits_for_a_rename_and_for_an_opening_until_one_deadline(engine,
 def test_a_write_error_that_a_running_sync_receives_is_not_lost_at_the_end_of_the_file(
     hub, engine, monkeypatch
 ) -> None:
-    def sync_late(fd: int) -> None:
-        time.sleep(2)
-        raise OSError(errno.EIO, "Input/output error")
+    errors, sync_data = [OSError(errno.EIO, "Input/output error")], partial.sync_data
 
-    monkeypatch.setattr(jobs, "sync_data", sync_late)
+    def sync_late(fd: int) -> None:
+        if errors:  # the system reports it once
+            time.sleep(2)
+            raise errors.pop()
+        sync_data(fd)
+
+    monkeypatch.setattr(partial, "sync_data", sync_late)
     monkeypatch.setattr(file_module, "_SYNC_BYTES", 1)
     monkeypatch.setattr(transfer, "_RECORD_S", 0.0)
     hub.set_speed(200_000)
