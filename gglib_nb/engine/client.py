@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from gglib_nb.domain import reports
-from gglib_nb.domain.text import redacted, without_tokens
+from gglib_nb.domain.text import printable, redacted, without_tokens
 from gglib_nb.engine import protocol as wire
 from gglib_nb.engine.watchdog import Watchdog
 from gglib_nb.system import PipeReader, exit_reason, start_detached
@@ -252,7 +252,7 @@ class EngineClient:
         with contextlib.suppress(OSError), self._log_path.open("rb") as log:
             log.seek(max(life.log_size_bytes, log.seek(0, os.SEEK_END) - _LOG_TAIL_BYTES))
             lines = log.read(_LOG_TAIL_BYTES).decode(errors="replace").split("\n")
-            last = redacted(next((line.strip() for line in reversed(lines) if line.strip()), ""))[:200]
+            last = printable(redacted(next((line.strip() for line in reversed(lines) if line.strip()), "")))[:200]
         return f"{reason} ({last})" if last else reason
 
     def _report(self, report: wire.ProcessReport) -> None:

@@ -35,7 +35,7 @@ from gglib_nb.domain.http_rules import (
 )
 from gglib_nb.domain.hub_answers import Asked, certificate_refusal, proxy_refusal
 from gglib_nb.domain.names import modelscope_name
-from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent, redacted
+from gglib_nb.domain.text import INVALID_CHARACTER, can_be_sent, printable, redacted
 from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.timeouts import Timeouts
@@ -466,4 +466,5 @@ def _exchange_error(error: Exception, host: str, limit_s: float) -> LineError | 
         return proxy_refusal(host, error.status) if is_final(error.status) else LineError(str(error), may_be_limit=True)
     # Refused, reset or closed before the first byte of an answer, as a server over its limit does.
     may_be_limit = isinstance(error, ConnectionError | http.client.BadStatusLine)
-    return LineError(redacted(text.split("\n", 1)[0])[:120] or type(error).__name__, may_be_limit=may_be_limit)
+    text = " ".join(printable(redacted(text)).split())  # it may be the server's, if that speaks no HTTP
+    return LineError(text[:120] or type(error).__name__, may_be_limit=may_be_limit)

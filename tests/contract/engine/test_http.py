@@ -425,6 +425,13 @@ def test_a_compressed_body_needs_no_more_memory_than_the_buffer(serving, connect
     assert total == 10_000_000
 
 
+def test_what_a_server_sends_in_place_of_http_is_quoted_without_control_characters(serving, connect) -> None:
+    server = serving(b"SSH-2.0-\x1b[2J\x9b1A here\r\n")
+
+    with pytest.raises(LineError, match=r"^SSH-2\.0- \[2J 1A here$"):
+        connect().request(server.url, 0, 4, 10)
+
+
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:99999/", "http://[::1/", "http://127.0.0.1:1/\r\nX: y", "http://ü\x00.example/"]
 )
