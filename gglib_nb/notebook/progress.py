@@ -6,6 +6,7 @@ Each class accepts the latest state at any rate, and is independent of the manag
 import shutil
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from html import escape
 from typing import Final, Generic, TextIO, TypeVar
 
@@ -58,18 +59,18 @@ class _TextOutput:
         self._drawn: Sequence[str] = []
 
     def close(self) -> None:
-        """Erases the bars; the lines above are kept."""
+        """Erases what is redrawn; the lines above are kept."""
         self._write([], [])
 
-    def _write(self, lasting: Sequence[str], bars: Sequence[str]) -> None:
-        """Writes lines, and on a terminal bars below them, which the next call replaces."""
+    def _write(self, lasting: Sequence[str], drawn: Sequence[str]) -> None:
+        """Writes lines, and on a terminal others below them, which the next call replaces."""
         # On some terminals a full line wraps, and the cursor would move up too few lines.
         limit = shutil.get_terminal_size().columns - 1
-        bars = [encodable(render.clip(line, limit), self._stream)[:limit] for line in bars] if self._is_terminal else []
-        if lasting or bars != self._drawn:
+        shown = [encodable(render.clip(line, limit), self._stream)[:limit] for line in drawn if self._is_terminal]
+        if lasting or shown != self._drawn:
             back = f"{_UP.format(len(self._drawn))}{_ERASE_BELOW}" if self._drawn else ""
-            write_text(self._stream, back + "".join(f"{line}\n" for line in [*lasting, *bars]))
-            self._drawn = bars
+            write_text(self._stream, back + "".join(f"{line}\n" for line in [*lasting, *shown]))
+            self._drawn = shown
 
 
 class TextLine(_TextOutput):
@@ -87,7 +88,7 @@ class TextLine(_TextOutput):
 
 
 class TextQueue(_TextOutput):
-    """The queue: bars on a terminal; in a log a line at the start, each quarter and the end of each download.
+    """The queue: redrawn on a terminal; in a log a line at the start, each quarter and the end of each download.
 
     Reports the end of a download that was seen running, of `awaited` even if it has already ended.
     """
@@ -102,8 +103,11 @@ class TextQueue(_TextOutput):
         ended = [*snapshot.recent_completed, *snapshot.recent_failures, *snapshot.recent_cancelled]
         new = [item for item in ended if self._reached.get(item.id, _ENDED) != _ENDED]
         self._reached.update((item.id, _ENDED) for item in new)
+        screen = shutil.get_terminal_size()
+        queue = replace(snapshot, recent_completed=(), recent_failures=(), recent_cancelled=())
+        text = render.render_text(queue, screen.columns - 1) if self._is_terminal and has_work(queue) else ""
         lasting = [*([] if self._is_terminal else milestones), *map(render.ending, new)]
-        self._write(lasting, self._bars(snapshot))
+        self._write(lasting, text.splitlines()[: max(1, screen.lines - 1)])
 
     def _milestone(self, item: QueuedDownload) -> str:
         before = self._reached.get(item.id, _SEEN)
@@ -117,15 +121,6 @@ class TextQueue(_TextOutput):
             size = "" if item.total_bytes is None else f", {units.size(item.total_bytes)}"
             return printable(f"{item.id} started{size}")
         return printable(f"{item.id} {units.percent(item.progress)}  {render.facts(rows.download_row(item, 0, 1))}")
-
-    def _bars(self, snapshot: QueueSnapshot) -> list[str]:
-        screen = shutil.get_terminal_size()
-        width = max(render.NARROWEST, screen.columns - 1)
-        running = [item for item in snapshot.items if item.status.is_active]
-        lines = [line for item in running for line in render.download_lines(item, width)]
-        until = f" until {snapshot.waits_until}" if snapshot.waits_until else ""
-        lines += [f"  {snapshot.pending_count} waiting{until}"] if snapshot.pending_count else []
-        return lines[: max(1, screen.lines - 1)]
 
 
 # Notebooks -------------------------------------------------------------------------------------------------------

@@ -18,7 +18,8 @@ from gglib_nb.notebook import rows
 from gglib_nb.notebook.messages import Bar, Notice, Row, View
 from gglib_nb.notebook.tables import COLORS, QUIET, html_table, page, quiet, wrap
 
-NARROWEST: Final = 40
+_NARROWEST: Final = 40
+_WIDTH: Final = 88
 _EMPTY: Final = "The queue is empty. Download a model: %gguf queue owner/repo"
 _MOST_ROWS: Final = 40
 _MOST_ENDED: Final = 5
@@ -86,7 +87,7 @@ def _shown_files(row: Row) -> list[tuple[str, Bar]]:
 
 def render_text(snapshot: QueueSnapshot, width: int | None = None, caption: str = "") -> str:
     """The whole queue as text, at most this many columns wide (88 by default, at least 40), with a caption below it."""
-    width = max(NARROWEST, width or 88)
+    width = max(_NARROWEST, width or _WIDTH)
     head = rows.header(snapshot)
     lines = [line for notice in head.notices for line in wrap(_notice(notice), width)]
     lines.append(clip(_overview(snapshot), width))
@@ -96,11 +97,6 @@ def render_text(snapshot: QueueSnapshot, width: int | None = None, caption: str 
             lines += _lines(row, view.id, number, width)
         lines += [f"  {more}"] if more else []
     return "\n".join([*lines, *wrap(head.summary, width), *wrap(caption, width)])
-
-
-def download_lines(item: QueuedDownload, width: int = 88) -> list[str]:
-    """One download as lines of text, running or ended."""
-    return _lines(rows.download_row(item, 1, 1), rows.view_of(item.status), 0, width)
 
 
 def ending(item: QueuedDownload) -> str:
@@ -172,11 +168,11 @@ def static_bundle(snapshot: QueueSnapshot, caption: str) -> dict[str, str]:
 
 def download_bundle(item: QueuedDownload, caption: str) -> dict[str, str]:
     """One download, with a caption."""
-    table = _table([(0, rows.download_row(item, 1, 1))], rows.view_of(item.status))
+    row, view = rows.download_row(item, 1, 1), rows.view_of(item.status)
     if item.status is DownloadStatus.QUEUED and not item.notice:
         caption = caption or f"It waits at position {item.position}."
-    text = "\n".join(filter(None, [*download_lines(item), caption]))
-    return {"text/plain": text, "text/html": page([table, quiet(caption) if caption else ""])}
+    text = "\n".join(filter(None, [*_lines(row, view, 0, _WIDTH), caption]))
+    return {"text/plain": text, "text/html": page([_table([(0, row)], view), quiet(caption) if caption else ""])}
 
 
 def bar_html(part: float | None) -> str:

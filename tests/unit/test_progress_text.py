@@ -90,7 +90,7 @@ def test_a_retried_download_is_reported_from_its_start():
 def test_a_terminal_is_redrawn_in_place():
     text = written([at(10), at(20)], is_terminal=True)
 
-    first, second, rest = text.split("\x1b[2F\x1b[J")
+    first, second, rest = text.split("\x1b[3F\x1b[J")
     assert "10 %" in first
     assert "20 %" in second
     assert rest == ""
@@ -100,7 +100,7 @@ def test_a_terminal_says_until_when_downloads_wait():
     hours = DailyHours.parse("22:00-7:00")
     waiting = replace(snapshot(download(position=1)), download_hours=hours, is_outside_hours=True)
 
-    assert "  1 waiting until 22:00\n" in written([waiting], is_terminal=True)
+    assert "waiting until 22:00" in written([waiting], is_terminal=True)
 
 
 def test_an_unchanged_terminal_is_not_written_to():
