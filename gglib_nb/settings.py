@@ -53,7 +53,6 @@ class Setting(NamedTuple):
     read: Callable[[str], Any] = str.strip  # what a user types → the value
     read_variable: Callable[[str], Any] | None = None  # the same for a variable; None: as `read`
     show: Callable[[Any], str] = str  # the value as a user writes it
-    type: type = str  # of the plain value in a profile
 
     def default_value(self) -> Any:  # noqa: ANN401 - as the setting is
         """The value that holds if nothing else is said."""
@@ -211,9 +210,9 @@ def _setting(*stated: Any, is_shown: bool = True, **how: Any) -> Any:  # noqa: A
 
 
 _FOLDER: Final = partial(_setting, check=absolute_path)
-_COUNT: Final = partial(_setting, read=_read_count, type=int)
+_COUNT: Final = partial(_setting, read=_read_count)
 _SECONDS: Final = partial(_COUNT, read=_or_unlimited(parse_seconds, 0), show=_show_seconds)
-_BYTES: Final = partial(_setting, check=_bytes, type=int)
+_BYTES: Final = partial(_setting, check=_bytes)
 
 
 @dataclass(frozen=True)
@@ -311,7 +310,6 @@ class DownloadManagerConfig:
         read=_read_flag,
         read_variable=lambda text: text.lower() in _TRUE,
         show=lambda value: "on" if value else "off",
-        type=bool,
     )
     engine: object = _setting(
         "Where downloads run: local, a Dask scheduler (dask://host:8786), a cluster's name, or auto.",
@@ -395,15 +393,17 @@ def default_of(name: str) -> Any:  # noqa: ANN401 - as the setting is
 
 def use_profile(values: Mapping[str, Any]) -> None:
     """Takes the settings of the host's profile (`c.Gglib.max_concurrent = 2`) for managers made from now on."""
-    checked = {name: _stated(name, value) for name, value in values.items()}
+    checked = {name: _stated(name, value, f"c.Gglib.{name}") for name, value in values.items()}
     _profile.clear()
     _profile.update(checked)
 
 
-def _stated(name: str, value: Any) -> Any:  # noqa: ANN401 - as the setting is
-    """Checks a value of a profile or of the saved settings, where a list may also be written as text."""
-    is_text_of_list = isinstance(value, str) and isinstance(_ALL[name].default, tuple)
-    return checked_setting(name, _ALL[name].read(value) if is_text_of_list else value)
+def _stated(name: str, value: Any, where: str, advice: str = "") -> Any:  # noqa: ANN401 - as the setting is
+    """Checks a value of a profile or of the saved settings, which may also be what a user types."""
+    try:
+        return checked_setting(name, _ALL[name].read(value) if isinstance(value, str) else value)
+    except RequestError as error:
+        raise InvalidConfigError(f"{where}: {error}{advice}") from None
 
 
 def asked_for(name: str) -> tuple[Any, Origin] | None:
@@ -423,7 +423,7 @@ def of_environment(name: str, environ: Mapping[str, str]) -> tuple[Any, Origin] 
             try:
                 value = (setting.read_variable or setting.read)(text)
                 return setting.check(name, Path(value, below) if below else value), Origin("environment", variable)
-            except (InvalidConfigError, RequestError) as error:
+            except RequestError as error:
                 raise InvalidConfigError(f"The environment variable {variable} cannot be used: {error}") from None
     return None
 
@@ -463,15 +463,9 @@ def saved_settings() -> Mapping[str, Any]:
         path.stat()
     except (OSError, InvalidConfigError):
         return {}
-    checked: dict[str, Any] = {}
-    for name, value in _read_saved(path).items():
-        try:
-            checked |= {name: _stated(name, value)} if name in SETTINGS else {}
-        except InvalidConfigError as error:
-            raise InvalidConfigError(
-                f"In the saved settings, {path}: {error} To undo it: %gguf config {name} --reset"
-            ) from None
-    return checked
+    where, advice = f"In the saved settings, {path}", " To undo it: %gguf config {} --reset"
+    saved = {name: value for name, value in _read_saved(path).items() if name in SETTINGS}
+    return {name: _stated(name, value, where, advice.format(name)) for name, value in saved.items()}
 
 
 def save_setting(name: str, value: Any = _OPEN) -> Path:  # noqa: ANN401 - as the setting is

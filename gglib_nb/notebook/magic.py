@@ -13,7 +13,7 @@ from IPython.core import completer
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.core.magic import Magics, line_magic, magics_class
-from traitlets import Bool, Integer, TraitType, Unicode
+from traitlets import Any as AnyTrait
 from traitlets.config import Configurable
 from typing_extensions import override
 
@@ -158,12 +158,8 @@ class _NothingElse(list["SimpleCompletion"]):
 # Loading ---------------------------------------------------------------------------------------------------------
 
 
-def _trait(name: str) -> "TraitType[Any, Any]":
-    kinds: dict[type, type[TraitType[Any, Any]]] = {str: Unicode, int: Integer, bool: Bool}
-    return kinds[SETTINGS[name].type](None, allow_none=True, help=SETTINGS[name].summary).tag(config=True)
-
-
-Gglib: Final[type[Configurable]] = type("Gglib", (Configurable,), {name: _trait(name) for name in SETTINGS})
+_TRAITS: Final = {name: AnyTrait(help=setting.summary).tag(config=True) for name, setting in SETTINGS.items()}
+Gglib: Final[type[Configurable]] = type("Gglib", (Configurable,), dict[str, Any](_TRAITS))
 """The settings of `DownloadManagerConfig` in an IPython profile: `c.Gglib.max_concurrent = 2`; None sets nothing."""
 
 

@@ -323,8 +323,17 @@ def test_an_invalid_value_is_refused_with_the_settings_name(name: str, value: ob
     with pytest.raises(InvalidConfigError):
         replace(DownloadManagerConfig(), **{name: value})
     with pytest.raises(InvalidConfigError, match=name):
-        use_profile({name: value})
+        use_profile({name: "two" if value in ("3", "yes") else value})
     assert asked_for(name) is None
+
+
+def test_a_profile_may_state_a_value_as_a_user_types_it() -> None:
+    use_profile({"max_concurrent": "3", "is_offline": "yes", "storage_limit_bytes": "100GB", "download_hours": "any"})
+
+    config = DownloadManagerConfig()
+
+    assert (config.max_concurrent, config.is_offline, config.storage_limit_bytes) == (3, True, 100 * 10**9)
+    assert config.download_hours is None
 
 
 def test_a_number_of_numpy_is_a_number() -> None:
