@@ -33,8 +33,6 @@ _SHORT_ANSWER_S: Final = 0.15
 # A connection that received a byte within this time is flowing.
 _FLOWING_S: Final = 0.3
 _FLOWING_LATELY_S: Final = 1.0
-# More than these make no request wait longer, and each of them takes a completed request to be forgotten.
-_MOST_SILENCES: Final = 16
 
 
 class RequestEnded(Value, frozen=True):
@@ -325,7 +323,7 @@ class Connections:
         self._inbox = inbox
         self._busy: dict[Request, Worker] = {}
         self._closing: set[Request] = set()  # those whose connections are closed at their end
-        self._silences = 0  # how many more requests became silent in the middle than were completed
+        self._silent_times = 1.0  # how many times the usual silence ends a request in its middle
         self._adaptation = pacing.Adaptation(files)
         self._replacement = pacing.Replacement(now_s)
         self.share = self._adaptation.wanted  # how many this transfer may have now
@@ -409,7 +407,7 @@ class Connections:
         if request not in self._busy:
             return False
         if request.position == request.end:
-            self._silences = max(0, self._silences - 1)
+            self._silent_times = max(1.0, self._silent_times / 2)
         self._end(request, now_s, is_kept=request not in self._closing)
         return True
 
@@ -459,10 +457,10 @@ class Connections:
         """Requests whose connections received nothing for so many seconds, and wait for neither the disk nor the limit.
 
         The first byte of a request may take longer than later ones: a CDN may first have to fetch the file itself. A
-        proxy that scans a file may also send its beginning at once, so if more requests become silent than complete,
+        proxy that scans a file may also send its beginning at once, so while more requests become silent than complete,
         later ones get more time.
         """
-        stall_s = max(timeouts.stall_s, min(timeouts.answer_s, timeouts.stall_s * 2.0**self._silences))
+        stall_s = max(timeouts.stall_s, min(timeouts.answer_s, timeouts.stall_s * self._silent_times))
         found = []
         for request, worker in self._busy.items():
             if worker.is_waiting:
@@ -471,7 +469,8 @@ class Connections:
             limit_s = stall_s if request.received_bytes else timeouts.answer_s
             if now_s - worker.pace.moved_s > limit_s:
                 found.append((request, limit_s))
-        self._silences = min(_MOST_SILENCES, self._silences + any(one.received_bytes for one, _ in found))
+        if stall_s < timeouts.answer_s and any(one.received_bytes for one, _ in found):
+            self._silent_times *= 2
         return found
 
     def close_all(self, now_s: float) -> None:

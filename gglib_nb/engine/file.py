@@ -211,7 +211,6 @@ class DownloadFile:
         self.comparison: Comparison | None = None  # finds what can be copied; None before and after
         self.copy: TensorCopy | None = None  # None before and after
         self.stored: StoredFile | None = None  # once it is done
-        self.is_linked = False
         self._synced_s = 0.0
         self._begin_version()
 
@@ -253,10 +252,10 @@ class DownloadFile:
         if self.size_bytes is not None:
             self.pieces = Pieces(self.size_bytes, runs_at(self.path, self.identities, is_replaced=is_replaced))
 
-    def begin(self, opened: PartialFile, comparison: Comparison | None, now_s: float) -> None:
+    def begin(self, opened: PartialFile, now_s: float) -> None:
         """Fetch it, into this partial file."""
         self.stage, self.opened, self.pieces, self._synced_s = Stage.FETCHING, opened, opened.pieces, now_s
-        self.comparison = comparison
+        self.comparison = None if self.check is None else self.check.comparison
 
     def lost(self) -> None:
         """Another process has the file, or it was deleted: write nothing, and check again; raises `StorageError`."""

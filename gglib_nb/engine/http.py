@@ -279,7 +279,6 @@ class Answer:
     def __init__(
         self, connection: "Connection", response: http.client.HTTPResponse, start: int, end: int | None
     ) -> None:
-        self.end = end
         version = response.getheader("etag") or response.getheader("last-modified") or ""
         self.version = version.removeprefix("W/")[:_VERSION_LENGTH]
         self._connection = connection

@@ -22,28 +22,18 @@ from gglib_nb.domain.gguf import read_header, read_tensors
 from gglib_nb.domain.gguf_header import header_facts
 from gglib_nb.domain.gguf_reuse import Copy, ReuseLimits
 from gglib_nb.domain.library import Leftover
-from gglib_nb.domain.values import Value
 from gglib_nb.engine import disk
 from gglib_nb.engine.digest import FrontDigest, hash_file
 from gglib_nb.engine.journal import Journal, PartIdentity, Verified, runs_at
 from gglib_nb.engine.lease import Lease, delete_unowned, read_lease
-from gglib_nb.engine.partial import PartialFile, StoppedError
+from gglib_nb.engine.partial import StoppedError
 from gglib_nb.engine.pieces import WRITTEN, Pieces
 from gglib_nb.engine.protocol import StartTransfer
-from gglib_nb.engine.reuse import Comparison, CopySource, DonorFile, compare_tensors, find_donors, known_copies
+from gglib_nb.engine.reuse import Comparison, CopySource, compare_tensors, find_donors, known_copies
 from gglib_nb.errors import GgufError, StorageError
 from gglib_nb.system import allocated_bytes, matching, read_at, sync_folder
 
 _LOOK_S: Final = 0.5
-
-
-class CheckResult(Value, frozen=True):
-    """The file, complete at its target; or None: it has to be fetched, and this process holds the lease."""
-
-    stored: StoredFile | None
-    is_linked: bool = False
-    opened: PartialFile | None = None  # once it can be fetched
-    comparison: Comparison | None = None  # with files that may have some of its bytes
 
 
 class TargetCheck(Struct, eq=False):
@@ -62,15 +52,18 @@ class TargetCheck(Struct, eq=False):
     has_lease: bool = False
     hashed_bytes: int | None = None  # of a file on this machine, so far; None while none is hashed
     owner_bytes: int | None = None  # what another owner of the lease has; None without one
+    is_linked: bool = False  # the file is a link to an identical one
+    comparison: Comparison | None = None  # with files that may have some of its bytes, if it has to be fetched
 
-    def run(self) -> CheckResult:
-        """Run the check, on a thread of its own: hashing and waiting take long.
+    def run(self) -> StoredFile | None:
+        """The file, complete at its target; or None: it has to be fetched, and this process holds the lease.
 
-        Raises `StoppedError`, `StorageError` if the target's place cannot be used, or `OSError`.
+        Runs on a thread of its own, because hashing and waiting take long. Raises `StoppedError`, `StorageError` if the
+        target's place cannot be used, or `OSError`.
         """
         before = disk.status_of(self._target)
         if (present := self._present()) is not None:
-            return CheckResult(present)
+            return present
         if self.known_folders and not any(map(os.path.lexists, self.known_folders)):  # nothing may be created there
             raise StorageError(
                 f"The folder {self.known_folders[0]} does not exist. If its disk is not mounted, mount it, then retry. "
@@ -82,16 +75,17 @@ class TargetCheck(Struct, eq=False):
         found = disk.status_of(self._target)
         is_new = found is not None and (before is None or disk.identity(before) != disk.identity(found))
         if is_new and (present := self._present()) is not None:  # another process stored it before it ended its lease
-            return CheckResult(present)
-        if not self.command.force and (linked := self._linked()) is not None:
-            return CheckResult(linked, is_linked=True)
+            return present
+        if self.command.force:
+            return None
+        if (linked := self._linked()) is not None:
+            self.is_linked = True
+            return linked
         if found is not None and self._is_known_wrong(found):
-            return self._damaged(found)
-        if not (donors := self._find_donors()):
-            return CheckResult(None)
-        part, seed = disk.part_path(self._target), self.files[0].sha256 or ""
-        steps = compare_tensors(part, self._size_bytes or 0, seed, donors, self.limits)
-        return CheckResult(None, comparison=Comparison(donors, steps))
+            self.comparison = self._with_damaged(found)
+        else:
+            self.comparison = self._with_donors()
+        return None
 
     @property
     def _target(self) -> Path:
@@ -207,25 +201,27 @@ class TargetCheck(Struct, eq=False):
                     return self._stored(found, digest.whole, digest)
         return None
 
-    def _damaged(self, found: os.stat_result) -> CheckResult:
-        """The damaged file at the target as a donor, if its right ranges are known; the digest checks them."""
+    def _with_damaged(self, found: os.stat_result) -> Comparison | None:
+        """With the damaged file at the target, if its right ranges are known; the digest checks them."""
         wrong, size_bytes = self.files[0].wrong_ranges, min(self._size_bytes or 0, found.st_size)
         right = Pieces(size_bytes, [(0, size_bytes, WRITTEN)])
         for start, end in wrong or ():
             right.forget(start, end)
         copies = tuple(Copy(0, start, start, end - start) for start, end in right.present())
-        if not wrong or self.command.force or not copies:
-            return CheckResult(None)
+        if not wrong or not copies:
+            return None
         source = CopySource(self._target, "the damaged file", disk.identity(found))
-        return CheckResult(None, comparison=Comparison((source,), known_copies(copies)))
+        return Comparison((source,), known_copies(copies))
 
-    def _find_donors(self) -> tuple[DonorFile, ...]:
-        """The files that may have tensors of the target; none for a byte split, or if no digest verifies the copy."""
-        least_bytes, command = self.limits.least_gain_bytes, self.command
-        is_suitable = len(self.files) == 1 and self._is_stated and (self._size_bytes or 0) >= least_bytes
-        if command.force or not is_suitable or self._target.suffix.lower() != ".gguf":
-            return ()
-        return find_donors(self._target, command.repo_id, command.donors, least_bytes, self.stop)
+    def _with_donors(self) -> Comparison | None:
+        """With files that may have tensors of the target; None for a byte split, or if no digest verifies the copy."""
+        target, command, least_bytes = self._target, self.command, self.limits.least_gain_bytes
+        sha256, size_bytes = self.files[0].sha256, self._size_bytes or 0
+        if len(self.files) > 1 or sha256 is None or size_bytes < least_bytes or target.suffix.lower() != ".gguf":
+            return None
+        donors = find_donors(target, command.repo_id, command.donors, least_bytes, self.stop)
+        steps = compare_tensors(disk.part_path(target), size_bytes, sha256, donors, self.limits)
+        return Comparison(donors, steps) if donors else None
 
 
 def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int, sha256: str) -> Iterator[Path]:

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from typing import Final, TextIO, assert_never, cast
 
 from gglib_nb.domain import reports
-from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.library import CheckedFile
 from gglib_nb.domain.text import redacted
 from gglib_nb.engine import protocol as wire
@@ -45,12 +44,9 @@ _REPORT_S: Final = 0.1
 class Engine:
     """Executes commands; for the command loop's thread. Idle until the first `Configure`."""
 
-    def __init__(
-        self, report: Callable[[wire.ProcessEvent], None], timeouts: Timeouts, reuse_limits: ReuseLimits | None = None
-    ) -> None:
+    def __init__(self, report: Callable[[wire.ProcessEvent], None], timeouts: Timeouts) -> None:
         self._report = report
         self._timeouts = timeouts
-        self._reuse_limits = reuse_limits or ReuseLimits()
         self._pool, self._disk_space = Pool(1, timeouts.idle_s), DiskSpace()
         self._settings: tuple[object, ...] = ()  # of the session
         self._shared: Shared | None = None  # until the first `Configure`
@@ -96,9 +92,8 @@ class Engine:
                 self._shared.session.close()
             self._settings, session = settings, Session(command, self._timeouts)
             connectivity = Connectivity(session.can_reach_hub)
-            self._shared = Shared(  # running transfers keep theirs
-                session, connectivity, self._pool, self._disk_space, self._timeouts, self._reuse_limits
-            )
+            # Running transfers keep theirs.
+            self._shared = Shared(session, connectivity, self._pool, self._disk_space, self._timeouts)
         self._shared.link_folders, self._shared.network_wait_s = command.link_folders, command.network_wait_s
         self._pool.throttle.change(command.bandwidth_limit_bytes_per_second or None)
         self._pool.set_max(command.max_connections)

@@ -65,7 +65,7 @@ def progress_of(
     )
     if is_finalizing:
         is_hashing = any(file.stage is Stage.FETCHING for file in unfinished)
-        is_linked = not unfinished and any(file.is_linked for file in files)
+        is_linked = not unfinished and any(file.check is not None and file.check.is_linked for file in files)
         notice: Notice = "linked" if is_linked else "verifying" if is_hashing else "finalizing", None, ""
     else:
         notice = _notice(unfinished, now_s, connections, outage)

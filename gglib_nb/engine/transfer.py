@@ -30,7 +30,7 @@ from gglib_nb.engine.disk import DiskSpace, disk_full, lease_path, storage_error
 from gglib_nb.engine.file import DownloadFile, Part, Request, Stage, files_of
 from gglib_nb.engine.http import ExchangeError, LineError, Session, SilentError
 from gglib_nb.engine.lease import Lease, LeaseLostError, delete_unowned
-from gglib_nb.engine.local import CheckResult, TargetCheck, check_in_place, check_split_set, may_be_gguf, read_facts
+from gglib_nb.engine.local import TargetCheck, check_in_place, check_split_set, may_be_gguf, read_facts
 from gglib_nb.engine.pacing import LONGEST_REQUEST_BYTES, MOST_CONNECTIONS
 from gglib_nb.engine.partial import PartialFile, StoppedError, sync
 from gglib_nb.engine.pieces import SYNCED, UNKNOWN_END, WRITTEN, Range
@@ -81,8 +81,8 @@ class Shared(Struct):
     network_wait_s: float = 0.0
 
 
-Result = CheckResult | Remote | Comparison | TensorCopy | list[Range] | Facts | StoredFile | None
-"""What a job returns: of the check, the hub, a comparison, a copy, a sync, the header and the rename."""
+Result = StoredFile | PartialFile | Remote | Comparison | TensorCopy | list[Range] | Facts | None
+"""What a job returns: of the check or the rename, the check, the hub, a comparison, a copy, a sync, the header."""
 
 
 class JobEnded(Value, frozen=True):
@@ -279,14 +279,15 @@ class Transfer:
 
     def _job_ended(self, file: DownloadFile, result: Result | Exception, now_s: float) -> None:
         match result:
-            case CheckResult():
-                self._checked(file, result, now_s)
+            case StoredFile():
+                self._done(file, result)
+            case PartialFile():
+                file.begin(result, now_s)
+                self._know_folder(file)
             case Remote() | ExchangeError() | InvalidConfigError() | InvalidTokenError():
                 self._resolved(file, result, now_s)
             case Comparison() | TensorCopy():
                 self._reuse(file, result)
-            case StoredFile():
-                self._done(file, result)
             case dict():
                 file.facts = result
             case LeaseLostError():
@@ -432,13 +433,8 @@ class Transfer:
         reserve = partial(space.reserve, attempt, sizes, self._stop, are_replaced=self._replaces)
         self._do("check", file, prepare, file, file.check, reserve, self.inbox)
 
-    def _checked(self, file: DownloadFile, result: CheckResult, now_s: float) -> None:
-        if result.stored is not None:
-            file.is_linked = result.is_linked
-            self._done(file, result.stored)
-        elif result.opened is not None:
-            file.begin(result.opened, result.comparison, now_s)
-        # The folder of the repository exists while its disk is mounted.
+    def _know_folder(self, file: DownloadFile) -> None:
+        """Remember the folder of the repository, which exists while its disk is mounted."""
         owner = [str(one.parent) for one in file.path.parents if one.match(self._command.repo_id)]
         self._known_folders = tuple(dict.fromkeys((*self._known_folders, *owner)))
 
@@ -497,6 +493,7 @@ class Transfer:
         file.stored, file.opened = stored, None
         if file.check is not None:
             file.check.lease.release()
+        self._know_folder(file)
 
     # Requests --------------------------------------------------------------------------------------------------------
 
@@ -624,17 +621,17 @@ def run_job(name: str, file: DownloadFile, version: int, work: Callable[..., Res
     return JobEnded(name, file, version, result)
 
 
-def prepare(file: DownloadFile, check: TargetCheck, reserve: Callable[[], None], inbox: Inbox) -> CheckResult:
+def prepare(
+    file: DownloadFile, check: TargetCheck, reserve: Callable[[], None], inbox: Inbox
+) -> StoredFile | PartialFile:
     """Check a target; if the file has to be fetched, reserve its space and open its partial file.
 
     It does not release the lease, which the transfer's thread may be renewing.
     """
-    found = check.run()
-    if found.stored is None:
-        reserve()
-        opened = PartialFile(file.path, file.identities, file.size_bytes, check.lease, inbox, check.stop)
-        found = replace(found, opened=opened)
-    return found
+    if (stored := check.run()) is not None:
+        return stored
+    reserve()
+    return PartialFile(file.path, file.identities, file.size_bytes, check.lease, inbox, check.stop)
 
 
 def finalize(
@@ -656,8 +653,8 @@ def release(event: JobEnded) -> None:
         file, result = event.file, event.result
         if event.name == "check":
             file.jobs.discard("check")
-            if isinstance(result, CheckResult) and result.opened is not None:
-                file.begin(result.opened, None, 0.0)
+            if isinstance(result, PartialFile):
+                file.begin(result, 0.0)
             file.close()
         elif event.name == "sync" and isinstance(result, Exception):
             delete_unowned(file.path)  # its bytes may be lost, and no other sync will report it

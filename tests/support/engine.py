@@ -190,8 +190,10 @@ class LocalEngine(Engine):
         **changes: Any,
     ) -> None:
         super().__init__(hub, folder)
-        self._commands = EngineLoop(self.log.add, timeouts, reuse_limits)
+        self._commands = EngineLoop(self.log.add, timeouts)
         self.send(configured(hub, **changes))
+        if reuse_limits is not None and self._commands._shared is not None:
+            self._commands._shared.reuse_limits = reuse_limits
 
     @override
     def send(self, command: Command) -> None:

@@ -110,7 +110,7 @@ def test_a_shorter_range_ends_where_its_header_says(serving, connect) -> None:
 
     answer = connection.request(server.url, 0, 10, 10)
 
-    assert (answer.end, read_all(answer)) == (4, b"abcd")
+    assert read_all(answer) == b"abcd"
     assert read_all(connection.request(server.url, 4, 10, 10)) == b"efghij"
     assert server.connections == 1
 

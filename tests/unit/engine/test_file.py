@@ -14,7 +14,7 @@ from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine.disk import lease_path, part_path
 from gglib_nb.engine.file import DownloadFile
 from gglib_nb.engine.lease import Lease, LeaseState
-from gglib_nb.engine.local import CheckResult, TargetCheck
+from gglib_nb.engine.local import TargetCheck
 from gglib_nb.engine.partial import PartialFile, StoppedError
 from gglib_nb.engine.pieces import MIB
 from gglib_nb.engine.protocol import StartTransfer
@@ -41,7 +41,7 @@ def file_of(target: Path, *parts: PlannedFile) -> DownloadFile:
 
 def opened(file: DownloadFile, lease: Lease) -> PartialFile:
     partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue(), threading.Event())
-    file.begin(partial, None, 0.0)
+    file.begin(partial, 0.0)
     return partial
 
 
@@ -125,7 +125,7 @@ def test_a_file_that_another_process_stores_just_before_its_lease_is_free_is_not
     lease = JustReleased(lease_path(target), 10.0)
     check = TargetCheck((planned,), command, lease, ReuseLimits(), (), (), threading.Event())
 
-    stored = check.run().stored
+    stored = check.run()
 
     assert stored is not None
     assert stored.was_present
@@ -146,7 +146,7 @@ def test_a_check_that_ends_while_its_lease_is_renewed_does_not_close_it(tmp_path
     ends: list[JobEnded] = []
     is_ours = lease.is_ours
 
-    def stopped(_check: TargetCheck) -> CheckResult:
+    def stopped(_check: TargetCheck) -> None:
         raise StoppedError
 
     def ends_meanwhile() -> bool:
@@ -167,7 +167,7 @@ def test_a_partial_file_that_no_transfer_takes_is_closed_and_its_lease_released(
     file = checked_file(tmp_path / "model.gguf", lease)
     partial = PartialFile(file.path, file.identities, file.size_bytes, lease, queue.SimpleQueue(), threading.Event())
 
-    release(JobEnded("check", file, file.version, CheckResult(None, opened=partial)))
+    release(JobEnded("check", file, file.version, partial))
 
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="descriptor"):

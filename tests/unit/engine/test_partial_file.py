@@ -80,7 +80,7 @@ def partial(target, lease):
 def file_of(target: Path, partial: PartialFile) -> DownloadFile:
     planned = PlannedFile("model.gguf", SIZE, hashlib.sha256(DATA).hexdigest(), str(target))
     file = DownloadFile([(0, planned)], lambda path: Asked("http://hub", "o/r", "c" * 40, path), Timeouts())
-    file.begin(partial, None, 0.0)
+    file.begin(partial, 0.0)
     return file
 
 
