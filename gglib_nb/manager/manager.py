@@ -33,7 +33,6 @@ from gglib_nb.manager.followups import AccessWatch, Commands
 from gglib_nb.manager.importing import Stores
 from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.manager.library import owner_folders
-from gglib_nb.manager.model_operations import path_of
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.queue_thread import EventListener, EventStream, Listener, QueueThread, is_open_now
 from gglib_nb.manager.updating import register_download
@@ -59,16 +58,12 @@ _Result = TypeVar("_Result")
 class Parts:
     """All parts of one manager. No request is sent and no process is started before it is needed.
 
-    Attributes:
-        origins: The source of each value of `config`.
-
     Raises:
         InvalidConfigError: The configured engine cannot be used.
     """
 
     def __init__(self, config: DownloadManagerConfig) -> None:
         self.config: Final = config
-        self.origins: Final = origins_of(config)
         self.calls: Final = DaemonThreadPool("gglib-call")
         self.comparing: Final = threading.Lock()  # a request with a storage limit, until it is queued
         self.catalog: Final = Catalog(config.database_path)
@@ -279,7 +274,7 @@ class DownloadManager(SyncOperations, Coroutines):
         super().__init__(Parts(self.config))
         self.catalog: Final = self._parts.catalog
         self.hub: Final = self._parts.hub
-        self.origins: Final = self._parts.origins
+        self.origins: Final = origins_of(self.config)  # the source of each value
         self.sync = SyncOperations(self._parts)
         # Handles and running operations hold `sync`, too: once it is gone, only downloads go on.
         weakref.finalize(self.sync, _close_when_drained, self._parts).atexit = False
@@ -390,22 +385,16 @@ def get_manager() -> DownloadManager:
         return _current
 
 
-def model_path(reference: IdLike) -> Path:
-    """The file of a registered model, without making a manager: that would resume an earlier kernel's queue.
+def model_path(text: IdLike) -> Path:
+    """The file of a registered model, by a manager of its own: this kernel's would resume an earlier kernel's queue.
 
     Raises what `path` raises, and `InvalidConfigError`: a setting has an invalid value.
     """
-    check_argument("text", reference, IdLike)
+    check_argument("text", text, IdLike)
     manager = existing_manager()
     config = DownloadManagerConfig.of_kernel() if manager is None else manager.config
-    catalog = Catalog(config.database_path)
-    stores = Stores(config.model_stores, catalog.models)
-    # On a thread, because the state folder's disk may hang; not one of the manager's, which a forked child lacks.
-    threads = DaemonThreadPool("gglib-path")
-    try:
-        return threads.run(path_of, catalog, reference, stores.models)
-    finally:
-        threads.close()
+    with DownloadManager(config, engine=None) as own:
+        return own.sync.path(text)
 
 
 def existing_manager() -> DownloadManager | None:

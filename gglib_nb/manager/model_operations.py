@@ -1,14 +1,13 @@
 """The operations on registered models and their files, each a blocking function; its callees do the work."""
 
 import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Final
 
-from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain.download import DownloadRequest
 from gglib_nb.domain.importing import ImportReport
 from gglib_nb.domain.library import (
@@ -87,7 +86,17 @@ class ModelOperations(QueueOperations):
     @operation
     def path(self, id: IdLike) -> Path:  # noqa: A002 - the port's word
         """The first shard of a registered model, which programs open; a `ModelNotFoundError` if any is missing."""
-        return path_of(self._parts.catalog, id, self._parts.stores.models)
+        model = self.find_model(id)
+        looks = library.look_at(model.paths)
+        lost = next((path for path in model.paths if looks[path] is None or not is_file(path)), None)
+        if lost is not None and not model.hosts:  # the path of a model on a cluster's host is that host's
+            again = f" To download it again: %gguf queue {model.id.typed}." if model.has_repository else ""
+            off = "" if model.origin == "store" else f" To take it off the list: %gguf forget {model.id.typed}"
+            raise ModelNotFoundError(f"The file of {model.id} is missing: {lost}.{again}{off}")
+        if model.origin != "store":
+            with suppress(CatalogError):  # a database that cannot be written must not hide a path
+                self._parts.catalog.note_use(model.id, time.time())
+        return Path(model.paths[0])
 
     @operation
     def loading_lines(self, id: IdLike, program: str) -> str:  # noqa: A002 - the port's word
@@ -507,18 +516,3 @@ class ModelOperations(QueueOperations):
                 f"Cancel it first: %gguf cancel {plan.id.typed}",
                 str(plan.id),
             )
-
-
-def path_of(catalog: Catalog, id_: IdLike, stored: Callable[[], Sequence[Model]]) -> Path:
-    """Does what `path` does; `stored` returns the models of other programs. Counts as a use of the model."""
-    model = catalog.find(id_, stored)
-    looks = library.look_at(model.paths)
-    lost = next((path for path in model.paths if looks[path] is None or not is_file(path)), None)
-    if lost is not None and not model.hosts:  # the path of a model on a cluster's host is that host's
-        again = f" To download it again: %gguf queue {model.id.typed}." if model.has_repository else ""
-        off = "" if model.origin == "store" else f" To take it off the list: %gguf forget {model.id.typed}"
-        raise ModelNotFoundError(f"The file of {model.id} is missing: {lost}.{again}{off}")
-    if model.origin != "store":
-        with suppress(CatalogError):  # a database that cannot be written must not hide a path
-            catalog.note_use(model.id, time.time())
-    return Path(model.paths[0])

@@ -545,7 +545,6 @@ class QueueOperations(Blocking):
     @operation
     def see_others(self) -> None:
         """Reads the downloads of other kernels into `snapshot.elsewhere`."""
-        self._ask(lambda _machine: None)
         settled(self._parts.keeper.look())
 
     @operation

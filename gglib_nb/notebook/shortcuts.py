@@ -105,7 +105,7 @@ def download_sync(*args: Any, **kwargs: Any) -> Path:  # noqa: ANN401, D103 - as
 
 
 def path(text: str) -> Path:
-    """The file of a model on this disk that a program opens: its first shard. Contacts no hub and starts no manager.
+    """The file of a model on this disk that a program opens: its first shard. Contacts no hub and resumes no queue.
 
         llm = llama_cpp.Llama(str(gglib_nb.path("owner/repo:Q4_K_M")))
 
