@@ -24,7 +24,7 @@ from gglib_nb.domain import snapshot as announced
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.model import Model
 from gglib_nb.domain.snapshot import QueueEvent, QueueSnapshot
-from gglib_nb.errors import CatalogError, GglibError, InvalidTokenError, ManagerClosedError
+from gglib_nb.errors import CatalogError, GglibError, InvalidConfigError, InvalidTokenError, ManagerClosedError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
 from gglib_nb.manager.calls import Coroutines, DaemonThreadPool, check_argument, checked, settled
@@ -417,6 +417,9 @@ def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
         loop = asyncio.get_running_loop()
     except RuntimeError:
         return asyncio.run(coroutine)
+    if not isinstance(loop, asyncio.BaseEventLoop):  # such as that of uvloop
+        coroutine.close()
+        raise InvalidConfigError(f"{type(loop).__name__} cannot be re-entered. Use `await` instead of `gglib_nb.run`.")
     # nest_asyncio 1.6 is archived and silently drops cells that are queued behind it under ipykernel 7.
     import nest_asyncio2
 

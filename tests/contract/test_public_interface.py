@@ -159,6 +159,18 @@ def test_submit_returns_a_future_at_once(manager: DownloadManager) -> None:
         manager.submit(manager.sync.pause_all).result(timeout=60)
 
 
+def test_run_refuses_a_loop_of_another_library_because_it_cannot_be_re_entered(
+    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Loop(asyncio.AbstractEventLoop):
+        """A loop as that of uvloop, which is no subclass of asyncio's."""
+
+    monkeypatch.setattr(asyncio, "get_running_loop", Loop)
+
+    with pytest.raises(InvalidConfigError, match="Use `await`"):
+        gglib_nb.run(manager.active_count())
+
+
 def test_close_takes_a_time(make_manager: Callable[..., DownloadManager]) -> None:
     first, second = make_manager(), make_manager()
 
