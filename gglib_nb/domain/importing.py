@@ -17,7 +17,7 @@ from msgspec import Meta, Struct
 from gglib_nb.domain.library import SkippedFile
 from gglib_nb.domain.model import LOCAL_OWNER, ModelSummary
 from gglib_nb.domain.names import DownloadId, check_repo_id, parse_path, target_path
-from gglib_nb.domain.values import Value
+from gglib_nb.domain.values import Value, plain
 from gglib_nb.errors import InvalidRepoIdError, RequestError
 
 _CACHED: Final = re.compile(r"models--([^/]+?)--([^/]+)")
@@ -191,7 +191,7 @@ class BundleManifest(Struct, frozen=True):
 
 def encode_manifest(manifest: BundleManifest) -> bytes:
     """The manifest as indented JSON."""
-    return msgspec.json.format(msgspec.json.encode(manifest), indent=2) + b"\n"
+    return msgspec.json.format(msgspec.json.encode(manifest, enc_hook=plain), indent=2) + b"\n"
 
 
 def decode_manifest(data: bytes) -> BundleManifest:

@@ -81,6 +81,17 @@ def test_models_of_stores_are_listed_found_and_loaded_and_never_registered(
     assert (listing(lmstudio), listing(ollama)) == before
 
 
+def test_a_model_of_a_store_can_be_exported_and_imported_elsewhere(
+    make_manager: Callable[..., DownloadManager], lmstudio: Path, tmp_path: Path
+) -> None:
+    make_manager(model_stores=(lmstudio,)).sync.export("lab", tmp_path / "bundle")
+    other = make_manager(models_directory=tmp_path / "other", state_directory=tmp_path / "elsewhere").sync
+
+    other.import_folder(tmp_path / "bundle")
+
+    assert other.path("owner/lab-GGUF:Q4_K_M").read_bytes() == gguf("lab-Q4_K_M.gguf")
+
+
 def test_the_hub_is_not_asked_about_a_model_of_ollamas_own(
     make_manager: Callable[..., DownloadManager], ollama: Path, hub: FaultyHub, tmp_path: Path
 ) -> None:
