@@ -68,12 +68,9 @@ class Proxies:
 
         found = getproxies()
         # RFC 6874 quotes the zone of an IPv6 address, which no resolver understands.
-        named = {
-            one: re.sub(r"(\[[^]@]*)%25", r"\1%", found[one]) for one in ("http", "https", "all") if found.get(one)
-        }
-        by_scheme = {scheme: url if "://" in url else f"http://{url}" for scheme, url in named.items()}
-        exempt = (entry.strip().lower() for entry in found.get("no", "").split(","))
-        return cls(by_scheme, tuple(filter(None, exempt)))
+        named = {one: re.sub(r"(\[[^]@]*)%25", r"\1%", found.get(one, "").strip()) for one in ("http", "https", "all")}
+        by_scheme = {scheme: url if "://" in url else f"http://{url}" for scheme, url in named.items() if url}
+        return cls(by_scheme, tuple(found.get("no", "").lower().replace(",", " ").split()))
 
     def for_url(self, url: str) -> str | None:
         """Address of the proxy for a URL; None if the host is reached directly."""

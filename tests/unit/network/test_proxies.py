@@ -25,6 +25,8 @@ def proxy_for(url: str, monkeypatch: pytest.MonkeyPatch, **variables: str) -> st
         ("https://hub.example/x", {"ALL_PROXY": "http://other:1", "HTTPS_PROXY": PROXY}, PROXY),
         ("https://hub.example/x", {"HTTPS_PROXY": "proxy.example:3128"}, PROXY),
         ("https://hub.example/x", {"HTTPS_PROXY": ""}, None),
+        ("https://hub.example/x", {"HTTPS_PROXY": " "}, None),
+        ("https://hub.example/x", {"HTTPS_PROXY": f" {PROXY}\r"}, PROXY),  # from a file with Windows line ends
     ],
 )
 def test_a_proxy_is_chosen_by_scheme_or_applies_to_all(url, variables, expected, monkeypatch) -> None:
