@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, Final, Literal
 
 from msgspec.structs import asdict
@@ -19,17 +19,18 @@ from gglib_nb.notebook.model_verbs import Folder
 from gglib_nb.notebook.queue_verbs import state_sentence
 from gglib_nb.notebook.rows import scan_warning
 from gglib_nb.notebook.session import Answer, Session
-from gglib_nb.notebook.verb import CANCELLED, Argument, GrammarError, Tab, read_count, read_parameters, verb
+from gglib_nb.notebook.verb import CANCELLED, Argument, GrammarError, read_count, read_parameters, verb
 
 _FIRST_REPORT_S: Final = 1.0
 _POLL_S: Final = 0.02
 
 
-def _repositories(tab: Tab) -> Iterable[str]:
+def _repositories(session: Session, words: Sequence[str]) -> Iterable[str]:
     """Repositories, or the variants of a repository whose name is complete."""
-    queued = () if tab.snapshot is None else tab.snapshot.downloads.values()
-    ids = [*tab.seen, *(item.id for item in queued), *tab.models()]
-    typed = tab.fragment.partition(":")[0].partition("@")[0].casefold()
+    snapshot = session.known_snapshot
+    queued = () if snapshot is None else snapshot.downloads.values()
+    ids = [*session.seen, *(item.id for item in queued), *session.known_models()]
+    typed = words[-1].partition(":")[0].partition("@")[0].casefold()
     yield from (str(id_) for id_ in ids if id_.repo_id.casefold() == typed)
     yield from (id_.repo_id for id_ in ids)
 

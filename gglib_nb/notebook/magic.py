@@ -17,14 +17,13 @@ from traitlets import Any as AnyTrait
 from traitlets.config import Configurable
 from typing_extensions import override
 
-from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.text import printable, redacted
-from gglib_nb.errors import CatalogError, GglibError, copy_of
+from gglib_nb.errors import GglibError, copy_of
 from gglib_nb.manager.calls import is_interrupt
 from gglib_nb.manager.progress import encodable, use_views
 from gglib_nb.notebook.progress import download_in_cell
 from gglib_nb.notebook.session import Answer, Screen, Session
-from gglib_nb.notebook.verb import Call, GrammarError, Tab, complete, words_before
+from gglib_nb.notebook.verb import Call, GrammarError, complete, words_before
 from gglib_nb.notebook.verbs import parse
 from gglib_nb.settings import SETTINGS, use_profile
 
@@ -107,7 +106,7 @@ class GgufMagics(Magics):
         words = self._words(context.text_until_cursor)
         if words is None:
             return {"completions": []}
-        texts = complete(words, self._known())
+        texts = complete(words, self._session)
         offered = [completer.SimpleCompletion(text, type="keyword") for text in texts] or _NothingElse()
         return {"completions": offered, "matched_fragment": words[-1], "suppress": True, "ordered": True}
 
@@ -118,24 +117,11 @@ class GgufMagics(Magics):
         if words is None:
             return []
         word: str = self._shell.Completer.splitter.split_line(before_cursor)
-        return [text[len(words[-1]) - len(word) :] for text in complete(words, self._known())] or [word]
+        return [text[len(words[-1]) - len(word) :] for text in complete(words, self._session)] or [word]
 
     def _words(self, before_cursor: str) -> list[str] | None:
         has_automagic = self._shell.magics_manager.auto_magic and _NAME not in self._shell.user_ns
         return words_before(before_cursor, has_automagic=has_automagic)
-
-    def _known(self) -> Tab:
-        # Completion must not create a manager: that would resume the downloads of earlier kernels.
-        manager, seen = self._session.known_manager, tuple(self._session.seen)
-        if manager is None:
-            return Tab(seen=seen)
-
-        def read_models() -> list[DownloadId]:
-            with suppress(CatalogError):
-                return [model.id for model in manager.catalog.models()]
-            return []
-
-        return Tab(manager.snapshot, seen, read_models)
 
 
 def in_one_line(error: BaseException) -> BaseException:

@@ -1,7 +1,7 @@
 """The verbs about your models: list, check, update, inspect, carry them in a bundle, free disk space."""
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Annotated, Final, get_args
@@ -17,7 +17,7 @@ from gglib_nb.domain.units import parse_bytes
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import listings, results
 from gglib_nb.notebook.session import Answer, Session
-from gglib_nb.notebook.verb import CANCELLED, All, Argument, GrammarError, Tab, read_age, verb
+from gglib_nb.notebook.verb import CANCELLED, All, Argument, GrammarError, read_age, verb
 from gglib_nb.settings import expanded
 
 _NO_MODEL: Final = "You have no models yet. Download one: %gguf queue owner/repo"
@@ -36,9 +36,9 @@ class Lines(str):
         return str(self)
 
 
-def folders(tab: Tab) -> Iterable[str]:
+def folders(_session: Session, words: Sequence[str]) -> Iterable[str]:
     """Folders whose path starts with this text. Names with a space are left out: they would be read as two words."""
-    above, slash, begun = tab.fragment.rpartition("/")
+    above, slash, begun = words[-1].rpartition("/")
     try:
         names = sorted(path.name for path in expanded(f"{above}{slash}").iterdir() if path.is_dir())
     except (OSError, RuntimeError):  # it does not exist, or `~name` of an unknown user
@@ -69,12 +69,13 @@ _MODEL: Final = Argument(
     "ID",
     "An id, or a part that matches only one model; #2 is the second row of %gguf models.",
     find=_find_model,
-    offers=lambda tab: map(str, tab.models()),
+    offers=lambda session, _words: map(str, session.known_models()),
 )
 ModelId = Annotated[Model, _MODEL]
 DeletedId = Annotated[Model, replace(_MODEL, find=_find_deleted)]
 InspectedId = Annotated[
-    str, Argument(find=_row_or_text, offers=lambda tab: [*map(str, tab.models()), *map(str, tab.seen)])
+    str,
+    Argument(find=_row_or_text, offers=lambda session, _words: map(str, [*session.known_models(), *session.seen])),
 ]
 Folder = Annotated[str, Argument("FOLDER", offers=folders)]
 
@@ -227,7 +228,7 @@ def inspect(session: Session, id_: InspectedId, id2: InspectedId = "", *, hub: b
 _EXPORTED: Final = Argument(
     "ID… FOLDER",
     "One or more models, and the folder to write to.",
-    offers=lambda tab: [*map(str, tab.models()), *folders(tab)],
+    offers=lambda session, words: [*map(str, session.known_models()), *folders(session, words)],
 )
 
 

@@ -39,7 +39,9 @@ def _id(group: str, what: str, is_wanted: Callable[[DownloadStatus], bool] = lam
         "ID",
         f"An id, or a part that matches only one {what}.",
         find=lambda session, text: find_download(text, session.manager.snapshot, group),
-        offers=lambda tab: [str(item.id) for item in getattr(tab.snapshot, group, ()) if is_wanted(item.status)],
+        offers=lambda session, _words: [
+            str(item.id) for item in getattr(session.known_snapshot, group, ()) if is_wanted(item.status)
+        ],
     )
 
 

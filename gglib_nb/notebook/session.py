@@ -16,6 +16,7 @@ from typing_extensions import override
 from gglib_nb.domain.library import WorkProgress
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueueNotice, QueueSnapshot
+from gglib_nb.errors import CatalogError
 from gglib_nb.manager.calls import settled
 from gglib_nb.manager.progress import encodable, is_terminal
 from gglib_nb.notebook import host
@@ -179,6 +180,18 @@ class Session:
     def sync(self) -> "SyncOperations":
         """The manager's operations."""
         return self.manager.sync
+
+    @property
+    def known_snapshot(self) -> QueueSnapshot | None:
+        """The queue for completions, which create no manager: that would resume the downloads of earlier kernels."""
+        return None if self.known_manager is None else self.known_manager.snapshot
+
+    def known_models(self) -> list[DownloadId]:
+        """The registered models, for completions."""
+        if self.known_manager is not None:
+            with suppress(CatalogError):
+                return [model.id for model in self.known_manager.catalog.models()]
+        return []
 
     def call_with_progress(self, what: str, operation: Callable[..., _Result], *args: object) -> _Result:
         """Runs an operation that has `on_progress`, and shows what it does as a line of progress."""

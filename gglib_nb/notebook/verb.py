@@ -14,15 +14,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import partial
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Final, Literal, Union, get_args, get_origin
 
 from gglib_nb.domain.names import DownloadId, canonical
 from gglib_nb.domain.text import did_you_mean, printable, similar
 from gglib_nb.errors import GglibError, NoGgufFilesError
 from gglib_nb.notebook.session import Answer, Session
-
-if TYPE_CHECKING:
-    from gglib_nb.domain.snapshot import QueueSnapshot
 
 Group = Literal["get", "queue", "models", "settings"]
 GROUP_TITLES: Final[dict[Group, str]] = {
@@ -54,17 +51,6 @@ class GrammarError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Tab:
-    """The data available for a completion."""
-
-    snapshot: "QueueSnapshot | None" = None  # None before the manager's first use
-    seen: tuple[DownloadId, ...] = ()  # repositories and variants that were shown in this kernel
-    models: Callable[[], Sequence[DownloadId]] = tuple  # the registered models; called only if they are offered
-    fragment: str = ""  # the incomplete word before the cursor
-    given: tuple[str, ...] = ()  # the words before the fragment, without options
-
-
-@dataclass(frozen=True, slots=True)
 class Argument:
     """How a verb's parameter is written, read and completed: the metadata of its `Annotated` type, if it needs any."""
 
@@ -73,7 +59,8 @@ class Argument:
     read: Callable[[str], Any] = str  # text to value; raises `GrammarError`
     find: Callable[[Session, str], Any] | None = None  # what the text refers to, when the verb runs
     choices: tuple[str, ...] = ()  # the allowed values; empty: any
-    offers: Callable[[Tab], Iterable[str]] | tuple[str, ...] = ()  # the completions, if there are no choices
+    # The completions, if there are no choices; from the words of the verb, the last one possibly incomplete.
+    offers: Callable[[Session, Sequence[str]], Iterable[str]] | tuple[str, ...] = ()
     takes_rest: bool = False  # all remaining words, joined with spaces
     has_unit: bool = False  # of an option: after a plain number, the next word is its unit
     is_instead: bool = False  # either the first argument or this option must be given
@@ -359,7 +346,7 @@ def words_before(before_cursor: str, *, has_automagic: bool = False) -> list[str
     return words if found[1] or (has_automagic and is_verb) else None
 
 
-def complete(words: Sequence[str], known: Tab) -> list[str]:
+def complete(words: Sequence[str], session: Session) -> list[str]:
     """The replacements for the last word, best first."""
     *given, fragment = words
     if not given:
@@ -369,8 +356,8 @@ def complete(words: Sequence[str], known: Tab) -> list[str]:
     name, has_value, begun = fragment.partition("=")
     option = VERBS[given[0]].options.get(name)
     if has_value and option is not None and option.has_value:
-        return [f"{name}={text}" for text in complete([*given, name, begun], known)]
-    offered = _offered(VERBS[given[0]], given[1:], replace(known, fragment=fragment))
+        return [f"{name}={text}" for text in complete([*given, name, begun], session)]
+    offered = _offered(VERBS[given[0]], given[1:], fragment, session)
     found = (text for text in dict.fromkeys(offered) if _continues(fragment, text))
     return [shlex.quote(text) if re.search(r"[\s'\"\\]", text) else text for text in found]
 
@@ -381,7 +368,7 @@ def _continues(fragment: str, text: str) -> bool:
     return whole.startswith(typed) or ("/" not in typed and whole.partition("/")[2].startswith(typed))
 
 
-def _offered(verb: Verb, given: Sequence[str], known: Tab) -> Iterable[str]:
+def _offered(verb: Verb, given: Sequence[str], fragment: str, session: Session) -> Iterable[str]:
     words, option = list[str](), None  # the option whose value comes next
     for word in given:
         if option is not None:
@@ -390,13 +377,14 @@ def _offered(verb: Verb, given: Sequence[str], known: Tab) -> Iterable[str]:
             option = verb.options[word] if verb.options[word].has_value else None
         elif not word.startswith("-"):
             words.append(word)
-    if option is None and known.fragment.startswith("-"):
+    if option is None and fragment.startswith("-"):
         return [name for name, each in verb.options.items() if each.is_repeated or name not in given]
-    instead = [name for name, each in verb.options.items() if each.is_instead and not given and option is None]
+    offered = [name for name, each in verb.options.items() if each.is_instead and not given and option is None]
     left = verb.arguments[len(words) :] or [each for each in verb.arguments[-1:] if each.takes_rest or each.is_repeated]
-    tab = replace(known, given=tuple(words))
-    offers = [each.choices or each.offers for each in ([option] if option else left[:1])]
-    return [*instead, *(text for each in offers for text in (each(tab) if callable(each) else each))]
+    for each in [option] if option else left[:1]:
+        offers = each.choices or each.offers
+        offered += offers(session, [*words, fragment]) if callable(offers) else offers
+    return offered
 
 
 # Values of arguments and options that are no settings -----------------------------------------------------------------

@@ -6,7 +6,7 @@ The token is not a setting: whether there is one is shown, never its value, and 
 import re
 import shlex
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from gglib_nb import settings
@@ -19,7 +19,7 @@ from gglib_nb.notebook import get_verbs, queue_verbs, tables  # noqa: F401 - reg
 from gglib_nb.notebook.actions import LIVE
 from gglib_nb.notebook.model_verbs import folders
 from gglib_nb.notebook.session import Answer, Session
-from gglib_nb.notebook.verb import VERBS, Argument, Call, GrammarError, Tab, help_of_all, read_count, split_words, verb
+from gglib_nb.notebook.verb import VERBS, Argument, Call, GrammarError, help_of_all, read_count, split_words, verb
 from gglib_nb.system import exists, is_folder
 
 if TYPE_CHECKING:
@@ -115,10 +115,10 @@ def bandwidth(session: Session, rate: Rate | None = None, *, hours: Hours | None
     return said
 
 
-def _setting_or_value(tab: Tab) -> Iterable[str]:
-    if not tab.given:
+def _setting_or_value(session: Session, words: Sequence[str]) -> Iterable[str]:
+    if len(words) == 1:
         return settings.SETTINGS
-    return folders(tab) if tab.given[0] in _FOLDERS and len(tab.given) == 1 else ()
+    return folders(session, words) if words[0] in _FOLDERS and len(words) == 2 else ()
 
 
 _SETTING: Final = Argument(
@@ -232,7 +232,7 @@ def _named(origin: settings.Origin) -> str:
 
 
 @verb("settings")
-def help_(session: Session, name: Annotated[str, Argument("VERB", offers=lambda _tab: VERBS)] | None = None) -> Answer:
+def help_(session: Session, name: Annotated[str, Argument("VERB", offers=lambda *_: VERBS)] | None = None) -> Answer:
     """Explain a verb, or list all of them."""
     del session
     if name is not None and name not in VERBS:

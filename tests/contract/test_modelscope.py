@@ -20,7 +20,7 @@ from gglib_nb.domain.references import parse_pasted
 from gglib_nb.hub import modelscope
 from gglib_nb.manager.followups import waiting_for_access
 from gglib_nb.notebook.session import Session
-from gglib_nb.notebook.verb import Tab, complete
+from gglib_nb.notebook.verb import complete
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub, Status, Then
 from tests.support.hub import make_files, make_repository, small_gguf
@@ -223,9 +223,10 @@ def test_a_revision_with_slashes_is_kept() -> None:
 
 
 def test_a_reference_with_the_prefix_is_completed() -> None:
-    known = Tab(models=lambda: [DownloadId("ms--qwen/x-GGUF", "Q4_K_M"), DownloadId("qwen/y-GGUF", "Q4_K_M")])
+    ids = [DownloadId("ms--qwen/x-GGUF", "Q4_K_M"), DownloadId("qwen/y-GGUF", "Q4_K_M")]
+    session = Session(lambda: pytest.fail("a manager was created"), seen=dict.fromkeys(ids))
 
-    assert complete(["path", "ms://qwe"], known) == ["ms--qwen/x-GGUF:Q4_K_M"]
+    assert complete(["inspect", "ms://qwe"], session) == ["ms--qwen/x-GGUF:Q4_K_M"]
 
 
 def test_a_refused_file_names_no_token_and_is_not_retried(manager: DownloadManager, scope: EmbeddedModelScope) -> None:

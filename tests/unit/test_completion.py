@@ -1,11 +1,14 @@
 """Completion after `%gguf`."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
 from gglib_nb.notebook import verbs
-from gglib_nb.notebook.verb import Tab, complete, split_words, words_before
+from gglib_nb.notebook.session import Session
+from gglib_nb.notebook.verb import complete, split_words, words_before
 from tests.support.snapshots import download, snapshot
 
 SNAPSHOT = snapshot(
@@ -15,7 +18,14 @@ SNAPSHOT = snapshot(
     recent_failures=(download("owner/failed:Q6_K", DownloadStatus.FAILED),),
 )
 SEEN = (DownloadId("seen/repo"), DownloadId("seen/repo", "Q4_K_M"), DownloadId("seen/repo", "Q8_0"))
-KNOWN = Tab(SNAPSHOT, SEEN, lambda: [DownloadId("done/model", "Q5_K_M")])
+
+
+def session_with(*models, snapshot=SNAPSHOT, seen=()):
+    manager = SimpleNamespace(snapshot=snapshot, catalog=SimpleNamespace(models=lambda: [*models]))
+    return Session(lambda: manager, known_manager=manager, seen=dict.fromkeys(seen))
+
+
+KNOWN = session_with(SimpleNamespace(id=DownloadId("done/model", "Q5_K_M")), seen=SEEN)
 
 assert verbs.VERBS  # imported, all verbs are known
 
@@ -76,7 +86,7 @@ def test_completion_offers_matching_words(line, fragment, offered):
 def test_an_offered_id_with_a_space_or_a_quotation_mark_is_one_word():
     ids = [DownloadId("a/b", "my model-Q8_0"), DownloadId("a/b", "it's-Q8_0")]
 
-    offered = complete(["export", "a/"], Tab(models=lambda: ids))
+    offered = complete(["export", "a/"], session_with(*(SimpleNamespace(id=id_) for id_ in ids)))
 
     assert [split_words(text) for text in offered] == [[str(id_)] for id_ in ids]
 
@@ -100,7 +110,7 @@ def test_without_automagic_a_line_needs_the_percent_sign():
 
 
 def test_without_a_queue_verbs_and_repositories_are_offered():
-    known = Tab(seen=SEEN)
+    known = Session(lambda: pytest.fail("a manager was created"), seen=dict.fromkeys(SEEN))
 
     assert complete(["cancel", ""], known) == ["--all"]
     assert complete(["queue", "s"], known) == ["seen/repo"]
@@ -121,4 +131,4 @@ def test_folders_are_offered_for_a_folder_argument(line, has_folders, tmp_path, 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "models").mkdir()
 
-    assert ("models/" in complete(words_before(line), Tab())) is has_folders
+    assert ("models/" in complete(words_before(line), session_with())) is has_folders
