@@ -50,8 +50,9 @@ class Stage(StrEnum):
 class Part:
     """One remote file; most files on the disk have one, a joined byte split has several."""
 
-    def __init__(self, planned: PlannedFile, address: Asked, timeouts: Timeouts) -> None:
+    def __init__(self, planned: PlannedFile, address: Asked, timeouts: Timeouts, index: int = 0) -> None:
         self.planned = planned
+        self.index = index  # in the command's list
         self.address = address
         self.start = planned.offset_bytes  # in the file on the disk
         self.end = UNKNOWN_END if planned.size_bytes is None else planned.offset_bytes + planned.size_bytes
@@ -192,12 +193,9 @@ class Request:
 class DownloadFile:
     """One file on the disk, made of remote parts."""
 
-    def __init__(
-        self, files: list[tuple[int, PlannedFile]], address: Callable[[str], Asked], timeouts: Timeouts
-    ) -> None:
-        self.indexes = [index for index, _ in files]  # of its parts in the command's list
-        self.parts = [Part(planned, address(planned.path_in_repo), timeouts) for _, planned in files]
-        self.path = Path(files[0][1].target)
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self.parts = parts  # in their order in the file
+        self.path = Path(parts[0].planned.target)
         self.stage = Stage.PENDING
         self.jobs: set[str] = set()  # the names of those that run for it
         self.version = 0  # grows when bytes are lost; results of jobs for an earlier version are ignored
@@ -537,10 +535,8 @@ class DownloadFile:
 
 def files_of(command: StartTransfer, address: Callable[[str], Asked], timeouts: Timeouts) -> list[DownloadFile]:
     """The files of a command by target, in the order of their first part."""
-    by_target: dict[str, list[tuple[int, PlannedFile]]] = {}
+    by_target: dict[str, list[Part]] = {}
     for index, file in enumerate(command.files):
-        by_target.setdefault(file.target, []).append((index, file))
-    return [
-        DownloadFile(sorted(files, key=lambda item: item[1].offset_bytes), address, timeouts)
-        for files in by_target.values()
-    ]
+        part = Part(file, address(file.path_in_repo), timeouts, index)
+        by_target.setdefault(file.target, []).append(part)
+    return [DownloadFile(sorted(parts, key=lambda part: part.start)) for parts in by_target.values()]

@@ -54,9 +54,9 @@ def progress_of(
 ) -> Progress:
     """The progress of an attempt."""
     reports = {
-        index: FileProgress(*_bytes_and_status(file, part), *_steps(file, part))
+        part.index: FileProgress(*_bytes_and_status(file, part), *_steps(file, part))
         for file in files
-        for index, part in zip(file.indexes, file.parts, strict=True)
+        for part in file.parts
     }
     reused = [one.reused for one in files]
     unfinished = [file for file in files if file.stage not in (Stage.PENDING, Stage.DONE)]

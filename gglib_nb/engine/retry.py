@@ -183,22 +183,15 @@ class Outage(Value, frozen=True):
     since_text: str
 
 
-def _in_thread(work: Callable[[], None]) -> None:
-    threading.Thread(target=work, name="gglib-probe", daemon=True).start()
-
-
 class Connectivity:
     """Whether the hub can be reached at all; shared by all transfers, from any thread, and never blocks.
 
     Without a network every transfer waits, and one probe sends the hub a request. Any answer ends the wait.
     """
 
-    def __init__(
-        self, can_reach_hub: Callable[[], bool], in_background: Callable[[Callable[[], None]], None] = _in_thread
-    ) -> None:
+    def __init__(self, can_reach_hub: Callable[[], bool]) -> None:
         self.outage: Outage | None = None
         self._can_reach_hub = can_reach_hub
-        self._in_background = in_background
         self._probing = threading.Lock()  # held by the probe
         self._next_probe_s = float("-inf")
         self._interval_s = _FIRST_INTERVAL_S
@@ -209,7 +202,7 @@ class Connectivity:
             return
         self._next_probe_s = now_s + self._interval_s
         try:
-            self._in_background(lambda: self._probe(now_s))
+            threading.Thread(target=self._probe, args=[now_s], name="gglib-probe", daemon=True).start()
         except RuntimeError:  # no thread can be started now; the next failure tries again
             self._probing.release()
 

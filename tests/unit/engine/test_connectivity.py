@@ -1,9 +1,11 @@
 """Network detection: one probe at a time, less and less often during an outage, and none afterwards."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import pytest
 
+from gglib_nb.engine import retry
 from gglib_nb.engine.retry import Connectivity
 
 
@@ -13,7 +15,7 @@ class Network:
     def __init__(self) -> None:
         self.is_there = True
         self.probes = []
-        self.connectivity = Connectivity(lambda: self.is_there, self.probes.append)
+        self.connectivity = Connectivity(lambda: self.is_there)
 
     def fail_at(self, now_s: float, *, probed: bool = True) -> None:
         self.connectivity.probe(now_s)
@@ -25,16 +27,24 @@ class Network:
             self.probes.pop()()
 
 
-def test_a_failure_while_the_hub_answers_is_not_an_outage() -> None:
+@pytest.fixture
+def network(monkeypatch) -> Network:
     network = Network()
 
+    def thread(target, args, name, daemon) -> SimpleNamespace:
+        return SimpleNamespace(start=lambda: network.probes.append(lambda: target(*args)))
+
+    monkeypatch.setattr(retry, "threading", SimpleNamespace(Thread=thread))
+    return network
+
+
+def test_a_failure_while_the_hub_answers_is_not_an_outage(network) -> None:
     network.fail_at(100.0)
 
     assert network.connectivity.outage is None
 
 
-def test_a_failure_while_no_host_answers_starts_an_outage() -> None:
-    network = Network()
+def test_a_failure_while_no_host_answers_starts_an_outage(network) -> None:
     network.is_there = False
 
     network.fail_at(100.0)
@@ -42,17 +52,14 @@ def test_a_failure_while_no_host_answers_starts_an_outage() -> None:
     assert network.connectivity.outage.since_s == 100.0
 
 
-def test_simultaneous_failures_cause_one_probe() -> None:
-    network = Network()
-
+def test_simultaneous_failures_cause_one_probe(network) -> None:
     for _ in range(16):
         network.fail_at(100.0, probed=False)
 
     assert len(network.probes) == 1
 
 
-def test_during_an_outage_probes_become_rarer_up_to_a_limit() -> None:
-    network = Network()
+def test_during_an_outage_probes_become_rarer_up_to_a_limit(network) -> None:
     network.is_there = False
     asked_s = []
     network.fail_at(0.0)
@@ -67,8 +74,7 @@ def test_during_an_outage_probes_become_rarer_up_to_a_limit() -> None:
     assert {later - earlier for earlier, later in pairwise(asked_s[5:])} == {20}
 
 
-def test_the_first_answer_ends_the_outage() -> None:
-    network = Network()
+def test_the_first_answer_ends_the_outage(network) -> None:
     network.is_there = False
     network.fail_at(0.0)
 
@@ -79,8 +85,7 @@ def test_the_first_answer_ends_the_outage() -> None:
     assert network.connectivity.outage is None
 
 
-def test_an_unexpected_error_in_a_probe_does_not_end_probing() -> None:
-    network = Network()
+def test_an_unexpected_error_in_a_probe_does_not_end_probing(network) -> None:
     network.is_there = False
     network.fail_at(0.0)
 

@@ -12,7 +12,7 @@ from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine.disk import lease_path, part_path
-from gglib_nb.engine.file import DownloadFile
+from gglib_nb.engine.file import DownloadFile, Part
 from gglib_nb.engine.lease import Lease, LeaseState
 from gglib_nb.engine.local import TargetCheck
 from gglib_nb.engine.partial import PartialFile, StoppedError
@@ -36,7 +36,8 @@ def lease(tmp_path: Path) -> Iterator[Lease]:
 
 def file_of(target: Path, *parts: PlannedFile) -> DownloadFile:
     parts = parts or (PlannedFile("model.gguf", SIZE, "a" * 64, str(target)),)
-    return DownloadFile(list(enumerate(parts)), lambda path: Asked("http://hub", "o/r", "c" * 40, path), Timeouts())
+    asked = (Asked("http://hub", "o/r", "c" * 40, part.path_in_repo) for part in parts)
+    return DownloadFile([Part(*one, Timeouts()) for one in zip(parts, asked, strict=True)])
 
 
 def opened(file: DownloadFile, lease: Lease) -> PartialFile:

@@ -15,7 +15,7 @@ from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine import partial as partial_module
 from gglib_nb.engine.disk import DiskSpace, journal_path, lease_path, part_path, storage_error
-from gglib_nb.engine.file import DownloadFile, Request
+from gglib_nb.engine.file import DownloadFile, Part, Request
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.lease import Lease, LeaseLostError, LeaseState, delete_unowned
 from gglib_nb.engine.partial import PartialFile, StoppedError, sync
@@ -79,7 +79,7 @@ def partial(target, lease):
 
 def file_of(target: Path, partial: PartialFile) -> DownloadFile:
     planned = PlannedFile("model.gguf", SIZE, hashlib.sha256(DATA).hexdigest(), str(target))
-    file = DownloadFile([(0, planned)], lambda path: Asked("http://hub", "o/r", "c" * 40, path), Timeouts())
+    file = DownloadFile([Part(planned, Asked("http://hub", "o/r", "c" * 40, planned.path_in_repo), Timeouts())])
     file.begin(partial, 0.0)
     return file
 

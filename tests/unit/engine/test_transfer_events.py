@@ -43,7 +43,6 @@ from gglib_nb.engine.lease import Lease
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.protocol import StartTransfer
 from gglib_nb.engine.resolve import Remote
-from gglib_nb.engine.retry import Connectivity
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.engine.transfer import JobEnded, Shared, Transfer
 from gglib_nb.errors import GglibError, IntegrityError, StorageError
@@ -128,7 +127,7 @@ def transfer_of(files, pool, report) -> Transfer:
         link_folders=(),
         pool=pool,
         disk_space=DiskSpace(),
-        connectivity=Connectivity(lambda: True, lambda work: None),
+        connectivity=SimpleNamespace(outage=None, probe=lambda now_s: None),
         network_wait_s=1e9,
         timeouts=TIMEOUTS,
     )
