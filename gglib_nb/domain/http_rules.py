@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 from typing import Final
-from urllib.parse import SplitResult, quote, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urljoin, urlsplit
 
 from gglib_nb.domain.values import Value
 
@@ -32,8 +32,8 @@ _CONTENT_RANGE: Final = re.compile(
     r"bytes[ =]\s*(?:(\d{1,19})\s*-\s*(\d{1,19})|\*)\s*/\s*(\d{1,19}|\*)", re.ASCII | re.IGNORECASE
 )
 _SHA256: Final = re.compile(r'(?:W/)?"?([0-9a-fA-F]{64})"?')
-_EXPIRY: Final = re.compile(r"[?&](?:Expires|expires|se)=(\d{10})(?:[.&]|$)")
-_AMZ_EXPIRY: Final = re.compile(r"X-(?:Amz|Goog)-(Date|Expires)=(\d{8}T\d{6}Z|\d{1,7})(?:&|$)")
+_SIGNED_FIELD: Final = re.compile(r"x-(?:amz|goog)-")
+_EARLIEST_EXPIRY_S: Final = 1e8  # a smaller number is a duration
 _CODINGS: Final = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
 _HOST: Final = re.compile(r"[0-9A-Za-z._~%:-]+")
 # Browsers leave these unquoted in a path or a query; everything else is quoted, so that no line break is ever sent.
@@ -77,7 +77,11 @@ def _http_date(text: str) -> datetime | None:
         date = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return date.replace(tzinfo=date.tzinfo or UTC)  # the oldest of the three forms names no zone
+    return _utc(date)  # the oldest of the three forms names no zone
+
+
+def _utc(date: datetime) -> datetime:
+    return date.replace(tzinfo=date.tzinfo or UTC)
 
 
 def size_in(text: str | None) -> int | None:
@@ -191,14 +195,17 @@ def is_private(host: str) -> bool:
 
 
 def has_expired(url: str, headers: Mapping[str, str]) -> bool:
-    """Whether a signed address has expired by the server's own clock (`Date`)."""
-    if (now := _http_date(headers.get("date", ""))) is None:
-        return False
-    if (match := _EXPIRY.search(url)) is not None:
-        return float(match[1]) <= now.timestamp()
-    fields = dict(_AMZ_EXPIRY.findall(url))
+    """Whether a signed address has expired by the server's own clock (`Date`).
+
+    The time is `Expires` (CloudFront), `se` (Azure), or `X-Amz-Date` and so many seconds (S3, and Google likewise).
+    """
+    now = _http_date(headers.get("date", ""))
     try:
-        signed = datetime.strptime(f"{fields['Date']}+0000", "%Y%m%dT%H%M%SZ%z")
-        return signed.timestamp() + int(fields["Expires"]) <= now.timestamp()
-    except (KeyError, ValueError):
+        query = parse_qsl(urlsplit(url).query)
+        fields = {_SIGNED_FIELD.sub("", name.lower()): value for name, value in query}
+        signed = fields.get("date") or fields.get("se")
+        start_s = 0.0 if signed is None else _utc(datetime.fromisoformat(signed)).timestamp()
+        expiry_s = start_s if "se" in fields else start_s + float(fields["expires"])
+    except (KeyError, ValueError, OverflowError):
         return False
+    return now is not None and _EARLIEST_EXPIRY_S <= expiry_s <= now.timestamp()

@@ -229,7 +229,9 @@ _LONGEST_REPO_ID: Final = 96
 _WITH_TAIL: Final = re.compile(r"(.*):([^/]+)", re.DOTALL)
 MODELSCOPE: Final = "ms--"
 """Begins the owner of a repository of ModelScope in our ids and folders; no owner on the Hub has `--` in its name."""
-_MODELSCOPE_PREFIX: Final = re.compile(r"^(?:ms://|(?:https?://)?(?:www\.)?modelscope\.cn/models/)", re.IGNORECASE)
+_MODELSCOPE_PREFIX: Final = re.compile(
+    r"^(?:ms://|(?:https?://)?(?:www\.)?modelscope\.cn/(?:models/|(?=[^/]+/[^/]+$)))", re.IGNORECASE
+)
 
 
 class DownloadId(Value, frozen=True):

@@ -10,8 +10,17 @@ from itertools import pairwise
 from typing import Final, TypeVar
 from urllib.parse import parse_qs, unquote
 
+from gglib_nb.domain.companions import kind_by_name
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.names import REPO_ID, DownloadId, canonical, check_repo_id, modelscope_name, read_label
+from gglib_nb.domain.names import (
+    REPO_ID,
+    DownloadId,
+    canonical,
+    check_repo_id,
+    modelscope_name,
+    parse_path,
+    read_label,
+)
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import did_you_mean, similar
 from gglib_nb.domain.units import listed, plural
@@ -154,13 +163,13 @@ def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:
 
 _WITH_PATH: Final = re.compile(rf"(?P<repo_id>{REPO_ID})(?:@(?P<at>[^:]+))?:(?P<path>[^:]*/[^:]+)")
 _PASTED_PREFIX: Final = re.compile(
-    r"^(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/|(?:hf|huggingface)://)(?:models/)?",
+    r"^(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/|(?:hf|huggingface)://)(?:api/)?(?:models/)?",
     re.IGNORECASE,
 )
 _PASTED_PAGE: Final = re.compile(
     r"(?P<repo_id>[^/@:?#]+/[^/@:?#]+)"
-    r"(?:@(?P<at>[^/:?#]+))?"
-    r"(?:/(?:tree|blob|resolve|raw|file/view)/(?P<revision>[^/:?#]+)(?P<path>/[^:?#]*)?)?"
+    r"(?:@(?P<at>refs/pr/\d+|[^/:?#]+))?"
+    r"(?:/(?:tree|blob|resolve|raw|file/view)/(?P<revision>refs/pr/\d+|[^/:?#]+)(?P<path>/[^:?#]*)?)?"
     r"(?P<rest>/[^:?#]*)?"  # a path behind hf://owner/name; another page of the repository behind https://
     r"(?:\?(?P<query>[^#:]*))?"
     r"(?:#[^:]*)?"
@@ -168,10 +177,10 @@ _PASTED_PAGE: Final = re.compile(
 )
 # Options of llama.cpp, and the commands of programs that take a repository or an address of the Hub.
 _REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo")
-_FILE_OPTIONS: Final = ("-hff", "--hf-file")
+_FILE_OPTIONS: Final = ("-hff", "--hf-file", "--include")
 _PROGRAMS: Final = "llama|ollama|hf|huggingface-cli|lms|ramalama|docker|vllm|git|wget|curl|aria2c"
-# What precedes a command or a reference: a prompt, a cell's `!`, a program that runs others, our own verb.
-_PROMPT: Final = re.compile(r"\s*(?:[!>]\s*|\$\s+)?(?:(?:sudo|uvx|%gguf\s+(?:queue|plan))\s+)?")
+# What precedes a command or a reference: a prompt, a cell's `!`, variables, a program that runs others, our own verb.
+_PROMPT: Final = re.compile(r"\s*(?:[!>]\s*|\$\s+)?(?:\w+=\S*\s+)*(?:(?:sudo|uvx|%gguf\s+(?:queue|plan))\s+)?")
 _COMMANDS: Final = re.compile(rf"(?:{_PROGRAMS})(?:[-.].*)?", re.IGNORECASE)
 _OTHER_PAGE: Final = re.compile(r"(?:datasets|spaces|buckets|collections|papers|docs|blog|posts|learn)/", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"[^/]+://[^/]+/[^/]")  # with a path: a mirror's address alone names no repository
@@ -209,9 +218,9 @@ def _of_reference(pasted: str) -> DownloadId:
     if page is None:
         with_path = _WITH_PATH.fullmatch(bare)
         return DownloadId.parse(bare) if with_path is None else DownloadId(*with_path.group("repo_id", "path", "at"))
-    is_file_address = text.partition("://")[0].lower() in ("hf", "huggingface")
+    has_file = text.partition("://")[0].lower() in ("hf", "huggingface") or bare.lower().endswith(".gguf")
     shown = parse_qs(page["query"] or "").get("show_file_info", [""])[0]
-    path = shown or unquote(page["path"] or (page["rest"] if is_file_address else "") or "").strip("/")
+    path = shown or unquote(page["path"] or (page["rest"] if has_file else "") or "").strip("/")
     default = "main" if modelscope_name(bare) is None else "master"
     revision = unquote(page["at"] or page["revision"] or default)
     return DownloadId(page["repo_id"], page["tail"] or path or None, None if revision == default else revision)
@@ -219,7 +228,7 @@ def _of_reference(pasted: str) -> DownloadId:
 
 def _of_command(words: list[str]) -> DownloadId:
     """The repository after `-hf`, or the first word that names one; file and revision if they are stated."""
-    parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    parts = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word]) if part]
     values = dict(pairwise(parts))
     plain = [word for before, word in pairwise(parts) if not word.startswith("-") and not before.startswith("-")]
     paths = sorted((word for word in (*plain, *parts[1:]) if "/" in word), key=lambda word: not _ADDRESS.match(word))
@@ -227,11 +236,14 @@ def _of_command(words: list[str]) -> DownloadId:
     found = _of_reference(named)
     if words[0].rpartition("/")[2].lower() == "lms" and found.revision:  # `owner/name@q4_k_m`
         found = DownloadId(found.repo_id, found.revision)
-    files = [word for word in plain if word.lower().endswith(".gguf") and word != named]
-    included = values.get("--include", "")
-    if "*" in included:  # `*Q4_K_M*`, `*-Q4_K_M.gguf`, `Q4_K_M/*`
-        included = re.sub(r"\*|\.gguf$", "", included).strip("/._-")
-    files += filter(None, [included])
-    tag = next((values[option] for option in _FILE_OPTIONS if option in values), next(iter(files), found.quantization))
+    named_files = (word for word in plain if word.lower().endswith(".gguf") and word != named)
+    files = (*named_files, *(word for option, word in pairwise(parts) if option in _FILE_OPTIONS))
+    models_first = sorted(map(_without_wildcards, files), key=lambda file: kind_by_name(parse_path(file)) is not None)
+    tag = next(filter(None, models_first), found.quantization)
     revision = values.get("--revision", found.revision)
     return DownloadId(found.repo_id, None if tag == "latest" else tag, None if revision == "main" else revision)
+
+
+def _without_wildcards(file: str) -> str:
+    """What `*Q4_K_M*`, `*-Q4_K_M.gguf` or `Q4_K_M/*` name; any other text as it is."""
+    return re.sub(r"\*|\.gguf$", "", file).strip("/._-") if "*" in file else file
