@@ -78,11 +78,6 @@ class Argument:
         """The word, or the option with the name of its value."""
         return f"{self.option} {self.name}".strip()
 
-    @property
-    def usage(self) -> str:
-        """The same with the choices of an option."""
-        return f"{self.option} {'|'.join(self.choices)}" if self.choices else self.form
-
 
 All = Annotated[bool, Argument(help="All of them.", is_instead=True)]
 """The option `--all` of a verb whose first argument is then None."""
@@ -115,9 +110,9 @@ class Verb:
     @property
     def usage(self) -> str:
         """The usage; of a verb with several forms, all of them."""
-        replacing = [each.usage for each in self.options.values() if each.is_instead]
+        replacing = [each.form for each in self.options.values() if each.is_instead]
         words = [each.name if each.is_required or replacing else f"[{each.name}]" for each in self.arguments]
-        words += [f"[{each.usage}]" for each in self.options.values() if not each.is_instead]
+        words += [f"[{each.form}]" for each in self.options.values() if not each.is_instead]
         return " | ".join(f"%gguf {self.name} {each}".rstrip() for each in (" ".join(words), *replacing))
 
     @property
@@ -192,7 +187,7 @@ class Verb:
             elif option.has_value:
                 value = text if has_value else left.pop() if left else "--"
                 if not has_value and _DASHED.match(value):
-                    raise GrammarError(f"{name} needs a value: {option.usage}")
+                    raise GrammarError(f"{name} needs a value: {option.form}")
                 if option.has_unit and left and value.replace(".", "", 1).isdecimal() and left[-1].isalpha():
                     value += left.pop()
                 _add(given, option, value)
