@@ -15,6 +15,7 @@ from gglib_nb.domain.http_rules import sha256_of, size_in
 from gglib_nb.domain.hub_answers import COMMIT, Asked
 from gglib_nb.domain.names import check_repo_id, modelscope_name
 from gglib_nb.domain.plan import FileCommit, Gate, HubFile, RepoListing, RepoSummary
+from gglib_nb.domain.text import printable
 from gglib_nb.domain.units import listed
 from gglib_nb.errors import (
     GatedRepoError,
@@ -287,7 +288,7 @@ def _revisions(hub: Transport, asked: Asked) -> str:
     names: list[str] = []
     with suppress(GglibError), reading():
         refs = hub.json(f"/api/models/{asked.repo_id}/refs", asked, is_brief=True)
-        names = [str(ref["name"]) for kind in ("branches", "tags") for ref in refs.get(kind, ())]
+        names = [printable(str(ref["name"])) for kind in ("branches", "tags") for ref in refs.get(kind, ())]
     return f" It has {listed(names, _MOST_REVISIONS)}." if names else ""
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from gglib_nb.domain.hub_answers import LOG_IN, Asked, Refusal, certificate_refusal, hub_refusal, proxy_refusal
-from gglib_nb.domain.text import redacted
+from gglib_nb.domain.text import printable, redacted
 from gglib_nb.errors import (
     GglibError,
     HubError,
@@ -69,7 +69,7 @@ def reading() -> Iterator[None]:
     try:
         yield
     except (KeyError, TypeError, ValueError, ArithmeticError, AttributeError, InvalidRepoIdError) as error:
-        said = " ".join(redacted(str(error)[:_MOST_SHOWN]).split())
+        said = " ".join(printable(redacted(str(error)[:_MOST_SHOWN])).split())
         raise HubUnavailableError(
             f"The Hub's answer cannot be read ({type(error).__name__}: {said}); try again later, or check HF_ENDPOINT."
         ) from error

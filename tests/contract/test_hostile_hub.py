@@ -143,12 +143,10 @@ def test_a_listing_with_an_impossible_path_ends_in_a_sentence(make_manager, path
             parse(f"{line} {REPO}").run(session).text.encode()
 
 
-def test_an_error_message_is_short_and_free_of_control_characters(hub: FaultyHub) -> None:
-    text = "\x1b[2J\u202e" + "<b>" * 10_000
-    with (
-        hub_of(lambda _: iter([json.dumps({"error": text}).encode()]), 400) as client,
-        pytest.raises(HubError) as caught,
-    ):
+@pytest.mark.parametrize(("status", "field"), [(400, "error"), (200, "sha")])
+def test_an_error_message_is_short_and_free_of_control_characters(status, field) -> None:
+    answer = json.dumps({field: "\x1b[2J\u202e" + "<b>" * 10_000}).encode()
+    with hub_of(lambda _: iter([answer]), status) as client, pytest.raises(HubError) as caught:
         client.list_files(REPO)
 
     assert len(str(caught.value)) < 500
