@@ -87,7 +87,6 @@ class Worker:
         self._pool = pool
         self._work: queue.SimpleQueue[tuple[Request, Session, queue.SimpleQueue[Any]] | None] = queue.SimpleQueue()
         self._stop = threading.Event()
-        self._session: Session | None = None
         self._connection: Connection | None = None
         self._buffer = new_buffer(pacing.BUFFER_BYTES)
         self._read_bytes = pacing.SMALLEST_READ_BYTES
@@ -137,10 +136,9 @@ class Worker:
             self._connection = None
 
     def _fetch(self, request: Request, session: Session) -> None:
-        if self._session is not session:
+        if self._connection is None or self._connection.session is not session:
             self._drop_connection()
-        if self._connection is None:
-            self._session, self._connection = session, Connection(session)
+            self._connection = Connection(session)
         position = -1
         while not request.is_over and request.position > position and not self._stop.is_set():
             position = request.position  # a server may send less than the request asks for

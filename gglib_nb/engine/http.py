@@ -321,7 +321,7 @@ class Connection:
     """One connection, kept alive between requests. One thread uses it; only `abort` may be called from another."""
 
     def __init__(self, session: Session) -> None:
-        self._session = session
+        self.session = session
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
         self._is_aborted = False
@@ -386,13 +386,13 @@ class Connection:
     def broken(self, error: Exception) -> LineError | InvalidConfigError:
         """The error that a failure in the middle of a body means."""
         host = "the host" if self._route is None else host_text(self._route[0])
-        return _exchange_error(error, host, self._session.timeouts.answer_s)
+        return _exchange_error(error, host, self.session.timeouts.answer_s)
 
     def _exchange(self, method: str, url: str, extra: Mapping[str, str]) -> http.client.HTTPResponse:
         """Send a request and read the head of its answer; a kept connection closed by the server is replaced once."""
-        self._session.check()
+        self.session.check()
         try:
-            found = self._session.proxies.for_url(url)
+            found = self.session.proxies.for_url(url)
             route = (origin_of(url), None if found is None else Proxy.at(found))
         except ValueError:
             raise WrongAnswerError("the address cannot be used") from None
@@ -409,7 +409,7 @@ class Connection:
     def _try(
         self, route: tuple[Origin, Proxy | None], method: str, url: str, extra: Mapping[str, str]
     ) -> http.client.HTTPResponse:
-        host, timeouts = host_text(route[0]), self._session.timeouts
+        host, timeouts = host_text(route[0]), self.session.timeouts
         limit_s = timeouts.connect_s if self._stream is None else timeouts.answer_s
         try:
             if self._stream is None:
@@ -418,7 +418,7 @@ class Connection:
             stream, limit_s = self._stream, timeouts.answer_s
             stream.settimeout(limit_s)
             self._reader = DeadlineReader(stream, time.monotonic() + limit_s)
-            stream.sendall(_request_bytes(method, url, route, {**self._session.headers_for(url), **extra}))
+            stream.sendall(_request_bytes(method, url, route, {**self.session.headers_for(url), **extra}))
             response = read_head(self._reader, method)
         except (OSError, http.client.HTTPException, UnicodeError) as error:
             self.close()

@@ -42,7 +42,8 @@ _REFUSED_FOR_LONG_S: Final = 60.0
 _LONGEST_STEP_S: Final = 60.0
 _MOST_WRONG_RANGES: Final = 5
 
-_RETRYABLE: Final = (NetworkError, StalledError, HubUnavailableError, RateLimitedError, IntegrityError)
+TEMPORARY: Final = (NetworkError, StalledError, HubUnavailableError, RateLimitedError, IntegrityError)
+"""The errors after which another attempt can help although nothing is changed."""
 
 
 class Step(Enum):
@@ -52,11 +53,6 @@ class Step(Enum):
     FEWER = "the server allows fewer connections than it was given; those that receive bytes continue"
     RESOLVE = "get a new address from the hub"
     WHOLE = "ask for the whole file on one connection, from its first byte"
-
-
-def can_retry(error: GglibError) -> bool:
-    """Whether another attempt can help although nothing is changed."""
-    return isinstance(error, _RETRYABLE)
 
 
 class Troubles:

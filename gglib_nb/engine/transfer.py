@@ -37,7 +37,7 @@ from gglib_nb.engine.pieces import SYNCED, UNKNOWN_END, WRITTEN, Range
 from gglib_nb.engine.progress import progress_of
 from gglib_nb.engine.protocol import ProcessEvent, StartTransfer
 from gglib_nb.engine.resolve import Remote, resolve
-from gglib_nb.engine.retry import Connectivity, Outage, Step, can_retry
+from gglib_nb.engine.retry import TEMPORARY, Connectivity, Outage, Step
 from gglib_nb.engine.reuse import Comparison, TensorCopy
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import (
@@ -183,8 +183,9 @@ class Transfer:
         for discard in self._discards:
             while discard.is_alive() and not self._stop.is_set():
                 discard.join(_TICK_S)
-        if not self._stop.is_set():  # else the disk still hangs
-            self.scan()
+        for file in self.files:
+            if not self._stop.is_set():  # else the disk still hangs
+                file.scan(is_replaced=self._replaces)
         next_tick_s = now_s = time.monotonic()
         while not self.is_done and not self._stop.is_set():
             if now_s >= next_tick_s:
@@ -209,7 +210,7 @@ class Transfer:
             traceback.print_exception(error, file=sys.stderr)
             cause = f"{type(error).__name__}: {redacted(str(error))}"
             error = StorageError(f"The engine failed ({cause}); see {log_path() or 'its log'}.")
-        return TransferFailed(self._command.attempt, error, can_retry(error))
+        return TransferFailed(self._command.attempt, error, isinstance(error, TEMPORARY))
 
     def close(self) -> None:
         """Forbid renames, revoke requests, write journals, close files, release leases. May be called again."""
@@ -253,11 +254,6 @@ class Transfer:
     @property
     def _fetching(self) -> list[DownloadFile]:
         return [file for file in self.files if file.stage is Stage.FETCHING]
-
-    def scan(self) -> None:
-        """Read what earlier runs left."""
-        for file in self.files:
-            file.scan(is_replaced=self._replaces)
 
     def handle(self, event: Event, now_s: float) -> None:
         """Handle an event; raises `Exception`."""

@@ -13,7 +13,7 @@ from gglib_nb.engine.http import (
     WrongAnswerError,
     WrongRangeError,
 )
-from gglib_nb.engine.retry import Step, Troubles, can_retry
+from gglib_nb.engine.retry import TEMPORARY, Step, Troubles
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import (
     DiskFullError,
@@ -107,7 +107,7 @@ def test_a_permanent_failure_ends_in_an_error_that_can_be_retried(error, end) ->
     with pytest.raises(end) as raised:
         fail_until(1_000, error, troubles())
 
-    assert can_retry(raised.value)
+    assert isinstance(raised.value, TEMPORARY)
 
 
 def test_a_silent_host_is_reported_with_the_seconds_and_the_setting() -> None:
@@ -225,4 +225,4 @@ def test_every_final_error_is_a_gglib_error() -> None:
 
 
 def test_a_full_disk_is_not_retried() -> None:
-    assert not can_retry(DiskFullError("full"))
+    assert not issubclass(DiskFullError, TEMPORARY)

@@ -214,7 +214,8 @@ class TransferMachine(RuleBasedStateMachine):
         self.reports: list = []
         self.transfer = transfer_of(files, self.pool, self.reports.append)
         self.transfer.start_job = self._keep_job
-        self.transfer.scan()
+        for file in self.transfer.files:
+            file.scan(is_replaced=False)
         self._advance()
         for _ in range(8):  # starts after checking, opening and resolving
             self._do_all_jobs()
@@ -541,7 +542,8 @@ def test_a_check_that_ends_after_its_transfer_keeps_the_file_from_other_processe
 
     monkeypatch.setattr(one, "start_job", lambda _name, job: started.append(job))
     monkeypatch.setattr(DiskSpace, "reserve", hangs)
-    one.scan()
+    for file in one.files:
+        file.scan(is_replaced=False)
     one.advance(0.0)
     event = started[0]()
 
