@@ -187,6 +187,7 @@ class TargetCheck(Struct, eq=False):
         file = self.files[0]
         if len(self.files) > 1 or file.sha256 is None or not file.size_bytes or os.path.lexists(self._target):
             return None
+        disk.rescue_renamed(self._target)  # deletes the link of a process that was killed here
         lease = disk.lease_path(self._target)
         link = lease.with_name(f"{lease.name}.{self.lease.owner}")
         for candidate in _identical_candidates(self.link_folders, self._target, file.size_bytes, file.sha256):

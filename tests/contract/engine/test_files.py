@@ -16,7 +16,7 @@ from gglib_nb.demo.llama import split_metadata
 from gglib_nb.domain.download import ShardStatus
 from gglib_nb.domain.reports import TransferFinished
 from gglib_nb.engine import disk, local
-from gglib_nb.engine.disk import journal_path
+from gglib_nb.engine.disk import journal_path, lease_path
 from gglib_nb.engine.journal import Journal, PartIdentity, Verified
 from gglib_nb.engine.pieces import Pieces
 from gglib_nb.errors import IncompleteShardSetError, IntegrityError, StorageError
@@ -272,6 +272,25 @@ def test_an_identical_file_that_cannot_be_linked_is_not_hashed(hub, tmp_path, mo
     end = engine.fetch(REPO, "small.gguf")
 
     assert (hashed, end.files[0].was_present) == ([], False)
+    engine.close()
+
+
+def test_a_link_left_by_a_kill_while_it_was_hashed_is_deleted(hub, tmp_path) -> None:
+    """It would keep the space of a deleted model in use."""
+    models = tmp_path / "models"
+    twin = models / "someone" / "copy" / "small.gguf"
+    twin.parent.mkdir(parents=True)
+    twin.write_bytes(b"".join(hub.repositories[REPO].commit().files["small.gguf"].content.slices()))
+    os.utime(twin, (0, 0))
+    engine = LocalEngine(hub, models, link_folders=(str(models),))
+    target = engine.target(REPO, "small.gguf")
+    target.parent.mkdir(parents=True)
+    target.with_name(f"{lease_path(target).name}.{'0' * 16}").hardlink_to(twin)
+
+    engine.fetch(REPO, "small.gguf")
+
+    assert target.samefile(twin)
+    assert list(target.parent.iterdir()) == [target]
     engine.close()
 
 
