@@ -119,14 +119,11 @@ class AdviceOperations(ModelOperations):
         if context is not None and context < 1:
             raise RequestError(f"context is {context!r}; it must be a whole number of tokens, 1 or more.")
         parts, tokens = self._parts, context or DEFAULT_CONTEXT_TOKENS
-
-        def plan() -> RepoPlan:
-            with pointing_to_children(parts.hub, repo_id):
-                listing = parts.hub.list_files(repo_id, revision)
-                queued = self._ask(lambda machine: machine.plans)
-                return _Planning(parts, listing, queued, quantization, tokens, cache_type).plan(revision)
-
-        return parts.at_hub(plan)
+        with pointing_to_children(parts.hub, repo_id):
+            listing = parts.at_hub(parts.hub.list_files, repo_id, revision)
+            queued = self._ask(lambda machine: machine.plans)
+            # Not on a thread of the hub, because the disk may hang.
+            return _Planning(parts, listing, queued, quantization, tokens, cache_type).plan(revision)
 
     @operation
     def search(

@@ -43,7 +43,7 @@ from gglib_nb.errors import (
 from gglib_nb.hub.login import log_in
 from gglib_nb.manager import library, updating
 from gglib_nb.manager.bundles import CARD, BundleReport, export_models, import_models, is_bundle
-from gglib_nb.manager.calls import operation, settled
+from gglib_nb.manager.calls import DaemonThreadPool, operation, settled
 from gglib_nb.manager.importing import Importer
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.resolving import given_path, home_of, plan_download
@@ -51,6 +51,7 @@ from gglib_nb.queue import events as on
 from gglib_nb.system import free_bytes, is_file, is_folder
 
 _LONGEST_CARD_BYTES: Final = 1024**2
+_CHECKS_AT_ONCE: Final = 4
 
 
 class ModelOperations(QueueOperations):
@@ -356,7 +357,9 @@ class ModelOperations(QueueOperations):
         """
         parts = self._parts
         models = parts.catalog.models() if id is None else [self._own_model(id)]
-        checks = [parts.ask_hub(updating.check_update, parts.hub, parts.catalog, model) for model in models]
+        threads = DaemonThreadPool("gglib-updates", _CHECKS_AT_ONCE)  # not those of the hub: a model's disk may hang
+        checks = [threads.submit(updating.check_update, parts.hub, parts.catalog, model) for model in models]
+        threads.close()
         try:
             return [settled(check) for check in checks]
         finally:

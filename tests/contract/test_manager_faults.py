@@ -29,6 +29,7 @@ from gglib_nb import (
 from gglib_nb.catalog.queues import Queues
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import DownloadInterruptedError
+from gglib_nb.manager import advice, updating
 from gglib_nb.manager.manager import SyncOperations
 from gglib_nb.manager.operations import QueueOperations
 from gglib_nb.manager.queue_thread import QueueThread
@@ -36,7 +37,7 @@ from gglib_nb.queue import events as on
 from gglib_nb.queue.downloads import Limits
 from gglib_nb.queue.machine import QueueMachine
 from tests.support.faulty_hub import FaultyHub, Latency, WrongBytes
-from tests.support.hub import make_repository
+from tests.support.hub import make_files, make_repository
 from tests.support.kernel import wait_until
 
 SMALL = "demo/small-GGUF"
@@ -337,6 +338,32 @@ def test_a_listener_that_raises_does_not_stop_the_manager(manager: DownloadManag
     manager.subscribe_events(burst)
 
     assert manager.sync.download(SMALL, "Q4_K_M", progress=lambda _download: 1 / 0).exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "reads"), [("check_updates", updating, "reading"), ("plan", advice, "free_bytes")]
+)
+def test_operations_that_wait_for_a_hanging_disk_leave_the_hub_to_others(
+    manager: DownloadManager, hub: FaultyHub, monkeypatch: pytest.MonkeyPatch, name: str, module: Any, reads: str
+) -> None:
+    manager.sync.download(SMALL, "Q4_K_M", progress=False)
+    hub.move_branch(SMALL, "main", make_files({"small-Q4_K_M.gguf": 300_001, "small-Q8_0.gguf": 500_000}))
+    hanging, has_answered, read = threading.Semaphore(0), threading.Event(), getattr(module, reads)
+
+    def hang(*args: Any) -> Any:
+        hanging.release()
+        assert has_answered.wait(60)
+        return read(*args)
+
+    monkeypatch.setattr(module, reads, hang)
+    waiting = [manager.submit(getattr(manager.sync, name), SMALL) for _ in range(6)]
+    assert all(hanging.acquire(timeout=60) for _ in range(6))
+
+    found = manager.submit(manager.sync.search, "small").result(60)
+    has_answered.set()
+
+    assert [row.repo_id for row in found] == [SMALL]
+    assert all(one.result(60) for one in waiting)
 
 
 async def test_operations_that_do_not_need_the_hub_do_not_wait_for_it(manager: DownloadManager, hub: FaultyHub) -> None:
