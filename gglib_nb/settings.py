@@ -326,12 +326,13 @@ class DownloadManagerConfig:
     )
 
     def __post_init__(self) -> None:
+        is_all_given = all(getattr(self, name) is not _OPEN for name in _ALL)
+        saved = {} if is_all_given else saved_settings()
         for name, setting in _ALL.items():
-            value = getattr(self, name)
+            value = python_number(getattr(self, name))
             if value is _OPEN:
-                asked = asked_for(name)
+                asked = asked_for(name, saved)
                 value = None if asked is None else asked[0]
-            value = python_number(value)
             object.__setattr__(self, name, setting.check(name, setting.default_value() if value is None else value))
 
     @classmethod
@@ -406,9 +407,9 @@ def _stated(name: str, value: Any, where: str, advice: str = "") -> Any:  # noqa
         raise InvalidConfigError(f"{where}: {error}{advice}") from None
 
 
-def asked_for(name: str) -> tuple[Any, Origin] | None:
-    """The value that is saved, or set by profile or environment; None: the default holds."""
-    if name in (saved := saved_settings()):
+def asked_for(name: str, saved: Mapping[str, Any] | None = None) -> tuple[Any, Origin] | None:
+    """The value that is `saved` (None: read the file), or set by profile or environment; None: the default holds."""
+    if name in (saved := saved_settings() if saved is None else saved):
         return saved[name], Origin("saved", str(saved_settings_path()))
     if name in _profile:
         return _profile[name], Origin("profile", f"c.Gglib.{name}")

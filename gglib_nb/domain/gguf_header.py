@@ -154,7 +154,7 @@ class GgufHeader(Keys, Value, frozen=True):
         values = self.per_layer(key)
         if not isinstance(values, tuple):
             return values
-        return values[number] if number < len(values) else None
+        return values[number] if number < len(values) and values[number] >= 0 else None
 
 
 def header_facts(header: GgufHeader) -> dict[str, Scalar | None]:

@@ -154,7 +154,7 @@ def estimate_memory(
         f"The architecture {header.architecture or 'unknown'} may keep more state.": not is_known,
         "The header does not say which layers have a sliding window; none is assumed.": is_unclear and not is_known,
     }
-    is_too_long = header.context_length is not None and context_tokens > header.context_length
+    is_too_long = 0 < (header.context_length or 0) < context_tokens
     remarks = doubts | {f"The model was trained for {plural(header.context_length or 0, 'token')}.": is_too_long}
     cache = None if layout is None else sum(layout.layer_bytes(context_tokens, sequences, cache_type))
     notes = tuple(remark for remark, applies in remarks.items() if applies)
@@ -174,7 +174,7 @@ def cache_layout(header: GgufHeader) -> CacheLayout | None:
     model = _Architecture(header)
     is_causal = header.metadata.get(f"{model.name}.attention.causal") is not False
     is_cacheless = not is_causal or model.name in _CACHELESS
-    if (header.block_count or 0) > _MOST_LAYERS or (header.block_count is None and not is_cacheless):
+    if (header.block_count or 0) > _MOST_LAYERS or not (header.block_count or is_cacheless):
         return None
     if is_cacheless:
         return CacheLayout((), 0)
@@ -200,9 +200,9 @@ class _Architecture:
 
     def layer(self, number: int) -> LayerCache | None:
         """The cache of a layer, counted from 0; None: the header does not state enough."""
-        heads_kv = self.header.at_layer("attention.head_count_kv", number)
-        if heads_kv is None:
-            heads_kv = self.header.at_layer("attention.head_count", number)
+        key = f"{self.name}.attention.head_count_kv"
+        is_stated = key in self.header.metadata or key in self.header.array_lengths
+        heads_kv = self.header.at_layer(f"attention.head_count{'_kv' if is_stated else ''}", number)
         is_recurrent = self._is_recurrent(number, heads_kv)
         state = self._state_values() if is_recurrent else 0
         is_feed_forward = self.name in _NEMOTRON and heads_kv == 0

@@ -70,8 +70,8 @@ DEFAULT_CONTEXT_TOKENS: Final = 8192
 
 _KIB: Final = 1024
 _MIB: Final = 1024**2
-# How much of a header is read, in total and at once. Converters write the keys for the estimate in the first kilobytes,
-# before the vocabulary. mlx writes its keys in any order; then the vocabulary (up to some 16 MB) is read first.
+# How much of a header is read, in total and at once. Converters write the architecture first and the keys for the
+# estimate next, before the vocabulary. mlx writes its keys in any order; then the vocabulary (some 16 MB) is read too.
 _LOOKS: Final = ((256 * _KIB, 256 * _KIB), (32 * _MIB, 2 * _MIB))
 # Repositories with more models are rare, and each further one costs two requests.
 _MOST_MODELS: Final = 8
@@ -418,7 +418,9 @@ def _header(hub: HubClient, listing: RepoListing, variant: Variant) -> GgufHeade
             for limit_bytes, window_bytes in _LOOKS:
                 read = _reader(hub, listing, variant.files[0])
                 header = read_header(read, size_bytes, limit_bytes=limit_bytes, window_bytes=window_bytes)
-                if header.header_bytes is not None or estimate_memory(header, 0, 1).kv_cache_bytes is not None:
+                has_begun = next(iter(header.metadata), "") == "general.architecture"
+                is_enough = has_begun and estimate_memory(header, 0, 1).kv_cache_bytes is not None
+                if is_enough or header.header_bytes is not None:
                     break
     return header
 

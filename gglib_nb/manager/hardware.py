@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -146,9 +147,11 @@ def _amd(root: Path, ram_free: int) -> list[Gpu]:
             total, free = total + mapped, (free or 0) + min(mapped - (in_use or 0), ram_free)
         uuid = f"GPU-{_text_in(path.with_name('unique_id'))}"
         found.append((uuid, Gpu("AMD", total, free, is_shared=is_shared)))
-    for name in ("ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):  # the second one counts those that the first leaves
+    # HIP's variable, or CUDA's in its place, counts those that ROCR's leaves.
+    rocr, hip, cuda = (os.environ.get(f"{name}_VISIBLE_DEVICES") or None for name in ("ROCR", "HIP", "CUDA"))
+    for stated in (rocr, hip or cuda):
         devices = [(str(number), uuid) for number, (uuid, _) in enumerate(found)]
-        found = [found[place] for place in _visible(devices, os.environ.get(name) or None)]
+        found = [found[place] for place in _visible(devices, stated)]
     return [gpu for _, gpu in found]
 
 
@@ -167,19 +170,21 @@ def _answer(program: str, *arguments: str) -> str:
     path = shutil.which(program)
     if path is None:
         return ""
-    try:
-        answer = subprocess.run(  # noqa: S603 - fixed commands
+    with suppress(OSError, ValueError, subprocess.TimeoutExpired):
+        running = subprocess.Popen(  # noqa: S603 - fixed commands
             [path, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=_PROGRAM_TIMEOUT_S,
-            check=False,  # a GPU with a fault, such as a corrupt infoROM, does not hide the rows of the others
             stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
             env=without_tokens(os.environ),
         )
-    except (OSError, ValueError, subprocess.SubprocessError):
-        return ""
-    return answer.stdout
+        try:  # a GPU with a fault, such as a corrupt infoROM, does not hide the rows of the others
+            return running.communicate(timeout=_PROGRAM_TIMEOUT_S)[0]
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.communicate(timeout=_PROGRAM_TIMEOUT_S)  # inside a broken driver it cannot be killed
+    return ""
 
 
 def _text_in(path: Path) -> str:

@@ -257,10 +257,11 @@ async def test_a_plan_with_a_large_vocabulary_reads_only_the_first_kilobytes(
     assert (memory.weights_bytes, memory.kv_cache_bytes, memory.is_rough) == (8_000_000, 224 * MIB, False)
 
 
+@pytest.mark.parametrize("shape", ["around", "last"])
 async def test_a_shape_stored_after_the_vocabulary_is_read_at_the_vocabularys_cost(
-    manager: DownloadManager, hub: FaultyHub
+    manager: DownloadManager, hub: FaultyHub, shape: Literal["around", "last"]
 ) -> None:
-    hub.add_repository(make_repository(LARGE, {"m-Q4_K_M.gguf": large_gguf("m", 8_000_000, shape="last")}))
+    hub.add_repository(make_repository(LARGE, {"m-Q4_K_M.gguf": large_gguf("m", 8_000_000, shape=shape)}))
 
     plan = await manager.plan(LARGE)
 

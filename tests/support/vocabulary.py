@@ -19,17 +19,18 @@ SHAPE: dict[str, int] = {
 _UINT32, _INT32, _FLOAT32, _STRING, _ARRAY = 4, 5, 6, 8, 9
 
 
-def large_gguf(name: str, size_bytes: int, shape: Literal["first", "last"] = "first") -> Content:
+def large_gguf(name: str, size_bytes: int, shape: Literal["first", "around", "last"] = "first") -> Content:
     """A file of that size with that header.
 
     Args:
         name: The weights depend on it.
         size_bytes: Of the whole; 7 MB at least.
-        shape: Whether the model's shape is before the vocabulary, as converters write it, or after it.
+        shape: Whether the model's shape is before the vocabulary, as converters write it, on both sides or after it.
     """
     own = [_text("general.architecture") + _typed(_STRING, _text("qwen2"))]
     own += [_text(key) + _typed(_UINT32, struct.pack("<I", value)) for key, value in SHAPE.items()]
-    pairs = [*own, *_vocabulary()] if shape == "first" else [*_vocabulary(), *own]
+    before = {"first": own, "around": own[-2::-1], "last": []}[shape]
+    pairs = [*before, *_vocabulary(), *(pair for pair in own if pair not in before)]
     header = bytes_content(b"GGUF" + struct.pack("<IQQ", 3, 0, len(pairs)) + b"".join(pairs))
     return joined_content([header, noise_content(size_bytes - header.size_bytes, name)])
 

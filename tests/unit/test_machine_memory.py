@@ -1,6 +1,8 @@
 """How much memory is available: of the machine, of a container, of GPUs that respond and of those that do not."""
 
+import os
 import platform
+import subprocess
 from pathlib import Path
 
 import psutil
@@ -217,6 +219,24 @@ def test_a_hanging_driver_is_given_up_soon(machine: Path, monkeypatch: pytest.Mo
     assert machine_memory().vram_bytes is None
 
 
+def test_a_driver_that_cannot_even_be_killed_is_given_up(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a process that waits inside a broken driver; this one waits for the end of the test."""
+    stuck: list[subprocess.Popen[str]] = []
+
+    def survive(process: subprocess.Popen[str]) -> None:
+        stuck.append(process)
+
+    monkeypatch.setattr(asked, "_PROGRAM_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(subprocess.Popen, "kill", survive)
+    os.mkfifo(machine / "gate")
+    install(machine, f"read line < {machine / 'gate'}")
+
+    assert machine_memory().vram_bytes is None
+
+    (machine / "gate").write_text("open\n")
+    stuck[0].communicate()
+
+
 def test_a_driver_file_that_is_not_executable_counts_as_no_gpu(machine: Path) -> None:
     (machine / "bin" / "nvidia-smi").write_bytes(b"\x7fELF nonsense")
     (machine / "bin" / "nvidia-smi").chmod(0o755)
@@ -276,6 +296,18 @@ def test_hip_counts_the_amd_gpus_that_rocr_leaves(machine: Path, monkeypatch: py
     monkeypatch.setenv("HIP_VISIBLE_DEVICES", "0")
 
     assert machine_memory().vram_bytes == 6 * GIB
+
+
+@pytest.mark.parametrize(("hip", "gib"), [("", 5), ("2", 6)])
+def test_cudas_variable_hides_amd_gpus_unless_hips_is_set(
+    machine: Path, monkeypatch: pytest.MonkeyPatch, hip: str, gib: int
+) -> None:
+    for number in range(3):
+        write(machine / "drm" / f"card{number}" / "device" / "mem_info_vram_total", f"{(number + 4) * GIB}\n")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setenv("HIP_VISIBLE_DEVICES", hip)
+
+    assert machine_memory().vram_bytes == gib * GIB
 
 
 def test_gpus_of_two_vendors_are_added(machine: Path) -> None:

@@ -16,11 +16,12 @@ def header(
 ) -> GgufHeader:
     """A header with the architecture's own keys; `__` means a dot."""
     own = {f"{architecture}.{key.replace('__', '.')}": value for key, value in keys.items()}
+    lengths = {f"{architecture}.{key}": len(values) for key, values in (layers or {}).items()}
     return GgufHeader(
         version=3,
         tensor_count=0,
         metadata=MappingProxyType({"general.architecture": architecture} | own),
-        array_lengths={} if vocabulary is None else {"tokenizer.ggml.tokens": vocabulary},
+        array_lengths=lengths if vocabulary is None else lengths | {"tokenizer.ggml.tokens": vocabulary},
         layer_values={f"{architecture}.{key}": values for key, values in (layers or {}).items()},
         has_chat_template=False,
         tensor_parameters=None,
@@ -204,6 +205,21 @@ def test_missing_header_values_are_unknown_and_not_zero() -> None:
     assert estimate.kv_cache_bytes is None
     assert estimate.is_rough
     assert estimate.total_bytes == 100 + estimate.overhead_bytes
+
+
+@pytest.mark.parametrize("heads_kv", [(8,), (8, -1), (-1, -1)])
+def test_heads_that_are_not_stated_for_each_layer_are_unknown(heads_kv: tuple[int, ...]) -> None:
+    """llama.cpp refuses such a file; without the key every head has its own keys."""
+    keys: dict[str, Any] = {"block_count": 2, "embedding_length": 1024, "attention__head_count": 16}
+    model = header("llama", layers={"attention.head_count_kv": heads_kv}, **keys)
+
+    assert estimate_memory(model, 0, 4096).kv_cache_bytes is None
+
+
+def test_a_model_without_layers_has_an_unknown_cache() -> None:
+    model = header("llama", block_count=0, embedding_length=1024, attention__head_count=16)
+
+    assert estimate_memory(model, 0, 4096).kv_cache_bytes is None
 
 
 def test_an_ignored_or_unknown_window_is_not_assumed() -> None:

@@ -9,11 +9,12 @@ import threading
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from gglib_nb import DownloadManagerConfig
+from gglib_nb import DownloadManagerConfig, settings
 from gglib_nb.domain.units import DailyHours, parse_bytes, parse_seconds
 from gglib_nb.errors import InvalidConfigError, RequestError
 from gglib_nb.manager.manager import SyncOperations
@@ -208,6 +209,23 @@ def test_a_manager_made_by_hand_uses_saved_settings_and_an_argument_outranks_the
     argued = DownloadManagerConfig(max_concurrent=6)
     assert argued.max_concurrent == 6
     assert origins_of(argued)["max_concurrent"].source == "argument"
+
+
+def test_the_saved_settings_of_a_manager_are_those_of_one_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another kernel may save some in the meantime."""
+    save_setting("max_concurrent", 4)
+    save_setting("max_queue_size", 40)
+    read = settings._read_saved
+
+    def read_and_save(path: Path) -> dict[str, Any]:
+        found = read(path)
+        path.write_text(json.dumps({"max_concurrent": 5, "max_queue_size": 50}))
+        return found
+
+    monkeypatch.setattr(settings, "_read_saved", read_and_save)
+    config = DownloadManagerConfig()
+
+    assert (config.max_concurrent, config.max_queue_size) == (4, 40)
 
 
 def test_the_working_directory_is_the_default_of_a_manager_made_by_hand() -> None:
