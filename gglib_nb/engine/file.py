@@ -18,7 +18,7 @@ from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine.disk import delete_partial, lease_path, storage_error
 from gglib_nb.engine.http import WrongRangeError
 from gglib_nb.engine.journal import PartIdentity, runs_at
-from gglib_nb.engine.lease import Lease, SeenLease, read_lease
+from gglib_nb.engine.lease import SeenLease, read_lease
 from gglib_nb.engine.local import TargetCheck
 from gglib_nb.engine.partial import PartialFile
 from gglib_nb.engine.pieces import MIB, UNKNOWN_END, Pieces, Range
@@ -75,11 +75,6 @@ class Part:
     def needs_facts(self) -> bool:
         """Whether to ask the hub for its digest or size before a file on this machine is accepted in its place."""
         return None in (self.sha256, self.size_bytes) and not self.is_asked
-
-    @property
-    def known(self) -> PlannedFile:
-        """The planned file, with the facts that the hub has added since."""
-        return replace(self.planned, size_bytes=self.size_bytes, sha256=self.sha256)
 
     def resolved(self, remote: Remote, *, has_bytes: bool) -> None:
         """Record the hub's answer. Ranges are requested even if it ignored its range, with `has_bytes` on the disk."""
@@ -221,14 +216,10 @@ class DownloadFile:
 
     # Where it is -----------------------------------------------------------------------------------------------------
 
-    @property
-    def lease(self) -> Lease | None:
-        """Its lease once this process has acquired it; None before."""
-        return self.check.lease if self.check is not None and self.check.has_lease else None
-
     def renew(self) -> bool:
         """Write the heartbeat of the lease, if it has one; False if another process has the file."""
-        is_ours = self.lease is None or self.lease.renew(self.pieces.present_bytes)
+        check = self.check
+        is_ours = check is None or not check.has_lease or check.lease.renew(self.pieces.present_bytes)
         # The jobs that check and finalize a file detect a lost lease themselves.
         return is_ours or self.stage is not Stage.FETCHING
 
@@ -528,7 +519,7 @@ class DownloadFile:
 
     def synced(self, ranges: list[Range]) -> None:
         """Record a finished sync: the bytes are on the disk, if the file is still ours. Raises `OSError`."""
-        if self.stage is Stage.FETCHING and self.lease is not None and self.lease.is_ours():
+        if self.stage is Stage.FETCHING and self.renew():
             self.pieces.synced(ranges)
             self._partial.record()
 

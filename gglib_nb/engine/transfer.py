@@ -417,14 +417,14 @@ class Transfer:
 
     def _check(self, file: DownloadFile) -> None:
         lease = Lease(lease_path(file.path), self._shared.timeouts.lease_s, file.seen_lease, self._command.gone_owners)
-        planned, folders = tuple(part.known for part in file.parts), self._shared.link_folders
+        folders = self._shared.link_folders
+        planned = tuple(replace(one.planned, size_bytes=one.size_bytes, sha256=one.sha256) for one in file.parts)
         # The least gain is for the whole download, so each file has to reach its share.
         limits, size_bytes = self._shared.reuse_limits, file.size_bytes or 0
         all_bytes = sum(one.size_bytes or 0 for one in self.files) or 1
         limits = replace(limits, least_gain_bytes=limits.least_gain_bytes * size_bytes // all_bytes)
         file.check = TargetCheck(planned, self._command, lease, limits, self._known_folders, folders, self._stop)
-        unfinished = (one for one in self.files if one.stage is not Stage.DONE)
-        sizes = {one.path: one.size_bytes for one in unfinished if one.size_bytes is not None}
+        sizes = {one.path: one.size_bytes for one in self.files if one.stage is not Stage.DONE and one.size_bytes}
         space, attempt = self._shared.disk_space, self._command.attempt
         reserve = partial(space.reserve, attempt, sizes, self._stop, are_replaced=self._replaces)
         self._do("check", file, prepare, file, file.check, reserve, self.inbox)

@@ -319,7 +319,7 @@ class TransferMachine(RuleBasedStateMachine):
     @rule(which=st.integers(0, 1))
     def another_process_takes_a_file_over(self, which) -> None:
         file = self.transfer.files[which % len(self.transfer.files)]
-        if file in self.others or file.lease is None or not file.lease.is_held or file.size_bytes is None:
+        if file in self.others or file.check is None or not file.check.lease.is_held or file.size_bytes is None:
             return
         was_fetching, requests = file.stage is Stage.FETCHING and file.opened is not None, list(file.requests)
         self.others[file] = OtherProcess(file, self.contents[str(file.path)])
