@@ -6,12 +6,11 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from getpass import getpass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from IPython.display import display
-from typing_extensions import override
 
 from gglib_nb.domain.library import WorkProgress
 from gglib_nb.domain.names import DownloadId
@@ -44,13 +43,6 @@ class Answer:
     text: str = ""  # for a terminal, and the `text/plain` of a notebook; empty shows nothing
     html: str | None = None  # the same as static HTML; None if the text is enough
     value: str | None = None  # the Python value of the line
-
-    @override
-    def __repr__(self) -> str:
-        return self.text
-
-    def _repr_html_(self) -> str | None:
-        return self.html
 
 
 def _typed(read: Callable[[str], str], question: str) -> str:
@@ -135,7 +127,8 @@ class Screen:
         if answer.html is None:
             self.print(answer.text)
         else:
-            display(replace(answer, text=encodable(answer.text, sys.stdout)) if self._is_terminal else answer)
+            text = encodable(answer.text, sys.stdout) if self._is_terminal else answer.text
+            display({"text/plain": text, "text/html": answer.html}, raw=True)
 
     def print(self, text: str) -> None:
         """Prints a text to the cell or the terminal."""
