@@ -48,6 +48,7 @@ from gglib_nb.errors import GglibError, InvalidConfigError, ManagerClosedError, 
 _LOOK_EVERY_S: Final = 0.1
 # How long a call may take to notice that its manager closes; then its caller gets an error.
 _GRACE_S: Final = 0.2
+_WAKE_S: Final = 0.5
 
 _log: Final = logging.getLogger("gglib_nb")
 
@@ -167,7 +168,6 @@ def cancelled_by_interrupt() -> Iterator[None]:
     def cancel(_number: int, _frame: object) -> None:
         signal(SIGINT, default_int_handler)
         task.cancel(_INTERRUPTED)
-        task.get_loop().call_soon_threadsafe(lambda: None)  # wakes the loop
 
     signal(SIGINT, cancel)
     try:
@@ -179,6 +179,24 @@ def cancelled_by_interrupt() -> Iterator[None]:
     finally:
         if getsignal(SIGINT) is cancel:
             signal(SIGINT, default_int_handler)
+
+
+async def awaited(waited: "Future[_Result]") -> _Result:
+    """Awaits a future of another thread; if the awaiter is cancelled, so is the future.
+
+    Wakes the loop twice a second: an interrupt cancels a cell of ipykernel, but does not wake its loop.
+    """
+    from asyncio import wait, wrap_future  # slow to import
+
+    future = wrap_future(waited)
+    try:
+        with cancelled_by_interrupt():
+            while not future.done():
+                await wait([future], timeout=_WAKE_S)
+            return future.result()
+    finally:
+        waited.cancel()  # at once: the loop of a cell that ends now may not run again
+        future.cancel()
 
 
 def stopped_waiting() -> KeyboardInterrupt:
@@ -424,14 +442,13 @@ class operation(Generic[_Parameters, _Result]):  # noqa: N801 - a decorator, lik
 
         @wraps(body)
         async def coroutine(self: Any, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:  # noqa: ANN401
-            from asyncio import get_running_loop, wrap_future  # 30 ms, which would slow the import
+            from asyncio import get_running_loop  # 30 ms, which would slow the import
 
             try:
                 bound = _bound(body, (self.sync, *args), kwargs)
                 call = self._calls.submit(body, *bound.args, **bound.kwargs)
                 call.is_awaited = get_running_loop().is_running
-                with cancelled_by_interrupt():
-                    return await wrap_future(call)
+                return await awaited(call)
             except GglibError as error:
                 raise public_error(error) from None
 

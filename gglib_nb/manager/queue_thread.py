@@ -32,7 +32,7 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueuedDownload, QueueNotice, QueueSnapshot
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import DownloadCancelledError, DownloadInterruptedError, ManagerClosedError, NotInQueueError
-from gglib_nb.manager.calls import CLOSED, FORKED, cancelled_by_interrupt, fail, refuse_to_wait, succeed
+from gglib_nb.manager.calls import CLOSED, FORKED, awaited, fail, refuse_to_wait, succeed
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
@@ -402,8 +402,6 @@ class EventStream:
         return self
 
     async def __anext__(self) -> announced.QueueEvent:
-        from asyncio import wrap_future  # 30 ms, which would slow the import
-
         while True:
             with self._lock:
                 if self._unread:
@@ -413,8 +411,7 @@ class EventStream:
                 reader: Future[None] = Future()
                 self._readers.add(reader)
             try:
-                with cancelled_by_interrupt():
-                    await wrap_future(reader)
+                await awaited(reader)
             finally:
                 self._readers.discard(reader)
 

@@ -117,16 +117,23 @@ def test_a_cell_that_stops_waiting_says_so_and_leaves_no_thread(hub: FaultyHub, 
     kernel.run("gglib_nb.get_manager().sync.cancel_all()")
 
 
-def test_an_interrupted_wait_is_reported_in_its_output(hub: FaultyHub, kernel: Kernel) -> None:
+@pytest.mark.parametrize(
+    ("call", "error"),
+    [
+        ("gglib_nb.get_manager().sync.download('demo/long')", "KeyboardInterrupt"),
+        ("await gglib_nb.download('demo/long')", "CancelledError"),
+    ],
+)
+def test_an_interrupted_wait_is_reported_in_its_output(hub: FaultyHub, kernel: Kernel, call: str, error: str) -> None:
     kernel.run("%load_ext gglib_nb\nimport gglib_nb")
-    cell = kernel.submit("gglib_nb.get_manager().sync.download('demo/long')", has_person=True)
+    cell = kernel.submit(call, has_person=True)
     kernel.wait_for_output(cell)
 
     kernel.interrupt()
     kernel.wait(cell)
 
     assert cell.error is not None
-    assert cell.error["ename"] == "KeyboardInterrupt"
+    assert cell.error["ename"] == error
     wait_until_it_is_given_up(kernel, cell)
     kernel.run("gglib_nb.get_manager().sync.cancel_all()")
 
