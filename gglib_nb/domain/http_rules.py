@@ -77,11 +77,7 @@ def _http_date(text: str) -> datetime | None:
         date = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
-    return _utc(date)  # the oldest of the three forms names no zone
-
-
-def _utc(date: datetime) -> datetime:
-    return date.replace(tzinfo=date.tzinfo or UTC)
+    return date.replace(tzinfo=date.tzinfo or UTC)  # the oldest of the three forms names no zone
 
 
 def size_in(text: str | None) -> int | None:
@@ -204,7 +200,7 @@ def has_expired(url: str, headers: Mapping[str, str]) -> bool:
         query = parse_qsl(urlsplit(url).query)
         fields = {_SIGNED_FIELD.sub("", name.lower()): value for name, value in query}
         signed = fields.get("date") or fields.get("se")
-        start_s = 0.0 if signed is None else _utc(datetime.fromisoformat(signed)).timestamp()
+        start_s = datetime.fromisoformat(f"{signed.rstrip('Z')}+00:00").timestamp() if signed else 0.0
         expiry_s = start_s if "se" in fields else start_s + float(fields["expires"])
     except (KeyError, ValueError, OverflowError):
         return False

@@ -124,7 +124,7 @@ _PATTERNS: Final[tuple[tuple[SplitKind, str], ...]] = (
     ("bytes", r"(?P<base>.+)\.gguf(?P<style>[-._])(?P<number>\d{1,9}|[a-z]|a[a-z]|aa[a-z])(?P<total>)"),
     ("bytes", rf"(?P<base>.+)(?P<style>[-._](?:chunk|piece)[-._]?){_NUMBER}[-._]of[-._]{_TOTAL}\.gguf"),
     ("bytes", rf"(?P<base>.+)(?P<style>[-._]part){_NUMBER}of{_TOTAL}\.gguf"),
-    ("gguf-split", rf"(?P<base>.+?)(?P<style>[-._]){_NUMBER}[-_]of[-_]{_TOTAL}\.gguf"),
+    ("gguf-split", rf"(?P<base>.*?)(?P<style>^|[-._]){_NUMBER}[-_]of[-_]{_TOTAL}\.gguf"),
 )
 _SPLITS: Final = tuple((kind, re.compile(pattern, re.IGNORECASE | re.ASCII)) for kind, pattern in _PATTERNS)
 _SIZE: Final = re.compile(r"(?<![A-Za-z0-9.])[EA]?\d+(?:[.]\d+)?(?:x\d+(?:[.]\d+)?)?[BM](?![A-Za-z0-9])", re.IGNORECASE)

@@ -12,15 +12,7 @@ from urllib.parse import parse_qs, unquote
 
 from gglib_nb.domain.companions import kind_by_name
 from gglib_nb.domain.model import Model
-from gglib_nb.domain.names import (
-    REPO_ID,
-    DownloadId,
-    canonical,
-    check_repo_id,
-    modelscope_name,
-    parse_path,
-    read_label,
-)
+from gglib_nb.domain.names import REPO_ID, DownloadId, canonical, check_repo_id, modelscope_name, parse_path, read_label
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import did_you_mean, similar
 from gglib_nb.domain.units import listed, plural
@@ -163,7 +155,8 @@ def find_repository(text: str, rows: Sequence[DownloadId]) -> DownloadId:
 
 _WITH_PATH: Final = re.compile(rf"(?P<repo_id>{REPO_ID})(?:@(?P<at>[^:]+))?:(?P<path>[^:]*/[^:]+)")
 _PASTED_PREFIX: Final = re.compile(
-    r"^(?:(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)/|(?:hf|huggingface)://)(?:api/)?(?:models/)?",
+    r"^(?:(?:(?:https?|ssh)://)?(?:[^/@]+@)?(?:www\.)?(?:huggingface\.co|hf\.co|hf-mirror\.com)[/:]"
+    r"|(?:hf|huggingface)://)(?:api/)?(?:models/)?",
     re.IGNORECASE,
 )
 _PASTED_PAGE: Final = re.compile(
@@ -180,7 +173,7 @@ _REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo")
 _FILE_OPTIONS: Final = ("-hff", "--hf-file", "--include")
 _PROGRAMS: Final = "llama|ollama|hf|huggingface-cli|lms|ramalama|docker|vllm|git|wget|curl|aria2c"
 # What precedes a command or a reference: a prompt, a cell's `!`, variables, a program that runs others, our own verb.
-_PROMPT: Final = re.compile(r"\s*(?:[!>]\s*|\$\s+)?(?:\w+=\S*\s+)*(?:(?:sudo|uvx|%gguf\s+(?:queue|plan))\s+)?")
+_PROMPT: Final = re.compile(r"\s*(?:[!>]\s*|\$\s+)?(?:(?!MODEL)\w+=\S*\s+)*(?:(?:sudo|uvx|%gguf\s+(?:queue|plan))\s+)?")
 _COMMANDS: Final = re.compile(rf"(?:{_PROGRAMS})(?:[-.].*)?", re.IGNORECASE)
 _OTHER_PAGE: Final = re.compile(r"(?:datasets|spaces|buckets|collections|papers|docs|blog|posts|learn)/", re.IGNORECASE)
 _ADDRESS: Final = re.compile(r"[^/]+://[^/]+/[^/]")  # with a path: a mirror's address alone names no repository

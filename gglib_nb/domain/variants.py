@@ -241,7 +241,7 @@ def _with_keys(variants: list[Variant]) -> tuple[Variant, ...]:
 def _stem_keys(variants: list[Variant], taken: set[str]) -> list[str]:
     """The stem of each if it is unique, else a hash of its first path."""
     stems = Counter(variant.stem.casefold() for variant in variants)
-    free = {stem for stem, count in stems.items() if count == 1 and stem not in taken and ":" not in stem}
+    free = {stem for stem, count in stems.items() if count == 1 and stem not in taken and stem and ":" not in stem}
     digests = (hashlib.sha256(one.files[0].encode(errors="surrogatepass")).hexdigest()[:8] for one in variants)
     return [
         one.stem if one.stem.casefold() in free else f"~{digest}" for one, digest in zip(variants, digests, strict=True)

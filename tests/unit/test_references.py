@@ -103,6 +103,8 @@ def test_an_id_can_be_pasted(id_):
         ("hf://owner/repo@refs/pr/1/a.gguf", "owner/repo@refs/pr/1:a.gguf"),
         ("https://huggingface.co/owner/repo/tree/refs/pr/12", "owner/repo@refs/pr/12"),
         ("https://huggingface.co/api/models/owner/repo", "owner/repo"),
+        ("https://me:hf_secret@huggingface.co/owner/repo", "owner/repo"),
+        ("git clone git@hf.co:owner/repo.git", "owner/repo"),
         ("https://huggingface.co/owner/repo/Q4_K_M/a.gguf", "owner/repo:Q4_K_M/a.gguf"),
     ],
 )

@@ -73,6 +73,13 @@ def test_a_missing_shard_is_named() -> None:
     assert variant.missing == (2,)
 
 
+@pytest.mark.parametrize(("folder", "key"), [("M-Q4_0/", "Q4_0"), ("M/", "~ce76a304"), ("", "~42736065")])
+def test_shards_may_be_named_by_their_number_alone(folder: str, key: str) -> None:
+    (variant,) = variants_of([f"{folder}00001-of-00002.gguf", f"{folder}00002-of-00002.gguf"]).variants
+
+    assert (variant.key, len(variant.files), variant.is_complete) == (key, 2, True)
+
+
 def test_a_number_beyond_the_total_is_no_shard() -> None:
     (variant,) = variants_of(["m-00004-of-00003.gguf"]).variants
 
