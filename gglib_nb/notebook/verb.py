@@ -187,7 +187,7 @@ class Verb:
             elif option.has_value:
                 value = text if has_value else left.pop() if left else "--"
                 if not has_value and _DASHED.match(value):
-                    raise GrammarError(f"{name} needs a value: {option.form}")
+                    raise GrammarError(f"{name} needs a value: {', '.join(option.choices) or option.form}")
                 if option.has_unit and left and value.replace(".", "", 1).isdecimal() and left[-1].isalpha():
                     value += left.pop()
                 _add(given, option, value)

@@ -544,13 +544,16 @@ def test_an_interrupt_of_the_output_is_an_interrupt(shell, manager, monkeypatch,
 
 
 def test_wait_reports_the_milestones_of_awaited_downloads(shell, manager):
+    """And not those of others, which the user did not ask for."""
     done = download("owner/active:Q4_K_M", DownloadStatus.COMPLETED, paths=("/m/a.gguf",), is_verified=True)
+    other = download("owner/other:Q4_K_M", DownloadStatus.DOWNLOADING)
+    manager.snapshot = replace(manager.snapshot, items=(*manager.snapshot.items, other))
     waiting = manager.answers["wait"] = Future()
 
     def finish():
         while not manager.asked:
             threading.Event().wait(0.01)
-        manager.snapshot = snapshot(recent_completed=(done,))
+        manager.snapshot = snapshot(recent_completed=(done, replace(other, status=DownloadStatus.COMPLETED)))
         waiting.set_result(None)
 
     thread = threading.Thread(target=finish)
@@ -558,6 +561,7 @@ def test_wait_reports_the_milestones_of_awaited_downloads(shell, manager):
     said = run(shell, "wait active")
     thread.join()
 
+    assert "owner/other" not in said
     assert said.splitlines()[-1] == "owner/active:Q4_K_M finished: 4.0 GB, SHA-256 verified. /m/a.gguf"
 
 

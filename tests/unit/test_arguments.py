@@ -159,6 +159,7 @@ MISTAKES = [
     ("stop a/b", "%gguf cancel ID"),
     ("delete a/b --yes=no", "--yes takes no value"),
     ("queue a/b --to --force", "--to needs a value: --to FOLDER"),
+    ("plan a/b --kv", "--kv needs a value: f16, q8_0, q4_0."),
     ("queue a/b \\", "after a backslash"),
     ("queue 'a/b", "inside a quotation"),
     ("path", "| %gguf path --preset FILE"),
