@@ -136,4 +136,4 @@ class Adoption(Value, frozen=True):
     def __str__(self) -> str:
         counts = {"running": self.going_on, "waiting": self.waiting, "paused": self.paused, "failed": self.failed}
         parts = ", ".join(f"{number} {state}" for state, number in counts.items() if number)
-        return f"{plural(self.total, 'download')} from a previous kernel: {parts}"
+        return f"{plural(self.total, 'download')} from a previous kernel{': ' if parts else ''}{parts}"

@@ -91,6 +91,10 @@ def test_a_download_already_in_the_queue_is_not_restored_again():
     assert queue.rows == [f"{A} queued 1"]
 
 
+def test_an_adoption_of_nothing_is_a_whole_sentence():
+    assert str(Adoption()).endswith(" kernel")
+
+
 def test_a_download_cancelled_here_is_not_restored():
     queue = QueueDriver()
     queue.queue(a_plan(A))
