@@ -120,8 +120,7 @@ def redact(error: BaseException) -> None:
 
 def _request_of(error: BaseException) -> "httpx.Request | None":
     with suppress(RuntimeError):  # an httpx error that was raised without its request
-        found: httpx.Request | None = getattr(error, "request", None)
-        return found
+        return getattr(error, "request", None)
     return None
 
 
