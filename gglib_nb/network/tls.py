@@ -24,7 +24,7 @@ _lock = threading.Lock()
 def tls_context() -> ssl.SSLContext:
     """The context for the present environment; raises `InvalidConfigError` if a variable names no certificates."""
     with _lock:
-        return _made(tuple(os.environ.get(name, "") for name in _VARIABLES))
+        return _made(tuple(os.environ.get(name, "").strip() for name in _VARIABLES))
 
 
 @cache

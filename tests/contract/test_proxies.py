@@ -23,6 +23,7 @@ from gglib_nb.errors import CertificateError, GglibError, InvalidConfigError, Pr
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import RetryPolicy
 from gglib_nb.network.client import close_shared_clients, httpx, shared_client
+from gglib_nb.network.tls import tls_context
 from tests.support.certificates import Company
 from tests.support.engine import LocalEngine
 from tests.support.faulty_hub import FaultyHub
@@ -323,6 +324,12 @@ def test_a_missing_certificate_file_is_reported_by_name(hub, tmp_path, monkeypat
     assert isinstance(listing, InvalidConfigError)
     assert f"{variable}={tmp_path}/gone.pem" in str(listing)
     assert str(downloading) == str(listing)
+
+
+def test_whitespace_around_the_name_of_a_certificate_file_is_ignored(company, monkeypatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", f"{company.bundle}\r")  # from a file with Windows line ends
+
+    assert tls_context().cert_store_stats()["x509_ca"] == 1
 
 
 def test_a_file_for_tls_keys_that_cannot_be_written_is_not_reported_as_certificates(
