@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Final
 from IPython.core import completer
 from IPython.core.error import UsageError
 from IPython.core.interactiveshell import InteractiveShell
-from IPython.core.magic import Magics, line_magic, magics_class
 from traitlets import Any as AnyTrait
 from traitlets.config import Configurable
 from typing_extensions import override
@@ -35,15 +34,13 @@ if TYPE_CHECKING:
 _NAME: Final = "gguf"
 
 
-@magics_class
-class GgufMagics(Magics):
+class GgufMagics:
     """The magic with its completions, and the magic that it replaced.
 
     Uses the matcher API of the running IPython: context matchers since 8.6, line matchers before.
     """
 
     def __init__(self, shell: InteractiveShell, find_manager: "Callable[[], DownloadManager]") -> None:
-        super().__init__(shell)
         self._shell: Any = shell  # some of the attributes used here are untyped and differ between versions
         self._session = Session(find_manager, Screen(shell), _has_manager)
         self._replaced: Any = None
@@ -55,7 +52,6 @@ class GgufMagics(Magics):
             self._matchers = self._shell.Completer.magic_arg_matchers
             self._matcher = self._match_line
 
-    @line_magic
     def gguf(self, line: str) -> str | None:
         """Downloads GGUF models. `%gguf help` lists the verbs; alone it shows the panel."""
         try:
@@ -84,19 +80,17 @@ class GgufMagics(Magics):
 
     def install(self) -> None:
         """Registers `%gguf` and its completions."""
-        magics = self._shell.magics_manager
-        self._replaced = (magics.magics["line"].get(_NAME), magics.registry.get(type(self).__name__))
-        magics.register(self)
+        line_magics = self._shell.magics_manager.magics["line"]
+        self._replaced = line_magics.get(_NAME)
+        line_magics[_NAME] = self.gguf
         self._matchers.append(self._matcher)
 
     def uninstall(self) -> None:
         """Restores the previous magic of this name and closes the panel. Downloads continue."""
-        magics = self._shell.magics_manager
-        places = ((magics.magics["line"], _NAME), (magics.registry, type(self).__name__))
-        for (table, name), before in zip(places, self._replaced, strict=True):
-            table.pop(name, None)
-            if before is not None:
-                table[name] = before
+        line_magics = self._shell.magics_manager.magics["line"]
+        line_magics.pop(_NAME, None)
+        if self._replaced is not None:
+            line_magics[_NAME] = self._replaced
         with suppress(ValueError):
             self._matchers.remove(self._matcher)
         self._session.screen.close()
@@ -178,5 +172,5 @@ def unload(shell: InteractiveShell) -> None:
 
 
 def _loaded(shell: InteractiveShell) -> GgufMagics | None:
-    magics = shell.magics_manager.registry.get(GgufMagics.__name__)
-    return magics if isinstance(magics, GgufMagics) else None
+    owner = getattr(shell.magics_manager.magics["line"].get(_NAME), "__self__", None)
+    return owner if isinstance(owner, GgufMagics) else None
