@@ -196,7 +196,8 @@ async def awaited(waited: "Future[_Result]") -> _Result:
             return future.result()
     finally:
         waited.cancel()  # at once: the loop of a cell that ends now may not run again
-        future.cancel()
+        with suppress(RuntimeError):  # it is closed
+            future.cancel()
 
 
 def stopped_waiting() -> KeyboardInterrupt:

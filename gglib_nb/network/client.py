@@ -11,6 +11,8 @@ import re
 import socket
 import ssl
 import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
@@ -54,7 +56,7 @@ class RoutingTransport(httpx.BaseTransport):
         self._tls = tls_context()
         self._lock = threading.Lock()
         self._is_closed = False
-        # By proxy and local address. Each sends one request at a time, because its time limit closes all of it.
+        # By proxy and local address. Each has one request at a time, because the limit of a head closes all of it.
         self._idle: dict[tuple[str | None, ...], list[httpx.HTTPTransport]] = {}
 
     @override
@@ -73,17 +75,24 @@ class RoutingTransport(httpx.BaseTransport):
         limit.start()
         try:
             response = transport.handle_request(request)
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            forget(*origin_of(str(request.url))[1:])
+        except BaseException as error:
+            transport.close()
+            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                forget(*origin_of(str(request.url))[1:])
             raise
         finally:
             limit.cancel()
-            idle.append(transport)
-        if self._is_closed:  # while it connected: nobody would close it
+        assert isinstance(response.stream, httpx.SyncByteStream)  # noqa: S101  # as of every such transport
+        response.stream = _Body(response.stream, partial(self._release, transport, idle))
+        if self._is_closed:
             response.close()
-            transport.close()
             raise httpx.ReadError("the connection was closed", request=request)
         return response
+
+    def _release(self, transport: httpx.HTTPTransport, idle: list[httpx.HTTPTransport]) -> None:
+        idle.append(transport)
+        if self._is_closed:  # during its request: nobody else would close it
+            transport.close()
 
     @override
     def close(self) -> None:
@@ -91,6 +100,22 @@ class RoutingTransport(httpx.BaseTransport):
         for idle in list(self._idle.values()):
             for transport in list(idle):
                 transport.close()
+
+
+class _Body(httpx.SyncByteStream):
+    """The body of a response; once it is closed, its transport is idle."""
+
+    def __init__(self, stream: httpx.SyncByteStream, release: Callable[[], None]) -> None:
+        self._stream, self._release = stream, release
+
+    @override
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._stream)
+
+    @override
+    def close(self) -> None:
+        self._stream.close()
+        self._release()
 
 
 def _local_address(request: httpx.Request) -> str | None:

@@ -196,13 +196,13 @@ def test_a_trickling_head_is_given_up(monkeypatch) -> None:
         HubClient(server.url, retry_policy=RetryPolicy(tries=1, timeout_s=0.5)).list_files(REPO)
 
 
-def test_a_trickling_head_ends_only_its_own_request(monkeypatch) -> None:
+@pytest.mark.parametrize("is_in_body", [False, True], ids=["head", "body"])
+def test_a_trickling_head_ends_only_its_own_request(monkeypatch, is_in_body) -> None:
     monkeypatch.setattr(network_client, "_LONGEST_HEAD_S", 0.3)
-    other_is_asked, is_given_up = threading.Event(), threading.Event()
+    other_is_asked, other_has_begun, is_given_up = threading.Event(), threading.Event(), threading.Event()
 
     def serve(connection: socket.socket) -> None:
         if "/slow" in server.ask(connection):
-            assert other_is_asked.wait(60)
             with suppress(OSError):
                 connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
                 while True:
@@ -210,15 +210,24 @@ def test_a_trickling_head_ends_only_its_own_request(monkeypatch) -> None:
                     time.sleep(0.05)
             is_given_up.set()
         else:
+            answer = response(body=b"{}")
+            begun = len(answer) - 1 if is_in_body else 0
+            connection.sendall(answer[:begun])
             other_is_asked.set()
             assert is_given_up.wait(60)
-            connection.sendall(response(body=b"{}"))
+            connection.sendall(answer[begun:])
+
+    def ask_other() -> bytes:
+        with client.stream("GET", f"{server.url}/other", timeout=60) as answer:
+            other_has_begun.set()
+            return answer.read()
 
     with OddServer(serve) as server, ThreadPoolExecutor(2) as pool:
         client, timeout = network_client.shared_client(), network_client.httpx.Timeout(60, read=1)
+        other = pool.submit(ask_other)
+        assert (other_has_begun if is_in_body else other_is_asked).wait(60)
         slow = pool.submit(client.get, f"{server.url}/slow", timeout=timeout)
-        other = pool.submit(client.get, f"{server.url}/other", timeout=60)
-        assert other.result(60).text == "{}"
+        assert other.result(60) == b"{}"
         with pytest.raises(network_client.httpx.TransportError):
             slow.result(60)
 

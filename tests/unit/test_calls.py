@@ -1,12 +1,13 @@
 """Calls on threads of their own: what ends them."""
 
+import asyncio
 import threading
 from concurrent.futures import Future
 
 import pytest
 
 from gglib_nb.manager import calls
-from gglib_nb.manager.calls import DaemonThreadPool, settled
+from gglib_nb.manager.calls import DaemonThreadPool, awaited, settled
 
 
 def test_an_interrupt_before_the_wait_begins_cancels_the_operation(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -65,3 +66,17 @@ def test_an_interrupt_at_a_lock_is_an_interrupt(monkeypatch: pytest.MonkeyPatch,
     pool.run(done.append, "next")
 
     assert "next" in done  # the other thread may append after it
+
+
+def test_an_awaiter_whose_loop_was_closed_ends_without_an_error() -> None:
+    """Python would print it as ignored, when it collects the awaiter."""
+    waited, loop = Future[None](), asyncio.new_event_loop()
+    awaiter = awaited(waited)
+    task = loop.create_task(awaiter)
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+
+    awaiter.close()
+
+    assert waited.cancelled()
+    assert not task.done()
