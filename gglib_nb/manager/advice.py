@@ -116,9 +116,7 @@ class AdviceOperations(ModelOperations):
                 positive whole number.
             HubError: The Hub refuses, or does not answer.
         """
-        if context is not None and context < 1:
-            raise RequestError(f"context is {context!r}; it must be a whole number of tokens, 1 or more.")
-        parts, tokens = self._parts, context or DEFAULT_CONTEXT_TOKENS
+        parts, tokens = self._parts, DEFAULT_CONTEXT_TOKENS if context is None else check_count("context", context)
         with pointing_to_children(parts.hub, repo_id):
             listing = parts.at_hub(parts.hub.list_files, repo_id, revision)
             queued = self._ask(lambda machine: machine.plans)

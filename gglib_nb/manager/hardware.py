@@ -71,10 +71,7 @@ def _cgroup_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
     does (cgroups(7)): `0::<path>` for v2, `<n>:memory:<path>` for v1. A container that sees its own group as the root
     finds the limit there, whatever the path.
     """
-    try:
-        lines = own.read_text().splitlines()
-    except (OSError, ValueError):  # the system does not name them: look at the roots
-        lines = ["0::/", "1:memory:/"]
+    lines = _text_in(own).splitlines() or ["0::/", "1:memory:/"]  # if the system does not name them, look at the roots
     for controllers, path in (line.split(":", 2)[1:] for line in lines if line.count(":") > 1):
         if controllers and "memory" not in controllers.split(","):
             continue
@@ -189,19 +186,17 @@ def _answer(program: str, *arguments: str) -> str:
 
 def _text_in(path: Path) -> str:
     """The text in a file; empty: there is none."""
-    try:
+    with suppress(OSError, ValueError):
         return path.read_text().strip()
-    except (OSError, ValueError):
-        return ""
+    return ""
 
 
 def _number_in(path: Path, name: str = "") -> int | None:
     """The number in a file, or in the line of that name; None: there is none."""
     text = _text_in(path)
-    try:
+    with suppress(ValueError, KeyError):
         return int(dict(line.split() for line in text.splitlines())[name] if name else text)
-    except (ValueError, KeyError):
-        return None
+    return None
 
 
 def bytes_to_write(files: Iterable[PlannedFile]) -> int:
