@@ -33,7 +33,6 @@ _CONTENT_RANGE: Final = re.compile(
 )
 _SHA256: Final = re.compile(r'(?:W/)?"?([0-9a-fA-F]{64})"?')
 _SIGNED_FIELD: Final = re.compile(r"x-(?:amz|goog)-")
-_EARLIEST_EXPIRY_S: Final = 1e8  # a smaller number is a duration
 _CODINGS: Final = frozenset({"br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"})
 _HOST: Final = re.compile(r"[0-9A-Za-z._~%:-]+")
 # Browsers leave these unquoted in a path or a query; everything else is quoted, so that no line break is ever sent.
@@ -204,4 +203,4 @@ def has_expired(url: str, headers: Mapping[str, str]) -> bool:
         expiry_s = start_s if "se" in fields else start_s + float(fields["expires"])
     except (KeyError, ValueError, OverflowError):
         return False
-    return now is not None and _EARLIEST_EXPIRY_S <= expiry_s <= now.timestamp()
+    return now is not None and 1e8 <= expiry_s <= now.timestamp()  # a smaller number is a duration

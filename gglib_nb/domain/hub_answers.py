@@ -98,8 +98,11 @@ def hub_refusal(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError
             return _no_repository(refusal, asked)
         case "RevisionNotFound", _:
             return _no_revision(asked)
+        case "EntryNotFound", _ if asked.path is None:  # a mirror may respond to an unknown revision in this way
+            return _no_revision(asked)
         case "EntryNotFound", _:
-            return _no_file(asked)
+            where = "on its default branch" if asked.revision is None else f"at {asked.revision}"
+            return HubError(f"{asked.repo_id} has no file {asked.path!r} {where}; %gguf plan shows the current files.")
         case "DisabledRepo", _:
             return RepoNotFoundError(
                 f"{asked.repo_id} was disabled by the Hub or its owner; choose another repository."
@@ -198,13 +201,6 @@ def _no_revision(asked: Asked) -> HubError:
             "Queue it again to get the current files."
         )
     return RevisionNotFoundError(f"{asked.repo_id} has no branch or tag {asked.revision!r}.")
-
-
-def _no_file(asked: Asked) -> HubError:
-    if asked.path is None:  # a mirror may respond to an unknown revision in this way
-        return _no_revision(asked)
-    where = "on its default branch" if asked.revision is None else f"at {asked.revision}"
-    return HubError(f"{asked.repo_id} has no file {asked.path!r} {where}; %gguf plan shows the current files.")
 
 
 def _unauthorised(refusal: Refusal, asked: Asked) -> HubError:
