@@ -280,7 +280,7 @@ def is_terminal(stream: Any) -> bool:  # noqa: ANN401 - whatever replaced `sys.s
     """Whether it is a terminal; False where it cannot say."""
     try:
         return bool(stream.isatty())
-    except (AttributeError, OSError, ValueError):  # it has no such method, or is closed
+    except Exception:  # noqa: BLE001 - it is closed, or any other code that replaced the stream
         return False
 
 

@@ -56,6 +56,14 @@ def test_a_closed_stream_is_neither_open_nor_a_terminal():
     assert not is_open(None)
 
 
+def test_a_stream_whose_isatty_fails_is_no_terminal():
+    def lost():
+        raise RuntimeError("lost sys.stderr")
+
+    assert not is_terminal(SimpleNamespace(isatty=lost))
+    assert not is_terminal(SimpleNamespace(isatty=False))
+
+
 def test_nothing_is_written_without_an_open_stream():
     closed = io.StringIO()
     closed.close()
