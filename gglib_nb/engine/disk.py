@@ -85,11 +85,12 @@ def delete_partial(target: Path, is_ours: Callable[[], bool]) -> None:
 
 def rescue_renamed(target: Path) -> None:
     """Restore a partial file's name after a kill during its last rename, and clean up. The caller holds the lease."""
-    for path in renamed_parts(target):
-        if not os.path.lexists(part_path(target)):
-            path.rename(part_path(target))
-    for path in _private_names(target):
-        path.unlink(missing_ok=True)
+    part = part_path(target)
+    for path in list(_private_names(target)):  # one look: a frozen process may wake up and rename the file in between
+        if path.stem == part.name and not os.path.lexists(part):
+            path.rename(part)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def renamed_parts(target: Path) -> list[Path]:

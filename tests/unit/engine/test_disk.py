@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gglib_nb.engine import disk
 from gglib_nb.engine.disk import check_way, journal_path, lease_path, open_beside, part_path, read_small
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.local import discard_leftovers, leftovers, read_facts
@@ -53,6 +54,27 @@ def test_a_partial_file_with_a_shortened_name_is_listed_and_can_be_deleted(tmp_p
 
     assert discard_leftovers([found.target]) == {found.target}
     assert list(target.parent.iterdir()) == []
+
+
+def test_a_file_that_another_process_renames_during_the_rescue_of_its_partial_file_is_not_deleted(
+    tmp_path, monkeypatch
+) -> None:
+    """One that was frozen until its lease was taken over, between its last check and its last rename."""
+    target = tmp_path / "model.gguf"
+    part_path(target).write_bytes(b"all of it")
+    looks, matching = list[str](), disk.matching
+
+    def after_two_looks(folder: Path, pattern: str) -> list[Path]:
+        looks.append(pattern)
+        if len(looks) == 3:
+            part_path(target).rename(f"{part_path(target)}.{'0' * 16}")
+        return list(matching(folder, pattern))
+
+    monkeypatch.setattr(disk, "matching", after_two_looks)
+
+    disk.rescue_renamed(target)
+
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"all of it"]
 
 
 def test_a_partial_file_left_in_its_last_rename_is_listed_and_deleted(tmp_path) -> None:
