@@ -157,7 +157,8 @@ def _is_imatrix(file: FileName, listing: _Listing) -> bool:
     bartowski: `X-imatrix.gguf`; mradermacher: `X.imatrix.gguf`; unsloth: `imatrix_unsloth.gguf`; but Lewdiculous:
     `X-Q4_K_M-imat.gguf`. Quantizing to a float uses no matrix, so `X-F16-imatrix` is the matrix that X in F16 gave.
     """
-    leads, last = file.words[:1] == ("imatrix",) or "imatrix" in file.folders, file.words[-1:]
+    is_in_folder = "imatrix" in file.folders and file.label in _UNQUANTIZED  # others were made with a matrix
+    leads, last = is_in_folder or file.words[:1] == ("imatrix",), file.words[-1:]
     if (listing.sizes[file.path] or 0) > _LARGEST_IMATRIX_BYTES or not (leads or last in (("imatrix",), ("imat",))):
         return False
     if leads or not file.label:

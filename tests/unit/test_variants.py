@@ -174,10 +174,11 @@ def test_importance_matrices_are_distinguished_from_models_made_with_one() -> No
         "M-4.25bpw-imatrix.gguf",
         "M-IQ2XXS-chat-imatrix.gguf",
         "M-Imatrix-Q6_K.gguf",
+        "imatrix/M-Q5_K_M.gguf",
     ]
 
     assert [path for path, kind in kinds(*files).items() if kind == "imatrix"] == sorted(files[:5])
-    assert len(variants_of(files).variants) == 4
+    assert len(variants_of(files).variants) == 5
 
 
 def test_a_file_of_many_gigabytes_is_not_an_importance_matrix() -> None:
