@@ -103,13 +103,7 @@ class Parts:
         self, ask: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
     ) -> _Result:
         """Calls the Hub on one of its few threads, and waits for the answer."""
-        return settled(self.ask_hub(ask, *args, **kwargs))
-
-    def ask_hub(
-        self, ask: Callable[_Parameters, _Result], /, *args: _Parameters.args, **kwargs: _Parameters.kwargs
-    ) -> "Future[_Result]":
-        """Calls the Hub on one of its few threads."""
-        return self._hub_threads.submit(ask, *args, **kwargs)
+        return settled(self._hub_threads.submit(ask, *args, **kwargs))
 
     def registered(self) -> list[Model]:
         """The registered models; none if the database cannot be read, which the keeper reports.

@@ -250,10 +250,9 @@ class QueueOperations(Blocking):
 
         def plan() -> PlannedDownload:
             models = parts.registered()
-            resolving = parts.ask_hub(plan_download, parts, request, models)
             if starts:
                 parts.engine.start()  # it is ready when the files are known
-            planned = settled(resolving)
+            planned = parts.at_hub(plan_download, parts, request, models)
             refuse_other_version(models, planned)
             live = None if to is None else self._ask(lambda machine: machine.find(planned.id))
             if live is not None and live.to not in (None, planned.to):
