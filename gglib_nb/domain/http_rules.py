@@ -199,7 +199,7 @@ def has_expired(url: str, headers: Mapping[str, str]) -> bool:
         query = parse_qsl(urlsplit(url).query)
         fields = {_SIGNED_FIELD.sub("", name.lower()): value for name, value in query}
         signed = fields.get("date") or fields.get("se")
-        start_s = datetime.fromisoformat(f"{signed.rstrip('Z')}+00:00").timestamp() if signed else 0.0
+        start_s = datetime.fromisoformat(signed).replace(tzinfo=UTC).timestamp() if signed else 0.0
         expiry_s = start_s if "se" in fields else start_s + float(fields["expires"])
     except (KeyError, ValueError, OverflowError):
         return False
