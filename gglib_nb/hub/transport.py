@@ -25,6 +25,7 @@ from gglib_nb.errors import (
     GglibError,
     HubError,
     HubUnavailableError,
+    InvalidConfigError,
     InvalidTokenError,
     ManagerClosedError,
     NetworkError,
@@ -107,7 +108,9 @@ class Transport:
 
         Raises:
             InvalidTokenError: No header can carry it, or the stored login cannot be used.
+            InvalidConfigError: The environment has values that huggingface_hub cannot read.
         """
+        _check_environment()
         from huggingface_hub import constants, get_token
 
         found = self._given_token()
@@ -233,6 +236,7 @@ class Transport:
 
     def _check_open(self) -> None:
         """Refuses after `close`, and in offline mode, with `ManagerClosedError` and `OfflineError`."""
+        _check_environment()
         from huggingface_hub import constants
 
         if self._closing.is_set():
@@ -322,6 +326,17 @@ class Transport:
             if time.monotonic() > deadline_s:
                 raise HubUnavailableError(f"{self.endpoint} takes more than {longest_s:.0f} s to send an answer.")
         return bytes(data[:most_bytes])
+
+
+def _check_environment() -> None:
+    """Raises `InvalidConfigError` if huggingface_hub, which reads its timeouts at import, cannot read them."""
+    try:
+        import huggingface_hub.constants  # noqa: F401
+    except ValueError as error:
+        raise InvalidConfigError(
+            "HF_HUB_DOWNLOAD_TIMEOUT and HF_HUB_ETAG_TIMEOUT must be whole numbers of seconds, such as 30. Correct "
+            "or unset them, then try again."
+        ) from error
 
 
 def is_no_route(error: GglibError) -> bool:

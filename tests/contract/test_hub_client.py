@@ -246,6 +246,28 @@ def test_requests_have_our_user_agent(hub: FaultyHub, client: HubClient) -> None
     assert client.user_agent.startswith("gglib_nb/")
 
 
+def test_a_timeout_that_huggingface_hub_cannot_read_is_a_setting_to_correct(hub: FaultyHub, tmp_path: Path) -> None:
+    """It reads its variables when it is imported: until then, and again after a correction in the same kernel."""
+    code = f"""
+import os
+from gglib_nb import InvalidConfigError
+from gglib_nb.hub.client import HubClient
+client = HubClient({hub.url!r})
+for call in (lambda: client.list_files("demo/small-GGUF"), lambda: client.token):
+    try:
+        call()
+    except InvalidConfigError as error:
+        assert "HF_HUB_DOWNLOAD_TIMEOUT" in str(error)
+    else:
+        raise AssertionError
+del os.environ["HF_HUB_DOWNLOAD_TIMEOUT"]
+client.list_files("demo/small-GGUF")
+"""
+    environment = {"PATH": os.environ["PATH"], "HF_HOME": str(tmp_path), "HF_HUB_DOWNLOAD_TIMEOUT": "30s"}
+
+    subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
+
+
 def test_only_our_own_requests_are_sent(hub: FaultyHub, tmp_path: Path) -> None:
     """Huggingface_hub asks the Hub for a list of agents when it makes headers, with its own client."""
     code = (
