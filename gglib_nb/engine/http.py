@@ -298,8 +298,8 @@ class Answer:
             raise self._connection.broken(error) from error
         if self._left is not None:
             self._left -= count
-            if count == 0:
-                raise LineError("the connection ended early")
+        if count == 0 and (self._left is not None or self._response.length):  # to `gzip`, nothing is a complete body
+            raise LineError("the connection ended early")
         return count
 
     def finish(self) -> None:
