@@ -15,7 +15,8 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from types import SimpleNamespace
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from gglib_nb.domain.http_rules import (
@@ -61,6 +62,7 @@ _DISCARDED_BYTES: Final = 64 * 1024
 _DISCARD_S: Final = 1.0
 # A router may have dropped a connection that was idle for longer, also in sleep, which shows only after a timeout.
 _IDLE_S: Final = 30.0
+_ENCODED_PIECE_BYTES: Final = 4 * 1024
 # A journal has little room for what a server sends.
 _VERSION_LENGTH: Final = 100
 
@@ -314,7 +316,9 @@ def _body_of(response: http.client.HTTPResponse) -> http.client.HTTPResponse | g
         return response
     if (encoding := headers["content-encoding"].strip().lower()) not in ("gzip", "x-gzip"):
         raise WrongAnswerError(f"encoded as {encoding[:20]!r}")
-    return gzip.GzipFile(fileobj=response)
+    # `gzip` waits for 128 KiB at once, which on a slow line takes longer than a connection may be silent.
+    pieces: Any = SimpleNamespace(read=lambda count: response.read(min(count, _ENCODED_PIECE_BYTES)))
+    return gzip.GzipFile(fileobj=pieces)
 
 
 class Connection:

@@ -2,6 +2,7 @@
 
 import gzip
 import itertools
+import random
 import selectors
 import socket
 import ssl
@@ -418,6 +419,29 @@ def test_a_broken_body_is_a_failed_exchange(serving, connect, answer, error) -> 
 
     with pytest.raises(error):
         read_all(connect().request(server.url))
+
+
+def test_a_compressed_body_on_a_slow_line_is_read_as_it_arrives(serving, connect) -> None:
+    """Python's `gzip` waits for 8 KiB, and from Python 3.12 on for 128 KiB, longer than a connection may be silent."""
+    data, has_read = random.Random(1).randbytes(20_000), threading.Event()
+    body = response(body=gzip.compress(data, mtime=0), content_encoding="gzip")
+
+    def serve(connection: socket.socket) -> None:
+        server.ask(connection)
+        connection.sendall(body[:6_000])
+        if has_read.wait(60):
+            connection.sendall(body[6_000:])
+
+    server = serving(serve)
+    answer = connect().request(server.url)
+    buffer = memoryview(bytearray(1_000))
+
+    got = bytes(buffer[: answer.readinto(buffer)])
+    has_read.set()
+    while count := answer.readinto(buffer):
+        got += buffer[:count]
+
+    assert got == data
 
 
 def test_a_compressed_body_needs_no_more_memory_than_the_buffer(serving, connect) -> None:
