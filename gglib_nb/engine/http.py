@@ -5,7 +5,6 @@ unwanted body. It returns an answer only once the head shows that the body is th
 """
 
 import contextlib
-import gzip
 import http.client
 import re
 import socket
@@ -15,8 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import SimpleNamespace
-from typing import Any, Final
+from typing import Final
 from urllib.parse import urlsplit
 
 from gglib_nb.domain.http_rules import (
@@ -62,7 +60,7 @@ _DISCARDED_BYTES: Final = 64 * 1024
 _DISCARD_S: Final = 1.0
 # A router may have dropped a connection that was idle for longer, also in sleep, which shows only after a timeout.
 _IDLE_S: Final = 30.0
-_ENCODED_PIECE_BYTES: Final = 4 * 1024
+_ENCODED_PIECE_BYTES: Final = 64 * 1024
 # A journal has little room for what a server sends.
 _VERSION_LENGTH: Final = 100
 
@@ -286,21 +284,21 @@ class Answer:
         self._connection = connection
         self._response = response
         self._left = None if end is None else end - start
-        self._body = _body_of(response)
+        self._decode = _decoder_of(response)
 
     def readinto(self, view: memoryview) -> int:
-        """Fill the view, waiting for bytes; fewer at the end, then 0. May raise `LineError`."""
+        """Fill the view, waiting for bytes; fewer at the end or of a compressed body, then 0. May raise `LineError`."""
         if self._left is not None:
             view = view[: self._left]
         if not view:
             return 0
         try:
-            count = self._body.readinto(view)
-        except (OSError, http.client.HTTPException, EOFError, zlib.error, ValueError) as error:
+            count = (self._decode or self._response.readinto)(view)
+        except (OSError, http.client.HTTPException, zlib.error, ValueError) as error:
             raise self._connection.broken(error) from error
         if self._left is not None:
             self._left -= count
-        if count == 0 and (self._left is not None or self._response.length):  # to `gzip`, nothing is a complete body
+        if count == 0 and (self._left is not None or self._response.length):  # also between two gzip members
             raise LineError("the connection ended early")
         return count
 
@@ -309,16 +307,44 @@ class Answer:
         self._connection.release(self._response)
 
 
-def _body_of(response: http.client.HTTPResponse) -> http.client.HTTPResponse | gzip.GzipFile:
-    """The body, decompressed if the server has compressed it although nobody asked for that."""
+def _decoder_of(response: http.client.HTTPResponse) -> Callable[[memoryview], int] | None:
+    """A function that reads decompressed bytes of a body; None: it is not compressed."""
     headers = headers_of(response)
     if not is_encoded(headers):
-        return response
-    if (encoding := headers["content-encoding"].strip().lower()) not in ("gzip", "x-gzip"):
+        return None
+    if (encoding := headers["content-encoding"].strip().lower()) not in ("gzip", "x-gzip", "deflate"):
         raise WrongAnswerError(f"encoded as {encoding[:20]!r}")
-    # `gzip` waits for 128 KiB at once, which on a slow line takes longer than a connection may be silent.
-    pieces: Any = SimpleNamespace(read=lambda count: response.read(min(count, _ENCODED_PIECE_BYTES)))
-    return gzip.GzipFile(fileobj=pieces)
+    return _inflating(response)
+
+
+def _inflating(response: http.client.HTTPResponse) -> Callable[[memoryview], int]:
+    """The function for gzip and deflate. It reads at most one chunk ahead.
+
+    Not `gzip.GzipFile`: it knows no deflate, and waits for 128 KiB at once, which takes longer on a slow line than a
+    connection may be silent.
+    """
+    inflate, encoded = zlib.decompressobj(zlib.MAX_WBITS | 32), b""
+
+    def readinto(view: memoryview) -> int:
+        nonlocal inflate, encoded
+        while True:
+            encoded = encoded or response.read1(_ENCODED_PIECE_BYTES)
+            if inflate.eof:
+                if not encoded:
+                    return 0
+                if not (encoded := encoded.lstrip(b"\0")):
+                    continue
+                inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)  # a further member (RFC 1952, section 2.2)
+            is_end = not encoded
+            data = inflate.decompress(encoded, len(view))
+            encoded = inflate.unconsumed_tail or inflate.unused_data
+            if data:
+                view[: len(data)] = data
+                return len(data)
+            if is_end:
+                raise ConnectionResetError("the compressed body ended early")
+
+    return readinto
 
 
 class Connection:
