@@ -2,6 +2,11 @@
 
 No clock, no threads, no network. Every method returns the actions to carry out, in order: `SendCommand` is for one
 host's engine, anything else is a report for the queue. The caller passes the time and makes one call at a time.
+
+* An attempt runs on one host, or on one host of each folder if it is wanted everywhere. Without a free slot it waits.
+* Attempts on a lost host are reported lost, and the queue starts them again; of one wanted everywhere, that copy only.
+* Each host gets a share of the limits, sent before a transfer starts. With a bandwidth limit the copies of a download
+  run one after the other, so that the first is complete early.
 """
 
 from collections import deque
@@ -164,9 +169,8 @@ class Dispatcher:
             case wire.CheckFiles():
                 return self._check(command)
             case wire.StopCheck():
-                return [
-                    SendCommand(name, command) for name, host in self._hosts.items() if command.check in host.checks
-                ]
+                checking = (name for name, host in self._hosts.items() if command.check in host.checks)
+                return [SendCommand(name, command) for name in checking]
         return self._settle()
 
     def host_joined(self, host: ClusterHost, here: str | None) -> list[Action]:

@@ -160,9 +160,10 @@ class Transport:
         while url not in urls and len(urls) < _MOST_PAGES:
             urls.add(url)
             page, following = self._page(list, url, asked, params, is_brief=is_brief)
-            if page and hash(str(page)) in seen:  # the hub ignores its own cursor
+            content = hash(str(page))
+            if page and content in seen:  # the hub ignores its own cursor
                 break
-            seen.add(hash(str(page)))
+            seen.add(content)
             yield from page
             if following is None:
                 return

@@ -42,6 +42,7 @@ POSITIONS: Final = ("top", "up", "down", "last")
 """Named positions to which a waiting download can be moved."""
 _LAST_POSITION: Final = 1_000_000  # the queue clamps a position beyond its end
 _MOST_SUGGESTIONS: Final = 8
+_MOST_NAMED: Final = 5
 _CONTENTS_WIDTH: Final = 100
 
 
@@ -214,21 +215,20 @@ def _act_after_question(
             return _result(results.pruned(operations.prune(unused_s=listings.UNUSED_S)), "good")
         case "prune":
             plan = operations.prune(unused_s=listings.UNUSED_S, dry_run=True)
-            names = units.listed([*(one.id for one in plan.models), *(one.target for one in plan.unfinished)], 5)
-            question = f"{results.pruning_question(plan)} Delete {names}?"
+            names = [*(one.id for one in plan.models), *(one.target for one in plan.unfinished)]
+            question = f"{results.pruning_question(plan)} Delete {units.listed(names, _MOST_NAMED)}?"
             return _question(question, "prune:now") if plan else Answer(text=results.nothing_pruned(plan))
         case "export" if agreed:
             return _result(results.exported(operations.export(id_, agreed, on_progress=show)), "good")
         case "export":
             folder = str(absolute_path("The folder", "gguf-bundle"))
             other = f"To another folder: %gguf export {shlex.quote(id_)} FOLDER"
-            return _question(f"Export to {units.tilde(folder)}? {other}", f"export:{folder}")
+            return _question(f"Export to {units.tilde(folder)}? {other}", f"export:{folder}", "Export")
         case _:
             raise RequestError(f"This kernel does not know the action {action!r}. Reload the page.")
 
 
-def _question(text: str, agreed: str) -> Answer:
-    label = "Export" if agreed.startswith("export") else "Delete"
+def _question(text: str, agreed: str, label: str = "Delete") -> Answer:
     return Answer(confirm=messages.Action(agreed, label, confirm=printable(text), yes=f"Yes, {label.lower()}"))
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _STATIC: Final = Path(__file__).parent / "static"
 _MOST_REQUESTS: Final = 200
+_MOST_VIEWS: Final = 20
 _log: Final = logging.getLogger(__name__)
 
 PACE_S: Final = 0.28
@@ -145,7 +146,7 @@ class Panel(anywidget.AnyWidget):
         self._publishing = Lock()
         self._requests: OrderedDict[str, Future[Any]] = OrderedDict()  # recent ones, which may be sent again
         self._requesting = Lock()
-        self._shown_views: dict[str, bool] = {}
+        self._shown_views: OrderedDict[str, bool] = OrderedDict()
         self._outputs = PanelOutputs(self._bundle, lambda: manager.snapshot)
         super().__init__()
         self.on_msg(self._receive)
@@ -219,6 +220,9 @@ class Panel(anywidget.AnyWidget):
             case messages.SetVisible():
                 with self._publishing:
                     self._shown_views[request.view] = request.is_shown
+                    self._shown_views.move_to_end(request.view)
+                    if len(self._shown_views) > _MOST_VIEWS:  # a page that reloads reports no closed view
+                        self._shown_views.popitem(last=False)
                 self._reply(messages.Reply(cid=request.cid))
             case _:
                 self._execute(request)

@@ -138,9 +138,8 @@ def config(
     --save: Set it for all future kernels too.
     --reset: Undo what was set or saved.
     """
-    typed, has_value, text = re.sub(r"^([\w-]+)\s*=\s*", r"\1 ", words).partition(
-        " "
-    )  # also as in `%config NAME = VALUE`
+    words = re.sub(r"^([\w-]+)\s*=\s*", r"\1 ", words)  # also as in `%config NAME = VALUE`
+    typed, has_value, text = words.partition(" ")
     if reset and (not typed or text or save):
         raise GrammarError("--reset needs the name of a setting, without a value or --save")
     if save and not text:

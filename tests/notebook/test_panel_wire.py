@@ -179,6 +179,20 @@ def test_counters_are_sent_while_one_of_several_views_is_visible(panel_of):
     assert custom(panel)[-1]["rows"][0]["part"] == 0.5
 
 
+def test_a_view_of_a_page_that_reloaded_is_forgotten_after_twenty_others(panel_of):
+    """Such a page does not report that its view is closed: the counters would be sent to nobody for good."""
+    manager = FakeManager(download(MODEL, "downloading", downloaded_bytes=GB))
+    panel = panel_of(manager)
+    look(panel, is_shown=True, view="reloaded")
+    for number in range(20):
+        look(panel, is_shown=False, view=f"view {number}")
+    sent = len(custom(panel))
+
+    manager.show(download(MODEL, "downloading", downloaded_bytes=2 * GB))
+
+    assert len(custom(panel)) == sent
+
+
 def test_counters_are_throttled_and_other_changes_sent_at_once(panel_of):
     manager = FakeManager(download(MODEL, "downloading"))
     panel = panel_of(manager, pace_s=3600.0)
