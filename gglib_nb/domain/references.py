@@ -162,20 +162,28 @@ _PASTED_PREFIX: Final = re.compile(
 _PASTED_PAGE: Final = re.compile(
     r"(?P<repo_id>[^/@:?#]+/[^/@:?#]+)"
     r"(?:@(?P<at>refs/pr/\d+|[^/:?#]+))?"
-    r"(?:/(?:tree|blob|resolve|raw|file/view)/(?P<revision>refs/pr/\d+|[^/:?#]+)(?P<path>/[^:?#]*)?)?"
+    r"(?:/(?:tree|blob|resolve|raw|commits?|file/view)/(?P<revision>refs/pr/\d+|[^/:?#]+)(?P<path>/[^:?#]*)?)?"
     r"(?P<rest>/[^:?#]*)?"  # a path behind hf://owner/name; another page of the repository behind https://
     r"(?:\?(?P<query>[^#:]*))?"
     r"(?:#[^:]*)?"
     r"(?::(?P<tail>[^/:]+))?"
 )
 # Options of llama.cpp, and the commands of programs that take a repository or an address of the Hub.
-_REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo")
+_REPO_OPTIONS: Final = ("-hf", "-hfr", "--hf-repo", "--model")
 _FILE_OPTIONS: Final = ("-hff", "--hf-file", "--include")
-_PROGRAMS: Final = "llama|ollama|hf|huggingface-cli|lms|ramalama|docker|vllm|git|wget|curl|aria2c"
 # What precedes a command or a reference: a prompt, a cell's `!`, variables, a program that runs others, our own verb.
-_PROMPT: Final = re.compile(r"\s*(?:[!>]\s*|\$\s+)?(?:(?!MODEL)\w+=\S*\s+)*(?:(?:sudo|uvx|%gguf\s+(?:queue|plan))\s+)?")
-_COMMANDS: Final = re.compile(rf"(?:{_PROGRAMS})(?:[-.].*)?", re.IGNORECASE)
-_OTHER_PAGE: Final = re.compile(r"(?:datasets|spaces|buckets|collections|papers|docs|blog|posts|learn)/", re.IGNORECASE)
+_PROMPT: Final = re.compile(
+    r"\s*(?:[!>]\s*|\$\s+)?(?:\w+=\S*\s+)*(?:(?:sudo|uvx(?:\s+--from\s+\S+)?|%gguf\s+(?:queue|plan))\s+)?"
+)
+_EMPTY_OPTION: Final = re.compile(r"""\s--[\w-]+=(?:''|"")?(?=\s|$)""")
+_COMMANDS: Final = re.compile(
+    r"(?:llama|llamafile|ollama|hf|huggingface-cli|modelscope|lms|koboldcpp|local-ai|ramalama|docker|vllm|git|wget|curl"
+    r"|aria2c)(?:[-.].*)?",
+    re.IGNORECASE,
+)
+_OTHER_PAGE: Final = re.compile(
+    "(?:datasets|spaces|buckets|collections|papers|docs|blog|posts|learn|organization|profile)/", re.IGNORECASE
+)
 _ADDRESS: Final = re.compile(r"[^/]+://[^/]+/[^/]")  # with a path: a mirror's address alone names no repository
 
 
@@ -184,9 +192,12 @@ def parse_pasted(text: str) -> DownloadId:
 
     The page of a file or folder requests the variant of that path. Without `owner/name`, it is an `InvalidRepoIdError`.
     """
-    text = _PROMPT.sub("", text, count=1)
+    is_of_modelscope = re.match(r".*MODEL_ENDPOINT=\S*modelscope", text)
+    text = _EMPTY_OPTION.sub("", _PROMPT.sub("", text, count=1))
     words = text.replace("'", " ").replace('"', " ").split()
     parsed = _of_command(words) if is_command(words) else _of_reference(text.strip())
+    if (is_of_modelscope or words[:1] == ["modelscope"]) and modelscope_name(parsed.repo_id) is None:
+        parsed = DownloadId(canonical(f"ms://{parsed.repo_id}"), parsed.quantization, parsed.revision)
     meant = DownloadId.parse(":".join(word for word in words if not word.startswith("--")))
     is_meant = len(words) > 1 and re.fullmatch(REPO_ID, meant.repo_id) and read_label(meant.quantization or "")
     if is_meant:  # `owner/name Q4_K_M`, or with options of ours
@@ -205,7 +216,7 @@ def _of_reference(pasted: str) -> DownloadId:
     text = canonical(pasted)
     bare = _PASTED_PREFIX.sub("", text).removesuffix(".git")  # no repository of the Hub ends so
     is_page = bare != text or (text != pasted and not pasted.lower().startswith("ms://"))
-    if is_page and _OTHER_PAGE.match(bare):
+    if is_page and _OTHER_PAGE.match(modelscope_name(bare) or bare):
         raise InvalidRepoIdError(f"{pasted!r} is not the page of a model. Write owner/name, as in the address of one.")
     page = _PASTED_PAGE.fullmatch(bare) if is_page else None
     if page is None:
