@@ -4,12 +4,13 @@ The GGUF header decides if it was read. Otherwise names decide, compared with th
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from gglib_nb.domain.gguf_header import GgufHeader
 from gglib_nb.domain.names import FileName
-from gglib_nb.domain.values import Value
+from gglib_nb.domain.values import Value, known_sum
 
 CompanionKind = Literal["mmproj", "imatrix", "adapter", "vocab", "draft", "other"]
 
@@ -45,8 +46,9 @@ _PART_WORD: Final = re.compile(
 _DRAFT_WORDS: Final = frozenset(
     {"draft", "drafter", "dflash", "dspark", "eagle2", "eagle3", "medusa", "speculator", "eagle"}
 )
-_DRAFT_FOLDERS: Final = _DRAFT_WORDS | {"drafts", "drafters", "mtp", "nextn", "speculative"}
+_DRAFT_FOLDERS: Final = _DRAFT_WORDS | {"drafts", "drafters", "speculative"}
 HEAD_WORDS: Final = frozenset({"mtp", "nextn", "assistant"})  # the last in Gemma 4's names
+_HEAD_FOLDERS: Final = frozenset({"mtp", "nextn"})
 _ADAPTER_WORDS: Final = frozenset({"lora", "qlora", "loras", "adapter", "adapters", "cvec"})
 _SIDECAR: Final = "._"  # AppleDouble: macOS keeps the attributes of a file beside it, under its name with this prefix
 _CHECKSUM: Final = re.compile(r"(?:md5|sha\d{1,3})(?:sums?)?(?:\.txt)?|.+\.(?:md5|sha\d{1,3})(?:sums?)?", re.IGNORECASE)
@@ -72,21 +74,28 @@ class _Listing:
     """All GGUF files of a repository, perhaps a hundred thousand, as evidence for the kind of one of them."""
 
     def __init__(self, files: Sequence[FileName], sizes: Mapping[str, int | None]) -> None:
-        self.sizes = sizes
+        sets: defaultdict[tuple[object, ...], list[int | None]] = defaultdict(list)
+        for file in files:
+            sets[file.whole].append(sizes[file.path])
+        self.sizes = {file.path: known_sum(sets[file.whole]) for file in files}  # of a split set, the whole
         self.bases = {file.base_words for file in files}
         # The names that occur in a block type, in which adapters are not written.
         self.bases_in_blocks = {file.base_words for file in files if file.label not in _UNQUANTIZED}
         # Parts and drafts are companions only beside a file that is a model by its name alone.
-        self.has_a_model = any(kind_by_name(one) is None and _kind_beside_a_model(one) is None for one in files)
-        # Of the files without a prediction head, the names; and the smallest of those that begin as a head does.
-        heads = [file for file in files if HEAD_WORDS.intersection(file.words)]
-        others = [file for file in files if HEAD_WORDS.isdisjoint(file.words)] if heads else []
+        named = (file for file in files if kind_by_name(file) is None and _kind_beside_a_model(file) is None)
+        models = [file for file in named if not _is_imatrix(file, self)]
+        self.has_a_model = bool(models)
+        # Of the models without a prediction head, the names; the smallest of those that begin as a head does, and of
+        # those with the same size in their names.
+        heads = [file for file in models if _may_be_head(file)]
+        others = [file for file in models if not _may_be_head(file)] if heads else []
         begins = {words for head in heads for words in _stem_and_twin(head)}
         self.names = {file.words for file in others}
         self.smallest: dict[Words, float | None] = {}
         for file in others:
-            for start in begins.intersection(file.words[:end] for end in range(1, len(file.words) + 1)):
-                known = filter(None, (_parameters(file, sizes), self.smallest.get(start)))
+            starts = begins.intersection(file.words[:end] for end in range(1, len(file.words) + 1))
+            for start in starts | {tuple(sorted(file.size_words))}:
+                known = filter(None, (_parameters(file, self.sizes), self.smallest.get(start)))
                 self.smallest[start] = min(known, default=None)
         self.second_editions = {head.base_words for head in heads if _stem_and_twin(head)[1] in self.names}
 
@@ -114,7 +123,7 @@ def _kind(file: FileName, listing: _Listing, stated: HeaderKind | None) -> Compa
         "imatrix": _is_imatrix(file, listing),
         "mmproj": _is_encoder(file, listing),
         "adapter": _is_adapter(file, listing),
-        "draft": not HEAD_WORDS.isdisjoint(file.words) and _is_head(file, listing),
+        "draft": _may_be_head(file) and _is_head(file, listing),
     }
     return next((kind for kind, applies in tests.items() if applies), None)
 
@@ -187,19 +196,25 @@ def _is_adapter(file: FileName, listing: _Listing) -> bool:
 def _is_head(file: FileName, listing: _Listing) -> bool:
     """A prediction head (`mtp`) that is published beside its model; otherwise the model has the head built in.
 
-    Known sizes decide. Otherwise `X-Q4_K_M-mtp` is the head of `X-Q4_K_M`. All `X-MTP-…` are a second edition of the
-    model if one of them has the label of an `X-…`; if none has, they are heads for all.
+    Known sizes decide. Otherwise those in a folder `MTP` are heads, and `X-Q4_K_M-mtp` is the head of `X-Q4_K_M`. All
+    `X-MTP-…` are a second edition of the model if one of them has the label of an `X-…`; if none has, they are heads
+    for all.
     """
     stem, twin = _stem_and_twin(file)
-    if stem not in listing.smallest:
+    has_twin, is_apart = twin in listing.names, not _HEAD_FOLDERS.isdisjoint(file.folders)
+    if not (listing.names if is_apart else stem in listing.smallest):
         return False
-    has_twin = twin in listing.names
-    reference, parameters = listing.smallest[twin if has_twin else stem], _parameters(file, listing.sizes)
+    beside = tuple(sorted(file.size_words)) if is_apart else twin if has_twin else stem
+    reference, parameters = listing.smallest.get(beside), _parameters(file, listing.sizes)
     if reference and parameters:
         most = 1 if file.label else 4  # times as many: without a label it may be quantized
         return most * parameters < _LARGEST_HEAD_SHARE * reference
     is_after_label = bool(HEAD_WORDS.intersection(file.words_after_label))
-    return has_twin if is_after_label else file.base_words not in listing.second_editions
+    return is_apart or (has_twin if is_after_label else file.base_words not in listing.second_editions)
+
+
+def _may_be_head(file: FileName) -> bool:
+    return not (HEAD_WORDS.isdisjoint(file.words) and _HEAD_FOLDERS.isdisjoint(file.folders))
 
 
 def _parameters(file: FileName, sizes: Mapping[str, int | None]) -> float | None:
@@ -209,8 +224,8 @@ def _parameters(file: FileName, sizes: Mapping[str, int | None]) -> float | None
 
 
 def _stem_and_twin(head: FileName) -> tuple[Words, Words]:
-    """The words of a name before the first head word, and all without head words."""
-    first = next(index for index, word in enumerate(head.words) if word in HEAD_WORDS)
+    """The words of a name before the first head word, if any, and all without head words."""
+    first = next((index for index, word in enumerate(head.words) if word in HEAD_WORDS), None)
     return head.words[:first], tuple(word for word in head.words if word not in HEAD_WORDS)
 
 
@@ -273,9 +288,9 @@ def kind_of_header(header: GgufHeader) -> HeaderKind | None:
     is_split = (header.split_count or 1) > 1
     if header.tensor_count == 0 and not is_split:
         return "vocab"
-    has_layers = is_split or header.tensor_count >= 2 * header.block_count
+    has_layers = header.tensor_count >= 2 * header.block_count
     # With few tensors and `nextn_predict_layers`, it may be the prediction head alone.
-    is_model = (kind == "model" or header.tokenizer_model) and not header.of_model("nextn_predict_layers")
+    is_model = (is_split or kind == "model" or header.tokenizer_model) and not header.of_model("nextn_predict_layers")
     return "model" if has_layers or is_model else None
 
 

@@ -159,6 +159,12 @@ class FileName(Value, frozen=True, dict=True):
         is_part = self.split is not None and self.split.kind == "bytes"
         return "/".join(filter(None, (self.folder, f"{self.stem}.gguf"))) if is_part else self.path
 
+    @property
+    def whole(self) -> tuple[object, ...]:
+        """What the files of one split set share; of any other file its path."""
+        split = self.split
+        return (self.folder, self.stem, split.kind, split.total, split.style) if split else (self.path,)
+
     @cached_property
     def words(self) -> tuple[str, ...]:
         """The words of the stem in lower case."""

@@ -100,9 +100,10 @@ class Variants(Value, frozen=True, dict=True):
 
     @cached_property
     def single_files(self) -> tuple[Variant, ...]:
-        """Each companion as something to download by itself, by its own path."""
+        """Each companion, with all files of a split one, as something to download by itself."""
         taken = {variant.key.casefold() for variant in self.variants}
-        alone = [_variant([parse_path(one.path)], {one.path: one.size_bytes}) for one in self.companions]
+        sizes = {one.path: one.size_bytes for one in self.companions}
+        alone = [_variant(members, sizes) for members in _sets(map(parse_path, sizes))]
         return tuple(replace(one, key=key) for one, key in zip(alone, _stem_keys(alone, taken), strict=True))
 
     @cached_property
@@ -113,6 +114,11 @@ class Variants(Value, frozen=True, dict=True):
             for folder in {variant.folder, ""}:
                 by_folder[folder].append(first_name(variant))
         return {folder: _are_editions(names) for folder, names in by_folder.items()}
+
+    @cached_property
+    def whole_companions(self) -> Mapping[str, Variant]:
+        """The complete ones of these, by the path of their first file."""
+        return {one.files[0]: one for one in self.single_files if one.is_complete}
 
     @property
     def offered(self) -> tuple[Variant, ...]:
@@ -154,16 +160,18 @@ def companion_for(
     kind: CompanionKind = "mmproj",
     confirm: Callable[[Companion], bool | None] = lambda _companion: None,
 ) -> Companion | None:
-    """The companion of a kind that fits the variant best; None: none is known to fit.
+    """The companion of a kind that fits the variant best, of a split one the first file; None: none is known to fit.
 
     Names have to agree, unless headers do: `confirm` returns what they say, None: nothing. A companion whose name names
     no model (`mmproj-F16`) goes with the models of its folder, and from the root with all, if these are editions of one
     model; in a repository with a single model, any companion fits. Of several: the variant's own folder, then the root;
     the name that shares most with the variant's; then the precision.
     """
-    if any(one.path == variant.files[0] for one in variants.companions):
-        return None  # a companion by itself
-    candidates = (one for one in variants.companions if one.kind == kind and parse_path(one.path).is_gguf)
+    if variant in variants.single_files:
+        return None
+    whole = variants.whole_companions
+    named = (one for one in variants.companions if one.kind == kind and one.path in whole)
+    candidates = (replace(one, size_bytes=whole[one.path].size_bytes) for one in named if parse_path(one.path).is_gguf)
     fitting = (one for one in candidates if _fits(variants, one, variant, confirm(one)))
     return min(fitting, key=lambda companion: _distance(companion, variant), default=None)
 
@@ -205,11 +213,10 @@ def _sets(models: Iterable[FileName]) -> list[list[FileName]]:
     sets: defaultdict[tuple[object, ...], list[dict[int, FileName]]] = defaultdict(list)
     for file in models:
         split = file.split
-        name = (file.folder, file.stem, split.kind, split.total, split.style) if split else (file.path,)
         number = split.number if split else 1
-        free = next((members for members in sets[name] if number not in members), None)
+        free = next((members for members in sets[file.whole] if number not in members), None)
         if free is None:
-            sets[name].append(free := {})
+            sets[file.whole].append(free := {})
         free[number] = file
     return [[members[number] for number in sorted(members)] for alike in sets.values() for members in alike]
 

@@ -159,8 +159,9 @@ class Importer:
             check_split_set(files)
             for companion in (companion_for(variants, variant, kind, agree) for kind in COMPANION_KINDS):
                 if companion is not None:
-                    files.append(_stored(group.files[companion.path], companion.path, companion.kind, headers))
-                    self._used.add(group.files[companion.path])
+                    whole = variants.whole_companions[companion.path].files
+                    files += [_stored(group.files[path], path, companion.kind, headers) for path in whole]
+                    self._used.update(group.files[path] for path in whole)
             id_, commit_sha, origin = self._identity(group, variant, files[0].sha256)
             model = Model(id_, commit_sha, variant.quantization, tuple(files), self._at_s, origin)
             other = self._by_id.get(str(id_).casefold())

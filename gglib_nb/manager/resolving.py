@@ -134,21 +134,23 @@ def _companions(
             )
         if (companion := companion_for(variants, variant, kind)) is None:
             raise RequestError(f"{listing.repo_id} has no {kind} for {variant.key}. {without}")
-        files.append(planned_file(folder, listing, companion.path, kind))
+        files += shard_files(folder, listing, variants.whole_companions[companion.path], kind)
     return files
 
 
-def shard_files(models_directory: Path, listing: RepoListing, variant: Variant) -> list[PlannedFile]:
-    """The files of a variant, in order; the parts of a byte split, whose sizes must be known, share a target."""
+def shard_files(
+    models_directory: Path, listing: RepoListing, variant: Variant, kind: str = "shard"
+) -> list[PlannedFile]:
+    """The files of a variant or companion, in order; parts of a byte split, of known sizes, share a target."""
     if len(variant.files) > _MOST_FILES:
         raise RequestError(
             f"{variant.key} is split into {len(variant.files)} files, and more than {_MOST_FILES} are not downloaded."
         )
     if variant.split != "bytes":
-        return [planned_file(models_directory, listing, path, "shard") for path in variant.files]
+        return [planned_file(models_directory, listing, path, kind) for path in variant.files]
     parts, offset = [], 0
     for path in variant.files:
-        parts.append(planned_file(models_directory, listing, path, "shard", offset))
+        parts.append(planned_file(models_directory, listing, path, kind, offset))
         size = parts[-1].size_bytes
         if size is None:
             raise HubUnavailableError(f"The Hub does not say how large {path} is, so its parts cannot be joined.")

@@ -12,6 +12,7 @@ from tests.support.hub import make_repository
 VISION = "demo/vision-GGUF"
 PROJECTOR = "mmproj-vision-F16.gguf"
 BOTH = "demo/both-GGUF"
+SPLIT = "demo/split-draft-GGUF"
 
 
 @pytest.fixture(autouse=True)
@@ -163,6 +164,23 @@ async def test_a_draft_is_downloaded_with_its_model(manager: DownloadManager, hu
         "m-7B-Q4_K_M.gguf": "shard",
         "mtp-m-7B.gguf": "draft",
     }
+
+
+async def test_of_a_split_companion_all_files_are_downloaded(manager: DownloadManager, hub: FaultyHub) -> None:
+    drafts = [f"mtp-m-7B-Q8_0-0000{number}-of-00002.gguf" for number in (1, 2)]
+    incomplete = {"mtp-m-7B-Q4_0-00001-of-00002.gguf": 5_000}
+    hub.add_repository(
+        make_repository(SPLIT, {"m-7B-Q4_K_M.gguf": 60_000, **dict.fromkeys(drafts, 20_000)} | incomplete)
+    )
+
+    [row] = (await manager.plan(SPLIT)).variants
+    await manager.download(SPLIT, companions=("draft",))
+
+    [model] = manager.catalog.models()
+    assert [(one.path, one.size_bytes) for one in row.companions] == [(drafts[0], 40_000)]
+    assert [Path(file.target).name for file in model.files] == ["m-7B-Q4_K_M.gguf", *drafts]
+    assert model.draft_path == model.files[1].target
+    assert (await manager.download(SPLIT, drafts[1])).name == drafts[0]
 
 
 def test_a_later_download_without_the_projector_keeps_it(manager: DownloadManager) -> None:

@@ -347,6 +347,21 @@ def test_a_projector_is_paired_by_its_header(manager: DownloadManager, tmp_path:
     }
 
 
+def test_of_a_split_draft_all_files_are_imported(manager: DownloadManager, tmp_path: Path) -> None:
+    flat = tmp_path / "flat"
+    paths = [headed(flat, "m-7B-Q4_K_M.gguf", **whole("gemma4"))]
+    for number in (0, 1):
+        keys: dict[str, Value] = {"split.count": 2, "split.no": number, "split.tensors.count": 16}
+        keys |= {} if number else whole("gemma4-assistant")
+        paths.append(headed(flat, f"mtp-m-7B-0000{number + 1}-of-00002.gguf", **keys))
+
+    report = manager.sync.import_folder(flat)
+
+    [model] = manager.catalog.models()
+    assert report.skipped == ()
+    assert [file.target for file in model.files] == [str(path) for path in paths]
+
+
 def test_a_quantization_missing_from_the_name_is_read_from_the_header(manager: DownloadManager, tmp_path: Path) -> None:
     headed(tmp_path / "flat", "model-iq4xs.gguf", **whole("llama"), general__file_type=30)
 

@@ -35,6 +35,7 @@ WHOLE = {"general__architecture": "llama", "llama__block_count": 32, "llama__emb
         (0, WHOLE, "vocab"),
         (0, WHOLE | {"split__count": 2}, "model"),
         (9, WHOLE | {"llama__nextn_predict_layers": 1}, None),
+        (9, WHOLE | {"llama__nextn_predict_layers": 1, "split__count": 2}, None),
         (400, WHOLE | {"llama__nextn_predict_layers": 1}, "model"),
         (300, {"general__architecture": "clip", "general__type": "mmproj"}, "mmproj"),
         (300, {"general__architecture": "clip"}, "mmproj"),

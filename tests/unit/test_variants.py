@@ -235,6 +235,25 @@ def test_sizes_decide_whether_a_head_is_built_in() -> None:
     assert kinds(("m-Q4_K_M.gguf", 100), ("m-MTP-Q4_K_M.gguf", 7)) == {"m-MTP-Q4_K_M.gguf": "draft"}
 
 
+@pytest.mark.parametrize("name", ["MTP/m-27B-MTP-Q4_K_M.gguf", "MTP/m-27B-Q8_0.gguf", "q/nextn/m-27B.gguf"])
+def test_a_folder_of_heads_has_whole_models_if_they_are_as_large(name: str) -> None:
+    beside = [("m-27B-Q4_K_M.gguf", 17 * GB), ("m-27B-Q8_0.gguf", 29 * GB), ("mmproj-F16.gguf", GB)]
+
+    assert kinds(*beside, (name, 30 * GB)) == {"mmproj-F16.gguf": "mmproj"}
+    assert kinds(*beside, (name, GB)) == {"mmproj-F16.gguf": "mmproj", name: "draft"}
+
+
+def test_a_folder_of_heads_without_another_model_has_models() -> None:
+    assert kinds(("MTP/m-MTP-Q4_K_M.gguf", 17 * GB), ("mmproj-F16.gguf", GB)) == {"mmproj-F16.gguf": "mmproj"}
+
+
+@pytest.mark.parametrize("small", ["m-Q4_K_M-00001-of-00003.gguf", "m.imatrix.gguf", "m.mmproj-f16.gguf"])
+def test_the_size_of_a_head_is_compared_with_whole_models_only(small: str) -> None:
+    files = [("m-Q4_K_M-00002-of-00003.gguf", 40 * GB), ("m-Q4_K_M-00003-of-00003.gguf", 40 * GB), (small, GB // 100)]
+
+    assert kinds(*files, ("m-MTP-Q8_0.gguf", 4 * GB))["m-MTP-Q8_0.gguf"] == "draft"
+
+
 def test_a_file_of_the_models_size_is_not_its_head_even_without_a_label() -> None:
     assert kinds(("m-Q4_K_M.gguf", 5 * GB), ("m-MTP.gguf", 5 * GB)) == {}
     assert kinds(("m-Q4_K_M.gguf", 5 * GB), ("m-MTP.gguf", GB)) == {"m-MTP.gguf": "draft"}
