@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
+import msgspec
 import platformdirs
 
 from gglib_nb.domain.http_rules import web_address
@@ -494,10 +495,7 @@ def save_setting(name: str, value: Any = _OPEN) -> Path:  # noqa: ANN401 - as th
 
 
 def _read_saved(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a mark in front
-    except (OSError, ValueError, RecursionError) as error:
+    try:  # with `-sig`, because some editors write a mark in front
+        return msgspec.json.decode(path.read_text(encoding="utf-8-sig"), type=dict[str, Any])
+    except (OSError, ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise InvalidConfigError(f"The saved settings cannot be read; repair or delete {path} ({error}).") from None
-    if not isinstance(found, dict):
-        raise InvalidConfigError(f"The saved settings are not a JSON object; repair or delete {path}.")
-    return found

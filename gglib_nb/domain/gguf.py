@@ -12,6 +12,7 @@ from math import prod
 from typing import Any, Final
 
 import xxhash
+from msgspec import Struct, field
 
 from gglib_nb.domain.gguf_header import CHAT_TEMPLATE, DEFAULT_ALIGNMENT, GgufHeader, Scalar
 from gglib_nb.domain.values import Value
@@ -159,31 +160,24 @@ class _ReadLimitError(GgufError):
     """The header is longer than may be read; the part read so far is right."""
 
 
-class _Reader:
+class _Reader(Struct):
     """Moves once over a header, in the format's order; jumps over skipped values and refuses impossible lengths."""
 
-    def __init__(
-        self,
-        read: ReadBytes,
-        size_bytes: int,
-        window_bytes: int,
-        limit_bytes: int | None = None,
-        position: int = 0,
-        known_strings: KnownStrings | None = None,
-    ) -> None:
-        self._known_strings: Final = known_strings
-        self.position: int = position
-        self.infos: list[Tensor] = []
-        self.infos_start: int = 0
-        self._read, self._size_bytes, self._window_bytes = read, size_bytes, window_bytes
-        self._allowance: int | None = limit_bytes
-        self._start: int = position  # of the buffer
-        self._buffer: bytes = b""
-        self._metadata: dict[str, Scalar] = {}
-        self._array_lengths: dict[str, int] = {}
-        self._layer_values: dict[str, tuple[int, ...]] = {}
-        self._has_chat_template: bool = False
-        self._counts: Counter[str] = Counter()
+    read: ReadBytes
+    size_bytes: int
+    window_bytes: int
+    allowance: int | None = None  # how many bytes may still be read; None: any number
+    position: int = 0
+    known_strings: KnownStrings | None = None
+    infos: list[Tensor] = []
+    infos_start: int = 0
+    metadata: dict[str, Scalar] = {}
+    array_lengths: dict[str, int] = {}
+    layer_values: dict[str, tuple[int, ...]] = {}
+    has_chat_template: bool = False
+    counts: Counter[str] = field(default_factory=Counter)
+    buffer: bytes = b""
+    start: int = 0  # of the buffer
 
     def header(self) -> GgufHeader:
         version = self._version()
@@ -199,9 +193,9 @@ class _Reader:
             for _ in range(tensor_count):
                 self.tensor()
             parameters = sum(info.parameter_count for info in self.infos)
-            header_bytes = _aligned(self.position, self._metadata.get("general.alignment", DEFAULT_ALIGNMENT))
-        counted = tensor_count, self._metadata, self._array_lengths, self._layer_values
-        return GgufHeader(version, *counted, self._has_chat_template, parameters, header_bytes)
+            header_bytes = _aligned(self.position, self.metadata.get("general.alignment", DEFAULT_ALIGNMENT))
+        counted = tensor_count, self.metadata, self.array_lengths, self.layer_values
+        return GgufHeader(version, *counted, self.has_chat_template, parameters, header_bytes)
 
     def tensor(self) -> None:
         """Reads the description of one tensor."""
@@ -232,18 +226,18 @@ class _Reader:
 
     def _pair(self) -> None:
         key = self._name()
-        if key in self._metadata or key in self._array_lengths:
+        if key in self.metadata or key in self.array_lengths:
             raise _broken(f"the key {key[:80]!r} occurs twice")
         self._count("names", len(key), _MOST_KEPT_BYTES, "its names are too long")
         (kind,) = self._unpack(_U32)
-        self._has_chat_template |= key == CHAT_TEMPLATE
+        self.has_chat_template |= key == CHAT_TEMPLATE
         if kind == _ARRAY:
             self._array(key, _DEEPEST_ARRAY)
         elif kind == _STRING:
             self._text(key, _LONGEST_TEMPLATE_BYTES if key.startswith(CHAT_TEMPLATE) else _LONGEST_TEXT_BYTES)
         else:
             (value,) = self._unpack(_layout(kind))
-            self._metadata[key] = bool(value) if kind == _BOOL else value
+            self.metadata[key] = bool(value) if kind == _BOOL else value
 
     def _name(self) -> str:
         (length,) = self._unpack(_U64)
@@ -254,7 +248,7 @@ class _Reader:
     def _text(self, key: str, longest_bytes: int) -> None:
         (length,) = self._unpack(_U64)
         if length <= longest_bytes and self._may_keep(length):
-            self._metadata[key] = self._take(length).decode(errors="replace")
+            self.metadata[key] = self._take(length).decode(errors="replace")
         else:
             self._skip(length)
 
@@ -262,7 +256,7 @@ class _Reader:
         """Keeps the length of an array, and its values if there may be one for each layer."""
         kind, count = self._unpack(_KIND_AND_U64)
         if key:  # before the values, as the reading may end within them
-            self._array_lengths[key] = count
+            self.array_lengths[key] = count
         if kind == _STRING:
             self._count("strings", count, _MOST_STRINGS, f"it declares {count} strings")
             self._skip_strings(count)
@@ -276,7 +270,7 @@ class _Reader:
             is_wanted = key and layout.format[-1] not in "fd" and count <= _LONGEST_KEPT_ARRAY
             if is_wanted and self._may_keep(count * _U64.size):
                 values = struct.unpack(f"<{count}{layout.format[-1]}", self._take(count * layout.size))
-                self._layer_values[key] = values
+                self.layer_values[key] = values
             else:
                 self._skip(count * layout.size)
 
@@ -285,23 +279,23 @@ class _Reader:
             raise _broken(f"it declares {count} {what}")
 
     def _count(self, what: str, amount: int, most: int, fault: str) -> None:
-        self._counts[what] += amount
-        if self._counts[what] > most:
+        self.counts[what] += amount
+        if self.counts[what] > most:
             raise _broken(fault)
 
     def _may_keep(self, length_bytes: int) -> bool:
-        self._counts["kept"] += length_bytes
-        return self._counts["kept"] <= _MOST_KEPT_BYTES
+        self.counts["kept"] += length_bytes
+        return self.counts["kept"] <= _MOST_KEPT_BYTES
 
     @property
     def _left_bytes(self) -> int:
-        return min(self._size_bytes, _LONGEST_HEADER_BYTES) - self.position
+        return min(self.size_bytes, _LONGEST_HEADER_BYTES) - self.position
 
     def _take(self, length: int) -> bytes:
         self._require(length)
-        at = self.position - self._start
+        at = self.position - self.start
         self.position += length
-        return self._buffer[at : at + length]
+        return self.buffer[at : at + length]
 
     def _unpack(self, layout: struct.Struct) -> tuple[Any, ...]:
         return layout.unpack(self._take(layout.size))
@@ -313,23 +307,23 @@ class _Reader:
     def _skip_strings(self, count: int) -> None:
         """Without a call for each: a vocabulary has a quarter of a million."""
         start, left, unpack = self.position, count, _U64.unpack_from
-        length, digest = (self._known_strings or {}).get(count, (0, b""))
+        length, digest = (self.known_strings or {}).get(count, (0, b""))
         if length and self._digest(start, length) == digest:
             self._skip(length)
             return
         while left:
             self._require(_U64.size)
-            at, last = self.position - self._start, len(self._buffer) - _U64.size
+            at, last = self.position - self.start, len(self.buffer) - _U64.size
             while left and at <= last:
-                at += _U64.size + unpack(self._buffer, at)[0]
+                at += _U64.size + unpack(self.buffer, at)[0]
                 left -= 1
-            self._skip(self._start + at - self.position)
-        if self._known_strings is not None and count >= _MANY_STRINGS:
+            self._skip(self.start + at - self.position)
+        if self.known_strings is not None and count >= _MANY_STRINGS:
             length = self.position - start
-            self._known_strings[count] = length, self._digest(start, length)
+            self.known_strings[count] = length, self._digest(start, length)
 
     def _digest(self, start: int, length: int) -> bytes:
-        return xxhash.xxh3_128_digest(self._read(start, length))
+        return xxhash.xxh3_128_digest(self.read(start, length))
 
     def _check(self, length: int) -> None:
         if length > self._left_bytes:
@@ -338,19 +332,19 @@ class _Reader:
 
     def _require(self, length: int) -> None:
         self._check(length)
-        if self.position + length <= self._start + len(self._buffer):
+        if self.position + length <= self.start + len(self.buffer):
             return
-        kept = self._buffer[self.position - self._start :]  # empty if a skip went beyond it
-        wanted = min(max(length, self._window_bytes), self._size_bytes - self.position) - len(kept)
-        if self._allowance is not None:
-            wanted = min(wanted, self._allowance)
-            self._allowance -= wanted
-        read = self._read(self.position + len(kept), wanted) if wanted else b""
-        self._buffer, self._start = kept + read, self.position
-        if len(self._buffer) < length:
-            if self._allowance == 0:
+        kept = self.buffer[self.position - self.start :]  # empty if a skip went beyond it
+        wanted = min(max(length, self.window_bytes), self.size_bytes - self.position) - len(kept)
+        if self.allowance is not None:
+            wanted = min(wanted, self.allowance)
+            self.allowance -= wanted
+        read = self.read(self.position + len(kept), wanted) if wanted else b""
+        self.buffer, self.start = kept + read, self.position
+        if len(self.buffer) < length:
+            if self.allowance == 0:
                 raise _ReadLimitError("The GGUF header is too long to be read.")
-            raise GgufError(f"The file ends inside its GGUF header, at byte {self.position + len(self._buffer)}.")
+            raise GgufError(f"The file ends inside its GGUF header, at byte {self.position + len(self.buffer)}.")
 
 
 def _layout(kind: int) -> struct.Struct:

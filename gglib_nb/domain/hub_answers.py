@@ -90,31 +90,33 @@ class Refusal(Value, frozen=True):
 
 def hub_refusal(refusal: Refusal, asked: Asked) -> HubError | InvalidConfigError:  # noqa: C901 - one case an answer
     """The error that says what happened and what to do."""
+    is_bad_token = refusal.status == 401 and _BAD_TOKEN in refusal.text
     # A mirror may respond to a search with such a code too.
     match refusal.code if asked.repo_id is not None else "", refusal.status:
         case "GatedRepo", _:
             return _gated(refusal, asked)
         case "RepoNotFound", _:
             return _no_repository(refusal, asked)
-        case "RevisionNotFound", _:
-            return _no_revision(asked)
-        case "EntryNotFound", _ if asked.path is None:  # a mirror may respond to an unknown revision in this way
-            return _no_revision(asked)
-        case "EntryNotFound", _:
+        case "EntryNotFound", _ if asked.path is not None:
             where = "on its default branch" if asked.revision is None else f"at {asked.revision}"
             return HubError(f"{asked.repo_id} has no file {asked.path!r} {where}; %gguf plan shows the current files.")
+        case "RevisionNotFound" | "EntryNotFound", _:  # a mirror may respond to an unknown revision with the second
+            return _no_revision(asked)
         case "DisabledRepo", _:
             return RepoNotFoundError(
                 f"{asked.repo_id} was disabled by the Hub or its owner; choose another repository."
             )
         case _, 401 | 403 | 407 if refusal.is_web_page or refusal.status == 407:
             return proxy_refusal(asked.endpoint, refusal.status)
+        case _, 401 if asked.is_search and not is_bad_token:
+            return no_search(asked, f"or {LOG_IN} if it requires a login")
+        # Over plain HTTP huggingface_hub does not take a bare 401 for a missing repository, as it does over TLS.
+        case _, 401 | 404 if asked.repo_id is not None and not is_bad_token:
+            return _no_repository(refusal, asked)
         case _, 401:
-            return _unauthorised(refusal, asked)
+            return InvalidTokenError(f"{asked.endpoint} does not accept the token: {LOG_IN} again.")
         case _, 403:
             return _forbidden(refusal, asked)
-        case _, 404 if asked.repo_id is not None:
-            return _no_repository(refusal, asked)
         case _, 404:
             return InvalidConfigError(f"{asked.endpoint} is not a Hub (404). Check HF_ENDPOINT.")
         case _, 429:
@@ -201,15 +203,6 @@ def _no_revision(asked: Asked) -> HubError:
             "Queue it again to get the current files."
         )
     return RevisionNotFoundError(f"{asked.repo_id} has no branch or tag {asked.revision!r}.")
-
-
-def _unauthorised(refusal: Refusal, asked: Asked) -> HubError:
-    # Over plain HTTP huggingface_hub does not take a bare 401 for a missing repository, as it does over TLS.
-    if _BAD_TOKEN not in refusal.text and asked.is_search:
-        return no_search(asked, f"or {LOG_IN} if it requires a login")
-    if _BAD_TOKEN not in refusal.text and asked.repo_id is not None:
-        return _no_repository(refusal, asked)
-    return InvalidTokenError(f"{asked.endpoint} does not accept the token: {LOG_IN} again.")
 
 
 def no_search(asked: Asked, otherwise: str) -> HubError:

@@ -52,17 +52,8 @@ def remembered(download: QueuedDownload) -> PastDownload | None:
     if never_ran or download.ended_at_s is None:
         return None
     failure = f"Its command failed: {download.then.error}" if download.then is not None and download.then.error else ""
-    return PastDownload(
-        id=download.id,
-        outcome=download.status,
-        total_bytes=download.total_bytes,
-        bytes_per_second=download.bytes_per_second,
-        started_at_s=download.started_at_s,
-        ended_at_s=download.ended_at_s,
-        was_present=download.was_present,
-        error=first_sentence(str(download.error or failure)),
-        ran_s=download.ran_s,
-    )
+    same = {one: getattr(download, one) for one in PastDownload.__struct_fields__ if one not in ("outcome", "error")}
+    return PastDownload(outcome=download.status, error=first_sentence(str(download.error or failure)), **same)
 
 
 def first_sentence(text: str) -> str:
