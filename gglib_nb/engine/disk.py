@@ -87,10 +87,11 @@ def rescue_renamed(target: Path) -> None:
     """Restore a partial file's name after a kill during its last rename, and clean up. The caller holds the lease."""
     part = part_path(target)
     for path in list(_private_names(target)):  # one look: a frozen process may wake up and rename the file in between
-        if path.stem == part.name and not os.path.lexists(part):
-            path.rename(part)
-        else:
-            path.unlink(missing_ok=True)
+        with contextlib.suppress(PermissionError):  # of another user, in a folder where only owners may delete
+            if path.stem == part.name and not os.path.lexists(part):
+                path.rename(part)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def renamed_parts(target: Path) -> list[Path]:
@@ -303,9 +304,9 @@ def storage_errors(path: Path, problem: str = "cannot be used", advice: str = ""
 
 def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) -> DiskFullError:
     """The error, with the missing space."""
-    needed = "" if needed_bytes is None else f": {units.size(needed_bytes)} more is needed"
+    needed = f": {units.size(needed_bytes)} more is needed" if needed_bytes else ""
     left = "" if left_bytes is None else f"{', but only' if needed else ':'} {units.size(left_bytes)} is free"
-    if left_bytes is not None and needed_bytes is not None and needed_bytes <= left_bytes:
+    if left_bytes and needed_bytes is not None and needed_bytes <= left_bytes:
         needed = f" although {units.size(left_bytes)} is free"
         left = ": a quota, or the number of files that it can store, is used up"
     return DiskFullError(

@@ -37,6 +37,7 @@ from gglib_nb.engine.pieces import WRITTEN, Pieces, Run, decode_runs, encode_run
 from gglib_nb.system import boot_id, sync_data
 
 _SLOT_BYTES: Final = 512 * 1024  # a file joined from hundreds of parts needs many; the rest of a slot is a hole
+_BLOCK_BYTES: Final = 4096
 _EARLIER_SLOT_BYTES: Final = 128 * 1024  # of an earlier version, for fewer parts
 _RUNS_BYTES: Final = 96 * 1024  # five thousand runs; a file of two thousand copied tensors has fewer
 _MAGIC: Final = b"gglib journal 2\n"
@@ -154,6 +155,7 @@ class Journal:
         self.fd, self._number, self._newest = create_beside(fresh), 0, b""
         try:
             self.record(pieces)
+            write_all(self.fd, bytes(_BLOCK_BYTES), 0)  # the other slot also has a block, should the disk fill up
             sync_data(self.fd)
             check_owner()
         except Exception:

@@ -80,6 +80,9 @@ class PartialFile:
         except Exception:
             os.close(self._fd)
             journal.close()
+            if not runs:  # without a journal, nothing would show later that the new file is ours
+                with contextlib.suppress(OSError):
+                    disk.delete_partial(target, lease.is_ours)
             raise
         self.hasher.allow(self.pieces.reach(0))
 

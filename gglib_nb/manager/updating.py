@@ -261,12 +261,13 @@ def _moved(file: StoredFile, place: Path) -> StoredFile:
     if exists(source) and not (exists(place) and source.samefile(place)):
         place.parent.mkdir(parents=True, exist_ok=True)
         fresh = place.with_name(f"{place.name}.new")
-        fresh.unlink(missing_ok=True)
-        try:
+        with contextlib.suppress(OSError):
             os.link(source, fresh)
-        except OSError:
-            source.replace(place)
-        else:
-            fresh.replace(place)
+        is_linked = exists(fresh) and fresh.samefile(source)  # perhaps by a killed attempt; another file is not ours
+        try:
+            (fresh if is_linked else source).replace(place)
+        finally:
+            if is_linked:
+                fresh.unlink(missing_ok=True)
         sync_folder(place.parent)
     return replace(file, target=str(place))

@@ -563,6 +563,32 @@ def test_an_update_replaces_no_file_that_the_old_version_did_not_have(tmp_path: 
     assert (models / "x/y/2.gguf").read_bytes() == b"a2"
 
 
+def test_an_update_that_cannot_get_its_name_leaves_no_second_one(tmp_path: Path) -> None:
+    models, catalog = tmp_path / "models", Catalog(tmp_path / "db.sqlite3")
+    old, new = (version(models, commit, folder) for commit, folder in (("a" * 40, ""), ("b" * 40, "@bbbbbbbb")))
+    catalog.register(old)
+    (models / "x/y/1.gguf").unlink()
+    (models / "x/y/1.gguf").mkdir()
+
+    with pytest.raises(StorageError, match="could not replace"):
+        settle_update(catalog, new, models, keeps_old=False)
+
+    assert sorted(path.name for path in models.glob("x/y/*")) == ["1.gguf", "2.gguf", "@bbbbbbbb"]
+
+
+def test_an_update_deletes_no_file_of_another_program(tmp_path: Path) -> None:
+    models, catalog = tmp_path / "models", Catalog(tmp_path / "db.sqlite3")
+    old, new = (version(models, commit, folder) for commit, folder in (("a" * 40, ""), ("b" * 40, "@bbbbbbbb")))
+    catalog.register(old)
+    theirs = models / "x/y/1.gguf.new"
+    theirs.write_bytes(b"theirs")
+
+    files = settle_update(catalog, new, models, keeps_old=False)
+
+    assert contents(replace(new, files=files)) == [b"b1", b"b2"]
+    assert theirs.read_bytes() == b"theirs"
+
+
 @pytest.mark.parametrize("step", range(1, 5))
 @pytest.mark.parametrize("has_links", [True, False])
 def test_a_retried_update_still_keeps_the_old_version(

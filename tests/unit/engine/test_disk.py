@@ -12,7 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gglib_nb.engine import disk
-from gglib_nb.engine.disk import check_way, journal_path, lease_path, open_beside, part_path, read_small
+from gglib_nb.engine.disk import (
+    check_way,
+    disk_full,
+    journal_path,
+    lease_path,
+    open_beside,
+    part_path,
+    read_small,
+    rescue_renamed,
+)
 from gglib_nb.engine.journal import Journal, PartIdentity
 from gglib_nb.engine.local import discard_leftovers, leftovers, read_facts
 from gglib_nb.engine.pieces import WRITTEN, Pieces
@@ -75,6 +84,40 @@ def test_a_file_that_another_process_renames_during_the_rescue_of_its_partial_fi
     disk.rescue_renamed(target)
 
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"all of it"]
+
+
+def test_a_leftover_that_only_its_owner_may_delete_does_not_keep_others_from_the_file(tmp_path, monkeypatch) -> None:
+    target = tmp_path / "model.gguf"
+    leftovers_of_others = [one.with_name(f"{one.name}.{'0' * 16}") for one in (part_path(target), lease_path(target))]
+    for path in leftovers_of_others:
+        path.write_bytes(b"x")
+
+    def refuse(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    monkeypatch.setattr(Path, "rename", refuse)
+    rescue_renamed(target)
+
+    assert all(path.exists() for path in leftovers_of_others)
+
+
+@pytest.mark.parametrize(
+    ("needed_bytes", "free_bytes", "text"),
+    [
+        (None, 5, "is full: 5 B is free. "),
+        (9, 5, "is full: 9 B more is needed, but only 5 B is free. "),
+        (5, 5, "is full although 5 B is free: a quota"),
+        (0, 5, "is full although 5 B is free: a quota"),
+        (0, 0, "is full: 0 B is free. "),
+        (9, None, "is full: 9 B more is needed. "),
+        (None, None, "is full. "),
+    ],
+)
+def test_a_full_disk_states_what_is_known_of_the_space(
+    needed_bytes: int | None, free_bytes: int | None, text: str
+) -> None:
+    assert text in str(disk_full(Path("/models"), needed_bytes, free_bytes))
 
 
 def test_a_partial_file_left_in_its_last_rename_is_listed_and_deleted(tmp_path) -> None:

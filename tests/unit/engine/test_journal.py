@@ -75,6 +75,15 @@ def test_a_full_disk_on_which_no_journal_can_be_created_still_records_the_loss_o
     assert state(journal).pieces.present() == [(0, 20)]
 
 
+def test_a_disk_that_is_full_after_a_journal_was_created_has_room_for_its_records(journal) -> None:
+    blocks = journal.path.stat().st_blocks
+
+    for end in (10, 20, 30):
+        journal.record(with_runs((0, end, WRITTEN)))
+
+    assert journal.path.stat().st_blocks == blocks
+
+
 def test_a_file_joined_from_hundreds_of_parts_can_be_resumed(tmp_path) -> None:
     parts = tuple(PartIdentity(f"models/a/model.gguf.part{n}of1500", n, 1, "a" * 64) for n in range(1500))
     journal = Journal(tmp_path / "model.gguf.part.journal", parts)

@@ -528,6 +528,18 @@ def test_a_lease_that_cannot_be_read_for_a_moment_does_not_end_the_records(
     assert Journal.read(journal_path(target)).runs == [(0, 1_000, WRITTEN)]
 
 
+def test_a_new_file_that_cannot_be_opened_leaves_nothing_beside_the_target(target, lease, monkeypatch) -> None:
+    def is_full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gglib_nb.engine.journal.write_all", is_full)
+    with pytest.raises(OSError, match="space"):
+        opened(target, lease)
+    lease.release()
+
+    assert list(target.parent.iterdir()) == []
+
+
 @pytest.mark.parametrize("step", ["target.parent.stat", "create_beside", "Hasher"])
 def test_opening_that_fails_leaves_no_file_open(target, monkeypatch, step: str) -> None:
     partial = opened(target, acquired(target))
