@@ -340,6 +340,92 @@ class DaemonThreadPool:
         self._jobs.put(None)  # for the other threads
 
 
+Act = Callable[["Future[Any]"], Any]
+"""Runs on an `InboxThread`, and returns the answer of its future, or the future itself: that is answered later."""
+
+
+class InboxThread:
+    """A daemon thread that runs what is put into its inbox, in order, and what is due between; it starts when needed.
+
+    Every future from `_put` is answered: with the result, or at the end with `ManagerClosedError`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._inbox: Final[queue.SimpleQueue[tuple[Act, Future[Any]] | None]] = queue.SimpleQueue()
+        # An RLock, because the garbage collector may call back during a put.
+        self._lock = threading.RLock()
+        self._refusal = ""
+        self._thread: Final = threading.Thread(target=self._work, name=name, daemon=True)
+
+    @property
+    def is_own_thread(self) -> bool:
+        """Whether this is asked on the thread, as by a listener."""
+        return threading.current_thread() is self._thread
+
+    def close(self, timeout_s: float) -> None:
+        """Ends the thread, and waits for its end unless this is called on it."""
+        with self._lock:
+            if not self._refusal:
+                self._refusal = CLOSED
+                self._inbox.put(None)
+        if not self.is_own_thread and self._thread.is_alive():
+            self._thread.join(timeout_s)
+
+    def abandon(self) -> None:
+        """In a forked child, where the thread does not exist and the lock may have been held: refuses everything."""
+        self._lock = threading.RLock()
+        self._refusal = FORKED
+
+    def _put(self, act: Act) -> "Future[Any]":
+        """Runs a function on the thread; if the thread has ended, the future has its error at once."""
+        future: Future[Any] = Future()
+        with self._lock:
+            if self._refusal:
+                fail(future, ManagerClosedError(self._refusal))
+                return future
+            if self._thread.ident is None:
+                self._thread.start()  # if it cannot start, the next call tries again
+            self._inbox.put((act, future))
+        return future
+
+    def _work(self) -> None:
+        refuse_to_wait()
+        try:
+            while True:
+                rest_s = self._do_due()
+                with suppress(queue.Empty):  # something is due
+                    posted = self._inbox.get(timeout=rest_s)
+                    if posted is None:
+                        return
+                    self._answer(*posted)
+                    del posted  # a waiting thread must keep no reference
+        except BaseException:  # noqa: BLE001 - it is logged, and every caller is answered
+            _log.exception("%s has failed; this manager accepts no more downloads", self._thread.name)
+        finally:
+            self._end()
+
+    def _answer(self, act: Act, future: "Future[Any]") -> None:
+        if future.cancelled():
+            return
+        try:
+            if (value := act(future)) is not future:
+                succeed(future, value)
+        except BaseException as error:  # noqa: BLE001 - the future's owner gets it
+            fail(future, error)
+
+    def _do_due(self) -> float | None:
+        """Does what is due; returns in how many seconds something else is, None: not before something is put in."""
+        return None
+
+    def _end(self) -> None:
+        """Answers every open future; nothing is run after this."""
+        with self._lock:
+            self._refusal = self._refusal or CLOSED
+        while not self._inbox.empty():
+            if (left := self._inbox.get()) is not None:
+                fail(left[1], ManagerClosedError(self._refusal))
+
+
 # The types of arguments -----------------------------------------------------------------------------------------------
 
 

@@ -10,7 +10,6 @@ import logging
 import math
 import os
 import secrets
-import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping
@@ -19,9 +18,10 @@ from concurrent.futures import Future
 from contextlib import suppress
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from msgspec.structs import replace
+from typing_extensions import override
 
 from gglib_nb.catalog.queues import KernelRecord, Queues
 from gglib_nb.catalog.store import Catalog, known_files
@@ -31,7 +31,7 @@ from gglib_nb.domain.stored import MOST_REMEMBERED, Adoption, PastDownload, Rest
 from gglib_nb.engine.lease import Owner
 from gglib_nb.engine.local import present_by_file
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError
-from gglib_nb.manager.calls import CLOSED, DaemonThreadPool, fail, succeed
+from gglib_nb.manager.calls import DaemonThreadPool, InboxThread
 from gglib_nb.manager.library import look_at, loss_of_folder, partial_requests
 from gglib_nb.manager.queue_thread import is_open_now
 from gglib_nb.queue import events as on
@@ -58,22 +58,20 @@ _DISK_S: Final = 3.0
 _Result = TypeVar("_Result")
 
 
-class QueueKeeper:
+class QueueKeeper(InboxThread):
     """Stores one queue. Safe from any thread, and only `close` waits. Opens nothing before it is needed."""
 
     def __init__(self, parts: "Parts") -> None:
+        super().__init__("gglib-queue-keeper")
         self._parts: Final = parts
         self._config: Final = parts.config
         self._queue: Final = parts.queue
         self._database: Final = parts.catalog.database
         self._catalog: Final = Catalog(self._database)
         self._disk: Final = DaemonThreadPool("gglib-keeper-disk", 1)
-        self._woken: Final = threading.Condition()
-        self._thread: threading.Thread | None = None
         # Set by any thread:
-        self._is_changed = self._is_closing = self._hands_on = False
+        self._is_changed = self._hands_on = False
         self._ended: Final[deque[PastDownload]] = deque(maxlen=MOST_REMEMBERED)  # and not written yet
-        self._asked: list[tuple[Future[Any], bool]] = []  # and whether to adopt, or only to look
         # Used by the thread:
         self._adopted = Adoption()
         self._is_kept = False  # the database has this queue
@@ -93,70 +91,51 @@ class QueueKeeper:
     def record(self, download: QueuedDownload) -> None:
         """Records an ended download in the history."""
         if (past := remembered(download)) is not None:
-            with self._woken:
+            with self._lock:
                 self._ended.append(past)
-                self.wake()
+            self.wake()
 
     def adopt(self) -> "Future[Adoption]":
         """Adopts the queues of stopped kernels, and offers this queue for adoption when it closes."""
         self._hands_on = True
-        return self._ask(adopts=True)
+        return self._put(lambda _: self._respond(adopts=True))
 
     def look(self) -> "Future[frozenset[str]]":
         """Records ended downloads, and reads other kernels' queues into the snapshot; the paths that they write."""
-        return self._ask(adopts=False)
-
-    def close(self, timeout_s: float) -> None:
-        """Stores the last state, or deletes the queue if it is not to be adopted; waits briefly for that."""
-        with self._woken:
-            thread, self._is_closing = self._thread, True
-            self._woken.notify()
-        if thread is not None and thread is not threading.current_thread():
-            thread.join(timeout_s)
-        self._disk.close()
-        self._refuse_asked()
-
-    def _ask(self, *, adopts: bool) -> "Future[Any]":
-        future: Future[Any] = Future()
-        with self._woken:
-            if self._is_closing:
-                fail(future, ManagerClosedError(CLOSED))
-            else:
-                self._asked.append((future, adopts))
-                self.wake()
-        return future
+        return self._put(lambda _: self._respond(adopts=False))
 
     def wake(self) -> None:
         """Makes the thread look for work, such as the downloads of other kernels once the queue is watched."""
-        with self._woken:
-            if self._is_closing:
-                return
-            if self._thread is None:
-                thread = threading.Thread(target=self._work, name="gglib-queue-keeper", daemon=True)
-                thread.start()
-                self._thread = thread  # if it cannot start, the next call tries again
-            self._woken.notify()
+        self._put(lambda _: None)
 
-    def _refuse_asked(self) -> None:
-        for future, _ in list(self._asked):
-            fail(future, ManagerClosedError(CLOSED))
+    @override
+    def close(self, timeout_s: float) -> None:
+        """Stores the last state, or deletes the queue if it is not to be adopted; waits briefly for that."""
+        super().close(timeout_s)
+        self._disk.close()
 
     # On the thread -----------------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        try:
-            while self._sleep():
-                asked = list(self._asked)
-                self._try(partial(self._take_turn, {adopts for _, adopts in asked}))
-                with self._woken:
-                    del self._asked[: len(asked)]
-                for future, adopts in asked:  # also if the database could not be used
-                    succeed(future, self._adopted if adopts else self._targets_elsewhere)
-            self._try(self._finish)  # also after an error, which may be over
-        finally:
-            with self._woken:
-                self._is_closing = True
-            self._refuse_asked()
+    def _respond(self, *, adopts: bool) -> Adoption | frozenset[str]:
+        """The answer also if the database cannot be used, which is a notice."""
+        if self._refusal:
+            raise ManagerClosedError(self._refusal)
+        self._try(partial(self._take_turn, adopts=adopts, looks=not adopts))
+        return self._adopted if adopts else self._targets_elsewhere
+
+    @override
+    def _do_due(self) -> float | None:
+        rest_s = self._rest_s()
+        if rest_s is None or rest_s > 0:
+            return rest_s
+        if not self._refusal:  # else the last write is next
+            self._try(self._take_turn)
+        return 0.0
+
+    @override
+    def _end(self) -> None:
+        self._try(self._finish)  # also after an error, which may be over
+        super()._end()
 
     @cached_property
     def _owner(self) -> Owner:
@@ -179,17 +158,8 @@ class QueueKeeper:
             looking.cancel()
             return otherwise
 
-    def _sleep(self) -> bool:
-        """Waits until there is work to do; False at the end."""
-        with self._woken:
-            while not self._is_closing and ((rest_s := self._rest_s()) is None or rest_s > 0):
-                self._woken.wait(rest_s)
-            return not self._is_closing
-
     def _rest_s(self) -> float | None:
         """How long to wait; None: until a method is called."""
-        if self._asked:
-            return 0.0
         due = [self._retry_at_s] if self._is_changed or self._ended else []
         due += [max(self._beat_at_s, self._retry_at_s)] if self._is_kept and self._beat_at_s < math.inf else []
         due += [max(self._look_at_s, self._retry_at_s)] if self._wants_to_look() else []
@@ -200,10 +170,10 @@ class QueueKeeper:
         is_wanted = self._queue.is_watched or snapshot.elsewhere or time.monotonic() < self._watch_until_s
         return bool(is_wanted) or any(item.notice_kind == "waiting" for item in snapshot.items)
 
-    def _take_turn(self, asked: set[bool]) -> None:
-        """Does the work that is due; `asked` says whether to adopt (True), to look (False), or both."""
-        if True in asked or time.monotonic() < self._watch_until_s:
-            self._adopt(is_asked=True in asked)
+    def _take_turn(self, *, adopts: bool = False, looks: bool = False) -> None:
+        """Does the work that is due, and what a caller asks for."""
+        if adopts or time.monotonic() < self._watch_until_s:
+            self._adopt(is_asked=adopts)
         if self._is_changed:
             self._store()
         elif self._is_kept and time.monotonic() >= self._beat_at_s:
@@ -212,9 +182,9 @@ class QueueKeeper:
                 # Another machine considers this kernel stopped, or the database is new: two queues, and one transfer.
                 self._store()
         self._remember()
-        if False in asked:
+        if looks:
             self._targets_elsewhere = self._queues.targets()
-        if False in asked or (self._wants_to_look() and time.monotonic() >= self._look_at_s):
+        if looks or (self._wants_to_look() and time.monotonic() >= self._look_at_s):
             self._look()
 
     def _adopt(self, *, is_asked: bool) -> None:
@@ -284,11 +254,11 @@ class QueueKeeper:
 
     def _remember(self) -> None:
         """Records ended downloads."""
-        with self._woken:
+        with self._lock:
             ended = list(self._ended)
         if ended:
             self._catalog.remember(ended)
-            with self._woken:
+            with self._lock:
                 while self._ended and self._ended[0] in ended:
                     self._ended.popleft()
 

@@ -95,7 +95,6 @@ class Parts:
         self._hub_threads: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         # One thread, so that models are registered in the order in which they were finished.
         self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
-        self.queue.start()
         self.queue.subscribe_events(self._follow_up)
         _living.add(self)
 

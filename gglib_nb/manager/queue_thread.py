@@ -9,7 +9,6 @@ Every future returned from here is answered: by the event's reply, by what it wa
 
 import logging
 import math
-import queue
 import threading
 import time
 import weakref
@@ -24,6 +23,7 @@ from types import MappingProxyType
 from typing import Any, Final, Self, TypeVar
 
 from msgspec.structs import replace
+from typing_extensions import override
 
 from gglib_nb.domain import reports
 from gglib_nb.domain import snapshot as announced
@@ -32,7 +32,7 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueuedDownload, QueueNotice, QueueSnapshot
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import DownloadCancelledError, DownloadInterruptedError, ManagerClosedError, NotInQueueError
-from gglib_nb.manager.calls import CLOSED, FORKED, awaited, fail, refuse_to_wait, succeed
+from gglib_nb.manager.calls import FORKED, InboxThread, awaited, fail, succeed
 from gglib_nb.queue import effects as do
 from gglib_nb.queue import events as on
 from gglib_nb.queue.machine import QueueMachine
@@ -50,9 +50,6 @@ _Value = TypeVar("_Value")
 Listener = Callable[[QueueSnapshot], None]
 EventListener = Callable[[announced.QueueEvent], None]
 
-_Act = Callable[["Future[Any]"], Any]
-"""Runs on the thread, and returns the answer of its future, or the future itself: that is answered later."""
-
 
 def local_time() -> time_of_day:
     """The local time of day."""
@@ -64,7 +61,7 @@ def is_open_now(hours: DailyHours | None) -> bool:
     return hours is None or hours.contains(local_time())
 
 
-class QueueThread:
+class QueueThread(InboxThread):
     """Runs a machine. Every method may be called from any thread; after the end it fails with `ManagerClosedError`.
 
     Args:
@@ -84,13 +81,10 @@ class QueueThread:
         beside: Mapping[str, Any] = MappingProxyType({}),
         clock: Callable[[], time_of_day] = local_time,
     ) -> None:
+        super().__init__("gglib-queue")
         self._machine: Final = machine
         self._run_effect: Final = run
         self._clock: Final = clock
-        self._inbox: Final[queue.SimpleQueue[tuple[_Act, Future[Any]] | None]] = queue.SimpleQueue()
-        # An RLock, because the garbage collector may call back during a post.
-        self._lock = threading.RLock()
-        self._refusal = ""
         self._beside: Final[dict[str, Any]] = {"notices": (), **beside}
         self.snapshot = self._published = self._seen()
         self._publish_at_s = 0.0
@@ -100,13 +94,8 @@ class QueueThread:
         self._waiters: Final[dict[Future[QueuedDownload], DownloadId]] = {}
         # Futures that are answered when a condition holds, or at a deadline.
         self._conditions: Final[dict[Future[None], tuple[Callable[[QueueMachine], bool], float]]] = {}
-        self._thread: Final = threading.Thread(target=self._work, name="gglib-queue", daemon=True)
 
     # From any thread ---------------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Starts to handle posted events."""
-        self._thread.start()
 
     @property
     def is_closed(self) -> bool:
@@ -117,11 +106,6 @@ class QueueThread:
     def is_forked(self) -> bool:
         """Whether this is a forked child's copy; the real one is in the parent."""
         return self._refusal == FORKED
-
-    @property
-    def is_own_thread(self) -> bool:
-        """Whether a listener asks, on this thread."""
-        return threading.current_thread() is self._thread
 
     @property
     def is_watched(self) -> bool:
@@ -213,70 +197,22 @@ class QueueThread:
             raise error
         return end
 
-    def close(self, timeout_s: float) -> None:
-        """Ends the thread; waits for downloads get `DownloadInterruptedError`."""
-        with self._lock:
-            if not self._refusal:
-                self._refusal = CLOSED
-                self._inbox.put(None)
-        if not self.is_own_thread and self._thread.is_alive():
-            self._thread.join(timeout_s)
-
-    def abandon(self) -> None:
-        """In a forked child, where the thread does not exist and the lock may have been held: refuses everything."""
-        self._lock = threading.RLock()
-        self._refusal = FORKED
-
-    def _put(self, act: _Act) -> "Future[Any]":
-        """Runs a function on the thread; if the thread has ended, the future has its error at once."""
-        future: Future[Any] = Future()
-        with self._lock:
-            if self._refusal:
-                fail(future, ManagerClosedError(self._refusal))
-            else:
-                self._inbox.put((act, future))
-        return future
-
     # On the thread -----------------------------------------------------------------------------------------------
 
-    def _work(self) -> None:
-        refuse_to_wait()
-        try:
-            while True:
-                with suppress(queue.Empty):  # it is time to publish, or for a deadline
-                    posted = self._inbox.get(timeout=self._rest_s())
-                    if posted is None:
-                        return
-                    self._answer(*posted)
-                    del posted  # a waiting thread must keep no reference
-                now_s = time.monotonic()
-                if self._machine.limits.hours is not None and now_s >= self._clock_at_s:
-                    self._look_at_clock(self._machine.limits.hours)
-                if self._waiters or self._conditions:
-                    self._look_at_waits()
-                if self._machine.version != self._published.version and now_s >= self._publish_at_s:
-                    self._publish()
-        except BaseException:  # noqa: BLE001 - it is logged, and every caller is answered
-            _log.exception("The download queue has failed; this manager accepts no more downloads")
-        finally:
-            self._end()
-
-    def _rest_s(self) -> float | None:
-        """How long to wait for the next post; None: until it comes."""
+    @override
+    def _do_due(self) -> float | None:
+        now_s, hours = time.monotonic(), self._machine.limits.hours
+        if hours is not None and now_s >= self._clock_at_s:
+            self._look_at_clock(hours)
+        if self._waiters or self._conditions:
+            self._look_at_waits()
+        if self._machine.version != self._published.version and now_s >= self._publish_at_s:
+            self._publish()
         due_s = [deadline_s for _, deadline_s in self._conditions.values()]
         due_s.append(self._publish_at_s if self._machine.version != self._published.version else math.inf)
         due_s.append(self._clock_at_s if self._machine.limits.hours is not None else math.inf)
         rest_s = max(0.0, min(due_s) - time.monotonic())
         return rest_s if rest_s < math.inf else None
-
-    def _answer(self, act: _Act, future: "Future[Any]") -> None:
-        if future.cancelled():
-            return
-        try:
-            if (value := act(future)) is not future:
-                succeed(future, value)
-        except BaseException as error:  # noqa: BLE001 - the future's owner gets it
-            fail(future, error)
 
     def _take(self, event: on.Event) -> Any:  # noqa: ANN401 - each event has its own reply
         reply = None
@@ -341,17 +277,13 @@ class QueueThread:
         for event_listener in list(self._event_listeners):
             _call(event_listener, announced.SnapshotChanged(self.snapshot))
 
+    @override
     def _end(self) -> None:
-        """Answers every open future; no event is handled after this."""
-        with self._lock:
-            self._refusal = self._refusal or CLOSED
+        super()._end()
         for future, id_ in self._waiters.items():
             fail(future, DownloadInterruptedError(f"{id_} was stopped with its manager. Downloaded data is kept."))
         for condition in list(self._conditions):
             fail(condition, ManagerClosedError(self._refusal))
-        while not self._inbox.empty():
-            if (left := self._inbox.get()) is not None:
-                fail(left[1], ManagerClosedError(self._refusal))
         for ended in list(self._event_listeners.values()):
             ended()
 

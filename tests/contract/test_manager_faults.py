@@ -172,7 +172,6 @@ def test_a_queue_is_watched_as_soon_as_subscribe_returns() -> None:
     end = thread.subscribe(lambda _snapshot: None)
     before_it_starts = thread.is_watched
     end()
-    thread.start()
     is_busy, go_on = threading.Event(), threading.Event()
     thread.ask(lambda _machine: is_busy.set() or go_on.wait(30))
     assert is_busy.wait(30)
@@ -192,7 +191,6 @@ def test_requests_made_while_the_queue_ends_get_an_answer() -> None:
     given: list[Future[Any]] = []
     for _ in range(200):
         thread = QueueThread(QueueMachine(), lambda _effect: None)
-        thread.start()
         begin = threading.Barrier(3)
 
         def ask(thread: QueueThread = thread, begin: threading.Barrier = begin) -> None:
@@ -228,7 +226,6 @@ def test_a_failing_queue_answers_its_waiters() -> None:
         thread.until(lambda machine: machine.is_drained),
         thread.look(),
     )
-    thread.start()
 
     assert wait([answered, joining, late], timeout=60).not_done == set()
     assert isinstance(joining.exception(), ManagerClosedError)
