@@ -243,14 +243,13 @@ class Engine:
                     self._fail_checks(EngineLostError(_LOST))  # (with several engines, each check ends by itself)
                 self._tell(report)
 
+    # No lock: a report may come while another thread has it, and sends to the engine that waits to report.
+
     def _forget_check(self, number: int, answer: "Future[Any]") -> None:
-        with self._lock:
-            self._checks.pop(number, None)
+        self._checks.pop(number, None)
         if answer.cancelled():
             self._send(wire.StopCheck(number))
 
     def _fail_checks(self, error: GglibError) -> None:
-        with self._lock:
-            checks = list(self._checks.values())
-        for check in checks:
+        for check in list(self._checks.values()):
             fail(check.answer, error)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from gglib_nb import DownloadManagerConfig
+from gglib_nb.domain.reports import EngineLost
 from gglib_nb.engine import protocol as wire
 from gglib_nb.errors import GglibError
 from gglib_nb.manager.engine import Engine, FileCheck
@@ -82,3 +83,42 @@ def test_a_check_of_the_new_engine_does_not_fail_with_the_old_one(
     beginning.join(60)
 
     assert not checks[0].answer.done()
+
+
+@pytest.mark.parametrize("report", [wire.CheckEnded(1, ()), EngineLost("killed")])
+def test_a_check_ends_while_a_setting_waits_for_the_engine_that_reports_it(tmp_path: Path, report: wire.Report) -> None:
+    config = DownloadManagerConfig(tmp_path / "models", state_directory=tmp_path / "state")
+    engine, is_sending, may_take = (
+        Engine(config, lambda: "t", lambda _event: None),
+        threading.Event(),
+        threading.Event(),
+    )
+    report_to = list[Callable[[wire.Report], None]]()
+
+    class Reporting(Silent):
+        """An engine that takes no command while it reports, as that of a cluster."""
+
+        def send(self, command: wire.EngineCommand) -> None:
+            if isinstance(command, wire.Configure) and command.max_connections == 3:
+                is_sending.set()
+                may_take.wait(20)
+
+    def make(_configure: wire.Configure, on_event: Callable[[wire.Report], None]) -> Reporting:
+        report_to.append(on_event)
+        return Reporting()
+
+    engine.change(None, make)
+    check = engine.check([])
+    setting = threading.Thread(target=engine.configure, kwargs={"max_connections": 3})
+    setting.start()
+    assert is_sending.wait(20)
+
+    reporting = threading.Thread(target=report_to[0], args=(report,), daemon=True)
+    reporting.start()
+    reporting.join(5)
+
+    has_ended = not reporting.is_alive()
+    may_take.set()
+    setting.join()
+    assert has_ended
+    assert check.answer.done()
