@@ -59,6 +59,7 @@ _INTERRUPTED: Final = "Stopped waiting. A download that has started continues: %
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
+_Error = TypeVar("_Error", bound=BaseException)
 
 
 def succeed(future: "Future[_Result]", value: _Result) -> None:
@@ -175,7 +176,7 @@ def cancelled_by_interrupt() -> Iterator[None]:
     except CancelledError as error:
         if error.args != (_INTERRUPTED,) or task.uncancel():  # something else has cancelled it
             raise
-        raise stopped_waiting() from None
+        raise shown_in_one_line(KeyboardInterrupt()) from None
     finally:
         if getsignal(SIGINT) is cancel:
             signal(SIGINT, default_int_handler)
@@ -186,7 +187,7 @@ async def awaited(waited: "Future[_Result]") -> _Result:
 
     Wakes the loop twice a second: an interrupt cancels a cell of ipykernel, but does not wake its loop.
     """
-    from asyncio import wait, wrap_future  # slow to import
+    from asyncio import CancelledError, wait, wrap_future  # slow to import
 
     future = wrap_future(waited)
     try:
@@ -194,17 +195,19 @@ async def awaited(waited: "Future[_Result]") -> _Result:
             while not future.done():
                 await wait([future], timeout=_WAKE_S)
             return future.result()
+    except CancelledError as error:
+        raise shown_in_one_line(error) from None
     finally:
         waited.cancel()  # at once: the loop of a cell that ends now may not run again
         with suppress(RuntimeError):  # it is closed
             future.cancel()
 
 
-def stopped_waiting() -> KeyboardInterrupt:
-    """An interrupt of a wait, which IPython shows in one line."""
-    error = KeyboardInterrupt(_INTERRUPTED)
-    vars(error)["_render_traceback_"] = lambda: [f"KeyboardInterrupt: {_INTERRUPTED}"]
-    return error
+def shown_in_one_line(error: _Error) -> _Error:
+    """The error of a wait that ended early, which IPython shows in one line; its traceback starts at the caller's."""
+    lines = [f"{type(error).__name__}: {_INTERRUPTED}"]
+    vars(error)["_render_traceback_"] = lambda: lines
+    return error.with_traceback(None)
 
 
 def has_given_up() -> bool:
@@ -526,6 +529,8 @@ class operation(Generic[_Parameters, _Result]):  # noqa: N801 - a decorator, lik
                 return self._calls.run(body, *bound.args, **bound.kwargs)  # type: ignore[no-any-return]
             except GglibError as error:
                 raise public_error(error) from None
+            except KeyboardInterrupt as error:
+                raise shown_in_one_line(error) from None
 
         @wraps(body)
         async def coroutine(self: Any, /, *args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:  # noqa: ANN401

@@ -17,7 +17,7 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.errors import GglibError
 from gglib_nb.manager import manager as managers
-from gglib_nb.manager.calls import public_error, stopped_waiting
+from gglib_nb.manager.calls import public_error
 from gglib_nb.manager.manager import DownloadManager, SyncOperations
 from gglib_nb.manager.progress import use_views
 from gglib_nb.notebook import host
@@ -98,8 +98,6 @@ async def download(*args: Any, **kwargs: Any) -> Path:  # noqa: ANN401, D103 - a
 def download_sync(*args: Any, **kwargs: Any) -> Path:  # noqa: ANN401, D103 - as the operation
     try:
         return get_manager().sync.download(*args, **kwargs)
-    except KeyboardInterrupt:
-        raise stopped_waiting() from None
     except GglibError as error:
         raise error.with_traceback(None) from None
 

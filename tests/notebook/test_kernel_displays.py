@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from gglib_nb.manager import calls
 from tests.support.faulty_hub import FaultyHub
 from tests.support.hub import make_repository
 from tests.support.kernel import Cell, Kernel, wait_until
@@ -124,7 +125,7 @@ def test_a_cell_that_stops_waiting_says_so_and_leaves_no_thread(hub: FaultyHub, 
         ("await gglib_nb.download('demo/long')", "CancelledError"),
     ],
 )
-def test_an_interrupted_wait_is_reported_in_its_output(hub: FaultyHub, kernel: Kernel, call: str, error: str) -> None:
+def test_an_interrupted_wait_is_reported_in_its_output_and_in_one_line(hub: FaultyHub, kernel: Kernel, call: str, error: str) -> None:
     kernel.run("%load_ext gglib_nb\nimport gglib_nb")
     cell = kernel.submit(call, has_person=True)
     kernel.wait_for_output(cell)
@@ -134,6 +135,7 @@ def test_an_interrupted_wait_is_reported_in_its_output(hub: FaultyHub, kernel: K
 
     assert cell.error is not None
     assert cell.error["ename"] == error
+    assert cell.error["traceback"] == [f"{error}: {calls._INTERRUPTED}"]
     wait_until_it_is_given_up(kernel, cell)
     kernel.run("gglib_nb.get_manager().sync.cancel_all()")
 
