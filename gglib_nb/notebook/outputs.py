@@ -108,7 +108,7 @@ class PanelOutputs:
     def show(self) -> None:
         """Shows the panel in the running cell."""
         output, shown = CellOutput(), _picture(self._snapshot())
-        output.show(*self._bundle(still_text(time.time())))
+        output.show(*self._content(still_text))
         if host.kernel() is None:
             return  # a terminal cannot update printed text
         if self._shell is None:
@@ -175,12 +175,14 @@ class PanelOutputs:
     def _update(self) -> None:
         with self._updating:
             outputs, self._shown = self._outputs, _picture(self._snapshot())
-            caption = no_page_text if self._has_page is False else still_text
-            data, metadata = self._bundle(caption(time.time()))
-            if self._has_page is False or self._is_recording:
-                data = {kind: data[kind] for kind in _STATIC_KINDS if kind in data}
+            content = self._content(no_page_text if self._has_page is False else still_text)
             for output in outputs:
-                output.show(data, metadata)
+                output.show(*content)
+
+    def _content(self, caption: Callable[[float], str]) -> Bundle:
+        data, metadata = self._bundle(caption(time.time()))
+        is_live = caption is still_text and not self._is_recording
+        return {kind: part for kind, part in data.items() if is_live or kind in _STATIC_KINDS}, metadata
 
 
 def _picture(snapshot: QueueSnapshot) -> object:

@@ -125,7 +125,9 @@ def test_a_cell_that_stops_waiting_says_so_and_leaves_no_thread(hub: FaultyHub, 
         ("await gglib_nb.download('demo/long')", "CancelledError"),
     ],
 )
-def test_an_interrupted_wait_is_reported_in_its_output_and_in_one_line(hub: FaultyHub, kernel: Kernel, call: str, error: str) -> None:
+def test_an_interrupted_wait_is_reported_in_its_output_and_in_one_line(
+    hub: FaultyHub, kernel: Kernel, call: str, error: str
+) -> None:
     kernel.run("%load_ext gglib_nb\nimport gglib_nb")
     cell = kernel.submit(call, has_person=True)
     kernel.wait_for_output(cell)

@@ -77,6 +77,14 @@ def test_the_live_view_is_kept_on_a_page_and_replaced_if_the_notebook_is_only_sa
     assert ("application/vnd.jupyter.widget-view+json" in last) is is_live
 
 
+def test_a_notebook_that_is_saved_during_a_download_has_no_live_view(hub: FaultyHub, kernel: Kernel) -> None:
+    cell = kernel.run("%load_ext gglib_nb\n%gguf queue demo/other\n%gguf")
+
+    (data,) = displays(cell)
+    assert data.keys() == {"text/plain", "text/html"}
+    assert "1 active" in data["text/plain"]
+
+
 # Awaited downloads
 
 
