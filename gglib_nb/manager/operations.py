@@ -53,11 +53,13 @@ _ENDED: Final = (DownloadStatus.COMPLETED, DownloadStatus.FAILED, DownloadStatus
 IdLike = DownloadId | str
 
 
-class _Handle:
-    """The operations of a queued download's handle."""
+class SyncHandle(Blocking):
+    """A queued download without a loop."""
 
-    id: DownloadId
-    _operations: "QueueOperations"
+    def __init__(self, id_: DownloadId, operations: "QueueOperations") -> None:
+        self.id = id_
+        self._operations = operations
+        self._calls = operations._calls  # noqa: SLF001 - of the same manager
 
     @operation
     def wait(self) -> "FinishedDownload":
@@ -70,21 +72,12 @@ class _Handle:
         self._operations.cancel_download(self.id, discard=discard)
 
 
-class SyncHandle(_Handle, Blocking):
-    """A queued download without a loop."""
-
-    def __init__(self, id_: DownloadId, operations: "QueueOperations") -> None:
-        self.id = id_
-        self._operations = operations
-        self._calls = operations._calls  # noqa: SLF001 - of the same manager
-
-
 class _PositionAndShards(NamedTuple):
     position: int
     shard_count: int
 
 
-class SmartQueueResult(_Handle, _PositionAndShards, Coroutines):
+class SmartQueueResult(SyncHandle, _PositionAndShards, Coroutines):
     """What `queue_smart` returns: `(position, shard_count)`, and a handle of the download.
 
         queued = await manager.queue_smart("owner/repo")
@@ -108,10 +101,10 @@ class SmartQueueResult(_Handle, _PositionAndShards, Coroutines):
     @classmethod
     def of(cls, queued: QueuePosition, operations: "QueueOperations") -> Self:
         """The same from the queue's reply."""
-        result = cls(queued.position, queued.shard_count)
-        result.id, result.reason, result.is_new = queued.id, queued.reason, queued.is_new
-        result.path, result.sync = Path(queued.path), SyncHandle(queued.id, operations)
-        result._calls = operations._calls  # noqa: SLF001 - of the same manager
+        result = cls._make((queued.position, queued.shard_count))
+        SyncHandle.__init__(result, queued.id, operations)
+        result.path, result.reason, result.is_new = Path(queued.path), queued.reason, queued.is_new
+        result.sync = SyncHandle(queued.id, operations)
         return result
 
     @override
