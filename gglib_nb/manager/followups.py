@@ -128,65 +128,31 @@ def _call_shell(line: str, variables: dict[str, str]) -> str:
     return f"exit code {code}{last}" if code else ""
 
 
-class AccessWatch:
-    """Once a download of a manager waits for access, a thread asks the Hub about such downloads from time to time.
+def retry_granted(
+    snapshot: QueueSnapshot, check: Callable[[str], None], retry: Callable[[DownloadId], object]
+) -> list[DownloadId]:
+    """Retries the downloads whose repositories the Hub gives access to now, which `check` says; returns them.
 
-    `check` raises `GglibError` if a repository may not be downloaded; `retry` queues a download again.
+    If some are refused, the others are retried, and the first error is raised.
     """
-
-    def __init__(
-        self,
-        snapshot: Callable[[], QueueSnapshot],
-        check: Callable[[str], None],
-        retry: Callable[[DownloadId], object],
-        interval_s: float = 60.0,
-    ) -> None:
-        self._snapshot: Final = snapshot
-        self._check: Final = check
-        self._retry: Final = retry
-        self._interval_s: Final = interval_s
-        self._closed: Final = threading.Event()
-        self._thread: threading.Thread | None = None
-
-    def start(self) -> None:
-        """Starts the thread if a download waits for access and it does not run; called on the queue's thread."""
-        if self._thread is None and waiting_for_access(self._snapshot()):
-            thread = threading.Thread(target=self._watch, name="gglib-access", daemon=True)
-            thread.start()
-            self._thread = thread  # if it cannot start, the next failure tries again
-
-    def close(self) -> None:
-        """Ends the watch."""
-        self._closed.set()
-
-    def retry(self) -> list[DownloadId]:
-        """Retries the downloads whose repositories the Hub gives access to now; returns them.
-
-        If some are refused, the others are retried, and the first error is raised.
-        """
-        retried: list[DownloadId] = []
-        errors: list[GglibError] = []
-        for id_ in waiting_for_access(self._snapshot()):
-            try:
-                self._check(id_.repo_id)
-            except GglibError:  # no access yet
-                continue
-            try:
-                self._retry(id_)
-            except NotInQueueError:  # it has been retried meanwhile
-                continue
-            except GglibError as error:
-                errors.append(error)
-            else:
-                retried.append(id_)
-        if errors:
-            raise errors[0]
-        return retried
-
-    def _watch(self) -> None:
-        while not self._closed.wait(self._interval_s):
-            with suppress(GglibError):  # it is tried again
-                self.retry()
+    retried: list[DownloadId] = []
+    errors: list[GglibError] = []
+    for id_ in waiting_for_access(snapshot):
+        try:
+            check(id_.repo_id)
+        except GglibError:  # no access yet
+            continue
+        try:
+            retry(id_)
+        except NotInQueueError:  # it has been retried meanwhile
+            continue
+        except GglibError as error:
+            errors.append(error)
+        else:
+            retried.append(id_)
+    if errors:
+        raise errors[0]
+    return retried
 
 
 def waiting_for_access(snapshot: QueueSnapshot) -> list[DownloadId]:

@@ -23,13 +23,14 @@ from gglib_nb.catalog.store import Catalog
 from gglib_nb.domain import snapshot as announced
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.model import Model
+from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.snapshot import QueueEvent, QueueSnapshot
 from gglib_nb.errors import CatalogError, GglibError, InvalidConfigError, InvalidTokenError, ManagerClosedError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager.advice import AdviceOperations
 from gglib_nb.manager.calls import Coroutines, DaemonThreadPool, check_argument, checked, settled
 from gglib_nb.manager.engine import Engine
-from gglib_nb.manager.followups import AccessWatch, Commands
+from gglib_nb.manager.followups import Commands, retry_granted, waiting_for_access
 from gglib_nb.manager.importing import Stores
 from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.manager.library import owner_folders
@@ -50,6 +51,8 @@ CLOSE_TIMEOUT_S: Final = 2.0
 _HUB_THREADS: Final = 4
 # The share of a closing manager's time in which the last state of the queue may be written.
 _KEEP_S: Final = 1.0
+# How often the Hub is asked about repositories without access.
+_ASK_EVERY_S: Final = 60.0
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
@@ -88,9 +91,7 @@ class Parts:
         self.keeper: Final = QueueKeeper(self)
         self.stores: Final = Stores(config.model_stores, self.catalog.models)
         self.requests: Final = itertools.count(1)  # their numbers
-        self.access: Final = AccessWatch(
-            lambda: self.queue.snapshot, self.hub.check_access, QueueOperations(self).retry
-        )
+        self._watches_access = False
         self.commands: Final = Commands(self.catalog, lambda id_, then: self.queue.notify(on.ThenReported(id_, then)))
         self._hub_threads: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
         # One thread, so that models are registered in the order in which they were finished.
@@ -134,7 +135,6 @@ class Parts:
             return
         deadline_s = time.monotonic() + timeout_s
         self.hub.close()
-        self.access.close()
         stopping = threading.Thread(target=self.engine.close, args=(timeout_s,), name="gglib-engine-close", daemon=True)
         try:
             stopping.start()
@@ -182,11 +182,31 @@ class Parts:
 
     def _follow_up(self, event: QueueEvent) -> None:
         if isinstance(event, announced.StatusChanged) and event.status is DownloadStatus.FAILED:
-            self.access.start()  # also for a download of a previous kernel
+            self._watch_access()  # also for a download of a previous kernel
         if isinstance(event, announced.DownloadCompleted):
             self.commands.complete(event.download)
         if isinstance(event, announced.DownloadEnded | announced.ThenChanged):
             self.keeper.record(event.download)
+
+    def retry_granted(self) -> list[DownloadId]:
+        """Retries the downloads whose repositories the Hub gives access to now; returns them."""
+        return retry_granted(self.queue.snapshot, self.hub.check_access, QueueOperations(self).retry)
+
+    def _watch_access(self) -> None:
+        """Once a download waits for access, asks the Hub about such downloads every minute."""
+
+        def ask() -> None:
+            with suppress(GglibError):  # it is tried again
+                self.retry_granted()
+            wait()
+
+        def wait() -> None:
+            due = self.queue.until(lambda _: False, _ASK_EVERY_S)
+            due.add_done_callback(lambda _: due.exception() or self.calls.submit(ask))  # an error: it is closed
+
+        if not self._watches_access and waiting_for_access(self.queue.snapshot):
+            self._watches_access = True
+            wait()
 
 
 def _close_when_drained(parts: Parts) -> None:

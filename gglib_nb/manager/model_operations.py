@@ -429,7 +429,7 @@ class ModelOperations(QueueOperations):
                 "The token is stored, but this kernel uses another one, from HF_TOKEN or hf_token. Remove that (in a "
                 "cell: import os; del os.environ['HF_TOKEN']), then retry what failed: %gguf retry ID"
             )
-        return self._parts.at_hub(self._parts.access.retry)
+        return self._parts.at_hub(self._parts.retry_granted)
 
     # Partial downloads -------------------------------------------------------------------------------------------
 

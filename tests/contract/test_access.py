@@ -1,11 +1,9 @@
 """Gated repositories: which state of access applies, logging in, and what continues when access is granted."""
 
-import itertools
 import json
 import os
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,11 +11,13 @@ from pathlib import Path
 import pytest
 from huggingface_hub import constants, get_token
 from huggingface_hub.utils import get_stored_tokens
+from msgspec.structs import replace
 
-from gglib_nb import DownloadManager, GatedRepoError
+from gglib_nb import DownloadManager, DownloadRequest, GatedRepoError
 from gglib_nb.demo import GRANTED_TOKEN
 from gglib_nb.domain.download import DownloadStatus
 from gglib_nb.domain.names import DownloadId
+from gglib_nb.domain.stored import RestoredDownload, StoredLimits
 from gglib_nb.errors import (
     InvalidConfigError,
     InvalidTokenError,
@@ -28,10 +28,13 @@ from gglib_nb.errors import (
 )
 from gglib_nb.hub import login
 from gglib_nb.hub.client import HubClient
-from gglib_nb.manager.followups import AccessWatch, waiting_for_access
+from gglib_nb.manager import manager as managers
+from gglib_nb.manager.followups import retry_granted, waiting_for_access
 from gglib_nb.network.client import close_connections
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verbs import parse
+from gglib_nb.queue import events as on
+from gglib_nb.queue.machine import QueueMachine
 from tests.support.certificates import Company
 from tests.support.faulty_hub import (
     PENDING_TOKEN,
@@ -42,6 +45,7 @@ from tests.support.faulty_hub import (
     FaultyHub,
     Status,
 )
+from tests.support.kernel import wait_until
 from tests.support.odd_server import OddServer, answering, response
 from tests.support.rights import as_ordinary_user
 from tests.support.snapshots import download, snapshot
@@ -92,24 +96,32 @@ def test_only_failures_that_access_would_fix_are_awaited() -> None:
     assert {id_.repo_id for id_ in waiting_for_access(queue)} == {"o/pending", "o/token"}
 
 
-def test_a_download_continues_once_access_is_granted() -> None:
-    queue = snapshot(failed("o/pending", gated("pending")))
-    answers: list[Exception | None] = [gated("pending"), gated("pending"), None]
-    retried: list[DownloadId] = []
+def test_downloads_continue_once_access_is_granted(
+    make_manager: Callable[..., DownloadManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([gated("pending"), gated("pending"), None, gated("pending"), None])
 
-    def check(_repo: str) -> None:
-        if (answer := answers.pop(0)) is not None:
+    def check(_hub: HubClient, _repo_id: object) -> None:
+        if (answer := next(answers)) is not None:
             raise answer
 
-    def retry(id_: DownloadId) -> None:
-        retried.append(id_)
-        watch.close()
+    monkeypatch.setattr(managers, "_ASK_EVERY_S", 0.01)
+    monkeypatch.setattr(HubClient, "check_access", check)
+    manager = make_manager()
+    queue = manager._parts.queue
+    for label in ("Q4_K_M", "Q8_0"):
+        manager.sync.queue_download(DownloadRequest("demo/small-GGUF", label))
+    waiting = queue.ask(QueueMachine.stored).result().downloads
+    manager.sync.cancel_all()
+    manager.sync.clear_ended("cancelled")
 
-    watch = AccessWatch(lambda: queue, check, retry, interval_s=0.0)
-    watch._watch()
+    for number, one in enumerate(waiting, 1):  # the second one fails while no other waits
+        refused = replace(one, status=DownloadStatus.FAILED, error=gated("pending"))
+        restored = RestoredDownload(refused, (0,) * len(one.plan.files))
+        queue.post(on.DownloadsRestored((restored,), StoredLimits(), starts=False)).result()
+        wait_until(lambda number=number: len(manager.snapshot.recent_completed) == number, 60, "the download")
 
-    assert [id_.repo_id for id_ in retried] == ["o/pending"]
-    assert answers == []
+    assert list(answers) == []
 
 
 def test_a_refused_retry_is_reported_once_the_others_are_retried() -> None:
@@ -124,21 +136,17 @@ def test_a_refused_retry_is_reported_once_the_others_are_retried() -> None:
         if id_.repo_id == "o/b":
             raise QueueFullError("The queue is full.", 1)
         retried.append(id_.repo_id)
-        watch.close()
 
-    watch = AccessWatch(lambda: queue, check, retry, interval_s=0.0)
-    watch._watch()  # has nobody to tell
-    assert retried == ["o/c"]
     with pytest.raises(QueueFullError):
-        watch.retry()
+        retry_granted(queue, check, retry)
+    assert retried == ["o/c"]
 
 
 def test_a_download_that_was_retried_meanwhile_is_no_error_of_a_retry() -> None:
     def retry(id_: DownloadId) -> None:
         raise NotInQueueError(f"{id_}: only a failed download can be retried.")
 
-    watch = AccessWatch(lambda: snapshot(failed("o/a", gated("pending"))), lambda repo_id: None, retry, interval_s=0.0)
-    assert watch.retry() == []
+    assert retry_granted(snapshot(failed("o/a", gated("pending"))), lambda _repo_id: None, retry) == []
 
 
 # Logging in: huggingface_hub reads HF_HOME when it is imported, so this needs a separate process.
@@ -174,22 +182,6 @@ def log_in(hub: FaultyHub, home: Path, token: str) -> str:
         check=True,
     )
     return found.stdout + found.stderr
-
-
-def test_a_download_that_fails_while_no_other_waits_is_watched_too() -> None:
-    failure, retried, both_retried = snapshot(failed("o/a", gated("pending"))), list[DownloadId](), threading.Event()
-    queues = itertools.chain([failure, failure, snapshot()], itertools.repeat(failure))
-
-    def retry(id_: DownloadId) -> None:
-        retried.append(id_)
-        if len(retried) == 2:
-            watch.close()
-            both_retried.set()
-
-    watch = AccessWatch(lambda: next(queues), lambda _repo_id: None, retry, interval_s=0.0)
-    watch.start()
-
-    assert both_retried.wait(60)
 
 
 def test_a_login_is_checked_with_the_hub_and_stored(hub: FaultyHub, tmp_path: Path) -> None:

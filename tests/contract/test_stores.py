@@ -20,7 +20,7 @@ from gglib_nb.domain.model import Model
 from gglib_nb.domain.stored import RestoredDownload, StoredLimits
 from gglib_nb.errors import GatedRepoError
 from gglib_nb.manager import operations
-from gglib_nb.manager.followups import AccessWatch
+from gglib_nb.manager.followups import retry_granted
 from gglib_nb.manager.importing import Stores
 from gglib_nb.manager.library import bytes_of
 from gglib_nb.notebook.session import Session
@@ -284,10 +284,8 @@ def test_a_download_whose_access_was_granted_is_refused_like_a_new_one(
     restored = RestoredDownload(gated, (0,) * len(stored.plan.files))
     parts.queue.post(on.DownloadsRestored((restored,), StoredLimits(), starts=False)).result()
 
-    watch = AccessWatch(lambda: manager.snapshot, lambda _repo_id: None, parts.access._retry)
-
     with pytest.raises(DiskFullError, match="storage limit"):
-        watch.retry()
+        retry_granted(manager.snapshot, lambda _repo_id: None, manager.sync.retry)
     assert manager.snapshot.items == ()
 
 
