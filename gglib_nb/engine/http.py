@@ -7,10 +7,15 @@ unwanted body. It returns an answer only once the head shows that the body is th
 import contextlib
 import http.client
 import re
+import socket
+import ssl
+import threading
+import time
 import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Final
+from urllib.parse import urlsplit
 
 from gglib_nb.domain.http_rules import (
     REDIRECT_STATUSES,
@@ -34,16 +39,33 @@ from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, InvalidConfigError, InvalidTokenError, RemoteChangedError
-from gglib_nb.network.exchange import ConnectionPool, KeptConnection, Route, headers_of, route_to
-from gglib_nb.network.proxies import Proxies, is_final
-from gglib_nb.network.tunnels import ProxyRefusedError
+from gglib_nb.network.proxies import Proxies, Proxy, is_final
+from gglib_nb.network.tls import tls_context
+from gglib_nb.network.tunnels import (
+    DeadlineReader,
+    ProxyRefusedError,
+    Stream,
+    login_of,
+    open_stream,
+    read_head,
+    request_head,
+)
+from gglib_nb.system import clock_s
 
 REFUSED_STATUSES: Final = frozenset({400, 401, 403, 404, 410})
 """The CDN's answer to an expired signed URL, and to more connections than it allows."""
 
+# An unwanted body is read up to this length to keep its connection; after that the connection is closed.
+_DISCARDED_BYTES: Final = 64 * 1024
+_DISCARD_S: Final = 1.0
+# A router may have dropped a connection that was idle for longer, also in sleep, which shows only after a timeout.
+_IDLE_S: Final = 30.0
 _ENCODED_PIECE_BYTES: Final = 64 * 1024
 # A journal has little room for what a server sends.
 _VERSION_LENGTH: Final = 100
+
+# The errors of a kept connection that the server has closed.
+_SIGNS_OF_DEATH: Final = (ConnectionError, http.client.BadStatusLine, ssl.SSLError)
 
 
 class ExchangeError(Exception):
@@ -175,8 +197,27 @@ class Session:
         self._origin: Origin | None = None
         with contextlib.suppress(ValueError):
             self._origin = origin_of(web_address(self.endpoint))
-        self._proxies = Proxies.from_environment()
-        self.pool = ConnectionPool()  # of the requests without a body
+        self.proxies = Proxies.from_environment()
+        self._connections: set[Connection] = set()
+        self._idle: list[Connection] = []  # those without a request
+        self._is_closed = False
+
+    def close(self) -> None:
+        """Close the idle connections, and from now on each one after its request."""
+        self._is_closed = True
+        self.close_idle()
+
+    def close_idle(self) -> bool:
+        """Close the idle connections; False if there were none, and none is in use."""
+        has_connections = bool(self._connections)
+        with contextlib.suppress(IndexError):
+            while True:
+                self._close(self._idle.pop())
+        return has_connections
+
+    def _close(self, connection: "Connection") -> None:
+        self._connections.discard(connection)
+        connection.close()
 
     def check(self) -> None:
         """Raises `InvalidTokenError` for a token that no header can carry, `InvalidConfigError` for the endpoint."""
@@ -202,39 +243,22 @@ class Session:
             headers["Authorization"] = f"Bearer {self.token}"
         return headers
 
-    def route_to(self, url: str) -> Route:
-        """The route to an address; raises `WrongAnswerError` for an impossible one."""
-        try:
-            return route_to(url, self._proxies)
-        except ValueError:
-            raise WrongAnswerError("the address cannot be used") from None
-
     def head(self, url: str, extra: Mapping[str, str], method: str = "GET") -> tuple[int, Mapping[str, str]]:
         """Status and headers of one answer, without its body, on a kept connection; raises as `Connection.request`."""
-        route = self.route_to(url)
-        connection = self.pool.take(route)
         try:
-            response = self.exchange(connection, route, method, url, extra)
+            connection = self._idle.pop()
+        except IndexError:
+            connection = Connection(self)
+            self._connections.add(connection)
+        try:
+            found = connection.head(url, extra, method)
         except BaseException:
-            self.pool.discard(connection)
+            self._close(connection)  # what it left unread would be the next answer
             raise
-        self.pool.give_back(connection, response)
-        return response.status, headers_of(response)
-
-    def exchange(
-        self, connection: KeptConnection, route: Route, method: str, url: str, extra: Mapping[str, str]
-    ) -> http.client.HTTPResponse:
-        """Send a request and read the head of its answer; raises as `Connection.request`."""
-        self.check()
-        limits_s = self.timeouts.connect_s, self.timeouts.answer_s
-        try:
-            response = connection.exchange(route, method, url, {**self.headers_for(url), **extra}, *limits_s)
-        except (OSError, http.client.HTTPException, UnicodeError) as error:
-            raise _exchange_error(error, host_text(route[0]), limits_s[connection.has_opened]) from error
-        if response.status == 407 and route[1] is not None:
-            connection.close()
-            raise proxy_refusal(host_text(route[0]), 407)
-        return response
+        self._idle.append(connection)
+        if self._is_closed:
+            self.close_idle()
+        return found
 
     def can_reach_hub(self) -> bool:
         """Send the hub or a mirror a request: any answer counts, even an untrusted certificate. May take seconds."""
@@ -323,12 +347,18 @@ def _inflating(response: http.client.HTTPResponse) -> Callable[[memoryview], int
     return readinto
 
 
-class Connection(KeptConnection):
-    """A worker's connection, with the settings of its session."""
+class Connection:
+    """One connection, kept alive between requests. One thread uses it; only `abort` may be called from another."""
 
     def __init__(self, session: Session) -> None:
-        super().__init__()
         self.session = session
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+        self._is_aborted = False
+        self._route: tuple[Origin, Proxy | None] | None = None
+        self._stream: Stream | None = None
+        self._reader: DeadlineReader | None = None
+        self._used_s = 0.0
 
     def request(self, url: str, start: int = 0, end: int | None = None, size_bytes: int | None = None) -> Answer:
         """Request a range of a file (`AskedRange`).
@@ -337,7 +367,7 @@ class Connection(KeptConnection):
         `InvalidConfigError` if a certificate or a proxy prevents the request.
         """
         asked = AskedRange(start, end, size_bytes)
-        response = self.session.exchange(self, self.session.route_to(url), "GET", url, asked.header)
+        response = self._exchange("GET", url, asked.header)
         try:
             end = check_answer(response.status, headers_of(response), asked, url)
             return Answer(self, response, start, end)
@@ -345,10 +375,110 @@ class Connection(KeptConnection):
             self.release(response)
             raise
 
+    def head(self, url: str, extra: Mapping[str, str], method: str = "GET") -> tuple[int, Mapping[str, str]]:
+        """Status and headers of an answer; a short body is read to keep the connection, a long one is not."""
+        response = self._exchange(method, url, extra)
+        self.release(response)
+        return response.status, headers_of(response)
+
+    def abort(self) -> None:
+        """Stop permanently: the request in progress and later ones raise `LineError`. From any thread; never blocks."""
+        with self._lock:
+            self._is_aborted = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    # Not `SSLSocket.shutdown`, which would let a reader in another thread continue without TLS.
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection; the next request opens another."""
+        with self._lock:
+            self._socket = None
+        if self._stream is not None:
+            with contextlib.suppress(OSError):
+                self._stream.close()
+        self._stream = self._reader = self._route = None
+
+    def release(self, response: http.client.HTTPResponse) -> None:
+        """Read the rest of a body, within bounds, so that the connection can be reused; else close it."""
+        is_over = False
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            if self._reader is not None:
+                self._reader.deadline_s = time.monotonic() + _DISCARD_S
+            if not response.will_close and (response.length or 0) <= _DISCARDED_BYTES:
+                response.read(_DISCARDED_BYTES)
+                is_over = response.isclosed()
+        response.close()
+        self._used_s = clock_s()
+        if not is_over or self._is_aborted:
+            self.close()
+
     def broken(self, error: Exception) -> LineError | InvalidConfigError:
         """The error that a failure in the middle of a body means."""
-        host = "the host" if self.route is None else host_text(self.route[0])
+        host = "the host" if self._route is None else host_text(self._route[0])
         return _exchange_error(error, host, self.session.timeouts.answer_s)
+
+    def _exchange(self, method: str, url: str, extra: Mapping[str, str]) -> http.client.HTTPResponse:
+        """Send a request and read the head of its answer; a kept connection closed by the server is replaced once."""
+        self.session.check()
+        try:
+            found = self.session.proxies.for_url(url)
+            route = (origin_of(url), None if found is None else Proxy.at(found))
+        except ValueError:
+            raise WrongAnswerError("the address cannot be used") from None
+        if self._route != route or clock_s() - self._used_s >= _IDLE_S:
+            self.close()
+        is_kept = self._stream is not None
+        try:
+            return self._try(route, method, url, extra)
+        except ExchangeError as error:
+            if not is_kept or self._is_aborted or not isinstance(error.__cause__, _SIGNS_OF_DEATH):
+                raise
+        return self._try(route, method, url, extra)
+
+    def _try(
+        self, route: tuple[Origin, Proxy | None], method: str, url: str, extra: Mapping[str, str]
+    ) -> http.client.HTTPResponse:
+        host, timeouts = host_text(route[0]), self.session.timeouts
+        limit_s = timeouts.connect_s if self._stream is None else timeouts.answer_s
+        try:
+            if self._stream is None:
+                self._stream = open_stream(*route, tls_context, timeouts.connect_s, self._own)
+                self._route = route
+            stream, limit_s = self._stream, timeouts.answer_s
+            stream.settimeout(limit_s)
+            self._reader = DeadlineReader(stream, time.monotonic() + limit_s)
+            stream.sendall(_request_bytes(method, url, route, {**self.session.headers_for(url), **extra}))
+            response = read_head(self._reader, method)
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            self.close()
+            raise _exchange_error(error, host, limit_s) from error
+        if response.status == 407 and route[1] is not None:
+            self.close()
+            raise proxy_refusal(host, 407)
+        self._reader.deadline_s = None
+        stream.settimeout(limit_s)
+        return response
+
+    def _own(self, connected: socket.socket) -> None:
+        with self._lock:
+            self._socket = connected
+            if self._is_aborted:
+                raise ConnectionAbortedError("aborted")
+
+
+def headers_of(response: http.client.HTTPResponse) -> Mapping[str, str]:
+    """An answer's headers, names in lower case."""
+    return {name.lower(): text for name, text in response.getheaders()}
+
+
+def _request_bytes(method: str, url: str, route: tuple[Origin, Proxy | None], headers: Mapping[str, str]) -> bytes:
+    parts, (origin, proxy) = urlsplit(url), route
+    target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
+    host = host_text((origin[0], re.sub(r"%25.*", "", origin[1]), origin[2]))
+    if proxy is not None and not proxy.is_socks and origin[0] == "http":
+        target, headers = f"http://{host}{target}", {**headers, **login_of(proxy)}
+    return request_head(f"{method} {target}", {"Host": host, **headers})
 
 
 def _exchange_error(error: Exception, host: str, limit_s: float) -> LineError | InvalidConfigError:

@@ -83,13 +83,13 @@ class Engine:
         for task in tasks:
             task.join(max(0.0, deadline_s - time.monotonic()))
         if self._shared is not None:
-            self._shared.session.pool.close()
+            self._shared.session.close()
 
     def _configured(self, command: wire.Configure) -> None:
         settings = command.endpoint, command.token, command.user_agent, command.mirrors, command.modelscope
         if self._shared is None or settings != self._settings:
             if self._shared is not None:
-                self._shared.session.pool.close()
+                self._shared.session.close()
             self._settings, session = settings, Session(command, self._timeouts)
             connectivity = Connectivity(session.can_reach_hub)
             # Running transfers keep theirs.

@@ -383,7 +383,7 @@ class Transfer:
         """Whether a proxy refused a tunnel because others have it, or had it just now; the idle ones are closed."""
         if not isinstance(error.__cause__, ProxyRefusedError):
             return False
-        pool, had_idle = self._shared.pool, self._shared.session.pool.close_idle()
+        pool, had_idle = self._shared.pool, self._shared.session.close_idle()
         if pool.make_room() or had_idle:
             pool.made_room_s = now_s
         return now_s - pool.made_room_s < _STILL_COUNTED_S

@@ -251,12 +251,16 @@ class Transport:
         """One request and its redirects. Errors of httpx are not mapped."""
         from huggingface_hub import constants
 
-        from gglib_nb.network import client
+        from gglib_nb.network.client import httpx, shared_client
 
-        timeout_s = timeout_s or constants.HF_HUB_ETAG_TIMEOUT
+        client, timeout_s = shared_client(), timeout_s or constants.HF_HUB_ETAG_TIMEOUT
         for _ in range(MOST_REDIRECTS):
             sent, hint = self._headers(url, headers)
-            response = client.get(url, params, sent, timeout_s)
+            request = client.build_request("GET", url, params=list(params) or None, headers=sent, timeout=timeout_s)
+            try:
+                response = client.send(request, stream=True, follow_redirects=False)
+            except RuntimeError as error:  # another thread's failure closed the shared session
+                raise httpx.ReadError("the shared session was closed") from error
             with closing(response):
                 if not response.has_redirect_location:
                     self._check_status(response, asked, part, hint)
@@ -271,7 +275,7 @@ class Transport:
         """
         from gglib_nb.network.client import httpx
 
-        sent = httpx.Headers({"user-agent": self.user_agent, "accept": "*/*", "accept-encoding": "gzip", **headers})
+        sent = httpx.Headers({"user-agent": self.user_agent, **headers})
         try:
             if self._is_own(url) and (token := self.token):
                 sent["authorization"] = f"Bearer {token}"

@@ -1,22 +1,28 @@
-"""Sends the hub client's requests, and gives httpx's responses and errors.
+"""The hub client's httpx client, with our own proxies, certificates and address racing, and no signed address in a log.
 
-They use our own connections, because httpx ignores `REQUESTS_CA_BUNDLE`, tries a host's addresses one after the other,
-has no limit for a head that arrives byte by byte, and logs every requested URL with its signature. If the user called
-`set_client_factory` of huggingface_hub, that client sends them. Imported late: httpx takes a fifth of a second.
+httpx by itself ignores `REQUESTS_CA_BUNDLE`, tries a host's addresses one after the other, and logs every requested URL
+with its signature. Imported late: httpx takes a fifth of a second. The engine does not use it.
 """
 
 import atexit
-import http.client
+import logging
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from typing_extensions import override
 
-from gglib_nb.network.exchange import ConnectionPool, KeptConnection, route_to
-from gglib_nb.network.proxies import Proxies
-from gglib_nb.network.tunnels import ProxyRefusedError
+from gglib_nb.domain.http_rules import origin_of
+from gglib_nb.domain.text import redacted
+from gglib_nb.errors import InvalidConfigError
+from gglib_nb.network.dialing import forget, working_family
+from gglib_nb.network.proxies import Proxies, Proxy
+from gglib_nb.network.tls import tls_context
 
 if TYPE_CHECKING:
     from huggingface_hub.utils import httpx as httpx  # noqa: PLC0414 - this is where others import it from
@@ -26,95 +32,168 @@ else:
     except ImportError:  # before 1.31
         import httpx
 
-_MOST_READ_BYTES: Final = 64 * 1024
-_pools: dict[int, ConnectionPool] = {}  # by process: a forked child shares its parent's connections
+_ANY_ADDRESS: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::", None: None}  # noqa: S104  # the local address, not the remote one
+_CONNECT_S: Final = 10.0
+_LONGEST_HEAD_S: Final = 60.0
+# The variables that select the route to a host: when one changes, a new client is created.
+_ROUTE_VARIABLES: Final = re.compile(
+    r"(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|(?:REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE
+)
+# The logger names of httpx 0 and 2 and of the libraries below them.
+_LOGGERS: Final = tuple(
+    f"{library}{version}{part}"
+    for library, parts in (("httpx", ("",)), ("httpcore", (".connection", ".http11", ".http2", ".proxy", ".socks")))
+    for version in ("", "2")
+    for part in parts
+)
 
 
-def get(url: str, params: Sequence[tuple[str, str]], headers: httpx.Headers, timeout_s: float) -> httpx.Response:
-    """The answer to one request, whose body has to be read or closed. Redirects are not followed.
+class RoutingTransport(httpx.BaseTransport):
+    """Sends each request through its proxy, or directly by a working address family; raises `InvalidConfigError`."""
 
-    Raises errors of httpx, and `InvalidConfigError` if the environment names proxies or certificates that cannot be
-    used.
+    def __init__(self, proxies: Proxies) -> None:
+        self._proxies = proxies
+        self._tls = tls_context()
+        self._lock = threading.Lock()
+        self._is_closed = False
+        # By proxy and local address. Each has one request at a time, because the limit of a head closes all of it.
+        self._idle: dict[tuple[str | None, ...], list[httpx.HTTPTransport]] = {}
+
+    @override
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        if request.url.scheme not in ("http", "https") or not request.url.host:
+            raise httpx.UnsupportedProtocol("not a web address", request=request)
+        proxy = self._proxies.for_url(str(request.url))
+        local_address = None if proxy is not None else _local_address(request)
+        with self._lock:
+            idle = self._idle.setdefault((proxy, local_address), [])
+            transport = idle.pop() if idle else _made(proxy, local_address, self._tls)
+        # httpx limits the time of each read, but not that of a head which arrives byte by byte.
+        silent_s = request.extensions.get("timeout", {}).get("read") or 0.0
+        limit = threading.Timer(_LONGEST_HEAD_S + silent_s, transport.close)
+        limit.daemon = True
+        limit.start()
+        try:
+            response = transport.handle_request(request)
+        except BaseException as error:
+            transport.close()
+            if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                forget(*origin_of(str(request.url))[1:])
+            raise
+        finally:
+            limit.cancel()
+        assert isinstance(response.stream, httpx.SyncByteStream)  # noqa: S101  # as of every such transport
+        response.stream = _Body(response.stream, partial(self._release, transport, idle))
+        if self._is_closed:
+            response.close()
+            raise httpx.ReadError("the connection was closed", request=request)
+        return response
+
+    def _release(self, transport: httpx.HTTPTransport, idle: list[httpx.HTTPTransport]) -> None:
+        idle.append(transport)
+        if self._is_closed:  # during its request: nobody else would close it
+            transport.close()
+
+    @override
+    def close(self) -> None:
+        self._is_closed = True
+        for idle in list(self._idle.values()):
+            for transport in list(idle):
+                transport.close()
+
+
+class _Body(httpx.SyncByteStream):
+    """The body of a response; once it is closed, its transport is idle."""
+
+    def __init__(self, stream: httpx.SyncByteStream, release: Callable[[], None]) -> None:
+        self._stream, self._release = stream, release
+
+    @override
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._stream)
+
+    @override
+    def close(self) -> None:
+        self._stream.close()
+        self._release()
+
+
+def _local_address(request: httpx.Request) -> str | None:
+    """The local address that makes httpx use the family of addresses that works."""
+    _, host, port = origin_of(str(request.url))
+    try:
+        family = working_family(host, port, request.extensions.get("timeout", {}).get("connect") or _CONNECT_S)
+    except TimeoutError as error:
+        raise httpx.ConnectTimeout("timed out", request=request) from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: an impossible host name
+        raise httpx.ConnectError(str(error), request=request) from error
+    return _ANY_ADDRESS.get(family)
+
+
+def _made(proxy: str | None, local_address: str | None, tls: ssl.SSLContext) -> httpx.HTTPTransport:
+    if proxy is None:
+        return httpx.HTTPTransport(verify=tls, local_address=local_address)
+    is_tls = Proxy.at(proxy).scheme == "https"  # it explains what is wrong with an address
+    try:
+        return httpx.HTTPTransport(verify=tls, proxy=httpx.Proxy(proxy, ssl_context=tls if is_tls else None))
+    except ImportError:  # the only one: httpx imports it for such a proxy
+        raise InvalidConfigError(
+            "The proxy settings (ALL_PROXY) name a SOCKS proxy, which needs the package socksio. Install it, then "
+            "restart the kernel."
+        ) from None
+    except (ValueError, httpx.InvalidURL):  # its text may quote a part of the password
+        raise InvalidConfigError("The proxy settings (HTTPS_PROXY, HTTP_PROXY, ALL_PROXY) cannot be used.") from None
+
+
+class _LogFilter(logging.Filter):
+    """Filters the HTTP library's log: no signatures, no tokens, and no line for each of our requests in a user's cells.
+
+    Lines for requests of our own threads, which the library logs at INFO, are kept if the user asked for DEBUG.
+    """
+
+    @override
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redacted(record.getMessage()), ()
+        is_ours = record.levelno == logging.INFO and (record.threadName or "").startswith("gglib-")
+        return not is_ours or logging.getLogger(record.name).isEnabledFor(logging.DEBUG)
+
+
+_log_filter: Final = _LogFilter()
+_shared_lock: Final = threading.Lock()
+_shared: dict[tuple[object, ...], httpx.Client] = {}
+
+
+def shared_client() -> httpx.Client:
+    """The process's client: that of huggingface_hub if the user called its `set_client_factory`, else ours.
+
+    Raises:
+        InvalidConfigError: The environment names proxies or certificates that cannot be used.
     """
     from huggingface_hub.utils import _http, get_session
 
     # There is no public way to ask whether `set_client_factory` was called.
     factory = getattr(_http, "_GLOBAL_CLIENT_FACTORY", None)
-    if factory is getattr(_http, "default_client_factory", None):
-        return _get(httpx.Request("GET", url, params=list(params) or None, headers=headers), timeout_s)
-    client = get_session()
-    request = client.build_request("GET", url, params=list(params) or None, headers=headers, timeout=timeout_s)
-    try:
-        return client.send(request, stream=True, follow_redirects=False)
-    except RuntimeError as error:  # another thread's failure closed the shared session
-        raise httpx.ReadError("the shared session was closed") from error
+    if factory is not getattr(_http, "default_client_factory", None):
+        return get_session()
+    with _shared_lock:
+        # A new one after a change of the environment, and in a forked child, which shares its parent's connections.
+        key = (os.getpid(), *(os.environ.get(name) for name in sorted(os.environ) if _ROUTE_VARIABLES.fullmatch(name)))
+        if key not in _shared:
+            close_shared_clients()
+            for name in _LOGGERS:
+                logging.getLogger(name).addFilter(_log_filter)
+            # It does not follow redirects or search for passwords (`.netrc`), and each request has its own timeout.
+            transport = RoutingTransport(Proxies.from_environment())
+            _shared[key] = httpx.Client(transport=transport, trust_env=False, timeout=None)  # noqa: S113
+        return _shared[key]
 
 
-def _get(request: httpx.Request, timeout_s: float) -> httpx.Response:
-    url = str(request.url)
-    try:
-        route = route_to(url, Proxies.from_environment())
-    except ValueError:
-        route = None
-    if route is None or request.url.scheme not in ("http", "https") or not request.url.host:
-        raise httpx.UnsupportedProtocol("not a web address", request=request)
-    del request.headers["host"]
-    pool = _pools.setdefault(os.getpid(), ConnectionPool())
-    connection = pool.take(route)
-    try:
-        with _httpx_errors(request, connection):
-            response = connection.exchange(route, "GET", url, request.headers, timeout_s, timeout_s)
-    except BaseException:
-        pool.discard(connection)
-        raise
-    headers = [(name.encode("latin-1"), text.encode("latin-1")) for name, text in response.getheaders()]
-    body = _Body(request, response, connection, pool)
-    return httpx.Response(response.status, headers=headers, stream=body, request=request)
+def close_shared_clients() -> None:
+    """Close the clients of this process."""
+    for (pid, *_), client in _shared.items():
+        if pid == os.getpid():
+            client.close()
+    _shared.clear()
 
 
-class _Body(httpx.SyncByteStream):
-    """The body of a response; once it is closed, its connection is idle."""
-
-    def __init__(
-        self,
-        request: httpx.Request,
-        response: http.client.HTTPResponse,
-        connection: KeptConnection,
-        pool: ConnectionPool,
-    ) -> None:
-        self._request, self._response, self._connection, self._pool = request, response, connection, pool
-
-    @override
-    def __iter__(self) -> Iterator[bytes]:
-        with _httpx_errors(self._request, self._connection):
-            while data := self._response.read1(_MOST_READ_BYTES):
-                yield data
-            if self._response.length:
-                raise http.client.IncompleteRead(b"", self._response.length)
-
-    @override
-    def close(self) -> None:
-        self._pool.give_back(self._connection, self._response)
-
-
-@contextmanager
-def _httpx_errors(request: httpx.Request, connection: KeptConnection) -> Iterator[None]:
-    """Raises the error of httpx for a broken exchange."""
-    try:
-        yield
-    except TimeoutError as error:
-        raise httpx.ReadTimeout("timed out", request=request) from error
-    except ProxyRefusedError as error:
-        raise httpx.ProxyError(str(error.status), request=request) from error
-    except (OSError, http.client.HTTPException, UnicodeError) as error:  # UnicodeError: an impossible host name
-        kind = httpx.ReadError if connection.has_opened else httpx.ConnectError
-        raise kind(str(error), request=request) from error
-
-
-def close_connections() -> None:
-    """Close the idle connections of this process, and the others after their requests."""
-    if (pool := _pools.pop(os.getpid(), None)) is not None:
-        pool.close()
-
-
-atexit.register(close_connections)
+atexit.register(close_shared_clients)

@@ -35,6 +35,24 @@ def connect(host: str, port: int, timeout_s: float) -> socket.socket:
     return winner
 
 
+def working_family(host: str, port: int, timeout_s: float) -> socket.AddressFamily | None:
+    """The address family of a host that answers, for clients that connect by themselves; None if there is no choice.
+
+    Connects once to find out, if the host has addresses of several families and none is known. Raises as `connect`.
+    """
+    if (known := _won.get((host, port))) is not None:
+        return known
+    if len({family for family, _ in _addresses(host, port)}) < 2:
+        return None
+    with connect(host, port, timeout_s) as found:
+        return socket.AddressFamily(found.family)
+
+
+def forget(host: str, port: int) -> None:
+    """Forget which family worked: a connection to this port of the host failed."""
+    _won.pop((host, port), None)
+
+
 def _addresses(host: str, port: int) -> list[_Address]:
     """Families take turns, the last winner first; else in the order of the system, which knows its routes."""
     found: list[_Address] = [(one[0], one[4]) for one in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]

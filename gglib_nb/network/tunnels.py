@@ -1,7 +1,7 @@
 """Opens a byte stream to an origin: directly, through a CONNECT tunnel or a SOCKS 5 proxy, with or without TLS.
 
 Sources: RFC 9110, 9.3.6 (CONNECT), RFC 1928 and 1929 (SOCKS 5 and its login). SOCKS is implemented here, in thirty
-lines, because socksio has had no release since 2020 and assumes that a packet is a whole reply.
+lines, because socksio, which httpx uses, has had no release since 2020 and assumes that a packet is a whole reply.
 """
 
 import base64

@@ -18,7 +18,7 @@ from gglib_nb.errors import GglibError, HubError, HubUnavailableError, NetworkEr
 from gglib_nb.hub import transport
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import RetryPolicy
-from gglib_nb.network import client
+from gglib_nb.network import client as network_client
 from gglib_nb.notebook import listings
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
@@ -183,7 +183,8 @@ def test_a_trickling_response_is_given_up(monkeypatch, ask) -> None:
     is_over.set()
 
 
-def test_a_trickling_head_is_given_up() -> None:
+def test_a_trickling_head_is_given_up(monkeypatch) -> None:
+    monkeypatch.setattr(network_client, "_LONGEST_HEAD_S", 0.3)
 
     def trickle(connection: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 200 OK\r\nx: ")
@@ -196,7 +197,8 @@ def test_a_trickling_head_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("is_in_body", [False, True], ids=["head", "body"])
-def test_a_trickling_head_ends_only_its_own_request(is_in_body) -> None:
+def test_a_trickling_head_ends_only_its_own_request(monkeypatch, is_in_body) -> None:
+    monkeypatch.setattr(network_client, "_LONGEST_HEAD_S", 0.3)
     other_is_asked, other_has_begun, is_given_up = threading.Event(), threading.Event(), threading.Event()
 
     def serve(connection: socket.socket) -> None:
@@ -216,16 +218,17 @@ def test_a_trickling_head_ends_only_its_own_request(is_in_body) -> None:
             connection.sendall(answer[begun:])
 
     def ask_other() -> bytes:
-        answer = client.get(f"{server.url}/other", (), client.httpx.Headers(), 60)
-        other_has_begun.set()
-        return answer.read()
+        with client.stream("GET", f"{server.url}/other", timeout=60) as answer:
+            other_has_begun.set()
+            return answer.read()
 
     with OddServer(serve) as server, ThreadPoolExecutor(2) as pool:
+        client, timeout = network_client.shared_client(), network_client.httpx.Timeout(60, read=1)
         other = pool.submit(ask_other)
         assert (other_has_begun if is_in_body else other_is_asked).wait(60)
-        slow = pool.submit(client.get, f"{server.url}/slow", (), client.httpx.Headers(), 1)
+        slow = pool.submit(client.get, f"{server.url}/slow", timeout=timeout)
         assert other.result(60) == b"{}"
-        with pytest.raises(client.httpx.TransportError):
+        with pytest.raises(network_client.httpx.TransportError):
             slow.result(60)
 
 

@@ -19,6 +19,7 @@ from gglib_nb import system
 from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.domain.hub_answers import Asked
+from gglib_nb.engine import http
 from gglib_nb.engine.http import (
     BusyError,
     Connection,
@@ -34,8 +35,6 @@ from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.resolve import Remote, resolve
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, HubUnavailableError, InvalidConfigError, InvalidTokenError, RemoteChangedError
-from gglib_nb.hub.client import HubClient
-from gglib_nb.network import exchange
 from gglib_nb.network.tls import tls_context
 from gglib_nb.network.tunnels import open_stream
 from tests.support.certificates import Company
@@ -171,11 +170,11 @@ def test_a_session_closed_during_a_request_keeps_no_connection(serving) -> None:
     thread = threading.Thread(target=session.head, args=(made[0].url, {}))
     thread.start()
     assert asked.wait(30)
-    session.pool.close()
+    session.close()
     is_closed.set()
     thread.join(30)
 
-    assert not session.pool.close_idle()  # nothing was kept
+    assert not session.close_idle()  # nothing was kept
     assert has_ended.wait(30)
 
 
@@ -257,7 +256,7 @@ def test_a_new_connection_closed_at_once_counts_as_refused(serving, connect) -> 
 
 def test_a_connection_idle_for_long_is_not_reused(serving, connect, monkeypatch) -> None:
     """A router may have dropped it, which is visible only after a timeout."""
-    monkeypatch.setattr("gglib_nb.network.exchange._IDLE_S", 0.0)
+    monkeypatch.setattr("gglib_nb.engine.http._IDLE_S", 0.0)
     server = serving(ranged(0, 4, 10, b"abcd"))
     connection = connect()
 
@@ -491,7 +490,7 @@ def resolved(
         address = Asked(session.endpoint, "a/b", "c" * 40, "m üde.gguf")
         return resolve(session, address, PlannedFile("m üde.gguf", size_bytes, sha256, "/m.gguf"))
     finally:
-        session.pool.close()
+        session.close()
 
 
 def test_the_redirect_carries_size_and_digest_and_its_address_is_quoted(serving) -> None:
@@ -545,15 +544,14 @@ def test_a_hub_digest_other_than_the_planned_one_is_refused(serving) -> None:
         resolved(server.url, DIGEST)
 
 
-def test_a_connection_that_the_machine_slept_through_is_not_used_again(serving, monkeypatch) -> None:
+def test_a_connection_that_the_machine_slept_through_is_not_used_again(serving, connect, monkeypatch) -> None:
     made: list[OddServer] = []
     made.append(serving(answering(made, response(body=b"x"), response(body=b"x"))))
-    session = session_of(made[0].url, None)
-    session.head(f"{made[0].url}/x", {})
+    connection = connect(made[0].url)
+    connection.head(f"{made[0].url}/x", {})
 
-    monkeypatch.setattr(exchange, "clock_s", lambda: system.clock_s() + 3600)
-    session.head(f"{made[0].url}/x", {})
-    session.pool.close()
+    monkeypatch.setattr(http, "clock_s", lambda: system.clock_s() + 3600, raising=False)
+    connection.head(f"{made[0].url}/x", {})
 
     assert made[0].connections == 2
 
@@ -747,14 +745,6 @@ def test_a_file_is_downloaded_through_a_socks_proxy(serving, socks, connect, mon
     monkeypatch.setenv("ALL_PROXY", f"{scheme}://{'' if login is None else 'me:p%40ss@'}127.0.0.1:{proxy.port}")
 
     assert read_all(connect().request(server.url.replace("127.0.0.1", "localhost"))) == b"x"
-    assert proxy.connections == 1
-
-
-def test_a_search_goes_through_a_socks_proxy(serving, socks, monkeypatch) -> None:
-    server, proxy = serving(response(body=b"[]")), socks((b"me", b"p@ss"))
-    monkeypatch.setenv("ALL_PROXY", f"socks5h://me:p%40ss@127.0.0.1:{proxy.port}")
-
-    assert HubClient(server.url).search("x") == []
     assert proxy.connections == 1
 
 

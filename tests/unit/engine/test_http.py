@@ -15,7 +15,6 @@ from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.resolve import resolve
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import InvalidConfigError
-from gglib_nb.network.exchange import KeptConnection
 
 
 def session(endpoint: str = "https://hub.example/", token: str | None = "hf_secret") -> Session:
@@ -61,13 +60,13 @@ def test_names_are_quoted_in_urls_and_slashes_are_kept() -> None:
 
 def test_a_connection_is_not_used_again_after_an_error(monkeypatch) -> None:
     """What it left unread would count as the answer to the next request."""
-    used: list[KeptConnection] = []
+    used: list[Connection] = []
 
-    def exchange(connection: KeptConnection, *_args: object) -> None:
+    def head(connection: Connection, *_args: object) -> None:
         used.append(connection)
         raise MemoryError
 
-    monkeypatch.setattr(KeptConnection, "exchange", exchange)
+    monkeypatch.setattr(Connection, "head", head)
     one = session()
 
     for _ in range(2):
@@ -135,4 +134,4 @@ def test_an_untrusted_hub_certificate_gives_the_same_advice(tls_server) -> None:
 
     with pytest.raises(InvalidConfigError, match=r"127\.0\.0\.1"):
         resolve(one, address, PlannedFile("m.gguf", 1, None, "/m.gguf"))
-    one.pool.close()
+    one.close()
