@@ -7,7 +7,7 @@ readers can detect changes by identity.
 from collections.abc import Hashable
 from typing import Any, Final, NamedTuple, Self
 
-from msgspec.structs import replace
+from msgspec.structs import asdict, replace
 
 from gglib_nb.domain.download import (
     DownloadStatus,
@@ -29,6 +29,8 @@ from gglib_nb.queue.transitions import TRANSITIONS, Cause
 
 _RUNNING: Final = (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)
 _MOVING: Final = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
+# The fields of a row that are kept for the next kernel.
+_KEPT: Final = ("queued_at_s", "started_at_s", "ended_at_s", "error", "can_retry", "ran_s")
 _NO_RATE: Final = {"bytes_per_second": None, "eta_seconds": None}
 
 
@@ -85,14 +87,7 @@ class Entry:
             )
             for bar, size in zip(entry._files, restored.file_bytes, strict=True)
         )
-        entry.change(
-            **entry._bars(bars),
-            started_at_s=stored.started_at_s,
-            ended_at_s=stored.ended_at_s,
-            ran_s=stored.ran_s,
-            error=stored.error,
-            can_retry=stored.can_retry,
-        )
+        entry.change(**entry._bars(bars), **{name: getattr(stored, name) for name in _KEPT})
         return entry
 
     # What users see ----------------------------------------------------------------------------------------------
@@ -155,18 +150,9 @@ class Entry:
         if self._kept is None:
             row = self.row
             is_at_rest = row.status in (DownloadStatus.PAUSED, DownloadStatus.FAILED)
-            self._kept = StoredDownload(
-                plan=self.plan,
-                status=row.status if is_at_rest else DownloadStatus.QUEUED,
-                was_active=row.status.is_active,
-                aliases=tuple(sorted(self.aliases, key=str)),
-                queued_at_s=row.queued_at_s,
-                started_at_s=row.started_at_s,
-                ended_at_s=row.ended_at_s,
-                error=row.error,
-                can_retry=row.can_retry,
-                ran_s=row.ran_s or 0.0,
-            )
+            status = row.status if is_at_rest else DownloadStatus.QUEUED
+            aliases, kept = tuple(sorted(self.aliases, key=str)), {name: getattr(row, name) for name in _KEPT}
+            self._kept = StoredDownload(self.plan, status, row.status.is_active, aliases, **kept)
         return self._kept
 
     # Whether it is meant -----------------------------------------------------------------------------------------
@@ -332,15 +318,8 @@ def name_of(id: DownloadId) -> str:  # noqa: A002 - the field's word
 
 def _shown(plan: PlannedDownload) -> dict[str, Any]:
     """The fields of a row that show a plan."""
-    return {
-        "id": plan.id,
-        "commit_sha": plan.commit_sha,
-        "label": plan.label,
-        "reason": plan.reason,
-        "scan_finding": plan.scan_finding,
-        "to": plan.to,
-        "then": None if plan.then is None else Then(plan.then),
-    }
+    shown = {name: getattr(plan, name) for name in ("id", "commit_sha", "label", "reason", "scan_finding", "to")}
+    return {**shown, "then": None if plan.then is None else Then(plan.then)}
 
 
 def _empty_bars(plan: PlannedDownload) -> tuple[ShardProgress, ...]:
@@ -358,12 +337,5 @@ def _arrived_bytes(planned: tuple[PlannedFile, ...], stored: tuple[StoredFile, .
 
 
 def _progressed(file: ShardProgress, sample: FileProgress, size_bytes: int | None) -> ShardProgress:
-    new = replace(
-        file,
-        size_bytes=size_bytes,
-        downloaded_bytes=sample.downloaded_bytes,
-        status=sample.status,
-        arrived_steps=sample.arrived_steps,
-        verified_steps=sample.verified_steps,
-    )
+    new = replace(file, size_bytes=size_bytes, **asdict(sample))
     return file if new == file else new
