@@ -5,12 +5,12 @@ weights. How much of a variant could be copied from files on this machine is est
 """
 
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from gglib_nb.domain.choosing import Choice, choose, finding_of
 from gglib_nb.domain.companions import COMPANION_KINDS
@@ -56,7 +56,7 @@ from gglib_nb.errors import (
     TransferError,
 )
 from gglib_nb.hub.client import HubClient
-from gglib_nb.manager.calls import DaemonThreadPool, operation
+from gglib_nb.manager.calls import each, operation
 from gglib_nb.manager.hardware import bytes_to_write, machine_memory, memory_for, queued_bytes
 from gglib_nb.manager.library import bytes_of
 from gglib_nb.manager.model_operations import ModelOperations
@@ -88,9 +88,6 @@ _MOST_TEXTS: Final = 4  # a card, and JSON files that state the quality of varia
 _LIMITS: Final = ReuseLimits()
 _NEVER: Final = threading.Event()
 _UNREADABLE: Final = (GgufError, HubError, TransferError, InvalidConfigError)
-
-_Key = TypeVar("_Key")
-_Answer = TypeVar("_Answer")
 
 
 class AdviceOperations(ModelOperations):
@@ -395,18 +392,9 @@ def _read_headers(
         return variant.is_complete, not variant.is_big_endian, -(variant.size_bytes or 0)
 
     chosen = {first_name(variant).model: variant for variant in sorted(variants, key=readability)}
-    found = _at_once({model: partial(_header, hub, listing, chosen[model]) for model in list(chosen)[:_MOST_MODELS]})
-    return {model: header for model, header in found.items() if header is not None}
-
-
-def _at_once(calls: Mapping[_Key, Callable[[], _Answer]]) -> dict[_Key, _Answer]:
-    """The answers of calls that each make requests, a few at a time."""
-    workers = DaemonThreadPool("gglib-header", _AT_ONCE)
-    try:
-        answers = {key: workers.submit(call) for key, call in calls.items()}
-        return {key: answer.result() for key, answer in answers.items()}
-    finally:
-        workers.close()
+    models = list(chosen)[:_MOST_MODELS]
+    headers = each(lambda model: _header(hub, listing, chosen[model]), models, _AT_ONCE)
+    return {model: header for model, header in zip(models, headers, strict=True) if header is not None}
 
 
 def _header(hub: HubClient, listing: RepoListing, variant: Variant) -> GgufHeader | None:
@@ -446,7 +434,8 @@ def reusable_bytes(
     if not donors:
         return {}
     files = [file for one in chosen for file in zip(one.files, one.sizes, strict=True)]
-    gains = _at_once({path: partial(_gain, _reader(hub, listing, path), size or 0, donors) for path, size in files})
+    found = each(lambda file: _gain(_reader(hub, listing, file[0]), file[1] or 0, donors), files, _AT_ONCE)
+    gains = {path: gain for (path, _), gain in zip(files, found, strict=True)}
     sums = {one.key: known_sum(gains[path] for path in one.files) for one in chosen}
     return {key: gain if gain >= limits.least_gain_bytes else 0 for key, gain in sums.items() if gain is not None}
 

@@ -59,6 +59,7 @@ _INTERRUPTED: Final = "Stopped waiting. A download that has started continues: %
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
+_Item = TypeVar("_Item")
 _Error = TypeVar("_Error", bound=BaseException)
 
 
@@ -341,6 +342,18 @@ class DaemonThreadPool:
             del call  # an idle thread must keep no reference
             self._idle.release()
         self._jobs.put(None)  # for the other threads
+
+
+def each(function: Callable[[_Item], _Result], items: Iterable[_Item], most: int) -> list[_Result]:
+    """The answers for items, `most` at a time; after an error, or if the caller gives up, the others are cancelled."""
+    threads = DaemonThreadPool("gglib-each", most)
+    answers = [threads.submit(function, item) for item in items]
+    threads.close()
+    try:
+        return [settled(answer) for answer in answers]
+    finally:
+        for answer in answers:
+            answer.cancel()
 
 
 Act = Callable[["Future[Any]"], Any]

@@ -43,7 +43,7 @@ from gglib_nb.errors import (
 from gglib_nb.hub.login import log_in
 from gglib_nb.manager import library, updating
 from gglib_nb.manager.bundles import CARD, BundleReport, export_models, import_models, is_bundle
-from gglib_nb.manager.calls import DaemonThreadPool, operation, settled
+from gglib_nb.manager.calls import each, operation, settled
 from gglib_nb.manager.importing import Importer
 from gglib_nb.manager.operations import IdLike, QueueOperations
 from gglib_nb.manager.resolving import given_path, home_of, plan_download
@@ -357,14 +357,8 @@ class ModelOperations(QueueOperations):
         """
         parts = self._parts
         models = parts.catalog.models() if id is None else [self._own_model(id)]
-        threads = DaemonThreadPool("gglib-updates", _CHECKS_AT_ONCE)  # not those of the hub: a model's disk may hang
-        checks = [threads.submit(updating.check_update, parts.hub, parts.catalog, model) for model in models]
-        threads.close()
-        try:
-            return [settled(check) for check in checks]
-        finally:
-            for check in checks:
-                check.cancel()  # those that still wait, after an error or the end of the wait
+        # Not on the threads of the hub: a model's disk may hang.
+        return each(lambda model: updating.check_update(parts.hub, parts.catalog, model), models, _CHECKS_AT_ONCE)
 
     @operation
     def update(self, id: IdLike, *, keep: bool = False) -> QueuedUpdate:  # noqa: A002 - the port's word
