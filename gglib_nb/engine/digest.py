@@ -28,17 +28,10 @@ _NEAR_BYTES: Final = 4 * MIB
 
 
 class FrontDigest:
-    """Digests of consecutive parts, which have these ends, and of the whole; not thread-safe.
-
-    An unknown end of the last part is beyond any real one, until `close_at`.
-    """
+    """Digests of consecutive parts, which have these ends, and of the whole; not thread-safe."""
 
     def __init__(self, ends: Sequence[int]) -> None:
-        self._ends = list(ends)
-        self.rewind()
-
-    def rewind(self) -> None:
-        """Begin again: hashed bytes were wrong."""
+        self._ends = ends
         self.front = 0  # everything before it is hashed
         self.digests: list[str] = []  # SHA-256 of the parts that the front has passed, in hexadecimal
         self._part, self._whole, self._blocks = hashlib.sha256(), hashlib.sha256(), BlockDigests()
@@ -70,11 +63,6 @@ class FrontDigest:
             self.front += len(piece)
             data = data[len(piece) :]
             self._end_empty_parts()
-
-    def close_at(self, end: int) -> None:
-        """Set the end of the last part, which is where the front is."""
-        self._ends[-1] = end
-        self._end_empty_parts()
 
     def _end_empty_parts(self) -> None:
         while not self.is_complete and self.front == self._ends[len(self.digests)]:
@@ -126,19 +114,6 @@ class Hasher:
             self._failed(error)
         finally:
             self._lock.release()
-
-    def rewind(self, reach: int) -> None:
-        """Hash everything again; bytes before `reach` are on the disk."""
-        with self._lock:
-            self.digest.rewind()
-            self._reach = 0
-        self.allow(reach)
-
-    def close_at(self, end: int) -> None:
-        """Set the end of a file of unknown length."""
-        with self._lock:
-            self.digest.close_at(end)
-        self._inbox.put(Digested())
 
     def stop(self) -> None:
         """Stop hashing; once it returns, the file is no longer read."""

@@ -246,15 +246,16 @@ class DownloadFile:
         self.stage, self.opened, self.pieces, self._synced_s = Stage.FETCHING, opened, opened.pieces, now_s
         self.comparison = None if self.check is None else self.check.comparison
 
-    def lost(self) -> None:
-        """Another process has the file, or it was deleted: write nothing, and check again; raises `StorageError`."""
-        self._end_all()
-        opened, check = self.opened, self.check
+    def reopen(self) -> None:
+        """Close it and check it again: another process has it, bytes were wrong, or its size has become known.
+
+        Raises `OSError` or `StorageError`.
+        """
+        if (opened := self.opened) is not None:
+            opened.journal.parts = self.identities
+        self.close()
         self.opened = self.check = self.comparison = None
-        if check is not None:
-            check.lease.release()
-        if opened is not None and self.stage is Stage.FETCHING:
-            opened.close(is_ours=False)
+        if opened is not None:
             opened.check_folder()
         self._begin_version()
         self.stage = Stage.CHECKING
@@ -270,8 +271,8 @@ class DownloadFile:
         lease = self.check.lease
         try:
             if self.opened is not None and self.stage is Stage.FETCHING:
-                opened, is_ours, self.opened = self.opened, lease.is_ours(), None
-                opened.close(is_ours=is_ours)
+                opened, self.opened = self.opened, None
+                opened.close(is_ours=lease.is_ours() and opened.is_in_place)
                 if not opened.pieces.present_bytes:
                     delete_partial(self.path, lease.is_ours)
         finally:
@@ -375,6 +376,8 @@ class DownloadFile:
             return None
         if self.has_bytes_of(part) or self.copy is not None:
             self.forget(part)
+            self.reopen()
+            return None
         return part.start, part.end
 
     def _request(self, part: Part, remote: Remote, start: int, end: int) -> Request:
@@ -388,8 +391,10 @@ class DownloadFile:
         return self._request(request.part, request.remote, at, end) if request.cut(at) else None
 
     def end_request(self, request: Request) -> None:
-        """End a request that is complete or revoked: the bytes it wrote stay, the rest is missing."""
+        """End a request that is complete or revoked: the bytes it wrote stay, the rest is missing. Idempotent."""
         request.revoke()
+        if request not in self.requests:
+            return
         self.requests.remove(request)
         if request.received_bytes and request.part.remote is request.resolved:
             request.part.remote = request.remote  # it has the bytes: later requests need no redirect
@@ -404,12 +409,6 @@ class DownloadFile:
     def has_bytes_of(self, part: Part) -> bool:
         """Whether bytes of it are on the disk."""
         return self.pieces.present_within(part.start, part.end) > 0
-
-    def ended_at(self, part: Part, end: int) -> None:
-        """Set the end of the last part, whose size was unknown."""
-        part.end = end
-        self.settle()
-        self._partial.close_at(end)
 
     # Tensors of other files ------------------------------------------------------------------------------------------
 
@@ -434,7 +433,7 @@ class DownloadFile:
     def verify(self) -> Part | None:
         """Compare the digests since the last call with those of the hub; returns a wrong part; raises `TransferError`.
 
-        The one place that accepts downloaded or copied bytes. A wrong part needs `forget_copied` or `forget`.
+        The one place that accepts downloaded or copied bytes. Those of a wrong part are to be forgotten.
         """
         hasher = self._partial.hasher
         if hasher.error is not None:
@@ -461,7 +460,6 @@ class DownloadFile:
         self.end_copy()
         self._partial.journal.versions.pop(part.planned.path_in_repo, None)
         self._partial.forget(part.start, part.end)
-        self._hash_again()
 
     def forget_copied(self) -> bool:
         """Make the copied bytes missing again, because a part is wrong; False if there are none. Raises `OSError`."""
@@ -469,12 +467,7 @@ class DownloadFile:
         if not self.pieces.copied_bytes:
             return False
         self._partial.forget(0, self.pieces.end, only_copied=True)
-        self._hash_again()
         return True
-
-    def _hash_again(self) -> None:
-        self._partial.hasher.rewind(self.pieces.reach(0))
-        self._begin_version()
 
     def as_stored(self) -> StoredFile:
         """The file as it will be once it has its final name."""

@@ -134,7 +134,7 @@ class Journal:
         self.donors: tuple[str, ...] = ()  # for the next records
         self.is_copy_wrong = False  # as above
         self.versions: dict[str, str] = {}  # as above; connections add to it
-        self._parts = parts
+        self.parts = parts  # as above
         self._boot = boot_id()
         self._number = 0
         self._newest = b""
@@ -176,7 +176,7 @@ class Journal:
             self.begin(pieces)
         runs = encode_runs(pieces, _RUNS_BYTES)
         donors, versions = self.donors[:8], self.versions.copy()
-        body = _encoder.encode(Record(self._boot, self._parts, runs, donors, self.is_copy_wrong, verified, versions))
+        body = _encoder.encode(Record(self._boot, self.parts, runs, donors, self.is_copy_wrong, verified, versions))
         if body == self._newest:
             return
         number = self._number + 1

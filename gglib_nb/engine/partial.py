@@ -169,7 +169,6 @@ class PartialFile:
     def forget(self, start: int, end: int, *, only_copied: bool = False) -> None:
         """Make wrong bytes missing (or only the copied ones of them); raises `OSError`."""
         self.pieces.forget(start, end, only_copied=only_copied)
-        self.left_end = self.pieces.last_end
         if only_copied:
             self.journal.donors, self.journal.is_copy_wrong = (), True
         self._restart_journal()
@@ -188,13 +187,6 @@ class PartialFile:
     def reader(self) -> int:
         """A new descriptor, for any thread, also after `close`; the caller closes it."""
         return os.dup(self._fd)
-
-    def close_at(self, end: int) -> None:
-        """Set the size, which was unknown."""
-        self._size_bytes = end
-        self.pieces.close_at(end)
-        os.ftruncate(self._fd, end)
-        self.hasher.close_at(end)
 
     def close(self, *, is_ours: bool) -> None:
         """Close the file, whose requests are revoked. If it is ours, write the journal and truncate it to its bytes."""

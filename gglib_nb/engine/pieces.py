@@ -35,7 +35,7 @@ class Pieces:
     """The states of all bytes of one file; for one thread.
 
     Its runs are sorted, cover the file without a gap and never overlap, so that no byte can be lost or taken twice. It
-    begins with the runs that an earlier run left; other bytes are missing. An unknown size ends with `close_at`.
+    begins with the runs that an earlier run left; other bytes are missing.
     """
 
     def __init__(self, size_bytes: int | None, runs: Iterable[Run] = ()) -> None:
@@ -133,14 +133,6 @@ class Pieces:
         for a, b, state in list(self.runs(start, end)):
             if state in new_states:
                 self.set(a, b, new_states[state])
-
-    def close_at(self, end: int) -> None:
-        """Set the size, which was unknown."""
-        self.release(end, self.end)
-        self._bytes[MISSING] -= self.end - end
-        first = bisect_left(self._starts, end, 1)
-        del self._starts[first:], self._states[first:]
-        self.end = end
 
     def present(self, start: int = 0, end: int | None = None) -> list[Range]:
         """The bytes of the range that are on the disk, as sorted ranges that do not touch."""

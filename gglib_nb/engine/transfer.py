@@ -287,7 +287,7 @@ class Transfer:
             case dict():
                 file.facts = result
             case LeaseLostError():
-                self._lose(file, now_s)
+                self._reopen(file, now_s)
             case None | list() | StoppedError():
                 pass  # the transfer was stopped
             case _:
@@ -307,7 +307,8 @@ class Transfer:
 
     def _advance_file(self, file: DownloadFile, now_s: float) -> None:
         if file.stage is Stage.CHECKING and file.check is None:
-            if not any(part.needs_facts for part in file.parts):  # the hub is asked first
+            # The hub is asked first, and the error of a sync has to be known before its bytes are trusted.
+            if "sync" not in file.jobs and not any(part.needs_facts for part in file.parts):
                 self._check(file)
         elif file.stage is Stage.FETCHING and file.opened is not None:
             if file.copy is not None and now_s - file.copy.moved_s > _LONGEST_STEP_S:  # the disk of a donor hangs
@@ -437,40 +438,38 @@ class Transfer:
     def _renew(self, file: DownloadFile, now_s: float) -> None:
         """Renew the lease of a file; if it was lost, start the file again. Raises `StorageError`."""
         if not file.renew():
-            self._lose(file, now_s)
+            self._reopen(file, now_s)
 
-    def _lose(self, file: DownloadFile, now_s: float) -> None:
-        """Another process has this file, or it was deleted: start it again; raises `StorageError`."""
-        for part in file.parts:
-            self._connections.abandon_part(part, now_s)
-        file.lost()
+    def _reopen(self, file: DownloadFile, now_s: float) -> None:
+        self._abandon_all(file, now_s)
+        file.reopen()
+
+    def _abandon_all(self, file: DownloadFile, now_s: float) -> None:
+        for request in list(file.requests):
+            self._connections.abandon(request, now_s)
 
     def _wrong(self, file: DownloadFile, part: Part, now_s: float) -> None:
         """Fetch a wrong part again: first its copied bytes, then all of it, once; raises `IntegrityError`."""
-        if file.forget_copied():
-            return
-        actual = part.wrong_sha256 or ""
-        self._forget(file, part, now_s)
-        if part.is_refetched:
-            raise IntegrityError(
-                f"{part.planned.path_in_repo} failed its SHA-256 check twice and was deleted. Try again later.",
-                expected=part.sha256 or "",
-                actual=actual,
-            )
-        part.is_refetched = True
-        part.remote = None
-        if part.planned.size_bytes is None:  # its body may have ended early
-            part.end, part.is_asked = UNKNOWN_END, False
-            self._lose(file, now_s)
-
-    def _forget(self, file: DownloadFile, part: Part, now_s: float) -> None:
-        self._connections.abandon_part(part, now_s)
-        file.forget(part)
+        self._abandon_all(file, now_s)
+        if not file.forget_copied():
+            file.forget(part)
+            if part.is_refetched:
+                raise IntegrityError(
+                    f"{part.planned.path_in_repo} failed its SHA-256 check twice and was deleted. Try again later.",
+                    expected=part.sha256 or "",
+                    actual=part.wrong_sha256 or "",
+                )
+            part.is_refetched = True
+            part.remote = None
+            if part.planned.size_bytes is None:  # its body may have ended early
+                part.end, part.is_asked = UNKNOWN_END, False
+        file.reopen()
 
     def _finalize(self, file: DownloadFile, opened: PartialFile, now_s: float) -> None:
         if not (file.is_verified or may_be_gguf(file.path, opened.head())):
+            self._abandon_all(file, now_s)
             for part in file.parts:
-                self._forget(file, part, now_s)
+                file.forget(part)
             raise IntegrityError(
                 f"{host_text(origin_of(self._shared.session.endpoint))} sent a file for "
                 f"{file.parts[0].planned.path_in_repo} that is not a GGUF file (a web page, an empty file or a Git LFS "
@@ -502,7 +501,8 @@ class Transfer:
         request.forgive_if_received()
         match error:
             case None if part.size_bytes is None and request.position == request.end:  # the body has ended
-                file.ended_at(part, request.position)
+                part.end = request.position
+                self._reopen(file, now_s)
             case None:
                 pass
             case LeaseLostError():
@@ -571,8 +571,7 @@ class Transfer:
         if isinstance(result, list) and event.version == file.version:
             file.synced(result)
         elif isinstance(result, Exception):
-            if file.opened is not None:
-                file.opened.distrust()
+            release(event) if file.opened is None else file.opened.distrust()
             raise result
 
     def _read_facts(self, file: DownloadFile) -> None:

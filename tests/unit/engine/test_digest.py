@@ -34,30 +34,8 @@ def test_the_digests_of_parts_and_whole_do_not_depend_on_how_data_is_split(cuts,
     assert digest.whole == sha256(DATA)
 
 
-@given(st.integers(0, len(DATA)))
-def test_after_wrong_bytes_everything_is_hashed_again(wrong_until) -> None:
-    digest = FrontDigest([100, 700, len(DATA)])
-    digest.feed(memoryview(b"\0" * wrong_until))
-
-    digest.rewind()
-    digest.feed(memoryview(DATA))
-
-    assert digest.digests == [sha256(DATA[:100]), sha256(DATA[100:700]), sha256(DATA[700:])]
-    assert digest.whole == sha256(DATA)
-
-
 def test_an_empty_file_has_its_digest_at_once() -> None:
     assert FrontDigest([0]).digests == [sha256(b"")]
-
-
-def test_the_end_can_be_set_after_the_data() -> None:
-    digest = FrontDigest([1 << 62])
-    digest.feed(memoryview(b"abc"))
-    assert not digest.is_complete
-
-    digest.close_at(3)
-
-    assert digest.digests == [sha256(b"abc")]
 
 
 def test_bytes_beyond_the_end_are_not_hashed() -> None:

@@ -119,17 +119,6 @@ def test_invalid_runs_are_refused(data) -> None:
     assert all(start < end for start, end, _ in runs)
 
 
-def test_a_file_of_unknown_size_ends_where_it_is_closed() -> None:
-    pieces = Pieces(None)
-    pieces.claim(0, pieces.end)
-    pieces.settle(0, 700)
-
-    pieces.close_at(700)
-
-    assert pieces.is_complete
-    assert list(pieces.runs()) == [(0, 700, WRITTEN)]
-
-
 def test_sequential_bytes_need_no_steps() -> None:
     assert Pieces(200, [(100, 150, WRITTEN)]).steps(100, 200, 128) == ()
     assert Pieces(200).steps(0, 200, 128) == ()
