@@ -31,6 +31,7 @@ from gglib_nb.system import clock_s
 
 _SYNC_BYTES: Final = 256 * MIB
 _SYNC_S: Final = 5.0
+_MOST_DONORS: Final = 8
 # An arriving file's header is parsed at these lengths: it may have megabytes, and each attempt reads all of it.
 _FIRST_LOOK_BYTES: Final = 256 * 1024
 _LAST_LOOK_BYTES: Final = 64 * MIB
@@ -145,7 +146,7 @@ class Request:
         with self._lock:
             if self.part.sha256 is not None or self._is_revoked:
                 return
-            versions, path = self._opened.journal.versions, self.part.planned.path_in_repo
+            versions, path = self._opened.journal.next.versions, self.part.planned.path_in_repo
             if self.is_whole:
                 versions[path] = version
             elif version and versions.setdefault(path, version) != version:
@@ -252,7 +253,7 @@ class DownloadFile:
         Raises `OSError` or `StorageError`.
         """
         if (opened := self.opened) is not None:
-            opened.journal.parts = self.identities
+            opened.journal.next.parts = self.identities
         self.close()
         self.opened = self.check = self.comparison = None
         if opened is not None:
@@ -296,7 +297,7 @@ class DownloadFile:
         """How many bytes were copied from files on this machine, now or in an earlier run, and the files' names."""
         if self.opened is not None:
             count = self.pieces.copied_bytes
-            return count, self.opened.journal.donors if count else ()
+            return count, self.opened.journal.next.donors if count else ()
         return (0, ()) if self.stored is None else (self.stored.reused_bytes, self.stored.reused_from)
 
     def settle(self) -> None:
@@ -308,8 +309,8 @@ class DownloadFile:
         if self.copy is not None and (written := self.copy.take_written()):
             for start, end in written:
                 self.pieces.settle(start, end, is_copied=True)
-            journal = self.opened.journal
-            journal.donors = tuple(dict.fromkeys((*journal.donors, *self.copy.names)))
+            record = self.opened.journal.next
+            record.donors = tuple(dict.fromkeys((*record.donors, *self.copy.names)))[:_MOST_DONORS]
         hasher = self.opened.hasher
         hasher.allow(self.pieces.reach(hasher.digest.front))
 
@@ -458,7 +459,7 @@ class DownloadFile:
     def forget(self, part: Part) -> None:
         """Make all bytes of a part missing again, which is wrong and has no request. Raises `OSError`."""
         self.end_copy()
-        self._partial.journal.versions.pop(part.planned.path_in_repo, None)
+        self._partial.journal.next.versions.pop(part.planned.path_in_repo, None)
         self._partial.forget(part.start, part.end)
 
     def forget_copied(self) -> bool:

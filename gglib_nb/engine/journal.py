@@ -71,12 +71,12 @@ class Verified(msgspec.Struct, frozen=True):
     has_replaced: bool = False  # whether it may have replaced another file
 
 
-class Record(msgspec.Struct, frozen=True):
+class Record(msgspec.Struct):
     """The contents of one record."""
 
     boot: str  # the id of the boot in which it was written
     parts: tuple[PartIdentity, ...]  # the identity of the file
-    runs: bytes  # the bytes on the disk (`pieces.encode_runs`)
+    runs: bytes = b""  # the bytes on the disk (`pieces.encode_runs`)
     donors: tuple[str, ...] = ()  # names of the files that bytes were copied from, the one with most bytes first
     is_copy_wrong: bool = False  # the digest was wrong with copied bytes: nothing more is copied
     verified: Verified | None = None  # once the digest is verified
@@ -121,6 +121,11 @@ def _read_slot(slot: bytes) -> tuple[int, Record] | None:
     return None
 
 
+def _write(fd: int, number: int, body: bytes) -> None:
+    numbers = _NUMBERS.pack(number, len(body))
+    write_all(fd, _MAGIC + numbers + _checksum(numbers, body) + body, number % 2 * _SLOT_BYTES)
+
+
 def _checksum(numbers: bytes, body: bytes) -> bytes:
     return zlib.crc32(body, zlib.crc32(numbers)).to_bytes(_CHECKSUM_BYTES, "little")
 
@@ -131,11 +136,7 @@ class Journal:
     def __init__(self, path: Path, parts: tuple[PartIdentity, ...]) -> None:
         self.path = path
         self.fd = -1  # while it is not open
-        self.donors: tuple[str, ...] = ()  # for the next records
-        self.is_copy_wrong = False  # as above
-        self.versions: dict[str, str] = {}  # as above; connections add to it
-        self.parts = parts  # as above
-        self._boot = boot_id()
+        self.next = Record(boot_id(), parts)  # but for the bytes; connections add versions
         self._number = 0
         self._newest = b""
 
@@ -150,40 +151,32 @@ class Journal:
         `check_owner`, which may raise, is called before each change, because writing may take long.
         """
         check_owner()
-        fresh = self.path.with_name(self.path.name + ".new")
-        before = self.fd, self._number, self._newest
-        self.fd, self._number, self._newest = create_beside(fresh), 0, b""
+        fresh, body = self.path.with_name(self.path.name + ".new"), self._encoded(pieces)
+        fd = create_beside(fresh)
         try:
-            self.record(pieces)
-            write_all(self.fd, bytes(_BLOCK_BYTES), 0)  # the other slot also has a block, should the disk fill up
-            sync_data(self.fd)
+            _write(fd, 1, body)
+            write_all(fd, bytes(_BLOCK_BYTES), 0)  # the other slot also has a block, should the disk fill up
+            sync_data(fd)
             check_owner()
-        except Exception:
-            self.close()
-            self.fd, self._number, self._newest = before  # the next record goes there: it needs no space on a full disk
-            raise
-        if before[0] >= 0:
-            os.close(before[0])
-        try:
+            self.close()  # if the name is refused, a record in the old file would be lost without notice
             fresh.replace(self.path)
-        except OSError:
-            self.close()  # a record beside the journal would be lost without notice; the next one begins again
+        except Exception:
+            os.close(fd)
             raise
+        self.fd, self._number, self._newest = fd, 1, body
 
     def record(self, pieces: Pieces, verified: Verified | None = None) -> None:
         """Write a record with this state, unless the newest one is the same; raises `OSError`."""
         if self.fd < 0:
             self.begin(pieces)
-        runs = encode_runs(pieces, _RUNS_BYTES)
-        donors, versions = self.donors[:8], self.versions.copy()
-        body = _encoder.encode(Record(self._boot, self.parts, runs, donors, self.is_copy_wrong, verified, versions))
-        if body == self._newest:
-            return
-        number = self._number + 1
-        numbers = _NUMBERS.pack(number, len(body))
-        write_all(self.fd, _MAGIC + numbers + _checksum(numbers, body) + body, number % 2 * _SLOT_BYTES)
-        # Not after a failed write: the next one must not damage the other slot too.
-        self._number, self._newest = number, body
+        if (body := self._encoded(pieces, verified)) != self._newest:
+            _write(self.fd, self._number + 1, body)
+            # Not after a failed write: the next one must not damage the other slot too.
+            self._number, self._newest = self._number + 1, body
+
+    def _encoded(self, pieces: Pieces, verified: Verified | None = None) -> bytes:
+        self.next.runs, self.next.verified = encode_runs(pieces, _RUNS_BYTES), verified
+        return _encoder.encode(self.next)
 
     def close(self) -> None:
         """Close the file, without deleting it."""

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from msgspec.structs import replace
+
 from gglib_nb.engine import disk
 from gglib_nb.engine.digest import FrontDigest, Hasher, check_file
 from gglib_nb.engine.journal import Journal, PartIdentity, Verified
@@ -63,8 +65,7 @@ class PartialFile:
         state = Journal.read(journal.path, must_know=True)  # without it, all bytes would be fetched again
         runs: list[Run] = []
         if state is not None and state.record.parts == parts and size_bytes is not None:
-            runs, journal.donors, journal.is_copy_wrong = state.runs, state.record.donors, state.record.is_copy_wrong
-            journal.versions = state.record.versions
+            runs, journal.next = state.runs, replace(state.record, boot=journal.next.boot)
         self._fd, runs = self._open(runs)
         lease.has_other_writer = False
         self.pieces = Pieces(size_bytes, runs)  # for the transfer's thread
@@ -170,7 +171,7 @@ class PartialFile:
         """Make wrong bytes missing (or only the copied ones of them); raises `OSError`."""
         self.pieces.forget(start, end, only_copied=only_copied)
         if only_copied:
-            self.journal.donors, self.journal.is_copy_wrong = (), True
+            self.journal.next.donors, self.journal.next.is_copy_wrong = (), True
         self._restart_journal()
 
     def distrust(self) -> None:

@@ -587,7 +587,7 @@ class Transfer:
     def _compare(self, file: DownloadFile, opened: PartialFile, comparison: Comparison, now_s: float) -> None:
         """Take the next step of the comparison, if its bytes are on the disk."""
         is_hung = "compare" in file.jobs and now_s - comparison.began_s > _LONGEST_STEP_S  # the disk of a donor
-        if file.parts[0].is_whole or opened.journal.is_copy_wrong or is_hung:
+        if file.parts[0].is_whole or opened.journal.next.is_copy_wrong or is_hung:
             file.comparison = None  # a server that sends only the whole would send it for every sample
         elif "compare" not in file.jobs and all(opened.pieces.reach(start) >= end for start, end in comparison.wanted):
             comparison.began_s = now_s

@@ -48,7 +48,7 @@ def test_after_a_power_cut_only_synced_bytes_count(journal, boot) -> None:
 
 
 def test_copied_bytes_are_recorded_separately_with_their_donors(journal) -> None:
-    journal.donors = ("Q4_K_M",)
+    journal.next.donors = ("Q4_K_M",)
     journal.record(with_runs((0, 20, WRITTEN), (20, 50, COPIED)))
 
     assert state(journal).runs == [(0, 20, WRITTEN), (20, 50, COPIED)]
@@ -56,7 +56,7 @@ def test_copied_bytes_are_recorded_separately_with_their_donors(journal) -> None
 
 
 def test_the_record_of_wrong_copies_is_kept_after_their_removal(journal) -> None:
-    journal.is_copy_wrong = True
+    journal.next.is_copy_wrong = True
     journal.begin(Pieces(1000))
     journal.record(with_runs((0, 20, WRITTEN)))
 
