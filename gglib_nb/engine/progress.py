@@ -14,35 +14,25 @@ from gglib_nb.engine.retry import Outage
 _SILENT_S: Final = 2.0
 
 
-# --- One file ---------------------------------------------------------------------------------------------------------
-
-
-def _bytes_and_status(file: DownloadFile, part: Part) -> tuple[int, ShardStatus]:
+def _progress_of(file: DownloadFile, part: Part) -> FileProgress:
+    size_bytes = part.size_bytes or 0
+    if file.stage is Stage.DONE:
+        return FileProgress(size_bytes, ShardStatus.FINISHED)
     count = file.pieces.present_within(part.start, part.end)
-    match file.stage:
-        case Stage.PENDING:
-            return count, ShardStatus.QUEUED
-        case Stage.DONE:
-            return part.size_bytes or 0, ShardStatus.FINISHED
-        case Stage.CHECKING if file.check is not None:
-            hashed, owners = file.check.hashed_bytes, file.check.owner_bytes
-            if (reached := owners if hashed is None else hashed) is not None:
-                count = max(0, min(reached, part.end) - part.start)
-            is_verifying = hashed is not None
-        case _:
-            is_verifying = file.opened is not None and count == part.size_bytes
-    return count, ShardStatus.VERIFYING if is_verifying else ShardStatus.DOWNLOADING
-
-
-def _steps(file: DownloadFile, part: Part) -> tuple[tuple[int, ...], int]:
-    """Which steps of its bar have arrived, and how many are verified; empty for a part that is not being fetched."""
-    if file.opened is None or not part.size_bytes or file.stage is Stage.DONE:
-        return (), 0
-    verified_bytes = min(max(0, file.opened.hasher.digest.front - part.start), part.size_bytes)
-    return file.pieces.steps(part.start, part.end, BAR_STEPS), verified_bytes * BAR_STEPS // part.size_bytes
-
-
-# --- All files --------------------------------------------------------------------------------------------------------
+    if file.stage is Stage.PENDING:
+        return FileProgress(count, ShardStatus.QUEUED)
+    is_verifying = file.opened is not None and count == part.size_bytes
+    if file.opened is None and file.check is not None:
+        hashed, owners = file.check.hashed_bytes, file.check.owner_bytes
+        if (reached := owners if hashed is None else hashed) is not None:
+            count = max(0, min(reached, part.end) - part.start)
+        is_verifying = hashed is not None
+    status = ShardStatus.VERIFYING if is_verifying else ShardStatus.DOWNLOADING
+    if file.opened is None or not size_bytes:
+        return FileProgress(count, status)
+    verified_bytes = min(max(0, file.opened.hasher.digest.front - part.start), size_bytes)
+    steps = file.pieces.steps(part.start, part.end, BAR_STEPS)
+    return FileProgress(count, status, steps, verified_bytes * BAR_STEPS // size_bytes)
 
 
 Notice = tuple[NoticeKind | None, float | None, str]
@@ -53,11 +43,7 @@ def progress_of(
     attempt: int, files: Sequence[DownloadFile], now_s: float, connections: Connections, outage: Outage | None
 ) -> Progress:
     """The progress of an attempt."""
-    reports = {
-        part.index: FileProgress(*_bytes_and_status(file, part), *_steps(file, part))
-        for file in files
-        for part in file.parts
-    }
+    reports = {part.index: _progress_of(file, part) for file in files for part in file.parts}
     reused = [one.reused for one in files]
     unfinished = [file for file in files if file.stage not in (Stage.PENDING, Stage.DONE)]
     is_finalizing = not any(file.stage is Stage.PENDING for file in files) and all(

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from functools import lru_cache
 from pathlib import Path
@@ -207,16 +207,16 @@ class TensorCopy:
             counts[donors[copy.donor].name] += copy.length
         self.donors: Final = donors
         self.names: Final = tuple(name for name, _ in counts.most_common())  # the file with most bytes first
-        self.moved_s = time.monotonic()  # when it last copied some, or was ready to
+        self.moved_s = time.monotonic()  # when it last read some
         self._opened: Final = opened
         self._lock: Final = threading.Lock()
         self._written: deque[Range] = deque()
-        self._revoked: Final = threading.Event()
+        self._is_revoked = False
 
     def revoke(self) -> None:
         """Stop writing: once this returns, it writes nothing more."""
         with self._lock:
-            self._revoked.set()
+            self._is_revoked = True
 
     def take_written(self) -> list[Range]:
         """The ranges copied since the last call; does not wait for a copy in progress: the donor's disk may hang."""
@@ -227,29 +227,17 @@ class TensorCopy:
         try:
             with _OpenDonors(self.donors) as donors:
                 for copy in self.copies:  # in the order of the file, so that the digest can follow
-                    if not self._copy_run(donors, copy):
-                        break
+                    for at, data in donors.chunks(copy):  # without the lock, because the donor's disk may hang
+                        self.moved_s = time.monotonic()
+                        with self._lock:
+                            if self._is_revoked:
+                                return self
+                            self._opened.write(at, memoryview(data))
+                            self._written.append((at, at + len(data)))
+                            self._opened.hasher.offer(copy.target_offset, at, memoryview(data))
         except Exception as error:  # noqa: BLE001  # if it failed to write, a connection will try to and report the error
             sys.stderr.write(f"tensors were not copied: {error}\n")
         return self
-
-    def _copy_run(self, donors: "_OpenDonors", copy: Copy) -> bool:
-        """Copy one run; False when revoked."""
-        at, end = copy.target_offset, copy.target_end
-        while at < end:
-            self.moved_s = time.monotonic()
-            # Without the lock, because the donor's disk may hang.
-            data = donors.read(copy.donor, copy.source_offset + at - copy.target_offset, min(MIB, end - at))
-            if not data:
-                break
-            with self._lock:
-                if self._revoked.is_set():
-                    return False
-                self._opened.write(at, memoryview(data))
-                self._written.append((at, at + len(data)))
-                self._opened.hasher.offer(copy.target_offset, at, memoryview(data))
-            at += len(data)
-        return True
 
 
 class _OpenDonors(ExitStack):
@@ -259,6 +247,13 @@ class _OpenDonors(ExitStack):
         super().__init__()
         self._donors = donors
         self._descriptors: dict[int, int | None] = {}
+
+    def chunks(self, copy: Copy) -> Iterator[tuple[int, bytes]]:
+        """Bytes to copy, with their offsets in the target; they end early if the donor is left out."""
+        at = 0
+        while data := self.read(copy.donor, copy.source_offset + at, min(MIB, copy.length - at)):
+            yield copy.target_offset + at, data
+            at += len(data)
 
     def read(self, number: int, offset: int, length: int) -> bytes:
         """Bytes of a donor; empty if it is left out."""
