@@ -227,11 +227,11 @@ _Found = TypeVar("_Found")
 _hanging: Final[dict[str, threading.Thread]] = {}  # by place: a search that did not end in time
 
 
-def found_in_time(searches: Mapping[str, Callable[[], Iterable[_Found]]]) -> list[_Found]:
+def found_in_time(searches: Mapping[str, Callable[[], Iterable[_Found]]], limit_s: float = _SEARCH_S) -> list[_Found]:
     """What searches, by their place, find at the same time; a place whose disk hangs is left out until it answers."""
     found: list[_Found] = []
     begun: dict[str, threading.Thread] = {}
-    deadline_s = time.monotonic() + _SEARCH_S
+    deadline_s = time.monotonic() + limit_s
     for place, search in searches.items():
         if (hanging := _hanging.get(place)) is None or not hanging.is_alive():
             thread = threading.Thread(

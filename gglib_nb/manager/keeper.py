@@ -12,8 +12,7 @@ import os
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping
-from concurrent import futures
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import cached_property, partial
@@ -28,10 +27,11 @@ from gglib_nb.catalog.store import Catalog, known_files
 from gglib_nb.domain.download import DownloadStatus, PlannedDownload, StoredFile
 from gglib_nb.domain.snapshot import QueuedDownload
 from gglib_nb.domain.stored import MOST_REMEMBERED, Adoption, PastDownload, RestoredDownload, StoredQueue, remembered
+from gglib_nb.engine.disk import found_in_time
 from gglib_nb.engine.lease import Owner
 from gglib_nb.engine.local import present_by_file
 from gglib_nb.errors import CatalogDamagedError, CatalogError, GglibError, ManagerClosedError
-from gglib_nb.manager.calls import DaemonThreadPool, InboxThread
+from gglib_nb.manager.calls import InboxThread
 from gglib_nb.manager.library import look_at, loss_of_folder, partial_requests
 from gglib_nb.manager.queue_thread import is_open_now
 from gglib_nb.queue import events as on
@@ -68,7 +68,6 @@ class QueueKeeper(InboxThread):
         self._queue: Final = parts.queue
         self._database: Final = parts.catalog.database
         self._catalog: Final = Catalog(self._database)
-        self._disk: Final = DaemonThreadPool("gglib-keeper-disk", 1)
         # Set by any thread:
         self._is_changed = self._hands_on = False
         self._ended: Final[deque[PastDownload]] = deque(maxlen=MOST_REMEMBERED)  # and not written yet
@@ -108,12 +107,6 @@ class QueueKeeper(InboxThread):
         """Makes the thread look for work, such as the downloads of other kernels once the queue is watched."""
         self._put(lambda _: None)
 
-    @override
-    def close(self, timeout_s: float) -> None:
-        """Stores the last state, or deletes the queue if it is not to be adopted; waits briefly for that."""
-        super().close(timeout_s)
-        self._disk.close()
-
     # On the thread -----------------------------------------------------------------------------------------------
 
     def _respond(self, *, adopts: bool) -> Adoption | frozenset[str]:
@@ -151,12 +144,12 @@ class QueueKeeper(InboxThread):
 
     def _of_disk(self, look: Callable[[], _Result], otherwise: _Result) -> _Result:
         """The result of a call on the models folder, or a default if it does not return in time."""
-        looking = self._disk.submit(look)
-        try:
-            return looking.result(_DISK_S)
-        except (futures.TimeoutError, OSError, GglibError):
-            looking.cancel()
-            return otherwise
+
+        def search() -> Iterator[_Result]:
+            with suppress(OSError, GglibError):
+                yield look()
+
+        return next(iter(found_in_time({str(self._config.models_directory): search}, _DISK_S)), otherwise)
 
     def _rest_s(self) -> float | None:
         """How long to wait; None: until a method is called."""
