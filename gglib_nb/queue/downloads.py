@@ -138,9 +138,11 @@ class Downloads:
             if not found:
                 self.index.pop(key, None)
         self.ended.append(entry)
-        passing = [other for other in self.ended if other.status is not DownloadStatus.FAILED]
-        if len(passing) > _ENDED_KEPT:
-            self.ended.remove(passing[0])
+        passing = (other for other in self.ended if other.status is not DownloadStatus.FAILED)
+        oldest = next(passing, entry)
+        # Those that ended with it, as by `cancel_all`, can be put back with it.
+        if oldest.row.ended_at_s != entry.row.ended_at_s and sum(1 for _ in passing) >= _ENDED_KEPT:
+            self.ended.remove(oldest)
 
     def forget(self, is_unwanted: Callable[[Entry], bool]) -> None:
         """Removes ended downloads."""

@@ -194,10 +194,25 @@ def test_the_newest_200_ended_downloads_and_every_failure_are_kept():
     failed = Entry(a_plan("owner/bad:Q4"), queued_at_s=0.0, status=DownloadStatus.FAILED)
     completed = [Entry(a_plan(), queued_at_s=number, status=DownloadStatus.COMPLETED) for number in range(202)]
 
-    for entry in (failed, *completed):
+    for number, entry in enumerate((failed, *completed)):
+        entry.change(ended_at_s=float(number))
         downloads.add_ended(entry)
 
     assert downloads.ended == [failed, *completed[2:]]
+
+
+def test_all_that_cancel_all_cancelled_can_be_put_back():
+    queue = QueueDriver(max_size=500)
+    names = [f"owner/m{number}:Q4" for number in range(400)]
+    for name in names:
+        queue.queue(a_plan(name), starts=False)
+
+    for _ in range(2):  # the first time the list is empty, the second time it is not
+        queue.cancel_all()
+        queue.now_s += 1.0
+        assert len(queue.put_back(*names)) == 400
+        queue.queue(a_plan(A), starts=False)
+        queue.cancel(A)
 
 
 # Rates
