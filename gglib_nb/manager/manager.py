@@ -9,6 +9,7 @@ import itertools
 import threading
 import time
 import weakref
+from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
@@ -94,8 +95,8 @@ class Parts:
         self._watches_access = False
         self.commands: Final = Commands(self.catalog, lambda id_, then: self.queue.notify(on.ThenReported(id_, then)))
         self._hub_threads: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
-        # One thread, so that models are registered in the order in which they were finished.
-        self._writer: Final = DaemonThreadPool("gglib-catalog", 1)
+        # One thread for each folder of `to`, whose disk may hang; it registers models in the order of their ends.
+        self._writers: Final = defaultdict[str | None, DaemonThreadPool](lambda: DaemonThreadPool("gglib-catalog", 1))
         self.queue.subscribe_events(self._follow_up)
         _living.add(self)
 
@@ -140,7 +141,8 @@ class Parts:
             stopping.start()
         except RuntimeError:  # Python 3.12 starts no thread once the interpreter is ending
             self.engine.close(timeout_s)
-        self._writer.close()
+        for writer in list(self._writers.values()):
+            writer.close()
         self.keeper.close(min(_KEEP_S, deadline_s - time.monotonic()))
         self.queue.close(max(0.0, deadline_s - time.monotonic()))
         self._hub_threads.close()
@@ -160,7 +162,8 @@ class Parts:
         if isinstance(effect, do.StoreQueue):
             self.keeper.changed()
         elif isinstance(effect, do.RegisterModel):
-            self._writer.submit(self._register, effect).add_done_callback(partial(self._report, effect.attempt))
+            registering = self._writers[effect.plan.to].submit(self._register, effect)
+            registering.add_done_callback(partial(self._report, effect.attempt))
         else:
             self.engine.run(effect)
 

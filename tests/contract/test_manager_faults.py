@@ -30,6 +30,7 @@ from gglib_nb.catalog.queues import Queues
 from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import DownloadInterruptedError
 from gglib_nb.manager import advice, updating
+from gglib_nb.manager import manager as managers
 from gglib_nb.manager.manager import SyncOperations
 from gglib_nb.manager.operations import QueueOperations
 from gglib_nb.manager.queue_thread import QueueThread
@@ -477,6 +478,30 @@ def test_an_interrupt_ends_a_call_blocked_by_a_disk(manager: DownloadManager, mo
     go_on.set()
 
     assert not has_waited
+
+
+def test_a_disk_that_hangs_while_its_model_is_registered_delays_no_model_of_another(
+    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    register, reached, go_on = managers.register_download, threading.Event(), threading.Event()
+
+    def register_slowly(catalog: Any, config: Any, effect: Any) -> Any:
+        if effect.plan.to is not None:
+            reached.set()
+            go_on.wait(60)
+        return register(catalog, config, effect)
+
+    monkeypatch.setattr(managers, "register_download", register_slowly)
+    (tmp_path / "other").mkdir()
+    slow = manager.sync.queue_smart(SMALL, "Q8_0", to=tmp_path / "other")
+    assert reached.wait(60)
+
+    path = manager.submit(manager.sync.download, SMALL, "Q4_K_M").result(30)
+    is_registered = manager.sync.path("small-GGUF:Q4_K_M") == path
+    go_on.set()
+
+    assert is_registered
+    assert slow.sync.wait().paths[0].is_relative_to(tmp_path / "other")
 
 
 # The stored state
