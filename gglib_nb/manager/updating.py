@@ -180,10 +180,11 @@ def register_download(catalog: Catalog, config: DownloadManagerConfig, effect: R
     else:
         with contextlib.suppress(CatalogError):
             model = with_companions(model, catalog.models())
-        try:
-            catalog.register(model)
-        except CatalogDamagedError:
-            catalog.register(model)  # the new file replaces the damaged one
+        for id_ in (plan.id, *effect.also):
+            try:
+                catalog.register(replace(model, id=id_))
+            except CatalogDamagedError:
+                catalog.register(replace(model, id=id_))  # the new file replaces the damaged one
     if not model.hosts or any(file.facts for file in model.files):  # else its files are on other machines
         with contextlib.suppress(CatalogError):
             remark = remark_on(model, catalog.models())

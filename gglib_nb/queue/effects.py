@@ -41,6 +41,7 @@ class RegisterModel(Struct, frozen=True):
     at_s: float  # Unix time
     hosts: tuple[HostFolder, ...] = ()  # the hosts that have it, if it is not on this machine
     queued_at_s: float = 0.0  # with the plan's id, it identifies the download, also in the next kernel
+    also: tuple[DownloadId, ...] = ()  # other ids under which it was requested, such as another revision's
 
 
 class StoreQueue(Struct, frozen=True):

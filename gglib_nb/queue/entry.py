@@ -23,6 +23,7 @@ from gglib_nb.domain.reports import FileProgress, Progress
 from gglib_nb.domain.snapshot import QueuedDownload, ShardProgress, Then
 from gglib_nb.domain.stored import RestoredDownload, StoredDownload
 from gglib_nb.errors import GglibError
+from gglib_nb.queue.effects import RegisterModel
 from gglib_nb.queue.notices import Notice, notice_of, reused
 from gglib_nb.queue.rate import RateEstimator
 from gglib_nb.queue.transitions import TRANSITIONS, Cause
@@ -50,6 +51,7 @@ class Entry:
         row: Its state, as users see it.
         aliases: Ids that were found to mean this download.
         stored: Its files, once they have their final names.
+        registration: The last effect that registers it, or would.
         peer: The other kernel that downloads the same, in words; None if unknown.
         former_place: Where it was when it was cancelled; only meaningful then.
         losses: Losses of the engine since its last new byte.
@@ -61,6 +63,7 @@ class Entry:
         self.plan = plan
         self.aliases: set[DownloadId] = set()
         self.stored: tuple[StoredFile, ...] = ()
+        self.registration: RegisterModel | None = None
         self.peer: str | None = None
         self.former_place = FormerPlace(0, was_paused=False, was_processing=False)
         self.losses = 0
@@ -151,8 +154,8 @@ class Entry:
             row = self.row
             is_at_rest = row.status in (DownloadStatus.PAUSED, DownloadStatus.FAILED)
             status = row.status if is_at_rest else DownloadStatus.QUEUED
-            aliases, kept = tuple(sorted(self.aliases, key=str)), {name: getattr(row, name) for name in _KEPT}
-            self._kept = StoredDownload(self.plan, status, row.status.is_active, aliases, **kept)
+            kept = {name: getattr(row, name) for name in _KEPT}
+            self._kept = StoredDownload(self.plan, status, row.status.is_active, self.other_ids, **kept)
         return self._kept
 
     # Whether it is meant -----------------------------------------------------------------------------------------
@@ -161,6 +164,11 @@ class Entry:
     def keys(self) -> set[Hashable]:
         """What identifies it among the live downloads: commit and variant, ids, and the paths that it writes."""
         return {self.plan.identity, *self._names, *self.plan.targets}
+
+    @property
+    def other_ids(self) -> tuple[DownloadId, ...]:
+        """The other ids that mean it."""
+        return tuple(sorted(self.aliases - {self.plan.id}, key=str))
 
     @property
     def _names(self) -> set[str]:

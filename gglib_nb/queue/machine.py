@@ -431,10 +431,12 @@ class QueueMachine:
             return
         self._step(entry, Cause.STORED)
         entry.keep(event.files, event.hosts)
+        row, others = entry.row, entry.other_ids
+        entry.registration = do.RegisterModel(
+            event.attempt, entry.plan, event.files, self._at_s, event.hosts, row.queued_at_s, others
+        )
         if entry.plan.add_to_db or entry.plan.then is not None:
-            self._do(
-                do.RegisterModel(event.attempt, entry.plan, event.files, self._at_s, event.hosts, entry.row.queued_at_s)
-            )
+            self._do(entry.registration)
         else:
             self._end_registration(on.ModelRegistered(event.attempt))
 
@@ -475,6 +477,12 @@ class QueueMachine:
         if event.error is not None and entry.plan.is_update:
             # It has not replaced the old version, so the request is not fulfilled yet.
             self._fail(event.attempt, event.error, can_retry=True)
+            return
+        done, others = entry.registration, entry.other_ids
+        if done and entry.plan.add_to_db and (done.plan.add_to_db, done.also) != (True, others) and event.error is None:
+            # It was requested again meanwhile. Its command has been started.
+            entry.registration = replace(done, plan=replace(entry.plan, then=None), also=others)
+            self._do(entry.registration)
             return
         entry.stored = entry.stored if event.files is None else event.files
         del self._downloads.active[event.attempt]

@@ -17,7 +17,7 @@ from gglib_nb import (
 from gglib_nb.notebook.session import Session
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub, Status
-from tests.support.hub import make_repository
+from tests.support.hub import make_files, make_repository, small_gguf
 
 REPO = "demo/many-GGUF"
 SMALL, LARGE = f"{REPO}:small-Q8_0", f"{REPO}:large-Q8_0"
@@ -209,3 +209,22 @@ def test_a_command_with_an_id_that_has_a_space_can_be_pasted(manager: DownloadMa
     path.write_bytes(b"damaged")
     _, _, pasted = say("verify model").rpartition("%gguf ")
     assert say(pasted).startswith("Repairing demo/words-GGUF:my model")
+
+
+async def test_a_model_requested_by_two_revisions_is_registered_under_both(
+    manager: DownloadManager, hub: FaultyHub
+) -> None:
+    content = small_gguf("m-Q4_K_M.gguf", 50_000)
+    files = {"m-Q4_K_M.gguf": content}
+    hub.add_repository(make_repository("demo/tagged-GGUF", files, revisions={"v1": make_files(files)}))
+    hub.set_speed(bytes_per_second=0)
+    first = await manager.queue_smart("demo/tagged-GGUF", revision="v1")
+    await manager.queue_smart("demo/tagged-GGUF")
+    hub.set_speed()
+
+    await manager.wait(first.id)
+
+    assert sorted(str(model.id) for model in manager.catalog.models()) == [
+        "demo/tagged-GGUF:Q4_K_M",
+        "demo/tagged-GGUF@v1:Q4_K_M",
+    ]

@@ -28,6 +28,12 @@ class Item:
     received: int = 0
     place: tuple[int, bool, bool] = (0, False, False)
 
+    asked: object = None
+
+    @property
+    def to_register(self):
+        return self.plan.add_to_db, self.aliases - {self.plan.id}
+
     def answers(self, id_):
         return str(id_).lower() in {str(one).lower() for one in (self.plan.id, *self.aliases)}
 
@@ -374,6 +380,7 @@ class Reference:
             self.active[attempt] = item
         item = self.active[attempt]
         item.status = "registering"
+        item.asked = item.to_register
         if not item.plan.add_to_db:
             self.register(attempt)
 
@@ -388,8 +395,12 @@ class Reference:
         if item.status == "cancelled":
             self.note_end(item)
 
-    def register(self, attempt):
-        """Even if the catalog could not write: the files are stored."""
+    def register(self, attempt, *, is_written=True):
+        """Even if the catalog could not write: the files are stored. Later requests are registered first."""
+        item = self.active[attempt]
+        asked, item.asked = item.asked, item.to_register
+        if is_written and item.plan.add_to_db and asked != item.asked:
+            return
         self.end(self.active.pop(attempt), "completed")
 
     def lose_engine(self, attempts=None):

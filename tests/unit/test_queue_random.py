@@ -357,7 +357,7 @@ class QueueRules(RuleBasedStateMachine):
     def fail_to_register(self, pick):
         attempt = self.one_of(self.registering, pick)
         del self.registering[attempt]
-        self.play(on.ModelRegistered(attempt, error=ERROR), lambda: self.model.register(attempt))
+        self.play(on.ModelRegistered(attempt, error=ERROR), lambda: self.model.register(attempt, is_written=False))
 
     @precondition(lambda self: self.engine.answered)
     @rule(pick=PICKS, which=st.integers(0, 4))

@@ -424,6 +424,31 @@ def test_a_download_that_does_more_than_requested_can_be_joined(queue):
     assert not queue.queue(a_plan(A)).is_new
 
 
+def test_a_download_is_registered_under_every_id_that_it_was_requested_by(queue):
+    queue.queue(a_plan("owner/a@v1:Q4"))
+    queue.queue(a_plan("owner/a:Q4"))
+    queue.queue(a_plan("owner/a@v1:Q4"))
+
+    queue.finish("owner/a@v1:Q4")
+
+    [registration] = queue.of(do.RegisterModel)
+    assert [str(id_) for id_ in (registration.plan.id, *registration.also)] == ["owner/a@v1:Q4", "owner/a:Q4"]
+
+
+def test_a_join_during_registration_is_registered_before_the_download_is_complete(queue):
+    queue.queue(a_plan("owner/a@v1:Q4", add_to_db=False, then="true"))
+    queue.finish("owner/a@v1:Q4")
+
+    queue.queue(a_plan("owner/a:Q4"))
+    queue.registered("owner/a@v1:Q4")
+
+    [registration] = queue.of(do.RegisterModel)
+    assert (registration.plan.add_to_db, registration.plan.then, len(registration.also)) == (True, None, 1)
+    assert queue.rows == ["owner/a@v1:Q4 registering 0"]
+    queue.registered("owner/a@v1:Q4")
+    assert queue.rows == []
+
+
 def test_a_join_adds_registration_to_a_download_without_it(queue):
     queue.queue(a_plan(A, add_to_db=False))
     queue.queue(a_plan(A))
