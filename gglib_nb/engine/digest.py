@@ -187,14 +187,12 @@ def check_file(file: FileToCheck, on_read: Callable[[int], None], stop: threadin
     seen = CheckedFile(file.path, "changed", size_bytes=after.st_size, mtime_ns=after.st_mtime_ns)
     if identity(before) != identity(after) or not digest.is_complete:
         return seen
+    seen = replace(seen, sha256=digest.whole)
     if file.sha256 in (None, digest.whole):
         verdict: FileVerdict = "unstated" if file.sha256 is None else "right"
-        return replace(seen, verdict=verdict, sha256=digest.whole, block_digests=digest.block_digests)
-    wrong = replace(seen, verdict="wrong", sha256=digest.whole, wrong_ranges=())
-    if not file.block_digests:
-        return wrong
+        return replace(seen, verdict=verdict, block_digests=digest.block_digests)
     blocks = bytes.fromhex(file.block_digests), bytes.fromhex(digest.block_digests)
-    return replace(wrong, wrong_ranges=wrong_ranges(*blocks, file.size_bytes))
+    return replace(seen, verdict="wrong", wrong_ranges=wrong_ranges(*blocks, file.size_bytes))
 
 
 def hash_file(fd: int, digest: FrontDigest, on_read: Callable[[int], None], stop: threading.Event) -> bool:

@@ -324,20 +324,13 @@ def missing_bytes(target: Path, size_bytes: int, is_replaced: bool = False) -> i
     return max(0, size_bytes - allocated_bytes(part_path(target)))
 
 
-_Reserved = tuple[int | None, Path, int, bool]
-"""The filesystem of a target, its path, its size, and whether a file there is to be replaced."""
-
-
-def _needed_bytes(files: Iterable[_Reserved], device: int) -> int:
-    return sum(missing_bytes(*one[1:]) for one in files if one[0] == device)
-
-
 class DiskSpace:
     """The space that all transfers will still need; every method may be called from any thread."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._reserved: dict[int, list[_Reserved]] = {}  # by attempt
+        # By attempt: filesystem, path and size of each target, and whether a file there is to be replaced.
+        self._reserved: dict[int, list[tuple[int | None, Path, int, bool]]] = {}
 
     def reserve(
         self, attempt: int, sizes: dict[Path, int], stop: threading.Event | None = None, *, are_replaced: bool
@@ -356,9 +349,11 @@ class DiskSpace:
             self._reserved[attempt] = own
         # Asks only the disks of this attempt, and without the lock: another disk may hang.
         for device, folder in {device: folder for folder, device in devices.items() if device is not None}.items():
-            own_bytes, others_bytes = _needed_bytes(own, device), _needed_bytes(others, device)
-            if (free := free_bytes(folder)) is not None and own_bytes > (left := max(0, free - others_bytes)):
-                raise disk_full(folder, own_bytes, left)
+            needed, others_need = (
+                sum(missing_bytes(*one[1:]) for one in files if one[0] == device) for files in (own, others)
+            )
+            if (free := free_bytes(folder)) is not None and needed > (left := max(0, free - others_need)):
+                raise disk_full(folder, needed, left)
 
     def release(self, attempt: int) -> None:
         """Free the space of an attempt that has ended."""

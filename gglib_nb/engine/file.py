@@ -39,7 +39,7 @@ _LOOKS_GROW: Final = 4
 
 
 class Stage(StrEnum):
-    """The stages of a file, in their order. One whose lease is lost is checked again."""
+    """The stages of a file, in their order; `DownloadFile.reopen` begins again with the check."""
 
     PENDING = "pending"
     CHECKING = "checking"  # asks the hub what is unknown, then finds the file on this machine or opens its partial file
@@ -456,19 +456,17 @@ class DownloadFile:
         """Whether every part was compared with a stated digest; only then is a proven file called verified."""
         return all(part.is_verified for part in self.parts)
 
-    def forget(self, part: Part) -> None:
-        """Make all bytes of a part missing again, which is wrong and has no request. Raises `OSError`."""
+    def forget(self, part: Part, *, only_copied: bool = False) -> None:
+        """Make a wrong part missing, or the file's copied bytes; the part has no request. Raises `OSError`."""
         self.end_copy()
-        self._partial.journal.next.versions.pop(part.planned.path_in_repo, None)
-        self._partial.forget(part.start, part.end)
-
-    def forget_copied(self) -> bool:
-        """Make the copied bytes missing again, because a part is wrong; False if there are none. Raises `OSError`."""
-        self.end_copy()
-        if not self.pieces.copied_bytes:
-            return False
-        self._partial.forget(0, self.pieces.end, only_copied=True)
-        return True
+        record = self._partial.journal.next
+        if only_copied:
+            self.pieces.forget(0, self.pieces.end, only_copied=True)
+            record.donors, record.is_copy_wrong = (), True
+        else:
+            self.pieces.forget(part.start, part.end)
+            record.versions.pop(part.planned.path_in_repo, None)
+        self._partial.restart_journal()
 
     def as_stored(self) -> StoredFile:
         """The file as it will be once it has its final name."""

@@ -167,21 +167,14 @@ class PartialFile:
         """Record which bytes are on the disk. The caller has just checked the lease. Raises `OSError`."""
         self.journal.record(self.pieces)
 
-    def forget(self, start: int, end: int, *, only_copied: bool = False) -> None:
-        """Make wrong bytes missing (or only the copied ones of them); raises `OSError`."""
-        self.pieces.forget(start, end, only_copied=only_copied)
-        if only_copied:
-            self.journal.next.donors, self.journal.next.is_copy_wrong = (), True
-        self._restart_journal()
-
     def distrust(self) -> None:
         """Count only bytes of earlier syncs: after a failed one, the system may have dropped the others."""
         self.pieces = self.pieces.only(SYNCED, COPIED_SYNCED)
         with contextlib.suppress(OSError, StorageError):
-            self._restart_journal()
+            self.restart_journal()
 
-    def _restart_journal(self) -> None:
-        """Create the journal again, so that no older record counts bytes that are missing now."""
+    def restart_journal(self) -> None:
+        """Create the journal again, so that no older record counts bytes that are missing now; raises `OSError`."""
         with contextlib.suppress(LeaseLostError):  # then it is another process's; the next renewal finds that too
             self.journal.begin(self.pieces, self._check_owner)
 

@@ -451,8 +451,10 @@ class Transfer:
     def _wrong(self, file: DownloadFile, part: Part, now_s: float) -> None:
         """Fetch a wrong part again: first its copied bytes, then all of it, once; raises `IntegrityError`."""
         self._abandon_all(file, now_s)
-        if not file.forget_copied():
-            file.forget(part)
+        file.end_copy()
+        has_copied = file.pieces.copied_bytes > 0
+        file.forget(part, only_copied=has_copied)
+        if not has_copied:
             if part.is_refetched:
                 raise IntegrityError(
                     f"{part.planned.path_in_repo} failed its SHA-256 check twice and was deleted. Try again later.",

@@ -1,6 +1,7 @@
 """One file of a transfer: what proves it, where its bytes came from, and when its digest is behind."""
 
 import hashlib
+import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -208,3 +209,21 @@ def test_a_file_that_another_process_takes_over_while_it_is_closed_is_left_to_it
     file.close()
 
     assert [path.read_bytes() for path in ours] == [b"theirs", b"theirs"]
+
+
+def test_a_partial_file_that_another_program_truncated_is_not_filled_with_zeros_when_it_is_closed(
+    tmp_path, lease
+) -> None:
+    """Its journal states the bytes that are gone: a resume would trust zeros."""
+    file = checked_file(tmp_path / "model.gguf", lease)
+    file.jobs.clear()
+    partial = opened(file, lease)
+    file.parts[0].resolved(Remote(URL, SIZE, "a" * 64), has_bytes=False)
+    file.next_request(0.0, MIB, 1).write(memoryview(b"x" * 100))
+    file.settle()
+    partial.record()
+
+    os.truncate(part_path(file.path), 10)
+    file.close()
+
+    assert part_path(file.path).stat().st_size == 10

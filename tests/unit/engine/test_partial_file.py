@@ -502,7 +502,11 @@ def test_bytes_that_are_found_missing_change_no_journal_of_another_process(targe
         journal_path(target).write_bytes(b"theirs")
 
     monkeypatch.setattr("gglib_nb.engine.journal.sync_data", takes_long)
-    partial.distrust() if change == "distrust" else partial.forget(0, SIZE)
+    if change == "forget":
+        partial.pieces.forget(0, SIZE)
+        partial.restart_journal()
+    else:
+        partial.distrust()
 
     assert journal_path(target).read_bytes() == b"theirs"
     partial.close(is_ours=False)
@@ -519,7 +523,11 @@ def test_a_lease_that_cannot_be_read_for_a_moment_does_not_end_the_records(
         lease_path(target).rename(target.with_name("elsewhere"))
 
     monkeypatch.setattr("gglib_nb.engine.journal.sync_data", is_unreadable)
-    partial.distrust() if change == "distrust" else partial.forget(0, SIZE)
+    if change == "forget":
+        partial.pieces.forget(0, SIZE)
+        partial.restart_journal()
+    else:
+        partial.distrust()
     target.with_name("elsewhere").rename(lease_path(target))
     partial.record()
     assert Journal.read(journal_path(target)).runs == []
@@ -607,7 +615,7 @@ def test_a_partial_file_whose_size_cannot_be_read_is_not_left_open(target, monke
 def test_synced_bytes_are_recorded_unless_they_were_found_wrong_in_the_meantime(target, partial) -> None:
     partial.pieces.set(0, SIZE, WRITTEN)
     ranges, reader = partial.pieces.present(), partial.reader()
-    partial.forget(0, 1_000)
+    partial.pieces.forget(0, 1_000)
 
     partial.pieces.synced(sync([reader], ranges))
     partial.record()
