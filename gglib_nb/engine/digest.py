@@ -76,7 +76,7 @@ class Digested(Value, frozen=True):
 
 
 class Hasher:
-    """Hashes one growing partial file, open for reading until `stop` returns. The inbox receives `Digested`."""
+    """Hashes one growing partial file, open until `stop` returns; may raise `OSError`. `inbox` receives `Digested`."""
 
     def __init__(self, fd: int, digest: FrontDigest, inbox: "queue.SimpleQueue[Any]") -> None:
         self.digest = digest  # any thread may read it; only the hasher feeds it
@@ -87,7 +87,7 @@ class Hasher:
         self._wake: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._reach = 0
         self._is_stopped = False
-        threading.Thread(target=self._run, name="gglib-digest", daemon=True).start()
+        threading.Thread(target=self._run, args=[new_buffer(MIB)], name="gglib-digest", daemon=True).start()
 
     def allow(self, reach: int) -> None:
         """Allow reading up to this offset: all bytes before it are written. Called by the transfer."""
@@ -122,12 +122,7 @@ class Hasher:
         with self._lock:  # waits for the thread that is hashing
             pass
 
-    def _run(self) -> None:
-        try:
-            buffer = new_buffer(MIB)
-        except OSError as error:  # no memory
-            self._failed(error)
-            return
+    def _run(self, buffer: memoryview) -> None:
         while not self._is_stopped:
             self._wake.get()
             while self._hash_next(buffer):

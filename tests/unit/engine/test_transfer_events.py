@@ -62,7 +62,7 @@ ERRORS = (
 class NoThread:
     """The digest's thread, driven by the test."""
 
-    def __init__(self, target, name, daemon) -> None:
+    def __init__(self, target, args, name, daemon) -> None:
         pass
 
     def start(self) -> None:
