@@ -341,7 +341,8 @@ class DownloadFile:
     def _waiting_parts(self, now_s: float) -> Iterator[Part]:
         """Parts with missing bytes whose wait, if any, is over."""
         for part in self.parts[self.proven_parts :]:
-            if now_s >= part.troubles.retry_at_s and self.pieces.reach(part.start) < part.end:
+            is_waiting = self.opened is None or now_s < part.troubles.retry_at_s  # `_whole` may have closed the file
+            if not is_waiting and self.pieces.reach(part.start) < part.end:
                 yield part
 
     def next_request(self, now_s: float, length_bytes: int, window_bytes: int) -> Request | None:

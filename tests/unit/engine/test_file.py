@@ -13,7 +13,7 @@ from gglib_nb.domain.download import PlannedFile
 from gglib_nb.domain.gguf_reuse import ReuseLimits
 from gglib_nb.domain.hub_answers import Asked
 from gglib_nb.engine.disk import lease_path, part_path
-from gglib_nb.engine.file import DownloadFile, Part
+from gglib_nb.engine.file import DownloadFile, Part, Stage
 from gglib_nb.engine.lease import Lease, LeaseState
 from gglib_nb.engine.local import TargetCheck
 from gglib_nb.engine.partial import PartialFile, StoppedError
@@ -227,3 +227,28 @@ def test_a_partial_file_that_another_program_truncated_is_not_filled_with_zeros_
     file.close()
 
     assert part_path(file.path).stat().st_size == 10
+
+
+def test_a_connection_that_ends_its_request_after_the_file_was_opened_again_changes_nothing(tmp_path, lease) -> None:
+    """The first part is sent as a whole only, so what arrived of it is forgotten; the second is being fetched."""
+    target = str(tmp_path / "model.gguf")
+    first = PlannedFile("model.gguf.part1of2", 16 * MIB, "a" * 64, target)
+    second = PlannedFile("model.gguf.part2of2", 16 * MIB, "b" * 64, target, offset_bytes=16 * MIB)
+    file = file_of(tmp_path / "model.gguf", first, second)
+    partial = opened(file, lease)
+    for part in file.parts:
+        part.resolved(Remote(URL, 16 * MIB, part.sha256), has_bytes=False)
+    early, late = (file.next_request(0.0, 16 * MIB, SIZE) for _ in range(2))
+    for request in (early, late):
+        request.write(memoryview(b"x"))
+    file.end_request(early)
+    file.parts[0].is_whole = True
+
+    assert file.next_request(0.0, 16 * MIB, SIZE) is None
+    assert file.stage is Stage.CHECKING
+    present_bytes = file.pieces.present_bytes
+    late.write(memoryview(b"x"))
+    file.end_request(late)
+
+    assert (late.position, file.pieces.present_bytes) == (16 * MIB + 1, present_bytes)
+    partial.close(is_ours=True)
