@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 SendProgress = Callable[[str], None]
 """Sends the page one sentence about the request's progress."""
 
-# Settings that a running manager can change: the operation, and the snapshot's attribute with the value.
+# Settings that a running manager can change: the operation, and the manager's attribute with the value.
 LIVE: Final[Mapping[str, tuple[str, str]]] = {
-    "max_concurrent": ("set_max_concurrent", "max_concurrent"),
-    "max_queue_size": ("set_max_queue_size", "max_size"),
-    "max_connections": ("set_max_connections", "max_connections"),
-    "bandwidth_limit_bytes_per_second": ("set_bandwidth_limit", "bandwidth_limit_bytes_per_second"),
-    "download_hours": ("set_download_hours", "download_hours"),
-    "network_wait_s": ("set_network_wait", "network_wait_s"),
-    "engine": ("set_engine", ""),
+    "max_concurrent": ("set_max_concurrent", "snapshot.max_concurrent"),
+    "max_queue_size": ("set_max_queue_size", "snapshot.max_size"),
+    "max_connections": ("set_max_connections", "snapshot.max_connections"),
+    "bandwidth_limit_bytes_per_second": ("set_bandwidth_limit", "snapshot.bandwidth_limit_bytes_per_second"),
+    "download_hours": ("set_download_hours", "snapshot.download_hours"),
+    "network_wait_s": ("set_network_wait", "snapshot.network_wait_s"),
+    "engine": ("set_engine", "engine"),
 }
 POSITIONS: Final = ("top", "up", "down", "last")
 """Named positions to which a waiting download can be moved."""
@@ -208,9 +208,9 @@ def _act_after_question(
     name, _, agreed = action.partition(":")
     match name:
         case "delete" if agreed:
-            return _result(results.deleted(operations.delete(id_, dry_run=False)), "good")
+            return _result(results.deletion(operations.delete(id_, dry_run=False)), "good")
         case "delete":
-            return _question(f"{results.deletion_question(operations.delete(id_, dry_run=True))} Delete?", "delete:now")
+            return _question(f"{results.deletion(operations.delete(id_, dry_run=True))} Delete?", "delete:now")
         case "prune" if agreed:
             return _result(results.pruned(operations.prune(unused_s=listings.UNUSED_S)), "good")
         case "prune":

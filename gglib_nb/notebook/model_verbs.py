@@ -201,10 +201,10 @@ def delete(session: Session, reference: DeletedId, *, yes: bool = False) -> Answ
     --yes: Delete without asking.
     """
     id_ = reference.id
-    question = results.deletion_question(session.sync.delete(id_, dry_run=True))
+    question = results.deletion(session.sync.delete(id_, dry_run=True))
     if refusal := session.refusal(question, f"%gguf delete {id_.typed} --yes", is_confirmed=yes):
         return refusal
-    return results.deleted(session.sync.delete(id_))
+    return results.deletion(session.sync.delete(id_))
 
 
 @verb("models", interrupted=CANCELLED)

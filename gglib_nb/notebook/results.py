@@ -40,16 +40,16 @@ _PRUNE_COLUMNS: Final = (
 )
 
 
-def deletion_question(plan: Deletion) -> str:
-    """The files that a deletion would delete."""
-    files = units.plural(len(plan.deleted), "file")
-    return printable(f"{plan.id}: {files}, {units.size(plan.freed_bytes)} will be freed.{_kept(plan)}")
-
-
-def deleted(deletion: Deletion) -> str:
-    """The files that a deletion deleted."""
-    files, freed = units.plural(len(deletion.deleted), "file"), units.size(deletion.freed_bytes)
-    return printable(f"Deleted {deletion.id}: {files}; {freed} freed.{_kept(deletion)}")
+def deletion(plan: Deletion) -> str:
+    """The files that a deletion deleted; of a dry run, those that it would delete."""
+    files, freed = units.plural(len(plan.deleted), "file"), units.size(plan.freed_bytes)
+    text = (
+        f"{plan.id}: {files}, {freed} will be freed."
+        if plan.is_dry_run
+        else f"Deleted {plan.id}: {files}; {freed} freed."
+    )
+    linked = " The data is also linked elsewhere." if plan.deleted and not plan.freed_bytes else ""
+    return printable(text + linked + "".join(f" {kept.path} is kept: {kept.reason}." for kept in plan.kept))
 
 
 def exported(report: "BundleReport") -> str:
@@ -144,11 +144,6 @@ def imported(report: ImportReport, folder: str) -> str:
     added = [f"  {model.id}  {units.size(model.size_bytes)}  {model.path}" for model in report.imported]
     skipped = [f"  {file.path} {file.reason}" for file in report.skipped]
     return "\n".join(map(printable, [head, *added, *(["Skipped:", *skipped] if skipped else [])]))
-
-
-def _kept(plan: Deletion) -> str:
-    linked = " The data is also linked elsewhere." if plan.deleted and not plan.freed_bytes else ""
-    return linked + "".join(f" {kept.path} is kept: {kept.reason}." for kept in plan.kept)
 
 
 def _fault(file: CheckedFile) -> str:

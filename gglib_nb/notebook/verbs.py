@@ -7,6 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Iterable, Sequence
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
 
 from gglib_nb import settings
@@ -185,20 +186,25 @@ def _set(name: str, text: str, session: Session, *, saves: bool) -> str:
 def _reset(name: str, session: Session) -> str:
     settings.save_setting(name)
     settings.SET_HERE.pop(name, None)
-    asked = settings.asked_for(name)
-    value = settings.default_of(name) if asked is None else asked[0]
+    value, origin = settings.asked_for(name) or (settings.default_of(name), settings.Origin("default"))
     shown = settings.SETTINGS[name].show(value)
     if name in LIVE:
         getattr(session.sync, LIVE[name][0])(value)
     elif session.has_manager() and (held := _held(name, session.manager)) != value:
         return f"{name} will be {shown} in the next kernel; this one still uses {settings.SETTINGS[name].show(held)}."
-    return f"{name} is {shown} again ({_named(settings.Origin('default') if asked is None else asked[1])})."
+    return f"{name} is {shown} again ({': '.join(filter(None, origin))})."
 
 
 def _described(name: str, manager: "DownloadManager") -> tuple[str, str, str, str]:
     """The cells of a setting: name, value, origin, meaning."""
-    setting, value = settings.SETTINGS[name], _held(name, manager)
-    return name, setting.show(value), _named(_origin(name, value, manager)), setting.summary
+    setting, value, asked = settings.SETTINGS[name], _held(name, manager), settings.asked_for(name)
+    if asked is not None and asked[0] == value:
+        origin = asked[1]
+    elif value == getattr(manager.config, name):
+        origin = manager.origins[name]
+    else:
+        origin = settings.Origin("default" if asked is None and value == settings.default_of(name) else "set here")
+    return name, setting.show(value), ": ".join(filter(None, origin)), setting.summary
 
 
 def _token(manager: "DownloadManager") -> tuple[str, str]:
@@ -213,21 +219,7 @@ def _token(manager: "DownloadManager") -> tuple[str, str]:
 
 def _held(name: str, manager: "DownloadManager") -> Any:  # noqa: ANN401 - as the setting is
     """The value in use."""
-    if name == "engine":
-        return manager.engine
-    return getattr(manager.snapshot, LIVE[name][1]) if name in LIVE else getattr(manager.config, name)
-
-
-def _origin(name: str, value: Any, manager: "DownloadManager") -> settings.Origin:  # noqa: ANN401 - as the setting is
-    if (asked := settings.asked_for(name)) is not None and asked[0] == value:
-        return asked[1]
-    if value == getattr(manager.config, name):
-        return manager.origins[name]
-    return settings.Origin("default" if asked is None and value == settings.default_of(name) else "set here")
-
-
-def _named(origin: settings.Origin) -> str:
-    return f"{origin.source}: {origin.where}" if origin.where else origin.source
+    return attrgetter(LIVE[name][1] if name in LIVE else f"config.{name}")(manager)
 
 
 @verb("settings")
