@@ -207,10 +207,9 @@ def _act_after_question(
     """Asks the user before an action; the request with the agreed action executes it."""
     name, _, agreed = action.partition(":")
     match name:
-        case "delete" if agreed:
-            return _result(results.deletion(operations.delete(id_, dry_run=False)), "good")
         case "delete":
-            return _question(f"{results.deletion(operations.delete(id_, dry_run=True))} Delete?", "delete:now")
+            text = results.deletion(operations.delete(id_, dry_run=not agreed))
+            return _result(text, "good") if agreed else _question(f"{text} Delete?", "delete:now")
         case "prune" if agreed:
             return _result(results.pruned(operations.prune(unused_s=listings.UNUSED_S)), "good")
         case "prune":

@@ -60,11 +60,6 @@ def _find_deleted(session: Session, text: str) -> Model:
     return model
 
 
-def _row_or_text(session: Session, text: str) -> str:
-    """The id of a row of the last table of models; any other text as it is."""
-    return text if row_number(text) is None else str(_find_model(session, text).id)
-
-
 _MODEL: Final = Argument(
     "ID",
     "An id, or a part that matches only one model; #2 is the second row of %gguf models.",
@@ -75,7 +70,10 @@ ModelId = Annotated[Model, _MODEL]
 DeletedId = Annotated[Model, replace(_MODEL, find=_find_deleted)]
 InspectedId = Annotated[
     str,
-    Argument(find=_row_or_text, offers=lambda session, _words: map(str, [*session.known_models(), *session.seen])),
+    Argument(
+        find=lambda session, text: text if row_number(text) is None else str(_find_model(session, text).id),
+        offers=lambda session, _words: map(str, [*session.known_models(), *session.seen]),
+    ),
 ]
 Folder = Annotated[str, Argument("FOLDER", offers=folders)]
 

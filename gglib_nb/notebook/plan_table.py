@@ -5,12 +5,12 @@ recommended variant is named above the table and its row is marked, the fit is a
 details are less visible.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Final
 
 from gglib_nb.domain import units
-from gglib_nb.domain.fit import FitClass, MachineMemory, Placement
+from gglib_nb.domain.fit import FitClass, Placement
 from gglib_nb.domain.library import SEE_DELETABLE
 from gglib_nb.domain.plan import BAD_FINDINGS, RepoPlan, VariantPlan
 from gglib_nb.domain.quality import Quality
@@ -58,10 +58,10 @@ def _tokens(count: int) -> str:
     return f"{count // 1000}k" if count >= 1000 else str(count)
 
 
-def _own_arguments(placement: Placement, asked_tokens: int | None) -> str:
+def _own_arguments(plan: RepoPlan, variant: VariantPlan) -> str:
     """The arguments that differ between variants: `-ngl 28`, `-ngl 99 -ctk q8_0 -ctv q8_0`."""
-    text = "".join(f"{argument} " for argument in placement.arguments)
-    for same in (f"-c {asked_tokens} ", "-fa on ", "-np 1 "):
+    text = "".join(f"{argument} " for argument in variant.placement.arguments)
+    for same in (f"-c {plan.context_tokens} ", "-fa on ", "-np 1 "):
         text = text.replace(same, "")
     return text.strip()
 
@@ -91,8 +91,15 @@ def plan_blocks(plan: RepoPlan) -> list[Block]:
 
 
 def _machine(plan: RepoPlan) -> str:
-    """The memory and disk of this machine; what is unknown is left out."""
-    parts = list(_memories(plan.machine))
+    """The memory and disk of this machine, such as `64.0 GiB RAM (12.3 GiB free)`; what is unknown is left out."""
+    memory = plan.machine
+    kind = "GPU" if len(memory.gpus) == 1 else f"on {len(memory.gpus)} GPUs"
+    shared = " in the same RAM" if any(gpu.is_shared for gpu in memory.gpus) else ""
+    gpus = [(memory.vram_bytes, f"{kind}{shared}", memory.vram_free_bytes)] if memory.gpus else []
+    parts = [
+        f"{units.memory(whole_bytes)} {kind}{'' if free_bytes is None else f' ({units.memory(free_bytes)} free)'}"
+        for whole_bytes, kind, free_bytes in (*gpus, (memory.ram_bytes, "RAM", memory.ram_free_bytes))
+    ]
     if plan.free_bytes is not None:
         after = f", {_left(plan.free_bytes - plan.queued_bytes)} after the queue" if plan.queued_bytes else ""
         parts.append(f"{units.size(plan.free_bytes)} free on the disk{after}")
@@ -100,20 +107,6 @@ def _machine(plan: RepoPlan) -> str:
         left = units.size(max(0, plan.storage_left_bytes))
         parts.append(f"{left} left of the storage limit of {units.size(plan.storage_limit_bytes)}")
     return f"This machine: {' · '.join(parts)}"
-
-
-def _memories(memory: MachineMemory) -> Iterator[str]:
-    """`48.0 GiB on 2 GPUs (46.1 GiB free)` and `64.0 GiB RAM (12.3 GiB free)`."""
-
-    def amount(whole_bytes: int | None, kind: str, free_bytes: int | None) -> str:
-        free = "" if free_bytes is None else f" ({units.memory(free_bytes)} free)"
-        return f"{units.memory(whole_bytes)} {kind}{free}"
-
-    if memory.gpus:
-        kind = "GPU" if len(memory.gpus) == 1 else f"on {len(memory.gpus)} GPUs"
-        shared = " in the same RAM" if any(gpu.is_shared for gpu in memory.gpus) else ""
-        yield amount(memory.vram_bytes, f"{kind}{shared}", memory.vram_free_bytes)
-    yield amount(memory.ram_bytes, "RAM", memory.ram_free_bytes)
 
 
 def _left(size_bytes: int) -> str:
@@ -182,33 +175,29 @@ def _columns(plan: RepoPlan) -> tuple[Column, ...]:
         left_bytes = one.free_bytes_after
         return units.UNKNOWN if left_bytes is None else Fact(_left(left_bytes), "bad" if left_bytes < 0 else "plain")
 
-    def arguments(one: VariantPlan) -> str:
-        return _own_arguments(one.placement, tokens)
-
     def note(one: VariantPlan) -> Fact:
         star = ["★ recommended"] if one.is_recommended and len(plan.variants) > 1 else []
         return Fact(", ".join([*star, *(fact.text for fact in _remarks(one, plan))]), "bad" if one.missing else "plain")
 
-    def stated(name: str) -> Callable[[VariantPlan], str]:
-        def cell(one: VariantPlan) -> str:
-            value = getattr(one.quality, name, None)
-            return "" if value is None else units.figure(value, 4)
-
-        return cell
+    def stated(name: str, one: VariantPlan) -> str:
+        value = getattr(one.quality, name, None)
+        return "" if value is None else units.figure(value, 4)
 
     number = partial(Column, is_number=True)
     return (
         Column("Variant", lambda one: one.name or one.key, is_code=True),
         number("Size", lambda one: units.size(one.size_bytes), rank=lambda one: one.size_bytes),
         number("Bits/weight", _bits, is_quiet=True, importance=5),
-        number("KL divergence", stated("kl_divergence"), rank=lambda one: one.quality.kl_divergence, importance=5),
-        number("Perplexity", stated("perplexity"), rank=lambda one: one.quality.perplexity, importance=6),
+        number(
+            "KL divergence", partial(stated, "kl_divergence"), rank=lambda one: one.quality.kl_divergence, importance=5
+        ),
+        number("Perplexity", partial(stated, "perplexity"), rank=lambda one: one.quality.perplexity, importance=6),
         number("Memory", memory, share, rank=lambda one: one.memory.total_bytes, importance=4),
         Column("Fits", lambda one: _fit(one.placement, tokens), rank=lambda one: list(_MOODS).index(one.placement.fit)),
         Column("On disk", _here, rank=lambda one: one.present_bytes / (one.size_bytes or 1), importance=2),
         number("Free after", free, rank=lambda one: one.free_bytes_after, is_quiet=True, importance=6),
         Column("Note", note, importance=3),
-        Column("llama-server", arguments, is_code=True, is_quiet=True, importance=7, is_spare=True),
+        Column("llama-server", partial(_own_arguments, plan), is_code=True, is_quiet=True, importance=7, is_spare=True),
     )
 
 
@@ -281,7 +270,7 @@ def offer(plan: RepoPlan) -> Listing:
 
 def _panel_row(variant: VariantPlan, plan: RepoPlan) -> messages.Row:
     title = printable(variant.name or variant.key)
-    arguments = _own_arguments(variant.placement, plan.context_tokens)
+    arguments = _own_arguments(plan, variant)
     rest = variant.bytes_to_go
     is_full = variant.free_bytes_after is not None and variant.free_bytes_after < 0
     is_best = variant is plan.best_fit and not variant.is_recommended

@@ -77,7 +77,8 @@ def download_row(item: QueuedDownload, pending_count: int, active_count: int) ->
     companions = zip(item.companions, item.companion_paths, strict=False)
     projector = next((path for file, path in companions if file.kind == "mmproj"), None)
     is_bad = status is DownloadStatus.FAILED or (item.then is not None and item.then.error)
-    is_active, done = status.is_active, _files_done(files)
+    is_active, ended = status.is_active, [file.status for file in files].count(ShardStatus.FINISHED)
+    done = f"{ended} of {units.plural(len(files), 'file')} done" if len(files) > 1 else ""
     has_bar = is_active or (item.downloaded_bytes and status is not DownloadStatus.COMPLETED)
     is_untouched = status is DownloadStatus.QUEUED and not item.downloaded_bytes
     percent = units.percent(item.progress)
@@ -208,7 +209,8 @@ def _facts(item: QueuedDownload, files_done: str) -> tuple[Fact | str, ...]:
             done = units.size(item.downloaded_bytes)
             return (done if item.total_bytes is None else f"{done} of {total}", *pace, source, files_done)
         case DownloadStatus.COMPLETED:
-            verified = _verified(item)
+            unverified = Fact(f"not verified: {source_of(item.repo_id)} gives no SHA-256", "warn")
+            verified = {None: Fact(""), True: Fact("SHA-256 verified", "good"), False: unverified}[item.is_verified]
             if item.was_present:
                 return (total, "already downloaded", verified)
             return (total, time_taken(item), rate(item.bytes_per_second), source, verified)
@@ -218,14 +220,6 @@ def _facts(item: QueuedDownload, files_done: str) -> tuple[Fact | str, ...]:
             return (amount if item.downloaded_bytes else "",)
         case _:
             return (amount,)
-
-
-def _verified(item: QueuedDownload) -> str | Fact:
-    if item.is_verified is None:
-        return ""
-    if item.is_verified:
-        return Fact("SHA-256 verified", "good")
-    return Fact(f"not verified: {source_of(item.repo_id)} gives no SHA-256", "warn")
 
 
 def note(item: QueuedDownload) -> str:
@@ -241,11 +235,6 @@ def note(item: QueuedDownload) -> str:
             return printable(item.notice or item.status.value)
         case _:
             return printable(item.notice or "")
-
-
-def _files_done(files: tuple[ShardProgress, ...]) -> str:
-    done = [file.status for file in files].count(ShardStatus.FINISHED)
-    return f"{done} of {units.plural(len(files), 'file')} done" if len(files) > 1 else ""
 
 
 @lru_cache(maxsize=1024)
