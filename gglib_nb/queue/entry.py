@@ -30,6 +30,8 @@ from gglib_nb.queue.transitions import TRANSITIONS, Cause
 
 _RUNNING: Final = (DownloadStatus.DOWNLOADING, DownloadStatus.FINALIZING)
 _MOVING: Final = (ShardStatus.DOWNLOADING, ShardStatus.VERIFYING)
+# Notices of work without requests: it takes time that is no speed of the network.
+_WITHOUT_NETWORK: Final = ("waiting", "verifying", "comparing", "copying")
 # The fields of a row that are kept for the next kernel.
 _KEPT: Final = ("queued_at_s", "started_at_s", "ended_at_s", "error", "can_retry", "ran_s")
 _NO_RATE: Final = {"bytes_per_second": None, "eta_seconds": None}
@@ -273,6 +275,8 @@ class Entry:
         is_stalled = event.notice_kind in ("stalled", "retrying", "offline")
         remaining_bytes = left_of(bars["total_bytes"], bars["downloaded_bytes"])
         self._rate.observe(event.sampled_s, event.received_bytes, remaining_bytes, is_stalled=is_stalled)
+        if event.notice_kind in _WITHOUT_NETWORK and self._rate.bytes_per_second == 0:
+            self._rate = RateEstimator()
         is_downloading, rate = self.status is DownloadStatus.DOWNLOADING, self._rate
         self._say(
             notice,

@@ -271,6 +271,18 @@ def test_while_stalled_the_rate_is_0_and_there_is_no_eta(queue):
     assert queue.snapshot.eta_seconds is None
 
 
+@pytest.mark.parametrize("kind", ["waiting", "verifying", "comparing", "copying"])
+def test_while_nothing_is_requested_there_is_no_rate_and_that_time_does_not_count(queue, kind):
+    for second in range(60):
+        queue.progress(A, second, at_s=float(second), notice=(kind, None, ""))
+    assert queue.item(A).bytes_per_second is None
+
+    for second in range(60, 70):
+        queue.progress(A, 50, received=10 * (second - 60), at_s=float(second))
+
+    assert queue.item(A).bytes_per_second == pytest.approx(10, rel=0.2)
+
+
 def test_while_finalizing_there_is_no_rate(queue):
     flow(queue, A, rate=10, seconds=2)
 
