@@ -39,7 +39,7 @@ from gglib_nb.domain.values import Value
 from gglib_nb.engine.protocol import Configure
 from gglib_nb.engine.timeouts import Timeouts
 from gglib_nb.errors import GglibError, InvalidConfigError, InvalidTokenError, RemoteChangedError
-from gglib_nb.network.proxies import Proxies, Proxy, is_final
+from gglib_nb.network.proxies import Proxy, is_final, proxy_for
 from gglib_nb.network.tls import tls_context
 from gglib_nb.network.tunnels import (
     DeadlineReader,
@@ -185,7 +185,7 @@ def _end_of_whole(headers: Mapping[str, str], asked: AskedRange) -> int | None:
 
 
 class Session:
-    """Settings of all requests: endpoint, token for its origin only, timeouts, proxies. Safe from any thread."""
+    """Settings of all requests: endpoint, token for its origin only, timeouts. Safe from any thread."""
 
     def __init__(self, configure: Configure, timeouts: Timeouts) -> None:
         self.endpoint = configure.endpoint.rstrip("/")  # it may have a path
@@ -197,7 +197,6 @@ class Session:
         self._origin: Origin | None = None
         with contextlib.suppress(ValueError):
             self._origin = origin_of(web_address(self.endpoint))
-        self.proxies = Proxies.from_environment()
         self._connections: set[Connection] = set()
         self._idle: list[Connection] = []  # those without a request
         self._is_closed = False
@@ -422,7 +421,7 @@ class Connection:
         """Send a request and read the head of its answer; a kept connection closed by the server is replaced once."""
         self.session.check()
         try:
-            found = self.session.proxies.for_url(url)
+            found = proxy_for(url)
             route = (origin_of(url), None if found is None else Proxy.at(found))
         except ValueError:
             raise WrongAnswerError("the address cannot be used") from None

@@ -7,7 +7,6 @@ with its signature. Imported late: httpx takes a fifth of a second. The engine d
 import atexit
 import logging
 import os
-import re
 import socket
 import ssl
 import threading
@@ -21,7 +20,7 @@ from gglib_nb.domain.http_rules import origin_of
 from gglib_nb.domain.text import redacted
 from gglib_nb.errors import InvalidConfigError
 from gglib_nb.network.dialing import forget, working_family
-from gglib_nb.network.proxies import Proxies, Proxy
+from gglib_nb.network.proxies import Proxy, proxy_for
 from gglib_nb.network.tls import tls_context
 
 if TYPE_CHECKING:
@@ -35,10 +34,6 @@ else:
 _ANY_ADDRESS: Final = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::", None: None}  # noqa: S104  # the local address, not the remote one
 _CONNECT_S: Final = 10.0
 _LONGEST_HEAD_S: Final = 60.0
-# The variables that select the route to a host: when one changes, a new client is created.
-_ROUTE_VARIABLES: Final = re.compile(
-    r"(?:HTTPS?|ALL|NO)_PROXY|SSL_CERT_(?:FILE|DIR)|(?:REQUESTS|CURL)_CA_BUNDLE", re.IGNORECASE
-)
 # The logger names of httpx 0 and 2 and of the libraries below them.
 _LOGGERS: Final = tuple(
     f"{library}{version}{part}"
@@ -51,23 +46,21 @@ _LOGGERS: Final = tuple(
 class RoutingTransport(httpx.BaseTransport):
     """Sends each request through its proxy, or directly by a working address family; raises `InvalidConfigError`."""
 
-    def __init__(self, proxies: Proxies) -> None:
-        self._proxies = proxies
-        self._tls = tls_context()
+    def __init__(self) -> None:
         self._lock = threading.Lock()
         self._is_closed = False
-        # By proxy and local address. Each has one request at a time, because the limit of a head closes all of it.
-        self._idle: dict[tuple[str | None, ...], list[httpx.HTTPTransport]] = {}
+        # By arguments of `_made`. Each has one request at a time, because the limit of a head closes all of it.
+        self._idle: dict[tuple[str | None, str | None, ssl.SSLContext], list[httpx.HTTPTransport]] = {}
 
     @override
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         if request.url.scheme not in ("http", "https") or not request.url.host:
             raise httpx.UnsupportedProtocol("not a web address", request=request)
-        proxy = self._proxies.for_url(str(request.url))
-        local_address = None if proxy is not None else _local_address(request)
+        proxy = proxy_for(str(request.url))
+        route = proxy, None if proxy is not None else _local_address(request), tls_context()
         with self._lock:
-            idle = self._idle.setdefault((proxy, local_address), [])
-            transport = idle.pop() if idle else _made(proxy, local_address, self._tls)
+            idle = self._idle.setdefault(route, [])
+            transport = idle.pop() if idle else _made(*route)
         # httpx limits the time of each read, but not that of a head which arrives byte by byte.
         silent_s = request.extensions.get("timeout", {}).get("read") or 0.0
         limit = threading.Timer(_LONGEST_HEAD_S + silent_s, transport.close)
@@ -160,15 +153,11 @@ class _LogFilter(logging.Filter):
 
 _log_filter: Final = _LogFilter()
 _shared_lock: Final = threading.Lock()
-_shared: dict[tuple[object, ...], httpx.Client] = {}
+_shared: dict[int, httpx.Client] = {}  # by process: a forked child shares its parent's connections
 
 
 def shared_client() -> httpx.Client:
-    """The process's client: that of huggingface_hub if the user called its `set_client_factory`, else ours.
-
-    Raises:
-        InvalidConfigError: The environment names proxies or certificates that cannot be used.
-    """
+    """The process's client: that of huggingface_hub if the user called its `set_client_factory`, else ours."""
     from huggingface_hub.utils import _http, get_session
 
     # There is no public way to ask whether `set_client_factory` was called.
@@ -176,24 +165,19 @@ def shared_client() -> httpx.Client:
     if factory is not getattr(_http, "default_client_factory", None):
         return get_session()
     with _shared_lock:
-        # A new one after a change of the environment, and in a forked child, which shares its parent's connections.
-        key = (os.getpid(), *(os.environ.get(name) for name in sorted(os.environ) if _ROUTE_VARIABLES.fullmatch(name)))
-        if key not in _shared:
-            close_shared_clients()
+        if (pid := os.getpid()) not in _shared:
+            _shared.clear()
             for name in _LOGGERS:
                 logging.getLogger(name).addFilter(_log_filter)
             # It does not follow redirects or search for passwords (`.netrc`), and each request has its own timeout.
-            transport = RoutingTransport(Proxies.from_environment())
-            _shared[key] = httpx.Client(transport=transport, trust_env=False, timeout=None)  # noqa: S113
-        return _shared[key]
+            _shared[pid] = httpx.Client(transport=RoutingTransport(), trust_env=False, timeout=None)  # noqa: S113
+        return _shared[pid]
 
 
-def close_shared_clients() -> None:
-    """Close the clients of this process."""
-    for (pid, *_), client in _shared.items():
-        if pid == os.getpid():
-            client.close()
-    _shared.clear()
+def close_shared_client() -> None:
+    """Close the client of this process, if it has one."""
+    if (client := _shared.pop(os.getpid(), None)) is not None:
+        client.close()
 
 
-atexit.register(close_shared_clients)
+atexit.register(close_shared_client)

@@ -5,7 +5,6 @@ support are added: networks such as `10.0.0.0/8`, and `*.example.com`.
 """
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_network
 from typing import Final, Self
@@ -54,33 +53,18 @@ class Proxy:
         return self.scheme.startswith("socks")
 
 
-@dataclass(frozen=True, slots=True)
-class Proxies:
-    """The proxies as named when this object was created: by `http`, `https` or `all`, and the entries of `NO_PROXY`."""
+def proxy_for(url: str) -> str | None:
+    """The address of the proxy for a URL, as the environment names it now; None if the host is reached directly."""
+    from urllib.request import getproxies, proxy_bypass  # 15 ms, which would slow the import
 
-    by_scheme: Mapping[str, str] = field(repr=False)  # may hold a password
-    exempt: tuple[str, ...] = ()
-
-    @classmethod
-    def from_environment(cls) -> Self:
-        """The proxies in the present environment."""
-        from urllib.request import getproxies  # 15 ms, which would slow the import
-
-        found = getproxies()
-        # RFC 6874 quotes the zone of an IPv6 address, which no resolver understands.
-        named = {one: re.sub(r"(\[[^]@]*)%25", r"\1%", found.get(one, "").strip()) for one in ("http", "https", "all")}
-        by_scheme = {scheme: url if "://" in url else f"http://{url}" for scheme, url in named.items() if url}
-        return cls(by_scheme, tuple(found.get("no", "").lower().replace(",", " ").split()))
-
-    def for_url(self, url: str) -> str | None:
-        """Address of the proxy for a URL; None if the host is reached directly."""
-        from urllib.request import proxy_bypass
-
-        scheme, host, port = origin_of(url)
-        proxy = self.by_scheme.get(scheme) or self.by_scheme.get("all")
-        if proxy is None or proxy_bypass(f"{host}:{port}") or any(_covers(entry, host, port) for entry in self.exempt):
-            return None
-        return proxy
+    (scheme, host, port), named = origin_of(url), getproxies()
+    exempt = named.get("no", "").lower().replace(",", " ").split()
+    proxy = named.get(scheme, "").strip() or named.get("all", "").strip()
+    if not proxy or proxy_bypass(f"{host}:{port}") or any(_covers(entry, host, port) for entry in exempt):
+        return None
+    # RFC 6874 quotes the zone of an IPv6 address, which no resolver understands.
+    proxy = re.sub(r"(\[[^]@]*)%25", r"\1%", proxy)
+    return proxy if "://" in proxy else f"http://{proxy}"
 
 
 def _covers(entry: str, host: str, port: int) -> bool:

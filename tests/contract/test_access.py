@@ -30,7 +30,7 @@ from gglib_nb.hub import login
 from gglib_nb.hub.client import HubClient
 from gglib_nb.manager import manager as managers
 from gglib_nb.manager.followups import retry_granted, waiting_for_access
-from gglib_nb.network.client import close_shared_clients
+from gglib_nb.network.client import close_shared_client
 from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verbs import parse
 from gglib_nb.queue import events as on
@@ -263,7 +263,7 @@ def test_a_token_of_any_name_is_stored_beside_the_others(monkeypatch, tmp_path: 
     with OddServer(*answers) as one:
         server.append(one)
         login.log_in(HubClient(one.url), "hf_first")
-        close_shared_clients()
+        close_shared_client()
         login.log_in(HubClient(one.url), "hf_second")
 
     assert sorted(get_stored_tokens().values()) == ["hf_first", "hf_second"]

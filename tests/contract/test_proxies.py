@@ -22,7 +22,7 @@ from gglib_nb.domain.reports import TransferFailed
 from gglib_nb.errors import CertificateError, GglibError, InvalidConfigError, ProxyError, RepoNotFoundError
 from gglib_nb.hub.client import HubClient
 from gglib_nb.hub.transport import RetryPolicy
-from gglib_nb.network.client import close_shared_clients, httpx, shared_client
+from gglib_nb.network.client import close_shared_client, httpx, shared_client
 from gglib_nb.network.tls import tls_context
 from tests.support.certificates import Company
 from tests.support.engine import LocalEngine
@@ -69,7 +69,7 @@ def hub(make_hub, repositories, company) -> FaultyHub:
 @pytest.fixture(autouse=True)
 def own_connections() -> Iterator[None]:
     yield
-    close_shared_clients()
+    close_shared_client()
 
 
 def port_of(url: str) -> int:
@@ -106,7 +106,7 @@ def test_a_model_is_downloaded_through_a_proxy_with_a_password_and_company_certi
 
     path = manager.sync.download(REPO)
     manager.sync.close()
-    close_shared_clients()
+    close_shared_client()
 
     assert path.stat().st_size == 3_000_000
     assert {port_of(hub.url), port_of(hub.cdn_url)} <= proxy.wait_for_ports({port_of(hub.url), port_of(hub.cdn_url)})
@@ -124,7 +124,7 @@ def test_hosts_in_no_proxy_are_reached_directly_and_others_through_the_proxy(
 
     manager.sync.download(REPO)
     manager.sync.close()
-    close_shared_clients()
+    close_shared_client()
 
     assert port_of(hub.url) not in proxy.wait_for_ports({port_of(hub.cdn_url)})
 
@@ -195,7 +195,7 @@ def test_a_client_closed_while_it_connects_leaves_no_open_connection(company, mo
         warnings.simplefilter("always")
         answer = pool.submit(shared_client().get, server.url.replace("http", "https"), timeout=30)
         assert is_connecting.wait(30)
-        close_shared_clients()
+        close_shared_client()
         is_closed.set()
         with pytest.raises(httpx.ReadError):
             answer.result(timeout=60)
@@ -209,7 +209,7 @@ def test_a_client_closed_while_it_looks_up_a_name_leaves_no_open_connection(monk
     look_up = socket.getaddrinfo
 
     def closing_first(*args: Any, **kwargs: Any) -> Any:
-        close_shared_clients()
+        close_shared_client()
         return look_up(*args, **kwargs)
 
     server: list[OddServer] = []
