@@ -250,14 +250,15 @@ class Session:
             connection = Connection(self)
             self._connections.add(connection)
         try:
-            found = connection.head(url, extra, method)
+            response = connection.exchange(method, url, extra)
         except BaseException:
             self._close(connection)  # what it left unread would be the next answer
             raise
+        connection.release(response)
         self._idle.append(connection)
         if self._is_closed:
             self.close_idle()
-        return found
+        return response.status, headers_of(response)
 
     def can_reach_hub(self) -> bool:
         """Send the hub or a mirror a request: any answer counts, even an untrusted certificate. May take seconds."""
@@ -366,19 +367,13 @@ class Connection:
         `InvalidConfigError` if a certificate or a proxy prevents the request.
         """
         asked = AskedRange(start, end, size_bytes)
-        response = self._exchange("GET", url, asked.header)
+        response = self.exchange("GET", url, asked.header)
         try:
             end = check_answer(response.status, headers_of(response), asked, url)
             return Answer(self, response, start, end)
         except BaseException:
             self.release(response)
             raise
-
-    def head(self, url: str, extra: Mapping[str, str], method: str = "GET") -> tuple[int, Mapping[str, str]]:
-        """Status and headers of an answer; a short body is read to keep the connection, a long one is not."""
-        response = self._exchange(method, url, extra)
-        self.release(response)
-        return response.status, headers_of(response)
 
     def abort(self) -> None:
         """Stop permanently: the request in progress and later ones raise `LineError`. From any thread; never blocks."""
@@ -417,53 +412,48 @@ class Connection:
         host = "the host" if self._route is None else host_text(self._route[0])
         return _exchange_error(error, host, self.session.timeouts.answer_s)
 
-    def _exchange(self, method: str, url: str, extra: Mapping[str, str]) -> http.client.HTTPResponse:
+    def exchange(self, method: str, url: str, extra: Mapping[str, str]) -> http.client.HTTPResponse:
         """Send a request and read the head of its answer; a kept connection closed by the server is replaced once."""
         self.session.check()
-        try:
-            found = proxy_for(url)
-            route = (origin_of(url), None if found is None else Proxy.at(found))
-        except ValueError:
-            raise WrongAnswerError("the address cannot be used") from None
+        route, timeouts = _route_to(url), self.session.timeouts
+        host = host_text(route[0])
         if self._route != route or clock_s() - self._used_s >= _IDLE_S:
             self.close()
-        is_kept = self._stream is not None
-        try:
-            return self._try(route, method, url, extra)
-        except ExchangeError as error:
-            if not is_kept or self._is_aborted or not isinstance(error.__cause__, _SIGNS_OF_DEATH):
-                raise
-        return self._try(route, method, url, extra)
-
-    def _try(
-        self, route: tuple[Origin, Proxy | None], method: str, url: str, extra: Mapping[str, str]
-    ) -> http.client.HTTPResponse:
-        host, timeouts = host_text(route[0]), self.session.timeouts
-        limit_s = timeouts.connect_s if self._stream is None else timeouts.answer_s
-        try:
-            if self._stream is None:
-                self._stream = open_stream(*route, tls_context, timeouts.connect_s, self._own)
-                self._route = route
-            stream, limit_s = self._stream, timeouts.answer_s
-            stream.settimeout(limit_s)
-            self._reader = DeadlineReader(stream, time.monotonic() + limit_s)
-            stream.sendall(_request_bytes(method, url, route, {**self.session.headers_for(url), **extra}))
-            response = read_head(self._reader, method)
-        except (OSError, http.client.HTTPException, UnicodeError) as error:
-            self.close()
-            raise _exchange_error(error, host, limit_s) from error
-        if response.status == 407 and route[1] is not None:
-            self.close()
-            raise proxy_refusal(host, 407)
-        self._reader.deadline_s = None
-        stream.settimeout(limit_s)
-        return response
+        while True:
+            is_kept = self._stream is not None
+            limit_s = timeouts.answer_s if is_kept else timeouts.connect_s
+            try:
+                stream = self._stream = self._stream or open_stream(*route, tls_context, limit_s, self._own)
+                self._route, limit_s = route, timeouts.answer_s
+                stream.settimeout(limit_s)
+                self._reader = reader = DeadlineReader(stream, time.monotonic() + limit_s)
+                stream.sendall(_request_bytes(method, url, route, {**self.session.headers_for(url), **extra}))
+                response = read_head(reader, method)
+            except (OSError, http.client.HTTPException, UnicodeError) as error:
+                self.close()
+                if not is_kept or self._is_aborted or not isinstance(error, _SIGNS_OF_DEATH):
+                    raise _exchange_error(error, host, limit_s) from error
+            else:
+                reader.deadline_s = None
+                stream.settimeout(limit_s)
+                if response.status == 407 and route[1] is not None:
+                    self.close()
+                    raise proxy_refusal(host, 407)
+                return response
 
     def _own(self, connected: socket.socket) -> None:
         with self._lock:
             self._socket = connected
             if self._is_aborted:
                 raise ConnectionAbortedError("aborted")
+
+
+def _route_to(url: str) -> tuple[Origin, Proxy | None]:
+    try:
+        found = proxy_for(url)
+        return origin_of(url), None if found is None else Proxy.at(found)
+    except ValueError:
+        raise WrongAnswerError("the address cannot be used") from None
 
 
 def headers_of(response: http.client.HTTPResponse) -> Mapping[str, str]:

@@ -544,14 +544,15 @@ def test_a_hub_digest_other_than_the_planned_one_is_refused(serving) -> None:
         resolved(server.url, DIGEST)
 
 
-def test_a_connection_that_the_machine_slept_through_is_not_used_again(serving, connect, monkeypatch) -> None:
+def test_a_connection_that_the_machine_slept_through_is_not_used_again(serving, monkeypatch) -> None:
     made: list[OddServer] = []
     made.append(serving(answering(made, response(body=b"x"), response(body=b"x"))))
-    connection = connect(made[0].url)
-    connection.head(f"{made[0].url}/x", {})
+    session = session_of(made[0].url, None)
+    session.head(f"{made[0].url}/x", {})
 
     monkeypatch.setattr(http, "clock_s", lambda: system.clock_s() + 3600, raising=False)
-    connection.head(f"{made[0].url}/x", {})
+    session.head(f"{made[0].url}/x", {})
+    session.close()
 
     assert made[0].connections == 2
 

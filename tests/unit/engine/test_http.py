@@ -62,11 +62,11 @@ def test_a_connection_is_not_used_again_after_an_error(monkeypatch) -> None:
     """What it left unread would count as the answer to the next request."""
     used: list[Connection] = []
 
-    def head(connection: Connection, *_args: object) -> None:
+    def exchange(connection: Connection, *_args: object) -> None:
         used.append(connection)
         raise MemoryError
 
-    monkeypatch.setattr(Connection, "head", head)
+    monkeypatch.setattr(Connection, "exchange", exchange)
     one = session()
 
     for _ in range(2):
