@@ -1,6 +1,6 @@
 """Results of verifying, repairing, updating, deleting and pruning registered models."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
 import xxhash
@@ -175,9 +175,10 @@ class ModelUse(Value, frozen=True):
     """The use of one model."""
 
     id: str
-    size_bytes: int  # that deleting it frees, without files that other models share or that have another hard link
+    size_bytes: int  # that deleting it frees after the models unused for longer; 0 for files with other hard links
     last_used_at_s: float  # Unix time of its last known use, else of its registration
     is_kept: bool = False  # it is queued, being updated, imported from another folder, or its folder does not exist
+    is_shared: bool = False  # deleting a model used later frees more if this one is deleted, because they share files
 
 
 class Leftover(Value, frozen=True):
@@ -227,6 +228,11 @@ class PrunePlan(Value, frozen=True):
         return bool(self.models or self.unfinished)
 
 
+def by_age(models: Iterable[ModelUse]) -> list[ModelUse]:
+    """The models in the order in which they are deleted: unused for longest first."""
+    return sorted(models, key=lambda model: (model.last_used_at_s, model.id))
+
+
 def plan_pruning(
     models: Sequence[ModelUse],
     unfinished: Sequence[Leftover],
@@ -244,9 +250,9 @@ def plan_pruning(
     chosen: list[ModelUse] = []
     left_bytes = sum(model.size_bytes for model in models)
     left_bytes += sum(one.disk_bytes for one in unfinished if one not in deleted)
-    for model in sorted(models, key=lambda model: (model.last_used_at_s, model.id)):
+    for model in by_age(models):
         is_old = unused_s is not None and now_s - model.last_used_at_s >= unused_s
-        is_too_much = keep_bytes is not None and left_bytes > keep_bytes and model.size_bytes > 0
+        is_too_much = keep_bytes is not None and left_bytes > keep_bytes and (model.size_bytes > 0 or model.is_shared)
         if not model.is_kept and (is_old or is_too_much):
             chosen.append(model)
             left_bytes -= model.size_bytes

@@ -1,8 +1,9 @@
 """The files of registered models: checking, deleting, verifying, repairing; and partial files in the models folder."""
 
 import os
+import stat
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -135,6 +136,29 @@ def plan_deletion(model: Model, models: Iterable[Model], elsewhere: Collection[s
         elif os.path.lexists(target):
             deleted.append(target)
     return Deletion(str(model.id), tuple(deleted), sum(map(_freed_bytes, deleted)), tuple(kept), is_dry_run=True)
+
+
+def freed_in_order(models: Sequence[Model], kept: Collection[Model]) -> tuple[Counter[str], set[str]]:
+    """What deleting models one after the other frees, those to keep last, by id; the ids of those that free a file.
+
+    A file is freed with the last model that has it, or another hard link to it; the models before free it too.
+    """
+    users = Counter(target for model in (*models, *kept) for target in model.targets)
+    links: dict[tuple[int, int], int] = {}
+    holders: dict[tuple[int, int], set[str]] = defaultdict(set)
+    freed, freeing = Counter[str](), set[str]()
+    for model in (*models, *kept):
+        for target in model.targets.union(model.replaces):
+            users[target] -= 1
+            with suppress(OSError):
+                found = os.lstat(target)
+                inode = found.st_dev, found.st_ino
+                holders[inode].add(str(model.id))
+                links[inode] = links.get(inode, found.st_nlink) - (users[target] <= 0)
+                if not links[inode] and not stat.S_ISLNK(found.st_mode):
+                    freed[str(model.id)] += allocated_bytes(Path(target))
+                    freeing |= set() if model in kept else holders[inode]
+    return freed, freeing
 
 
 def delete_files(paths: Iterable[str], models_directory: Path) -> None:

@@ -21,6 +21,7 @@ from gglib_nb.domain.library import (
     QueuedUpdate,
     Repair,
     Verification,
+    by_age,
     plan_pruning,
 )
 from gglib_nb.domain.loading import PresetFile, loading_lines
@@ -281,15 +282,19 @@ class ModelOperations(QueueOperations):
         uses, elsewhere = self._parts.catalog.uses(), self._queued_elsewhere()
         looks = library.look_at({model.paths[0] for model in models})
         plans = self._ask(lambda machine: [machine.plan_about(model.id, model.targets) for model in models])
-        return [
+        found = [
             ModelUse(
                 str(model.id),
-                library.plan_deletion(model, models).freed_bytes,
+                0,
                 last_use_s(model, looks.get(model.paths[0]), uses.get(str(model.id))) or model.registered_at_s,
                 is_kept=plan is not None or model.id in elsewhere or model.id not in deletable,
             )
             for model, plan in zip(models, plans, strict=True)
         ]
+        by_id = {str(model.id): model for model in models}
+        order = [by_id.pop(use.id) for use in by_age(found) if not use.is_kept]
+        freed, freeing = library.freed_in_order(order, by_id.values())
+        return [replace(use, size_bytes=freed[use.id], is_shared=use.id in freeing) for use in found]
 
     # Comparing with the Hub --------------------------------------------------------------------------------------
 

@@ -17,7 +17,7 @@ from gglib_nb.notebook.session import Screen, Session
 from gglib_nb.notebook.verb import GrammarError
 from gglib_nb.notebook.verbs import parse
 from tests.support.faulty_hub import FaultyHub
-from tests.support.hub import make_repository
+from tests.support.hub import make_files, make_repository, small_gguf
 from tests.support.related import RELATED, move_to, related_repository
 from tests.support.sentences import is_sentence
 
@@ -466,6 +466,41 @@ def test_the_least_recently_used_model_is_deleted_first(two_models: DownloadMana
 
     assert [model.id for model in two_models.sync.models()] == [SMALL]
     assert Path(two_models.catalog.find(SMALL).paths[0]).exists()
+
+
+def test_models_that_share_files_are_pruned_for_their_size(manager: DownloadManager, hub: FaultyHub) -> None:
+    """Two are hard links of one another, two have the same file, and all share nothing with the newest."""
+    content = small_gguf("m-Q4_K_M.gguf", 500_000)
+    files = {"m-Q4_K_M.gguf": content}
+    for repo_id in ("demo/one-GGUF", "demo/two-GGUF"):
+        hub.add_repository(make_repository(repo_id, files, revisions={"v1": make_files(files)}))
+        manager.sync.download(repo_id, "Q4_K_M")
+    manager.sync.download("demo/two-GGUF", "Q4_K_M", revision="v1")
+    manager.sync.path("demo/two-GGUF@v1:Q4_K_M")
+    manager.sync.download(REPO, "Q4_K_M")
+    manager.sync.path(SMALL)
+    allocated = Path(manager.catalog.find(SMALL).paths[0]).stat().st_blocks * 512
+
+    plan = manager.sync.prune(keep_bytes=allocated)
+
+    assert len(plan.models) == 3
+    assert (plan.freed_bytes >= 500_000, plan.kept_bytes, plan.missing_bytes) == (True, allocated, 0)
+    assert [model.id for model in manager.sync.models()] == [SMALL]
+
+
+def test_a_model_whose_file_a_kept_one_shares_is_not_pruned_for_its_size(
+    manager: DownloadManager, hub: FaultyHub
+) -> None:
+    hub.add_repository(make_repository("demo/one-GGUF", {"m-Q4_K_M.gguf": 500_000}))
+    path = manager.sync.download("demo/one-GGUF", "Q4_K_M")
+    elsewhere = manager.config.models_directory.parent / "elsewhere"
+    elsewhere.mkdir()
+    os.link(path, elsewhere / "x-Q4_K_M.gguf")
+    manager.sync.import_folder(elsewhere)
+
+    plan = manager.sync.prune(keep_bytes=0)
+
+    assert (plan.models, plan.kept_bytes >= 500_000) == ((), True)
 
 
 def test_requesting_a_path_counts_as_a_use(two_models: DownloadManager) -> None:
