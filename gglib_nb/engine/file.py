@@ -205,6 +205,7 @@ class DownloadFile:
         self.comparison: Comparison | None = None  # finds what can be copied; None before and after
         self.copy: TensorCopy | None = None  # None before and after
         self.stored: StoredFile | None = None  # once it is done
+        self._is_copy_wrong = False  # as in the journal, which is deleted if nothing else was on the disk
         self._synced_s = 0.0
         self._begin_version()
 
@@ -245,7 +246,7 @@ class DownloadFile:
     def begin(self, opened: PartialFile, now_s: float) -> None:
         """Fetch it, into this partial file."""
         self.stage, self.opened, self.pieces, self._synced_s = Stage.FETCHING, opened, opened.pieces, now_s
-        self.comparison = None if self.check is None else self.check.comparison
+        self.comparison = None if self.check is None or self._is_copy_wrong else self.check.comparison
 
     def reopen(self) -> None:
         """Close it and check it again: another process has it, bytes were wrong, or its size has become known.
@@ -463,7 +464,7 @@ class DownloadFile:
         record = self._partial.journal.next
         if only_copied:
             self.pieces.forget(0, self.pieces.end, only_copied=True)
-            record.donors, record.is_copy_wrong = (), True
+            record.donors, record.is_copy_wrong, self._is_copy_wrong = (), True, True
         else:
             self.pieces.forget(part.start, part.end)
             record.versions.pop(part.planned.path_in_repo, None)

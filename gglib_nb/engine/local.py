@@ -84,7 +84,7 @@ class TargetCheck(Struct, eq=False):
         if found is not None and self._is_known_wrong(found):
             self.comparison = self._with_damaged(found)
         else:
-            self.comparison = self._with_donors()
+            self.comparison = self.comparison or self._with_donors()
         return None
 
     @property
@@ -183,7 +183,7 @@ class TargetCheck(Struct, eq=False):
     # Files that save bytes -------------------------------------------------------------------------------------------
 
     def _linked(self) -> StoredFile | None:
-        """The target as a link to an identical file; None if there is none or it cannot be linked."""
+        """The target as a link to an identical file; None if there is none or it cannot be linked, perhaps copied."""
         file = self.files[0]
         if len(self.files) > 1 or file.sha256 is None or not file.size_bytes or os.path.lexists(self._target):
             return None
@@ -191,9 +191,14 @@ class TargetCheck(Struct, eq=False):
         lease = disk.lease_path(self._target)
         link = lease.with_name(f"{lease.name}.{self.lease.owner}")
         for candidate in _identical_candidates(self.link_folders, self._target, file.size_bytes, file.sha256):
-            # Another user's file, another disk, or a filesystem without links: it is not hashed, but downloaded.
             with contextlib.suppress(OSError), contextlib.ExitStack() as cleanup:
-                link.hardlink_to(candidate)
+                try:
+                    link.hardlink_to(candidate)
+                except OSError:  # another user's file, another disk, or a filesystem without links: it is not hashed
+                    if file.sha256 in candidate.name:  # a blob, which is copied; the digest checks the copy
+                        whole = (Copy(0, 0, 0, file.size_bytes),)
+                        self.comparison = _known(candidate, self._target.name, candidate.stat(), whole)
+                    continue
                 cleanup.callback(link.unlink, missing_ok=True)
                 found = link.stat()
                 if (digest := self._digest_if_right(link, found)) is not None:
@@ -211,8 +216,7 @@ class TargetCheck(Struct, eq=False):
         copies = tuple(Copy(0, start, start, end - start) for start, end in right.present())
         if not wrong or not copies:
             return None
-        source = CopySource(self._target, "the damaged file", disk.identity(found))
-        return Comparison((source,), known_copies(copies))
+        return _known(self._target, "the damaged file", found, copies)
 
     def _with_donors(self) -> Comparison | None:
         """With files that may have tensors of the target; None for a byte split, or if no digest verifies the copy."""
@@ -223,6 +227,11 @@ class TargetCheck(Struct, eq=False):
         donors = find_donors(target, command.repo_id, command.donors, least_bytes, self.stop)
         steps = compare_tensors(disk.part_path(target), size_bytes, sha256, donors, self.limits)
         return Comparison(donors, steps) if donors else None
+
+
+def _known(path: Path, name: str, found: os.stat_result, copies: tuple[Copy, ...]) -> Comparison:
+    """A comparison with a file of this status, from which these bytes can be copied; `name` is shown."""
+    return Comparison((CopySource(path, name, disk.identity(found)),), known_copies(copies))
 
 
 def _identical_candidates(folders: tuple[str, ...], target: Path, size_bytes: int, sha256: str) -> Iterator[Path]:

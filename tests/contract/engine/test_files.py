@@ -272,6 +272,24 @@ def test_an_identical_file_that_cannot_be_linked_is_not_hashed(hub, tmp_path, mo
     end = engine.fetch(REPO, "small.gguf")
 
     assert (hashed, end.files[0].was_present) == ([], False)
+    assert (end.files[0].reused_bytes, end.files[0].reused_from) == (200_000, ("small.gguf",))
+    assert hub.bytes_sent("small.gguf") == 0
+    engine.close()
+
+
+def test_a_wrong_copy_of_a_blob_that_cannot_be_linked_is_downloaded(hub, tmp_path, monkeypatch) -> None:
+    blob = tmp_path / "elsewhere" / "models--demo--model" / "blobs" / right_digest(hub, "small.gguf")
+    blob.parent.mkdir(parents=True)
+    blob.write_bytes(bytes(200_000))
+
+    def refused(*_: Path) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    engine = LocalEngine(hub, tmp_path / "models", link_folders=(str(tmp_path / "elsewhere"),))
+
+    assert engine.fetch(REPO, "small.gguf").files[0].is_verified
+    assert digest_of(engine.target(REPO, "small.gguf")) == right_digest(hub, "small.gguf")
     engine.close()
 
 
