@@ -58,14 +58,14 @@ def act(operations: "SyncOperations", request: messages.Request, send: SendProgr
         case messages.Set():
             _set(operations, request.id, request.value.strip())
             return None
-        case messages.Search():
-            return _search(operations, request)
         case messages.Show(what="models"):
             return listings.model_list(operations.models(), operations.disk_use())
         case messages.Show(what="earlier"):
             return listings.earlier_list(operations.history())
+        case messages.Show(what="found"):
+            return _search(operations, request)
         case messages.Show():
-            wanted = parse_pasted(request.repo_id.translate(TYPOGRAPHIC))
+            wanted = parse_pasted(request.text.translate(TYPOGRAPHIC))
             return plan_table.offer(operations.plan(wanted.repo_id, wanted.quantization, revision=wanted.revision))
         case messages.Add():
             operations.queue_smart(request.repo_id, request.key, revision=request.revision, companions=request.choices)
@@ -75,7 +75,7 @@ def act(operations: "SyncOperations", request: messages.Request, send: SendProgr
             return None
 
 
-def _search(operations: "SyncOperations", request: messages.Search) -> Listing:
+def _search(operations: "SyncOperations", request: messages.Show) -> Listing:
     found = operations.search(
         request.text,
         max_parameters=int(request.max_parameters) if request.max_parameters.isdecimal() else None,
@@ -121,45 +121,40 @@ def retry_all(operations: "SyncOperations") -> int:
     return len(failures)
 
 
-# By action, with the id of its row; an action on the whole queue or a list has none.
-_OPERATIONS: Final[Mapping[str, Callable[["SyncOperations", "DownloadId | str"], object]]] = {
-    "run_now": lambda operations, id_: operations.run_now(id_),
-    "pause": lambda operations, id_: operations.pause(id_),
-    "resume": lambda operations, id_: operations.resume(id_),
-    "cancel": lambda operations, id_: operations.cancel_download(id_),
-    "discard": lambda operations, id_: operations.cancel_download(id_, discard=True),
-    "remove": lambda operations, id_: operations.remove_from_queue(id_),
-    "undo": lambda operations, id_: operations.put_back(id_),
-    "retry": lambda operations, id_: operations.retry(id_),
-    "dismiss": lambda operations, id_: operations.clear_failed(id_),
-    "retry_all": lambda operations, _: retry_all(operations),
-    "pause_all": lambda operations, _: operations.pause_all(),
-    "resume_all": lambda operations, _: operations.resume_all(),
-    "cancel_all": lambda operations, _: operations.cancel_all(),
-    "queue_partials": lambda operations, _: operations.queue_partials(),
-    "clear_failed": lambda operations, _: operations.clear_failed(),
-    "clear_completed": lambda operations, _: operations.clear_ended("completed"),
-    "clear_cancelled": lambda operations, _: operations.clear_ended("cancelled"),
-    "clear_earlier": lambda operations, _: operations.clear_history(),
-}
-# The announcements for screen readers; for the other actions, the changed row is announced.
-_NEWS: Final = {
-    "dismiss": "{name} was removed from the list.",
-    "discard": "The partial files of {name} were deleted.",
-    "clear_failed": "Failed downloads cleared.",
-    "clear_completed": "Completed downloads cleared.",
-    "clear_cancelled": "Cancelled downloads cleared.",
-    "clear_earlier": "Earlier downloads cleared.",
+# By action: the operation, called with the id of the row (an action on the whole queue or a list has none), and the
+# announcement for screen readers. Without one, the changed row is announced.
+_OPERATIONS: Final[Mapping[str, tuple[Callable[["SyncOperations", "DownloadId | str"], object], str]]] = {
+    "run_now": (lambda operations, id_: operations.run_now(id_), ""),
+    "pause": (lambda operations, id_: operations.pause(id_), ""),
+    "resume": (lambda operations, id_: operations.resume(id_), ""),
+    "cancel": (lambda operations, id_: operations.cancel_download(id_), ""),
+    "discard": (
+        lambda operations, id_: operations.cancel_download(id_, discard=True),
+        "The partial files of {name} were deleted.",
+    ),
+    "remove": (lambda operations, id_: operations.remove_from_queue(id_), ""),
+    "undo": (lambda operations, id_: operations.put_back(id_), ""),
+    "retry": (lambda operations, id_: operations.retry(id_), ""),
+    "dismiss": (lambda operations, id_: operations.clear_failed(id_), "{name} was removed from the list."),
+    "retry_all": (lambda operations, _: retry_all(operations), ""),
+    "pause_all": (lambda operations, _: operations.pause_all(), ""),
+    "resume_all": (lambda operations, _: operations.resume_all(), ""),
+    "cancel_all": (lambda operations, _: operations.cancel_all(), ""),
+    "queue_partials": (lambda operations, _: operations.queue_partials(), ""),
+    "clear_failed": (lambda operations, _: operations.clear_failed(), "Failed downloads cleared."),
+    "clear_completed": (lambda operations, _: operations.clear_ended("completed"), "Completed downloads cleared."),
+    "clear_cancelled": (lambda operations, _: operations.clear_ended("cancelled"), "Cancelled downloads cleared."),
+    "clear_earlier": (lambda operations, _: operations.clear_history(), "Earlier downloads cleared."),
 }
 
 
 def _act(operations: "SyncOperations", request: messages.Act, send: SendProgress) -> Answer | None:
     action, id_ = request.action, request.id
-    news = _NEWS.get(action, "")
     # The row may have gone: its id must not be taken for a part of another one.
     row = id_ if id_ in operations.get_queue_snapshot().downloads else DownloadId.parse(id_)
     if action in _OPERATIONS:
-        _OPERATIONS[action](operations, row)
+        operation, news = _OPERATIONS[action]
+        operation(operations, row)
     elif action in (*POSITIONS, "move"):
         where = "top" if action == "move" else action
         wanted = request.position or new_position(operations.get_queue_snapshot(), id_, where)

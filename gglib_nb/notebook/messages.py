@@ -137,7 +137,7 @@ class PanelState(msgspec.Struct, frozen=True):
     views: tuple[View, ...]  # from top to bottom
     rows: dict[str, Row]
     texts: dict[str, str]
-    filters: tuple[Field, ...] = ()  # of a search; their ids are fields of `Search`
+    filters: tuple[Field, ...] = ()  # of a search; their ids are fields of `Show`
 
 
 class News(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -235,17 +235,11 @@ class Set(_Request, frozen=True, tag="set"):
 
 
 class Show(_Request, frozen=True, tag="show"):
-    """Requests the models on this disk, the ended downloads of all kernels, or the variants of a repository."""
+    """Requests models, ended downloads of all kernels, variants of a repository, or repositories found by a search."""
 
-    what: Literal["models", "earlier", "variants"]
-    repo_id: str = ""  # or the address of its page
-
-
-class Search(_Request, frozen=True, tag="search"):
-    """Searches repositories by words and filters; an empty filter matches all."""
-
-    text: str
-    max_parameters: str = ""
+    what: Literal["models", "earlier", "variants", "found"]
+    text: str = ""  # the repository, or the address of its page; the words of a search
+    max_parameters: str = ""  # as the other filters of a search, empty for all
     licence: str = ""
     task: str = ""
 
@@ -259,7 +253,7 @@ class Add(_Request, frozen=True, tag="add"):
     choices: tuple[str, ...] = ()
 
 
-Request = Sync | SetVisible | Act | Set | Show | Search | Add
+Request = Sync | SetVisible | Act | Set | Show | Add
 
 
 def parse_request(content: object) -> Request:

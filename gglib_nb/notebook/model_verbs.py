@@ -13,7 +13,6 @@ from gglib_nb.domain.loading import PROGRAMS, loading_lines
 from gglib_nb.domain.model import Model, ModelOrder, ModelState, ordered, selected, state_of
 from gglib_nb.domain.references import pick_row, refuse_beginning, row_number
 from gglib_nb.domain.text import printable
-from gglib_nb.domain.units import parse_bytes
 from gglib_nb.errors import ModelNotFoundError
 from gglib_nb.notebook import listings, results
 from gglib_nb.notebook.session import Answer, Session
@@ -249,7 +248,7 @@ def export(session: Session, words: Annotated[tuple[str, ...], _EXPORTED]) -> st
 def prune(
     session: Session,
     *,
-    keep: Annotated[int, Argument(read=partial(parse_bytes, bare_unit="GB"), has_unit=True)] | None = None,
+    keep: Annotated[int, Argument(read=partial(units.parse_bytes, bare_unit="GB"), has_unit=True)] | None = None,
     unused: Annotated[float, Argument(read=read_age, has_unit=True)] | None = None,
     dry_run: bool = False,
     yes: bool = False,

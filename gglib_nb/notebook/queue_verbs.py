@@ -1,6 +1,7 @@
 """The verbs about the download queue."""
 
 import shlex
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,13 +16,12 @@ from gglib_nb.domain.names import DownloadId
 from gglib_nb.domain.references import find_download, has_word, pick_row, row_number
 from gglib_nb.domain.snapshot import QueuedDownload, QueueSnapshot
 from gglib_nb.domain.text import printable
-from gglib_nb.domain.units import listed
 from gglib_nb.errors import DownloadsFailedError, NotInQueueError
 from gglib_nb.manager.calls import settled
 from gglib_nb.notebook import listings, rows
 from gglib_nb.notebook.actions import POSITIONS, new_position, retry_all
-from gglib_nb.notebook.progress import has_work
-from gglib_nb.notebook.render import render_html, render_text
+from gglib_nb.notebook.progress import LiveOutput, TextQueue, has_work
+from gglib_nb.notebook.render import render_html, render_text, static_bundle
 from gglib_nb.notebook.session import Answer, Session
 from gglib_nb.notebook.verb import All, Argument, GrammarError, read_count, verb
 
@@ -214,7 +214,7 @@ def wait(session: Session, reference: AnyId | None = None) -> Answer | str:
     before = _only(manager.snapshot, reference)
     if reason := _no_wait(manager.snapshot, before, reference):
         return reason
-    view = session.screen.queue_view(reference)
+    view = LiveOutput(static_bundle, has_work) if session.screen.redraws else TextQueue(sys.stdout, reference)
     earlier = {(item.id, item.ended_at_s) for item in _ended(before) if not item.has_running_command}
     operation: Callable[[], object] = manager.sync.join if reference is None else partial(manager.sync.wait, reference)
 
@@ -319,7 +319,7 @@ def _discard(session: Session, found: "list[Leftover]", part: str | None, *, is_
         return units.plural(len(some), "unfinished file"), units.size(sum(one.disk_bytes for one in some))
 
     files, freed = amount(found)
-    names = listed([_path_in_folder(session, one) for one in found], 5)
+    names = units.listed([_path_in_folder(session, one) for one in found], 5)
     question = printable(f"{part!r} matches {files} ({freed}): {names}.")
     command = f"%gguf partials --discard {shlex.quote(part or '')} --yes"
     if refusal := session.refusal(question, command, is_confirmed=is_confirmed or len(found) == 1):

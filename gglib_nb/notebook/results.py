@@ -14,7 +14,6 @@ from gglib_nb.domain.library import CheckedFile, Deletion, PrunePlan, QueuedUpda
 from gglib_nb.domain.model import LOCAL_OWNER
 from gglib_nb.domain.names import DownloadId, source_of
 from gglib_nb.domain.text import printable
-from gglib_nb.domain.units import listed
 from gglib_nb.notebook.rows import scan_warning
 from gglib_nb.notebook.tables import STRONG, Block, Column, Diff, Fold, Line, Table
 
@@ -78,7 +77,7 @@ def nothing_pruned(plan: PrunePlan) -> str:
 
 def _unmounted(plan: PrunePlan) -> str:
     """The folders whose models were not found, after a space; empty if there are none."""
-    folders = listed(plan.missing_folders, 3)
+    folders = units.listed(plan.missing_folders, 3)
     text = f" Models in {folders} are kept because their files were not found. The disk may not be mounted."
     return printable(text) if folders else ""
 
@@ -149,7 +148,7 @@ def imported(report: ImportReport, folder: str) -> str:
 def _fault(file: CheckedFile) -> str:
     if ranges := file.wrong_ranges:
         size = units.size(sum(end - start for start, end in ranges))
-        where = listed([f"{start:,} to {end - 1:,}" for start, end in ranges], _MOST_RANGES)
+        where = units.listed([f"{start:,} to {end - 1:,}" for start, end in ranges], _MOST_RANGES)
         return f"has wrong bytes at {where} ({size})"
     texts = {
         "wrong": "is wrong, at unknown positions",

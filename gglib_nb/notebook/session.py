@@ -19,8 +19,7 @@ from gglib_nb.errors import CatalogError
 from gglib_nb.manager.calls import settled
 from gglib_nb.manager.progress import encodable, is_terminal
 from gglib_nb.notebook import host
-from gglib_nb.notebook.progress import LineOutput, LiveOutput, TextLine, TextQueue, has_work, progress_of
-from gglib_nb.notebook.render import static_bundle
+from gglib_nb.notebook.progress import LineOutput, TextLine, progress_of
 from gglib_nb.notebook.tables import Block, blocks_html, blocks_text
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ class Screen:
         return self._shell is not None and getattr(self._shell, "kernel", None) is None
 
     @property
-    def _redraws(self) -> bool:
+    def redraws(self) -> bool:
         """Whether outputs are updated in place; without a user they are saved, and should read like a log."""
         return getattr(self._shell, "kernel", None) is not None and host.has_user()
 
@@ -78,7 +77,7 @@ class Screen:
     @property
     def can_ask(self) -> bool:
         """Whether a user can answer a question."""
-        return is_terminal(sys.stdin) if self._is_terminal else self._redraws
+        return is_terminal(sys.stdin) if self._is_terminal else self.redraws
 
     def ask(self, question: str) -> bool:
         """Whether the user agrees to a deletion. Prints the question: some hosts show only a long prompt's start."""
@@ -88,14 +87,6 @@ class Screen:
     def ask_secret(self, question: str) -> str:
         """Reads input without echoing it."""
         return _typed(getpass, question)
-
-    def progress_line(self) -> LineOutput | TextLine:
-        """Starts a line of progress."""
-        return LineOutput() if self._redraws else TextLine(sys.stdout)
-
-    def queue_view(self, awaited: DownloadId | None) -> LiveOutput[QueueSnapshot] | TextQueue:
-        """Starts a view of the queue, or of an awaited download."""
-        return LiveOutput(static_bundle, has_work) if self._redraws else TextQueue(sys.stdout, awaited)
 
     def show_panel(self, manager: "DownloadManager", *, beside: bool) -> bool:
         """Shows the live panel; False in a terminal, which has none."""
@@ -189,7 +180,7 @@ class Session:
     def call_with_progress(self, what: str, operation: Callable[..., _Result], *args: object) -> _Result:
         """Runs an operation that has `on_progress`, and shows what it does as a line of progress."""
         reached: deque[WorkProgress] = deque(maxlen=1)
-        line = self.screen.progress_line()
+        line = LineOutput() if self.screen.redraws else TextLine(sys.stdout)
 
         def show() -> None:
             if reached:

@@ -51,7 +51,7 @@ class Adder {
   async #search() {
     const generation = (this.#generation += 1);
     // Suggestions are optional: a failed search is ignored.
-    const found = await this.app.kernel.ask("search", { text: this.text, ...this.filters }).catch(() => null);
+    const found = await this.app.kernel.ask("show", { what: "found", text: this.text, ...this.filters }).catch(() => null);
     if (generation === this.#generation) this.#showSuggestions(found);
   }
 
@@ -88,8 +88,8 @@ class Adder {
     const generation = this.#generation;
     if (!this.text || !this.app.isLive) return;
     const isName = this.text.includes("/");
-    const [kind, fields] = isName ? ["show", { what: "variants", repo_id: this.text }] : ["search", { text: this.text, ...this.filters }];
-    const offer = await this.app.requests.send("adder", kind, fields, kind);
+    const what = isName ? "variants" : "found";
+    const offer = await this.app.requests.send("adder", what, { what, text: this.text, ...this.filters }, "show");
     if (generation !== this.#generation) return this.app.requests.clear("adder");
     if (!isName) this.app.focusNext("input[role=combobox]");
     if (!isName) return this.#showSuggestions(offer);
