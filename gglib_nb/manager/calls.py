@@ -118,7 +118,8 @@ class _Call(Future[Any]):
             return
         _here.call = self
         try:
-            succeed(self, function())
+            if (value := function()) is not self:  # else it is answered later
+                succeed(self, value)
         except StopIteration as error:  # a future of asyncio cannot hold it, so its awaiter would never return
             fail(self, RuntimeError(f"A callback raised {error!r}."))
         except BaseException as error:  # noqa: BLE001 - the caller gets it
@@ -257,7 +258,7 @@ class DaemonThreadPool:
         self._idle: Final = threading.Semaphore(0)
         self._lock = threading.RLock()
         self._under_way: Final[weakref.WeakSet[_Call]] = weakref.WeakSet()
-        self._started = 0
+        self._threads: list[threading.Thread] = []
         self._refusal = ""
 
     def submit(
@@ -279,10 +280,12 @@ class DaemonThreadPool:
             self._under_way.add(call)
             try:
                 self._jobs.put(call)
-                if not self._idle.acquire(blocking=False) and self._started < self._most:
-                    threading.Thread(target=self._work, name=f"{self._name}-{self._started + 1}", daemon=True).start()
-                    self._started += 1
+                if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
+                    name = f"{self._name}-{len(self._threads) + 1}"
+                    self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
+                    self._threads[-1].start()
             except BaseException as error:
+                self._threads = [one for one in self._threads if one.ident is not None]  # without one that cannot start
                 if isinstance(error, RuntimeError) and not is_interrupt(error):
                     # There are too many threads, or the interpreter is ending.
                     fail(call, GglibError(f"This was not done: {error}."))
@@ -296,13 +299,13 @@ class DaemonThreadPool:
         """Runs a function and waits for it; a call within a call runs as part of that one."""
         if self._refusal == FORKED:  # also in a child that a call's own thread forked
             raise ManagerClosedError(FORKED)
-        if _here.call is not None:
-            return function(*args, **kwargs)
         if not _here.may_wait:
             raise RuntimeError(
                 "A listener of the queue must not wait for an operation, because the operation waits for the queue. "
                 "Use `manager.submit(manager.sync.…)`, which returns a future at once."
             )
+        if _here.call is not None:
+            return function(*args, **kwargs)
         call = _Call(partial(copy_context().run, function, *args, **kwargs))
         try:
             self._start(call)
@@ -356,78 +359,49 @@ def each(function: Callable[[_Item], _Result], items: Iterable[_Item], most: int
             answer.cancel()
 
 
-Act = Callable[["Future[Any]"], Any]
-"""Runs on an `InboxThread`, and returns the answer of its future, or the future itself: that is answered later."""
-
-
-class InboxThread:
-    """A daemon thread that runs what is put into its inbox, in order, and what is due between; it starts when needed.
+class InboxThread(DaemonThreadPool):
+    """One thread that runs what is put into its inbox, in order, and what is due between.
 
     Every future from `_put` is answered: with the result, or at the end with `ManagerClosedError`.
     """
 
     def __init__(self, name: str) -> None:
-        self._inbox: Final[queue.SimpleQueue[tuple[Act, Future[Any]] | None]] = queue.SimpleQueue()
-        # An RLock, because the garbage collector may call back during a put.
-        self._lock = threading.RLock()
-        self._refusal = ""
-        self._thread: Final = threading.Thread(target=self._work, name=name, daemon=True)
+        super().__init__(name, 1)
 
     @property
     def is_own_thread(self) -> bool:
         """Whether this is asked on the thread, as by a listener."""
-        return threading.current_thread() is self._thread
+        return threading.current_thread() in self._threads
 
-    def close(self, timeout_s: float) -> None:
+    @override
+    def close(self, timeout_s: float = 0.0) -> None:
         """Ends the thread, and waits for its end unless this is called on it."""
-        with self._lock:
-            if not self._refusal:
-                self._refusal = CLOSED
-                self._inbox.put(None)
-        if not self.is_own_thread and self._thread.is_alive():
-            self._thread.join(timeout_s)
+        super().close()
+        for thread in () if self.is_own_thread else self._threads:
+            thread.join(timeout_s)
 
-    def abandon(self) -> None:
-        """In a forked child, where the thread does not exist and the lock may have been held: refuses everything."""
-        self._lock = threading.RLock()
-        self._refusal = FORKED
+    def _put(self, act: "Callable[[Future[Any]], Any]") -> "Future[Any]":
+        """Runs a function on the thread; it returns the answer of its future, or the future, to be answered later."""
+        call = _Call(lambda: act(call))
+        self._start(call)
+        return call
 
-    def _put(self, act: Act) -> "Future[Any]":
-        """Runs a function on the thread; if the thread has ended, the future has its error at once."""
-        future: Future[Any] = Future()
-        with self._lock:
-            if self._refusal:
-                fail(future, ManagerClosedError(self._refusal))
-                return future
-            if self._thread.ident is None:
-                self._thread.start()  # if it cannot start, the next call tries again
-            self._inbox.put((act, future))
-        return future
-
+    @override
     def _work(self) -> None:
         refuse_to_wait()
         try:
             while True:
                 rest_s = self._do_due()
                 with suppress(queue.Empty):  # something is due
-                    posted = self._inbox.get(timeout=rest_s)
-                    if posted is None:
+                    call = self._jobs.get(timeout=rest_s)
+                    if call is None:
                         return
-                    self._answer(*posted)
-                    del posted  # a waiting thread must keep no reference
+                    call.run()
+                    del call  # a waiting thread must keep no reference
         except BaseException:  # noqa: BLE001 - it is logged, and every caller is answered
-            _log.exception("%s has failed; this manager accepts no more downloads", self._thread.name)
+            _log.exception("%s has failed; this manager accepts no more downloads", self._name)
         finally:
             self._end()
-
-    def _answer(self, act: Act, future: "Future[Any]") -> None:
-        if future.cancelled():
-            return
-        try:
-            if (value := act(future)) is not future:
-                succeed(future, value)
-        except BaseException as error:  # noqa: BLE001 - the future's owner gets it
-            fail(future, error)
 
     def _do_due(self) -> float | None:
         """Does what is due; returns in how many seconds something else is, None: not before something is put in."""
@@ -437,9 +411,9 @@ class InboxThread:
         """Answers every open future; nothing is run after this."""
         with self._lock:
             self._refusal = self._refusal or CLOSED
-        while not self._inbox.empty():
-            if (left := self._inbox.get()) is not None:
-                fail(left[1], ManagerClosedError(self._refusal))
+        while not self._jobs.empty():
+            if (left := self._jobs.get()) is not None:
+                fail(left, ManagerClosedError(self._refusal))
 
 
 # The types of arguments -----------------------------------------------------------------------------------------------

@@ -115,7 +115,7 @@ def test_every_operation_in_a_forked_child_is_refused_at_once(manager: DownloadM
 
 
 @pytest.mark.parametrize(
-    "name", ["gglib-queue-keeper", "gglib-engine-writer", "gglib-engine-reader", "gglib-catalog-1"]
+    "name", ["gglib-queue-keeper-1", "gglib-engine-writer", "gglib-engine-reader", "gglib-catalog-1"]
 )
 def test_a_thread_that_cannot_start_is_started_at_the_next_use(
     manager: DownloadManager, monkeypatch: pytest.MonkeyPatch, name: str

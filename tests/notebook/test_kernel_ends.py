@@ -51,7 +51,7 @@ def test_our_threads_do_not_delay_interpreter_exit(hub: FaultyHub, kernel: Kerne
 
     names, holding = map(json.loads, kernel.run(THREADS).stream("stdout").splitlines())
 
-    assert {"gglib-queue", "gglib-engine-reader", "gglib-engine-writer", "gglib-activity"} <= set(names)
+    assert {"gglib-queue-1", "gglib-engine-reader", "gglib-engine-writer", "gglib-activity"} <= set(names)
     assert holding == []
 
 
