@@ -289,7 +289,9 @@ def storage_error(error: OSError, path: Path) -> TransferError:
 
 
 @contextlib.contextmanager
-def storage_errors(path: Path, problem: str = "cannot be used", advice: str = "") -> Iterator[None]:
+def storage_errors(
+    path: Path, problem: str = "cannot be used", advice: str = " Check the path and its permissions, then try again."
+) -> Iterator[None]:
     """Turns an `OSError` into a `StorageError` that names the file and the problem, or into a `DiskFullError`."""
     try:
         yield

@@ -27,9 +27,10 @@ _NODES: Final = Path("/dev/dri")
 # Files with a group's limit and use, and the name of its file caches in `memory.stat`.
 _CGROUP_2: Final = ("memory.max", "memory.current", "inactive_file")
 _CGROUP_1: Final = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-# A driver that has to wake up answers in about one second; a broken one hangs.
-_PROGRAM_TIMEOUT_S: Final = 3.0
-_NVIDIA_QUERY: Final = "index,uuid,name,memory.total,memory.free,mig.mode.current"
+# A driver that has to wake up answers in one to three seconds for each GPU; a broken one hangs.
+_PROGRAM_TIMEOUT_S: Final = 20.0
+# Drivers before MIG refuse the last field, and with it the query.
+_NVIDIA_QUERIES: Final = tuple(f"index,uuid,name,memory.total,memory.free{mig}" for mig in (",mig.mode.current", ""))
 # A line of `nvidia-smi -L` about an instance of a GPU (MIG), such as `MIG 1g.10gb  Device  0: (UUID: MIG-...)`.
 _MIG: Final = re.compile(r"MIG (\S*?(\d+)gb\S*) .*\(UUID: (MIG-[^)]+)\)")
 # Metal's default limit of the unified memory on machines of 36 GB and more; smaller ones have two thirds.
@@ -42,7 +43,7 @@ _LEAST_OWN_BYTES: Final = 3 * 1024**3
 
 
 def machine_memory() -> MachineMemory:
-    """Queries the machine; takes up to 3 s if an NVIDIA driver has to wake up, so not for the kernel's loop."""
+    """Queries the machine; takes seconds if an NVIDIA driver has to wake up, so not for the kernel's loop."""
     ram, free = _ram()
     gpus = [*_nvidia(ram, free), *_amd(_DRM, free)]
     # llama.cpp uses a processor's own GPU only if there is no other.
@@ -86,7 +87,8 @@ def _cgroup_limits(root: Path, own: Path) -> Iterator[tuple[int, int]]:
 
 def _nvidia(ram: int, ram_free: int) -> list[Gpu]:
     """Every visible GPU, from the driver's own tool."""
-    lines = _answer("nvidia-smi", f"--query-gpu={_NVIDIA_QUERY}", "--format=csv,noheader,nounits").splitlines()
+    said = (_answer("nvidia-smi", f"--query-gpu={one}", "--format=csv,noheader,nounits") for one in _NVIDIA_QUERIES)
+    lines = next((text for text in said if "not a valid field" not in text), "").splitlines()
     rows = [cells for line in lines if len(cells := [cell.strip() for cell in line.split(",")]) >= 5]
     stated = os.environ.get("CUDA_VISIBLE_DEVICES")
     shown = _visible([(cells[0], cells[1]) for cells in rows], stated)
@@ -180,7 +182,7 @@ def _answer(program: str, *arguments: str) -> str:
             return running.communicate(timeout=_PROGRAM_TIMEOUT_S)[0]
         except subprocess.TimeoutExpired:
             running.kill()
-            running.communicate(timeout=_PROGRAM_TIMEOUT_S)  # inside a broken driver it cannot be killed
+            running.communicate(timeout=1)  # inside a broken driver it cannot be killed
     return ""
 
 

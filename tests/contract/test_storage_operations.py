@@ -265,7 +265,7 @@ def test_an_export_into_a_folder_that_cannot_be_searched_is_refused(
 
     monkeypatch.setattr(os, "stat", look)
 
-    with pytest.raises(StorageError, match=r"locked.* cannot be used: Permission denied"):
+    with pytest.raises(StorageError, match=r"locked.* cannot be used: Permission denied\. Check the path"):
         manager.sync.export(SMALL, tmp_path / "locked")
 
 

@@ -132,6 +132,14 @@ def test_every_gpu_counts_with_its_free_memory(machine: Path) -> None:
     assert not found.is_unified
 
 
+def test_a_driver_older_than_divided_gpus_is_asked_again_without_them(machine: Path) -> None:
+    asked_for = "--query-gpu=index,uuid,name,memory.total,memory.free"
+    refusal = "echo 'Field \"mig.mode.current\" is not a valid field to query.'; echo; exit 2"
+    install(machine, f'test "$1" = {asked_for} || {{ {refusal}; }}; echo "0, GPU-aa1, Tesla P100, 16384, 16000"')
+
+    assert machine_memory().vram_bytes == 16 * GIB
+
+
 @pytest.mark.parametrize(
     ("visible", "gib"),
     [("0", 8), ("1", 24), ("1,0", 32), ("GPU-bb", 24), ("", None), ("-1", None), ("0,-1,1", 8), ("7", None)],
