@@ -39,6 +39,8 @@ _MOST_READ_BYTES: Final = 1024 * 1024
 _FOR_NOW: Final = frozenset({errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 # A name may have 255 bytes, and `.part.lease.` with 16 digits is the longest suffix.
 _LONGEST_STEM_BYTES: Final = 255 - len(".part.lease.") - 16
+# Of the journal, the lease and the folder; with less than that beyond a file's own bytes, the disk itself is full.
+_BESIDE_BYTES: Final = 64 * 1024
 # A search of a cache takes milliseconds, on a slow network disk perhaps seconds.
 _SEARCH_S: Final = 10.0
 
@@ -308,7 +310,7 @@ def disk_full(folder: Path, needed_bytes: int | None, left_bytes: int | None) ->
     """The error, with the missing space."""
     needed = f": {units.size(needed_bytes)} more is needed" if needed_bytes else ""
     left = "" if left_bytes is None else f"{', but only' if needed else ':'} {units.size(left_bytes)} is free"
-    if left_bytes and needed_bytes is not None and needed_bytes <= left_bytes:
+    if left_bytes is not None and needed_bytes is not None and needed_bytes + _BESIDE_BYTES <= left_bytes:
         needed = f" although {units.size(left_bytes)} is free"
         left = ": a quota, or the number of files that it can store, is used up"
     return DiskFullError(

@@ -107,8 +107,10 @@ def test_a_leftover_that_only_its_owner_may_delete_does_not_keep_others_from_the
     [
         (None, 5, "is full: 5 B is free. "),
         (9, 5, "is full: 9 B more is needed, but only 5 B is free. "),
-        (5, 5, "is full although 5 B is free: a quota"),
-        (0, 5, "is full although 5 B is free: a quota"),
+        (5, 100_000, "is full although 100.0 kB is free: a quota"),
+        (0, 100_000, "is full although 100.0 kB is free: a quota"),
+        (5, 6, "is full: 5 B more is needed, but only 6 B is free. "),
+        (0, 5, "is full: 5 B is free. "),
         (0, 0, "is full: 0 B is free. "),
         (9, None, "is full: 9 B more is needed. "),
         (None, None, "is full. "),
