@@ -39,7 +39,7 @@ class _Window(NamedTuple):
 # `load_arch_hparams` in src/models/<architecture>.cpp and `load_swa_pattern` in src/llama-model.cpp. Architectures that
 # are not listed ignore the header's window (llama, phi3, mistral3, qwen2). 1: the header has a flag for each layer.
 _WINDOWS: Final = {
-    "afmoe": _Window(4), "cohere2": _Window(4), "cohere2moe": _Window(4, dense_first=True),
+    "afmoe": _Window(4), "cohere2": _Window(4), "cohere2moe": _Window(4, dense_first=True), "deepseek4": _Window(0),
     "exaone-moe": _Window(4, tokens=128), "exaone4": _Window(4, tokens=4096), "gemma2": _Window(2, tokens=4096),
     "gemma3": _Window(6), "gemma3n": _Window(5), "gemma4": _Window(1), "gpt-oss": _Window(2),
     "granite_swa": _Window(1), "laguna": _Window(4, dense_first=True), "lfm2": _Window(0),
@@ -112,6 +112,8 @@ class LayerCache(NamedTuple):
     values: int  # numbers for each token: keys, values, and keys of an indexer
     has_window: bool = False  # whether it looks back only as far as the sliding window
     state_values: int | None = 0  # numbers for each sequence of any length; None: unknown
+    compressed_values: int = 0  # numbers for each block of `ratio` tokens, which no window limits
+    ratio: int = 1
 
 
 class CacheLayout(NamedTuple):
@@ -124,8 +126,12 @@ class CacheLayout(NamedTuple):
         """Cache of each layer in bytes, without its state."""
         cells = _rounded(context_tokens)
         in_window = _rounded(min(cells, self.window_tokens * sequences + _BATCH_TOKENS))
-        width = _VALUE_BYTES[cache_type]
-        return [int(layer.values * (in_window if layer.has_window else cells) * width) for layer in self.layers]
+        values = (
+            layer.values * (in_window if layer.has_window else cells)
+            + layer.compressed_values * _rounded(-(-cells // layer.ratio))
+            for layer in self.layers
+        )
+        return [int(one * _VALUE_BYTES[cache_type]) for one in values]
 
     def state_bytes(self, sequences: int = 1) -> list[int]:
         """State of each layer in bytes; 0 if unknown."""
@@ -213,7 +219,17 @@ class _Architecture:
         width = self._width(number, has_window=has_window) if heads_kv else 0
         if heads_kv is None or width is None:
             return None
+        if self.name == "deepseek4":
+            return self._compressed(number, width)
         return LayerCache(heads_kv * width + self._indexer_values(number), has_window, state)
+
+    def _compressed(self, number: int, width: int) -> LayerCache | None:
+        """src/llama-kv-cache-dsv4.cpp: keys of a window, and of all blocks of tokens; blocks of 4 overlap."""
+        if (ratio := self.header.at_layer("attention.compress_ratios", number)) is None:
+            return None
+        overlap = 2 if ratio == 4 else 1
+        values = (width + (self._number("attention.indexer.key_length") if ratio == 4 else 0)) if ratio else 0
+        return LayerCache(width, self._has_window(number), 2 * overlap**2 * ratio * values, values, max(1, ratio))
 
     def _width(self, number: int, *, has_window: bool) -> int | None:
         """Of a key and a value together; layers with a window may have their own (gemma4)."""
@@ -226,7 +242,7 @@ class _Architecture:
             return next((one for one in lengths if one is not None), usual)
 
         # Latent attention keeps one vector, whose front serves as the value (`is_mla` in src/llama-hparams.cpp).
-        is_latent = self._number("attention.key_length_mla") > 0
+        is_latent = self._number("attention.key_length_mla") > 0 or self.name == "deepseek4"
         return known_sum((stated("key"), 0 if is_latent else stated("value")))
 
     def _indexer_values(self, number: int) -> int:

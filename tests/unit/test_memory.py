@@ -49,6 +49,30 @@ def test_llama_3_8b_takes_the_memory_that_llama_cpp_prints() -> None:
     assert (estimate.is_rough, estimate.notes) == (False, ())
 
 
+def test_compressed_keys_take_a_part_of_the_context() -> None:
+    """As in llama-kv-cache-dsv4.cpp: a window of 768 cells for all layers, a quarter, and a 128th of the context."""
+    model = header(
+        "deepseek4",
+        129_280,
+        {"attention.compress_ratios": (0, 4, 128, 0)},
+        block_count=4,
+        nextn_predict_layers=1,
+        embedding_length=4096,
+        attention__head_count=64,
+        attention__head_count_kv=1,
+        attention__key_length=512,
+        attention__value_length=512,
+        attention__sliding_window=128,
+        attention__indexer__key_length=128,
+    )
+
+    estimate = estimate_memory(model, 1, 32_768)
+
+    assert estimate.kv_cache_bytes == 2 * (3 * 512 * 768 + 8192 * (512 + 128) + 256 * 512)
+    assert estimate.state_bytes == 4 * 2 * (8 * 2 * (512 + 128) + 128 * 512)
+    assert not estimate.is_rough
+
+
 def test_qwen_2_5_7b_takes_the_memory_that_llama_cpp_prints() -> None:
     qwen = header(
         "qwen2",
