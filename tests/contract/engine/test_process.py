@@ -83,13 +83,14 @@ def test_the_process_starts_with_the_first_transfer_and_not_before(engine) -> No
     assert engine.client.pid == next(one.pid for one in engine.log.events if isinstance(one, Ready))
 
 
-def test_files_named_like_standard_library_modules_do_not_break_the_engine(hub, tmp_path, monkeypatch) -> None:
+@pytest.mark.parametrize("named", ["{folder}:.", ".", ":/nowhere", "{folder}/"])
+def test_files_named_like_standard_library_modules_do_not_break_the_engine(hub, tmp_path, monkeypatch, named) -> None:
     folder = tmp_path / "notebooks"
     folder.mkdir()
     for name in ("queue", "json", "socket", "selectors", "types", "httpx2"):
         (folder / f"{name}.py").write_text("raise SystemExit('the wrong module')\n")
     monkeypatch.chdir(folder)
-    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}.")
+    monkeypatch.setenv("PYTHONPATH", named.format(folder=folder).replace(":", os.pathsep))
     engine = EngineProcess(hub, tmp_path / "models", tmp_path / "state")
 
     end = engine.fetch(REPO, "small.gguf")
