@@ -324,7 +324,8 @@ class _Planning:
         models_directory = self._parts.config.models_directory
         id_ = DownloadId(self._listing.repo_id, variant.key, revision)
         folder = folder_of(id_, self._models, models_directory) or models_directory
-        with suppress(HubUnavailableError):  # parts of unknown length: none of them can be on the disk
+        # Parts of unknown length, or a name that cannot be stored: none of them can be on the disk.
+        with suppress(HubUnavailableError, RequestError):
             files = shard_files(folder, self._listing, variant)
         companions = tuple(filter(None, (companion_for(self._variants, variant, kind) for kind in COMPANION_KINDS)))
         projector = next((one for one in companions if one.kind == "mmproj"), None)
@@ -336,7 +337,7 @@ class _Planning:
             beside = self._placement(header, size_bytes, projector.size_bytes or 0)
         is_queued = variant.key in self._queued_keys
         free_after = None  # its own bytes in the queue count once
-        if self._free_bytes is not None and size_bytes is not None:
+        if self._free_bytes is not None and size_bytes is not None and files:
             free_after = self._free_bytes - self._queued_bytes - (0 if is_queued else bytes_to_write(files))
         choice = self._choice if self._choice is not None and variant is self._choice.variant else None
         return VariantPlan(

@@ -292,6 +292,18 @@ def test_a_name_outside_the_folder_is_refused_before_any_byte_is_downloaded(
     assert [one for one in tmp_path.rglob("*") if "out" in one.name] == []
 
 
+def test_a_variant_with_a_name_that_cannot_be_stored_does_not_hide_the_others(hub, make_manager) -> None:
+    hub.add_repository(make_repository(REPO, {"m-Q4_K_M.gguf": 5_000, "m:latest-Q8_0.gguf": 6_000}))
+    manager = make_manager()
+
+    plan = manager.sync.plan(REPO)
+
+    assert [(one.label, one.free_bytes_after is None) for one in plan.variants] == [("Q4_K_M", False), ("Q8_0", True)]
+    assert manager.sync.download(REPO, "Q4_K_M").name == "m-Q4_K_M.gguf"
+    with pytest.raises(RequestError, match="cannot be stored here"):
+        manager.sync.download(REPO, "Q8_0")
+
+
 def test_a_token_echoed_by_the_hub_is_not_shown(hub, make_manager) -> None:
     hub.add_repository(make_repository(REPO, {"m-Q4_K_M.gguf": 5_000}))
     hub.faults.add(Status(400, error_message="hf_abcdefghijklmnop and https://x/?X-Amz-Signature=0f0f"), times=None)
