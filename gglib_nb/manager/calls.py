@@ -229,9 +229,11 @@ def settled(future: "Future[_Result]", meanwhile: Callable[[], None] | None = No
         call.wait_for(future)
     try:
         # A caller's thread wakes ten times a second, because a lock cannot be interrupted on every system, or by every
-        # signal. (`futures.wait` never treats a future that was only cancelled as done.)
+        # signal. (`futures.wait` would notice a cancelled future only then.)
+        done = threading.Event()
+        future.add_done_callback(lambda _: done.set())
         while (meanwhile is not None or call is None) and not future.done():
-            futures.wait([future], timeout=_LOOK_EVERY_S)
+            done.wait(_LOOK_EVERY_S)
             if meanwhile is not None:
                 meanwhile()
         if meanwhile is not None:

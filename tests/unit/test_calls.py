@@ -80,3 +80,25 @@ def test_an_awaiter_whose_loop_was_closed_ends_without_an_error() -> None:
 
     assert waited.cancelled()
     assert not task.done()
+
+
+def test_a_wait_that_shows_progress_ends_at_once_when_its_caller_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calls, "_LOOK_EVERY_S", 600.0)
+    has_begun, has_ended = threading.Event(), threading.Event()
+
+    class Reply(Future[None]):
+        def done(self) -> bool:  # is asked before each wait
+            has_begun.set()
+            return super().done()
+
+    def operation() -> None:
+        try:
+            settled(Reply(), lambda: None)
+        finally:
+            has_ended.set()
+
+    call = DaemonThreadPool("test").submit(operation)
+    assert has_begun.wait(60)
+    call.cancel()
+
+    assert has_ended.wait(30)
