@@ -342,6 +342,14 @@ class TransferMachine(RuleBasedStateMachine):
         self.time_passes(0.6)
 
     @precondition(lambda self: self.is_running)
+    @rule(which=st.integers(0, 1), number=st.integers(0, 1))
+    def a_server_sends_only_the_whole_of_a_part(self, which, number) -> None:
+        file = self.transfer.files[which % len(self.transfer.files)]
+        part = file.parts[number % len(file.parts)]
+        part.is_whole = True
+        self._advance(lambda now_s: self.transfer._connections.abandon_part(part, now_s))
+
+    @precondition(lambda self: self.is_running)
     @rule(is_meant=st.sampled_from([False] * 7 + [True]))
     def it_is_stopped(self, is_meant) -> None:
         if is_meant:
