@@ -373,7 +373,7 @@ class Transfer:
             case Exception() if self._may_get_a_tunnel(answer, now_s):
                 part.troubles.retry_at_s = now_s + _ASK_AGAIN_S
             case ExchangeError():
-                self._trouble(part, answer, now_s)
+                self._failed(part, answer, now_s)
             case _ if self._connections.are_busy(now_s):
                 # As in `_ended`; and a 403 of a hub that sends the files itself may be its limit of connections.
                 part.troubles.retry_at_s = now_s + _ASK_AGAIN_S
@@ -388,18 +388,6 @@ class Transfer:
         if pool.make_room() or had_idle:
             pool.made_room_s = now_s
         return now_s - pool.made_room_s < _STILL_COUNTED_S
-
-    def _trouble(
-        self, part: Part, error: ExchangeError, now_s: float, *, others_receive: bool = False, has_bytes: bool = False
-    ) -> Step:
-        if isinstance(error, LineError) and not others_receive:
-            self._shared.connectivity.probe(now_s)
-        is_offline = self._shared.connectivity.outage is not None
-        step = part.troubles.failed(
-            error, now_s, others_receive=others_receive, is_offline=is_offline, has_bytes=has_bytes
-        )
-        has_mirrors = len(self._shared.session.endpoints) > 1
-        return Step.RESOLVE if has_mirrors and step is Step.AGAIN else step  # a mirror may have another storage
 
     # Files from stage to stage ---------------------------------------------------------------------------------------
 
@@ -512,38 +500,46 @@ class Transfer:
             case Exception() if not self._connections.are_busy(now_s) and self._may_get_a_tunnel(error, now_s):
                 part.troubles.retry_at_s = now_s + _ASK_AGAIN_S
             case ExchangeError():
-                self._failed(request, error, now_s)
+                self._failed(part, error, now_s, request)
             case InvalidConfigError() if self._connections.are_busy(now_s):
                 # A proxy that allows no more tunnels, or one of many servers with a wrong certificate.
-                self._failed(request, LineError(str(error), may_be_limit=True), now_s)
+                self._failed(part, LineError(str(error), may_be_limit=True), now_s, request)
             case _:
                 raise error
 
-    def _failed(self, request: Request, error: ExchangeError, now_s: float) -> None:
-        part = request.part
-        if part.remote is None or part.remote.url not in (request.resolved.url, request.remote.url):
-            return  # it concerned an address that has been replaced since
-        others_receive = self._connections.others_receive(now_s)
-        has_bytes = request.file.has_bytes_of(part)
-        if isinstance(error, LineError) and request.is_whole and has_bytes:
-            part.is_whole = part.size_bytes is None  # a cache that has fetched the file meanwhile may send ranges now
-        match self._trouble(part, error, now_s, others_receive=others_receive, has_bytes=has_bytes):
+    def _failed(self, part: Part, error: ExchangeError, now_s: float, request: Request | None = None) -> None:
+        """The hub did not answer for a part, or a request for it failed; raises the error when patience is over."""
+        others_receive = has_bytes = False
+        if request is not None:
+            if part.remote is None or part.remote.url not in (request.resolved.url, request.remote.url):
+                return  # it concerned an address that has been replaced since
+            others_receive = self._connections.others_receive(now_s)
+            has_bytes = request.file.has_bytes_of(part)
+            if isinstance(error, LineError) and request.is_whole and has_bytes:
+                part.is_whole = part.size_bytes is None  # a cache that has fetched the file now may send ranges
+        connectivity = self._shared.connectivity
+        if isinstance(error, LineError) and not others_receive:
+            connectivity.probe(now_s)
+        is_offline = connectivity.outage is not None
+        match part.troubles.failed(
+            error, now_s, others_receive=others_receive, is_offline=is_offline, has_bytes=has_bytes
+        ):
             case Step.WHOLE:
                 part.is_whole = True
                 self._connections.abandon_part(part, now_s)
-            case Step.RESOLVE:
-                part.remote = None
             case Step.FEWER:
                 self._connections.refused(now_s)
-            case Step.AGAIN:
-                pass
+            case Step.RESOLVE | Step.AGAIN as step:
+                has_mirrors = len(self._shared.session.endpoints) > 1  # which may have another storage
+                part.remote = None if step is Step.RESOLVE or has_mirrors else part.remote
 
     def _take_stalled(self, now_s: float) -> None:
         """Abandon the requests of connections that receive nothing; raises `GglibError`."""
         for request, silent_s in self._connections.stalled(now_s, self._shared.timeouts):
             self._connections.abandon(request, now_s)
             request.forgive_if_received()
-            self._failed(request, SilentError(host_text(origin_of(request.remote.url)), silent_s), now_s)
+            error = SilentError(host_text(origin_of(request.remote.url)), silent_s)
+            self._failed(request.part, error, now_s, request)
 
     # The disk --------------------------------------------------------------------------------------------------------
 
