@@ -1,7 +1,7 @@
 """Which proxy a request uses, for hub client and engine: `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY`, `NO_PROXY`.
 
-The standard library reads the variables (and on macOS the system's settings). Two forms of `NO_PROXY` that it does not
-support are added: networks such as `10.0.0.0/8`, and `*.example.com`.
+The standard library reads the variables (and on macOS the system's settings). Three forms of `NO_PROXY` that it does
+not support are added: networks such as `10.0.0.0/8`, `*.example.com`, and spaces between entries, which curl allows.
 """
 
 import re
@@ -73,7 +73,7 @@ def _covers(entry: str, host: str, port: int) -> bool:
     try:
         return ip_address(host) in ip_network(entry.removesuffix(f"]:{port}").strip("[]"), strict=False)
     except ValueError:  # one of them is a name
-        return entry == "*"
+        return entry == "*" or f".{host}".endswith(f".{entry.removesuffix(f':{port}').lstrip('.')}")
 
 
 def is_final(status: int) -> bool:
