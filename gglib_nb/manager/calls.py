@@ -362,13 +362,10 @@ def each(function: Callable[[_Item], _Result], items: Iterable[_Item], most: int
 
 
 class InboxThread(DaemonThreadPool):
-    """One thread that runs what is put into its inbox, in order, and what is due between.
+    """A pool of one thread that runs what is put into its inbox, in order, and what is due between.
 
     Every future from `_put` is answered: with the result, or at the end with `ManagerClosedError`.
     """
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name, 1)
 
     @property
     def is_own_thread(self) -> bool:

@@ -62,7 +62,7 @@ class QueueKeeper(InboxThread):
     """Stores one queue. Safe from any thread, and only `close` waits. Opens nothing before it is needed."""
 
     def __init__(self, parts: "Parts") -> None:
-        super().__init__("gglib-queue-keeper")
+        super().__init__("gglib-queue-keeper", 1)
         self._parts: Final = parts
         self._config: Final = parts.config
         self._queue: Final = parts.queue

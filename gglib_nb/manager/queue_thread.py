@@ -81,7 +81,7 @@ class QueueThread(InboxThread):
         beside: Mapping[str, Any] = MappingProxyType({}),
         clock: Callable[[], time_of_day] = local_time,
     ) -> None:
-        super().__init__("gglib-queue")
+        super().__init__("gglib-queue", 1)
         self._machine: Final = machine
         self._run_effect: Final = run
         self._clock: Final = clock
