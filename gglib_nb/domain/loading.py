@@ -19,7 +19,7 @@ from gglib_nb.errors import RequestError
 
 # Long options of llama-server that name a model's files, and their short forms.
 _OPTIONS: Final = {"model": "-m", "mmproj": "--mmproj", "spec-draft-model": "-md", "spec-type": "--spec-type"}
-# `--spec-type` of llama-server by a word of a draft's name (a DSpark has the architecture of a DFlash), or by that.
+# `--spec-type` of llama-server by a word of a draft's name or its folder (a DSpark has the architecture of a DFlash), or by that.
 _SPEC_TYPES: Final = {
     "eagle3": "draft-eagle3", "eagle": "draft-eagle3", "dflash": "draft-dflash", "dspark": "draft-dspark",
     "mtp": "draft-mtp", "nextn": "draft-mtp", "gemma4-assistant": "draft-mtp", "assistant": "draft-mtp",
@@ -46,7 +46,8 @@ def server_options(model: Model) -> dict[str, str]:
     """The long options of llama-server, without dashes, that name the files of a model."""
     draft, spec_type = model.companion("draft"), None
     if draft is not None:
-        words = (*parse_path(PurePath(draft.target).name).words, str(draft.facts.get("architecture")))
+        name = parse_path(draft.path_in_repo)
+        words = (*name.words, *name.folders, str(draft.facts.get("architecture")))
         spec_type = next((_SPEC_TYPES[word] for word in words if word in _SPEC_TYPES), "draft-simple")
     values = (model.paths[0], model.projector_path, model.draft_path, spec_type)
     return {option: value for option, value in zip(_OPTIONS, values, strict=True) if value is not None}

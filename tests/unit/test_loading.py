@@ -66,12 +66,15 @@ def test_ollama_takes_the_shards_of_a_split_model() -> None:
         ("name-eagle3-Q8_0.gguf", "draft-eagle3"),
         ("dflash-name.gguf", "draft-dflash"),
         ("name-DSpark-Q8_0.gguf", "draft-dspark"),
+        ("MTP/name-Q8_0.gguf", "draft-mtp"),
+        ("dspark/drafter-Q4_0.gguf", "draft-dspark"),
         ("name-DRAFT-0.5B.gguf", "draft-simple"),
     ],
 )
 def test_a_draft_model_is_included_if_the_program_supports_one(draft: str, kind: str) -> None:
     facts = {"architecture": "dflash"} if kind in ("draft-dflash", "draft-dspark") else {}
-    fast = model("owner/name-GGUF:Q8_0", stored("/m/name.gguf"), stored(f"/m/{draft}", kind="draft", facts=facts))
+    companion = stored(f"/m/{draft}", kind="draft", facts=facts, path_in_repo=draft)
+    fast = model("owner/name-GGUF:Q8_0", stored("/m/name.gguf"), companion)
 
     assert loading_lines(fast, "llama-server") == f"llama-server -m /m/name.gguf -md /m/{draft} --spec-type {kind}"
     assert f"DRAFT /m/{draft}" in loading_lines(fast, "ollama").splitlines()
