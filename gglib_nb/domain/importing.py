@@ -16,7 +16,7 @@ from msgspec import Meta, Struct
 
 from gglib_nb.domain.library import SkippedFile
 from gglib_nb.domain.model import LOCAL_OWNER, ModelSummary
-from gglib_nb.domain.names import DownloadId, check_repo_id, parse_path, target_path
+from gglib_nb.domain.names import MODELSCOPE, DownloadId, check_repo_id, parse_path, target_path
 from gglib_nb.domain.values import Value, plain
 from gglib_nb.errors import InvalidRepoIdError, RequestError
 
@@ -83,7 +83,7 @@ def local_name(stem: str, taken: Iterable[str]) -> str:
 LONGEST_MANIFEST_BYTES: Final = 1024**2
 _DIGEST: Final = re.compile(r"sha256:([0-9a-f]{64})")
 _KINDS: Final = {"application/vnd.ollama.image.model": "shard", "application/vnd.ollama.image.projector": "mmproj"}
-_HUB_REGISTRIES: Final = frozenset({"hf.co", "huggingface.co"})
+_REGISTRIES: Final = {"hf.co": "", "huggingface.co": "", "modelscope.cn": MODELSCOPE}  # what our ids begin with
 _NOT_IN_A_NAME: Final = re.compile(r"[^A-Za-z0-9._]+")
 
 
@@ -113,13 +113,13 @@ def ollama_files(manifest: bytes) -> tuple[tuple[str, str, int], ...]:
 def ollama_id(path: PurePosixPath) -> DownloadId | None:
     """The id of a model from the path of its manifest below `manifests/`; None: it is no such path.
 
-    A model from the Hub keeps its repository (`hf.co/owner/name/Q4_K_M`); one of Ollama's own is `local/<model>`.
+    A model from the Hub or ModelScope keeps its repository (`hf.co/owner/name/Q4_K_M`); others are `local/<model>`.
     """
     if len(path.parts) != 4:
         return None
     registry, namespace, model, tag = path.parts
-    if registry in _HUB_REGISTRIES:
-        repo_id = _checked(namespace, model)
+    if registry in _REGISTRIES:
+        repo_id = _checked(f"{_REGISTRIES[registry]}{namespace}", model)
         return None if repo_id is None else DownloadId(repo_id, None if tag == "latest" else tag)
     name = _NOT_IN_A_NAME.sub("-", model if namespace == "library" else f"{namespace}-{model}").strip("-.")
     return DownloadId(f"{LOCAL_OWNER}/{name}", tag) if name else None

@@ -19,7 +19,7 @@ from gglib_nb.errors import RequestError
 
 # Long options of llama-server that name a model's files, and their short forms.
 _OPTIONS: Final = {"model": "-m", "mmproj": "--mmproj", "spec-draft-model": "-md", "spec-type": "--spec-type"}
-# `--spec-type` of llama-server by a word of a draft's name or its folder (a DSpark has the architecture of a DFlash), or by that.
+# `--spec-type` of llama-server by a word of a draft's path (a DSpark has the architecture of a DFlash), or by that.
 _SPEC_TYPES: Final = {
     "eagle3": "draft-eagle3", "eagle": "draft-eagle3", "dflash": "draft-dflash", "dspark": "draft-dspark",
     "mtp": "draft-mtp", "nextn": "draft-mtp", "gemma4-assistant": "draft-mtp", "assistant": "draft-mtp",

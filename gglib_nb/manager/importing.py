@@ -95,6 +95,8 @@ class Importer:
         """Finds the models of a folder. Raises `StorageError`."""
         if not is_folder(folder):
             raise StorageError(f"There is no folder {folder}. Name one that contains GGUF files.")
+        if (store := _ollama_store(folder)) is not None:
+            self._skip(store, "is Ollama's store, which is listed if the setting model_stores names it")
         groups: dict[tuple[object, ...], _Group] = {}
         for path, size_bytes, origin in self._files(folder):
             self._total_files += 1
@@ -308,14 +310,20 @@ class Stores:
 
 
 def _models_of(folder: Path, known: list[Model]) -> list[Model]:
-    if is_folder(folder / "manifests") and is_folder(folder / "blobs"):
-        found = _ollama_models(folder)
+    if (store := _ollama_store(folder)) is not None:
+        found = _ollama_models(store)
     else:
         importer = Importer(known, 0.0, None)
         with suppress(GglibError, OSError):  # the models found before an error count
             importer.look_through(folder)
         found = [replace(model, origin="store") for model in importer.models]
     return [model for model in found if all(model.id != other.id for other in known)]
+
+
+def _ollama_store(folder: Path) -> Path | None:
+    """The folder that Ollama keeps its models in: this, or the one in its own."""
+    found = (one for one in (folder, folder / "models") if is_folder(one / "manifests") and is_folder(one / "blobs"))
+    return next(found, None)
 
 
 def _ollama_models(folder: Path) -> list[Model]:

@@ -169,6 +169,22 @@ def test_an_identical_blob_of_ollama_is_linked_instead_of_downloaded(
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_ollamas_own_folder_is_its_store_too(ollama: Path, tmp_path: Path) -> None:
+    ollama.rename(tmp_path / "models")
+
+    ids = {str(model.id) for model in Stores((tmp_path,), list).models()}
+
+    assert ids == {"local/llama3.2:3b", "owner/tiny-GGUF:Q8_0"}
+
+
+def test_an_import_of_ollamas_store_says_how_its_models_are_listed(
+    make_manager: Callable[..., DownloadManager], ollama: Path
+) -> None:
+    report = make_manager().sync.import_folder(ollama)
+
+    assert [(one.path, "model_stores" in one.reason) for one in report.skipped] == [(str(ollama), True)]
+
+
 def test_a_pipe_among_ollamas_manifests_blocks_nothing(ollama: Path) -> None:
     (ollama / "manifests/registry.ollama.ai/library/a").mkdir()
     os.mkfifo(ollama / "manifests/registry.ollama.ai/library/a/pipe")

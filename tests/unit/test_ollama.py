@@ -62,6 +62,7 @@ def test_any_bytes_are_read_without_an_error(data):
         ("registry.ollama.ai/someone/tiny/latest", "local/someone-tiny:latest"),
         ("hf.co/owner/repo-GGUF/Q4_K_M", "owner/repo-GGUF:Q4_K_M"),
         ("huggingface.co/owner/repo-GGUF/latest", "owner/repo-GGUF"),
+        ("modelscope.cn/owner/repo-GGUF/Q4_K_M", "ms--owner/repo-GGUF:Q4_K_M"),
     ],
 )
 def test_the_path_of_a_manifest_gives_the_model_name(path, expected):
