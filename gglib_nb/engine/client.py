@@ -26,19 +26,15 @@ from gglib_nb.engine.watchdog import Watchdog
 from gglib_nb.system import PipeReader, exit_reason, start_detached
 
 # -P keeps the working directory off the interpreter's path, and the entries of PYTHONPATH, which are on it in absolute
-# form unless the working directory was deleted, are moved behind the standard library, so that a `queue.py` beside the
-# notebook cannot replace the engine's. The folder that contains the package comes last, for dependencies installed
-# beside it. The package itself is loaded from its own folder and not searched for on the path: another installed copy
-# may use another protocol, and a kernel may run from a checkout.
+# form, are moved behind the standard library, so that a `queue.py` beside the notebook cannot replace the engine's. The
+# folder that contains the package comes last, for dependencies installed beside it. The package itself is loaded from
+# its own folder and not searched for on the path: another installed copy may use another protocol, and a kernel may run
+# from a checkout.
 _BOOTSTRAP: Final = """
 import os, sys
 package, parent_pid = sys.argv[1:]
-extra = os.environ.get("PYTHONPATH", "").split(os.pathsep)
-try:
-    extra = [os.path.abspath(p) for p in extra]
-except OSError:
-    pass
-sys.path.sort(key=extra.__contains__)
+if extra := os.environ.get("PYTHONPATH"):
+    sys.path.sort(key=[os.path.abspath(p) for p in extra.split(os.pathsep)].__contains__)
 sys.path.append(os.path.dirname(package))
 from importlib.util import module_from_spec, spec_from_file_location
 spec = spec_from_file_location(
