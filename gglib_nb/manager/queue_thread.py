@@ -15,7 +15,6 @@ import weakref
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from contextlib import suppress
 from datetime import datetime
 from datetime import time as time_of_day
 from functools import partial
@@ -89,7 +88,7 @@ class QueueThread(InboxThread):
         self.snapshot = self._published = self._seen()
         self._publish_at_s = 0.0
         self._clock_at_s = 0.0
-        self._listeners: Final[list[Listener]] = []
+        self._listeners: Final[dict[Listener, None]] = {}
         self._event_listeners: Final[dict[EventListener, Callable[[], None]]] = {}
         self._waiters: Final[dict[Future[QueuedDownload], DownloadId]] = {}
         # Futures that are answered when a condition holds, or at a deadline.
@@ -170,20 +169,15 @@ class QueueThread(InboxThread):
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
         """Calls `listener` on this thread with a snapshot, at most ten times a second and after the last change."""
-        own = partial(listener)  # so that the same listener may subscribe twice
+        own = partial(listener)  # so that the same listener may subscribe twice, and need not be hashable
         if self._refusal:
             raise ManagerClosedError(self._refusal)
-        self._listeners.append(own)  # at once, not on the thread: the keeper has to see `is_watched` after this call
-
-        def end() -> None:
-            with suppress(ValueError):  # it has ended before
-                self._listeners.remove(own)
-
-        return end
+        self._listeners[own] = None  # at once, not on the thread: the keeper has to see `is_watched` after this call
+        return partial(self._listeners.pop, own, None)
 
     def subscribe_events(self, listener: EventListener, ended: Callable[[], None] = lambda: None) -> Callable[[], None]:
         """Calls `listener` on this thread with the whole queue, then with every event; `ended` after the last one."""
-        own = partial(listener)  # as above; it may also be unhashable
+        own = partial(listener)  # as above
 
         def act(_: "Future[None]") -> None:
             self._event_listeners[own] = ended
