@@ -82,12 +82,14 @@ def test_axe_finds_no_violation(open_panel, axe, state, theme):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scene", ["busy", "halfway", "errors", "done", "choosing"])
-def test_nothing_is_wider_than_the_panel_from_360_to_1400_pixels(open_panel, scene):
+def test_nothing_is_wider_than_the_panel_from_240_to_1400_pixels(open_panel, scene):
     panel = open_panel(getattr(scenes, scene)())
     if scene == "choosing":
         choose(panel)
 
-    assert {width: wider_than_the_panel(panel, width) for width in (360, 400, 560, 900, 1400)} == {
+    assert {width: wider_than_the_panel(panel, width) for width in (240, 300, 360, 400, 560, 900, 1400)} == {
+        240: [],
+        300: [],
         360: [],
         400: [],
         560: [],
@@ -224,6 +226,24 @@ def test_on_a_touch_screen_every_target_is_44_pixels(open_panel):
 
     assert panel.page.evaluate("matchMedia('(pointer: coarse)').matches")
     assert small == []
+
+
+@pytest.mark.parametrize(("width", "has_touch"), [(240, False), (300, True)])
+def test_in_a_very_narrow_panel_no_button_covers_a_size_or_leaves_the_panel(open_panel, width, has_touch):
+    panel = open_panel(scenes.busy(), width=width, has_touch=has_touch)
+
+    covered = panel.page.evaluate(
+        """() => [...document.querySelectorAll(".gglib-row")].flatMap((row) => {
+          const size = row.querySelector(".gglib-measure").getBoundingClientRect();
+          return [...row.querySelectorAll(".gglib-actions > *")]
+            .filter((one) => one.offsetWidth)
+            .map((one) => [one.ariaLabel, one.getBoundingClientRect()])
+            .filter(([, box]) => (box.left < size.right && box.top < size.bottom && box.bottom > size.top) || box.right > innerWidth)
+            .map(([name]) => name);
+        })"""
+    )
+
+    assert covered == []
 
 
 @pytest.mark.parametrize("width", [320, 620])
