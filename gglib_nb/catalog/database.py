@@ -47,6 +47,7 @@ _NEXT_STEP: Final = {
     "SQLITE_CANTOPEN": "it cannot be opened or written; check its folder, or set GGLIB_STATE_DIR to another",
     "SQLITE_PERM": "permission to open it was denied; check its folder, or set GGLIB_STATE_DIR to another",
     "SQLITE_FULL": "its disk is full; free some space",
+    "SQLITE_IOERR_SHMSIZE": "its disk is full; free some space",
     "SQLITE_IOERR": "its disk has an error; check the folder, or set GGLIB_STATE_DIR to another",
 }
 

@@ -165,6 +165,14 @@ def fill(folder: Path) -> None:
             file.write(b"\0" * 4096)
 
 
+def fill_beside(folder: Path) -> None:
+    """A disk that is full since the database was used last."""
+    catalog = Catalog(database_of(folder.parent))
+    catalog.models()
+    catalog.close()
+    fill(folder)
+
+
 def make_read_only(folder: Path) -> None:
     Catalog(database_of(folder.parent)).models()
     subprocess.run(["mount", "-o", "remount,ro", folder], check=True)
@@ -175,9 +183,10 @@ def make_read_only(folder: Path) -> None:
     ("spoil", "sentence"),
     [
         (fill, r"its disk is full|cannot be opened or written|its disk fails"),
+        (fill_beside, r"its disk is full"),
         (make_read_only, r"may not be written|cannot be opened"),
     ],
-    ids=["full", "read-only"],
+    ids=["full", "full later", "read-only"],
 )
 async def test_a_full_or_read_only_disk_for_the_database_stops_no_download(
     small_disk: Path, make_manager: Callable[..., DownloadManager], spoil: Callable[[Path], None], sentence: str
