@@ -282,7 +282,8 @@ class DaemonThreadPool:
             self._under_way.add(call)
             try:
                 self._jobs.put(call)
-                if not self._idle.acquire(blocking=False) and len(self._threads) < self._most:
+                # In this order, because a semaphore is locked while it is asked: the collector may call back here.
+                if len(self._threads) < self._most and not self._idle.acquire(blocking=False):
                     name = f"{self._name}-{len(self._threads) + 1}"
                     self._threads.append(threading.Thread(target=self._work, name=name, daemon=True))
                     self._threads[-1].start()

@@ -52,6 +52,7 @@ CLOSE_TIMEOUT_S: Final = 2.0
 _HUB_THREADS: Final = 4
 # The share of a closing manager's time in which the last state of the queue may be written.
 _KEEP_S: Final = 1.0
+_MOST_WRITERS: Final = 8
 # How often the Hub is asked about repositories without access.
 _ASK_EVERY_S: Final = 60.0
 
@@ -95,8 +96,12 @@ class Parts:
         self._watches_access = False
         self.commands: Final = Commands(self.catalog, lambda id_, then: self.queue.notify(on.ThenReported(id_, then)))
         self._hub_threads: Final = DaemonThreadPool("gglib-hub", _HUB_THREADS)
-        # One thread for each folder of `to`, whose disk may hang; it registers models in the order of their ends.
-        self._writers: Final = defaultdict[str | None, DaemonThreadPool](lambda: DaemonThreadPool("gglib-catalog", 1))
+        # One thread for each folder of `to`, whose disk may hang; it registers models in the order of their ends. If
+        # there are more folders, some share one.
+        self._writers: Final = [DaemonThreadPool("gglib-catalog", 1) for _ in range(_MOST_WRITERS)]
+        self._writer_of: Final = defaultdict[str | None, DaemonThreadPool](
+            partial(next, itertools.cycle(self._writers))
+        )
         self.queue.subscribe_events(self._follow_up)
         _living.add(self)
 
@@ -141,7 +146,7 @@ class Parts:
             stopping.start()
         except RuntimeError:  # Python 3.12 starts no thread once the interpreter is ending
             self.engine.close(timeout_s)
-        for writer in list(self._writers.values()):
+        for writer in self._writers:
             writer.close()
         self.keeper.close(min(_KEEP_S, deadline_s - time.monotonic()))
         self.queue.close(max(0.0, deadline_s - time.monotonic()))
@@ -162,7 +167,7 @@ class Parts:
         if isinstance(effect, do.StoreQueue):
             self.keeper.changed()
         elif isinstance(effect, do.RegisterModel):
-            registering = self._writers[effect.plan.to].submit(self._register, effect)
+            registering = self._writer_of[effect.plan.to].submit(self._register, effect)
             registering.add_done_callback(partial(self._report, effect.attempt))
         else:
             self.engine.run(effect)
@@ -198,14 +203,12 @@ class Parts:
     def _watch_access(self) -> None:
         """Once a download waits for access, asks the Hub about such downloads every minute."""
 
-        def ask() -> None:
-            with suppress(GglibError):  # it is tried again
-                self.retry_granted()
-            wait()
+        def ask(due: "Future[None]") -> None:
+            if due.exception() is None:  # else it is closed
+                self.calls.submit(self.retry_granted).add_done_callback(wait)  # also if it could not be asked
 
-        def wait() -> None:
-            due = self.queue.until(lambda _: False, _ASK_EVERY_S)
-            due.add_done_callback(lambda _: due.exception() or self.calls.submit(ask))  # an error: it is closed
+        def wait(_: object = None) -> None:
+            self.queue.until(lambda _: False, _ASK_EVERY_S).add_done_callback(ask)
 
         if not self._watches_access and waiting_for_access(self.queue.snapshot):
             self._watches_access = True

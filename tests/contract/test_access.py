@@ -99,7 +99,7 @@ def test_only_failures_that_access_would_fix_are_awaited() -> None:
 def test_downloads_continue_once_access_is_granted(
     make_manager: Callable[..., DownloadManager], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = iter([gated("pending"), gated("pending"), None, gated("pending"), None])
+    answers = iter([gated("pending"), RuntimeError("can't start new thread"), None, gated("pending"), None])
 
     def check(_hub: HubClient, _repo_id: object) -> None:
         if (answer := next(answers)) is not None:

@@ -4,8 +4,10 @@ import asyncio
 import gc
 import inspect
 import os
+import queue
 import signal
 import sqlite3
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from gglib_nb import (
     CatalogError,
@@ -31,11 +34,13 @@ from gglib_nb.domain.units import DailyHours
 from gglib_nb.errors import DownloadInterruptedError
 from gglib_nb.manager import advice, updating
 from gglib_nb.manager import manager as managers
+from gglib_nb.manager.keeper import QueueKeeper
 from gglib_nb.manager.manager import SyncOperations
 from gglib_nb.manager.operations import QueueOperations
 from gglib_nb.manager.queue_thread import QueueThread
 from gglib_nb.queue import events as on
 from gglib_nb.queue.downloads import Limits
+from gglib_nb.queue.effects import RegisterModel
 from gglib_nb.queue.machine import QueueMachine
 from tests.support.faulty_hub import FaultyHub, Latency, WrongBytes
 from tests.support.hub import make_files, make_repository
@@ -185,6 +190,28 @@ def test_a_queue_is_watched_as_soon_as_subscribe_returns() -> None:
     assert (before_it_starts, is_over, while_it_is_busy) == (True, True, True)
     with pytest.raises(ManagerClosedError):
         thread.subscribe(lambda _snapshot: None)
+
+
+def test_a_subscription_may_be_dropped_at_any_line_of_a_post() -> None:
+    thread = QueueThread(QueueMachine(), lambda _effect: None)
+    end, answers = thread.subscribe_events(lambda _event: None), list[Future[Any]]()
+
+    def drop(_frame: object, _kind: str, _value: object) -> Any:
+        end()  # as by the garbage collector
+        return drop
+
+    def post() -> None:
+        sys.settrace(drop)
+        answers.append(thread.look())
+        sys.settrace(None)
+
+    posting = threading.Thread(target=post, daemon=True)
+    posting.start()
+    posting.join(30)
+
+    assert not posting.is_alive()
+    assert answers[0].result(30).max_size == 10
+    thread.close(30)
 
 
 @pytest.mark.slow
@@ -502,6 +529,54 @@ def test_a_disk_that_hangs_while_its_model_is_registered_delays_no_model_of_anot
 
     assert is_registered
     assert slow.sync.wait().paths[0].is_relative_to(tmp_path / "other")
+
+
+def test_a_download_that_ends_while_its_manager_closes_is_left_to_the_next_kernel(
+    make_manager: Callable[..., DownloadManager], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, store, parts_of = managers.Parts._run, QueueKeeper.close, list[managers.Parts]()
+    late, reported = list[RegisterModel](), queue.SimpleQueue[BaseException | None]()
+
+    def run_late(parts: managers.Parts, effect: Any) -> None:
+        if isinstance(effect, RegisterModel):
+            parts_of.append(parts)
+            late.append(effect)
+        else:
+            run(parts, effect)
+
+    def store_after_it(keeper: QueueKeeper, timeout_s: float) -> None:
+        run(parts_of[0], late[0])
+        store(keeper, timeout_s)
+
+    monkeypatch.setattr(managers.Parts, "_run", run_late)
+    monkeypatch.setattr(QueueKeeper, "close", store_after_it)
+    monkeypatch.setattr(managers.Parts, "_report", lambda _, __, ended: reported.put(ended.exception()))
+    manager = make_manager()
+    manager.sync.queue_smart(SMALL, "Q4_K_M")
+    wait_until(lambda: late, 60, "the last file")
+    manager.close()
+
+    assert isinstance(reported.get(timeout=30), ManagerClosedError)
+
+
+def test_folders_of_downloads_do_not_each_keep_a_thread(
+    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts, effects, registered = manager._parts, list[RegisterModel](), list[str | None]()
+
+    def register(_catalog: Any, _config: Any, effect: RegisterModel) -> on.ModelRegistered:
+        effects.append(effect)
+        registered.append(effect.plan.to)
+        return on.ModelRegistered(effect.attempt)
+
+    monkeypatch.setattr(managers, "register_download", register)
+    manager.submit(manager.sync.download, SMALL, "Q4_K_M").result(60)
+    folders = [str(number) for number in range(50)]
+    for folder in folders:
+        parts._run(replace(effects[0], plan=replace(effects[0].plan, to=folder)))
+    wait_until(lambda: sorted(registered[1:]) == sorted(folders), 60, "their registration")
+
+    assert sum(thread.name.startswith("gglib-catalog") for thread in threading.enumerate()) < 20
 
 
 # The stored state
