@@ -144,14 +144,16 @@ class LiveOutput(Generic[_State]):
         self._newest = state
         if time.monotonic() >= self._due_s and self._continues(state) and not self._output.is_captured:
             self._due_s = time.monotonic() + _PACE_S
-            self._output.show(self._draw(state, ""))
+            self._output.show(self._content(state, ""))
 
     def close(self) -> None:
         """Shows the final state, or that the downloads continue if the cell stopped waiting."""
         if self._newest is not None:
-            now = units.minute(time.time())
-            caption = f"As of {now}. This cell no longer waits; %gguf shows the queue."
-            self._output.finish(self._draw(self._newest, caption if self._continues(self._newest) else ""))
+            self._output.finish(self._content(self._newest, " This cell no longer waits; %gguf shows the queue."))
+
+    def _content(self, state: _State, ending: str) -> Data:
+        """A state that has not ended has its time: if the kernel ends, it stays in the notebook."""
+        return self._draw(state, f"As of {units.minute(time.time())}.{ending}" if self._continues(state) else "")
 
 
 def download_in_cell() -> LiveOutput[QueuedDownload] | None:

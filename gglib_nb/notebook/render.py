@@ -170,7 +170,7 @@ def download_bundle(item: QueuedDownload, caption: str) -> dict[str, str]:
     """One download, with a caption."""
     row, view = rows.download_row(item, 1, 1), rows.view_of(item.status)
     if item.status is DownloadStatus.QUEUED and not item.notice:
-        caption = caption or f"It waits at position {item.position}."
+        caption = f"It waits at position {item.position}. {caption}".rstrip()
     text = "\n".join(filter(None, [*_lines(row, view, 0, _WIDTH), caption]))
     return {"text/plain": text, "text/html": page([_table([(0, row)], view), quiet(caption) if caption else ""])}
 

@@ -100,6 +100,8 @@ def test_a_cell_that_awaits_a_download_shows_its_files_and_keeps_the_outcome(hub
     *live, last = displays(cell)
     assert {"1/3", "2/3", "3/3"} <= {word for data in live for word in data["text/plain"].split()}
     assert any(">2/3<" in data["text/html"] for data in live)
+    assert all("As of 2" in text for data in live for text in data.values() if text)  # it stays if the kernel ends
+    assert "As of" not in last["text/plain"]
     assert "3.0 MB" in last["text/plain"]
     assert "SHA-256 verified" in last["text/html"]
     assert 3 < len(live) <= 5 * took_s + 2

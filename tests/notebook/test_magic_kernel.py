@@ -166,7 +166,7 @@ def test_a_folder_is_imported_in_a_kernel(kernel: Kernel) -> None:
 
 
 def test_without_a_verb_gguf_shows_the_panel_with_its_text_form(kernel: Kernel) -> None:
-    data = kernel.run("%gguf").outputs[0]["data"]
+    data = kernel.run("%gguf", has_person=True).outputs[0]["data"]
 
     assert {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"} <= set(data)
 
