@@ -116,6 +116,11 @@ class Variants(Value, frozen=True, dict=True):
         return {folder: _are_editions(names) for folder, names in by_folder.items()}
 
     @cached_property
+    def is_one_model(self) -> bool:
+        """Whether the names of all variants differ in their labels only."""
+        return len({_edition(first_name(one)) for one in self.variants}) == 1
+
+    @cached_property
     def whole_companions(self) -> Mapping[str, Variant]:
         """The complete ones of these, by the path of their first file."""
         return {one.files[0]: one for one in self.single_files if one.is_complete}
@@ -171,9 +176,9 @@ def companion_for(
         return None
     whole = variants.whole_companions
     named = (one for one in variants.companions if one.kind == kind and one.path in whole)
-    candidates = (replace(one, size_bytes=whole[one.path].size_bytes) for one in named if parse_path(one.path).is_gguf)
-    fitting = (one for one in candidates if _fits(variants, one, variant, confirm(one)))
-    return min(fitting, key=lambda companion: _distance(companion, variant), default=None)
+    fitting = (one for one in named if parse_path(one.path).is_gguf and _fits(variants, one, variant, confirm(one)))
+    best = min(fitting, key=lambda companion: _distance(companion, variant), default=None)
+    return None if best is None else replace(best, size_bytes=whole[best.path].size_bytes)
 
 
 def _fits(variants: Variants, companion: Companion, variant: Variant, confirmed: bool | None) -> bool:
@@ -182,7 +187,7 @@ def _fits(variants: Variants, companion: Companion, variant: Variant, confirmed:
     if agree or confirmed is not None:
         return agree is not False and confirmed is not False
     if agree is False:
-        return len({_edition(first_name(one)) for one in variants.variants}) == 1 and not sizes_differ(name, model)
+        return variants.is_one_model and not sizes_differ(name, model)
     place = name.folder if name.folder in variants.editions else ""
     return place in ("", variant.folder) and variants.editions[place]
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from gglib_nb.domain.companions import HeaderKind
 from gglib_nb.domain.names import DownloadId, Quantization, parse_path
@@ -241,6 +242,24 @@ def test_a_folder_of_heads_has_whole_models_if_they_are_as_large(name: str) -> N
 
     assert kinds(*beside, (name, 30 * GB)) == {"mmproj-F16.gguf": "mmproj"}
     assert kinds(*beside, (name, GB)) == {"mmproj-F16.gguf": "mmproj", name: "draft"}
+
+
+def test_the_companions_of_many_models_are_found_soon() -> None:
+    """The models are compared with one another once, not for each pair of a model and a companion."""
+    names = [f"{name}{number}-F16.gguf" for number in range(150) for name in ("m-", "mmproj-m-")]
+    compared = []
+
+    class Counted(list):
+        def __iter__(self):
+            compared.append(len(self))
+            return super().__iter__()
+
+    found = variants_of(names)
+    counted = replace(found, variants=Counted(found.variants))
+    for variant in found.variants:
+        companion_for(counted, variant)
+
+    assert len(compared) < 10
 
 
 def test_a_folder_of_heads_without_another_model_has_models() -> None:
