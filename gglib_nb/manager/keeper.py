@@ -149,7 +149,8 @@ class QueueKeeper(InboxThread):
             with suppress(OSError, GglibError):
                 yield look()
 
-        return next(iter(found_in_time({str(self._config.models_directory): search}, _DISK_S)), otherwise)
+        place = f"{self._config.models_directory} of {self!r}"  # a scan may be slow, and the folder answer others
+        return next(iter(found_in_time({place: search}, _DISK_S)), otherwise)
 
     def _rest_s(self) -> float | None:
         """How long to wait; None: until a method is called."""

@@ -579,6 +579,26 @@ def test_folders_of_downloads_do_not_each_keep_a_thread(
     assert sum(thread.name.startswith("gglib-catalog") for thread in threading.enumerate()) < 20
 
 
+def test_a_slow_search_for_unfinished_downloads_lets_others_look_at_the_models_folder(
+    manager: DownloadManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manager.submit(manager.sync.download, SMALL, "Q4_K_M").result(60)
+    go_on = threading.Event()
+
+    def search_slowly(*_: object) -> list[object]:
+        go_on.wait(60)
+        return []
+
+    monkeypatch.setattr("gglib_nb.manager.keeper._DISK_S", 0.05)
+    monkeypatch.setattr("gglib_nb.manager.keeper.partial_requests", search_slowly)
+    manager.sync.adopt()
+
+    try:
+        assert manager.sync.queue_download(DownloadRequest(SMALL, "Q8_0"))
+    finally:
+        go_on.set()
+
+
 # The stored state
 
 
