@@ -178,7 +178,7 @@ class ModelUse(Value, frozen=True):
     size_bytes: int  # that deleting it frees after the models unused for longer; 0 for files with other hard links
     last_used_at_s: float  # Unix time of its last known use, else of its registration
     is_kept: bool = False  # it is queued, being updated, imported from another folder, or its folder does not exist
-    is_shared: bool = False  # deleting a model used later frees more if this one is deleted, because they share files
+    shares_with: tuple[str, ...] = ()  # ids of models used later whose deletion frees more if this one is deleted
 
 
 class Leftover(Value, frozen=True):
@@ -248,14 +248,18 @@ def plan_pruning(
     """
     deleted = [one for one in unfinished if unused_s is None or now_s - one.modified_s >= unused_s]
     chosen: list[ModelUse] = []
+    needed: set[str] = set()
     left_bytes = sum(model.size_bytes for model in models)
     left_bytes += sum(one.disk_bytes for one in unfinished if one not in deleted)
     for model in by_age(models):
         is_old = unused_s is not None and now_s - model.last_used_at_s >= unused_s
-        is_too_much = keep_bytes is not None and left_bytes > keep_bytes and (model.size_bytes > 0 or model.is_shared)
-        if not model.is_kept and (is_old or is_too_much):
+        is_too_much = keep_bytes is not None and left_bytes > keep_bytes
+        if not model.is_kept and (is_old or (is_too_much and (model.size_bytes > 0 or model.shares_with))):
             chosen.append(model)
             left_bytes -= model.size_bytes
+            needed |= {model.id} if is_old or model.size_bytes else set()
+    # One that frees nothing by itself is only deleted with one that then frees more.
+    chosen = [model for model in chosen if not needed.isdisjoint((model.id, *model.shares_with))]
     missing_bytes = 0 if keep_bytes is None else int(max(0, left_bytes - keep_bytes))
     return PrunePlan(tuple(chosen), tuple(deleted), left_bytes, missing_bytes)
 

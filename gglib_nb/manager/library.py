@@ -138,15 +138,15 @@ def plan_deletion(model: Model, models: Iterable[Model], elsewhere: Collection[s
     return Deletion(str(model.id), tuple(deleted), sum(map(_freed_bytes, deleted)), tuple(kept), is_dry_run=True)
 
 
-def freed_in_order(models: Sequence[Model], kept: Collection[Model]) -> tuple[Counter[str], set[str]]:
-    """What deleting models one after the other frees, those to keep last, by id; the ids of those that free a file.
+def freed_in_order(models: Sequence[Model], kept: Collection[Model]) -> tuple[Counter[str], dict[str, set[str]]]:
+    """What deleting models one after the other frees, those to keep last, by id; and with which others each does so.
 
     A file is freed with the last model that has it, or another hard link to it; the models before free it too.
     """
     users = Counter(target for model in (*models, *kept) for target in model.targets)
     links: dict[tuple[int, int], int] = {}
     holders: dict[tuple[int, int], set[str]] = defaultdict(set)
-    freed, freeing = Counter[str](), set[str]()
+    freed, partners = Counter[str](), defaultdict[str, set[str]](set)
     for model in (*models, *kept):
         for target in model.targets.union(model.replaces):
             users[target] -= 1
@@ -157,8 +157,9 @@ def freed_in_order(models: Sequence[Model], kept: Collection[Model]) -> tuple[Co
                 links[inode] = links.get(inode, found.st_nlink) - (users[target] <= 0)
                 if not links[inode] and not stat.S_ISLNK(found.st_mode):
                     freed[str(model.id)] += allocated_bytes(Path(target))
-                    freeing |= set() if model in kept else holders[inode]
-    return freed, freeing
+                    for holder in () if model in kept else holders[inode] - {str(model.id)}:
+                        partners[holder].add(str(model.id))
+    return freed, partners
 
 
 def delete_files(paths: Iterable[str], models_directory: Path) -> None:

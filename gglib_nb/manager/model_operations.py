@@ -293,8 +293,8 @@ class ModelOperations(QueueOperations):
         ]
         by_id = {str(model.id): model for model in models}
         order = [by_id.pop(use.id) for use in by_age(found) if not use.is_kept]
-        freed, freeing = library.freed_in_order(order, by_id.values())
-        return [replace(use, size_bytes=freed[use.id], is_shared=use.id in freeing) for use in found]
+        freed, partners = library.freed_in_order(order, by_id.values())
+        return [replace(use, size_bytes=freed[use.id], shares_with=tuple(partners[use.id])) for use in found]
 
     # Comparing with the Hub --------------------------------------------------------------------------------------
 

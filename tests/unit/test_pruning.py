@@ -88,3 +88,11 @@ def test_no_model_is_deleted_unnecessarily(models, keep_bytes, unused_s):
         newest = plan.models[-1]
         is_old = unused_s is not None and NOW_S - newest.last_used_at_s >= unused_s
         assert is_old or plan.kept_bytes + newest.size_bytes > keep_bytes
+
+
+def test_a_model_is_not_deleted_for_a_file_that_a_kept_one_shares():
+    first, between, last = used("o/a:Q4", 50, 0, shares_with=("o/c:Q4",)), used("o/b:Q4", 40), used("o/c:Q4", 1)
+
+    assert ids(plan_pruning([first, between, last], [], NOW_S, keep_bytes=10 * 10**9)) == ["o/b:Q4"]
+    assert ids(plan_pruning([first, between, last], [], NOW_S, keep_bytes=0)) == ["o/a:Q4", "o/b:Q4", "o/c:Q4"]
+    assert ids(plan_pruning([first, between, last], [], NOW_S, unused_s=45 * DAY_S)) == ["o/a:Q4"]
