@@ -23,6 +23,7 @@ _OTHERS = 10
 _TENSORS_OF_A_SHARD = 40
 _ROWS, _COLUMNS = 896, 1024
 _TOKENS = 128_000
+_RUNS_OF_A_ROUND = 3  # half a second each: the median of a few is off by a tenth
 
 
 def measure(options: Options) -> Findings:
@@ -40,7 +41,7 @@ def measure(options: Options) -> Findings:
         for text, here in (("nothing else", []), (f"{others} other quantizations", donors)):
             runs_s = [
                 download(contender, hub, _LABEL, names, here, folder / "download", certificates).wall_s
-                for _ in range(options.rounds)
+                for _ in range(options.rounds * _RUNS_OF_A_ROUND)
             ]
             medians_s.append(median(runs_s))
             span = f"{min(runs_s):.2f} to {max(runs_s):.2f}"
