@@ -143,7 +143,7 @@ def test_messages_contain_only_plain_values(panel_of):
         panel.get_state()["snapshot"],
         ask(panel, cid="1", kind="show", what="earlier"),
         ask(panel, cid="2", kind="show", what="models"),
-        ask(panel, cid="3", kind="show", what="variants", repo_id="owner/model-GGUF"),
+        ask(panel, cid="3", kind="show", what="variants", text="owner/model-GGUF"),
     ]
 
     assert kinds_of(sent) <= {str, int, float, bool, type(None)}
