@@ -32,7 +32,7 @@ def look_around(panel: PanelPage) -> None:
 
 def suggest(panel: PanelPage) -> None:
     panel.page.get_by_role("combobox").fill("llama")
-    panel.hear("search")
+    panel.hear("found")
 
 
 def wider_than_the_panel(panel: PanelPage, width: int) -> list[str]:

@@ -338,7 +338,7 @@ def test_a_repository_can_be_found_opened_and_queued_with_its_projector(open_pan
     panel = open_panel(scenes.choosing())
 
     panel.page.get_by_role("combobox").fill("llama")
-    panel.hear("search")
+    panel.hear("found")
     panel.page.keyboard.press("ArrowDown")
     panel.page.keyboard.press("Enter")
     panel.pump()

@@ -126,8 +126,11 @@ class LightHost:
             self.pump()
 
     def hear(self, kind: str) -> None:
-        """Waits until the page has sent a request of this kind, and delivers the answer."""
-        self.until(lambda: any(message["kind"] == kind for message in self.sent), f"the page sends {kind!r}")
+        """Waits until the page has sent a request of this kind, or for this kind of list, and delivers the answer."""
+        asked = ("kind", "what")
+        self.until(
+            lambda: any(kind == message.get(one) for message in self.sent for one in asked), f"the page sends {kind!r}"
+        )
         self.pump()
 
     def answer(self) -> None:
