@@ -381,8 +381,10 @@ def test_500_rows_are_painted_within_a_frame(open_panel):
     for step in range(1, 6):
         panel.show_queue(replace(first, downloaded_bytes=step * GB), *rest, max_size=510)
 
+    longest_ms = panel.page.evaluate("longest")  # before `rows`, whose query is a long task of its own
+
+    assert longest_ms < 200
     assert len(panel.rows()) == 500
-    assert panel.page.evaluate("longest") < 200
 
 
 @pytest.mark.slow

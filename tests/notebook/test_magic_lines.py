@@ -731,7 +731,7 @@ def test_without_an_answer_nothing_is_deleted(shell, manager, monkeypatch, error
         raise error
 
     manager.registered = [MODEL]
-    manager.answers["delete"] = lambda _id, dry_run=False: PLAN
+    manager.answers["delete"] = lambda _id, dry_run=False: replace(PLAN, is_dry_run=dry_run)
     shell.kernel = SimpleNamespace(_allow_stdin=None)
     monkeypatch.setattr("builtins.input", no_answer)
     monkeypatch.setattr("gglib_nb.notebook.session.getpass", no_answer)
@@ -745,7 +745,7 @@ def test_an_interrupt_at_the_question_of_a_deletion_says_how_to_see_what_is_left
         raise KeyboardInterrupt
 
     manager.registered = [MODEL]
-    manager.answers["delete"] = lambda _id, dry_run=False: PLAN
+    manager.answers["delete"] = lambda _id, dry_run=False: replace(PLAN, is_dry_run=dry_run)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("builtins.input", interrupted)
 
@@ -894,7 +894,7 @@ def test_forget_removes_a_model_from_the_list(shell, manager):
 
 def test_delete_reports_the_freed_space_and_does_nothing_without_a_user(shell, manager):
     manager.registered = [MODEL]
-    manager.answers["delete"] = lambda _id, dry_run=False: PLAN
+    manager.answers["delete"] = lambda _id, dry_run=False: replace(PLAN, is_dry_run=dry_run)
 
     said = run(shell, "delete a/b")
 
@@ -905,14 +905,14 @@ def test_delete_reports_the_freed_space_and_does_nothing_without_a_user(shell, m
 
 def test_a_deletion_that_frees_nothing_says_why(shell, manager):
     manager.registered = [MODEL]
-    manager.answers["delete"] = lambda _id, dry_run=False: replace(PLAN, freed_bytes=0)
+    manager.answers["delete"] = lambda _id, dry_run=False: replace(PLAN, freed_bytes=0, is_dry_run=dry_run)
 
     assert run(shell, "delete a/b --yes") == "Deleted a/b:Q8_0: 1 file; 0 B freed. The data is also linked elsewhere."
 
 
 def test_a_confirmed_delete_is_executed(shell, manager):
     manager.registered = [MODEL]
-    manager.answers["delete"] = lambda _id, dry_run=False: PLAN
+    manager.answers["delete"] = lambda _id, dry_run=False: replace(PLAN, is_dry_run=dry_run)
 
     assert run(shell, "delete a/b --yes") == "Deleted a/b:Q8_0: 1 file; 1.0 kB freed."
     assert [keywords for _, _, keywords in manager.asked] == [{"dry_run": True}, {}]
@@ -921,7 +921,7 @@ def test_a_confirmed_delete_is_executed(shell, manager):
 @pytest.mark.parametrize(("word", "said"), [("y", "Deleted a/b:Q8_0"), ("", "Nothing was deleted.")])
 def test_on_a_terminal_the_user_is_asked(shell, manager, monkeypatch, word, said):
     manager.registered = [MODEL]
-    manager.answers["delete"] = lambda _id, dry_run=False: PLAN
+    manager.answers["delete"] = lambda _id, dry_run=False: replace(PLAN, is_dry_run=dry_run)
     monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True))
     monkeypatch.setattr("builtins.input", lambda _question: word)
 
