@@ -18,7 +18,6 @@ _PADDING: Final = f"padding:.25em {_GAP} .25em 0"
 _CELL: Final = f"{_PADDING};border:0;vertical-align:top"
 _NUMBER: Final = f"{_CELL};text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums"
 _WORD: Final = f"{_CELL};text-align:left"
-_UNBROKEN: Final = 16  # characters, as of a date with its time
 _HEAD: Final = f"{_PADDING};border:0;border-bottom:1px solid rgba(128,128,128,.5);font-weight:600;white-space:nowrap"
 _MARKED: Final = "background:rgba(67,160,71,.2);font-weight:600"
 STRONG: Final = "font-weight:600"
@@ -196,8 +195,6 @@ def _html_of(column: Column, cell: Fact, item: Any, *, is_marked: bool) -> tuple
         tint = f"color-mix(in srgb,{color} 22%,transparent)"
         size = f"calc((100% - {_GAP}) * {max(0.0, min(1.0, bar)):.2f}) calc(100% - 3px)"
         paint = f";padding-left:2.5em;background:linear-gradient({tint},{tint}) left/{size} no-repeat"
-    if len(cell.text) <= _UNBROKEN and not column.is_code:
-        paint += ";white-space:nowrap"
     rank = None if column.rank is None or not cell.text else column.rank(item)
     if rank is not None:
         paint += f";--rank:{rank}"

@@ -48,14 +48,6 @@ def test_folded_columns_are_escaped_in_html() -> None:
     assert "<b>" not in Table(COLUMNS, [("a", "b", "<b>", "d")], folds=True).html()
 
 
-def test_a_narrow_page_breaks_sentences_but_no_date() -> None:
-    html = Table((Column("Changed"), Column("Note")), [("2026-12-03 12:44", "gated: accept its terms first")]).html()
-
-    date, note = html.split("<td ")[1:]
-    assert "nowrap" in date
-    assert "nowrap" not in note
-
-
 @pytest.mark.parametrize("is_in_use", [True, False])
 def test_no_command_is_suggested_for_unfinished_downloads_that_are_all_in_use(is_in_use):
     one = Leftover("/models/o/n/n.gguf", 10, 5, 10, 0.0, is_in_use=is_in_use)
